@@ -1,0 +1,193 @@
+//! Attacks: per case, pixels that are meant to change the model's answer, or "not found".
+
+use crate::oracle::Oracle;
+use crate::params::{Params, Preset};
+use anyhow::{Result, ensure};
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Tensor};
+
+/// An attack on classifiers.
+pub trait Attack: Send + Sync + Sized + 'static {
+    /// The registered name, such as `cw_l2`.
+    const NAME: &'static str;
+
+    /// One line for `runner list attacks`.
+    const SUMMARY: &'static str;
+
+    /// The settings; its `Default` is the modern default.
+    type Params: Params;
+
+    /// Further named settings, such as `eccv2018`.
+    fn presets() -> Vec<Preset<Self::Params>> {
+        Vec::new()
+    }
+
+    /// Checks the settings, once, before any work.
+    fn new(params: Self::Params) -> Result<Self>;
+
+    /// Attacks every case; answer n belongs to case n.
+    ///
+    /// A decision is made per case: an answer depends neither on how many cases there are nor on
+    /// which. The engine verifies each answer itself, so an attack need not.
+    fn run(&self, oracle: &Oracle, cases: &Cases) -> Result<Vec<Answer>>;
+}
+
+/// What an attack shall bring about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Goal {
+    /// Untargeted: any class but this one.
+    Away(i64),
+    /// Targeted: this class.
+    Towards(i64),
+}
+
+impl Goal {
+    /// The class that the goal speaks of.
+    pub fn class(self) -> i64 {
+        match self {
+            Self::Away(class) | Self::Towards(class) => class,
+        }
+    }
+
+    /// Whether a model whose answer is `class` meets the goal.
+    pub fn met_by(self, class: i64) -> bool {
+        match self {
+            Self::Away(label) => class != label,
+            Self::Towards(target) => class == target,
+        }
+    }
+}
+
+/// Images with a goal each.
+pub struct Cases {
+    /// N×3×S×S float32 in [0, 1].
+    pub pixels: Tensor,
+    /// N goals.
+    pub goals: Vec<Goal>,
+}
+
+impl Cases {
+    /// Pairs images with goals.
+    pub fn new(pixels: Tensor, goals: Vec<Goal>) -> Result<Self> {
+        let size = pixels.size();
+        ensure!(
+            size.len() == 4 && size[1] == 3 && size[0] == goals.len() as i64,
+            "{} goals need pixels {}×3×H×W, found {size:?}",
+            goals.len(),
+            goals.len()
+        );
+        Ok(Self { pixels, goals })
+    }
+
+    /// Number of cases.
+    pub fn len(&self) -> usize {
+        self.goals.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.goals.is_empty()
+    }
+
+    /// The pixels of one case, 3×S×S.
+    pub fn image(&self, case: usize) -> Tensor {
+        self.pixels.get(case as i64)
+    }
+}
+
+/// An attack's answer for one case.
+#[derive(Debug)]
+pub enum Answer {
+    /// 3×S×S float32 pixels in [0, 1] that the attack stands by: an adversarial that it found or,
+    /// for a one-shot attack such as FGSM, its only attempt. The engine decides whether the goal
+    /// is met.
+    Pixels(Tensor),
+    /// The search ended without one.
+    NotFound,
+}
+
+/// The goals of a batch as tensors, for losses over mixed goals. M is the batch's size.
+pub struct Goals {
+    /// M int64: the class that each goal speaks of.
+    pub class: Tensor,
+    /// M float32: +1 away from the class, −1 towards it.
+    pub sign: Tensor,
+}
+
+impl Goals {
+    /// Puts the goals of a batch on the device of `like`.
+    pub fn new(goals: &[Goal], like: &Tensor) -> Self {
+        let class: Vec<i64> = goals.iter().map(|g| g.class()).collect();
+        let sign: Vec<f32> = goals.iter().map(|g| if matches!(g, Goal::Away(_)) { 1.0 } else { -1.0 }).collect();
+        Self { class: Tensor::from_slice(&class).to_device(like.device()), sign: Tensor::from_slice(&sign).to_device(like.device()) }
+    }
+
+    /// The logit of each goal's class: M×K → M.
+    pub fn logit(&self, logits: &Tensor) -> Tensor {
+        logits.gather(1, &self.class.unsqueeze(1), false).squeeze_dim(1)
+    }
+
+    /// The greatest logit among the other classes: M×K → M.
+    pub fn best_other(&self, logits: &Tensor) -> Tensor {
+        logits.scatter_value(1, &self.class.unsqueeze(1), f64::NEG_INFINITY).amax([1], false)
+    }
+
+    /// How far each goal still is, in logits: M×K → M. Away from y: z_y − max of the others;
+    /// towards t: max of the others − z_t. Below zero the goal is met.
+    pub fn margin(&self, logits: &Tensor) -> Tensor {
+        (self.logit(logits) - self.best_other(logits)) * &self.sign
+    }
+
+    /// Whether each goal is met, M booleans, when the class's logit is first moved by `kappa`
+    /// against the goal (the confidence of Carlini and Wagner). Of equal logits the first wins.
+    pub fn met(&self, logits: &Tensor, kappa: f64) -> Tensor {
+        let index = self.class.unsqueeze(1);
+        let handicapped = if kappa == 0.0 {
+            logits.shallow_clone()
+        } else {
+            logits.scatter_add(1, &index, &(&self.sign * kappa).unsqueeze(1).to_kind(logits.kind()))
+        };
+        let same = handicapped.argmax(1, false).eq_tensor(&self.class);
+        same.not_equal_tensor(&self.sign.gt(0.0)).to_kind(Kind::Bool)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(values: &[f32]) -> Tensor {
+        Tensor::from_slice(values).unsqueeze(0)
+    }
+
+    #[test]
+    fn margins_cross_zero_where_the_answer_changes() {
+        let logits = row(&[1.0, 3.0, 2.0]);
+        for (goal, margin, met) in
+            [(Goal::Away(1), 1.0, false), (Goal::Away(0), -2.0, true), (Goal::Towards(1), -1.0, true), (Goal::Towards(2), 1.0, false)]
+        {
+            let goals = Goals::new(&[goal], &logits);
+            assert_eq!(goals.margin(&logits).double_value(&[0]), margin, "{goal:?}");
+            assert_eq!(goals.met(&logits, 0.0).int64_value(&[0]) == 1, met, "{goal:?}");
+            assert_eq!(goal.met_by(1), met, "{goal:?}");
+        }
+    }
+
+    #[test]
+    fn kappa_asks_for_more_than_the_answer() {
+        let logits = row(&[1.0, 3.0, 2.0]);
+        for (goal, kappa, met) in
+            [(Goal::Towards(1), 0.5, true), (Goal::Towards(1), 1.5, false), (Goal::Away(0), 1.5, true), (Goal::Away(0), 2.5, false)]
+        {
+            let goals = Goals::new(&[goal], &logits);
+            assert_eq!(goals.met(&logits, kappa).int64_value(&[0]) == 1, met, "{goal:?} κ {kappa}");
+        }
+    }
+
+    #[test]
+    fn cases_check_their_shape() {
+        let pixels = Tensor::zeros([2, 3, 4, 4], (Kind::Float, tch::Device::Cpu));
+        let error = Cases::new(pixels, vec![Goal::Away(0)]).err().unwrap().to_string();
+        assert_eq!(error, "1 goals need pixels 1×3×H×W, found [2, 3, 4, 4]");
+    }
+}

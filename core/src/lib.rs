@@ -1,0 +1,38 @@
+//! What a Gauntlet plugin needs, and nothing else.
+//!
+//! A plugin brings a [`Model`](model::Model), an [`Attack`](attack::Attack) or a
+//! [`Metric`](metric::Metric) and names it in [`export_plugin!`]. An attack sees a model
+//! through the [`Oracle`](oracle::Oracle) alone; an iterative attack describes one step and lets
+//! [`lanes`] keep the batch full. Pixels are everywhere float32 RGB in [0, 1], laid out
+//! N×3×H×W, and every norm and ε is measured in that domain.
+
+pub mod attack;
+pub mod device;
+pub mod guard;
+pub mod lanes;
+pub mod metric;
+pub mod model;
+pub mod oracle;
+pub mod params;
+pub mod plugin;
+pub mod registry;
+pub mod testing;
+pub mod weights;
+
+/// One `use` for a plugin's source file.
+pub mod prelude {
+    pub use crate::attack::{Answer, Attack, Cases, Goal, Goals};
+    pub use crate::export_plugin;
+    pub use crate::lanes::{self, Lanes, Search};
+    pub use crate::metric::{Direction, Metric, Scope};
+    pub use crate::model::{Architecture, Model, ModelCard};
+    pub use crate::oracle::Oracle;
+    pub use crate::weights::Weights;
+    pub use anyhow::{Context as _, Result, bail, ensure};
+    pub use serde::{Deserialize, Serialize};
+    pub use tch::{self, Kind, Tensor};
+}
+
+// Named by `export_plugin!` in other people's crates.
+#[doc(hidden)]
+pub use inventory;

@@ -1,0 +1,67 @@
+//! Metrics: numbers about an outcome (a distortion) or about a model (a robustness score).
+
+use crate::attack::Cases;
+use crate::oracle::Oracle;
+use crate::params::{Params, Preset};
+use anyhow::{Result, bail};
+use serde::{Deserialize, Serialize};
+use tch::Tensor;
+
+/// What one value of a metric is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// One adversarial beside its original.
+    Outcome,
+    /// One model at one case.
+    Model,
+}
+
+/// Which way is better for a defender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// Greater values mean a more robust model.
+    HigherIsMoreRobust,
+    /// Smaller values mean a more robust model.
+    LowerIsMoreRobust,
+}
+
+/// A measurement.
+pub trait Metric: Send + Sync + Sized + 'static {
+    /// The registered name, such as `l2`.
+    const NAME: &'static str;
+
+    /// One line for `runner list metrics`.
+    const SUMMARY: &'static str;
+
+    /// The unit, such as `pixel units` or `elements`.
+    const UNIT: &'static str;
+
+    /// What the values are about; says which of the two functions below is called.
+    const SCOPE: Scope;
+
+    /// Which way is better for a defender.
+    const DIRECTION: Direction;
+
+    /// The settings.
+    type Params: Params;
+
+    /// Further named settings.
+    fn presets() -> Vec<Preset<Self::Params>> {
+        Vec::new()
+    }
+
+    /// Checks the settings, once, before any work.
+    fn new(params: Self::Params) -> Result<Self>;
+
+    /// [`Scope::Outcome`]: one value per row of two N×3×S×S float32 batches in [0, 1].
+    fn outcome(&self, _original: &Tensor, _adversarial: &Tensor) -> Result<Vec<f64>> {
+        bail!("metric `{}` has scope `outcome` but does not implement `outcome`", Self::NAME)
+    }
+
+    /// [`Scope::Model`]: one value per case.
+    fn model(&self, _oracle: &Oracle, _cases: &Cases) -> Result<Vec<f64>> {
+        bail!("metric `{}` has scope `model` but does not implement `model`", Self::NAME)
+    }
+}

@@ -1,0 +1,202 @@
+//! The oracle: all that an attack or a score gets to see of a model.
+
+use crate::guard;
+use crate::model::{Model, ModelCard};
+use anyhow::{Result, bail, ensure};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+use tch::Tensor;
+
+/// Passes through the network that one case has cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Passes {
+    /// Forward passes.
+    pub forward: u64,
+    /// Backward passes, to the input.
+    pub backward: u64,
+}
+
+/// What the engine sets for an attack's work.
+#[derive(Clone)]
+pub struct Settings {
+    /// How many lanes a batch has at the most; never changes an answer.
+    pub lanes: usize,
+    /// Seed of the study; each case derives its own random stream from it.
+    pub seed: u64,
+    /// Work that is not done by then is given up.
+    pub deadline: Option<Instant>,
+    /// Set from elsewhere to give the work up.
+    pub cancel: Arc<AtomicBool>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { lanes: 32, seed: 0, deadline: None, cancel: Arc::default() }
+    }
+}
+
+/// A model under attack.
+///
+/// Every call says which case each row of the batch belongs to: passes are counted per case.
+/// Rows are indices into the [`Cases`](crate::attack::Cases) that the attack was given.
+pub struct Oracle<'a> {
+    model: &'a dyn Model,
+    settings: Settings,
+    /// One number per case that does not depend on which cases run together.
+    streams: Vec<u64>,
+    passes: RefCell<Vec<Passes>>,
+}
+
+/// The answer of [`Oracle::gradient`] for a batch of M.
+pub struct Gradient {
+    /// M×K logits.
+    pub logits: Tensor,
+    /// M losses.
+    pub loss: Tensor,
+    /// M×3×S×S: the gradient of each row's loss with respect to its pixels.
+    pub pixels: Tensor,
+}
+
+impl<'a> Oracle<'a> {
+    /// Opens a model for the cases whose random streams are numbered `streams`.
+    pub fn new(model: &'a dyn Model, streams: Vec<u64>, settings: Settings) -> Self {
+        let passes = RefCell::new(vec![Passes::default(); streams.len()]);
+        Self { model, settings, streams, passes }
+    }
+
+    /// The model's card: side, classes and so on.
+    pub fn card(&self) -> &ModelCard {
+        self.model.card()
+    }
+
+    /// How many lanes a batch shall have at the most.
+    pub fn lanes(&self) -> usize {
+        self.settings.lanes.max(1)
+    }
+
+    /// Logits of a batch, M×3×S×S → M×K. One forward pass for each of `cases`.
+    pub fn logits(&self, cases: &[usize], pixels: &Tensor) -> Result<Tensor> {
+        self.admit(cases, pixels)?;
+        let logits = guard::catch(&self.who(), || Ok(tch::no_grad(|| self.model.logits(&pixels.detach()))))?;
+        self.check(&logits, cases.len())?;
+        self.count(cases, 0);
+        Ok(logits)
+    }
+
+    /// Logits, losses and the gradients of the losses with respect to the pixels. `loss` maps
+    /// M×K logits to M losses. One forward and one backward pass for each of `cases`.
+    pub fn gradient(&self, cases: &[usize], pixels: &Tensor, loss: impl FnOnce(&Tensor) -> Tensor) -> Result<Gradient> {
+        self.admit(cases, pixels)?;
+        let gradient = guard::catch(&self.who(), || {
+            tch::with_grad(|| {
+                let pixels = pixels.detach().set_requires_grad(true);
+                let logits = self.model.logits(&pixels);
+                self.check(&logits, cases.len())?;
+                let loss = loss(&logits);
+                ensure!(loss.size() == [cases.len() as i64], "a loss must have one value per row, found shape {:?}", loss.size());
+                // The sum's gradient is each row's own: a row's logits depend on that row alone.
+                let gradient = Tensor::f_run_backward(&[loss.sum(tch::Kind::Float)], &[&pixels], false, false)?.remove(0);
+                Ok(Gradient { logits: logits.detach(), loss: loss.detach(), pixels: gradient })
+            })
+        })?;
+        self.count(cases, 1);
+        Ok(gradient)
+    }
+
+    /// The random stream of a case: the same whatever runs beside it.
+    pub fn rng(&self, case: usize) -> ChaCha8Rng {
+        let mut rng = ChaCha8Rng::seed_from_u64(self.settings.seed);
+        rng.set_stream(self.streams[case]);
+        rng
+    }
+
+    /// Passes so far, per case.
+    pub fn passes(&self) -> Vec<Passes> {
+        self.passes.borrow().clone()
+    }
+
+    fn who(&self) -> String {
+        format!("model `{}`", self.model.card().name)
+    }
+
+    fn admit(&self, cases: &[usize], pixels: &Tensor) -> Result<()> {
+        if self.settings.cancel.load(Ordering::Relaxed) {
+            bail!("cancelled");
+        }
+        if self.settings.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            bail!("out of time");
+        }
+        let side = self.model.card().side;
+        let expected = [cases.len() as i64, 3, side, side];
+        ensure!(pixels.size() == expected, "{} takes pixels {expected:?}, found {:?}", self.who(), pixels.size());
+        ensure!(cases.iter().all(|&c| c < self.streams.len()), "a case number is beyond the {} cases", self.streams.len());
+        Ok(())
+    }
+
+    fn check(&self, logits: &Tensor, rows: usize) -> Result<()> {
+        let expected = [rows as i64, self.model.card().classes];
+        ensure!(logits.size() == expected, "{} gave logits {:?}, expected {expected:?}", self.who(), logits.size());
+        Ok(())
+    }
+
+    fn count(&self, cases: &[usize], backward: u64) {
+        let mut passes = self.passes.borrow_mut();
+        for &case in cases {
+            passes[case].forward += 1;
+            passes[case].backward += backward;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Affine;
+    use rand_chacha::rand_core::RngCore;
+    use tch::{Device, Kind};
+
+    #[test]
+    fn passes_are_counted_per_case() {
+        let model = Affine::new(3, 2, 1);
+        let oracle = Oracle::new(&model, vec![7, 8, 9], Settings::default());
+        let pixels = Tensor::full([2, 3, 2, 2], 0.5, (Kind::Float, Device::Cpu));
+        oracle.logits(&[0, 2], &pixels).unwrap();
+        oracle.gradient(&[2, 2], &pixels, |z| z.select(1, 0)).unwrap();
+        let expected = [(1, 0), (0, 0), (3, 2)].map(|(forward, backward)| Passes { forward, backward });
+        assert_eq!(oracle.passes(), expected);
+    }
+
+    #[test]
+    fn the_gradient_of_an_affine_model_is_its_weight() {
+        let model = Affine::new(3, 2, 1);
+        let oracle = Oracle::new(&model, vec![0], Settings::default());
+        let pixels = Tensor::full([1, 3, 2, 2], 0.5, (Kind::Float, Device::Cpu));
+        let gradient = oracle.gradient(&[0], &pixels, |z| z.select(1, 2)).unwrap();
+        assert_eq!(gradient.pixels.view([-1]), model.weight().get(2));
+    }
+
+    #[test]
+    fn streams_differ_by_case_and_not_by_company() {
+        let model = Affine::new(3, 2, 1);
+        let a = Oracle::new(&model, vec![7, 8], Settings::default());
+        let b = Oracle::new(&model, vec![8], Settings::default());
+        assert_eq!(a.rng(1).next_u64(), b.rng(0).next_u64());
+        assert_ne!(a.rng(0).next_u64(), a.rng(1).next_u64());
+    }
+
+    #[test]
+    fn wrong_pixels_and_cancellation_are_errors() {
+        let model = Affine::new(3, 2, 1);
+        let settings = Settings::default();
+        let oracle = Oracle::new(&model, vec![0], settings.clone());
+        let pixels = Tensor::zeros([1, 3, 5, 5], (Kind::Float, Device::Cpu));
+        let error = oracle.logits(&[0], &pixels).unwrap_err().to_string();
+        assert_eq!(error, "model `affine` takes pixels [1, 3, 2, 2], found [1, 3, 5, 5]");
+        settings.cancel.store(true, Ordering::Relaxed);
+        assert_eq!(oracle.logits(&[0], &pixels).unwrap_err().to_string(), "cancelled");
+    }
+}

@@ -1,0 +1,307 @@
+//! Who is there: models, attacks and metrics by name, whichever way they came.
+
+use crate::attack::{Answer, Attack, Cases};
+use crate::metric::{Direction, Metric, Scope};
+use crate::model::{Architecture, Model, ModelCard};
+use crate::oracle::Oracle;
+use crate::params::{self, Params, Preset, suggestion};
+use crate::plugin::Linked;
+use crate::weights::Weights;
+use anyhow::{Context, Result, bail};
+use std::collections::BTreeMap;
+use tch::{Device, Tensor};
+use toml::Table;
+
+/// An [`Attack`] whose parameters are set.
+pub trait DynAttack: Send + Sync {
+    /// See [`Attack::run`].
+    fn run(&self, oracle: &Oracle, cases: &Cases) -> Result<Vec<Answer>>;
+}
+
+impl<A: Attack> DynAttack for A {
+    fn run(&self, oracle: &Oracle, cases: &Cases) -> Result<Vec<Answer>> {
+        Attack::run(self, oracle, cases)
+    }
+}
+
+/// A [`Metric`] whose parameters are set.
+pub trait DynMetric: Send + Sync {
+    /// See [`Metric::outcome`].
+    fn outcome(&self, original: &Tensor, adversarial: &Tensor) -> Result<Vec<f64>>;
+    /// See [`Metric::model`].
+    fn model(&self, oracle: &Oracle, cases: &Cases) -> Result<Vec<f64>>;
+}
+
+impl<M: Metric> DynMetric for M {
+    fn outcome(&self, original: &Tensor, adversarial: &Tensor) -> Result<Vec<f64>> {
+        Metric::outcome(self, original, adversarial)
+    }
+
+    fn model(&self, oracle: &Oracle, cases: &Cases) -> Result<Vec<f64>> {
+        Metric::model(self, oracle, cases)
+    }
+}
+
+type Make<T> = Box<dyn Fn(&Table) -> Result<T> + Send + Sync>;
+type MakeModel = Box<dyn Fn(&Table, &Weights) -> Result<Box<dyn Model>> + Send + Sync>;
+type Resolve = Box<dyn Fn(Option<&str>, &Table) -> Result<Table> + Send + Sync>;
+
+/// What every entry has: a name, where it came from, and its parameters.
+pub struct Entry {
+    /// The registered name.
+    pub name: String,
+    /// The crate and version, or the file, that brought it.
+    pub origin: String,
+    /// One line about it.
+    pub summary: String,
+    /// The default parameters.
+    pub defaults: Table,
+    /// Further named parameter sets: name, where the values come from, values.
+    pub presets: Vec<(String, String, Table)>,
+    resolve: Resolve,
+}
+
+impl Entry {
+    fn new<P: Params>(name: &str, summary: &str, origin: &str, presets: fn() -> Vec<Preset<P>>) -> Self {
+        Self {
+            name: name.to_owned(),
+            origin: origin.to_owned(),
+            summary: summary.to_owned(),
+            defaults: params::to_table(&P::default()),
+            presets: presets().iter().map(|p| (p.name.to_owned(), p.summary.to_owned(), params::to_table(&p.params))).collect(),
+            resolve: Box::new(move |preset, overrides| {
+                let base = params::preset(presets(), preset)?;
+                Ok(params::to_table(&params::from_table(&base, overrides)?))
+            }),
+        }
+    }
+
+    /// The full parameters that a preset with overrides gives, as a result records them.
+    pub fn parameters(&self, preset: Option<&str>, overrides: &Table) -> Result<Table> {
+        (self.resolve)(preset, overrides).with_context(|| format!("parameters of `{}`", self.name))
+    }
+}
+
+/// A registered [`Architecture`].
+pub struct ModelEntry {
+    /// Name, origin, parameters.
+    pub entry: Entry,
+    /// The bytes of the weights that are part of the program, if any.
+    pub embedded_weights: Option<&'static [u8]>,
+    describe: Make<ModelCard>,
+    load: MakeModel,
+}
+
+impl ModelEntry {
+    /// The card that the parameters would give.
+    pub fn card(&self, parameters: &Table) -> Result<ModelCard> {
+        (self.describe)(parameters).with_context(|| format!("parameters of `{}`", self.entry.name))
+    }
+
+    /// Builds the model, strictly: every tensor of `weights` must fit.
+    pub fn load(&self, parameters: &Table, weights: Weights) -> Result<Box<dyn Model>> {
+        let what = format!("model `{}`", self.entry.name);
+        let model = crate::guard::catch(&what, || (self.load)(parameters, &weights)).context(what)?;
+        weights.finish().with_context(|| format!("weights of model `{}`", self.entry.name))?;
+        Ok(model)
+    }
+
+    /// Builds the model from the weights that are part of the program.
+    pub fn load_embedded(&self, parameters: &Table, device: Device) -> Result<Box<dyn Model>> {
+        let bytes = self.embedded_weights.with_context(|| {
+            format!(
+                "model `{0}` has no weights of its own: name a safetensors file (`--weights FILE`, or `weights = \"…\"` in the study)",
+                self.entry.name
+            )
+        })?;
+        self.load(parameters, Weights::from_safetensors(bytes, device)?)
+    }
+}
+
+/// A registered [`Attack`].
+pub struct AttackEntry {
+    /// Name, origin, parameters.
+    pub entry: Entry,
+    make: Make<Box<dyn DynAttack>>,
+}
+
+impl AttackEntry {
+    /// The attack with full parameters, see [`Entry::parameters`].
+    pub fn make(&self, parameters: &Table) -> Result<Box<dyn DynAttack>> {
+        (self.make)(parameters).with_context(|| format!("attack `{}`", self.entry.name))
+    }
+}
+
+/// A registered [`Metric`].
+pub struct MetricEntry {
+    /// Name, origin, parameters.
+    pub entry: Entry,
+    /// The unit of the values.
+    pub unit: &'static str,
+    /// What a value is about.
+    pub scope: Scope,
+    /// Which way is better for a defender.
+    pub direction: Direction,
+    make: Make<Box<dyn DynMetric>>,
+}
+
+impl MetricEntry {
+    /// The metric with full parameters, see [`Entry::parameters`].
+    pub fn make(&self, parameters: &Table) -> Result<Box<dyn DynMetric>> {
+        (self.make)(parameters).with_context(|| format!("metric `{}`", self.entry.name))
+    }
+}
+
+/// Everything that a study can name. Names are sorted; a name is taken once per kind.
+#[derive(Default)]
+pub struct Registry {
+    models: BTreeMap<String, ModelEntry>,
+    attacks: BTreeMap<String, AttackEntry>,
+    metrics: BTreeMap<String, MetricEntry>,
+}
+
+impl Registry {
+    /// A registry with nothing in it, for registration by call.
+    pub fn empty() -> Self {
+        Self::default()
+    }
+
+    /// All that is linked into this program. The order in which the linker laid it out shows nowhere.
+    ///
+    /// # Errors
+    /// Names both origins when two plugins bring the same name.
+    pub fn linked() -> Result<Self> {
+        let mut registry = Self::default();
+        let mut all: Vec<&Linked> = inventory::iter::<Linked>.into_iter().collect();
+        all.sort_by_key(|linked| linked.origin);
+        for linked in all {
+            (linked.register)(&mut registry, linked.origin)?;
+        }
+        Ok(registry)
+    }
+
+    /// Adds an architecture. `origin` says who brings it, such as `my-crate 1.2.0`.
+    pub fn model<A: Architecture>(&mut self, origin: &str) -> Result<()> {
+        let summary = A::describe(&A::Params::default()).source;
+        let entry = ModelEntry {
+            entry: Entry::new::<A::Params>(A::NAME, &summary, origin, Vec::new),
+            embedded_weights: A::embedded_weights(),
+            describe: Box::new(|table| Ok(A::describe(&params::from_table(&A::Params::default(), table)?))),
+            load: Box::new(|table, weights| Ok(Box::new(A::load(params::from_table(&A::Params::default(), table)?, weights)?))),
+        };
+        add(&mut self.models, "model", entry, |e| &e.entry)
+    }
+
+    /// Adds an attack.
+    pub fn attack<A: Attack>(&mut self, origin: &str) -> Result<()> {
+        let entry = AttackEntry {
+            entry: Entry::new::<A::Params>(A::NAME, A::SUMMARY, origin, A::presets),
+            make: Box::new(|table| Ok(Box::new(A::new(params::from_table(&A::Params::default(), table)?)?))),
+        };
+        add(&mut self.attacks, "attack", entry, |e| &e.entry)
+    }
+
+    /// Adds a metric.
+    pub fn metric<M: Metric>(&mut self, origin: &str) -> Result<()> {
+        let entry = MetricEntry {
+            entry: Entry::new::<M::Params>(M::NAME, M::SUMMARY, origin, M::presets),
+            unit: M::UNIT,
+            scope: M::SCOPE,
+            direction: M::DIRECTION,
+            make: Box::new(|table| Ok(Box::new(M::new(params::from_table(&M::Params::default(), table)?)?))),
+        };
+        add(&mut self.metrics, "metric", entry, |e| &e.entry)
+    }
+
+    /// All models, by name.
+    pub fn models(&self) -> impl Iterator<Item = &ModelEntry> {
+        self.models.values()
+    }
+
+    /// All attacks, by name.
+    pub fn attacks(&self) -> impl Iterator<Item = &AttackEntry> {
+        self.attacks.values()
+    }
+
+    /// All metrics, by name.
+    pub fn metrics(&self) -> impl Iterator<Item = &MetricEntry> {
+        self.metrics.values()
+    }
+
+    /// The model of that name; an unknown name is an error that suggests a near one.
+    pub fn find_model(&self, name: &str) -> Result<&ModelEntry> {
+        find(&self.models, "model", name)
+    }
+
+    /// The attack of that name; an unknown name is an error that suggests a near one.
+    pub fn find_attack(&self, name: &str) -> Result<&AttackEntry> {
+        find(&self.attacks, "attack", name)
+    }
+
+    /// The metric of that name; an unknown name is an error that suggests a near one.
+    pub fn find_metric(&self, name: &str) -> Result<&MetricEntry> {
+        find(&self.metrics, "metric", name)
+    }
+}
+
+fn add<E>(map: &mut BTreeMap<String, E>, kind: &str, new: E, entry: impl Fn(&E) -> &Entry) -> Result<()> {
+    let Entry { name, origin, .. } = entry(&new);
+    if let Some(old) = map.get(name) {
+        bail!("{kind} `{name}` is brought twice: by {} and by {origin}; remove or rename one", entry(old).origin);
+    }
+    map.insert(name.clone(), new);
+    Ok(())
+}
+
+fn find<'a, E>(map: &'a BTreeMap<String, E>, kind: &str, name: &str) -> Result<&'a E> {
+    map.get(name).with_context(|| {
+        let known: Vec<&String> = map.keys().collect();
+        match suggestion(name, &known) {
+            hint if hint.is_empty() => format!("unknown {kind} `{name}`; `runner list {kind}s` shows all"),
+            hint => format!("unknown {kind} `{name}`{hint} (`runner list {kind}s` shows all)"),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Affine, Nudge};
+
+    #[test]
+    fn duplicates_name_both_origins() {
+        let mut registry = Registry::empty();
+        registry.attack::<Nudge>("first 1.0.0").unwrap();
+        let error = registry.attack::<Nudge>("/plugins/libsecond.so").unwrap_err().to_string();
+        assert_eq!(error, "attack `nudge` is brought twice: by first 1.0.0 and by /plugins/libsecond.so; remove or rename one");
+    }
+
+    #[test]
+    fn a_near_miss_is_suggested() {
+        let mut registry = Registry::empty();
+        registry.attack::<Nudge>("t").unwrap();
+        let error = |name: &str| registry.find_attack(name).err().unwrap().to_string();
+        assert_eq!(error("nudgee"), "unknown attack `nudgee`, did you mean `nudge`? (`runner list attacks` shows all)");
+        assert_eq!(error("deepfool"), "unknown attack `deepfool`; `runner list attacks` shows all");
+    }
+
+    #[test]
+    fn parameters_resolve_to_the_full_table() {
+        let mut registry = Registry::empty();
+        registry.attack::<Nudge>("t").unwrap();
+        let entry = &registry.find_attack("nudge").unwrap().entry;
+        let table = entry.parameters(None, &params::parse("amount = 1").unwrap()).unwrap();
+        assert_eq!(table.to_string(), "amount = 1.0\n");
+        let error = format!("{:#}", entry.parameters(Some("x"), &Table::new()).unwrap_err());
+        assert_eq!(error, "parameters of `nudge`: unknown preset `x`; there are: default");
+    }
+
+    #[test]
+    fn a_model_without_weights_of_its_own_says_what_to_do() {
+        let mut registry = Registry::empty();
+        registry.model::<Affine>("t").unwrap();
+        let entry = registry.find_model("affine").unwrap();
+        let error = entry.load_embedded(&Table::new(), Device::Cpu).err().unwrap().to_string();
+        assert!(error.starts_with("model `affine` has no weights of its own: name a safetensors file"), "{error}");
+    }
+}

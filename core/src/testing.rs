@@ -1,0 +1,231 @@
+//! For tests of plugins: a model whose nearest adversarials are known in closed form, and a
+//! check of what every attack must keep.
+
+use crate::attack::{Answer, Attack, Cases, Goal};
+use crate::model::{Architecture, Model, ModelCard};
+use crate::oracle::{Oracle, Settings};
+use crate::params::NoParams;
+use crate::weights::{Role, Weights};
+use anyhow::{Result, ensure};
+use serde::{Deserialize, Serialize};
+use tch::{Device, Kind, Tensor};
+
+/// z = W·p + b, with p the flattened pixels: the closest adversarial of an affine model between
+/// two classes lies at |m|/‖w‖ₓ, m the difference of the logits, w of the rows of W, and ‖·‖ₓ the
+/// dual norm (ℓ1 for ℓ∞, ℓ2 for ℓ2, ℓ∞ for ℓ1).
+pub struct Affine {
+    card: ModelCard,
+    weight: Tensor,
+    bias: Tensor,
+}
+
+impl Affine {
+    /// `classes` logits of 3×`side`×`side` pixels, with weights drawn from `seed`; grey (0.5)
+    /// has logits of about the size of 1.
+    pub fn new(classes: i64, side: i64, seed: u64) -> Self {
+        let inputs = 3 * side * side;
+        let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        let mut uniform = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            ((state >> 33) as f32) / (1u64 << 30) as f32 - 1.0
+        };
+        let weight: Vec<f32> = (0..classes * inputs).map(|_| uniform() / (inputs as f32).sqrt()).collect();
+        let bias: Vec<f32> = (0..classes).map(|_| uniform()).collect();
+        let weight = Tensor::from_slice(&weight).view([classes, inputs]);
+        let bias = Tensor::from_slice(&bias) - weight.sum_dim_intlist(1, false, Kind::Float) * 0.5;
+        Self::of(weight, bias, side)
+    }
+
+    fn of(weight: Tensor, bias: Tensor, side: i64) -> Self {
+        let card = ModelCard {
+            name: "affine".into(),
+            family: "affine".into(),
+            side,
+            classes: bias.size()[0],
+            label_offset: 0,
+            top1: None,
+            top5: None,
+            source: "affine function of the pixels, for tests".into(),
+        };
+        Self { card, weight, bias }
+    }
+
+    /// classes × 3·S·S.
+    pub fn weight(&self) -> &Tensor {
+        &self.weight
+    }
+
+    /// The distance of the nearest point that meets the goal, in ℓ∞, ℓ2 and ℓ1, box aside.
+    /// `image` is 3×S×S.
+    pub fn distances(&self, image: &Tensor, goal: Goal) -> [f64; 3] {
+        let logits = self.logits(&image.unsqueeze(0)).squeeze_dim(0).to_kind(Kind::Double);
+        let weight = self.weight.to_kind(Kind::Double);
+        let class = goal.class();
+        let mut best = [f64::INFINITY; 3];
+        let mut worst = [0f64; 3];
+        for other in (0..self.card.classes).filter(|&k| k != class) {
+            let m = (logits.double_value(&[class]) - logits.double_value(&[other])).abs();
+            let w: Tensor = weight.get(class) - weight.get(other);
+            let norms = [w.abs().sum(Kind::Double), w.square().sum(Kind::Double).sqrt(), w.abs().max()];
+            for (n, norm) in norms.iter().enumerate() {
+                let distance = m / norm.double_value(&[]);
+                best[n] = best[n].min(distance);
+                worst[n] = worst[n].max(distance);
+            }
+        }
+        // Away needs the nearest other class. Towards needs every other class to be passed: with
+        // two classes the same; with more, this is a lower bound.
+        match goal {
+            Goal::Away(_) => best,
+            Goal::Towards(_) => worst,
+        }
+    }
+}
+
+impl Model for Affine {
+    fn card(&self) -> &ModelCard {
+        &self.card
+    }
+
+    fn logits(&self, pixels: &Tensor) -> Tensor {
+        pixels.flatten(1, -1).linear(&self.weight, Some(&self.bias))
+    }
+}
+
+impl Architecture for Affine {
+    const NAME: &'static str = "affine";
+    type Params = NoParams;
+
+    fn describe(_: &NoParams) -> ModelCard {
+        Self::new(3, 2, 0).card
+    }
+
+    fn load(_: NoParams, weights: &Weights) -> Result<Self> {
+        let root = weights.root();
+        Ok(Self::of(root.tensor("weights", &[3, 12], Role::Kernel), root.tensor("biases", &[3], Role::Bias), 2))
+    }
+}
+
+/// The smallest attack there is: moves every pixel up by `amount`. For tests of the machinery.
+pub struct Nudge(NudgeParams);
+
+/// Parameters of [`Nudge`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NudgeParams {
+    /// Added to every pixel; within [0, 1].
+    pub amount: f64,
+}
+
+impl Default for NudgeParams {
+    fn default() -> Self {
+        Self { amount: 0.1 }
+    }
+}
+
+impl Attack for Nudge {
+    const NAME: &'static str = "nudge";
+    const SUMMARY: &'static str = "moves every pixel up";
+    type Params = NudgeParams;
+
+    fn new(params: NudgeParams) -> Result<Self> {
+        ensure!((0.0..=1.0).contains(&params.amount), "`amount` is {}, expected 0 to 1", params.amount);
+        Ok(Self(params))
+    }
+
+    fn run(&self, _: &Oracle, cases: &Cases) -> Result<Vec<Answer>> {
+        let moved = (&cases.pixels + self.0.amount).clamp(0.0, 1.0);
+        Ok((0..cases.len() as i64).map(|n| Answer::Pixels(moved.get(n))).collect())
+    }
+}
+
+/// Checks what every attack must keep, on an affine model: one answer per case, pixels of the
+/// right shape inside the box without NaN, and the same answers whatever the number of lanes and
+/// whichever cases run together.
+///
+/// # Errors
+/// Says which rule was broken and where.
+pub fn check_attack<A: Attack>(params: A::Params) -> Result<()> {
+    let model = Affine::new(4, 6, 11);
+    let attack = A::new(params)?;
+    let count = 6usize;
+    let grid = Tensor::arange(count as i64 * 108, (Kind::Float, Device::Cpu));
+    let pixels = ((grid * 0.7).sin() * 0.45 + 0.5).view([count as i64, 3, 6, 6]);
+    let labels = Vec::<i64>::try_from(model.logits(&pixels).argmax(1, false))?;
+    let goals: Vec<Goal> =
+        labels.iter().enumerate().map(|(n, &l)| if n % 2 == 0 { Goal::Away(l) } else { Goal::Towards((l + 1) % 4) }).collect();
+    let answers = |members: &[usize], lanes: usize| -> Result<Vec<Option<Tensor>>> {
+        let index: Vec<i64> = members.iter().map(|&n| n as i64).collect();
+        let cases = Cases::new(pixels.index_select(0, &Tensor::from_slice(&index)), members.iter().map(|&n| goals[n]).collect())?;
+        let oracle = Oracle::new(&model, members.iter().map(|&n| n as u64).collect(), Settings { lanes, ..Settings::default() });
+        let found = attack.run(&oracle, &cases)?;
+        ensure!(found.len() == members.len(), "{} answers for {} cases", found.len(), members.len());
+        Ok(found.into_iter().map(|a| if let Answer::Pixels(p) = a { Some(p) } else { None }).collect())
+    };
+    let all: Vec<usize> = (0..count).collect();
+    let together = answers(&all, 32)?;
+    for (n, answer) in together.iter().enumerate() {
+        if let Some(p) = answer {
+            ensure!(p.size() == [3, 6, 6], "case {n}: pixels {:?}, expected [3, 6, 6]", p.size());
+            let (low, high) = (p.min().double_value(&[]), p.max().double_value(&[]));
+            ensure!(low >= 0.0 && high <= 1.0, "case {n}: pixels run from {low} to {high}, expected within [0, 1]");
+        }
+    }
+    let reversed: Vec<usize> = all.iter().rev().copied().collect();
+    for lanes in [1, 3] {
+        for members in [&all, &reversed] {
+            for (&n, answer) in members.iter().zip(answers(members, lanes)?) {
+                let same = match (&together[n], &answer) {
+                    (Some(a), Some(b)) => (a - b).abs().max().double_value(&[]) < 1e-4,
+                    (a, b) => a.is_none() && b.is_none(),
+                };
+                ensure!(same, "case {n}: the answer with {lanes} lanes differs from the answer with all cases together");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lawful_attack_passes() {
+        check_attack::<Nudge>(NudgeParams::default()).unwrap();
+    }
+
+    #[test]
+    fn an_attack_that_looks_at_its_neighbours_is_found_out() {
+        struct Herd;
+        impl Attack for Herd {
+            const NAME: &'static str = "herd";
+            const SUMMARY: &'static str = "moves all images to their common mean";
+            type Params = NoParams;
+            fn new(_: NoParams) -> Result<Self> {
+                Ok(Self)
+            }
+            fn run(&self, oracle: &Oracle, cases: &Cases) -> Result<Vec<Answer>> {
+                let first = cases.image(0) * (1.0 / oracle.lanes() as f64);
+                Ok((0..cases.len()).map(|_| Answer::Pixels(first.shallow_clone())).collect())
+            }
+        }
+        assert!(check_attack::<Herd>(NoParams {}).unwrap_err().to_string().contains("differs"));
+    }
+
+    #[test]
+    fn distances_of_two_classes_agree_with_a_step_along_the_gradient() {
+        let model = Affine::new(2, 3, 5);
+        let image = Tensor::full([3, 3, 3], 0.5, (Kind::Float, Device::Cpu));
+        let label = model.logits(&image.unsqueeze(0)).argmax(1, false).int64_value(&[0]);
+        let [linf, l2, _] = model.distances(&image, Goal::Away(label));
+        let w: Tensor = model.weight.get(1 - label) - model.weight.get(label);
+        for (step, distance) in [(w.sign(), linf), (&w / w.square().sum(Kind::Float).sqrt(), l2)] {
+            for (scale, crossed) in [(0.999, false), (1.001, true)] {
+                let moved = image.view([-1]) + &step * (distance * scale);
+                let answer = model.logits(&moved.view([1, 3, 3, 3])).argmax(1, false).int64_value(&[0]);
+                assert_eq!(answer != label, crossed);
+            }
+        }
+    }
+}
