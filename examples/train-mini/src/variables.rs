@@ -54,9 +54,9 @@ impl Source for Inventory {
     }
 }
 
-/// Kernels are uniform with variance 2/fan-in (He et al. 2015, arXiv 1502.01852), scales and
+/// Kernels are uniform with variance 2·gain²/fan-in (gain 1: He et al. 2015, arXiv 1502.01852), scales and
 /// variances one, the rest zero.
-fn initial(shape: &[i64], role: Role, random: &mut ChaCha8Rng) -> Vec<f32> {
+fn initial(shape: &[i64], role: Role, gain: f64, random: &mut ChaCha8Rng) -> Vec<f32> {
     let count: i64 = shape.iter().product();
     let fan_in = match role {
         Role::Kernel => count / shape[shape.len() - 1],
@@ -64,13 +64,13 @@ fn initial(shape: &[i64], role: Role, random: &mut ChaCha8Rng) -> Vec<f32> {
         Role::Gamma | Role::Variance => return vec![1.0; count as usize],
         Role::Bias | Role::Beta | Role::Mean => return vec![0.0; count as usize],
     };
-    let bound = (6.0 / fan_in as f64).sqrt();
+    let bound = gain * (6.0 / fan_in as f64).sqrt();
     (0..count).map(|_| (bound * (f64::from(random.next_u32()) / f64::from(1u32 << 31) - 1.0)) as f32).collect()
 }
 
 impl Variables {
-    /// Initial values for all that the network of `entry` asks for.
-    pub fn new(entry: &ModelEntry, device: Device, random: &mut ChaCha8Rng) -> Result<Self> {
+    /// Initial values for all that the network of `entry` asks for; `gain` multiplies the kernels.
+    pub fn new(entry: &ModelEntry, gain: f64, device: Device, random: &mut ChaCha8Rng) -> Result<Self> {
         let asked = Rc::default();
         entry.load(&Table::new(), Weights::new(Inventory(Rc::clone(&asked)), Device::Cpu))?;
         let asked = asked.take();
@@ -79,7 +79,7 @@ impl Variables {
         let mut values = Vec::new();
         let mut decays = Vec::new();
         for (_, shape, role) in asked.iter().filter(|(_, _, role)| is_trained(*role)) {
-            values.extend(initial(shape, *role, random));
+            values.extend(initial(shape, *role, gain, random));
             decays.resize(values.len(), if matches!(role, Role::Kernel | Role::Depthwise) { 1f32 } else { 0.0 });
         }
         let flat = Tensor::from_slice(&values).to_device(device);
@@ -94,7 +94,7 @@ impl Variables {
                 trained.push(view.shallow_clone());
                 view
             } else {
-                Tensor::from_slice(&initial(shape, *role, random)).to_device(device)
+                Tensor::from_slice(&initial(shape, *role, gain, random)).to_device(device)
             };
             named.insert(name.clone(), tensor);
         }

@@ -6,6 +6,7 @@
 //! that leaves the network something to see after it has halved it five times.
 
 use super::{MobileNetV1, ResNetV2, Shape, Vgg};
+use crate::nn;
 use gauntlet_core::params::NoParams;
 use gauntlet_core::prelude::*;
 
@@ -37,12 +38,12 @@ macro_rules! miniature {
     };
 }
 
-miniature!(Vgg<16>, "mini_vgg_16", enlarged 64, top1 0.0);
-miniature!(Vgg<19>, "mini_vgg_19", enlarged 64, top1 0.0);
-miniature!(MobileNetV1<25>, "mini_mobilenet_v1_025", enlarged 80, top1 0.0);
-miniature!(MobileNetV1<50>, "mini_mobilenet_v1_050", enlarged 80, top1 0.0);
-miniature!(MobileNetV1<100>, "mini_mobilenet_v1_100", enlarged 80, top1 0.0);
-miniature!(ResNetV2<50>, "mini_resnet_v2_50", enlarged 80, top1 0.0);
+miniature!(Vgg<16>, "mini_vgg_16", enlarged 32, top1 0.0);
+miniature!(Vgg<19>, "mini_vgg_19", enlarged 32, top1 0.0);
+miniature!(MobileNetV1<25>, "mini_mobilenet_v1_025", enlarged 64, top1 0.0);
+miniature!(MobileNetV1<50>, "mini_mobilenet_v1_050", enlarged 64, top1 0.0);
+miniature!(MobileNetV1<100>, "mini_mobilenet_v1_100", enlarged 64, top1 0.0);
+miniature!(ResNetV2<50>, "mini_resnet_v2_50", enlarged 64, top1 0.0);
 
 /// The miniature of `A`.
 pub struct Mini<A> {
@@ -56,6 +57,7 @@ impl<A: Miniature> Model for Mini<A> {
     }
 
     fn logits(&self, pixels: &Tensor) -> Tensor {
+        let pixels = nn::channels_last(pixels); // cheaper while they are few
         self.network.logits(&pixels.upsample_bilinear2d([A::ENLARGED; 2], false, None, None))
     }
 }

@@ -34,9 +34,50 @@ pub fn depth(channels: i64, multiplier: f64) -> i64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use gauntlet_core::weights::{Role, Source};
     use tch::{Device, Kind};
+
+    /// Weights that differ from place to place, of a size that keeps signals alive in deep networks.
+    pub(crate) struct Waves;
+
+    impl Source for Waves {
+        fn tensor(&self, name: &str, shape: &[i64], role: Role) -> Option<Tensor> {
+            let count: i64 = shape.iter().product();
+            let phase = name.bytes().map(f64::from).sum::<f64>();
+            let wave = (Tensor::arange(count, (Kind::Float, Device::Cpu)) * 1.7 + phase).sin().view(shape);
+            Some(match role {
+                Role::Kernel => wave * 2.0 * (shape[shape.len() - 1] as f64 / count as f64).sqrt(),
+                Role::Depthwise | Role::Bias | Role::Beta | Role::Mean => wave * 0.3,
+                Role::Gamma | Role::Variance => wave * 0.2 + 1,
+            })
+        }
+    }
+
+    /// The same as if in training.
+    pub(crate) struct WavesInTraining;
+
+    impl Source for WavesInTraining {
+        fn tensor(&self, name: &str, shape: &[i64], role: Role) -> Option<Tensor> {
+            Waves.tensor(name, shape, role)
+        }
+
+        fn training(&self) -> bool {
+            true
+        }
+    }
+
+    /// N×3×side×side within [0, 1], each image different.
+    pub(crate) fn pixels(count: i64, side: i64) -> Tensor {
+        let grid = Tensor::arange(count * 3 * side * side, (Kind::Float, Device::Cpu));
+        ((grid * 0.37).sin() * 0.5 + 0.5).view([count, 3, side, side])
+    }
+
+    /// Greatest difference relative to the greatest value of `b`.
+    pub(crate) fn distance(a: &Tensor, b: &Tensor) -> f64 {
+        ((a - b).abs().max() / b.abs().max()).double_value(&[])
+    }
 
     #[test]
     fn channels_last_changes_memory_alone() {
