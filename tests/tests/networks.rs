@@ -35,10 +35,13 @@ struct Gradient {
     samples: Vec<(i64, i64, i64, f64)>,
 }
 
+/// Shape and kind of variables, by name.
+type Variables = BTreeMap<String, (Vec<i64>, &'static str)>;
+
 /// Weights by the formula; writes down what is asked for.
 struct Recorded {
     formula: Formula,
-    asked: Arc<Mutex<BTreeMap<String, (Vec<i64>, &'static str)>>>,
+    asked: Arc<Mutex<Variables>>,
 }
 
 impl Source for Recorded {

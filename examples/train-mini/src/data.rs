@@ -68,8 +68,7 @@ impl Set {
     }
 }
 
-/// Sizes and bytes of an IDX file of bytes: two zeros, the type (8), the number of axes, each axis's
-/// size as four bytes (the greatest first), the values.
+/// Sizes and values of an IDX file of bytes, plain or `.gz`.
 fn read_idx(folder: &Path, name: &str) -> Result<(Vec<usize>, Vec<u8>)> {
     let plain = folder.join(name);
     let packed = folder.join(format!("{name}.gz"));
@@ -83,6 +82,12 @@ fn read_idx(folder: &Path, name: &str) -> Result<(Vec<usize>, Vec<u8>)> {
         GzDecoder::new(file).read_to_end(&mut bytes).with_context(|| packed.display().to_string())?;
         bytes
     };
+    parse_idx(&bytes, name)
+}
+
+/// IDX is two zeros, the type (8 for bytes), the number of axes, each axis's size as four bytes (the
+/// greatest first), and the values.
+fn parse_idx(bytes: &[u8], name: &str) -> Result<(Vec<usize>, Vec<u8>)> {
     ensure!(bytes.len() >= 4 && bytes[..3] == [0, 0, 8], "{name} is not an IDX file of bytes");
     let start = 4 + 4 * usize::from(bytes[3]);
     ensure!(bytes.len() >= start, "{name} ends within its header");
@@ -90,4 +95,38 @@ fn read_idx(folder: &Path, name: &str) -> Result<(Vec<usize>, Vec<u8>)> {
     let count: usize = shape.iter().product();
     ensure!(bytes.len() - start == count, "{name} holds {} values, its header says {shape:?}", bytes.len() - start);
     Ok((shape, bytes[start..].to_vec()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn idx_is_read_and_checked() {
+        let file = [0, 0, 8, 2, 0, 0, 0, 1, 0, 0, 0, 3, 7, 8, 9];
+        assert_eq!(parse_idx(&file, "f").unwrap(), (vec![1, 3], vec![7, 8, 9]));
+        let error = |bytes: &[u8]| parse_idx(bytes, "f").unwrap_err().to_string();
+        assert_eq!(error(&file[..14]), "f holds 2 values, its header says [1, 3]");
+        assert_eq!(error(&file[..9]), "f ends within its header");
+        assert_eq!(error(b"PK\x03\x04"), "f is not an IDX file of bytes");
+    }
+
+    #[test]
+    fn moves_shift_and_mirror() {
+        let mut images = vec![0; SIDE * SIDE];
+        images[2 * SIDE + 5] = 255; // row 2, column 5
+        let set = Set { images, labels: vec![3] };
+        for (step, row, column) in [
+            (Move::default(), 2, 5),
+            (Move { down: 1, right: -2, mirrored: false }, 3, 3),
+            (Move { down: 0, right: 0, mirrored: true }, 2, 22),
+            (Move { down: -2, right: 1, mirrored: true }, 0, 23),
+        ] {
+            let (pixels, labels) = set.batch(&[(0, step)]);
+            assert_eq!(pixels.size(), [1, 3, 28, 28]);
+            assert_eq!(labels.int64_value(&[0]), 3);
+            assert_eq!(pixels.double_value(&[0, 2, row, column]), 1.0);
+            assert_eq!(pixels.sum(tch::Kind::Float).double_value(&[]), 3.0);
+        }
+    }
 }

@@ -12,7 +12,8 @@ use gauntlet_plugins as _;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use std::f64::consts::PI;
-use std::path::PathBuf;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 use tch::{Device, Kind, Tensor};
 use toml::Table;
@@ -84,10 +85,10 @@ fn recipe(name: &str) -> Recipe {
     match name {
         "mini_mobilenet_v1_025" => Recipe { epochs: 20, rate: 1e-2, gain: 1.0, moved: false },
         "mini_mobilenet_v1_050" => Recipe { epochs: 10, rate: 1e-2, gain: 1.0, moved: false },
-        "mini_mobilenet_v1_100" => Recipe { epochs: 8, rate: 1e-2, gain: 1.0, moved: true },
+        "mini_mobilenet_v1_100" => Recipe { epochs: 6, rate: 1e-2, gain: 1.0, moved: true },
         "mini_vgg_16" => Recipe { epochs: 8, rate: 1e-3, gain: 0.74, moved: true },
         "mini_vgg_19" => Recipe { epochs: 8, rate: 1e-3, gain: 0.77, moved: true },
-        _ => Recipe { epochs: 6, rate: 4e-3, gain: 1.0, moved: true },
+        _ => Recipe { epochs: 5, rate: 4e-3, gain: 1.0, moved: true },
     }
 }
 
@@ -147,6 +148,7 @@ fn fit(entry: &ModelEntry, train: &Set, test: &Set, arguments: &Arguments, devic
     println!("{name}: {} values, {epochs} epochs, rate up to {highest}, seed {}", variables.count(), arguments.seed);
 
     let begun = Instant::now();
+    let interactive = std::io::stderr().is_terminal();
     let batch = arguments.batch as usize;
     let steps = train.len() / batch; // an incomplete last batch waits for the next epoch's order
     for epoch in 0..epochs {
@@ -163,14 +165,12 @@ fn fit(entry: &ModelEntry, train: &Set, test: &Set, arguments: &Arguments, devic
             let done = (epoch * steps + step) as f64 / (epochs * steps) as f64;
             variables.step(&loss, schedule(highest, done), DECAY, CLIP);
             sum += loss.detach();
-            if step % 50 == 49 && std::env::var_os("TRAIN_TRACE").is_some() {
-                println!(
-                    "  step {} loss {:.4} {:.0} s",
-                    step + 1,
-                    sum.double_value(&[]) / (step + 1) as f64,
-                    begun.elapsed().as_secs_f64()
-                );
+            if interactive && step % 20 == 0 {
+                eprint!("\r{name}: epoch {}, step {step} of {steps} ", epoch + 1);
             }
+        }
+        if interactive {
+            eprint!("\r\x1b[K");
         }
         variables.write(&path)?;
         let accuracy = 100.0 * correct(entry, &path, test, device)? as f64 / test.len() as f64;
@@ -185,7 +185,7 @@ fn fit(entry: &ModelEntry, train: &Set, test: &Set, arguments: &Arguments, devic
 }
 
 /// How many images of `set` the network with the weights of a file gets right.
-fn correct(entry: &ModelEntry, path: &std::path::Path, set: &Set, device: Device) -> Result<i64> {
+fn correct(entry: &ModelEntry, path: &Path, set: &Set, device: Device) -> Result<i64> {
     let model = entry.load(&Table::new(), Weights::open(path, device)?)?;
     let all: Vec<(usize, Move)> = (0..set.len()).map(|n| (n, Move::default())).collect();
     let mut right = 0;
@@ -209,4 +209,26 @@ fn shuffled(count: usize, random: &mut ChaCha8Rng) -> Vec<usize> {
 fn random_move(random: &mut ChaCha8Rng) -> Move {
     let mut shift = || (random.next_u32() % (2 * SHIFT + 1)) as i32 - SHIFT as i32;
     Move { down: shift(), right: shift(), mirrored: random.next_u32() % 2 == 1 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rate_rises_and_falls() {
+        for (done, rate) in [(0.0, 0.0), (0.05, 0.5), (0.1, 1.0), (0.55, 0.5), (1.0, 0.0)] {
+            assert!((schedule(1.0, done) - rate).abs() < 1e-12, "{done}");
+        }
+    }
+
+    #[test]
+    fn every_image_comes_once_in_an_order_that_the_seed_decides() {
+        let order = |seed| shuffled(100, &mut ChaCha8Rng::seed_from_u64(seed));
+        assert_eq!(order(1), order(1));
+        assert_ne!(order(1), order(2));
+        let mut sorted = order(1);
+        sorted.sort_unstable();
+        assert_eq!(sorted, (0..100).collect::<Vec<_>>());
+    }
 }

@@ -96,7 +96,9 @@ impl Unit {
             None if self.stride > 1 => nn::max_pool_valid(x, 1, self.stride),
             None => x.shallow_clone(),
         };
-        around + self.convolutions.iter().fold(preact, |x, conv| conv.forward(&x))
+        let mut sum = self.convolutions.iter().fold(preact, |x, conv| conv.forward(&x));
+        sum += around;
+        sum
     }
 }
 
