@@ -30,6 +30,7 @@ pub mod prelude {
     pub use crate::weights::Weights;
     pub use anyhow::{Context as _, Result, bail, ensure};
     pub use serde::{Deserialize, Serialize};
+    pub use rand_chacha::rand_core::RngCore;
     pub use tch::{self, Kind, Tensor};
 }
 
