@@ -1,1 +1,4 @@
 //! Skeleton.
+pub mod data;
+pub mod rows;
+pub mod store;
