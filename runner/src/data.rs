@@ -163,16 +163,7 @@ fn from_folder(folder: &Path, labels: Option<&Path>, count: Option<usize>, seed:
     let mut skipped = Vec::new();
     let mut files: Vec<(String, i64)> = match labels {
         Some(path) => read_labels(path)?.into_iter().collect(),
-        None => {
-            let mut named = Vec::new();
-            for name in list(folder)? {
-                match label_in_name(&name) {
-                    Some(label) => named.push((name, label)),
-                    None => skipped.push(Skipped { name, reason: "the name is not `<label, from 1>.<id>.jpg`".into() }),
-                }
-            }
-            named
-        }
+        None => labelled_by_name(list(folder)?, &mut skipped),
     };
     files.sort();
     files.sort_by_cached_key(|(name, _)| *blake3::Hasher::new().update(&seed.to_le_bytes()).update(name.as_bytes()).finalize().as_bytes());
@@ -202,6 +193,17 @@ fn from_folder(folder: &Path, labels: Option<&Path>, count: Option<usize>, seed:
         skipped.first().map_or_else(String::new, |s| format!(" ({}: {}, …)", s.name, s.reason))
     );
     Ok(Data { pictures, skipped })
+}
+
+fn labelled_by_name(names: Vec<String>, skipped: &mut Vec<Skipped>) -> Vec<(String, i64)> {
+    let mut files = Vec::new();
+    for name in names {
+        match label_in_name(&name) {
+            Some(label) => files.push((name, label)),
+            None => skipped.push(Skipped { name, reason: "the name is not `<label, from 1>.<id>.jpg`".into() }),
+        }
+    }
+    files
 }
 
 /// The content hash of every file that is a usable image, or the reason why it is not.

@@ -23,7 +23,7 @@ use tempfile::NamedTempFile;
 
 const TEMPORARY: &str = ".tmp-";
 /// A temporary file that is older than this was left behind by a process that died.
-const STALE: Duration = Duration::from_secs(3600);
+const STALE: Duration = Duration::from_hours(1);
 
 const CELL: &str = "gauntlet.cell";
 const PROVENANCE: &str = "gauntlet.provenance";
