@@ -265,7 +265,7 @@ enum Content {
 impl Site<'_> {
     fn phase(&self, todo: &[CellId], workers: usize) -> Result<Vec<Failure>> {
         let queue = Queue::new(todo, |id| self.plan.model(id), |id| self.plan.cases(id));
-        let failures = Mutex::new(Vec::new());
+        let failures: Mutex<Vec<Failure>> = Mutex::new(Vec::new());
         let fatal = Mutex::new(None);
         std::thread::scope(|scope| {
             for _ in 0..workers.clamp(1, todo.len()) {
@@ -277,8 +277,11 @@ impl Site<'_> {
                         match self.cell(id, &mut loaded) {
                             Ok(None) => {}
                             Ok(Some(failure)) => {
-                                self.progress.warn(&format!("{}: {}", failure.what, failure.reason));
-                                failures.lock().expect("no worker panics").push(failure);
+                                let mut failures = failures.lock().expect("no worker panics");
+                                if failures.iter().all(|known| known.reason != failure.reason) {
+                                    self.progress.warn(&format!("{}: {}", failure.what, failure.reason));
+                                }
+                                failures.push(failure);
                             }
                             Err(error) => {
                                 queue.close();
@@ -293,7 +296,7 @@ impl Site<'_> {
         if let Some(error) = fatal.into_inner().expect("no worker panics") {
             return Err(error);
         }
-        let mut failures: Vec<Failure> = failures.into_inner().expect("no worker panics");
+        let mut failures = failures.into_inner().expect("no worker panics");
         failures.sort_by_key(|failure| failure.cell);
         Ok(failures)
     }
