@@ -56,6 +56,22 @@ impl Goal {
             Self::Towards(target) => class == target,
         }
     }
+
+    /// Whether logits meet the goal by the rule of the ECCV 2018 study's drivers: the last of the
+    /// greatest logits is the answer, and a target also counts when it lies within `tolerance` of
+    /// the top together with some other class, the last class never being looked at.
+    pub fn met_within(self, logits: &[f32], tolerance: f64) -> bool {
+        let Some((answer, top)) = logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)) else { return false };
+        if self.met_by(answer as i64) || tolerance == 0.0 {
+            return self.met_by(answer as i64);
+        }
+        let near = |class: usize| (f64::from(logits[class]) - f64::from(*top)).abs() < tolerance;
+        let others = logits.len() - 1;
+        match self {
+            Self::Away(_) => false,
+            Self::Towards(target) => (target as usize) < others && near(target as usize) && (0..others).filter(|&k| near(k)).count() > 1,
+        }
+    }
 }
 
 /// Images with a goal each.
@@ -120,6 +136,12 @@ impl Goals {
         let class: Vec<i64> = goals.iter().map(|g| g.class()).collect();
         let sign: Vec<f32> = goals.iter().map(|g| if matches!(g, Goal::Away(_)) { 1.0 } else { -1.0 }).collect();
         Self { class: Tensor::from_slice(&class).to_device(like.device()), sign: Tensor::from_slice(&sign).to_device(like.device()) }
+    }
+
+    /// The goals of some rows; `index` is int64.
+    #[must_use]
+    pub fn select(&self, index: &Tensor) -> Self {
+        Self { class: self.class.index_select(0, index), sign: self.sign.index_select(0, index) }
     }
 
     /// The logit of each goal's class: M×K → M.

@@ -1,0 +1,267 @@
+//! C&W-L2: Carlini, Wagner, "Towards Evaluating the Robustness of Neural Networks", S&P 2017,
+//! eq. and §VI-A. Reference: the code of the ECCV 2018 study, which descends from the authors' own.
+//!
+//! minimise ‖p′ − p‖² + c·max(0, margin(p′) + κ) over m, where p′ = (tanh(t + m) + 1)/2 and t is
+//! the image in tanh space, by Adam; the smallest c that works is searched for.
+
+use super::penalty::{PenaltyOutcome, Plan, Turn, Walk};
+use anyhow::{Result, ensure};
+use gauntlet_core::attack::{Answer, Attack, Cases, Goal};
+use gauntlet_core::lanes::{self, Lanes, Search};
+use gauntlet_core::oracle::Oracle;
+use gauntlet_core::params::Preset;
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Tensor};
+
+/// The attack.
+pub struct CwL2(CwL2Params);
+
+/// Settings of [`CwL2`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CwL2Params {
+    /// Confidence κ: how far, in logits, the goal must be overshot.
+    pub kappa: f64,
+    /// The first c.
+    pub initial_c: f64,
+    /// Steps of the search over c.
+    pub search_steps: u32,
+    /// Adam's iterations in each step, at the most.
+    pub iterations: u32,
+    /// Adam's learning rate, in tanh space.
+    pub learning_rate: f64,
+    /// Adam's ε.
+    pub adam_epsilon: f64,
+    /// Whether Adam's ε stands inside the root, √(v + ε), or after it, √v + ε.
+    pub epsilon_inside_root: bool,
+    /// Which power of β the bias correction takes.
+    pub bias_correction: BiasCorrection,
+    /// Whether a step of the search goes on from where the last one ended, or starts at the image.
+    pub warm_start: bool,
+    /// The image, mapped to [−1, 1], is shrunk by so much before arctanh, so that 0 and 1 stay finite.
+    pub boundary: f64,
+    /// How often a step looks whether its loss still falls: every ⌊iterations/checks⌋ iterations
+    /// (at least 1), first at iteration 0. With 0, all iterations run.
+    pub abort_checks: u32,
+    /// A step is given up when the loss is above this fraction of the last look's.
+    pub abort_tolerance: f64,
+}
+
+/// Adam's bias correction at iteration t = 1, 2, …. The study's code reads its step counter in a
+/// race with the increment, so both happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BiasCorrection {
+    /// 1 − βᵗ: Adam's.
+    T,
+    /// 1 − βᵗ⁺¹: the counter was read late.
+    TPlusOne,
+}
+
+impl Default for CwL2Params {
+    fn default() -> Self {
+        Self { learning_rate: 1e-2, epsilon_inside_root: false, warm_start: false, ..Self::eccv2018() }
+    }
+}
+
+impl CwL2Params {
+    fn eccv2018() -> Self {
+        Self {
+            kappa: 0.0,
+            initial_c: 0.01,
+            search_steps: 9,
+            iterations: 1000,
+            learning_rate: 2e-3,
+            adam_epsilon: 1e-8,
+            epsilon_inside_root: true,
+            bias_correction: BiasCorrection::T,
+            warm_start: true,
+            boundary: 1e-6,
+            abort_checks: 10,
+            abort_tolerance: 0.9999,
+        }
+    }
+
+    fn plan(&self) -> Plan {
+        let &Self { initial_c, search_steps, iterations, abort_checks, abort_tolerance, .. } = self;
+        Plan { initial_c, search_steps, iterations, abort_checks, abort_tolerance }
+    }
+}
+
+impl Attack for CwL2 {
+    const NAME: &'static str = "cw_l2";
+    const SUMMARY: &'static str = "smallest l2 distortion by Adam in tanh space with a search over c (Carlini and Wagner 2017)";
+    type Params = CwL2Params;
+
+    fn presets() -> Vec<Preset<CwL2Params>> {
+        vec![Preset {
+            name: "eccv2018",
+            summary: "the study's commands at batch size 1: learning rate 2e-3 (the command line's never arrived), epsilon inside the root, warm start",
+            params: CwL2Params::eccv2018(),
+        }]
+    }
+
+    fn new(params: CwL2Params) -> Result<Self> {
+        params.plan().check()?;
+        ensure!(params.kappa >= 0.0 && params.kappa.is_finite(), "`kappa` is {}, expected 0 or more", params.kappa);
+        ensure!(params.learning_rate > 0.0, "`learning_rate` is {}, expected a positive number", params.learning_rate);
+        ensure!(params.adam_epsilon > 0.0, "`adam_epsilon` is {}, expected a positive number", params.adam_epsilon);
+        ensure!(
+            params.boundary > 0.0 && params.boundary < 0.5,
+            "`boundary` is {}, expected above 0 (the image would lie at infinity), below 0.5",
+            params.boundary
+        );
+        Ok(Self(params))
+    }
+
+    fn run(&self, oracle: &Oracle, cases: &Cases) -> Result<Vec<Answer>> {
+        Ok(self.search(oracle, cases)?.into_iter().map(Answer::from).collect())
+    }
+}
+
+impl CwL2 {
+    /// Runs the attack and keeps the trace of each case.
+    pub fn search(&self, oracle: &Oracle, cases: &Cases) -> Result<Vec<PenaltyOutcome>> {
+        lanes::drive(self, oracle, cases)
+    }
+}
+
+const BETA1: f64 = 0.9;
+const BETA2: f64 = 0.999;
+
+// The rows of a lane.
+const START: usize = 0; // t, the image in tanh space
+const MODIFIER: usize = 1; // m
+const MOMENT1: usize = 2;
+const MOMENT2: usize = 3;
+const BEST: usize = 4; // the best adversarial's pixels
+const BEST_L2: usize = 5; // its squared distance
+const BEST_C: usize = 6;
+const FIRST: usize = 7; // iteration count when the first adversarial was found, or −1
+const C: usize = 8;
+const FOUND: usize = 9; // whether this step of the search has found any
+
+impl Search for CwL2 {
+    type Lane = Walk;
+    type Output = PenaltyOutcome;
+
+    fn begin(&self, image: &Tensor, _: Goal) -> (Walk, Vec<Tensor>) {
+        let walk = Walk::new(self.0.plan());
+        let start = ((image * 2.0 - 1.0).to_kind(Kind::Double) * (1.0 - self.0.boundary / 2.0)).atanh().to_kind(Kind::Float);
+        let scalar = |value: f64| Tensor::full([0i64; 0].as_slice(), value, (Kind::Float, image.device()));
+        let zeros = start.zeros_like();
+        let rows = vec![
+            start,
+            zeros.copy(),
+            zeros.copy(),
+            zeros.copy(),
+            zeros,
+            scalar(f64::INFINITY),
+            scalar(0.0),
+            scalar(-1.0),
+            scalar(walk.c),
+            scalar(0.0),
+        ];
+        (walk, rows)
+    }
+
+    fn step(&self, oracle: &Oracle, lanes: &mut Lanes<Walk>) -> Result<Vec<bool>> {
+        let (params, plan) = (&self.0, self.0.plan());
+        let per_image = [-1i64, 1, 1, 1].as_slice();
+        let original = lanes.rows[START].tanh() / 2.0;
+        let tanh = (&lanes.rows[START] + &lanes.rows[MODIFIER]).tanh();
+        let difference = &tanh / 2.0 - original;
+        let pixels = &tanh / 2.0 + 0.5;
+        let l2 = difference.square().sum_dim_intlist([1i64, 2, 3].as_slice(), false, Kind::Float);
+        let answer = oracle.gradient(&lanes.cases, &pixels, |z| (lanes.goals.margin(z) + params.kappa).clamp_min(0.0) * &lanes.rows[C])?;
+
+        // Looks at the losses, for the lanes whose turn it is.
+        let due: Vec<bool> = lanes.states.iter().map(|walk| walk.due(plan)).collect();
+        let mut aborted = vec![false; lanes.len()];
+        if due.contains(&true) {
+            let losses = Vec::<f64>::try_from((&answer.loss + &l2).to_kind(Kind::Double))?;
+            for lane in (0..lanes.len()).filter(|&lane| due[lane]) {
+                aborted[lane] = lanes.states[lane].look(plan, losses[lane]);
+            }
+        }
+
+        // Keeps the best. As published, the iterate at which a step is given up does not count.
+        let counts = Tensor::from_slice(&aborted).logical_not().to_device(l2.device());
+        let success = lanes.goals.met(&answer.logits, params.kappa).logical_and(&counts);
+        let better = success.logical_and(&l2.lt_tensor(&lanes.rows[BEST_L2]));
+        let now: Vec<f32> = lanes.states.iter().map(|walk| (walk.step() * plan.iterations + walk.iteration) as f32).collect();
+        let now = Tensor::from_slice(&now).to_device(l2.device());
+        lanes.rows[FIRST] = now.where_self(&better.logical_and(&lanes.rows[FIRST].lt(0.0)), &lanes.rows[FIRST]);
+        lanes.rows[BEST] = pixels.where_self(&better.view(per_image), &lanes.rows[BEST]);
+        lanes.rows[BEST_L2] = l2.where_self(&better, &lanes.rows[BEST_L2]);
+        lanes.rows[BEST_C] = lanes.rows[C].where_self(&better, &lanes.rows[BEST_C]);
+        lanes.rows[FOUND] = lanes.rows[FOUND].maximum(&success.to_kind(Kind::Float));
+
+        // Adam's step, each lane at its own time.
+        let gradient: Tensor = (answer.pixels + difference * 2.0) * ((1.0 - tanh.square()) * 0.5);
+        lanes.rows[MOMENT1] = &lanes.rows[MOMENT1] * BETA1 + &gradient * (1.0 - BETA1);
+        lanes.rows[MOMENT2] = &lanes.rows[MOMENT2] * BETA2 + gradient.square() * (1.0 - BETA2);
+        let late = match params.bias_correction {
+            BiasCorrection::T => 1,
+            BiasCorrection::TPlusOne => 2,
+        };
+        let times = || lanes.states.iter().map(|walk| (walk.iteration + late) as i32);
+        let correct = |beta: f64| -> Vec<f32> { times().map(|t| (1.0 - beta.powi(t)) as f32).collect() };
+        let correction1 = Tensor::from_slice(&correct(BETA1)).to_device(l2.device()).view(per_image);
+        let correction2 = Tensor::from_slice(&correct(BETA2)).to_device(l2.device()).view(per_image).sqrt();
+        let root = if params.epsilon_inside_root {
+            (&lanes.rows[MOMENT2] + params.adam_epsilon).sqrt() / &correction2
+        } else {
+            lanes.rows[MOMENT2].sqrt() / &correction2 + params.adam_epsilon
+        };
+        lanes.rows[MODIFIER] = &lanes.rows[MODIFIER] - (&lanes.rows[MOMENT1] / correction1) / root * params.learning_rate;
+
+        // Lanes at the end of a step go on to the next, or are done.
+        let mut done = vec![false; lanes.len()];
+        for lane in 0..lanes.len() {
+            let found = lanes.rows[FOUND].get(lane as i64);
+            match lanes.states[lane].advance(plan, aborted[lane], || found.double_value(&[]) > 0.0) {
+                Turn::Iterate => {}
+                Turn::Done => done[lane] = true,
+                Turn::NextStep => {
+                    let fresh = [MOMENT1, MOMENT2, FOUND, MODIFIER];
+                    for &row in &fresh[..if params.warm_start { 3 } else { 4 }] {
+                        let _ = lanes.rows[row].get(lane as i64).zero_();
+                    }
+                    let _ = lanes.rows[C].get(lane as i64).fill_(lanes.states[lane].c);
+                }
+            }
+        }
+        Ok(done)
+    }
+
+    fn finish(&self, walk: Walk, rows: Vec<Tensor>) -> PenaltyOutcome {
+        walk.outcome(self.0.plan(), &rows[BEST], &rows[FIRST], &rows[BEST_C])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gauntlet_core::testing::check_attack;
+
+    #[test]
+    fn is_a_lawful_attack() {
+        for base in [CwL2Params::default(), CwL2Params::eccv2018()] {
+            check_attack::<CwL2>(CwL2Params { iterations: 60, search_steps: 4, ..base }).unwrap();
+        }
+    }
+
+    #[test]
+    fn bad_settings_are_refused() {
+        let d = CwL2Params::default;
+        for (params, expected) in [
+            (CwL2Params { kappa: -1.0, ..d() }, "`kappa` is -1, expected 0 or more"),
+            (CwL2Params { initial_c: 0.0, ..d() }, "`initial_c` is 0, expected a positive number"),
+            (CwL2Params { iterations: 0, ..d() }, "`iterations` is 0, expected 1 or more"),
+            (CwL2Params { boundary: 0.0, ..d() }, "`boundary` is 0, expected above 0 (the image would lie at infinity), below 0.5"),
+        ] {
+            assert_eq!(CwL2::new(params).err().unwrap().to_string(), expected);
+        }
+    }
+}

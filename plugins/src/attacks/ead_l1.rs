@@ -1,0 +1,290 @@
+//! EAD with the L1 rule: Chen, Sharma, Zhang, Yi, Hsieh, "EAD: Elastic-Net Attacks to Deep Neural
+//! Networks via Adversarial Examples", AAAI 2018, algorithm 1. Reference: the code of the ECCV
+//! 2018 study, which descends from the authors' own.
+//!
+//! minimise c·max(0, margin(p′) + κ) + w‖p′ − p‖₂² + β‖p′ − p‖₁ by FISTA: a gradient step on the
+//! smooth part from the slack point y, shrinkage around the image, the box, then momentum.
+
+use super::penalty::{PenaltyOutcome, Plan, Turn, Walk};
+use anyhow::{Result, ensure};
+use gauntlet_core::attack::{Answer, Attack, Cases, Goal};
+use gauntlet_core::lanes::{self, Lanes, Search};
+use gauntlet_core::oracle::Oracle;
+use gauntlet_core::params::Preset;
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Tensor};
+
+/// The attack.
+pub struct EadL1(EadL1Params);
+
+/// Settings of [`EadL1`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EadL1Params {
+    /// Confidence κ: how far, in logits, the goal must be overshot.
+    pub kappa: f64,
+    /// Weight β of the L1 distortion.
+    pub beta: f64,
+    /// Weight w of the squared L2 distortion.
+    pub l2_weight: f64,
+    /// The first c.
+    pub initial_c: f64,
+    /// Steps of the search over c.
+    pub search_steps: u32,
+    /// FISTA's iterations in each step, at the most.
+    pub iterations: u32,
+    /// Learning rate at the first iteration.
+    pub learning_rate: f64,
+    /// How the learning rate falls.
+    pub decay: Decay,
+    /// What an element is shrunk by.
+    pub shrinkage: Shrinkage,
+    /// FISTA's momentum k/(k + 3). Without it, the study's code having read the iterate after
+    /// overwriting it (a race), the method is ISTA.
+    pub momentum: bool,
+    /// How often a step looks whether its loss still falls: every ⌊iterations/checks⌋ iterations
+    /// (at least 1), first at iteration 0. With 0, all iterations run.
+    pub abort_checks: u32,
+    /// A step is given up when the loss is above this fraction of the last look's.
+    pub abort_tolerance: f64,
+}
+
+/// The learning rate at iteration k of n, as a part of the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decay {
+    /// 1.
+    Constant,
+    /// √(1 − k/n).
+    SquareRoot,
+}
+
+/// The threshold of the soft shrinkage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Shrinkage {
+    /// β at every iteration, as published.
+    Beta,
+    /// β × learning rate: the proximal step of β‖·‖₁, which keeps pace with the gradient step.
+    BetaTimesRate,
+}
+
+impl Default for EadL1Params {
+    fn default() -> Self {
+        Self { beta: 1e-2, ..Self::eccv2018() }
+    }
+}
+
+impl EadL1Params {
+    fn eccv2018() -> Self {
+        Self {
+            kappa: 0.0,
+            beta: 1e-3,
+            l2_weight: 1.0,
+            initial_c: 0.01,
+            search_steps: 9,
+            iterations: 1000,
+            learning_rate: 1e-2,
+            decay: Decay::SquareRoot,
+            shrinkage: Shrinkage::Beta,
+            momentum: true,
+            abort_checks: 10,
+            abort_tolerance: 0.9999,
+        }
+    }
+
+    fn plan(&self) -> Plan {
+        let &Self { initial_c, search_steps, iterations, abort_checks, abort_tolerance, .. } = self;
+        Plan { initial_c, search_steps, iterations, abort_checks, abort_tolerance }
+    }
+
+    /// The learning rate at iteration k.
+    fn rate(&self, k: u32) -> f64 {
+        match self.decay {
+            Decay::Constant => self.learning_rate,
+            Decay::SquareRoot => self.learning_rate * (1.0 - f64::from(k) / f64::from(self.iterations)).sqrt(),
+        }
+    }
+}
+
+impl Attack for EadL1 {
+    const NAME: &'static str = "ead_l1";
+    const SUMMARY: &'static str = "small l1 distortion by FISTA with a search over c, decided by l1 (Chen et al. 2018)";
+    type Params = EadL1Params;
+
+    fn presets() -> Vec<Preset<EadL1Params>> {
+        vec![Preset {
+            name: "eccv2018",
+            summary: "the study's commands at batch size 1: beta 1e-3, learning rate 1e-2 (the command line's never arrived)",
+            params: EadL1Params::eccv2018(),
+        }]
+    }
+
+    fn new(params: EadL1Params) -> Result<Self> {
+        params.plan().check()?;
+        ensure!(params.kappa >= 0.0 && params.kappa.is_finite(), "`kappa` is {}, expected 0 or more", params.kappa);
+        ensure!(params.beta >= 0.0 && params.beta.is_finite(), "`beta` is {}, expected 0 or more", params.beta);
+        ensure!(params.l2_weight >= 0.0 && params.l2_weight.is_finite(), "`l2_weight` is {}, expected 0 or more", params.l2_weight);
+        ensure!(params.learning_rate > 0.0, "`learning_rate` is {}, expected a positive number", params.learning_rate);
+        Ok(Self(params))
+    }
+
+    fn run(&self, oracle: &Oracle, cases: &Cases) -> Result<Vec<Answer>> {
+        Ok(self.search(oracle, cases)?.into_iter().map(Answer::from).collect())
+    }
+}
+
+impl EadL1 {
+    /// Runs the attack and keeps the trace of each case.
+    pub fn search(&self, oracle: &Oracle, cases: &Cases) -> Result<Vec<PenaltyOutcome>> {
+        lanes::drive(self, oracle, cases)
+    }
+}
+
+// The rows of a lane. Image, point and slack are kept as p − 0.5, as in the published code: around
+// 0 float32 is finer than around 1, and rounding errors add up over the iterations.
+const IMAGE: usize = 0;
+const POINT: usize = 1; // p′, the iterate
+const SLACK: usize = 2; // y, where the gradient is taken; may leave the box
+const BEST: usize = 3; // the best adversarial's pixels
+const BEST_L1: usize = 4;
+const BEST_C: usize = 5;
+const FIRST: usize = 6; // iteration count when the first adversarial was found, or −1
+const C: usize = 7;
+const FOUND: usize = 8; // whether this step of the search has found any
+
+impl Search for EadL1 {
+    type Lane = Walk;
+    type Output = PenaltyOutcome;
+
+    fn begin(&self, image: &Tensor, _: Goal) -> (Walk, Vec<Tensor>) {
+        let walk = Walk::new(self.0.plan());
+        let scalar = |value: f64| Tensor::full([0i64; 0].as_slice(), value, (Kind::Float, image.device()));
+        let rows = vec![
+            image - 0.5,
+            image - 0.5,
+            image - 0.5,
+            image.zeros_like(),
+            scalar(f64::INFINITY),
+            scalar(0.0),
+            scalar(-1.0),
+            scalar(walk.c),
+            scalar(0.0),
+        ];
+        (walk, rows)
+    }
+
+    fn step(&self, oracle: &Oracle, lanes: &mut Lanes<Walk>) -> Result<Vec<bool>> {
+        let (params, plan) = (&self.0, self.0.plan());
+        let device = lanes.rows[IMAGE].device();
+        let per_lane = |value: &dyn Fn(&Walk) -> f64| -> Tensor {
+            let values: Vec<f32> = lanes.states.iter().map(|walk| value(walk) as f32).collect();
+            Tensor::from_slice(&values).to_device(device)
+        };
+        let per_image = [-1i64, 1, 1, 1].as_slice();
+        let over_image = [1i64, 2, 3].as_slice();
+        let penalty = |logits: &Tensor| (lanes.goals.margin(logits) + params.kappa).clamp_min(0.0) * &lanes.rows[C];
+
+        // A gradient step on the smooth part, from the slack point.
+        let image = &lanes.rows[IMAGE];
+        let rate = per_lane(&|walk| params.rate(walk.iteration)).view(per_image);
+        let gradient = oracle.gradient(&lanes.cases, &(&lanes.rows[SLACK] + 0.5), penalty)?.pixels;
+        let slack = &lanes.rows[SLACK] - (gradient + (&lanes.rows[SLACK] - image) * (2.0 * params.l2_weight)) * &rate;
+
+        // Shrinkage around the image, and the box.
+        let threshold = match params.shrinkage {
+            Shrinkage::Beta => params.beta * rate.ones_like(),
+            Shrinkage::BetaTimesRate => params.beta * &rate,
+        };
+        let difference = &slack - image;
+        let up = (&slack - &threshold).clamp_max(0.5);
+        let down = (&slack + &threshold).clamp_min(-0.5);
+        let inside = image.where_self(&difference.abs().le_tensor(&threshold), &down);
+        let point = up.where_self(&difference.gt_tensor(&threshold), &inside);
+        let slack = if params.momentum {
+            let momentum = per_lane(&|walk| f64::from(walk.iteration + 1) / f64::from(walk.iteration + 4)).view(per_image);
+            &point + (&point - &lanes.rows[POINT]) * momentum
+        } else {
+            point.copy()
+        };
+
+        // The new point's distortion and answer.
+        let change = &point - image;
+        let l1 = change.abs().sum_dim_intlist(over_image, false, Kind::Float);
+        let pixels = &point + 0.5;
+        let logits = oracle.logits(&lanes.cases, &pixels)?;
+
+        // Looks at the losses, for the lanes whose turn it is.
+        let due: Vec<bool> = lanes.states.iter().map(|walk| walk.due(plan)).collect();
+        let mut aborted = vec![false; lanes.len()];
+        if due.contains(&true) {
+            let l2 = change.square().sum_dim_intlist(over_image, false, Kind::Float);
+            let losses = penalty(&logits) + l2 * params.l2_weight + &l1 * params.beta;
+            let losses = Vec::<f64>::try_from(losses.to_kind(Kind::Double))?;
+            for lane in (0..lanes.states.len()).filter(|&lane| due[lane]) {
+                aborted[lane] = lanes.states[lane].look(plan, losses[lane]);
+            }
+        }
+
+        // Keeps the best. As published, the point at which a step is given up does not count.
+        let counts = Tensor::from_slice(&aborted).logical_not().to_device(device);
+        let success = lanes.goals.met(&logits, params.kappa).logical_and(&counts);
+        let better = success.logical_and(&l1.lt_tensor(&lanes.rows[BEST_L1]));
+        let now: Vec<f32> = lanes.states.iter().map(|walk| (walk.step() * plan.iterations + walk.iteration) as f32).collect();
+        let now = Tensor::from_slice(&now).to_device(device);
+        lanes.rows[FIRST] = now.where_self(&better.logical_and(&lanes.rows[FIRST].lt(0.0)), &lanes.rows[FIRST]);
+        lanes.rows[BEST] = pixels.where_self(&better.view(per_image), &lanes.rows[BEST]);
+        lanes.rows[BEST_L1] = l1.where_self(&better, &lanes.rows[BEST_L1]);
+        lanes.rows[BEST_C] = lanes.rows[C].where_self(&better, &lanes.rows[BEST_C]);
+        lanes.rows[FOUND] = lanes.rows[FOUND].maximum(&success.to_kind(Kind::Float));
+        lanes.rows[POINT] = point;
+        lanes.rows[SLACK] = slack;
+
+        // Lanes at the end of a step go on to the next, from the image again, or are done.
+        let mut done = vec![false; lanes.len()];
+        for lane in 0..lanes.len() {
+            let found = lanes.rows[FOUND].get(lane as i64);
+            match lanes.states[lane].advance(plan, aborted[lane], || found.double_value(&[]) > 0.0) {
+                Turn::Iterate => {}
+                Turn::Done => done[lane] = true,
+                Turn::NextStep => {
+                    let image = lanes.rows[IMAGE].get(lane as i64);
+                    lanes.set(POINT, lane, &image);
+                    lanes.set(SLACK, lane, &image);
+                    let _ = lanes.rows[FOUND].get(lane as i64).zero_();
+                    let _ = lanes.rows[C].get(lane as i64).fill_(lanes.states[lane].c);
+                }
+            }
+        }
+        Ok(done)
+    }
+
+    fn finish(&self, walk: Walk, rows: Vec<Tensor>) -> PenaltyOutcome {
+        walk.outcome(self.0.plan(), &rows[BEST], &rows[FIRST], &rows[BEST_C])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gauntlet_core::testing::check_attack;
+
+    #[test]
+    fn is_a_lawful_attack() {
+        for base in [EadL1Params::default(), EadL1Params::eccv2018()] {
+            check_attack::<EadL1>(EadL1Params { iterations: 60, search_steps: 4, ..base }).unwrap();
+        }
+    }
+
+    #[test]
+    fn bad_settings_are_refused() {
+        let d = EadL1Params::default;
+        for (params, expected) in [
+            (EadL1Params { beta: -1.0, ..d() }, "`beta` is -1, expected 0 or more"),
+            (EadL1Params { search_steps: 0, ..d() }, "`search_steps` is 0, expected 1 or more"),
+            (EadL1Params { abort_tolerance: 1.5, ..d() }, "`abort_tolerance` is 1.5, expected above 0, at most 1"),
+        ] {
+            assert_eq!(EadL1::new(params).err().unwrap().to_string(), expected);
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! The outer loop that C&W and EAD share: a search, per case, for the constant c that weighs the
+//! misclassification loss against the distortion, with early abort inside each of its steps.
+
+use anyhow::{Result, ensure};
+use gauntlet_core::attack::Answer;
+use tch::Tensor;
+
+/// The outer loop's settings.
+#[derive(Clone, Copy)]
+pub struct Plan {
+    pub initial_c: f64,
+    pub search_steps: u32,
+    pub iterations: u32,
+    /// How often a step looks at its loss; 0 for never.
+    pub abort_checks: u32,
+    /// A step is given up when the loss is above this fraction of the last look's.
+    pub abort_tolerance: f64,
+}
+
+impl Plan {
+    pub fn check(self) -> Result<()> {
+        ensure!(self.initial_c > 0.0 && self.initial_c.is_finite(), "`initial_c` is {}, expected a positive number", self.initial_c);
+        ensure!(self.search_steps > 0, "`search_steps` is 0, expected 1 or more");
+        ensure!(self.iterations > 0, "`iterations` is 0, expected 1 or more");
+        ensure!(
+            self.abort_tolerance > 0.0 && self.abort_tolerance <= 1.0,
+            "`abort_tolerance` is {}, expected above 0, at most 1",
+            self.abort_tolerance
+        );
+        Ok(())
+    }
+}
+
+/// What happened on the way, for comparison with other implementations.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Trace {
+    /// c of each step of the search.
+    pub constants: Vec<f64>,
+    /// Optimiser iterations run in each step.
+    pub iterations: Vec<u32>,
+    /// Step and iteration of the first adversarial.
+    pub first_found: Option<(u32, u32)>,
+    /// c at the best adversarial.
+    pub best_constant: Option<f64>,
+}
+
+/// What a search over c gave for one case.
+#[derive(Debug)]
+pub struct PenaltyOutcome {
+    /// The adversarial of the smallest distortion, 3×S×S in [0, 1], if there is any.
+    pub best: Option<Tensor>,
+    /// The way there.
+    pub trace: Trace,
+}
+
+impl From<PenaltyOutcome> for Answer {
+    fn from(outcome: PenaltyOutcome) -> Self {
+        outcome.best.map_or(Self::NotFound, Self::Pixels)
+    }
+}
+
+/// Where one case stands in the search.
+pub struct Walk {
+    pub c: f64,
+    /// Iteration within the step.
+    pub iteration: u32,
+    lower: f64,
+    upper: f64,
+    previous_loss: f64,
+    pub trace: Trace,
+}
+
+/// What a lane does after an iteration.
+pub enum Turn {
+    /// Goes on with this step.
+    Iterate,
+    /// Starts the next step, with the new c.
+    NextStep,
+    /// Is finished.
+    Done,
+}
+
+impl Walk {
+    pub fn new(plan: Plan) -> Self {
+        Self {
+            c: plan.initial_c,
+            iteration: 0,
+            lower: 0.0,
+            upper: f64::INFINITY,
+            previous_loss: 1e6,
+            trace: Trace { constants: vec![plan.initial_c], iterations: vec![0], ..Trace::default() },
+        }
+    }
+
+    /// The number of the step, from 0.
+    pub fn step(&self) -> u32 {
+        self.trace.constants.len() as u32 - 1
+    }
+
+    /// Whether the loss of this iteration is looked at.
+    pub fn due(&self, plan: Plan) -> bool {
+        plan.abort_checks > 0 && self.iteration.is_multiple_of((plan.iterations / plan.abort_checks).max(1))
+    }
+
+    /// Looks at the loss: whether this step is given up.
+    pub fn look(&mut self, plan: Plan, loss: f64) -> bool {
+        // In float32, as the published code compares.
+        let stuck = loss as f32 > self.previous_loss as f32 * plan.abort_tolerance as f32;
+        if !stuck {
+            self.previous_loss = loss;
+        }
+        stuck
+    }
+
+    /// Whether the step ends with this iteration.
+    pub fn ends(&self, plan: Plan, aborted: bool) -> bool {
+        aborted || self.iteration + 1 == plan.iterations
+    }
+
+    /// Counts an iteration; at the end of a step, `found` says whether it had any adversarial.
+    pub fn advance(&mut self, plan: Plan, aborted: bool, found: impl FnOnce() -> bool) -> Turn {
+        let ends = self.ends(plan, aborted);
+        self.iteration += 1;
+        if let Some(count) = self.trace.iterations.last_mut() {
+            *count = self.iteration;
+        }
+        if !ends {
+            return Turn::Iterate;
+        }
+        if self.step() + 1 == plan.search_steps {
+            return Turn::Done;
+        }
+        if found() {
+            self.upper = self.upper.min(self.c);
+        } else {
+            self.lower = self.lower.max(self.c);
+        }
+        self.c = if self.upper.is_finite() { f64::midpoint(self.lower, self.upper) } else { self.c * 10.0 };
+        self.iteration = 0;
+        self.previous_loss = 1e6;
+        self.trace.constants.push(self.c);
+        self.trace.iterations.push(0);
+        Turn::NextStep
+    }
+
+    /// The result, from the rows that hold the best pixels, the iteration count of the first
+    /// adversarial (−1 for none) and c at the best.
+    pub fn outcome(self, plan: Plan, best: &Tensor, first: &Tensor, best_c: &Tensor) -> PenaltyOutcome {
+        let mut trace = self.trace;
+        let first = first.double_value(&[]);
+        if first < 0.0 {
+            return PenaltyOutcome { best: None, trace };
+        }
+        trace.first_found = Some((first as u32 / plan.iterations, first as u32 % plan.iterations));
+        trace.best_constant = Some(best_c.double_value(&[]));
+        PenaltyOutcome { best: Some(best.shallow_clone()), trace }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAN: Plan = Plan { initial_c: 0.01, search_steps: 6, iterations: 20, abort_checks: 10, abort_tolerance: 0.9999 };
+
+    #[test]
+    fn c_grows_tenfold_until_found_then_halves_the_gap() {
+        let mut walk = Walk::new(PLAN);
+        for found in [false, false, true, false, true, true] {
+            walk.advance(PLAN, true, || found);
+        }
+        for (c, expected) in walk.trace.constants.iter().zip([0.01, 0.1, 1.0, 0.55, 0.775, 0.6625]) {
+            assert!((c - expected).abs() < 1e-12, "{:?}", walk.trace.constants);
+        }
+    }
+
+    #[test]
+    fn a_step_ends_at_the_last_iteration_or_when_the_loss_stands_still() {
+        let mut walk = Walk::new(PLAN);
+        let mut looked = Vec::new();
+        loop {
+            let due = walk.due(PLAN);
+            if due {
+                looked.push(walk.iteration);
+            }
+            let aborted = due && walk.look(PLAN, if walk.iteration < 6 { 5.0 - f64::from(walk.iteration) } else { 1.0 });
+            if !matches!(walk.advance(PLAN, aborted, || false), Turn::Iterate) {
+                break;
+            }
+        }
+        assert_eq!(looked, [0, 2, 4, 6]);
+        assert_eq!(walk.trace.iterations, [7, 0]);
+    }
+
+    #[test]
+    fn fewer_than_ten_iterations_are_looked_at_each_time() {
+        let plan = Plan { iterations: 5, ..PLAN };
+        assert!((0..5).all(|iteration| Walk { iteration, ..Walk::new(plan) }.due(plan)));
+    }
+}
