@@ -5,7 +5,7 @@ use crate::study::{GoalKind, Study};
 use std::io::{self, Write};
 
 /// Beyond this many models a transfer matrix shows percentages alone.
-const MANY: usize = 8;
+const MANY: usize = 6;
 /// From this many classes on, "among the first five" says something about a targeted attack.
 const MANY_CLASSES: i64 = 100;
 
@@ -172,10 +172,7 @@ fn matrix(study: &Study, tables: &Tables, attack: usize, goal: GoalKind, rank: R
     let label = &study.attacks[attack].part.label;
     writeln!(out, "\nTransfer of {label}, {}: how often {what}, of n images that source and target know", goal.name())?;
     writeln!(out, "(sources down, targets across, [success against the source itself])")?;
-    let few = models <= MANY;
-    let head = ["source".to_owned()]
-        .into_iter()
-        .chain((1..=models).flat_map(|n| if few { vec![n.to_string(), "n".into()] } else { vec![n.to_string()] }));
+    let head = std::iter::once("source".to_owned()).chain((1..=models).map(|n| n.to_string()));
     let mut grid = Grid::new(head);
     for source in 0..models {
         let mut cells = vec![format!("{:>2} {}", source + 1, study.models[source].part.label)];
@@ -188,10 +185,8 @@ fn matrix(study: &Study, tables: &Tables, attack: usize, goal: GoalKind, rank: R
                 count.map_or((0, 0), |row| (row.transferred[PUBLISHED], row.images[PUBLISHED]))
             };
             let rate = rate(part, whole).map_or_else(|| "–".into(), |rate| format!("{:.0}%", rate * 100.0));
-            cells.push(if source == target { format!("[{rate}]") } else { rate });
-            if few {
-                cells.push(whole.to_string());
-            }
+            let count = if models <= MANY { format!("/{whole}") } else { String::new() };
+            cells.push(if source == target { format!("[{rate}]{count}") } else { format!("{rate}{count}") });
         }
         grid.row(cells);
     }
