@@ -129,11 +129,19 @@ fn study(args: &RunArgs, registry: &Registry, out: &mut dyn Write) -> Result<Exi
     Ok(conclude(&outcome))
 }
 
+/// `1 cell`, `2 cells`.
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
 fn introduce(study: &Study, asked: Option<usize>, out: &mut dyn Write) -> Result<()> {
-    let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
     let transfer = study.transfer.map_or_else(|| "no transfer".to_owned(), |policy| format!("transfer {}", policy.name()));
-    let parts =
-        [count(study.data.pictures.len(), "image"), count(study.models.len(), "model"), count(study.attacks.len(), "attack"), transfer];
+    let parts = [
+        counted(study.data.pictures.len(), "image"),
+        counted(study.models.len(), "model"),
+        counted(study.attacks.len(), "attack"),
+        transfer,
+    ];
     writeln!(out, "{}: {}", study.name, parts.join(", "))?;
     if let Some(asked) = asked.filter(|&asked| asked > study.data.pictures.len()) {
         writeln!(out, "{asked} images were asked for, but there are no more")?;
@@ -145,7 +153,7 @@ fn introduce(study: &Study, asked: Option<usize>, out: &mut dyn Write) -> Result
     }
     if !reasons.is_empty() {
         let reasons: Vec<String> = reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
-        writeln!(out, "{} skipped ({}), see skipped.csv", count(study.data.skipped.len(), "file"), reasons.join("; "))?;
+        writeln!(out, "{} skipped ({}), see skipped.csv", counted(study.data.skipped.len(), "file"), reasons.join("; "))?;
     }
     Ok(())
 }
@@ -156,9 +164,8 @@ fn conclude(outcome: &Outcome) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let mut lines = vec![String::new()];
-    let held_up = if outcome.held_up > 0 { format!(", {} more depend on them", outcome.held_up) } else { String::new() };
-    let cells = if count == 1 { "cell" } else { "cells" };
-    lines.push(format!("{count} {cells} failed{held_up}; the tables count them as missing. The same command tries them again."));
+    let held_up = if outcome.held_up > 0 { format!(", so {} more could not be computed", outcome.held_up) } else { String::new() };
+    lines.push(format!("{} failed{held_up}; the tables say what is missing. The same command tries again.", counted(count, "cell")));
     lines.extend(outcome.failures.iter().take(SHOWN).map(|failure| format!("  {}: {}", failure.what, failure.reason)));
     if count > SHOWN {
         lines.push(format!("  … and {} more", count - SHOWN));

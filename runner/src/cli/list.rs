@@ -59,7 +59,7 @@ fn models(registry: &Registry, out: &mut dyn Write) -> Result<()> {
             model.entry.origin.clone(),
             card.side.to_string(),
             card.classes.to_string(),
-            card.top1.map_or_else(|| "–".into(), |top1| format!("{top1:.1}%")),
+            card.top1.map_or_else(String::new, |top1| format!("{top1:.1}%")),
         ]);
     }
     grid.print(out, 4)?;

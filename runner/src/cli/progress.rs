@@ -1,5 +1,6 @@
 //! How far a run is: a bar on a terminal, a line now and then elsewhere. Without colour.
 
+use super::counted;
 use crate::execute::Progress;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{self, IsTerminal, Write};
@@ -51,7 +52,7 @@ impl Progress for Terminal {
             state.bar = ProgressBar::new(cases as u64).with_style(style).with_prefix(phase.to_owned());
             state.bar.enable_steady_tick(Duration::from_millis(500));
         } else {
-            self.say(&state, &format!("{phase}: {cells} cells, {cases} images"));
+            self.say(&state, &format!("{phase}: {}, {}", counted(cells, "cell"), counted(cases, "image")));
         }
     }
 

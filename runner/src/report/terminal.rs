@@ -96,7 +96,7 @@ fn accuracy(study: &Study, tables: &Tables, out: &mut dyn Write) -> io::Result<(
             format!("{}/{}", row.correct, row.images),
             percent(row.top5, row.images),
             format!("{}/{}", row.top5, row.images),
-            model.card.top1.map_or_else(|| "–".into(), |top1| format!("{top1:.1}%")),
+            model.card.top1.map_or_else(String::new, |top1| format!("{top1:.1}%")),
             missing(row.missing),
         ]);
     }
