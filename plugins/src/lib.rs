@@ -1,9 +1,33 @@
-//! Gauntlet's built-ins, written as a third party would write them.
+//! Gauntlet's built-in networks, attacks and metrics, written as a third party would write them.
 
 pub mod attacks;
 pub mod metrics;
+pub mod models;
+pub mod nn;
 
 use attacks::{CwL2, EadL1, Fgsm, Ifgsm};
 use metrics::{L0, L1, L2, Linf};
+use models::{Mini, MobileNetV1, ResNetV2, Vgg};
 
-gauntlet_core::export_plugin!(attack CwL2, attack EadL1, attack Fgsm, attack Ifgsm, metric L0, metric L1, metric L2, metric Linf);
+gauntlet_core::export_plugin!(
+    model Vgg<16>,
+    model Vgg<19>,
+    model MobileNetV1<25>,
+    model MobileNetV1<50>,
+    model MobileNetV1<100>,
+    model ResNetV2<50>,
+    model Mini<Vgg<16>>,
+    model Mini<Vgg<19>>,
+    model Mini<MobileNetV1<25>>,
+    model Mini<MobileNetV1<50>>,
+    model Mini<MobileNetV1<100>>,
+    model Mini<ResNetV2<50>>,
+    attack CwL2,
+    attack EadL1,
+    attack Fgsm,
+    attack Ifgsm,
+    metric L0,
+    metric L1,
+    metric L2,
+    metric Linf,
+);

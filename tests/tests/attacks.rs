@@ -128,7 +128,11 @@ struct Tie {
     success: bool,
 }
 
-static GOLDEN: LazyLock<Golden> = LazyLock::new(|| golden::read("attacks.json"));
+static GOLDEN: LazyLock<Golden> = LazyLock::new(|| {
+    // The network is tiny: the tests themselves run side by side.
+    tch::set_num_threads(1);
+    golden::read("attacks.json")
+});
 
 fn model(network: &Network) -> TinyNet {
     TinyNet::new(&GOLDEN.meta.seed, network.kernel_constant, network.logit_multiplier)
@@ -343,7 +347,6 @@ fn ifgsm_agrees_with_the_authors_code() {
 }
 
 /// Tolerances of a run with a search over c: of each distortion, and of their median.
-#[derive(Clone, Copy)]
 struct Tolerance {
     each: f64,
     median: f64,
@@ -368,12 +371,22 @@ fn compare_penalty_runs(
 ) {
     let model = model(network);
     let mut faults = Faults::default();
-    let mut medians: BTreeMap<String, Vec<(f64, Tolerance)>> = BTreeMap::new();
+    let mut groups: BTreeMap<String, Vec<&Run>> = BTreeMap::new();
     for run in runs {
-        let (name, tolerance, cases) = (run.name(), tolerance(run), run.cases());
-        for (n, (found, expected)) in attack(run, &oracle(&model), &cases).into_iter().zip(&run.images).enumerate() {
+        groups.entry(group(run)).or_default().push(run);
+    }
+    for (group, runs) in groups {
+        let Tolerance { each, median: median_tolerance, exact_trace, chaotic } = tolerance(runs[0]);
+        let mut deviations = Vec::new();
+        // All modes of a setting go through the lanes together.
+        let goals = runs.iter().flat_map(|run| run.images.iter().map(|image| goal(&run.mode, image.target))).collect();
+        let cases = Cases::new(tiny_images().repeat([runs.len() as i64, 1, 1, 1]), goals).unwrap();
+        let oracle = Oracle::new(&model, (0..cases.len() as u64).collect(), Settings::default());
+        let images =
+            runs.iter().flat_map(|run| run.images.iter().enumerate().map(|(n, image)| (format!("{}, {group}", run.mode), n, image)));
+        for (case, (found, (name, n, expected))) in attack(runs[0], &oracle, &cases).into_iter().zip(images).enumerate() {
             faults.same(&name, n, "no adversarial", &found.best.is_none(), &expected.nan);
-            if tolerance.exact_trace {
+            if exact_trace {
                 let constants = expected.const_trace.as_ref().unwrap();
                 let deviation = found.trace.constants.iter().zip(constants).map(|(a, b)| relative(*a, *b)).fold(0.0, f64::max);
                 faults.same(&name, n, "search steps", &found.trace.constants.len(), &constants.len());
@@ -384,32 +397,31 @@ fn compare_penalty_runs(
                     faults.close(&name, n, "c at the best", relative(found, golden), 1e-6);
                 }
             }
-            if let (Some(pixels), false) = (found.best, expected.nan) {
-                let golden = [expected.l1, expected.l2][distortion].unwrap();
-                let deviation = relative(norms(&(&pixels - tiny_images().get(n as i64)))[distortion], golden);
-                let lower = norms(&(&pixels - tiny_images().get(n as i64)))[distortion] < golden;
-                if !(tolerance.chaotic > 0.0 && lower) {
-                    faults.close(&name, n, "distortion", deviation, tolerance.each);
-                }
-                medians.entry(group(run)).or_default().push((deviation, tolerance));
-                faults.same(&name, n, "success", &success(cases.goals[n], &row(&model.logits(&pixels.unsqueeze(0)))), &expected.success);
-                if let (true, Some(x12)) = (tolerance.exact_trace, &expected.x12) {
-                    let found = row(&(pixels.permute([1, 2, 0]).contiguous().view([-1]).narrow(0, 0, 12) - 0.5));
-                    let deviation = found.iter().zip(x12).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-                    faults.close(&name, n, "first pixels", deviation, 1e-4);
-                }
+            let (Some(pixels), false) = (found.best, expected.nan) else { continue };
+            let golden = [expected.l1, expected.l2][distortion].unwrap();
+            let distance = norms(&(&pixels - tiny_images().get(n as i64)))[distortion];
+            let deviation = relative(distance, golden);
+            deviations.push(deviation);
+            if !(chaotic > 0.0 && distance < golden) {
+                faults.close(&name, n, "distortion", deviation, each);
+            }
+            let logits = row(&model.logits(&pixels.unsqueeze(0)));
+            faults.same(&name, n, "success", &success(cases.goals[case], &logits), &expected.success);
+            if let (true, Some(x12)) = (exact_trace, &expected.x12) {
+                let found = row(&(pixels.permute([1, 2, 0]).contiguous().view([-1]).narrow(0, 0, 12) - 0.5));
+                let deviation = found.iter().zip(x12).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+                faults.close(&name, n, "first pixels", deviation, 1e-4);
             }
         }
-    }
-    for (group, mut deviations) in medians {
-        deviations.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let (median, Tolerance { each, median: tolerance, chaotic, .. }) = deviations[deviations.len() / 2];
-        let off = deviations.iter().filter(|d| d.0 > each).count() as f64 / deviations.len() as f64;
-        faults.check(off <= chaotic, || {
-            format!("{group}: {:.0} % of the distortions are off, at most {:.0} % may", off * 100.0, chaotic * 100.0)
+        let Some(worst) = deviations.iter().copied().max_by(f64::total_cmp) else { continue };
+        deviations.sort_by(f64::total_cmp);
+        let (count, median) = (deviations.len(), deviations[deviations.len() / 2]);
+        println!("{group}: {count} adversarials, median deviation {median:.1e}, worst {worst:.1e}");
+        faults.check(median <= median_tolerance, || format!("{group}: median deviation {median:.2e}, tolerance {median_tolerance:.0e}"));
+        let off = deviations.iter().filter(|&&d| d > each).count();
+        faults.check(off as f64 <= chaotic * count as f64, || {
+            format!("{group}: {off} of {count} distortions are off, at most {chaotic} of them may")
         });
-        println!("{group}: {} adversarials, median deviation {median:.1e}, worst {:.1e}", deviations.len(), deviations.last().unwrap().0);
-        faults.check(median <= tolerance, || format!("{group}: median deviation {median:.2e}, tolerance {tolerance:.0e}"));
     }
     faults.report();
 }
@@ -486,4 +498,74 @@ fn a_target_within_a_thousandth_of_the_top_counts_as_the_authors_count_it() {
     for Tie { logits, target, success } in &GOLDEN.quirks.tie_rule {
         assert_eq!(Goal::Towards(*target).met_within(logits, 1e-3), *success, "{logits:?} towards {target}");
     }
+}
+
+/// Distortions (l1, l2, l∞) that an attack reaches on the six images, medians untargeted, random
+/// and least likely, and the passes per image that it takes there.
+struct Reach {
+    medians: [[f64; 3]; 3],
+    passes: f64,
+}
+
+fn reach<A: Attack>(params: A::Params) -> Reach {
+    let network = &GOLDEN.network;
+    let model = model(network);
+    let runs: Vec<&Run> = ["untargeted", "random", "least"]
+        .iter()
+        .map(|mode| GOLDEN.main.ifgsm.search.iter().find(|run| run.mode == *mode).unwrap())
+        .collect();
+    let goals = runs.iter().flat_map(|run| run.images.iter().map(|image| goal(&run.mode, image.target))).collect();
+    let cases = Cases::new(tiny_images().repeat([3, 1, 1, 1]), goals).unwrap();
+    let oracle = Oracle::new(&model, (0..18).collect(), Settings::default());
+    let mut found = [[0; 3]; 3].map(|row| row.map(|_| Vec::new()));
+    for (case, answer) in A::new(params).unwrap().run(&oracle, &cases).unwrap().into_iter().enumerate() {
+        let Answer::Pixels(pixels) = answer else { continue };
+        let logits = row(&model.logits(&pixels.unsqueeze(0)));
+        assert!(success(cases.goals[case], &logits), "{} case {case}: an adversarial that does not survive being looked at alone", A::NAME);
+        for (values, norm) in found[case / 6].iter_mut().zip(norms(&(&pixels - cases.image(case)))) {
+            values.push(norm);
+        }
+    }
+    let passes = oracle.passes().iter().map(|p| (p.forward + p.backward) as f64).sum::<f64>() / 18.0;
+    let median = |mut values: Vec<f64>| {
+        values.sort_by(f64::total_cmp);
+        // Failures count as infinitely far.
+        values.resize(6, f64::INFINITY);
+        f64::midpoint(values[2], values[3])
+    };
+    Reach { medians: found.map(|norms| norms.map(median)), passes }
+}
+
+/// The modern default against the published settings: at most the passes, at most the distortion
+/// (to `slack`), and within `bound` for each kind of goal.
+fn improves<A: Attack>(norm: usize, slack: f64, bound: [f64; 3]) {
+    let published = reach::<A>(eccv2018::<A>());
+    let modern = reach::<A>(A::Params::default());
+    assert!(modern.passes <= published.passes, "{}: {} passes, published {}", A::NAME, modern.passes, published.passes);
+    for (mode, bound) in bound.iter().enumerate() {
+        let (found, before) = (modern.medians[mode][norm], published.medians[mode][norm]);
+        println!("{}: {found:.5}, published {before:.5}; passes {:.0}, published {:.0}", A::NAME, modern.passes, published.passes);
+        assert!(found <= before * slack, "{}: {found}, published {before}", A::NAME);
+        // The bound is for the images of the public seed.
+        assert!(found <= *bound || GOLDEN.meta.seed != "public", "{}: {found}, expected at most {bound}", A::NAME);
+    }
+}
+
+// The best that other implementations reach on these images (medians untargeted, random, least
+// likely; see the fixtures' README): l2 0.668, 3.33, 6.18; l1 6.78, 52.1, 112.5 with FMN and 7.37,
+// 55.9, 119 with EAD; l∞ 0.0300, 0.158, 0.341 with FMN.
+
+#[test]
+fn the_modern_cw_takes_fewer_passes_for_the_same_distortion() {
+    improves::<CwL2>(1, 1.002, [0.6695, 3.345, 6.20]);
+}
+
+#[test]
+fn the_modern_ead_comes_closer_in_fewer_passes() {
+    improves::<EadL1>(0, 0.95, [6.95, 53.7, 117.0]);
+}
+
+#[test]
+fn the_modern_ifgsm_search_comes_closer_in_fewer_passes() {
+    improves::<Ifgsm>(2, 0.65, [0.0303, 0.163, 0.44]);
 }

@@ -59,8 +59,11 @@ pub enum BiasCorrection {
 }
 
 impl Default for CwL2Params {
+    /// Differs from `eccv2018` in a faster rate (with the warm start it reaches the same
+    /// distortions in fewer passes), Adam's ε where Adam has it, and a hair of confidence: an
+    /// adversarial that wins by less than float32 noise does not survive being looked at again.
     fn default() -> Self {
-        Self { learning_rate: 1e-2, epsilon_inside_root: false, warm_start: false, ..Self::eccv2018() }
+        Self { kappa: 1e-3, learning_rate: 5e-3, epsilon_inside_root: false, ..Self::eccv2018() }
     }
 }
 

@@ -1,0 +1,93 @@
+//! The mini zoo: the networks at one eighth of their channels, for Fashion-MNIST, small enough to
+//! be part of the program. Weights, accuracies and how they were trained: `mini/README.md` of this
+//! crate.
+//!
+//! The network is the family's own code; what is here is the enlarging of 28×28 pixels to a side
+//! that leaves the network something to see after it has halved it five times.
+
+use super::{MobileNetV1, ResNetV2, Shape, Vgg};
+use crate::nn;
+use gauntlet_core::params::NoParams;
+use gauntlet_core::prelude::*;
+
+/// Side of Fashion-MNIST's images.
+const SIDE: i64 = 28;
+const CLASSES: i64 = 10;
+const CHANNELS: f64 = 0.125;
+
+/// What the miniature of a network is.
+pub trait Miniature: Architecture {
+    /// Its registered name.
+    const MINI: &'static str;
+    /// Height and width that pixels are enlarged to.
+    const ENLARGED: i64;
+    /// Accuracy on the 10,000 test images, per cent.
+    const TOP1: f64;
+    /// Weights, a safetensors file.
+    const WEIGHTS: &'static [u8];
+}
+
+macro_rules! miniature {
+    ($network:ty, $name:literal, enlarged $enlarged:literal, top1 $top1:literal) => {
+        impl Miniature for $network {
+            const MINI: &'static str = $name;
+            const ENLARGED: i64 = $enlarged;
+            const TOP1: f64 = $top1;
+            const WEIGHTS: &'static [u8] = include_bytes!(concat!("../../mini/", $name, ".safetensors"));
+        }
+    };
+}
+
+miniature!(Vgg<16>, "mini_vgg_16", enlarged 32, top1 0.0);
+miniature!(Vgg<19>, "mini_vgg_19", enlarged 32, top1 0.0);
+miniature!(MobileNetV1<25>, "mini_mobilenet_v1_025", enlarged 64, top1 0.0);
+miniature!(MobileNetV1<50>, "mini_mobilenet_v1_050", enlarged 64, top1 0.0);
+miniature!(MobileNetV1<100>, "mini_mobilenet_v1_100", enlarged 64, top1 0.0);
+miniature!(ResNetV2<50>, "mini_resnet_v2_50", enlarged 64, top1 0.0);
+
+/// The miniature of `A`.
+pub struct Mini<A> {
+    card: ModelCard,
+    network: A,
+}
+
+impl<A: Miniature> Model for Mini<A> {
+    fn card(&self) -> &ModelCard {
+        &self.card
+    }
+
+    fn logits(&self, pixels: &Tensor) -> Tensor {
+        let pixels = nn::channels_last(pixels); // cheaper while they are few
+        self.network.logits(&pixels.upsample_bilinear2d([A::ENLARGED; 2], false, None, None))
+    }
+}
+
+impl<A, const C: i64, const S: i64> Architecture for Mini<A>
+where
+    A: Miniature + Architecture<Params = Shape<C, S>>,
+{
+    const NAME: &'static str = A::MINI;
+    type Params = NoParams;
+
+    fn describe(_: &NoParams) -> ModelCard {
+        ModelCard {
+            name: A::MINI.into(),
+            family: A::describe(&Shape::default()).family,
+            side: SIDE,
+            classes: CLASSES,
+            label_offset: 0,
+            top1: Some(A::TOP1),
+            top5: None,
+            source: format!("{} at one eighth of its channels, trained on Fashion-MNIST", A::NAME),
+        }
+    }
+
+    fn load(params: NoParams, weights: &Weights) -> Result<Self> {
+        let shape = Shape { classes: CLASSES, side: A::ENLARGED, channels: CHANNELS };
+        Ok(Self { card: Self::describe(&params), network: A::load(shape, weights)? })
+    }
+
+    fn embedded_weights() -> Option<&'static [u8]> {
+        Some(A::WEIGHTS)
+    }
+}

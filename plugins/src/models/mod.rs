@@ -1,0 +1,164 @@
+//! The networks, a file per family.
+
+mod mini;
+mod mobilenet_v1;
+mod resnet_v2;
+mod vgg;
+
+pub use mini::Mini;
+pub use mobilenet_v1::MobileNetV1;
+pub use resnet_v2::ResNetV2;
+pub use vgg::Vgg;
+
+use gauntlet_core::model::ModelCard;
+use gauntlet_core::prelude::*;
+
+/// What can be chosen when a network is built. The defaults are those of the published weights.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+// The empty bound is what lets serde derive a default for a type with constants in its name.
+#[serde(default, deny_unknown_fields, bound = "")]
+pub struct Shape<const CLASSES: i64, const SIDE: i64> {
+    /// Number of logits, at least 2.
+    pub classes: i64,
+    /// Height and width of the pixels; at least 32.
+    pub side: i64,
+    /// Multiplier of the channels of every layer, above 0; no layer gets less than 8.
+    pub channels: f64,
+}
+
+impl<const CLASSES: i64, const SIDE: i64> Default for Shape<CLASSES, SIDE> {
+    fn default() -> Self {
+        Self { classes: CLASSES, side: SIDE, channels: 1.0 }
+    }
+}
+
+impl<const CLASSES: i64, const SIDE: i64> Shape<CLASSES, SIDE> {
+    /// Says which value is out of range, and what the range is.
+    fn check(&self) -> Result<()> {
+        ensure!(self.classes >= 2, "`classes` is {}, expected 2 or more", self.classes);
+        // Each of the networks halves its input five times.
+        ensure!(self.side >= 32, "`side` is {}, expected 32 or more", self.side);
+        ensure!(self.channels > 0.0 && self.channels <= 16.0, "`channels` is {}, expected above 0 and up to 16", self.channels);
+        Ok(())
+    }
+
+    /// The card of a network of this shape; what was published holds for the default alone.
+    fn card(&self, published: &Published) -> ModelCard {
+        let as_published = *self == Self::default();
+        ModelCard {
+            name: published.name.into(),
+            family: published.family.into(),
+            side: self.side,
+            classes: self.classes,
+            label_offset: i64::from(self.classes == 1001),
+            top1: published.top1.filter(|_| as_published),
+            top5: published.top5.filter(|_| as_published),
+            source: published.source.into(),
+        }
+    }
+}
+
+/// What is known of a network's published weights.
+struct Published {
+    name: &'static str,
+    family: &'static str,
+    /// Per cent.
+    top1: Option<f64>,
+    /// Per cent.
+    top5: Option<f64>,
+    source: &'static str,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::tests::{Waves, WavesInTraining, distance, pixels};
+    use gauntlet_core::params::parse;
+    use gauntlet_core::registry::Registry;
+    use gauntlet_core::weights::Source;
+    use tch::Device;
+
+    const NETWORKS: [&str; 6] = ["vgg_16", "vgg_19", "mobilenet_v1_025", "mobilenet_v1_050", "mobilenet_v1_100", "resnet_v2_50"];
+
+    fn load(name: &str, parameters: &str, source: impl Source + 'static) -> Result<Box<dyn Model>> {
+        let registry = Registry::linked()?;
+        registry.find_model(name)?.load(&parse(parameters)?, Weights::new(source, Device::Cpu))
+    }
+
+    fn refusal(name: &str, parameters: &str) -> String {
+        format!("{:#}", load(name, parameters, Waves).err().unwrap())
+    }
+
+    #[test]
+    fn any_side_class_count_and_width_will_do() {
+        for name in NETWORKS {
+            for (classes, side, channels) in [(7, 32, 0.125), (10, 65, 0.2), (1001, 48, 0.3)] {
+                let model = load(name, &format!("classes = {classes}\nside = {side}\nchannels = {channels}"), Waves).unwrap();
+                let card = model.card();
+                assert_eq!((card.classes, card.side, card.label_offset), (classes, side, i64::from(classes == 1001)));
+                assert_eq!(card.top1, None, "what was published holds for the published shape");
+                let pixels = pixels(2, side).set_requires_grad(true);
+                let logits = model.logits(&pixels);
+                assert_eq!(logits.size(), [2, classes], "{name}, side {side}");
+                let gradient = Tensor::run_backward(&[logits.sum(Kind::Float)], &[&pixels], false, false).remove(0);
+                assert!(gradient.abs().sum(Kind::Float).double_value(&[]) > 0.0, "{name}: no gradient");
+                assert_eq!(logits.isfinite().all().int64_value(&[]), 1, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_answer_does_not_depend_on_neighbours() {
+        for name in NETWORKS {
+            let model = load(name, "classes = 9\nside = 40\nchannels = 0.125", Waves).unwrap();
+            let pixels = pixels(3, 40);
+            let together = model.logits(&pixels);
+            for n in 0..3 {
+                let alone = model.logits(&pixels.narrow(0, n, 1));
+                let distance = distance(&together.narrow(0, n, 1), &alone);
+                assert!(distance < 1e-5, "{name}, image {n}: {distance:.1e}");
+            }
+        }
+    }
+
+    #[test]
+    fn in_training_the_same_code_uses_the_batch_s_statistics() {
+        let pixels = pixels(4, 33);
+        for (name, same) in [("vgg_16", true), ("mobilenet_v1_025", false), ("resnet_v2_50", false)] {
+            let shape = "classes = 9\nside = 33\nchannels = 0.125";
+            let [frozen, training] = [load(name, shape, Waves), load(name, shape, WavesInTraining)].map(|m| m.unwrap().logits(&pixels));
+            assert_eq!(distance(&frozen, &training) < 1e-5, same, "{name}");
+        }
+    }
+
+    #[test]
+    fn wrong_parameters_are_refused_with_what_is_expected() {
+        for name in NETWORKS {
+            assert!(refusal(name, "classes = 1").ends_with("`classes` is 1, expected 2 or more"));
+            assert!(refusal(name, "side = 31").ends_with("`side` is 31, expected 32 or more"));
+            assert!(refusal(name, "channels = 0").ends_with("`channels` is 0, expected above 0 and up to 16"));
+            assert!(refusal(name, "channels = nan").ends_with("`channels` is NaN, expected above 0 and up to 16"));
+            assert!(refusal(name, "size = 80").contains("unknown parameter `size`, did you mean `side`?"));
+        }
+        assert!(refusal("mini_vgg_16", "side = 80").contains("unknown parameter `side`"));
+    }
+
+    #[test]
+    fn cards_hold_what_was_published() {
+        let registry = Registry::linked().unwrap();
+        for (name, family, top1, top5) in [
+            ("vgg_16", "VGG", 71.5, Some(89.8)),
+            ("vgg_19", "VGG", 71.1, Some(89.8)),
+            ("mobilenet_v1_025", "MobileNet", 49.8, None),
+            ("mobilenet_v1_050", "MobileNet", 63.3, None),
+            ("mobilenet_v1_100", "MobileNet", 70.9, Some(89.9)),
+            ("resnet_v2_50", "ResNet-v2", 75.6, Some(92.8)),
+        ] {
+            let card = registry.find_model(name).unwrap().card(&parse("").unwrap()).unwrap();
+            assert_eq!((card.family.as_str(), card.top1, card.top5), (family, Some(top1), top5), "{name}");
+            let mini = registry.find_model(&format!("mini_{name}")).unwrap().card(&parse("").unwrap()).unwrap();
+            assert_eq!((mini.family.as_str(), mini.side, mini.classes, mini.label_offset), (family, 28, 10, 0));
+            assert!(mini.top1.unwrap() >= 88.0, "{name}");
+        }
+    }
+}

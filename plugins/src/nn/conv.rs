@@ -1,0 +1,221 @@
+//! Convolutions, each with what follows it: bias or batch norm, then an activation.
+
+use super::channels_last;
+use super::norm::{BatchNorm, Normalization};
+use super::padding::{Padding, split};
+use gauntlet_core::weights::{Role, Scope};
+use tch::Tensor;
+
+/// Which inputs an output channel sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Connection {
+    /// Channels are split into so many groups; 1 is the usual convolution. Kernel
+    /// `weights`: H×W×(in/groups)×out.
+    Groups(i64),
+    /// Every input channel has out/in kernels of its own. Kernel `depthwise_weights`:
+    /// H×W×in×(out/in).
+    Depthwise,
+}
+
+/// What follows the product.
+#[derive(Clone, Copy, Debug)]
+pub enum Ending {
+    /// `biases`.
+    Bias,
+    /// A batch norm under `BatchNorm/`, and no bias.
+    BatchNorm(BatchNorm),
+}
+
+/// The nonlinearity at the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// None.
+    Identity,
+    /// max(x, 0).
+    Relu,
+    /// min(max(x, 0), 6).
+    Relu6,
+}
+
+impl Activation {
+    /// Applies it to `x`, which nothing else may need any more: the memory is used again.
+    pub fn apply(self, mut x: Tensor) -> Tensor {
+        match self {
+            Self::Identity => x,
+            Self::Relu => x.relu_(),
+            Self::Relu6 => x.relu6_(), // its gradient costs a quarter of that of `clamp`
+        }
+    }
+}
+
+/// Description of a convolution.
+#[derive(Clone, Copy, Debug)]
+pub struct Conv {
+    /// Height and width of the kernel.
+    pub kernel: [i64; 2],
+    /// Input channels.
+    pub inputs: i64,
+    /// Output channels.
+    pub outputs: i64,
+    /// Of both axes.
+    pub stride: i64,
+    /// Zeros around the input.
+    pub padding: Padding,
+    /// Which inputs an output sees.
+    pub connection: Connection,
+    /// Bias or batch norm.
+    pub ending: Ending,
+    /// What comes last.
+    pub activation: Activation,
+}
+
+impl Conv {
+    /// Asks for the tensors at `scope`; folds a frozen batch norm into the kernel.
+    pub fn load(self, scope: &Scope) -> Convolution {
+        let [height, width] = self.kernel;
+        let (kernel, groups) = match self.connection {
+            Connection::Groups(groups) => {
+                let shape = [height, width, self.inputs / groups, self.outputs];
+                (scope.tensor("weights", &shape, Role::Kernel).permute([3, 2, 0, 1]), groups)
+            }
+            Connection::Depthwise => {
+                let shape = [height, width, self.inputs, self.outputs / self.inputs];
+                let kernel = scope.tensor("depthwise_weights", &shape, Role::Depthwise);
+                (kernel.permute([2, 3, 0, 1]).reshape([self.outputs, 1, height, width]), self.inputs)
+            }
+        };
+        let (kernel, bias, norm) = match self.ending {
+            Ending::Bias => (kernel, Some(scope.tensor("biases", &[self.outputs], Role::Bias)), None),
+            Ending::BatchNorm(norm) => match norm.load(&scope.at("BatchNorm"), self.outputs) {
+                Normalization::Affine { scale, shift } => (kernel * scale.view([-1, 1, 1, 1]), Some(shift), None),
+                norm @ Normalization::Batch { .. } => (kernel, None, Some(norm)),
+            },
+        };
+        Convolution { kernel: channels_last(&kernel), bias, norm, groups, conv: self }
+    }
+}
+
+/// A loaded convolution.
+pub struct Convolution {
+    /// out×(in/groups)×H×W.
+    kernel: Tensor,
+    bias: Option<Tensor>,
+    /// Only in training; otherwise it is in kernel and bias.
+    norm: Option<Normalization>,
+    groups: i64,
+    conv: Conv,
+}
+
+impl Convolution {
+    /// N×in×H×W → N×out×H'×W'.
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        let Conv { stride, padding, activation, kernel, .. } = self.conv;
+        let (x, symmetric) = split(x, padding, kernel, stride);
+        let mut x = x.conv2d(&self.kernel, self.bias.as_ref(), [stride, stride], symmetric, [1, 1], self.groups);
+        if let Some(norm) = &self.norm {
+            x = norm.forward(&x);
+        }
+        activation.apply(x)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::tests::{Waves, WavesInTraining, distance, pixels};
+    use gauntlet_core::weights::{Source, Weights};
+    use tch::Device;
+
+    fn normed(kernel: i64, outputs: i64, connection: Connection, gamma: bool) -> Conv {
+        Conv {
+            kernel: [kernel, kernel],
+            inputs: 3,
+            outputs,
+            stride: 2,
+            padding: Padding::Same,
+            connection,
+            ending: Ending::BatchNorm(BatchNorm { epsilon: 1e-3, gamma }),
+            activation: Activation::Relu6,
+        }
+    }
+
+    #[test]
+    fn a_folded_batch_norm_equals_the_batch_norm() {
+        let x = pixels(2, 9);
+        for (connection, name, shape) in [
+            (Connection::Groups(1), "c/weights", [3, 3, 3, 6]),
+            (Connection::Groups(3), "c/weights", [3, 3, 1, 6]),
+            (Connection::Depthwise, "c/depthwise_weights", [3, 3, 3, 2]),
+        ] {
+            for gamma in [false, true] {
+                let weights = Weights::new(Waves, Device::Cpu);
+                let folded = normed(3, 6, connection, gamma).load(&weights.root().at("c")).forward(&x);
+
+                let kernel = Waves.tensor(name, &shape, Role::Kernel).unwrap();
+                let (kernel, groups) = match connection {
+                    Connection::Groups(groups) => (kernel.permute([3, 2, 0, 1]), groups),
+                    // in×multiplier are the outputs, in that order
+                    Connection::Depthwise => {
+                        let kernel = Waves.tensor(name, &shape, Role::Depthwise).unwrap();
+                        (kernel.view([3, 3, 6, 1]).permute([2, 3, 0, 1]), 3)
+                    }
+                };
+                let of = |name: &str, role| Waves.tensor(&format!("c/BatchNorm/{name}"), &[6], role);
+                let plain = x.conv2d::<Tensor>(&kernel, None, [2, 2], [1, 1], [1, 1], groups);
+                let scale = if gamma { of("gamma", Role::Gamma) } else { None };
+                let expected = plain
+                    .batch_norm(
+                        scale,
+                        of("beta", Role::Beta),
+                        of("moving_mean", Role::Mean),
+                        of("moving_variance", Role::Variance),
+                        false,
+                        0.0,
+                        1e-3,
+                        false,
+                    )
+                    .clamp(0, 6);
+                let distance = distance(&folded, &expected);
+                assert!(distance < 1e-6, "{connection:?}, gamma {gamma}: {distance:.1e}");
+            }
+        }
+    }
+
+    #[test]
+    fn in_training_the_statistics_are_the_batch_s() {
+        let load = |source: Weights| {
+            let conv = Conv { activation: Activation::Identity, ..normed(3, 6, Connection::Groups(1), false) };
+            conv.load(&source.root().at("c")).forward(&pixels(8, 9))
+        };
+        let mean = |x: &Tensor| x.mean_dim([0i64, 2, 3].as_slice(), false, tch::Kind::Float);
+        let beta = Waves.tensor("c/BatchNorm/beta", &[6], Role::Beta).unwrap();
+        assert!(distance(&mean(&load(Weights::new(WavesInTraining, Device::Cpu))), &beta) < 1e-4);
+        assert!(distance(&mean(&load(Weights::new(Waves, Device::Cpu))), &beta) > 1e-2);
+    }
+
+    #[test]
+    fn same_padding_puts_the_odd_row_after() {
+        // A 2×2 kernel that sees its last row and column alone picks position 1, 3, … of each axis.
+        struct Last;
+        impl Source for Last {
+            fn tensor(&self, _: &str, shape: &[i64], role: Role) -> Option<Tensor> {
+                let values: &[f32] = if role == Role::Kernel { &[0.0, 0.0, 0.0, 1.0] } else { &[0.0] };
+                Some(Tensor::from_slice(values).view(shape))
+            }
+        }
+        let x = Tensor::arange(9, (tch::Kind::Float, Device::Cpu)).view([1, 1, 3, 3]);
+        let weights = Weights::new(Last, Device::Cpu);
+        let conv = Conv {
+            kernel: [2, 2],
+            inputs: 1,
+            outputs: 1,
+            stride: 2,
+            padding: Padding::Same,
+            connection: Connection::Groups(1),
+            ending: Ending::Bias,
+            activation: Activation::Relu,
+        };
+        let y = conv.load(&weights.root()).forward(&x);
+        assert_eq!(Vec::<f32>::try_from(y.flatten(0, -1)).unwrap(), [4.0, 0.0, 0.0, 0.0]);
+    }
+}

@@ -1,0 +1,27 @@
+//! Dense layers, in TF-Slim written as convolutions that see their whole input.
+
+use gauntlet_core::weights::{Role, Scope};
+use tch::Tensor;
+
+/// A convolution whose kernel is as large as its input: a matrix product.
+pub struct Dense {
+    /// (H·W·in)×out, the kernel's own order.
+    weights: Tensor,
+    bias: Tensor,
+}
+
+impl Dense {
+    /// Asks for `weights` of `kernel`, H×W×in×out, and `biases` at `scope`.
+    pub fn load(scope: &Scope, kernel: [i64; 4]) -> Self {
+        let outputs = kernel[3];
+        let weights = scope.tensor("weights", &kernel, Role::Kernel).reshape([-1, outputs]);
+        Self { weights, bias: scope.tensor("biases", &[outputs], Role::Bias) }
+    }
+
+    /// N×in×H×W → N×out×1×1.
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        // The kernel's rows run H, W, in; so does an image's memory when channels come last.
+        let flat = x.permute([0, 2, 3, 1]).flatten(1, -1);
+        self.bias.addmm(&flat, &self.weights).unsqueeze(-1).unsqueeze(-1)
+    }
+}

@@ -1,0 +1,143 @@
+//! The attacks against the closed-form optimum of an affine model, |m|/‖w‖ in the dual norm, and
+//! what no attack may ever do: leave the box, or the budget.
+
+use gauntlet_core::attack::{Answer, Attack, Cases, Goal};
+use gauntlet_core::model::Model;
+use gauntlet_core::oracle::{Oracle, Settings};
+use gauntlet_core::params::preset;
+use gauntlet_core::testing::Affine;
+use gauntlet_plugins::attacks::{CwL2, CwL2Params, EadL1, EadL1Params, Fgsm, FgsmParams, Ifgsm, IfgsmParams, Norm, Objective};
+use proptest::prelude::*;
+use tch::{Device, Kind, Tensor};
+
+const SIDE: i64 = 6;
+
+/// An image inside the box whose logits of a two-class model differ by `margin`, with its label.
+fn image_at(model: &Affine, margin: f64) -> (Tensor, i64) {
+    let grey = Tensor::full([3 * SIDE * SIDE], 0.5, (Kind::Float, Device::Cpu));
+    let weight = model.weight();
+    let logits = model.logits(&grey.view([1, 3, SIDE, SIDE])).squeeze_dim(0);
+    let label = logits.argmax(0, false).int64_value(&[]);
+    let w: Tensor = weight.get(label) - weight.get(1 - label);
+    let now = logits.double_value(&[label]) - logits.double_value(&[1 - label]);
+    let image = grey + &w * ((margin - now) / w.square().sum(Kind::Double).double_value(&[]));
+    (image.view([3, SIDE, SIDE]), label)
+}
+
+fn attack<A: Attack>(params: A::Params, model: &Affine, images: &[Tensor], goals: &[Goal]) -> Vec<Option<Tensor>> {
+    let cases = Cases::new(Tensor::stack(images, 0), goals.to_vec()).unwrap();
+    let oracle = Oracle::new(model, (0..images.len() as u64).collect(), Settings::default());
+    let answers = A::new(params).unwrap().run(&oracle, &cases).unwrap();
+    answers.into_iter().map(|a| if let Answer::Pixels(p) = a { Some(p) } else { None }).collect()
+}
+
+fn answer(model: &Affine, image: &Tensor) -> i64 {
+    model.logits(&image.unsqueeze(0)).argmax(1, false).int64_value(&[0])
+}
+
+/// Models, images of margin `margin`, and both kinds of goal.
+fn problems(margin: f64) -> impl Iterator<Item = (Affine, Tensor, Goal)> {
+    tch::set_num_threads(1);
+    (0..4).flat_map(move |seed| {
+        [true, false].map(|away| {
+            let model = Affine::new(2, SIDE, seed);
+            let (image, label) = image_at(&model, margin);
+            (model, image, if away { Goal::Away(label) } else { Goal::Towards(1 - label) })
+        })
+    })
+}
+
+#[test]
+fn fgsm_just_crosses_at_the_analytic_distance() {
+    for (model, image, goal) in problems(0.3) {
+        let [linf, l2, _] = model.distances(&image, goal);
+        for (norm, distance) in [(Norm::Linf, linf), (Norm::L2, l2)] {
+            for objective in [Objective::Logit, Objective::CrossEntropy, Objective::CrossEntropyOfProbabilities, Objective::Margin] {
+                for (factor, crosses) in [(0.999, false), (1.001, true)] {
+                    if objective == Objective::Logit {
+                        continue; // follows the rows of one class, not the difference of two
+                    }
+                    let params = FgsmParams { epsilon: distance * factor, objective, norm };
+                    let found = attack::<Fgsm>(params, &model, &[image.copy()], &[goal]).remove(0).unwrap();
+                    assert_eq!(goal.met_by(answer(&model, &found)), crosses, "{norm:?} {objective:?} {goal:?} at {factor} of {distance}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_search_of_ifgsm_comes_within_two_per_cent_of_the_linf_optimum() {
+    for (model, image, goal) in problems(0.3) {
+        let [optimum, ..] = model.distances(&image, goal);
+        let found = attack::<Ifgsm>(IfgsmParams::default(), &model, &[image.copy()], &[goal]).remove(0).expect("an adversarial");
+        let distance = (found - &image).abs().max().double_value(&[]);
+        assert!((0.999..1.02).contains(&(distance / optimum)), "{goal:?}: {distance} against {optimum}");
+    }
+}
+
+#[test]
+fn cw_comes_within_two_per_cent_of_the_l2_optimum() {
+    for params in [CwL2Params::default(), preset(CwL2::presets(), Some("eccv2018")).unwrap()] {
+        for (model, image, goal) in problems(0.3) {
+            let [_, optimum, _] = model.distances(&image, goal);
+            let found = attack::<CwL2>(params.clone(), &model, &[image.copy()], &[goal]).remove(0).expect("an adversarial");
+            let distance = (found - &image).square().sum(Kind::Double).sqrt().double_value(&[]);
+            assert!((0.999..1.02).contains(&(distance / optimum)), "{goal:?}: {distance} against {optimum}, {params:?}");
+        }
+    }
+}
+
+#[test]
+fn ead_comes_within_five_per_cent_of_the_l1_optimum() {
+    // A margin so small that one pixel can close it: there the closed form holds inside the box.
+    for (model, image, goal) in problems(0.05) {
+        let [.., optimum] = model.distances(&image, goal);
+        let found = attack::<EadL1>(EadL1Params::default(), &model, &[image.copy()], &[goal]).remove(0).expect("an adversarial");
+        let distance = (found - &image).abs().sum(Kind::Double).double_value(&[]);
+        assert!((0.999..1.05).contains(&(distance / optimum)), "{goal:?}: {distance} against {optimum}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn nothing_leaves_the_box_or_the_budget(
+        seed in 0u64..1000,
+        epsilon in 0.001f64..0.9,
+        pixels in proptest::collection::vec(prop_oneof![Just(0f32), Just(1f32), 0f32..=1f32], 2 * 108),
+        target in 0i64..3,
+    ) {
+        tch::set_num_threads(1);
+        let model = Affine::new(3, SIDE, seed);
+        let batch = Tensor::from_slice(&pixels).view([2, 3, SIDE, SIDE]);
+        let images = [batch.get(0), batch.get(1)];
+        let goals = [Goal::Away(answer(&model, &images[0])), Goal::Towards(target)];
+        let budget = |found: Vec<Option<Tensor>>, epsilon: f64| {
+            for (found, image) in found.iter().zip(&images) {
+                let Some(found) = found else { continue };
+                let (low, high) = (found.min().double_value(&[]), found.max().double_value(&[]));
+                prop_assert!(low >= 0.0 && high <= 1.0, "box: {low} to {high}");
+                let change = (found - image).abs().max().double_value(&[]);
+                prop_assert!(change <= epsilon + 1e-6, "budget {epsilon}: {change}");
+            }
+            Ok(())
+        };
+        for objective in [Objective::Logit, Objective::CrossEntropy, Objective::Margin] {
+            budget(attack::<Fgsm>(FgsmParams { epsilon, objective, norm: Norm::Linf }, &model, &images, &goals), epsilon)?;
+            for base in [IfgsmParams::default(), preset(Ifgsm::presets(), Some("eccv2018")).unwrap()] {
+                let fixed = IfgsmParams { epsilon, objective, iterations: 7, search_tries: 0, ..base.clone() };
+                budget(attack::<Ifgsm>(fixed, &model, &images, &goals), epsilon)?;
+                let search = IfgsmParams { objective, iterations: 7, search_tries: 5, ..base };
+                budget(attack::<Ifgsm>(search, &model, &images, &goals), 1.0)?;
+            }
+        }
+        for base in [CwL2Params::default(), preset(CwL2::presets(), Some("eccv2018")).unwrap()] {
+            budget(attack::<CwL2>(CwL2Params { iterations: 25, search_steps: 5, ..base }, &model, &images, &goals), 1.0)?;
+        }
+        for base in [EadL1Params::default(), preset(EadL1::presets(), Some("eccv2018")).unwrap()] {
+            budget(attack::<EadL1>(EadL1Params { iterations: 25, search_steps: 5, ..base }, &model, &images, &goals), 1.0)?;
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! The networks against the original authors' code: logits, input gradients, and the names and
+//! shapes of all variables. See `fixtures/golden/README.md`.
+
+use gauntlet_core::registry::{ModelEntry, Registry};
+use gauntlet_core::weights::{Role, Source, Weights};
+use gauntlet_plugins as _;
+use gauntlet_tests::golden::{self, Formula};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use tch::{Device, Kind, Tensor};
+
+/// What is used of `networks/<name>.json`; the files hold more.
+#[derive(Deserialize)]
+struct Golden {
+    seed: String,
+    gain: f64,
+    input_size: i64,
+    classes: i64,
+    param_count: i64,
+    /// Name, shape, kind.
+    variables: Vec<(String, Vec<i64>, String)>,
+    logits: Vec<Vec<f64>>,
+    grad: Gradient,
+}
+
+/// Gradient of the logit `class` of image 0 with respect to its pixels.
+#[derive(Deserialize)]
+struct Gradient {
+    class: i64,
+    l1: f64,
+    l2: f64,
+    linf: f64,
+    /// Row, column, channel, value.
+    samples: Vec<(i64, i64, i64, f64)>,
+}
+
+/// Shape and kind of variables, by name.
+type Variables = BTreeMap<String, (Vec<i64>, &'static str)>;
+
+/// Weights by the formula; writes down what is asked for.
+struct Recorded {
+    formula: Formula,
+    asked: Arc<Mutex<Variables>>,
+}
+
+impl Source for Recorded {
+    fn tensor(&self, name: &str, shape: &[i64], role: Role) -> Option<Tensor> {
+        let kind = match role {
+            Role::Kernel => "kernel",
+            Role::Depthwise => "depthwise",
+            Role::Bias => "bias",
+            Role::Gamma => "gamma",
+            Role::Beta => "beta",
+            Role::Mean => "mean",
+            Role::Variance => "var",
+        };
+        self.asked.lock().unwrap().insert(name.to_owned(), (shape.to_vec(), kind));
+        self.formula.tensor(name, shape, role)
+    }
+}
+
+fn check(name: &str) {
+    let golden: Golden = golden::read(&format!("networks/{name}.json"));
+    let registry = Registry::linked().unwrap();
+    let entry: &ModelEntry = registry.find_model(name).unwrap();
+    let asked = Arc::default();
+    let formula = Formula { prefix: format!("{}/", golden.seed), gain: golden.gain };
+    let source = Recorded { formula, asked: Arc::clone(&asked) };
+    let model = entry.load(&entry.entry.defaults, Weights::new(source, Device::Cpu)).unwrap();
+    assert_eq!((model.card().side, model.card().classes), (golden.input_size, golden.classes));
+
+    let asked = std::mem::take(&mut *asked.lock().unwrap());
+    let expected: BTreeMap<_, _> = golden.variables.iter().map(|(n, shape, kind)| (n.clone(), (shape.clone(), kind.as_str()))).collect();
+    assert_eq!(asked, expected, "variables");
+    assert_eq!(asked.values().map(|(shape, _)| shape.iter().product::<i64>()).sum::<i64>(), golden.param_count);
+
+    let pixels = golden::network_images(golden.input_size).set_requires_grad(true);
+    let logits = model.logits(&pixels);
+    let values: Vec<f64> = golden.logits.concat();
+    let expected = Tensor::from_slice(&values).view([2, golden.classes]);
+    let deviation = (logits.to_kind(Kind::Double) - &expected).abs().max().double_value(&[]) / expected.std(false).double_value(&[]);
+
+    let gradient = Tensor::run_backward(&[logits.get(0).get(golden.grad.class)], &[&pixels], false, false).remove(0).get(0);
+    let Gradient { l1, l2, linf, samples, .. } = golden.grad;
+    let norm = |p: f64| gradient.flatten(0, -1).to_kind(Kind::Double).norm_scalaropt_dim(p, [0i64], false).double_value(&[]);
+    let norms = [(1.0, l1), (2.0, l2), (f64::INFINITY, linf)].map(|(p, expected)| (norm(p) / expected - 1.0).abs());
+    let sample = samples.iter().map(|&(h, w, c, v)| (gradient.double_value(&[c, h, w]) - v).abs() / linf).fold(0.0, f64::max);
+
+    println!("{name}: logits {deviation:.1e} of their standard deviation, gradient norms {norms:?}, samples {sample:.1e} of l∞");
+    assert!(deviation < 1e-4, "{name}: logits differ by {deviation:.1e} of their standard deviation");
+    assert!(norms.iter().all(|d| *d < 1e-2), "{name}: norms of the gradient differ by {norms:?}");
+    assert!(sample < 2e-2, "{name}: the gradient differs by {sample:.1e} of its l∞ norm");
+}
+
+#[test]
+fn vgg_16() {
+    check("vgg_16");
+}
+
+#[test]
+fn vgg_19() {
+    check("vgg_19");
+}
+
+#[test]
+fn mobilenet_v1_025() {
+    check("mobilenet_v1_025");
+}
+
+#[test]
+fn mobilenet_v1_050() {
+    check("mobilenet_v1_050");
+}
+
+#[test]
+fn mobilenet_v1_100() {
+    check("mobilenet_v1_100");
+}
+
+#[test]
+fn resnet_v2_50() {
+    check("resnet_v2_50");
+}
