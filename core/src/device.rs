@@ -11,14 +11,14 @@ pub use tch::Device;
 /// # Errors
 /// Says what is missing when the name is unknown, libtorch has no CUDA, or there is no such GPU.
 pub fn open(name: &str) -> Result<Device> {
+    // The first CUDA query fixes libtorch's answer for good: its CUDA half must be mapped before.
+    static CUDA: OnceLock<Result<i64, String>> = OnceLock::new();
     let index = match name.split_once(':') {
         None if name == "cpu" => return Ok(Device::Cpu),
         None if name == "cuda" => 0,
         Some(("cuda", index)) => index.parse::<usize>().with_context(|| format!("`{name}`: `{index}` is not the number of a GPU"))?,
         _ => bail!("unknown device `{name}`: use `cpu`, `cuda` or `cuda:N`"),
     };
-    // The first CUDA query fixes libtorch's answer for good: its CUDA half must be mapped before.
-    static CUDA: OnceLock<Result<i64, String>> = OnceLock::new();
     let count =
         CUDA.get_or_init(|| map_cuda().map(|()| tch::Cuda::device_count()).map_err(|e| format!("{e:#}"))).clone().map_err(|reason| {
             anyhow::anyhow!(

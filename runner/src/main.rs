@@ -1,2 +1,10 @@
-//! Skeleton.
-fn main() {}
+//! The program `runner`.
+
+// The linker keeps a crate's registrations when somebody names the crate.
+use gauntlet_plugins as _;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tch::set_num_interop_threads(1);
+    gauntlet_runner::cli::main()
+}

@@ -1,0 +1,175 @@
+//! The command line. Exit codes: 0 all is well; 1 the study is done, but cells have failed; 2 it
+//! could not be done: bad input, a folder that cannot be written to, no such device.
+
+mod list;
+mod predict;
+mod progress;
+
+use crate::execute::{self, Outcome, Survey};
+use crate::plan::Plan;
+use crate::report;
+use crate::store::Store;
+use crate::study::{Options, Study};
+use anyhow::{Result, ensure};
+use clap::{Args, Parser, Subcommand};
+use gauntlet_core::device;
+use gauntlet_core::registry::Registry;
+use progress::Terminal;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Runs image classifiers through adversarial attacks and says how robust they are.
+#[derive(Parser)]
+#[command(name = "runner", version, max_term_width = 100, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 all is well; 1 the study is done, but cells have failed; \
+     2 it could not be done (bad input, a folder that cannot be written to, no such device).";
+
+#[derive(Subcommand)]
+enum Command {
+    Run(RunArgs),
+    List(list::ListArgs),
+    Predict(predict::PredictArgs),
+}
+
+/// Run a study; what is already in the results' folder is not computed again
+#[derive(Args)]
+#[command(after_help = "Examples:
+  runner run mini                          the built-in study, minutes on two cores
+  runner run mini --images 10              a quick look
+  runner run study.toml --device cuda      your own study, on the GPU
+  runner run study.toml --out /shared/s    several machines may share the folder
+
+A run can be stopped at any time; the same command goes on where it stopped.")]
+struct RunArgs {
+    /// A study file, or the name of a built-in study: mini
+    #[arg(value_name = "STUDY")]
+    study: String,
+    /// The results' folder [default: results/<name of the study>]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Where to compute: cpu, cuda or cuda:N
+    #[arg(long, default_value = "cpu", value_name = "DEVICE")]
+    device: String,
+    /// Cells computed at a time; never changes a result [default: the cores on cpu, 1 on cuda]
+    #[arg(long, value_name = "N")]
+    workers: Option<usize>,
+    /// Use the study's first N images
+    #[arg(long, value_name = "N")]
+    images: Option<usize>,
+}
+
+/// How many failed cells are named.
+const SHOWN: usize = 20;
+
+/// Runs the program on the command line's arguments with everything that is linked in.
+pub fn main() -> ExitCode {
+    run(std::env::args_os(), Registry::linked(), &mut io::stdout().lock())
+}
+
+/// Runs the program on `args` (the first is its name). Tables go to `out`, all else to stderr.
+pub fn run(args: impl IntoIterator<Item = OsString>, registry: Result<Registry>, out: &mut dyn Write) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version come this way too.
+            let code = error.exit_code();
+            let _ = error.print();
+            return ExitCode::from(code as u8);
+        }
+    };
+    let done = registry.and_then(|registry| match cli.command {
+        Command::Run(args) => study(&args, &registry, out),
+        Command::List(args) => list::list(&args, &registry, out).map(|()| ExitCode::SUCCESS),
+        Command::Predict(args) => predict::predict(&args, &registry, out).map(|()| ExitCode::SUCCESS),
+    });
+    match done.and_then(|code| out.flush().map(|()| code).map_err(Into::into)) {
+        Ok(code) => code,
+        // Whoever reads the output has seen enough.
+        Err(error) if broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
+}
+
+fn study(args: &RunArgs, registry: &Registry, out: &mut dyn Write) -> Result<ExitCode> {
+    ensure!(args.workers != Some(0), "`--workers 0`: at least one is needed");
+    ensure!(args.images != Some(0), "`--images 0`: at least one is needed");
+    let device = device::open(&args.device)?;
+    let study = Study::open(&args.study, registry, Options { images: args.images, ..Options::default() })?;
+    let folder = args.out.clone().unwrap_or_else(|| PathBuf::from("results").join(&study.name));
+    let store = Store::open(&folder)?;
+    let plan = Plan::new(&study, execute::device_kind(device));
+    let mut options = execute::Options::on(device);
+    options.workers = args.workers.unwrap_or(options.workers);
+
+    let progress = Terminal::new();
+    introduce(&study, args.images, out)?;
+    let survey = Survey::take(&plan, &store, options, &progress);
+    writeln!(out, "{} of {} cells to compute", survey.to_compute(), plan.cells.len())?;
+    out.flush()?;
+    let outcome = execute::run(&study, &plan, &survey, registry, &store, options, &progress)?;
+    let tables = report::write(&study, &plan, &store, &folder)?;
+    report::print(&study, &tables, out)?;
+    writeln!(out, "\nResults: {}", folder.display())?;
+    out.flush()?;
+    Ok(conclude(&outcome))
+}
+
+/// `1 cell`, `2 cells`.
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+fn introduce(study: &Study, asked: Option<usize>, out: &mut dyn Write) -> Result<()> {
+    let transfer = study.transfer.map_or_else(|| "no transfer".to_owned(), |policy| format!("transfer {}", policy.name()));
+    let parts = [
+        counted(study.data.pictures.len(), "image"),
+        counted(study.models.len(), "model"),
+        counted(study.attacks.len(), "attack"),
+        transfer,
+    ];
+    writeln!(out, "{}: {}", study.name, parts.join(", "))?;
+    if let Some(asked) = asked.filter(|&asked| asked > study.data.pictures.len()) {
+        writeln!(out, "{asked} images were asked for, but there are no more")?;
+    }
+    let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
+    for skipped in &study.data.skipped {
+        let reason = skipped.reason.split(':').next().unwrap_or_default();
+        *reasons.entry(reason).or_default() += 1;
+    }
+    if !reasons.is_empty() {
+        let reasons: Vec<String> = reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+        writeln!(out, "{} skipped ({}), see skipped.csv", counted(study.data.skipped.len(), "file"), reasons.join("; "))?;
+    }
+    Ok(())
+}
+
+fn conclude(outcome: &Outcome) -> ExitCode {
+    let count = outcome.failures.len();
+    if count == 0 {
+        return ExitCode::SUCCESS;
+    }
+    let mut lines = vec![String::new()];
+    let held_up = if outcome.held_up > 0 { format!(", so {} more could not be computed", outcome.held_up) } else { String::new() };
+    lines.push(format!("{} failed{held_up}; the tables say what is missing. The same command tries again.", counted(count, "cell")));
+    lines.extend(outcome.failures.iter().take(SHOWN).map(|failure| format!("  {}: {}", failure.what, failure.reason)));
+    if count > SHOWN {
+        lines.push(format!("  … and {} more", count - SHOWN));
+    }
+    let _ = writeln!(io::stderr(), "{}", lines.join("\n"));
+    ExitCode::from(1)
+}

@@ -1,0 +1,120 @@
+//! `runner list`: who is there, with all parameters.
+
+use crate::report::Grid;
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+use gauntlet_core::registry::{Entry, Registry};
+use serde_json::{Value, json};
+use std::io::Write;
+use toml::Table;
+
+/// Show the models, attacks or metrics that a study can name, with their parameters
+#[derive(Args)]
+#[command(after_help = "Examples:
+  runner list attacks
+  runner list models --json")]
+pub(super) struct ListArgs {
+    /// What to show
+    kind: Kind,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Kind {
+    Models,
+    Attacks,
+    Metrics,
+}
+
+pub(super) fn list(args: &ListArgs, registry: &Registry, out: &mut dyn Write) -> Result<()> {
+    if args.json {
+        let all: Result<Vec<Value>> = match args.kind {
+            Kind::Models => registry.models().map(model_json).collect(),
+            Kind::Attacks => Ok(registry.attacks().map(|attack| entry_json(&attack.entry)).collect()),
+            Kind::Metrics => Ok(registry.metrics().map(metric_json).collect()),
+        };
+        writeln!(out, "{}", serde_json::to_string_pretty(&all?)?)?;
+        return Ok(());
+    }
+    match args.kind {
+        Kind::Models => models(registry, out),
+        Kind::Attacks => registry.attacks().try_for_each(|attack| entry(&attack.entry, "", out)),
+        Kind::Metrics => registry.metrics().try_for_each(|metric| {
+            let about = format!(" ({}, one value per {})", metric.unit, format!("{:?}", metric.scope).to_lowercase());
+            entry(&metric.entry, &about, out)
+        }),
+    }
+}
+
+fn models(registry: &Registry, out: &mut dyn Write) -> Result<()> {
+    let mut grid = Grid::new(["name", "family", "weights", "origin", "side", "classes", "published top-1"]);
+    for model in registry.models() {
+        let card = model.card(&model.entry.defaults)?;
+        grid.row([
+            model.entry.name.clone(),
+            card.family,
+            if model.embedded_weights.is_some() { "built in" } else { "a file" }.to_owned(),
+            model.entry.origin.clone(),
+            card.side.to_string(),
+            card.classes.to_string(),
+            card.top1.map_or_else(String::new, |top1| format!("{top1:.1}%")),
+        ]);
+    }
+    grid.print(out, 4)?;
+    for model in registry.models().filter(|model| !model.entry.defaults.is_empty()) {
+        writeln!(out)?;
+        entry(&model.entry, "", out)?;
+    }
+    Ok(())
+}
+
+fn entry(entry: &Entry, about: &str, out: &mut dyn Write) -> Result<()> {
+    writeln!(out, "{}  {}{about}  [{}]", entry.name, entry.summary, entry.origin)?;
+    table(&entry.defaults, "    ", out)?;
+    for (name, summary, values) in &entry.presets {
+        writeln!(out, "    preset {name}: {summary}")?;
+        let other: Table = values.iter().filter(|(key, value)| entry.defaults.get(*key) != Some(value)).map(own).collect();
+        table(&other, "        ", out)?;
+    }
+    Ok(())
+}
+
+fn own((key, value): (&String, &toml::Value)) -> (String, toml::Value) {
+    (key.clone(), value.clone())
+}
+
+fn table(table: &Table, indent: &str, out: &mut dyn Write) -> Result<()> {
+    for line in toml::to_string(table)?.lines() {
+        writeln!(out, "{indent}{line}")?;
+    }
+    Ok(())
+}
+
+fn entry_json(entry: &Entry) -> Value {
+    let presets: Vec<Value> =
+        entry.presets.iter().map(|(name, summary, values)| json!({ "name": name, "summary": summary, "parameters": values })).collect();
+    json!({
+        "name": entry.name,
+        "summary": entry.summary,
+        "origin": entry.origin,
+        "parameters": entry.defaults,
+        "presets": presets,
+    })
+}
+
+fn model_json(model: &gauntlet_core::registry::ModelEntry) -> Result<Value> {
+    let mut value = entry_json(&model.entry);
+    value["card"] = serde_json::to_value(model.card(&model.entry.defaults)?)?;
+    value["embedded_weights"] = model.embedded_weights.is_some().into();
+    Ok(value)
+}
+
+fn metric_json(metric: &gauntlet_core::registry::MetricEntry) -> Value {
+    let mut value = entry_json(&metric.entry);
+    value["unit"] = metric.unit.into();
+    value["scope"] = serde_json::to_value(metric.scope).unwrap_or_default();
+    value["direction"] = serde_json::to_value(metric.direction).unwrap_or_default();
+    value
+}

@@ -1,0 +1,140 @@
+//! `runner predict`: what one model says of a few images.
+
+use crate::data::{FASHION_CLASSES, open_image};
+use crate::report::Grid;
+use crate::study::StudyModel;
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use gauntlet_core::device;
+use gauntlet_core::guard;
+use gauntlet_core::model::ModelCard;
+use gauntlet_core::oracle::{Oracle, Settings};
+use gauntlet_core::params;
+use gauntlet_core::registry::Registry;
+use gauntlet_core::weights::read_safetensors;
+use serde_json::json;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use tch::{Device, Kind, Tensor};
+
+/// How many images the model is given at a time.
+const BATCH: usize = 32;
+const TOP: i64 = 5;
+
+/// Show the five most likely classes of images
+#[derive(Args)]
+#[command(after_help = "Examples:
+  runner predict --model mini_vgg_16 shoe.png shirt.png
+  runner predict --model vgg_16 --weights vgg_16.safetensors photo.jpg --json
+  runner predict --model mini_vgg_16 batch.safetensors
+
+A photograph's shorter side is resized to the model's side (antialiased Lanczos), the centre cut out. \
+A safetensors file holds a tensor `pixels`, N×3×S×S in [0, 1].")]
+pub(super) struct PredictArgs {
+    /// The model, see `runner list models`
+    #[arg(long, value_name = "NAME")]
+    model: String,
+    /// Its weights, a safetensors file [default: those built in]
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+    /// Its parameters, as TOML: 'classes = 10'
+    #[arg(long, value_name = "TOML", default_value = "", hide_default_value = true)]
+    params: String,
+    /// Where to compute: cpu, cuda or cuda:N
+    #[arg(long, default_value = "cpu", value_name = "DEVICE")]
+    device: String,
+    /// Print JSON with all logits: {"model": …, "images": [{"name": …, "top": [[class, logit], …], "logits": […]}]}
+    #[arg(long)]
+    json: bool,
+    /// PNG, JPEG or safetensors files
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<PathBuf>,
+}
+
+pub(super) fn predict(args: &PredictArgs, registry: &Registry, out: &mut dyn Write) -> Result<()> {
+    let device = device::open(&args.device)?;
+    let parameters = params::parse(&args.params).with_context(|| format!("`--params '{}'`", args.params))?;
+    let chosen = StudyModel::new(registry, &args.model, &parameters, args.weights.as_deref())?;
+    let mut names = Vec::new();
+    let mut pixels = Vec::new();
+    for path in &args.images {
+        for (name, image) in open(path, chosen.card.side)? {
+            names.push(name);
+            pixels.push(image);
+        }
+    }
+    let model = chosen.load(registry, device)?;
+    let mut answers = Vec::new();
+    for images in pixels.chunks(BATCH) {
+        let oracle = Oracle::new(model.as_ref(), vec![0; images.len()], Settings::default());
+        let rows: Vec<usize> = (0..images.len()).collect();
+        let batch = Tensor::stack(images, 0).to_device(device);
+        let logits = guard::catch("predicting", || oracle.logits(&rows, &batch))?.to_device(Device::Cpu).to_kind(Kind::Float);
+        answers.extend((0..images.len() as i64).map(|n| logits.get(n)));
+    }
+    let card = &chosen.card;
+    if args.json {
+        let images: Vec<_> = names
+            .iter()
+            .zip(&answers)
+            .map(|(name, logits)| Ok(json!({ "name": name, "top": top(logits)?, "logits": Vec::<f32>::try_from(logits)? })))
+            .collect::<Result<_>>()?;
+        writeln!(out, "{}", json!({ "model": args.model, "images": images }))?;
+        return Ok(());
+    }
+    let known = class_names(&chosen);
+    for (name, logits) in names.iter().zip(&answers) {
+        let probabilities = logits.softmax(0, Kind::Double);
+        writeln!(out, "{name}")?;
+        let mut grid = Grid::new(["class", "", "logit", "probability"]);
+        for (class, logit) in top(logits)? {
+            let probability = probabilities.double_value(&[class]) * 100.0;
+            let words = word(known, card, class);
+            grid.row([class.to_string(), words, format!("{logit:.3}"), format!("{probability:.1}%")]);
+        }
+        grid.print(out, 2)?;
+    }
+    Ok(())
+}
+
+/// The greatest logits with their classes, in falling order.
+fn top(logits: &Tensor) -> Result<Vec<(i64, f32)>> {
+    let (values, classes) = logits.topk(TOP.min(logits.size()[0]), 0, true, true);
+    Ok(Vec::<i64>::try_from(classes)?.into_iter().zip(Vec::<f32>::try_from(values)?).collect())
+}
+
+fn class_names(model: &StudyModel) -> Option<&'static [&'static str]> {
+    let mini = model.part.name.starts_with("mini_") && model.card.classes == FASHION_CLASSES.len() as i64;
+    mini.then_some(&FASHION_CLASSES)
+}
+
+fn word(known: Option<&[&str]>, card: &ModelCard, class: i64) -> String {
+    let real = class - card.label_offset;
+    if real < 0 {
+        return "background".into();
+    }
+    known.and_then(|names| names.get(real as usize)).map_or_else(String::new, |name| (*name).to_owned())
+}
+
+/// The images of a file, with their names.
+fn open(path: &Path, side: i64) -> Result<Vec<(String, Tensor)>> {
+    let name = path.display().to_string();
+    if path.extension().is_none_or(|extension| extension != "safetensors") {
+        return Ok(vec![(name, open_image(path, side)?)]);
+    }
+    let bytes = std::fs::read(path).with_context(|| format!("images {name}"))?;
+    let mut tensors = read_safetensors(&bytes).with_context(|| format!("images {name}"))?;
+    let found = tensors.keys().cloned().collect::<Vec<_>>().join(", ");
+    let pixels = tensors.remove("pixels").with_context(|| format!("images {name}: a tensor `pixels` is expected, found: {found}"))?;
+    let size = pixels.size();
+    ensure!(
+        size.len() == 4 && size[1..] == [3, side, side],
+        "images {name}: `pixels` has shape {size:?}, the model takes N×3×{side}×{side}"
+    );
+    let pixels = pixels.to_kind(Kind::Float);
+    if size[0] > 0 {
+        let (low, high) = (pixels.min().double_value(&[]), pixels.max().double_value(&[]));
+        ensure!(low >= 0.0 && high <= 1.0, "images {name}: `pixels` runs from {low} to {high}, expected within [0, 1]");
+    }
+    Ok((0..size[0]).map(|n| (format!("{name}[{n}]"), pixels.get(n))).collect())
+}

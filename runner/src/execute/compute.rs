@@ -1,0 +1,370 @@
+//! What happens in a cell. Nothing that a model, an attack or a metric gives is believed: shapes,
+//! ranges and every claim are checked here, with forward passes of the engine's own.
+
+use crate::data::{self, Picture};
+use crate::plan::Work;
+use crate::rows::{CleanRow, CraftRow, MeasureRow, ScoreRow, Status, TransferRow};
+use crate::store::Stored;
+use crate::study::{GoalKind, Policy, Study, StudyAttack, StudyMetric};
+use anyhow::{Result, bail, ensure};
+use gauntlet_core::attack::{Answer, Cases, Goal};
+use gauntlet_core::device::Device;
+use gauntlet_core::guard;
+use gauntlet_core::model::{Model, ModelCard};
+use gauntlet_core::oracle::{Oracle, Settings};
+use std::time::Instant;
+use tch::{Kind, Tensor};
+
+/// How far pixels may lie outside [0, 1] by rounding; such pixels are clamped.
+const SLACK: f64 = 1e-6;
+const MID_GREY: f64 = 0.5;
+
+/// What all cells of a study share.
+#[derive(Clone, Copy)]
+pub(super) struct Bench<'a> {
+    pub study: &'a Study,
+    pub device: Device,
+    /// Lanes per batch: the size of a slice.
+    pub lanes: usize,
+}
+
+/// Rounds pixels to what an 8-bit image can hold.
+pub(super) fn to_8bit(pixels: &Tensor) -> Tensor {
+    (pixels * 255.0).round() / 255.0
+}
+
+/// The engine's own look at a model: N×3×S×S → N×classes, on the CPU, in float32.
+fn answers(model: &dyn Model, device: Device, pixels: &Tensor) -> Result<Tensor> {
+    let count = pixels.size()[0] as usize;
+    let oracle = Oracle::new(model, vec![0; count], Settings::default());
+    let logits = oracle.logits(&(0..count).collect::<Vec<_>>(), &pixels.to_device(device))?;
+    Ok(logits.to_device(Device::Cpu).to_kind(Kind::Float))
+}
+
+/// Per row the class with the greatest logit, counted as in the dataset; none where a logit is NaN.
+fn predictions(logits: &Tensor, card: &ModelCard) -> Result<Vec<Option<i64>>> {
+    let classes = Vec::<i64>::try_from(logits.argmax(1, false))?;
+    let broken = Vec::<i64>::try_from(logits.isnan().any_dim(1, false).to_kind(Kind::Int64))?;
+    Ok(classes.iter().zip(broken).map(|(class, broken)| (broken == 0).then_some(class - card.label_offset)).collect())
+}
+
+/// Per row whether the class is among the five with the greatest logits.
+fn in_top5(logits: &Tensor, card: &ModelCard, classes: &[i64]) -> Result<Vec<bool>> {
+    let (_, best) = logits.topk(card.classes.min(5), 1, true, true);
+    let classes = Tensor::from_slice(classes) + card.label_offset;
+    let found = best.eq_tensor(&classes.unsqueeze(1)).any_dim(1, false);
+    Ok(Vec::<i64>::try_from(found.to_kind(Kind::Int64))?.into_iter().map(|found| found == 1).collect())
+}
+
+pub(super) fn clean(bench: Bench, model: &dyn Model, pictures: &[Picture]) -> Result<Vec<CleanRow>> {
+    let card = model.card();
+    let logits = answers(model, bench.device, &data::batch(pictures, card.side)?)?;
+    let labels: Vec<i64> = pictures.iter().map(|picture| picture.label).collect();
+    let predictions = predictions(&logits, card)?;
+    let top5 = in_top5(&logits, card, &labels)?;
+    let real = logits.narrow(1, card.label_offset, card.classes - card.label_offset);
+    let label = Tensor::from_slice(&labels).unsqueeze(1);
+    let second = Vec::<i64>::try_from(real.scatter_value(1, &label, f64::NEG_INFINITY).argmax(1, false))?;
+    let least = Vec::<i64>::try_from(real.scatter_value(1, &label, f64::INFINITY).argmin(1, false))?;
+    pictures
+        .iter()
+        .enumerate()
+        .map(|(n, picture)| {
+            let Some(prediction) = predictions[n] else {
+                bail!("model `{}` gave logits that are NaN for image `{}`", card.name, picture.name)
+            };
+            Ok(CleanRow {
+                image: picture.hash.clone(),
+                label: picture.label,
+                prediction,
+                correct: prediction == picture.label,
+                top5: top5[n],
+                second: second[n],
+                least_likely: least[n],
+            })
+        })
+        .collect()
+}
+
+/// The number of a picture's random stream: the same in whatever company.
+fn stream(picture: &Picture) -> u64 {
+    u64::from_str_radix(&picture.hash[..16], 16).expect("a hash is hexadecimal")
+}
+
+pub(super) fn craft(
+    bench: Bench,
+    model: &dyn Model,
+    attack: &StudyAttack,
+    kind: GoalKind,
+    pictures: &[Picture],
+    clean: &[CleanRow],
+) -> Result<(Vec<CraftRow>, Option<Tensor>)> {
+    let (study, card) = (bench.study, model.card());
+    let target_class = |n: usize| match kind {
+        GoalKind::Untargeted => None,
+        GoalKind::Random => Some(study.random_target(&pictures[n])),
+        GoalKind::LeastLikely => Some(clean[n].least_likely),
+        GoalKind::Second => Some(clean[n].second),
+    };
+    // In the dataset's classes; the model counts its background too.
+    let goal = |n: usize| target_class(n).map_or(Goal::Away(pictures[n].label), Goal::Towards);
+    let of_model = |goal: Goal| match goal {
+        Goal::Away(class) => Goal::Away(class + card.label_offset),
+        Goal::Towards(class) => Goal::Towards(class + card.label_offset),
+    };
+    let mut rows: Vec<CraftRow> = pictures
+        .iter()
+        .zip(clean)
+        .enumerate()
+        .map(|(n, (picture, clean))| CraftRow {
+            image: picture.hash.clone(),
+            label: picture.label,
+            target_class: target_class(n),
+            clean: clean.prediction,
+            status: Status::Misclassified,
+            slot: None,
+            prediction: None,
+            prediction_8bit: None,
+            success: false,
+            success_8bit: false,
+            forward: 0,
+            backward: 0,
+            milliseconds: 0.0,
+        })
+        .collect();
+    let attacked: Vec<usize> = (0..pictures.len()).filter(|&n| clean[n].correct).collect();
+    if attacked.is_empty() {
+        return Ok((rows, None));
+    }
+
+    let chosen: Vec<Picture> = attacked.iter().map(|&n| pictures[n].clone()).collect();
+    let pixels = data::batch(&chosen, card.side)?.to_device(bench.device);
+    let cases = Cases::new(pixels, attacked.iter().map(|&n| of_model(goal(n))).collect())?;
+    let settings = Settings { lanes: bench.lanes, seed: study.seed, ..Settings::default() };
+    let oracle = Oracle::new(model, chosen.iter().map(stream).collect(), settings);
+    let start = Instant::now();
+    let given = guard::catch(&format!("attack `{}`", attack.part.name), || attack.attack.run(&oracle, &cases))?;
+    ensure!(given.len() == attacked.len(), "attack `{}` gave {} answers for {} cases", attack.part.name, given.len(), attacked.len());
+    let milliseconds = start.elapsed().as_secs_f64() * 1e3 / attacked.len() as f64;
+
+    let mut images = Vec::new();
+    for ((&n, answer), passes) in attacked.iter().zip(given).zip(oracle.passes()) {
+        let row = &mut rows[n];
+        (row.forward, row.backward, row.milliseconds) = (passes.forward as i64, passes.backward as i64, milliseconds);
+        row.status = match answer {
+            Answer::NotFound => Status::NotFound,
+            Answer::Pixels(pixels) => match guard::catch("reading the pixels", || admit(&pixels, card.side)) {
+                Err(error) => Status::Invalid(first_line(&error)),
+                Ok(pixels) => {
+                    row.slot = Some(images.len() as i64);
+                    images.push(pixels);
+                    Status::NotAdversarial
+                }
+            },
+        };
+    }
+    if images.is_empty() {
+        return Ok((rows, None));
+    }
+    let images = Tensor::stack(&images, 0);
+    let float = predictions(&answers(model, bench.device, &images)?, card)?;
+    let rounded = predictions(&answers(model, bench.device, &to_8bit(&images))?, card)?;
+    for (n, row) in rows.iter_mut().enumerate() {
+        let Some(slot) = row.slot.map(|slot| slot as usize) else { continue };
+        let met = |prediction: Option<i64>| prediction.is_some_and(|class| goal(n).met_by(class));
+        (row.prediction, row.prediction_8bit) = (float[slot], rounded[slot]);
+        (row.success, row.success_8bit) = (met(float[slot]), met(rounded[slot]));
+        if row.success {
+            row.status = Status::Adversarial;
+        }
+    }
+    Ok((rows, Some(images)))
+}
+
+/// The pixels of an answer, on the CPU, if they are an image of the model's domain.
+fn admit(pixels: &Tensor, side: i64) -> Result<Tensor> {
+    ensure!(pixels.defined(), "no tensor");
+    ensure!(pixels.kind() == Kind::Float, "the pixels are {:?}, expected Float", pixels.kind());
+    ensure!(pixels.size() == [3, side, side], "the pixels have shape {:?}, expected [3, {side}, {side}]", pixels.size());
+    let pixels = pixels.detach().to_device(Device::Cpu).contiguous();
+    let broken = pixels.isfinite().logical_not().sum(Kind::Int64).int64_value(&[]);
+    ensure!(broken == 0, "{broken} of the pixels are not finite numbers");
+    let (low, high) = (pixels.min().double_value(&[]), pixels.max().double_value(&[]));
+    ensure!(low >= -SLACK && high <= 1.0 + SLACK, "the pixels run from {low} to {high}, expected within [0, 1]");
+    Ok(pixels.clamp(0.0, 1.0))
+}
+
+pub(super) fn transfer(
+    bench: Bench,
+    target: &dyn Model,
+    policy: Policy,
+    craft: &Stored<CraftRow>,
+    pixels: Option<&Tensor>,
+    clean: &[CleanRow],
+) -> Result<Vec<TransferRow>> {
+    let mut rows: Vec<TransferRow> = craft
+        .rows
+        .iter()
+        .zip(clean)
+        .map(|(row, clean)| TransferRow {
+            image: row.image.clone(),
+            label: row.label,
+            target_class: row.target_class,
+            status: row.status.clone(),
+            source_success: row.success,
+            source_success_8bit: row.success_8bit,
+            target_correct: clean.correct,
+            prediction: None,
+            prediction_8bit: None,
+            success: false,
+            success_8bit: false,
+            top5: false,
+            top5_8bit: false,
+            milliseconds: 0.0,
+        })
+        .collect();
+    let Some(pixels) = pixels else { return Ok(rows) };
+    let card = target.card();
+    let start = Instant::now();
+    let given: Vec<usize> = (0..rows.len()).filter(|&n| craft.rows[n].slot.is_some()).collect();
+    let classes: Vec<i64> = given.iter().map(|&n| rows[n].target_class.unwrap_or(rows[n].label)).collect();
+    ensure!(pixels.size()[0] as usize == given.len(), "{} images are stored for {} rows", pixels.size()[0], given.len());
+    let look = |pixels: &Tensor| -> Result<(Vec<Option<i64>>, Vec<bool>)> {
+        let logits = answers(target, bench.device, pixels)?;
+        Ok((predictions(&logits, card)?, in_top5(&logits, card, &classes)?))
+    };
+    let (float, float_top5) = look(&fit(pixels, card.side, policy))?;
+    // The target too is given 8-bit pixels: resizing makes new values in between.
+    let (rounded, rounded_top5) = look(&to_8bit(&fit(&to_8bit(pixels), card.side, policy)))?;
+    let milliseconds = start.elapsed().as_secs_f64() * 1e3 / given.len() as f64;
+    for (slot, &n) in given.iter().enumerate() {
+        let row = &mut rows[n];
+        let goal = row.target_class.map_or(Goal::Away(row.label), Goal::Towards);
+        let met = |prediction: Option<i64>| prediction.is_some_and(|class| goal.met_by(class));
+        let targeted = row.target_class.is_some();
+        (row.prediction, row.prediction_8bit) = (float[slot], rounded[slot]);
+        (row.success, row.success_8bit) = (met(float[slot]), met(rounded[slot]));
+        row.top5 = targeted && float[slot].is_some() && float_top5[slot];
+        row.top5_8bit = targeted && rounded[slot].is_some() && rounded_top5[slot];
+        row.milliseconds = milliseconds;
+    }
+    Ok(rows)
+}
+
+/// Brings N×3×H×H to the side of another model.
+pub(super) fn fit(pixels: &Tensor, side: i64, policy: Policy) -> Tensor {
+    let have = pixels.size()[3];
+    match policy {
+        _ if have == side => pixels.shallow_clone(),
+        Policy::Resize => pixels.internal_upsample_bilinear2d_aa([side, side], false, None, None).clamp(0.0, 1.0),
+        _ if have > side => {
+            let margin = (have - side) / 2;
+            pixels.narrow(2, margin, side).narrow(3, margin, side).contiguous()
+        }
+        _ => {
+            let before = (side - have) / 2;
+            let after = side - have - before;
+            pixels.pad([before, after, before, after], "constant", MID_GREY)
+        }
+    }
+}
+
+pub(super) fn measure(
+    metric: &StudyMetric,
+    side: i64,
+    pictures: &[Picture],
+    craft: &Stored<CraftRow>,
+    pixels: Option<&Tensor>,
+) -> Result<Vec<MeasureRow>> {
+    let given: Vec<Picture> =
+        pictures.iter().zip(&craft.rows).filter(|(_, row)| row.slot.is_some()).map(|(picture, _)| picture.clone()).collect();
+    let mut values = Vec::new();
+    if let Some(pixels) = pixels {
+        let originals = data::batch(&given, side)?;
+        let what = format!("metric `{}`", metric.part.name);
+        let measured = |pixels: &Tensor| -> Result<Vec<f64>> {
+            let values = guard::catch(&what, || metric.metric.outcome(&originals.copy(), &pixels.copy()))?;
+            ensure!(values.len() == given.len(), "{what} gave {} values for {} images", values.len(), given.len());
+            Ok(values)
+        };
+        values = measured(pixels)?.into_iter().zip(measured(&to_8bit(pixels))?).collect();
+    }
+    let value = |row: &CraftRow| row.slot.map(|slot| values[slot as usize]);
+    Ok(craft
+        .rows
+        .iter()
+        .map(|row| MeasureRow { image: row.image.clone(), value: value(row).map(|v| v.0), value_8bit: value(row).map(|v| v.1) })
+        .collect())
+}
+
+pub(super) fn score(
+    bench: Bench,
+    model: &dyn Model,
+    metric: &StudyMetric,
+    pictures: &[Picture],
+    clean: &[CleanRow],
+) -> Result<Vec<ScoreRow>> {
+    let card = model.card();
+    let chosen: Vec<Picture> = pictures.iter().zip(clean).filter(|(_, row)| row.correct).map(|(picture, _)| picture.clone()).collect();
+    let mut scored = Vec::new();
+    if !chosen.is_empty() {
+        let pixels = data::batch(&chosen, card.side)?.to_device(bench.device);
+        let cases = Cases::new(pixels, chosen.iter().map(|picture| Goal::Away(picture.label + card.label_offset)).collect())?;
+        let settings = Settings { lanes: bench.lanes, seed: bench.study.seed, ..Settings::default() };
+        let oracle = Oracle::new(model, chosen.iter().map(stream).collect(), settings);
+        let what = format!("metric `{}`", metric.part.name);
+        let start = Instant::now();
+        let values = guard::catch(&what, || metric.metric.model(&oracle, &cases))?;
+        ensure!(values.len() == chosen.len(), "{what} gave {} values for {} images", values.len(), chosen.len());
+        let milliseconds = start.elapsed().as_secs_f64() * 1e3 / chosen.len() as f64;
+        scored = values.into_iter().zip(oracle.passes()).map(|(value, passes)| (value, passes, milliseconds)).collect();
+    }
+    let mut scored = scored.into_iter();
+    Ok(clean
+        .iter()
+        .map(|row| {
+            let found = if row.correct { scored.next() } else { None };
+            ScoreRow {
+                image: row.image.clone(),
+                label: row.label,
+                value: found.map(|(value, ..)| value),
+                forward: found.map_or(0, |(_, passes, _)| passes.forward as i64),
+                backward: found.map_or(0, |(_, passes, _)| passes.backward as i64),
+                milliseconds: found.map_or(0.0, |(.., milliseconds)| milliseconds),
+            }
+        })
+        .collect())
+}
+
+/// The first line of an error with its causes.
+pub(super) fn first_line(error: &anyhow::Error) -> String {
+    format!("{error:#}").lines().next().unwrap_or_default().to_owned()
+}
+
+/// What a cell was made from, in words that a reader of one file understands; as JSON.
+pub(super) fn provenance(study: &Study, device: Device, model: usize, work: Work) -> String {
+    use serde_json::json;
+    let model = &study.models[model];
+    let part = |part: &crate::study::Part| json!({ "name": part.name, "origin": part.origin, "parameters": part.parameters });
+    let (attack, goal, metric, target) = match work {
+        Work::Craft { attack, goal, .. } => (Some(&study.attacks[attack]), Some(goal), None, None),
+        Work::Score { metric, .. } | Work::Measure { metric, .. } => (None, None, Some(&study.metrics[metric]), None),
+        Work::Transfer { target, .. } => (None, None, None, Some(&study.models[target])),
+        Work::Clean { .. } => (None, None, None, None),
+    };
+    let who = |model: &crate::study::StudyModel| json!({ "card": model.card, "weights": model.weights_hash, "model": part(&model.part) });
+    crate::store::canonical(&json!({
+        "program": concat!("gauntlet ", env!("CARGO_PKG_VERSION")),
+        "engine": crate::plan::ENGINE,
+        "libtorch": crate::plan::LIBTORCH,
+        "device": format!("{device:?}"),
+        "machine": format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
+        "seed": study.seed,
+        "model": who(model),
+        "attack": attack.map(|attack| part(&attack.part)),
+        "goal": goal,
+        "metric": metric.map(|metric| part(&metric.part)),
+        "target": target.map(who),
+        "policy": study.transfer,
+    }))
+}

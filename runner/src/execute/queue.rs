@@ -1,0 +1,94 @@
+//! Who does which cell next: workers keep to one model as long as it has cells left.
+
+use crate::plan::CellId;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Mutex;
+
+/// The cells of a phase, grouped by the model that they need.
+pub(super) struct Queue {
+    groups: Mutex<Vec<Group>>,
+}
+
+struct Group {
+    /// Cells and their sizes.
+    cells: VecDeque<(CellId, usize)>,
+    workers: usize,
+}
+
+impl Group {
+    fn size(&self) -> usize {
+        self.cells.iter().map(|(_, size)| size).sum()
+    }
+}
+
+impl Queue {
+    pub fn new(cells: &[CellId], model: impl Fn(CellId) -> Option<usize>, size: impl Fn(CellId) -> usize) -> Self {
+        let mut groups: BTreeMap<Option<usize>, VecDeque<(CellId, usize)>> = BTreeMap::new();
+        for &cell in cells {
+            groups.entry(model(cell)).or_default().push_back((cell, size(cell)));
+        }
+        Self { groups: Mutex::new(groups.into_values().map(|cells| Group { cells, workers: 0 }).collect()) }
+    }
+
+    /// The next cell for a worker whose last one came from `group`. When its group is empty the
+    /// worker joins the one with the most work left per worker.
+    pub fn next(&self, group: &mut Option<usize>) -> Option<CellId> {
+        let mut groups = self.groups.lock().expect("no holder of the lock panics");
+        if let Some(current) = *group {
+            if let Some((cell, _)) = groups[current].cells.pop_front() {
+                return Some(cell);
+            }
+            groups[current].workers -= 1;
+            *group = None;
+        }
+        let (index, best) = groups
+            .iter_mut()
+            .enumerate()
+            .filter(|(_, group)| !group.cells.is_empty())
+            .max_by_key(|(index, group)| (group.size() / (group.workers + 1), std::cmp::Reverse(*index)))?;
+        best.workers += 1;
+        *group = Some(index);
+        best.cells.pop_front().map(|(cell, _)| cell)
+    }
+
+    /// Gives nothing more away.
+    pub fn close(&self) {
+        for group in self.groups.lock().expect("no holder of the lock panics").iter_mut() {
+            group.cells.clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Queue;
+
+    #[test]
+    fn every_cell_comes_once_and_models_stay_together() {
+        let cells: Vec<usize> = (0..30).collect();
+        let model = |cell: usize| Some(cell % 3);
+        let queue = Queue::new(&cells, model, |_| 32);
+        let mut groups = [None, None];
+        let mut seen = Vec::new();
+        let mut changes = 0;
+        let mut last = [None, None];
+        for turn in 0.. {
+            let worker = turn % 2;
+            let Some(cell) = queue.next(&mut groups[worker]) else { break };
+            changes += usize::from(last[worker].replace(model(cell)) != Some(model(cell)));
+            seen.push(cell);
+        }
+        seen.sort_unstable();
+        assert_eq!(seen, cells);
+        assert!(changes <= 4, "three models, and one is shared at the end: {changes}");
+    }
+
+    #[test]
+    fn a_closed_queue_is_empty() {
+        let queue = Queue::new(&[1, 2], |_| None, |_| 1);
+        let mut group = None;
+        assert_eq!(queue.next(&mut group), Some(1));
+        queue.close();
+        assert_eq!(queue.next(&mut group), None);
+    }
+}

@@ -1,0 +1,311 @@
+//! The plan: a study as cells, each with a key that says all that determines it.
+
+use crate::store::Address;
+use crate::study::{GoalKind, Part, Policy, Study, StudyModel};
+use gauntlet_core::metric::Scope;
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::ops::Range;
+
+/// Counts up whenever the engine would give other content for the same specification.
+pub const ENGINE: &str = "1";
+
+/// The libtorch that the program is built for.
+pub const LIBTORCH: &str = "2.11.0";
+
+/// Images per slice. It is part of what determines a cell's bits, so it never depends on the
+/// machine or the number of workers.
+pub const SLICE: usize = 32;
+
+/// Index of a cell in its plan.
+pub type CellId = usize;
+
+/// A unit of work: computed in one go, stored or absent.
+#[derive(Debug)]
+pub struct Cell {
+    /// Where it is stored.
+    pub address: Address,
+    /// What is to be done.
+    pub work: Work,
+    /// Which of the study's images.
+    pub slice: usize,
+}
+
+/// What a cell is about. Numbers are indices into the study's lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// A model's answers to the images as they are.
+    Clean {
+        /// The model.
+        model: usize,
+    },
+    /// An attack on a model.
+    Craft {
+        /// The model.
+        model: usize,
+        /// The attack.
+        attack: usize,
+        /// What it is asked for.
+        goal: GoalKind,
+        /// The model's clean cell.
+        clean: CellId,
+    },
+    /// A metric of a model.
+    Score {
+        /// The model.
+        model: usize,
+        /// The metric.
+        metric: usize,
+        /// The model's clean cell.
+        clean: CellId,
+    },
+    /// A metric of a craft cell's pixels.
+    Measure {
+        /// The craft cell.
+        craft: CellId,
+        /// The metric.
+        metric: usize,
+    },
+    /// A craft cell's pixels before another model.
+    Transfer {
+        /// The craft cell.
+        craft: CellId,
+        /// The other model.
+        target: usize,
+        /// The other model's clean cell.
+        clean: CellId,
+    },
+}
+
+/// Phases come one after the other: a cell depends on cells of earlier phases alone.
+pub const PHASES: [&str; 3] = ["clean answers", "attacks", "transfer and metrics"];
+
+/// One attack on one model with one goal, over all images.
+#[derive(Debug)]
+pub struct Campaign {
+    /// The model.
+    pub model: usize,
+    /// The attack.
+    pub attack: usize,
+    /// What it is asked for.
+    pub goal: GoalKind,
+    /// Craft cells, by slice.
+    pub craft: Vec<CellId>,
+    /// For every metric of scope outcome, its index and the measure cells by slice.
+    pub measures: Vec<(usize, Vec<CellId>)>,
+    /// For every other model, its index and the transfer cells by slice.
+    pub transfers: Vec<(usize, Vec<CellId>)>,
+}
+
+/// All cells of a study, and which of them belong together.
+#[derive(Debug)]
+pub struct Plan {
+    /// The cells; two that are the same stand here once.
+    pub cells: Vec<Cell>,
+    /// Clean cells, by model and slice.
+    pub clean: Vec<Vec<CellId>>,
+    /// The attacks, ordered by model, attack and goal as in the study.
+    pub campaigns: Vec<Campaign>,
+    /// For every metric of scope model and every model, both indices and the score cells by slice.
+    pub scores: Vec<(usize, usize, Vec<CellId>)>,
+    images: usize,
+}
+
+impl Plan {
+    /// Plans a study. `device` is `cpu` or `cuda`: their answers differ in the last bits.
+    pub fn new(study: &Study, device: &str) -> Self {
+        let images = study.data.pictures.len();
+        let mut builder = Builder { study, device, cells: Vec::new(), known: HashMap::new() };
+        let slices = images.div_ceil(SLICE);
+        let models = 0..study.models.len();
+        let clean: Vec<Vec<CellId>> = models.clone().map(|m| (0..slices).map(|s| builder.clean(m, s)).collect()).collect();
+
+        let of_scope =
+            |scope: Scope| study.metrics.iter().enumerate().filter(move |(_, metric)| metric.scope == scope).map(|(index, _)| index);
+        let mut campaigns = Vec::new();
+        for model in models.clone() {
+            for (attack, chosen) in study.attacks.iter().enumerate() {
+                for &goal in &chosen.goals {
+                    let craft: Vec<CellId> = clean[model].iter().map(|&clean| builder.craft(model, attack, goal, clean)).collect();
+                    let measures = of_scope(Scope::Outcome)
+                        .map(|metric| (metric, craft.iter().map(|&craft| builder.measure(craft, metric)).collect()))
+                        .collect();
+                    let targets = models.clone().filter(|&target| target != model);
+                    let transfers = match study.transfer {
+                        None => Vec::new(),
+                        Some(policy) => targets
+                            .map(|target| {
+                                let cells = craft.iter().zip(&clean[target]);
+                                (target, cells.map(|(&craft, &clean)| builder.transfer(craft, model, target, clean, policy)).collect())
+                            })
+                            .collect(),
+                    };
+                    campaigns.push(Campaign { model, attack, goal, craft, measures, transfers });
+                }
+            }
+        }
+        let mut scores = Vec::new();
+        for metric in of_scope(Scope::Model) {
+            for model in models.clone() {
+                scores.push((metric, model, clean[model].iter().map(|&clean| builder.score(model, metric, clean)).collect()));
+            }
+        }
+        Self { cells: builder.cells, clean, campaigns, scores, images }
+    }
+
+    /// The images of a slice.
+    pub fn range(&self, slice: usize) -> Range<usize> {
+        slice * SLICE..((slice + 1) * SLICE).min(self.images)
+    }
+
+    /// Number of images in a cell.
+    pub fn cases(&self, cell: CellId) -> usize {
+        self.range(self.cells[cell].slice).len()
+    }
+
+    /// Which of [`PHASES`] a cell belongs to.
+    pub fn phase(&self, cell: CellId) -> usize {
+        match self.cells[cell].work {
+            Work::Clean { .. } => 0,
+            Work::Craft { .. } | Work::Score { .. } => 1,
+            Work::Measure { .. } | Work::Transfer { .. } => 2,
+        }
+    }
+
+    /// The model that must be loaded to compute a cell.
+    pub fn model(&self, cell: CellId) -> Option<usize> {
+        match self.cells[cell].work {
+            Work::Clean { model } | Work::Craft { model, .. } | Work::Score { model, .. } => Some(model),
+            Work::Transfer { target, .. } => Some(target),
+            Work::Measure { .. } => None,
+        }
+    }
+
+    /// The cells whose rows a cell needs.
+    pub fn needs(&self, cell: CellId) -> Vec<CellId> {
+        match self.cells[cell].work {
+            Work::Clean { .. } => vec![],
+            Work::Craft { clean, .. } | Work::Score { clean, .. } => vec![clean],
+            Work::Measure { craft, .. } => vec![craft],
+            Work::Transfer { craft, clean, .. } => vec![craft, clean],
+        }
+    }
+
+    /// A cell in words, such as `fgsm (untargeted) on vgg_16, images 1–32`.
+    pub fn describe(&self, study: &Study, cell: CellId) -> String {
+        let model = |index: usize| &study.models[index].part.label;
+        let craft = |id: CellId| match self.cells[id].work {
+            Work::Craft { model: source, attack, goal, .. } => {
+                format!("{} ({}) on {}", study.attacks[attack].part.label, goal.name(), model(source))
+            }
+            _ => unreachable!("a craft cell is named"),
+        };
+        let what = match self.cells[cell].work {
+            Work::Clean { model: index } => format!("clean answers of {}", model(index)),
+            Work::Craft { .. } => craft(cell),
+            Work::Score { model: index, metric, .. } => format!("{} of {}", study.metrics[metric].part.label, model(index)),
+            Work::Measure { craft: id, metric } => format!("{} of {}", study.metrics[metric].part.label, craft(id)),
+            Work::Transfer { craft: id, target, .. } => format!("{}, given to {}", craft(id), model(target)),
+        };
+        let images = self.range(self.cells[cell].slice);
+        format!("{what}, images {}–{}", images.start + 1, images.end)
+    }
+}
+
+struct Builder<'a> {
+    study: &'a Study,
+    device: &'a str,
+    cells: Vec<Cell>,
+    known: HashMap<String, CellId>,
+}
+
+impl Builder<'_> {
+    fn add(&mut self, kind: &'static str, spec: &Value, work: Work, slice: usize) -> CellId {
+        let address = Address::new(kind, spec);
+        *self.known.entry(address.key.clone()).or_insert_with(|| {
+            self.cells.push(Cell { address, work, slice });
+            self.cells.len() - 1
+        })
+    }
+
+    fn key(&self, cell: CellId) -> &str {
+        &self.cells[cell].address.key
+    }
+
+    fn clean(&mut self, model: usize, slice: usize) -> CellId {
+        let pictures = &self.study.data.pictures;
+        let pictures = &pictures[slice * SLICE..((slice + 1) * SLICE).min(pictures.len())];
+        let images: Vec<Value> = pictures.iter().map(|picture| json!([picture.hash, picture.label])).collect();
+        let spec = json!({
+            "cell": "clean",
+            "engine": ENGINE,
+            "program": env!("CARGO_PKG_VERSION"),
+            "libtorch": LIBTORCH,
+            "device": self.device,
+            "model": model_spec(&self.study.models[model]),
+            "images": images,
+        });
+        self.add("clean", &spec, Work::Clean { model }, slice)
+    }
+
+    // A craft cell's classes to aim at follow from the clean cell and the seed.
+    fn craft(&mut self, model: usize, attack: usize, goal: GoalKind, clean: CellId) -> CellId {
+        let spec = json!({
+            "cell": "craft",
+            "clean": self.key(clean),
+            "attack": part_spec(&self.study.attacks[attack].part),
+            "goal": goal.name(),
+            "seed": self.study.seed,
+        });
+        self.add("craft", &spec, Work::Craft { model, attack, goal, clean }, self.cells[clean].slice)
+    }
+
+    fn score(&mut self, model: usize, metric: usize, clean: CellId) -> CellId {
+        let spec = json!({
+            "cell": "score",
+            "clean": self.key(clean),
+            "metric": part_spec(&self.study.metrics[metric].part),
+            "seed": self.study.seed,
+        });
+        self.add("score", &spec, Work::Score { model, metric, clean }, self.cells[clean].slice)
+    }
+
+    fn measure(&mut self, craft: CellId, metric: usize) -> CellId {
+        let spec = json!({
+            "cell": "measure",
+            "craft": self.key(craft),
+            "metric": part_spec(&self.study.metrics[metric].part),
+        });
+        self.add("measure", &spec, Work::Measure { craft, metric }, self.cells[craft].slice)
+    }
+
+    fn transfer(&mut self, craft: CellId, source: usize, target: usize, clean: CellId, policy: Policy) -> CellId {
+        // Between models of one size nothing is fitted, whatever the policy.
+        let fits = self.study.models[source].card.side == self.study.models[target].card.side;
+        let spec = json!({
+            "cell": "transfer",
+            "craft": self.key(craft),
+            "target": self.key(clean),
+            "policy": if fits { "none" } else { policy.name() },
+        });
+        self.add("transfer", &spec, Work::Transfer { craft, target, clean }, self.cells[craft].slice)
+    }
+}
+
+// Parameters go in as TOML text, which keeps what JSON cannot say (infinity, NaN).
+fn part_spec(part: &Part) -> Value {
+    json!({ "name": part.name, "origin": part.origin, "parameters": part.parameters.to_string() })
+}
+
+fn model_spec(model: &StudyModel) -> Value {
+    let card = &model.card;
+    json!({
+        "name": model.part.name,
+        "origin": model.part.origin,
+        "parameters": model.part.parameters.to_string(),
+        "weights": model.weights_hash,
+        "side": card.side,
+        "classes": card.classes,
+        "label_offset": card.label_offset,
+    })
+}

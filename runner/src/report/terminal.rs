@@ -1,0 +1,216 @@
+//! Tables on the terminal: aligned, at most 100 columns wide for a dozen models.
+
+use crate::analysis::{Depth, PUBLISHED, Rank, Summary, Tables, Transfer, rate};
+use crate::study::{GoalKind, Study};
+use std::io::{self, Write};
+
+/// Beyond this many models a transfer matrix shows percentages alone.
+const MANY: usize = 6;
+/// From this many classes on, "among the first five" says something about a targeted attack.
+const MANY_CLASSES: i64 = 100;
+
+/// Rows of text in aligned columns.
+#[derive(Default)]
+pub struct Grid {
+    rows: Vec<Vec<String>>,
+}
+
+impl Grid {
+    /// A grid with a heading.
+    pub fn new<S: Into<String>>(head: impl IntoIterator<Item = S>) -> Self {
+        Self { rows: vec![head.into_iter().map(Into::into).collect()] }
+    }
+
+    /// Adds a row.
+    pub fn row<S: Into<String>>(&mut self, cells: impl IntoIterator<Item = S>) {
+        self.rows.push(cells.into_iter().map(Into::into).collect());
+    }
+
+    /// Writes the grid, the first `left` columns to the left. A column with nothing below its
+    /// heading is left out.
+    pub fn print(&self, out: &mut dyn Write, left: usize) -> io::Result<()> {
+        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let width = |column: usize| self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0);
+        let widths: Vec<usize> = (0..columns).map(width).collect();
+        let empty = |column: usize| self.rows.iter().skip(1).all(|row| row.get(column).is_none_or(String::is_empty));
+        let empty: Vec<bool> = (0..columns).map(empty).collect();
+        for row in &self.rows {
+            let mut line = String::new();
+            for (column, cell) in row.iter().enumerate().filter(|(column, _)| !empty[*column]) {
+                let space = " ".repeat(widths[column] - cell.chars().count());
+                let (before, after) = if column < left { ("", space.as_str()) } else { (space.as_str(), "") };
+                line.extend(["  ", before, cell, after]);
+            }
+            writeln!(out, "{}", line.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+/// Prints the tables of a study.
+pub fn print(study: &Study, tables: &Tables, out: &mut dyn Write) -> io::Result<()> {
+    accuracy(study, tables, out)?;
+    for (attack, chosen) in study.attacks.iter().enumerate() {
+        for &goal in &chosen.goals {
+            success(study, tables, attack, goal, out)?;
+        }
+    }
+    scores(study, tables, out)?;
+    if study.transfer.is_some() && study.models.len() > 1 {
+        for (attack, chosen) in study.attacks.iter().enumerate() {
+            for &goal in &chosen.goals {
+                matrix(study, tables, attack, goal, Rank::Top1, out)?;
+                if goal != GoalKind::Untargeted && study.classes >= MANY_CLASSES {
+                    matrix(study, tables, attack, goal, Rank::Top5, out)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn percent(part: usize, whole: usize) -> String {
+    rate(part, whole).map_or_else(|| "–".into(), |rate| format!("{:.1}%", rate * 100.0))
+}
+
+/// Three significant digits.
+fn short(value: Option<f64>) -> String {
+    match value {
+        None => "–".into(),
+        Some(value) if value == 0.0 || !value.is_finite() => value.to_string(),
+        Some(value) => {
+            let digits = (2.0 - value.abs().log10().floor()).clamp(0.0, 6.0) as usize;
+            format!("{value:.digits$}")
+        }
+    }
+}
+
+fn accuracy(study: &Study, tables: &Tables, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "\nAccuracy without an attack, {} images", study.data.pictures.len())?;
+    let mut grid = Grid::new(["model", "top-1", "", "top-5", "", "published top-1", "missing"]);
+    for row in &tables.accuracy {
+        let model = &study.models[row.model];
+        grid.row([
+            model.part.label.clone(),
+            percent(row.correct, row.images),
+            format!("{}/{}", row.correct, row.images),
+            percent(row.top5, row.images),
+            format!("{}/{}", row.top5, row.images),
+            model.card.top1.map_or_else(String::new, |top1| format!("{top1:.1}%")),
+            missing(row.missing),
+        ]);
+    }
+    grid.print(out, 1)
+}
+
+fn missing(count: usize) -> String {
+    if count == 0 { String::new() } else { count.to_string() }
+}
+
+fn success(study: &Study, tables: &Tables, attack: usize, goal: GoalKind, out: &mut dyn Write) -> io::Result<()> {
+    let label = &study.attacks[attack].part.label;
+    let outcome: Vec<&str> = tables
+        .success
+        .first()
+        .map_or(Vec::new(), |row| row.distortions.iter().map(|d| study.metrics[d.metric].part.label.as_str()).collect());
+    writeln!(
+        out,
+        "\n{label}, {}: success of n attacked images{}",
+        goal.name(),
+        if outcome.is_empty() { "" } else { "; mean distortion of the successes" }
+    )?;
+    let mut head = vec!["model", "n", "success", "8-bit"];
+    head.extend(outcome);
+    head.extend(["forward", "backward", "missing"]);
+    let mut grid = Grid::new(head);
+    for row in tables.success.iter().filter(|row| (row.attack, row.goal) == (attack, goal)) {
+        let mut cells = vec![
+            study.models[row.model].part.label.clone(),
+            row.source_correct.to_string(),
+            percent(row.success, row.source_correct),
+            percent(row.success_8bit, row.source_correct),
+        ];
+        cells.extend(row.distortions.iter().map(|distortion| short(distortion.float.mean)));
+        cells.extend([short_count(row.forward), short_count(row.backward), missing(row.missing)]);
+        grid.row(cells);
+    }
+    grid.print(out, 1)
+}
+
+fn short_count(value: Option<f64>) -> String {
+    value.map_or_else(|| "–".into(), |value| value.to_string())
+}
+
+fn scores(study: &Study, tables: &Tables, out: &mut dyn Write) -> io::Result<()> {
+    for (index, metric) in study.metrics.iter().enumerate() {
+        let rows: Vec<_> = tables.scores.iter().filter(|row| row.metric == index).collect();
+        if rows.is_empty() {
+            continue;
+        }
+        writeln!(out, "\n{}, {}: of n images that the model classifies correctly", metric.part.label, metric.unit)?;
+        let mut grid = Grid::new(["model", "n", "mean", "median", "missing"]);
+        for row in rows {
+            let Summary { mean, median } = row.summary;
+            let label = study.models[row.model].part.label.clone();
+            grid.row([label, row.scored.to_string(), short(mean), short(median), missing(row.missing)]);
+        }
+        grid.print(out, 1)?;
+    }
+    Ok(())
+}
+
+/// Sources down, targets across; on the diagonal the success against the source itself.
+fn matrix(study: &Study, tables: &Tables, attack: usize, goal: GoalKind, rank: Rank, out: &mut dyn Write) -> io::Result<()> {
+    let models = study.models.len();
+    let counts: Vec<&Transfer> =
+        tables.transfer.iter().filter(|row| (row.attack, row.goal, row.rank, row.depth) == (attack, goal, rank, Depth::Float)).collect();
+    let what = match (goal, rank) {
+        (GoalKind::Untargeted, _) => "the target errs",
+        (_, Rank::Top1) => "the target gives the class aimed at",
+        (_, Rank::Top5) => "the target has the class aimed at among its first five",
+    };
+    let label = &study.attacks[attack].part.label;
+    writeln!(out, "\nTransfer of {label}, {}: how often {what}, of n images that source and target know", goal.name())?;
+    writeln!(out, "(sources down, targets across, [success against the source itself])")?;
+    let head = std::iter::once("source".to_owned()).chain((1..=models).map(|n| n.to_string()));
+    let mut grid = Grid::new(head);
+    for source in 0..models {
+        let mut cells = vec![format!("{:>2} {}", source + 1, study.models[source].part.label)];
+        for target in 0..models {
+            let (part, whole) = if source == target {
+                let own = tables.success.iter().find(|row| (row.model, row.attack, row.goal) == (source, attack, goal));
+                own.map_or((0, 0), |row| (row.success, row.source_correct))
+            } else {
+                let count = counts.iter().find(|row| (row.source, row.target) == (source, target));
+                count.map_or((0, 0), |row| (row.transferred[PUBLISHED], row.images[PUBLISHED]))
+            };
+            let rate = rate(part, whole).map_or_else(|| "–".into(), |rate| format!("{:.0}%", rate * 100.0));
+            let count = if models <= MANY { format!("/{whole}") } else { String::new() };
+            cells.push(if source == target { format!("[{rate}]{count}") } else { format!("{rate}{count}") });
+        }
+        grid.row(cells);
+    }
+    grid.print(out, 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned() {
+        let mut grid = Grid::new(["model", "n"]);
+        grid.row(["é", "10"]);
+        let mut text = Vec::new();
+        grid.print(&mut text, 1).unwrap();
+        assert_eq!(String::from_utf8(text).unwrap(), "  model   n\n  é      10\n");
+    }
+
+    #[test]
+    fn three_digits_are_enough() {
+        let cases = [(None, "–"), (Some(0.0), "0"), (Some(1234.6), "1235"), (Some(12.345), "12.3"), (Some(0.012_345), "0.0123")];
+        for (value, expected) in cases {
+            assert_eq!(short(value), expected);
+        }
+    }
+}

@@ -1,0 +1,372 @@
+//! The rows that cells store, and how each becomes columns of a Parquet file.
+//!
+//! Classes are the dataset's own: real classes counted from 0; a model's "background" is −1.
+//! Every row stands for one image of the cell's slice, in the slice's order, whether anything was
+//! done with it or not: so every denominator can be had from the rows. What ends in `_8bit` was
+//! found for the pixels rounded to 8 bits.
+
+use anyhow::{Context, Result};
+use arrow_array::types::{Float64Type, Int64Type};
+use arrow_array::{Array, ArrayRef, BooleanArray, PrimitiveArray, RecordBatch, StringArray};
+use arrow_schema::{DataType, Field, Schema};
+use blake3::Hasher;
+use std::sync::Arc;
+
+/// A type that is a row: named columns, to Arrow and back.
+pub trait Row: Sized + Clone {
+    /// The columns' names and types.
+    fn fields() -> Vec<Field>;
+    /// The columns of some rows.
+    fn columns(rows: &[Self]) -> Vec<ArrayRef>;
+    /// The rows of a batch; columns are found by name.
+    fn read(batch: &RecordBatch) -> Result<Vec<Self>>;
+    /// Feeds a hash; differs for rows that differ.
+    fn digest(&self, hasher: &mut Hasher);
+
+    /// Rows as one batch.
+    fn batch(rows: &[Self]) -> Result<RecordBatch> {
+        Ok(RecordBatch::try_new(Arc::new(Schema::new(Self::fields())), Self::columns(rows))?)
+    }
+}
+
+macro_rules! row {
+    ($(#[$about:meta])* $name:ident { $( $(#[$doc:meta])* $field:ident: $type:ty, )+ }) => {
+        $(#[$about])*
+        #[derive(Clone, Debug, PartialEq)]
+        pub struct $name { $( $(#[$doc])* pub $field: $type, )+ }
+
+        impl Row for $name {
+            fn fields() -> Vec<Field> {
+                vec![$( Field::new(stringify!($field), <$type as Value>::TYPE, <$type as Value>::NULLABLE) ),+]
+            }
+
+            fn columns(rows: &[Self]) -> Vec<ArrayRef> {
+                vec![$( <$type as Value>::array(rows.iter().map(|row| row.$field.clone())) ),+]
+            }
+
+            fn read(batch: &RecordBatch) -> Result<Vec<Self>> {
+                $( let $field = column::<$type>(batch, stringify!($field))?; )+
+                (0..batch.num_rows()).map(|n| Ok(Self { $( $field: value($field, n, stringify!($field))?, )+ })).collect()
+            }
+
+            fn digest(&self, hasher: &mut Hasher) {
+                $( self.$field.digest(hasher); )+
+            }
+        }
+    };
+}
+
+row! {
+    /// What a model says of one image, of the dataset as it is.
+    CleanRow {
+        /// BLAKE3 of the image's content.
+        image: String,
+        /// The true class.
+        label: i64,
+        /// The class with the greatest logit.
+        prediction: i64,
+        /// Whether that is the true class.
+        correct: bool,
+        /// Whether the true class is among the five with the greatest logits.
+        top5: bool,
+        /// The most likely real class other than the true one.
+        second: i64,
+        /// The least likely real class.
+        least_likely: i64,
+    }
+}
+
+row! {
+    /// What an attack made of one image.
+    CraftRow {
+        /// BLAKE3 of the image's content.
+        image: String,
+        /// The true class.
+        label: i64,
+        /// The class aimed at; none when untargeted.
+        target_class: Option<i64>,
+        /// The model's answer to the image as it is.
+        clean: i64,
+        /// How it ended.
+        status: Status,
+        /// Which image of the cell's pixel file this is.
+        slot: Option<i64>,
+        /// The model's answer to the attack's pixels.
+        prediction: Option<i64>,
+        /// The same, rounded to 8 bits.
+        prediction_8bit: Option<i64>,
+        /// Whether the goal is met.
+        success: bool,
+        /// The same, rounded to 8 bits.
+        success_8bit: bool,
+        /// Forward passes that the attack took.
+        forward: i64,
+        /// Backward passes that the attack took.
+        backward: i64,
+        /// The cell's time, shared equally by the images attacked in it.
+        milliseconds: f64,
+    }
+}
+
+row! {
+    /// What another model says of an attack's pixels.
+    TransferRow {
+        /// BLAKE3 of the image's content.
+        image: String,
+        /// The true class.
+        label: i64,
+        /// The class aimed at; none when untargeted.
+        target_class: Option<i64>,
+        /// How the attack on the source ended.
+        status: Status,
+        /// Whether the source was deceived.
+        source_success: bool,
+        /// The same, rounded to 8 bits.
+        source_success_8bit: bool,
+        /// Whether the target knows the image as it is.
+        target_correct: bool,
+        /// The target's answer; none when the attack gave no pixels.
+        prediction: Option<i64>,
+        /// The same, rounded to 8 bits.
+        prediction_8bit: Option<i64>,
+        /// Whether the goal is met by the target.
+        success: bool,
+        /// The same, rounded to 8 bits.
+        success_8bit: bool,
+        /// Targeted: whether the class aimed at is among the target's first five.
+        top5: bool,
+        /// The same, rounded to 8 bits.
+        top5_8bit: bool,
+        /// The cell's time, shared equally by the images given to the target.
+        milliseconds: f64,
+    }
+}
+
+row! {
+    /// A metric of an attack's pixels beside the original.
+    MeasureRow {
+        /// BLAKE3 of the image's content.
+        image: String,
+        /// The value; none when the attack gave no pixels.
+        value: Option<f64>,
+        /// The same, rounded to 8 bits.
+        value_8bit: Option<f64>,
+    }
+}
+
+row! {
+    /// A metric of a model at one image.
+    ScoreRow {
+        /// BLAKE3 of the image's content.
+        image: String,
+        /// The true class.
+        label: i64,
+        /// The value; none when the model misclassifies the image.
+        value: Option<f64>,
+        /// Forward passes that the metric took.
+        forward: i64,
+        /// Backward passes that the metric took.
+        backward: i64,
+        /// The cell's time, shared equally by the images scored in it.
+        milliseconds: f64,
+    }
+}
+
+/// How an attack on one image ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Pixels that meet the goal.
+    Adversarial,
+    /// Pixels that do not.
+    NotAdversarial,
+    /// The attack gave up.
+    NotFound,
+    /// The attack's answer is no image of the model's domain; says why.
+    Invalid(String),
+    /// The model misclassifies the image as it is: it was not attacked.
+    Misclassified,
+}
+
+impl Status {
+    /// Whether the image was attacked.
+    pub fn attempted(&self) -> bool {
+        *self != Self::Misclassified
+    }
+}
+
+const INVALID: &str = "invalid: ";
+
+/// What can stand in a column.
+trait Value: Sized {
+    const TYPE: DataType;
+    const NULLABLE: bool = false;
+    fn array(values: impl Iterator<Item = Self>) -> ArrayRef;
+    fn get(array: &dyn Array, row: usize) -> Option<Self>;
+    fn digest(&self, hasher: &mut Hasher);
+}
+
+macro_rules! plain {
+    ($type:ty, $data:expr, $array:ty, |$value:ident| $bytes:expr) => {
+        impl Value for $type {
+            const TYPE: DataType = $data;
+
+            fn array(values: impl Iterator<Item = Self>) -> ArrayRef {
+                Arc::new(values.map(Some).collect::<$array>())
+            }
+
+            fn get(array: &dyn Array, row: usize) -> Option<Self> {
+                let array = array.as_any().downcast_ref::<$array>()?;
+                (!array.is_null(row)).then(|| array.value(row).into())
+            }
+
+            fn digest(&self, hasher: &mut Hasher) {
+                let $value = self;
+                hasher.update($bytes);
+            }
+        }
+
+        impl Value for Option<$type> {
+            const TYPE: DataType = $data;
+            const NULLABLE: bool = true;
+
+            fn array(values: impl Iterator<Item = Self>) -> ArrayRef {
+                Arc::new(values.collect::<$array>())
+            }
+
+            fn get(array: &dyn Array, row: usize) -> Option<Self> {
+                if array.is_null(row) { Some(None) } else { <$type>::get(array, row).map(Some) }
+            }
+
+            fn digest(&self, hasher: &mut Hasher) {
+                match self {
+                    None => drop(hasher.update(&[0])),
+                    Some(value) => {
+                        hasher.update(&[1]);
+                        value.digest(hasher);
+                    }
+                }
+            }
+        }
+    };
+}
+
+plain!(i64, DataType::Int64, PrimitiveArray<Int64Type>, |v| &v.to_le_bytes());
+plain!(f64, DataType::Float64, PrimitiveArray<Float64Type>, |v| &v.to_bits().to_le_bytes());
+plain!(bool, DataType::Boolean, BooleanArray, |v| &[u8::from(*v)]);
+
+impl Value for String {
+    const TYPE: DataType = DataType::Utf8;
+
+    fn array(values: impl Iterator<Item = Self>) -> ArrayRef {
+        Arc::new(values.map(Some).collect::<StringArray>())
+    }
+
+    fn get(array: &dyn Array, row: usize) -> Option<Self> {
+        let array = array.as_any().downcast_ref::<StringArray>()?;
+        (!array.is_null(row)).then(|| array.value(row).to_owned())
+    }
+
+    fn digest(&self, hasher: &mut Hasher) {
+        hasher.update(&(self.len() as u64).to_le_bytes()).update(self.as_bytes());
+    }
+}
+
+impl Value for Status {
+    const TYPE: DataType = DataType::Utf8;
+
+    fn array(values: impl Iterator<Item = Self>) -> ArrayRef {
+        String::array(values.map(|status| status.to_string()))
+    }
+
+    fn get(array: &dyn Array, row: usize) -> Option<Self> {
+        Some(match String::get(array, row)?.as_str() {
+            "adversarial" => Self::Adversarial,
+            "not_adversarial" => Self::NotAdversarial,
+            "not_found" => Self::NotFound,
+            "misclassified" => Self::Misclassified,
+            other => Self::Invalid(other.strip_prefix(INVALID)?.to_owned()),
+        })
+    }
+
+    fn digest(&self, hasher: &mut Hasher) {
+        self.to_string().digest(hasher);
+    }
+}
+
+impl std::fmt::Display for Status {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        match self {
+            Self::Adversarial => f.write_str("adversarial"),
+            Self::NotAdversarial => f.write_str("not_adversarial"),
+            Self::NotFound => f.write_str("not_found"),
+            Self::Misclassified => f.write_str("misclassified"),
+            Self::Invalid(reason) => write!(f, "{INVALID}{reason}"),
+        }
+    }
+}
+
+fn column<'a, V: Value>(batch: &'a RecordBatch, name: &str) -> Result<&'a dyn Array> {
+    let array = batch.column_by_name(name).with_context(|| format!("no column `{name}`"))?;
+    anyhow::ensure!(array.data_type() == &V::TYPE, "column `{name}` is of type {}, expected {}", array.data_type(), V::TYPE);
+    Ok(array.as_ref())
+}
+
+fn value<V: Value>(array: &dyn Array, row: usize, name: &str) -> Result<V> {
+    V::get(array, row).with_context(|| format!("column `{name}`, row {row}: no value"))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Three rows that differ in every way a row can.
+    pub(crate) fn craft_rows() -> Vec<CraftRow> {
+        let first = CraftRow {
+            image: "00ff".into(),
+            label: 3,
+            target_class: None,
+            clean: 3,
+            status: Status::Adversarial,
+            slot: Some(0),
+            prediction: Some(-1),
+            prediction_8bit: Some(3),
+            success: true,
+            success_8bit: false,
+            forward: 10,
+            backward: 9,
+            milliseconds: 0.25,
+        };
+        let second = CraftRow { target_class: Some(4), status: Status::Invalid("a reason".into()), slot: None, ..first.clone() };
+        let third = CraftRow { prediction: None, status: Status::Misclassified, milliseconds: f64::MIN_POSITIVE, ..first.clone() };
+        vec![first, second, third]
+    }
+
+    #[test]
+    fn rows_survive_the_way_to_columns_and_back() {
+        let rows = craft_rows();
+        assert_eq!(CraftRow::read(&CraftRow::batch(&rows).unwrap()).unwrap(), rows);
+        for status in [Status::NotAdversarial, Status::NotFound] {
+            let row = CraftRow { status, ..rows[0].clone() };
+            assert_eq!(CraftRow::read(&CraftRow::batch(std::slice::from_ref(&row)).unwrap()).unwrap(), [row]);
+        }
+    }
+
+    #[test]
+    fn the_wrong_columns_are_an_error() {
+        let batch = CraftRow::batch(&craft_rows()).unwrap();
+        assert_eq!(MeasureRow::read(&batch).unwrap_err().to_string(), "no column `value`");
+    }
+
+    #[test]
+    fn digests_tell_rows_apart() {
+        let digest = |row: &CraftRow| {
+            let mut hasher = Hasher::new();
+            row.digest(&mut hasher);
+            hasher.finalize()
+        };
+        let rows = craft_rows();
+        assert_ne!(digest(&rows[0]), digest(&rows[1]));
+        assert_ne!(digest(&rows[0]), digest(&CraftRow { slot: None, ..rows[0].clone() }));
+        assert_eq!(digest(&rows[0]), digest(&rows[0].clone()));
+    }
+}

@@ -1,0 +1,369 @@
+//! Cells on disk: `OUT/cells/<kind>/<key>.parquet`, each complete or absent.
+//!
+//! A file is written under a name of its own, synced, and renamed; its checksum covers the rows,
+//! the specification and the provenance, and is verified whenever it is read. Two processes may
+//! share a folder: at worst both compute a cell. Pixels go into a file that is named after its own
+//! hash and stands before the Parquet file that points to it.
+
+use crate::rows::Row;
+use anyhow::{Context, Result, bail, ensure};
+use blake3::Hasher;
+use gauntlet_core::guard;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+use tch::{Kind, Tensor};
+use tempfile::NamedTempFile;
+
+const TEMPORARY: &str = ".tmp-";
+/// A temporary file that is older than this was left behind by a process that died.
+const STALE: Duration = Duration::from_hours(1);
+
+const CELL: &str = "gauntlet.cell";
+const PROVENANCE: &str = "gauntlet.provenance";
+const PIXELS: &str = "gauntlet.pixels";
+const CHECKSUM: &str = "gauntlet.checksum";
+
+/// Where a cell stands: the kind is the folder, the key the hash of the specification.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// `clean`, `craft`, …
+    pub kind: &'static str,
+    /// BLAKE3 of the specification, in hexadecimal.
+    pub key: String,
+    /// Everything that determines the cell, as canonical JSON.
+    pub spec: String,
+}
+
+impl Address {
+    /// The address that a specification has.
+    pub fn new(kind: &'static str, spec: &serde_json::Value) -> Self {
+        let spec = canonical(spec);
+        Self { kind, key: blake3::hash(spec.as_bytes()).to_string(), spec }
+    }
+}
+
+/// JSON with sorted keys and no spaces.
+pub fn canonical(value: &serde_json::Value) -> String {
+    use serde_json::Value;
+    let quoted = |text: &String| Value::String(text.clone()).to_string();
+    match value {
+        Value::Object(map) => {
+            let mut keys: Vec<&String> = map.keys().collect();
+            keys.sort();
+            let members: Vec<String> = keys.into_iter().map(|key| format!("{}:{}", quoted(key), canonical(&map[key]))).collect();
+            format!("{{{}}}", members.join(","))
+        }
+        Value::Array(items) => format!("[{}]", items.iter().map(canonical).collect::<Vec<_>>().join(",")),
+        other => other.to_string(),
+    }
+}
+
+/// What a cell's file holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stored<R> {
+    /// One row per image.
+    pub rows: Vec<R>,
+    /// What made it: versions, hashes, origins; as JSON.
+    pub provenance: String,
+    /// BLAKE3 of the pixel file, if the cell has one.
+    pub pixels: Option<String>,
+}
+
+/// The answer to a look for a cell.
+#[derive(Debug)]
+pub enum Found<R> {
+    /// It is there and whole.
+    Whole(Stored<R>),
+    /// Nothing stands there.
+    Missing,
+    /// Something stands there that is not the cell; says what is wrong.
+    Damaged(String),
+}
+
+/// A folder of cells.
+#[derive(Clone, Debug)]
+pub struct Store {
+    folder: PathBuf,
+}
+
+impl Store {
+    /// Opens the folder `out`, makes it if need be, and clears away what dead processes left.
+    ///
+    /// # Errors
+    /// When nothing can be written there.
+    pub fn open(out: &Path) -> Result<Self> {
+        let folder = out.join("cells");
+        for kind in ["clean", "craft", "measure", "score", "transfer"] {
+            let place = folder.join(kind);
+            fs::create_dir_all(&place)
+                .and_then(|()| NamedTempFile::with_prefix_in(TEMPORARY, &place).map(drop))
+                .with_context(|| format!("the results' folder {} cannot be written to; choose another with `--out DIR`", out.display()))?;
+            sweep(&place);
+        }
+        Ok(Self { folder })
+    }
+
+    fn path(&self, address: &Address) -> PathBuf {
+        self.folder.join(address.kind).join(format!("{}.parquet", address.key))
+    }
+
+    fn pixel_path(&self, address: &Address, hash: &str) -> PathBuf {
+        let hash = hash.get(..16).unwrap_or(hash);
+        self.folder.join(address.kind).join(format!("{}-{hash}.safetensors", address.key))
+    }
+
+    /// Looks for a cell and verifies it.
+    pub fn read<R: Row>(&self, address: &Address) -> Found<R> {
+        let file = match File::open(self.path(address)) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Found::Missing,
+            Err(e) => return Found::Damaged(format!("cannot be read: {e}")),
+        };
+        // Readers of Parquet are not above panicking on a damaged file.
+        match guard::catch("the reader", || decode(file, address)) {
+            Ok(stored) => Found::Whole(stored),
+            Err(error) => Found::Damaged(format!("{error:#}")),
+        }
+    }
+
+    /// Writes a cell.
+    pub fn write<R: Row>(&self, address: &Address, stored: &Stored<R>) -> Result<()> {
+        let bytes = encode(address, stored)?;
+        write_atomically(&self.path(address), &bytes)
+    }
+
+    /// Writes a cell's pixels, N×3×S×S float32, and returns their hash for [`Stored::pixels`].
+    pub fn write_pixels(&self, address: &Address, pixels: &Tensor) -> Result<String> {
+        let bytes = safetensors(pixels)?;
+        let hash = blake3::hash(&bytes).to_string();
+        write_atomically(&self.pixel_path(address, &hash), &bytes)?;
+        Ok(hash)
+    }
+
+    /// Reads a cell's pixels, N×3×S×S float32, and verifies them.
+    pub fn read_pixels(&self, address: &Address, hash: &str) -> Result<Tensor> {
+        let path = self.pixel_path(address, hash);
+        let bytes = fs::read(&path).with_context(|| format!("pixels {}", path.display()))?;
+        ensure!(blake3::hash(&bytes).to_string() == hash, "pixels {}: the content does not match the checksum", path.display());
+        let mut tensors = gauntlet_core::weights::read_safetensors(&bytes)?;
+        tensors.remove("pixels").with_context(|| format!("pixels {}: no tensor `pixels`", path.display()))
+    }
+}
+
+/// The bytes of a safetensors file with one tensor, `pixels`.
+fn safetensors(pixels: &Tensor) -> Result<Vec<u8>> {
+    let shape: Vec<usize> = pixels.size().iter().map(|&n| n as usize).collect();
+    let values = Vec::<f32>::try_from(pixels.to_device(tch::Device::Cpu).to_kind(Kind::Float).contiguous().view([-1]))?;
+    let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+    let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape, &bytes)?;
+    Ok(safetensors::serialize([("pixels", view)], None)?)
+}
+
+/// Puts a file in place, complete or not at all.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut pending = Pending::new(path)?;
+    pending.file().write_all(bytes).with_context(|| format!("writing {}", path.display()))?;
+    pending.commit()
+}
+
+/// A file under a temporary name, beside the place that it will take.
+pub struct Pending {
+    temporary: NamedTempFile,
+    path: PathBuf,
+}
+
+impl Pending {
+    /// Begins a file.
+    pub fn new(path: &Path) -> Result<Self> {
+        let folder = path.parent().context("a file has a folder")?;
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(TEMPORARY);
+        // Results are as readable as any other file: the process's umask decides.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let temporary = builder.tempfile_in(folder).with_context(|| format!("writing {}", path.display()))?;
+        Ok(Self { temporary, path: path.to_owned() })
+    }
+
+    /// The file to write to.
+    pub fn file(&mut self) -> &mut File {
+        self.temporary.as_file_mut()
+    }
+
+    /// Syncs the file and gives it its name.
+    pub fn commit(self) -> Result<()> {
+        let context = || format!("writing {}", self.path.display());
+        self.temporary.as_file().sync_all().with_context(context)?;
+        self.temporary.persist(&self.path).map_err(|e| e.error).with_context(context)?;
+        let folder = self.path.parent().context("a file has a folder")?;
+        File::open(folder).and_then(|folder| folder.sync_all()).with_context(context)
+    }
+}
+
+fn sweep(folder: &Path) {
+    let stale = |entry: &fs::DirEntry| {
+        let age = entry.metadata().and_then(|m| m.modified()).ok().and_then(|time| SystemTime::now().duration_since(time).ok());
+        entry.file_name().to_string_lossy().starts_with(TEMPORARY) && age.is_some_and(|age| age > STALE)
+    };
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten().filter(stale) {
+        // Another process may have been quicker.
+        let _ = fs::remove_file(entry.path());
+    }
+}
+
+/// How all Parquet files are written.
+pub(crate) fn properties() -> parquet::file::properties::WriterPropertiesBuilder {
+    WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_statistics_enabled(EnabledStatistics::None)
+        .set_created_by(format!("gauntlet {}", env!("CARGO_PKG_VERSION")))
+}
+
+fn encode<R: Row>(address: &Address, stored: &Stored<R>) -> Result<Vec<u8>> {
+    let mut metadata = vec![
+        KeyValue::new(CELL.into(), address.spec.clone()),
+        KeyValue::new(PROVENANCE.into(), stored.provenance.clone()),
+        KeyValue::new(CHECKSUM.into(), checksum(address, stored)),
+    ];
+    if let Some(hash) = &stored.pixels {
+        metadata.push(KeyValue::new(PIXELS.into(), hash.clone()));
+    }
+    let batch = R::batch(&stored.rows)?;
+    let mut bytes = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties().set_key_value_metadata(Some(metadata)).build()))?;
+    writer.write(&batch)?;
+    writer.close()?;
+    Ok(bytes)
+}
+
+fn decode<R: Row>(file: File, address: &Address) -> Result<Stored<R>> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file).context("not a whole Parquet file")?;
+    let metadata = reader.metadata().file_metadata().key_value_metadata().cloned().unwrap_or_default();
+    let find = |key: &str| metadata.iter().find(|entry| entry.key == key).and_then(|entry| entry.value.clone());
+    let (Some(spec), Some(provenance), Some(expected)) = (find(CELL), find(PROVENANCE), find(CHECKSUM)) else {
+        bail!("not a cell of this program: its specification, provenance or checksum is missing");
+    };
+    ensure!(spec == address.spec, "the file belongs to another cell");
+    let mut rows = Vec::new();
+    for batch in reader.build()? {
+        rows.extend(R::read(&batch?)?);
+    }
+    let stored = Stored { rows, provenance, pixels: find(PIXELS) };
+    ensure!(checksum(address, &stored) == expected, "the content does not match the checksum");
+    Ok(stored)
+}
+
+fn checksum<R: Row>(address: &Address, stored: &Stored<R>) -> String {
+    let mut hasher = Hasher::new();
+    for text in [address.kind, &address.spec, &stored.provenance, stored.pixels.as_deref().unwrap_or_default()] {
+        hasher.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
+    }
+    for row in &stored.rows {
+        row.digest(&mut hasher);
+    }
+    hasher.finalize().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rows::CraftRow;
+    use crate::rows::tests::craft_rows;
+    use serde_json::json;
+
+    fn example() -> (tempfile::TempDir, Store, Address, Stored<CraftRow>) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let address = Address::new("craft", &json!({"b": 1, "a": [0.1, "é\""]}));
+        let stored = Stored { rows: craft_rows(), provenance: "{\"engine\":\"1\"}".into(), pixels: None };
+        store.write(&address, &stored).unwrap();
+        (folder, store, address, stored)
+    }
+
+    fn damage(found: &Found<CraftRow>) -> &str {
+        match found {
+            Found::Damaged(reason) => reason,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn canonical_json_sorts_keys() {
+        assert_eq!(canonical(&json!({"b": 1, "a": [0.1, "é\""]})), r#"{"a":[0.1,"é\""],"b":1}"#);
+        assert_ne!(Address::new("craft", &json!({"a": 1})).key, Address::new("craft", &json!({"a": 2})).key);
+    }
+
+    #[test]
+    fn a_cell_comes_back_as_it_was() {
+        let (_folder, store, address, stored) = example();
+        assert!(matches!(store.read(&address), Found::Whole(found) if found == stored));
+        assert!(matches!(store.read::<CraftRow>(&Address::new("craft", &json!(1))), Found::Missing));
+    }
+
+    #[test]
+    fn no_single_damaged_byte_changes_a_row() {
+        let (_folder, store, address, stored) = example();
+        let path = store.path(&address);
+        let whole = fs::read(&path).unwrap();
+        let mut noticed = 0;
+        for n in (0..whole.len()).step_by(7) {
+            let mut bytes = whole.clone();
+            bytes[n] ^= 0x5a;
+            fs::write(&path, &bytes).unwrap();
+            match store.read(&address) {
+                Found::Whole(found) => assert_eq!(found, stored, "byte {n}"),
+                Found::Damaged(_) => noticed += 1,
+                Found::Missing => panic!("byte {n}"),
+            }
+        }
+        assert!(noticed * 21 > whole.len(), "{noticed} of {}", whole.len());
+    }
+
+    #[test]
+    fn truncated_and_foreign_files_are_damaged() {
+        let (_folder, store, address, stored) = example();
+        let path = store.path(&address);
+        let whole = fs::read(&path).unwrap();
+        for length in [0, 1, 4, whole.len() / 2, whole.len() - 1] {
+            fs::write(&path, &whole[..length]).unwrap();
+            assert!(damage(&store.read(&address)).starts_with("not a whole Parquet file"), "{length}");
+        }
+        let other = Address::new("craft", &json!("other"));
+        store.write(&other, &stored).unwrap();
+        fs::copy(store.path(&other), &path).unwrap();
+        assert_eq!(damage(&store.read(&address)), "the file belongs to another cell");
+    }
+
+    #[test]
+    fn pixels_are_verified() {
+        let (_folder, store, address, _) = example();
+        let pixels = Tensor::arange(24, (Kind::Float, tch::Device::Cpu)).view([2, 3, 2, 2]) / 24.0;
+        let hash = store.write_pixels(&address, &pixels).unwrap();
+        assert_eq!(store.read_pixels(&address, &hash).unwrap(), pixels);
+        let path = store.pixel_path(&address, &hash);
+        let mut bytes = fs::read(&path).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(&path, bytes).unwrap();
+        assert!(store.read_pixels(&address, &hash).unwrap_err().to_string().ends_with("does not match the checksum"));
+        assert!(store.read_pixels(&address, &"0".repeat(64)).unwrap_err().to_string().starts_with("pixels "));
+    }
+
+    #[test]
+    fn only_what_is_old_is_swept_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(".tmp-abc");
+        let file = File::create(&path).unwrap();
+        sweep(folder.path());
+        assert!(path.exists(), "another process may be writing it");
+        file.set_modified(SystemTime::now() - 2 * STALE).unwrap();
+        sweep(folder.path());
+        assert!(!path.exists());
+    }
+}

@@ -1,0 +1,411 @@
+//! A study: which images, models, attacks and metrics, read from TOML and checked against the
+//! registry before any work.
+
+mod config;
+
+use crate::data::{Data, Picture, Source};
+use anyhow::{Context, Result, bail, ensure};
+use config::{Choice, Refusal};
+use gauntlet_core::device::Device;
+use gauntlet_core::guard;
+use gauntlet_core::metric::Scope;
+use gauntlet_core::model::{Model, ModelCard};
+use gauntlet_core::registry::{DynAttack, DynMetric, Entry, Registry};
+use gauntlet_core::weights::Weights;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use toml::{Spanned, Table};
+
+/// The studies that are part of the program: name and TOML.
+pub const BUILT_IN: [(&str, &str); 1] = [("mini", include_str!("../studies/mini.toml"))];
+
+/// A study that is ready to run: every name is known, every parameter valid, every file there.
+pub struct Study {
+    /// Names the results' folder.
+    pub name: String,
+    /// Of all that is random.
+    pub seed: u64,
+    /// The images.
+    pub data: Data,
+    /// Number of real classes, the same for all models.
+    pub classes: i64,
+    /// The models, in the order of the tables.
+    pub models: Vec<StudyModel>,
+    /// The attacks, in the order of the tables.
+    pub attacks: Vec<StudyAttack>,
+    /// The metrics, in the order of the tables.
+    pub metrics: Vec<StudyMetric>,
+    /// How adversarials are fitted to models of another size; none when the study has no transfer.
+    pub transfer: Option<Policy>,
+    resolved: String,
+}
+
+/// What a program may set besides the study file.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// Replaces `images`.
+    pub images: Option<usize>,
+    /// Images in memory that replace `[data]`.
+    pub pictures: Option<Vec<Picture>>,
+}
+
+/// Who takes part, with what parameters: what models, attacks and metrics have in common.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// The name in tables; unique in the study.
+    pub label: String,
+    /// The registered name.
+    pub name: String,
+    /// The crate and version, or the file, that brought it.
+    pub origin: String,
+    /// All parameters.
+    pub parameters: Table,
+}
+
+/// A model of a study.
+pub struct StudyModel {
+    /// Label, name, origin, parameters.
+    pub part: Part,
+    /// Side, classes and so on.
+    pub card: ModelCard,
+    /// Where the weights are.
+    pub weights: WeightsPlace,
+    /// BLAKE3 of the weights' file, in hexadecimal.
+    pub weights_hash: String,
+}
+
+/// Where weights are.
+#[derive(Clone, Debug)]
+pub enum WeightsPlace {
+    /// In the program: a safetensors file's bytes.
+    Embedded(&'static [u8]),
+    /// A safetensors file.
+    File(PathBuf),
+}
+
+impl StudyModel {
+    /// Finds and checks a model. `weights` is a safetensors file; without it the model must have
+    /// weights of its own.
+    ///
+    /// # Errors
+    /// When the name is unknown, a parameter is wrong, or there are no weights.
+    pub fn new(registry: &Registry, name: &str, params: &Table, weights: Option<&Path>) -> Result<Self> {
+        let entry = registry.find_model(name)?;
+        let parameters = entry.entry.parameters(None, params)?;
+        let card = guard::catch(&format!("model `{name}`"), || entry.card(&parameters))?;
+        let (weights, weights_hash) = match (weights, entry.embedded_weights) {
+            (Some(path), _) => {
+                let file = std::fs::File::open(path).with_context(|| format!("weights {}", path.display()))?;
+                let mut hasher = blake3::Hasher::new();
+                hasher.update_reader(file).with_context(|| format!("weights {}", path.display()))?;
+                (WeightsPlace::File(path.to_owned()), hasher.finalize().to_string())
+            }
+            (None, Some(bytes)) => (WeightsPlace::Embedded(bytes), blake3::hash(bytes).to_string()),
+            (None, None) => bail!(
+                "model `{name}` has no weights of its own: name a safetensors file (`--weights FILE`, or `weights = \"…\"` in the study)"
+            ),
+        };
+        Ok(Self { part: Part::new(&entry.entry, None, parameters), card, weights, weights_hash })
+    }
+
+    /// Loads the model.
+    ///
+    /// # Errors
+    /// When the weights do not fit, or are not those that were planned with.
+    pub fn load(&self, registry: &Registry, device: Device) -> Result<Box<dyn Model>> {
+        let entry = registry.find_model(&self.part.name)?;
+        let weights = match &self.weights {
+            WeightsPlace::Embedded(bytes) => Weights::from_safetensors(bytes, device)?,
+            WeightsPlace::File(path) => {
+                let place = || format!("weights {}", path.display());
+                let bytes = std::fs::read(path).with_context(place)?;
+                ensure!(
+                    blake3::hash(&bytes).to_string() == self.weights_hash,
+                    "{} changed since the study was read: run it again",
+                    place()
+                );
+                Weights::from_safetensors(&bytes, device).with_context(place)?
+            }
+        };
+        entry.load(&self.part.parameters, weights)
+    }
+}
+
+/// An attack of a study.
+pub struct StudyAttack {
+    /// Label, name, origin, parameters.
+    pub part: Part,
+    /// What it is asked for.
+    pub goals: Vec<GoalKind>,
+    /// The attack itself.
+    pub attack: Box<dyn DynAttack>,
+}
+
+/// A metric of a study.
+pub struct StudyMetric {
+    /// Label, name, origin, parameters.
+    pub part: Part,
+    /// What its values are about.
+    pub scope: Scope,
+    /// The unit of its values.
+    pub unit: &'static str,
+    /// The metric itself.
+    pub metric: Box<dyn DynMetric>,
+}
+
+/// What attacks are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GoalKind {
+    /// Any class but the true one.
+    Untargeted,
+    /// A class drawn from the others: by seed and image, the same for every model and attack.
+    Random,
+    /// The class that the model finds least likely.
+    LeastLikely,
+    /// The class that the model finds most likely after the true one.
+    Second,
+}
+
+impl GoalKind {
+    /// As in study files and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Untargeted => "untargeted",
+            Self::Random => "random",
+            Self::LeastLikely => "least_likely",
+            Self::Second => "second",
+        }
+    }
+}
+
+/// How pixels crafted for one side are given to a model of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Policy {
+    /// The centre is cut out, or mid grey (0.5) put around: as published.
+    CropOrPad,
+    /// Resized, bilinear with antialiasing.
+    Resize,
+    /// Crafted from the image at the target's size.
+    Native,
+}
+
+impl Policy {
+    /// As in study files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CropOrPad => "crop_or_pad",
+            Self::Resize => "resize",
+            Self::Native => "native",
+        }
+    }
+}
+
+impl Part {
+    fn new(entry: &Entry, label: Option<String>, parameters: Table) -> Self {
+        let label = label.unwrap_or_else(|| entry.name.clone());
+        Self { label, name: entry.name.clone(), origin: entry.origin.clone(), parameters }
+    }
+}
+
+impl Study {
+    /// Opens a study: the name of a built-in one, or a TOML file.
+    ///
+    /// # Errors
+    /// See [`Study::parse`]; also when there is no such file.
+    pub fn open(name: &str, registry: &Registry, options: Options) -> Result<Self> {
+        if let Some((_, text)) = BUILT_IN.iter().find(|(known, _)| *known == name) {
+            return Self::parse(text, &format!("study `{name}`"), Path::new("."), registry, options);
+        }
+        let path = Path::new(name);
+        let known: Vec<String> = BUILT_IN.iter().map(|(name, _)| format!("`{name}`")).collect();
+        let text = std::fs::read_to_string(path).with_context(|| {
+            format!("study {name} cannot be read; give a TOML file or the name of a built-in study: {}", known.join(", "))
+        })?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Self::parse(&text, name, folder, registry, options)
+    }
+
+    /// Reads a study from TOML and checks all of it. `place` is what errors call the text, paths
+    /// in it are relative to `folder`.
+    ///
+    /// # Errors
+    /// Everything that can be known to be wrong before work begins, with line, column and the
+    /// text there: syntax, unknown keys and names, parameters, missing files, labels out of range.
+    pub fn parse(text: &str, place: &str, folder: &Path, registry: &Registry, options: Options) -> Result<Self> {
+        let refusal = Refusal { text, place };
+        let file = refusal.parse()?;
+        check_name(&file.name).map_err(|error| refusal.at(&file.name.span(), error))?;
+        ensure!(!file.models.is_empty(), "{place}: a study needs at least one [[models]]");
+        let models: Vec<StudyModel> = file.models.iter().map(|m| model(registry, &refusal, m, folder)).collect::<Result<_>>()?;
+        let attacks: Vec<StudyAttack> = file.attacks.iter().map(|a| attack(registry, &refusal, a)).collect::<Result<_>>()?;
+        let metrics: Vec<StudyMetric> = file.metrics.iter().map(|m| metric(registry, &refusal, m)).collect::<Result<_>>()?;
+        unique(&refusal, "model", models.iter().map(|m| &m.part).zip(file.models.iter().map(|m| m.name.span())))?;
+        unique(&refusal, "attack", attacks.iter().map(|a| &a.part).zip(file.attacks.iter().map(|a| a.name.span())))?;
+        unique(&refusal, "metric", metrics.iter().map(|m| &m.part).zip(file.metrics.iter().map(Spanned::span)))?;
+        let classes = agree_on_classes(&models).with_context(|| place.to_owned())?;
+        let transfer = match &file.transfer {
+            Some(transfer) if *transfer.policy.get_ref() == Policy::Native => {
+                let error = anyhow::anyhow!("the policy `native` is not available yet: use `crop_or_pad` or `resize`");
+                return Err(refusal.at(&transfer.policy.span(), error));
+            }
+            transfer => transfer.as_ref().map(|t| *t.policy.get_ref()),
+        };
+        let source = file.data.as_ref().map(|data| source(&refusal, data, folder)).transpose()?;
+        let count = options.images.or(file.data.as_ref().and_then(|data| data.images));
+        let data = match (options.pictures, &source) {
+            (Some(mut pictures), _) => {
+                pictures.truncate(count.unwrap_or(pictures.len()));
+                Data { pictures, skipped: Vec::new() }
+            }
+            (None, Some(source)) => Data::open(source, count, file.seed).with_context(|| place.to_owned())?,
+            (None, None) => bail!("{place}: a study needs [data]"),
+        };
+        ensure!(!data.pictures.is_empty(), "{place}: a study needs at least one image");
+        if let Some(picture) = data.pictures.iter().find(|p| !(0..classes).contains(&p.label)) {
+            bail!(
+                "{place}: image `{}` has the label {} (counted from 0), but the models have {classes} classes",
+                picture.name,
+                picture.label
+            );
+        }
+        let resolved = config::resolved(&file, source.as_ref(), count, &models, &attacks, &metrics)?;
+        Ok(Self { name: file.name.into_inner(), seed: file.seed, data, classes, models, attacks, metrics, transfer, resolved })
+    }
+
+    /// The study as TOML with everything spelled out: all parameters, absolute paths.
+    pub fn to_toml(&self) -> &str {
+        &self.resolved
+    }
+
+    /// The class that [`GoalKind::Random`] aims at: drawn by seed and image over the other classes.
+    pub fn random_target(&self, picture: &Picture) -> i64 {
+        let hash = blake3::Hasher::new().update(&self.seed.to_le_bytes()).update(picture.hash.as_bytes()).finalize();
+        let draw = u64::from_le_bytes(hash.as_bytes()[..8].try_into().expect("eight bytes"));
+        let other = ((u128::from(draw) * (self.classes - 1) as u128) >> 64) as i64;
+        if other < picture.label { other } else { other + 1 }
+    }
+}
+
+fn check_name(name: &Spanned<String>) -> Result<()> {
+    let name = name.get_ref();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    ensure!(
+        !name.is_empty() && name.chars().all(plain) && !name.starts_with('.'),
+        "`{name}` names a folder: use letters, digits, `-`, `_` and `.`"
+    );
+    Ok(())
+}
+
+fn model(registry: &Registry, refusal: &Refusal, choice: &config::ModelChoice, folder: &Path) -> Result<StudyModel> {
+    let weights = choice.weights.as_ref().map(|path| (folder.join(path.get_ref()), path.span()));
+    if let Some((path, span)) = &weights
+        && !path.is_file()
+    {
+        return Err(refusal.at(span, anyhow::anyhow!("there is no weights file {}", path.display())));
+    }
+    let entry = registry.find_model(choice.name.get_ref()).map_err(|error| refusal.at(&choice.name.span(), error))?;
+    let (params, span) = params(choice.params.as_ref(), &choice.name);
+    entry.entry.parameters(None, &params).map_err(|error| refusal.at(&span, error))?;
+    let mut model = StudyModel::new(registry, choice.name.get_ref(), &params, weights.as_ref().map(|(path, _)| path.as_path()))
+        .map_err(|error| refusal.at(&choice.name.span(), error))?;
+    if let Some(label) = &choice.label {
+        model.part.label.clone_from(label);
+    }
+    Ok(model)
+}
+
+fn attack(registry: &Registry, refusal: &Refusal, choice: &config::AttackChoice) -> Result<StudyAttack> {
+    let entry = registry.find_attack(choice.name.get_ref()).map_err(|error| refusal.at(&choice.name.span(), error))?;
+    let (params, span) = params(choice.params.as_ref(), &choice.name);
+    let preset = choice.preset.as_ref().map(|preset| (preset.get_ref().as_str(), preset.span()));
+    let parameters = parameters(&entry.entry, refusal, preset, &params, &span)?;
+    let attack = guard::catch(&format!("attack `{}`", entry.entry.name), || entry.make(&parameters)).map_err(|e| refusal.at(&span, e))?;
+    let goals = choice.goals.get_ref().clone();
+    let distinct: BTreeSet<GoalKind> = goals.iter().copied().collect();
+    if goals.is_empty() || distinct.len() < goals.len() {
+        return Err(refusal.at(&choice.goals.span(), anyhow::anyhow!("expected at least one goal, and none twice")));
+    }
+    Ok(StudyAttack { part: Part::new(&entry.entry, choice.label.clone(), parameters), goals, attack })
+}
+
+fn metric(registry: &Registry, refusal: &Refusal, choice: &Spanned<Choice>) -> Result<StudyMetric> {
+    let (named, span) = (choice.get_ref(), choice.span());
+    let entry = registry.find_metric(named.name()).map_err(|error| refusal.at(&span, error))?;
+    let (label, preset, params) = match named {
+        Choice::Name(_) => (None, None, Table::new()),
+        Choice::Full { label, preset, params, .. } => {
+            (label.clone(), preset.as_ref().map(|name| (name.as_str(), choice.span())), params.clone().unwrap_or_default())
+        }
+    };
+    let parameters = parameters(&entry.entry, refusal, preset, &params, &span)?;
+    let metric = guard::catch(&format!("metric `{}`", entry.entry.name), || entry.make(&parameters)).map_err(|e| refusal.at(&span, e))?;
+    Ok(StudyMetric { part: Part::new(&entry.entry, label, parameters), scope: entry.scope, unit: entry.unit, metric })
+}
+
+type Span = std::ops::Range<usize>;
+
+/// The overrides, and where to point when they are wrong.
+fn params(params: Option<&Spanned<Table>>, name: &Spanned<String>) -> (Table, Span) {
+    params.map_or_else(|| (Table::new(), name.span()), |params| (params.get_ref().clone(), params.span()))
+}
+
+fn parameters(entry: &Entry, refusal: &Refusal, preset: Option<(&str, Span)>, params: &Table, span: &Span) -> Result<Table> {
+    let name = preset.as_ref().map(|(name, _)| *name);
+    if let Some((name, span)) = &preset {
+        entry.parameters(Some(name), &Table::new()).map_err(|error| refusal.at(span, error))?;
+    }
+    entry.parameters(name, params).map_err(|error| refusal.at(span, error))
+}
+
+fn source(refusal: &Refusal, data: &config::DataChoice, folder: &Path) -> Result<Source> {
+    match (&data.source, &data.folder) {
+        (Some(_), None) if data.labels.is_none() => Ok(Source::FashionMnist),
+        (None, Some(images)) => {
+            let images_folder = folder.join(images.get_ref());
+            if !images_folder.is_dir() {
+                return Err(refusal.at(&images.span(), anyhow::anyhow!("there is no folder {}", images_folder.display())));
+            }
+            let labels = data.labels.as_ref().map(|labels| (folder.join(labels.get_ref()), labels.span()));
+            if let Some((path, span)) = &labels
+                && !path.is_file()
+            {
+                return Err(refusal.at(span, anyhow::anyhow!("there is no label file {}", path.display())));
+            }
+            Ok(Source::Folder { folder: images_folder, labels: labels.map(|(path, _)| path) })
+        }
+        _ => bail!(
+            "{}: [data] takes either `source = \"fashion-mnist\"`, or `folder = \"…\"` and, where file names do not tell, `labels = \"…\"`",
+            refusal.place
+        ),
+    }
+}
+
+fn unique<'a>(refusal: &Refusal, kind: &str, parts: impl Iterator<Item = (&'a Part, Span)>) -> Result<()> {
+    let mut seen = BTreeSet::new();
+    for (part, span) in parts {
+        if !seen.insert(&part.label) {
+            let error = anyhow::anyhow!("two {kind}s are called `{}`: give one another `label = \"…\"`", part.label);
+            return Err(refusal.at(&span, error));
+        }
+    }
+    Ok(())
+}
+
+/// Real classes: those after the background.
+fn agree_on_classes(models: &[StudyModel]) -> Result<i64> {
+    let mut by_count: BTreeMap<i64, Vec<&str>> = BTreeMap::new();
+    for model in models {
+        by_count.entry(model.card.classes - model.card.label_offset).or_default().push(&model.part.label);
+    }
+    let counts: Vec<String> = by_count.iter().map(|(count, labels)| format!("{count} ({})", labels.join(", "))).collect();
+    ensure!(counts.len() == 1, "the models do not have the same classes: {}; study them apart", counts.join("; "));
+    let classes = *by_count.keys().next().context("no model")?;
+    ensure!(classes >= 2, "a study needs models with at least 2 classes, found {classes}");
+    Ok(classes)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,201 @@
+//! The study file's syntax, and errors that point at its lines.
+
+use super::{GoalKind, Policy, StudyAttack, StudyMetric, StudyModel, WeightsPlace};
+use crate::data::Source;
+use anyhow::{Context, Result, anyhow};
+use serde::{Deserialize, Serialize};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use toml::{Spanned, Table, Value};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    pub name: Spanned<String>,
+    #[serde(default)]
+    pub seed: u64,
+    #[serde(default)]
+    pub metrics: Vec<Spanned<Choice>>,
+    pub data: Option<DataChoice>,
+    #[serde(default)]
+    pub models: Vec<ModelChoice>,
+    #[serde(default)]
+    pub attacks: Vec<AttackChoice>,
+    pub transfer: Option<TransferChoice>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DataChoice {
+    pub source: Option<NamedSource>,
+    pub folder: Option<Spanned<PathBuf>>,
+    pub labels: Option<Spanned<PathBuf>>,
+    pub images: Option<usize>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum NamedSource {
+    FashionMnist,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ModelChoice {
+    pub name: Spanned<String>,
+    pub label: Option<String>,
+    pub weights: Option<Spanned<PathBuf>>,
+    pub params: Option<Spanned<Table>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AttackChoice {
+    pub name: Spanned<String>,
+    pub label: Option<String>,
+    pub preset: Option<Spanned<String>>,
+    pub params: Option<Spanned<Table>>,
+    #[serde(default = "untargeted")]
+    pub goals: Spanned<Vec<GoalKind>>,
+}
+
+fn untargeted() -> Spanned<Vec<GoalKind>> {
+    Spanned::new(0..0, vec![GoalKind::Untargeted])
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "expected a metric's name, or a table { name, label, preset, params }")]
+pub(super) enum Choice {
+    Name(String),
+    Full { name: String, label: Option<String>, preset: Option<String>, params: Option<Table> },
+}
+
+impl Choice {
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Name(name) | Self::Full { name, .. } => name,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TransferChoice {
+    pub policy: Spanned<Policy>,
+}
+
+/// Turns what is wrong into an error that points at the text.
+pub(super) struct Refusal<'a> {
+    pub text: &'a str,
+    pub place: &'a str,
+}
+
+impl Refusal<'_> {
+    pub fn parse(&self) -> Result<File> {
+        toml::from_str(self.text).map_err(|error| {
+            let message = anyhow!("{}", error.message());
+            error.span().map_or_else(|| anyhow!("{}: {}", self.place, error.message()), |span| self.at(&span, message))
+        })
+    }
+
+    /// `place, line 3, column 8: what is wrong`, the line, and carets below it.
+    pub fn at(&self, span: &Range<usize>, error: anyhow::Error) -> anyhow::Error {
+        let start = span.start.min(self.text.len());
+        let (before, after) = self.text.split_at(self.text.floor_char_boundary(start));
+        let number = before.matches('\n').count() + 1;
+        let head = before.rsplit('\n').next().unwrap_or_default();
+        let line = format!("{head}{}", after.split('\n').next().unwrap_or_default());
+        let width = self.text.get(span.clone()).map_or(1, |s| s.split('\n').next().unwrap_or_default().chars().count()).max(1);
+        let column = head.chars().count();
+        let gutter = number.to_string();
+        let blank = " ".repeat(gutter.len());
+        anyhow!(
+            "{}, line {number}, column {}: {error:#}\n{blank} |\n{gutter} | {}\n{blank} | {}{}",
+            self.place,
+            column + 1,
+            line.trim_end(),
+            " ".repeat(column),
+            "^".repeat(width)
+        )
+    }
+}
+
+/// The file with everything spelled out.
+#[derive(Serialize)]
+struct Resolved<'a> {
+    name: &'a str,
+    seed: u64,
+    metrics: Vec<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<Table>,
+    models: Vec<Table>,
+    attacks: Vec<Table>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    transfer: Option<Table>,
+}
+
+pub(super) fn resolved(
+    file: &File,
+    source: Option<&Source>,
+    images: Option<usize>,
+    models: &[StudyModel],
+    attacks: &[StudyAttack],
+    metrics: &[StudyMetric],
+) -> Result<String> {
+    let data = source.map(|source| data_table(source, images)).transpose()?;
+    let models = models
+        .iter()
+        .map(|model| {
+            let mut table = part_table(&model.part);
+            if let WeightsPlace::File(path) = &model.weights {
+                table.insert("weights".into(), absolute(path)?);
+            }
+            Ok(table)
+        })
+        .collect::<Result<_>>()?;
+    let attacks = attacks
+        .iter()
+        .map(|attack| {
+            let mut table = part_table(&attack.part);
+            table.insert("goals".into(), attack.goals.iter().map(|goal| Value::from(goal.name())).collect::<Vec<_>>().into());
+            table
+        })
+        .collect();
+    let metrics = metrics.iter().map(|metric| Value::Table(part_table(&metric.part))).collect();
+    let transfer =
+        file.transfer.as_ref().map(|transfer| Table::from_iter([("policy".to_owned(), Value::from(transfer.policy.get_ref().name()))]));
+    let resolved = Resolved { name: file.name.get_ref(), seed: file.seed, metrics, data, models, attacks, transfer };
+    toml::to_string(&resolved).context("the study cannot be written as TOML")
+}
+
+fn part_table(part: &super::Part) -> Table {
+    let mut table = Table::new();
+    table.insert("name".into(), part.name.clone().into());
+    table.insert("label".into(), part.label.clone().into());
+    if !part.parameters.is_empty() {
+        table.insert("params".into(), part.parameters.clone().into());
+    }
+    table
+}
+
+fn data_table(source: &Source, images: Option<usize>) -> Result<Table> {
+    let mut table = Table::new();
+    match source {
+        Source::FashionMnist => drop(table.insert("source".into(), "fashion-mnist".into())),
+        Source::Folder { folder, labels } => {
+            table.insert("folder".into(), absolute(folder)?);
+            if let Some(labels) = labels {
+                table.insert("labels".into(), absolute(labels)?);
+            }
+        }
+    }
+    if let Some(images) = images {
+        table.insert("images".into(), Value::Integer(images as i64));
+    }
+    Ok(table)
+}
+
+fn absolute(path: &Path) -> Result<Value> {
+    let path = std::path::absolute(path)?;
+    Ok(path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))?.into())
+}

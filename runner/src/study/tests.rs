@@ -1,0 +1,168 @@
+use super::*;
+use gauntlet_core::metric::Direction;
+use gauntlet_core::prelude::{Metric, Tensor};
+use gauntlet_core::testing::{Affine, Nudge};
+use std::fmt::Write as _;
+
+struct Largest;
+
+impl Metric for Largest {
+    const NAME: &'static str = "largest";
+    const SUMMARY: &'static str = "the largest change";
+    const UNIT: &'static str = "pixel units";
+    const SCOPE: Scope = Scope::Outcome;
+    const DIRECTION: Direction = Direction::HigherIsMoreRobust;
+    type Params = gauntlet_core::params::NoParams;
+
+    fn new(_: Self::Params) -> Result<Self> {
+        Ok(Self)
+    }
+
+    fn outcome(&self, original: &Tensor, adversarial: &Tensor) -> Result<Vec<f64>> {
+        Ok(Vec::try_from((original - adversarial).abs().flatten(1, -1).amax([1], false))?)
+    }
+}
+
+fn registry() -> Registry {
+    let mut registry = Registry::empty();
+    registry.model::<Affine>("toys 1.0.0").unwrap();
+    registry.attack::<Nudge>("toys 1.0.0").unwrap();
+    registry.metric::<Largest>("toys 1.0.0").unwrap();
+    registry
+}
+
+const GOOD: &str = r#"name = "toy"
+seed = 7
+metrics = ["largest", { name = "largest", label = "again" }]
+
+[[models]]
+name = "affine"
+weights = "affine.safetensors"
+
+[[attacks]]
+name = "nudge"
+params = { amount = 0.5 }
+goals = ["untargeted", "random"]
+
+[transfer]
+policy = "resize"
+"#;
+
+fn pictures() -> Vec<Picture> {
+    (0..4)
+        .map(|n| Picture::from_rgb(&format!("p{n}"), n % 3, image::RgbImage::from_pixel(2, 2, image::Rgb([n as u8 * 40, 9, 80]))))
+        .collect()
+}
+
+fn parse(text: &str) -> Result<Study> {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("affine.safetensors"), "weights").unwrap();
+    let options = Options { pictures: Some(pictures()), ..Options::default() };
+    Study::parse(text, "toy.toml", folder.path(), &registry(), options)
+}
+
+fn refusal(text: &str) -> String {
+    format!("{:#}", parse(text).err().expect("the study is refused"))
+}
+
+#[test]
+fn a_study_is_resolved_in_full() {
+    let study = parse(GOOD).unwrap();
+    assert_eq!((study.models.len(), study.classes, study.transfer), (1, 3, Some(Policy::Resize)));
+    assert_eq!(study.models[0].weights_hash, blake3::hash(b"weights").to_string());
+    assert_eq!(study.attacks[0].part.parameters.to_string(), "amount = 0.5\n");
+    assert_eq!(study.attacks[0].goals, [GoalKind::Untargeted, GoalKind::Random]);
+    assert_eq!(study.metrics.iter().map(|m| m.part.label.as_str()).collect::<Vec<_>>(), ["largest", "again"]);
+}
+
+#[test]
+fn the_resolved_study_is_a_study() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("affine.safetensors"), "weights").unwrap();
+    let options = || Options { pictures: Some(pictures()), images: Some(3) };
+    let first = Study::parse(GOOD, "toy.toml", folder.path(), &registry(), options()).unwrap();
+    let second = Study::parse(first.to_toml(), "study.toml", Path::new("/"), &registry(), options()).unwrap();
+    assert_eq!(first.to_toml(), second.to_toml());
+    assert_eq!(second.data.pictures.len(), 3);
+}
+
+#[test]
+fn what_is_wrong_is_shown_where_it_stands() {
+    let error = refusal(&GOOD.replace("\"nudge\"", "\"nudgee\""));
+    assert_eq!(
+        error,
+        "toy.toml, line 10, column 8: unknown attack `nudgee`, did you mean `nudge`? (`runner list attacks` shows all)\n   |\n\
+         10 | name = \"nudgee\"\n   |        ^^^^^^^^"
+    );
+    let error = refusal(&GOOD.replace("seed = 7", "seed = = 7"));
+    assert!(error.starts_with("toy.toml, line 2, column 8: "), "{error}");
+    assert!(error.ends_with("\n  |\n2 | seed = = 7\n  |        ^"), "{error}");
+}
+
+#[test]
+fn every_mistake_has_its_message() {
+    for (old, new, expected) in [
+        ("name = \"toy\"", "name = \"a/b\"", "line 1, column 8: `a/b` names a folder: use letters, digits, `-`, `_` and `.`"),
+        ("seed = 7", "sead = 7", "line 2, column 1: unknown field `sead`, expected one of"),
+        ("seed = 7", "seed = -7", "line 2, column 8: invalid value: integer `-7`, expected u64"),
+        ("\"affine\"", "\"afine\"", "line 6, column 8: unknown model `afine`, did you mean `affine`?"),
+        ("affine.saf", "a.saf", "line 7, column 11: there is no weights file"),
+        ("weights = \"affine.safetensors\"\n", "", "line 6, column 8: model `affine` has no weights of its own"),
+        ("amount = 0.5", "amuont = 0.5", "line 11, column 10: parameters of `nudge`: unknown parameter `amuont`, did you mean `amount`?"),
+        ("amount = 0.5", "amount = 5", "line 11, column 10: attack `nudge`: `amount` is 5, expected 0 to 1"),
+        ("params = ", "preset = \"eccv\"\nparams = ", "line 11, column 10: parameters of `nudge`: unknown preset `eccv`"),
+        ("\"random\"", "\"rendom\"", "line 12, column 24: unknown variant `rendom`, expected one of `untargeted`, `random`"),
+        ("\"random\"", "\"untargeted\"", "line 12, column 9: expected at least one goal, and none twice"),
+        ("[\"largest\", ", "[\"larges\", ", "line 3, column 12: unknown metric `larges`, did you mean `largest`?"),
+        ("again", "largest", "line 3, column 23: two metrics are called `largest`: give one another `label = \"…\"`"),
+        ("\"resize\"", "\"native\"", "line 15, column 10: the policy `native` is not available yet"),
+    ] {
+        assert!(GOOD.contains(old), "{old}");
+        let error = refusal(&GOOD.replacen(old, new, 1));
+        assert!(error.starts_with(&format!("toy.toml, {expected}")), "{error}");
+    }
+}
+
+#[test]
+fn two_of_a_name_need_labels() {
+    let mut text = GOOD.to_owned();
+    write!(text, "\n[[models]]\nname = \"affine\"\nweights = \"affine.safetensors\"\n").unwrap();
+    assert!(refusal(&text).starts_with("toy.toml, line 18, column 8: two models are called `affine`: give one another `label = \"…\"`"));
+    writeln!(text, "label = \"other\"").unwrap();
+    assert_eq!(parse(&text).unwrap().models[1].part.label, "other");
+}
+
+#[test]
+fn data_come_from_one_place_and_labels_fit_the_models() {
+    let with = |data: &str| {
+        let text = format!("{GOOD}\n[data]\n{data}\n");
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("affine.safetensors"), "weights").unwrap();
+        format!("{:#}", Study::parse(&text, "toy.toml", folder.path(), &registry(), Options::default()).err().unwrap())
+    };
+    for (data, expected) in [
+        ("", "toy.toml: [data] takes either"),
+        ("source = \"fashion-mnist\"\nfolder = \"x\"", "toy.toml: [data] takes either"),
+        ("source = \"mnist\"", "toy.toml, line 18, column 10: unknown variant `mnist`, expected `fashion-mnist`"),
+        ("folder = \"photos\"", "toy.toml, line 18, column 10: there is no folder"),
+        ("source = \"fashion-mnist\"\nimages = 2000", "toy.toml: 2000 images asked for, but the embedded Fashion-MNIST has 1000"),
+        ("source = \"fashion-mnist\"", "toy.toml: image `fashion-0000` has the label 9 (counted from 0), but the models have 3 classes"),
+    ] {
+        let error = with(data);
+        assert!(error.starts_with(expected), "{error}");
+    }
+}
+
+#[test]
+fn random_targets_are_uniform_over_the_other_classes() {
+    let study = parse(GOOD).unwrap();
+    let mut counts = [0; 3];
+    for n in 0..3000u32 {
+        let image = image::RgbImage::from_pixel(1, 1, image::Rgb([n as u8, (n >> 8) as u8, 0]));
+        let picture = Picture::from_rgb("x", 1, image);
+        assert_eq!(study.random_target(&picture), study.random_target(&picture.clone()));
+        counts[study.random_target(&picture) as usize] += 1;
+    }
+    assert_eq!(counts[1], 0);
+    assert!((1350..1650).contains(&counts[0]), "{counts:?}");
+}

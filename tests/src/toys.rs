@@ -1,0 +1,289 @@
+//! Small models, attacks and metrics for tests of the engine, registered by call. Some of them
+//! break the rules, each in its own way.
+
+use crate::golden;
+use gauntlet_core::metric::{Direction, Metric, Scope};
+use gauntlet_core::params::NoParams;
+use gauntlet_core::prelude::*;
+use gauntlet_core::registry::Registry;
+use gauntlet_core::testing::{Affine, Nudge};
+use gauntlet_core::weights::Role;
+use gauntlet_runner::data::Picture;
+use image::{Rgb, RgbImage};
+use std::path::Path;
+use tch::Device;
+
+/// Number of classes of the toy models.
+pub const CLASSES: i64 = 4;
+
+/// Who brings the toys.
+pub const ORIGIN: &str = "toys 1.0.0";
+
+/// A safetensors file without tensors.
+const NO_WEIGHTS: &[u8] = b"\x02\0\0\0\0\0\0\0{}";
+
+/// Three classes are the colours, the fourth is the dark; noise by the formula of [`Affine`] makes
+/// models of different seeds err differently. Where `OFFSET` is 1, a background class comes first.
+pub struct Toy<const SIDE: i64, const OFFSET: i64> {
+    noise: Tensor,
+    card: ModelCard,
+}
+
+/// Parameters of [`Toy`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ToyParams {
+    /// Of the weights.
+    pub seed: u64,
+}
+
+impl Default for ToyParams {
+    fn default() -> Self {
+        Self { seed: 5 }
+    }
+}
+
+impl<const SIDE: i64, const OFFSET: i64> Toy<SIDE, OFFSET> {
+    /// The model with weights drawn from `seed`.
+    pub fn new(seed: u64) -> Self {
+        let card = <Self as Architecture>::describe(&ToyParams::default());
+        Self { noise: Affine::new(CLASSES, SIDE, seed).weight().shallow_clone(), card }
+    }
+}
+
+impl<const SIDE: i64, const OFFSET: i64> Model for Toy<SIDE, OFFSET> {
+    fn card(&self) -> &ModelCard {
+        &self.card
+    }
+
+    fn logits(&self, pixels: &Tensor) -> Tensor {
+        let colours = pixels.flatten(2, -1).mean_dim([2].as_slice(), false, Kind::Float);
+        let mean = colours.mean_dim([1].as_slice(), true, Kind::Float);
+        let signal = Tensor::cat(&[&colours - &mean, 0.42 - mean], 1) * 2.0;
+        let logits = signal + (pixels.flatten(1, -1) - 0.5).matmul(&self.noise.tr());
+        // The background's logit is far below the others.
+        logits.pad([OFFSET, 0], "constant", -1e3)
+    }
+}
+
+impl<const SIDE: i64, const OFFSET: i64> Architecture for Toy<SIDE, OFFSET> {
+    const NAME: &'static str = match (SIDE, OFFSET) {
+        (8, 0) => "toy_8",
+        (12, 1) => "toy_12",
+        _ => "toy",
+    };
+    type Params = ToyParams;
+
+    fn describe(_: &ToyParams) -> ModelCard {
+        ModelCard {
+            name: Self::NAME.into(),
+            family: "toy".into(),
+            side: SIDE,
+            classes: CLASSES + OFFSET,
+            label_offset: OFFSET,
+            top1: None,
+            top5: None,
+            source: "an affine model for tests".into(),
+        }
+    }
+
+    fn load(params: ToyParams, _: &Weights) -> Result<Self> {
+        Ok(Self::new(params.seed))
+    }
+
+    fn embedded_weights() -> Option<&'static [u8]> {
+        Some(NO_WEIGHTS)
+    }
+}
+
+/// A model that panics.
+pub struct Broken(ModelCard);
+
+impl Model for Broken {
+    fn card(&self) -> &ModelCard {
+        &self.0
+    }
+
+    fn logits(&self, _: &Tensor) -> Tensor {
+        panic!("out of order\nand a second line")
+    }
+}
+
+impl Architecture for Broken {
+    const NAME: &'static str = "broken";
+    type Params = NoParams;
+
+    fn describe(_: &NoParams) -> ModelCard {
+        ModelCard { name: "broken".into(), ..Toy::<8, 0>::describe(&ToyParams::default()) }
+    }
+
+    fn load(params: NoParams, _: &Weights) -> Result<Self> {
+        Ok(Self(Self::describe(&params)))
+    }
+
+    fn embedded_weights() -> Option<&'static [u8]> {
+        Some(NO_WEIGHTS)
+    }
+}
+
+macro_rules! attack {
+    ($(#[$about:meta])* $type:ident $name:literal, |$oracle:ident, $cases:ident| $run:expr) => {
+        $(#[$about])*
+        pub struct $type;
+
+        impl Attack for $type {
+            const NAME: &'static str = $name;
+            const SUMMARY: &'static str = "for tests";
+            type Params = NoParams;
+
+            fn new(_: NoParams) -> Result<Self> {
+                Ok(Self)
+            }
+
+            fn run(&self, $oracle: &Oracle, $cases: &Cases) -> Result<Vec<Answer>> {
+                $run
+            }
+        }
+    };
+}
+
+attack! {
+    /// One step along the gradient's sign, large enough to deceive a toy often.
+    Step "step", |oracle, cases| {
+        let all: Vec<usize> = (0..cases.len()).collect();
+        let goals = Goals::new(&cases.goals, &cases.pixels);
+        let gradient = oracle.gradient(&all, &cases.pixels, |logits| goals.margin(logits))?;
+        let moved = (&cases.pixels - gradient.pixels.sign() * 0.05).clamp(0.0, 1.0);
+        Ok(all.iter().map(|&n| Answer::Pixels(moved.get(n as i64))).collect())
+    }
+}
+
+attack! {
+    /// Says of the image as it is that it is adversarial.
+    Liar "liar", |_oracle, cases| Ok((0..cases.len()).map(|n| Answer::Pixels(cases.image(n))).collect())
+}
+
+attack! {
+    /// Answers in turn with NaN, a wrong shape, values out of range, a wrong type, no tensor, and
+    /// not at all.
+    Sloppy "sloppy", |_oracle, cases| {
+        let answer = |n: usize| {
+            let image = cases.image(n);
+            match n % 6 {
+                0 => Answer::Pixels(image * f64::NAN),
+                1 => Answer::Pixels(image.narrow(1, 0, 5)),
+                2 => Answer::Pixels(image + 1.5),
+                3 => Answer::Pixels(image.to_kind(Kind::Double)),
+                4 => Answer::Pixels(Tensor::new()),
+                _ => Answer::NotFound,
+            }
+        };
+        Ok((0..cases.len()).map(answer).collect())
+    }
+}
+
+attack! {
+    /// Panics when it is given few images.
+    Moody "moody", |_oracle, cases| {
+        assert!(cases.len() >= 10, "only {} images", cases.len());
+        Ok((0..cases.len()).map(|_| Answer::NotFound).collect())
+    }
+}
+
+attack! {
+    /// Gives one answer too few.
+    Forgetful "forgetful", |_oracle, cases| Ok((1..cases.len()).map(|_| Answer::NotFound).collect())
+}
+
+attack! {
+    /// Blackens the images that it was given, and returns them.
+    Vandal "vandal", |_oracle, cases| {
+        let _ = cases.pixels.shallow_clone().fill_(0.0);
+        Ok((0..cases.len()).map(|n| Answer::Pixels(cases.image(n))).collect())
+    }
+}
+
+/// Noisy images of 10×10 pixels in the four classes, one after the other.
+pub fn pictures(count: usize) -> Vec<Picture> {
+    (0..count).map(|n| Picture::from_rgb(&format!("picture-{n:02}"), (n % 4) as i64, picture(n))).collect()
+}
+
+/// The same images as PNG files, with the label in the name.
+pub fn save_pictures(count: usize, folder: &Path) {
+    for n in 0..count {
+        picture(n).save(folder.join(format!("{}.{n:02}.png", n % 4 + 1))).expect("the folder can be written to");
+    }
+}
+
+fn picture(n: usize) -> RgbImage {
+    let noise = golden::values(&format!("picture {n}"), &[10, 10, 3], Role::Bias, 1.0);
+    let sample = |x: u32, y: u32, c: u32| {
+        let colour = match n % 4 {
+            3 => 0.35,
+            class if class as u32 == c => 0.65,
+            _ => 0.45,
+        };
+        ((colour + 3.0 * noise[((y * 10 + x) * 3 + c) as usize]) * 255.0).clamp(0.0, 255.0) as u8
+    };
+    RgbImage::from_fn(10, 10, |x, y| Rgb([0, 1, 2].map(|c| sample(x, y, c))))
+}
+
+/// The largest change of a pixel.
+pub struct Largest;
+
+impl Metric for Largest {
+    const NAME: &'static str = "largest";
+    const SUMMARY: &'static str = "the largest change";
+    const UNIT: &'static str = "pixel units";
+    const SCOPE: Scope = Scope::Outcome;
+    const DIRECTION: Direction = Direction::HigherIsMoreRobust;
+    type Params = NoParams;
+
+    fn new(_: NoParams) -> Result<Self> {
+        Ok(Self)
+    }
+
+    fn outcome(&self, original: &Tensor, adversarial: &Tensor) -> Result<Vec<f64>> {
+        Ok(Vec::try_from((original - adversarial).abs().flatten(1, -1).amax([1], false).to_kind(Kind::Double))?)
+    }
+}
+
+/// The margin of the true class.
+pub struct Margin;
+
+impl Metric for Margin {
+    const NAME: &'static str = "margin";
+    const SUMMARY: &'static str = "the margin of the true class";
+    const UNIT: &'static str = "logits";
+    const SCOPE: Scope = Scope::Model;
+    const DIRECTION: Direction = Direction::HigherIsMoreRobust;
+    type Params = NoParams;
+
+    fn new(_: NoParams) -> Result<Self> {
+        Ok(Self)
+    }
+
+    fn model(&self, oracle: &Oracle, cases: &Cases) -> Result<Vec<f64>> {
+        let all: Vec<usize> = (0..cases.len()).collect();
+        let margins = Goals::new(&cases.goals, &cases.pixels).margin(&oracle.logits(&all, &cases.pixels)?);
+        Ok(Vec::try_from(margins.to_device(Device::Cpu).to_kind(Kind::Double))?)
+    }
+}
+
+/// All toys.
+pub fn registry() -> Result<Registry> {
+    let mut registry = Registry::empty();
+    registry.model::<Toy<8, 0>>(ORIGIN)?;
+    registry.model::<Toy<12, 1>>(ORIGIN)?;
+    registry.model::<Broken>(ORIGIN)?;
+    registry.attack::<Nudge>(ORIGIN)?;
+    registry.attack::<Step>(ORIGIN)?;
+    registry.attack::<Liar>(ORIGIN)?;
+    registry.attack::<Sloppy>(ORIGIN)?;
+    registry.attack::<Moody>(ORIGIN)?;
+    registry.attack::<Forgetful>(ORIGIN)?;
+    registry.attack::<Vandal>(ORIGIN)?;
+    registry.metric::<Largest>(ORIGIN)?;
+    registry.metric::<Margin>(ORIGIN)?;
+    Ok(registry)
+}

@@ -1,0 +1,387 @@
+//! The study engine with toy models and attacks that break the rules.
+
+use anyhow::Result;
+use gauntlet_core::device::Device;
+use gauntlet_runner::analysis::Tables;
+use gauntlet_runner::execute::{self, Options, Outcome, Progress, Survey};
+use gauntlet_runner::plan::{CellId, Plan, Work};
+use gauntlet_runner::report;
+use gauntlet_runner::rows::{CleanRow, CraftRow, MeasureRow, Row, ScoreRow, Status, TransferRow};
+use gauntlet_runner::store::{Found, Store};
+use gauntlet_runner::study::{self, GoalKind, Study};
+use gauntlet_tests::toys;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use tempfile::TempDir;
+
+const STUDY: &str = r#"
+name = "toys"
+seed = 3
+metrics = ["largest", "margin"]
+[[models]]
+name = "toy_8"
+[[models]]
+name = "toy_12"
+[[models]]
+name = "toy_8"
+label = "other"
+params = { seed = 9 }
+[[attacks]]
+name = "step"
+goals = ["untargeted", "random", "least_likely", "second"]
+[transfer]
+policy = "crop_or_pad"
+"#;
+
+/// A study of `attacks` on one model.
+fn study_of(attacks: &[&str]) -> String {
+    let attacks: Vec<String> = attacks.iter().map(|name| format!("[[attacks]]\nname = \"{name}\"\n")).collect();
+    format!("name = \"toys\"\nmetrics = [\"largest\"]\n[[models]]\nname = \"toy_8\"\n{}", attacks.concat())
+}
+
+fn parse(text: &str, images: usize) -> Study {
+    let options = study::Options { pictures: Some(toys::pictures(images)), ..study::Options::default() };
+    Study::parse(text, "toys.toml", Path::new("."), &toys::registry().unwrap(), options).unwrap()
+}
+
+#[derive(Default)]
+struct Warnings(Mutex<Vec<String>>);
+
+impl Progress for Warnings {
+    fn warn(&self, message: &str) {
+        self.0.lock().unwrap().push(message.to_owned());
+    }
+}
+
+struct Run {
+    study: Study,
+    plan: Plan,
+    store: Store,
+    missing: usize,
+    outcome: Outcome,
+    tables: Tables,
+    warnings: Vec<String>,
+}
+
+impl Run {
+    fn of(text: &str, images: usize, out: &Path, workers: usize) -> Result<Self> {
+        let registry = toys::registry()?;
+        let study = parse(text, images);
+        let (plan, store) = (Plan::new(&study, "cpu"), Store::open(out)?);
+        let options = Options { device: Device::Cpu, workers };
+        let warnings = Warnings::default();
+        let survey = Survey::take(&plan, &store, options, &warnings);
+        let outcome = execute::run(&study, &plan, &survey, &registry, &store, options, &warnings)?;
+        let tables = report::write(&study, &plan, &store, out)?;
+        let warnings = warnings.0.into_inner().unwrap();
+        Ok(Self { missing: survey.to_compute(), study, plan, store, outcome, tables, warnings })
+    }
+
+    fn rows<R: Row>(&self, id: CellId) -> Vec<R> {
+        match self.store.read(&self.plan.cells[id].address) {
+            Found::Whole(stored) => stored.rows,
+            Found::Missing => panic!("missing"),
+            Found::Damaged(reason) => panic!("{reason}"),
+        }
+    }
+
+    /// All craft rows of an attack, whatever the goal.
+    fn craft(&self, attack: &str) -> Vec<CraftRow> {
+        let campaigns = self.plan.campaigns.iter().filter(|c| self.study.attacks[c.attack].part.label == attack);
+        campaigns.flat_map(|c| c.craft.iter().flat_map(|&id| self.rows(id))).collect()
+    }
+}
+
+fn csvs(out: &Path) -> BTreeMap<String, String> {
+    ["accuracy", "success", "transfer", "scores", "skipped"]
+        .iter()
+        .map(|name| (name.to_string(), fs::read_to_string(out.join(format!("{name}.csv"))).unwrap()))
+        .collect()
+}
+
+fn folder() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+fn files(out: &Path, kind: &str, extension: &str) -> Vec<PathBuf> {
+    let all = fs::read_dir(out.join("cells").join(kind)).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<PathBuf> = all.filter(|path| path.extension().is_some_and(|e| e == extension)).collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn every_row_says_what_happened() {
+    let out = folder();
+    let run = Run::of(STUDY, 40, out.path(), 2).unwrap();
+    assert!(run.outcome.failures.is_empty(), "{:?}", run.outcome.failures);
+    assert_eq!((run.outcome.computed, run.missing), (run.plan.cells.len(), run.plan.cells.len()));
+
+    let clean: Vec<CleanRow> = run.plan.clean[0].iter().flat_map(|&id| run.rows(id)).collect();
+    let correct = clean.iter().filter(|row| row.correct).count();
+    assert!((20..40).contains(&correct), "{correct} of 40");
+    assert!(clean.iter().all(|row| row.second != row.label && row.least_likely != row.label && row.top5));
+
+    for campaign in run.plan.campaigns.iter().filter(|c| c.model == 0) {
+        let rows: Vec<CraftRow> = campaign.craft.iter().flat_map(|&id| run.rows(id)).collect();
+        assert_eq!(rows.len(), 40);
+        for ((row, clean), picture) in rows.iter().zip(&clean).zip(&run.study.data.pictures) {
+            assert_eq!((row.status == Status::Misclassified, row.clean, &row.image), (!clean.correct, clean.prediction, &picture.hash));
+            let target = match campaign.goal {
+                GoalKind::Untargeted => None,
+                GoalKind::Random => Some(run.study.random_target(picture)),
+                GoalKind::LeastLikely => Some(clean.least_likely),
+                GoalKind::Second => Some(clean.second),
+            };
+            assert_eq!(row.target_class, target);
+            if let Some(prediction) = row.prediction {
+                assert_eq!(row.success, target.map_or(prediction != row.label, |target| prediction == target));
+                assert_eq!((row.forward, row.backward), (1, 1));
+            }
+        }
+    }
+    let success = &run.tables.success[0];
+    assert_eq!((success.images, success.source_correct, success.found), (40, correct, correct));
+    assert!(success.success > correct / 3);
+    let distortion = success.distortions[0].float.mean.unwrap();
+    assert!((0.04..0.0501).contains(&distortion), "{distortion}");
+}
+
+#[test]
+fn transfer_has_every_denominator() {
+    let out = folder();
+    let run = Run::of(STUDY, 40, out.path(), 2).unwrap();
+    // 3 sources × 2 targets × (untargeted + 3 targeted goals × 2 ranks) × 2 depths
+    assert_eq!(run.tables.transfer.len(), 3 * 2 * 7 * 2);
+    for row in &run.tables.transfer {
+        let [all, source_correct, source_success, target_correct, both] = row.images;
+        assert_eq!(all, 40);
+        assert!(source_correct < all && target_correct <= source_correct && both <= source_success.min(target_correct), "{row:?}");
+        assert!(row.transferred.iter().zip(&row.images).all(|(part, whole)| part <= whole));
+    }
+    let differ = |a: usize, b: usize| run.tables.transfer.iter().any(|row| row.images[a] != row.images[b]);
+    assert!((0..5).all(|a| (0..a).all(|b| differ(a, b))), "no two denominators are the same");
+    let cells = &run.plan.campaigns[0].transfers[0];
+    let rows: Vec<TransferRow> = cells.1.iter().flat_map(|&id| run.rows(id)).collect();
+    let both = rows.iter().filter(|row| row.source_success && row.target_correct).count();
+    assert_eq!(run.tables.transfer[0].images[4], both);
+    let background = rows.iter().any(|row| row.prediction.is_some_and(|class| !(0..4).contains(&class)));
+    assert!(!background, "predictions are counted in the dataset's classes");
+}
+
+#[test]
+fn nothing_is_believed() {
+    let out = folder();
+    let run = Run::of(&study_of(&["liar", "sloppy", "vandal"]), 40, out.path(), 1).unwrap();
+    assert!(run.outcome.failures.is_empty());
+
+    for row in run.craft("liar").iter().filter(|row| row.status.attempted()) {
+        assert_eq!((&row.status, row.success, row.prediction), (&Status::NotAdversarial, false, Some(row.label)));
+    }
+    let expected = [
+        "invalid: 192 of the pixels are not finite numbers",
+        "invalid: the pixels have shape [3, 5, 8], expected [3, 8, 8]",
+        "invalid: the pixels run from 1.",
+        "invalid: the pixels are Double, expected Float",
+        "invalid: no tensor",
+        "not_found",
+    ];
+    let sloppy = run.craft("sloppy");
+    for (n, row) in sloppy[..32].iter().filter(|row| row.status.attempted()).enumerate() {
+        assert!(row.status.to_string().starts_with(expected[n % 6]), "{}", row.status);
+        assert!(!row.success && !row.success_8bit && row.slot.is_none() && row.prediction.is_none());
+    }
+    // The engine measures against images of its own.
+    let campaign = run.plan.campaigns.iter().find(|c| run.study.attacks[c.attack].part.label == "vandal").unwrap();
+    let measured: Vec<MeasureRow> = campaign.measures[0].1.iter().flat_map(|&id| run.rows(id)).collect();
+    assert!(measured.iter().filter_map(|row| row.value).all(|value| value > 0.3));
+}
+
+#[test]
+fn a_step_below_half_a_level_does_not_survive_rounding() {
+    let out = folder();
+    let text = study_of(&["nudge"]).replace("name = \"nudge\"\n", "name = \"nudge\"\nparams = { amount = 0.0015 }\n");
+    let run = Run::of(&text, 40, out.path(), 1).unwrap();
+    let measured: Vec<MeasureRow> = run.plan.campaigns[0].measures[0].1.iter().flat_map(|&id| run.rows(id)).collect();
+    for row in measured.iter().filter(|row| row.value.is_some()) {
+        assert!((row.value.unwrap() - 0.0015).abs() < 1e-6 && row.value_8bit.unwrap() < 1e-6, "{row:?}");
+    }
+}
+
+#[test]
+fn a_failing_cell_costs_itself_and_what_needs_it() {
+    let out = folder();
+    let text = format!("{STUDY}[[attacks]]\nname = \"moody\"\n[[attacks]]\nname = \"forgetful\"\n");
+    let run = Run::of(&text, 40, out.path(), 2).unwrap();
+    let moody = |attack: &str| run.outcome.failures.iter().filter(|f| f.what.starts_with(attack)).collect::<Vec<_>>();
+    assert_eq!(moody("moody").len(), 3, "the second slice of each model");
+    assert_eq!(moody("moody")[0].what, "moody (untargeted) on toy_8, images 33–40");
+    let reason = &moody("moody")[0].reason;
+    assert!(reason.starts_with("attack `moody` panicked: only ") && reason.ends_with(" images"), "{reason}");
+    assert_eq!(moody("forgetful").len(), 6);
+    // Of each failed craft cell, one measure cell and two transfer cells.
+    assert_eq!(run.outcome.held_up, 9 * 3);
+    assert_eq!(run.outcome.computed + run.outcome.failures.len() + run.outcome.held_up, run.plan.cells.len());
+    let row = run.tables.success.iter().find(|row| run.study.attacks[row.attack].part.label == "moody").unwrap();
+    assert_eq!((row.images, row.missing), (32, 8));
+
+    let again = Run::of(&text, 40, out.path(), 1).unwrap();
+    assert_eq!(again.missing, 9 * 4, "what failed is tried again, nothing else");
+    assert_eq!(again.outcome.computed, 0);
+}
+
+#[test]
+fn a_model_that_panics_costs_its_own_cells() {
+    let out = folder();
+    let text = STUDY.replace("[[attacks]]", "[[models]]\nname = \"broken\"\n[[attacks]]");
+    let run = Run::of(&text, 10, out.path(), 2).unwrap();
+    assert_eq!(run.outcome.failures.len(), 1, "{:?}", run.outcome.failures);
+    assert_eq!(run.outcome.failures[0].what, "clean answers of broken, images 1–10");
+    assert_eq!(run.outcome.failures[0].reason, "model `broken` panicked: out of order");
+    assert_eq!(run.tables.accuracy[3].missing, 10);
+    assert_eq!(run.tables.success.iter().filter(|row| row.missing == 10).count(), 4);
+}
+
+#[test]
+fn scores_are_of_the_images_that_the_model_knows() {
+    let out = folder();
+    let run = Run::of(STUDY, 40, out.path(), 1).unwrap();
+    let (metric, model, cells) = &run.plan.scores[0];
+    assert_eq!((run.study.metrics[*metric].part.label.as_str(), *model), ("margin", 0));
+    let rows: Vec<ScoreRow> = cells.iter().flat_map(|&id| run.rows(id)).collect();
+    let clean: Vec<CleanRow> = run.plan.clean[0].iter().flat_map(|&id| run.rows(id)).collect();
+    for (row, clean) in rows.iter().zip(&clean) {
+        assert_eq!(row.value.is_some(), clean.correct);
+        assert!(row.value.is_none_or(|margin| margin > 0.0));
+    }
+    assert_eq!(run.tables.scores.len(), 3);
+}
+
+#[test]
+fn the_number_of_workers_changes_no_byte() {
+    let (one, two) = (folder(), folder());
+    Run::of(STUDY, 70, one.path(), 1).unwrap();
+    Run::of(STUDY, 70, two.path(), 2).unwrap();
+    assert_eq!(csvs(one.path()), csvs(two.path()));
+    let names = |out: &Path| -> Vec<_> { files(out, "craft", "safetensors").iter().map(|p| p.file_name().unwrap().to_owned()).collect() };
+    assert_eq!(names(one.path()), names(two.path()), "names say the pixels' hashes");
+}
+
+#[test]
+fn only_what_is_missing_is_computed() {
+    let out = folder();
+    let first = Run::of(STUDY, 40, out.path(), 2).unwrap();
+    let before = csvs(out.path());
+    let second = Run::of(STUDY, 40, out.path(), 1).unwrap();
+    assert_eq!((second.missing, second.outcome.computed), (0, 0));
+    assert_eq!(csvs(out.path()), before);
+
+    let missing = |text: &str, images: usize| Run::of(text, images, out.path(), 1).unwrap().missing;
+    // 3 clean, 3 score, 12 craft, 12 measure and 24 transfer cells per slice.
+    assert_eq!(first.plan.cells.len(), 2 * 54);
+    assert_eq!(missing(&STUDY.replace("\"largest\", ", "\"largest\", { name = \"largest\", label = \"again\" }, "), 40), 0, "a label");
+    assert_eq!(missing(&STUDY.replace("crop_or_pad", "resize"), 40), 2 * 16, "pairs of different sides");
+    assert_eq!(missing(STUDY, 32), 0, "fewer images");
+    assert_eq!(missing(STUDY, 45), 54, "a longer last slice");
+    assert_eq!(missing(&STUDY.replace("seed = 9", "seed = 10"), 40), 2 * (1 + 1 + 4 + 4 + 16), "another model");
+}
+
+#[test]
+fn every_setting_is_in_the_key() {
+    let key = |text: &str, images: usize, device: &str, wanted: fn(&Work) -> bool| {
+        let plan = Plan::new(&parse(text, images), device);
+        plan.cells.iter().find(|cell| wanted(&cell.work)).unwrap().address.key.clone()
+    };
+    let change = |old: &str, new: &str| {
+        assert!(STUDY.contains(old), "{old}");
+        STUDY.replacen(old, new, 1)
+    };
+    let same = STUDY.to_owned();
+    let clean = |work: &Work| matches!(work, Work::Clean { model: 0 });
+    let craft = |work: &Work| matches!(work, Work::Craft { model: 0, .. });
+    let transfer = |work: &Work| matches!(work, Work::Transfer { target: 1, .. });
+    let measure = |work: &Work| matches!(work, Work::Measure { .. });
+    let model = change("name = \"toy_8\"\n", "name = \"toy_8\"\nparams = { seed = 6 }\n");
+    let attack = change("name = \"step\"", "name = \"nudge\"");
+    let parameters = attack.replace("\"nudge\"", "\"nudge\"\nparams = { amount = 0.2 }");
+    let goal = change("\"untargeted\", ", "");
+    let seed = change("seed = 3", "seed = 4");
+    let policy = change("crop_or_pad", "resize");
+    let target = change("name = \"toy_12\"", "name = \"toy_12\"\nparams = { seed = 6 }");
+    for (what, cell, texts) in [
+        ("clean", clean as fn(&Work) -> bool, vec![&same, &model]),
+        ("craft", craft, vec![&same, &model, &attack, &parameters, &goal, &seed]),
+        ("transfer", transfer, vec![&same, &model, &attack, &parameters, &goal, &seed, &policy, &target]),
+        ("measure", measure, vec![&same, &model, &attack, &parameters, &goal, &seed]),
+    ] {
+        let mut keys: Vec<String> = texts.iter().map(|text| key(text, 40, "cpu", cell)).collect();
+        keys.push(key(&same, 20, "cpu", cell));
+        keys.push(key(&same, 40, "cuda", cell));
+        let count = keys.len();
+        keys.sort();
+        keys.dedup();
+        assert_eq!(keys.len(), count, "{what}");
+    }
+    assert_eq!(key(&seed, 40, "cpu", clean), key(&same, 40, "cpu", clean), "clean answers are not random");
+    assert_eq!(key(&policy, 40, "cpu", craft), key(&same, 40, "cpu", craft));
+}
+
+#[test]
+fn damaged_files_are_computed_again() {
+    let out = folder();
+    Run::of(STUDY, 40, out.path(), 2).unwrap();
+    let before = csvs(out.path());
+    let mut damaged = 0;
+    for (kind, damage) in [("clean", 0), ("craft", 1), ("measure", 2), ("transfer", 3), ("score", 0)] {
+        let path = &files(out.path(), kind, "parquet")[0];
+        let mut bytes = fs::read(path).unwrap();
+        let middle = bytes.len() / 2;
+        match damage {
+            0 => bytes.truncate(middle),
+            1 => bytes[6] ^= 0xff,
+            2 => bytes.clear(),
+            _ => bytes = fs::read(&files(out.path(), kind, "parquet")[1]).unwrap(),
+        }
+        fs::write(path, bytes).unwrap();
+        damaged += 1;
+    }
+    let run = Run::of(STUDY, 40, out.path(), 2).unwrap();
+    assert_eq!((run.missing, run.outcome.computed), (damaged, damaged));
+    assert_eq!(run.warnings.len(), damaged, "{:?}", run.warnings);
+    assert!(run.warnings.iter().all(|warning| warning.contains("is damaged and will be computed again: ")), "{:?}", run.warnings);
+    assert_eq!(csvs(out.path()), before);
+}
+
+#[test]
+fn damaged_pixels_are_crafted_again_when_they_are_needed() {
+    let out = folder();
+    Run::of(STUDY, 20, out.path(), 2).unwrap();
+    let before = csvs(out.path());
+    for path in files(out.path(), "craft", "safetensors") {
+        let mut bytes = fs::read(&path).unwrap();
+        *bytes.last_mut().unwrap() ^= 0x10;
+        fs::write(&path, bytes).unwrap();
+    }
+    assert_eq!(Run::of(STUDY, 20, out.path(), 2).unwrap().missing, 0, "nothing needs them");
+    let address = |run: &Run| run.plan.cells[run.plan.campaigns[0].transfers[0].1[0]].address.clone();
+    let run = Run::of(STUDY, 20, out.path(), 2).unwrap();
+    fs::remove_file(out.path().join("cells/transfer").join(format!("{}.parquet", address(&run).key))).unwrap();
+    let run = Run::of(STUDY, 20, out.path(), 2).unwrap();
+    assert_eq!((run.missing, run.outcome.computed, run.warnings.len()), (2, 2, 1), "the transfer and its craft cell");
+    assert_eq!(csvs(out.path()), before);
+}
+
+#[test]
+fn two_runs_may_share_a_folder() {
+    let (alone, shared) = (folder(), folder());
+    Run::of(STUDY, 40, alone.path(), 1).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| assert!(Run::of(STUDY, 40, shared.path(), 1).unwrap().outcome.failures.is_empty()));
+        }
+    });
+    assert_eq!(csvs(alone.path()), csvs(shared.path()));
+    assert_eq!(Run::of(STUDY, 40, shared.path(), 1).unwrap().missing, 0);
+}

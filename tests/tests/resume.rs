@@ -1,0 +1,99 @@
+//! A study that is killed again and again ends as one that was left alone.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+const STUDY: &str = r#"
+name = "toys"
+seed = 3
+metrics = ["largest"]
+[data]
+folder = "images"
+[[models]]
+name = "toy_8"
+[[models]]
+name = "toy_12"
+[[attacks]]
+name = "step"
+goals = ["untargeted", "random"]
+[transfer]
+policy = "resize"
+"#;
+
+const TABLES: [&str; 4] = ["accuracy.csv", "success.csv", "transfer.csv", "scores.csv"];
+
+fn runner(study: &Path, out: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_toy-runner"));
+    command.arg("run").arg(study).arg("--out").arg(out).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+/// Every Parquet file of the store with its time of writing.
+fn cells(out: &Path) -> BTreeMap<String, std::time::SystemTime> {
+    let kinds = fs::read_dir(out.join("cells")).into_iter().flatten().flatten();
+    let files = kinds.flat_map(|kind| fs::read_dir(kind.path()).into_iter().flatten().flatten());
+    files
+        .filter(|file| file.path().extension().is_some_and(|e| e == "parquet"))
+        .map(|file| (file.file_name().to_string_lossy().into_owned(), file.metadata().unwrap().modified().unwrap()))
+        .collect()
+}
+
+#[test]
+fn killed_at_any_instant_a_study_ends_the_same() {
+    let place = tempfile::tempdir().unwrap();
+    let images = place.path().join("images");
+    fs::create_dir(&images).unwrap();
+    gauntlet_tests::toys::save_pictures(70, &images);
+    let study = place.path().join("study.toml");
+    fs::write(&study, STUDY).unwrap();
+
+    let alone = place.path().join("alone");
+    let start = Instant::now();
+    assert!(runner(&study, &alone).status().unwrap().success());
+    let length = start.elapsed();
+    let whole = cells(&alone);
+
+    let killed = place.path().join("killed");
+    let mut instant = 0.05;
+    for round in 0..20 {
+        // Instants spread over the whole run by the golden ratio.
+        instant = (instant + 0.618_034) % 1.0;
+        if round % 5 == 4 {
+            // So that the beginning is interrupted often, too.
+            fs::remove_dir_all(killed.join("cells")).unwrap();
+        }
+        let before = cells(&killed);
+        let mut child = runner(&study, &killed).spawn().unwrap();
+        sleep(Duration::from_secs_f64(length.as_secs_f64() * instant));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let after = cells(&killed);
+        for (cell, written) in before {
+            assert_eq!(after.get(&cell), Some(&written), "round {round}: what is there is left alone");
+        }
+    }
+    // Something is left to be done in any case.
+    let first = cells(&killed).into_keys().next();
+    if let Some(first) = first {
+        for kind in ["clean", "craft", "measure", "transfer"] {
+            let _ = fs::remove_file(killed.join("cells").join(kind).join(&first));
+        }
+    }
+    let before = cells(&killed);
+    let finished = runner(&study, &killed).stdout(Stdio::piped()).output().unwrap();
+    assert!(finished.status.success());
+    let said = String::from_utf8(finished.stdout).unwrap();
+    let expected = format!("{} of {} cells to compute\n", whole.len() - before.len(), whole.len());
+    assert!(said.contains(&expected), "{expected}{said}");
+
+    let after = cells(&killed);
+    assert!(before.iter().all(|(cell, written)| after[cell] == *written));
+    assert!(whole.keys().eq(after.keys()), "the same cells");
+    for table in TABLES {
+        assert_eq!(fs::read_to_string(killed.join(table)).unwrap(), fs::read_to_string(alone.join(table)).unwrap(), "{table}");
+    }
+}
