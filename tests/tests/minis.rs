@@ -10,7 +10,7 @@ use toml::Table;
 const RIGHT: [(&str, i64); 6] = [
     ("mini_mobilenet_v1_025", 918),
     ("mini_mobilenet_v1_050", 904),
-    ("mini_mobilenet_v1_100", 905),
+    ("mini_mobilenet_v1_100", 916),
     ("mini_resnet_v2_50", 917),
     ("mini_vgg_16", 907),
     ("mini_vgg_19", 913),
