@@ -211,7 +211,12 @@ mod tests {
         Cases::new(pixels.view([count as i64, 3, 4, 4]), goals.collect()).unwrap()
     }
 
-    fn run(cases: &Cases, lanes: usize, order: &[usize]) -> (Vec<(u32, Vec<f32>)>, Vec<(usize, usize)>) {
+    /// Steps taken and last pixels of each case.
+    type Outputs = Vec<(u32, Vec<f32>)>;
+    /// Lanes at work and cases begun, at each step.
+    type Log = Vec<(usize, usize)>;
+
+    fn run(cases: &Cases, lanes: usize, order: &[usize]) -> (Outputs, Log) {
         let model = Affine::new(5, 4, 3);
         let oracle = Oracle::new(&model, vec![0; cases.len()], Settings { lanes, ..Settings::default() });
         let search = Descent { log: RefCell::default(), begun: RefCell::default() };

@@ -29,6 +29,7 @@ pub mod prelude {
     pub use crate::oracle::Oracle;
     pub use crate::weights::Weights;
     pub use anyhow::{Context as _, Result, bail, ensure};
+    pub use rand_chacha::rand_core::RngCore;
     pub use serde::{Deserialize, Serialize};
     pub use tch::{self, Kind, Tensor};
 }
@@ -36,3 +37,8 @@ pub mod prelude {
 // Named by `export_plugin!` in other people's crates.
 #[doc(hidden)]
 pub use inventory;
+
+/// The examples of CONTRIBUTING.md are tested with the documentation.
+#[cfg(doctest)]
+#[doc = include_str!("../../CONTRIBUTING.md")]
+pub struct Contributing;

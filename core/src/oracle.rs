@@ -164,7 +164,7 @@ mod tests {
         let model = Affine::new(3, 2, 1);
         let oracle = Oracle::new(&model, vec![7, 8, 9], Settings::default());
         let pixels = Tensor::full([2, 3, 2, 2], 0.5, (Kind::Float, Device::Cpu));
-        oracle.logits(&[0, 2], &pixels).unwrap();
+        let _ = oracle.logits(&[0, 2], &pixels).unwrap();
         oracle.gradient(&[2, 2], &pixels, |z| z.select(1, 0)).unwrap();
         let expected = [(1, 0), (0, 0), (3, 2)].map(|(forward, backward)| Passes { forward, backward });
         assert_eq!(oracle.passes(), expected);

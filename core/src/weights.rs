@@ -210,8 +210,8 @@ mod tests {
         let weights = Weights::new(Two, Device::Cpu);
         let a = weights.root().at("a");
         assert_eq!(a.tensor("weights", &[2, 3], Role::Kernel).kind(), Kind::Float);
-        a.tensor("biases", &[4], Role::Bias);
-        weights.root().at("b").tensor("weights", &[1, 1, 3, 4], Role::Kernel);
+        let _ = a.tensor("biases", &[4], Role::Bias);
+        let _ = weights.root().at("b").tensor("weights", &[1, 1, 3, 4], Role::Kernel);
         assert_eq!(
             weights.finish().unwrap_err().to_string(),
             "3 tensors do not fit the network:\n  missing     b/weights [1, 1, 3, 4]\n  \

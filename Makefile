@@ -1,0 +1,27 @@
+# `make study` runs a real study, `make test` the tests. Each does all its own set-up.
+
+.PHONY: study test setup build check clean
+
+STUDY ?= mini
+
+study: build
+	target/release/runner run $(STUDY)
+
+test: setup
+	cargo test --workspace
+
+setup:
+	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust (https://rustup.rs)"; exit 1; }
+	@command -v $${CXX:-c++} >/dev/null || { echo "a C++ compiler is missing (Debian: apt-get install g++), or set CXX"; exit 1; }
+	@command -v python3 >/dev/null || { echo "python3 is missing: it fetches libtorch (Debian: apt-get install python3 python3-pip)"; exit 1; }
+	@python3 .cargo/libtorch.py >/dev/null
+
+build: setup
+	cargo build --release -p gauntlet-runner
+
+check: setup
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+clean:
+	cargo clean
