@@ -368,3 +368,44 @@ pub(super) fn provenance(study: &Study, device: Device, model: usize, work: Work
         "policy": study.transfer,
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 1×3×side×side: every pixel says where it is.
+    fn grid(side: i64) -> Tensor {
+        (Tensor::arange(side * side, (Kind::Float, Device::Cpu)) / (side * side) as f64).view([1, 1, side, side]).repeat([1, 3, 1, 1])
+    }
+
+    #[test]
+    fn the_centre_is_cut_out_or_grey_put_around() {
+        let pixels = grid(4);
+        let cropped = fit(&pixels, 2, Policy::CropOrPad);
+        assert_eq!(cropped, pixels.narrow(2, 1, 2).narrow(3, 1, 2));
+        let padded = fit(&pixels, 7, Policy::CropOrPad);
+        assert_eq!(padded.size(), [1, 3, 7, 7]);
+        assert_eq!(padded.narrow(2, 1, 4).narrow(3, 1, 4), pixels, "the odd row and column are after");
+        assert_eq!(padded.select(2, 6).min().double_value(&[]), MID_GREY);
+        assert_eq!(fit(&pixels, 4, Policy::Resize), pixels);
+    }
+
+    #[test]
+    fn resizing_keeps_the_mean() {
+        let pixels = grid(8);
+        for side in [4, 16] {
+            let resized = fit(&pixels, side, Policy::Resize);
+            assert_eq!(resized.size(), [1, 3, side, side]);
+            let mean = |pixels: &Tensor| pixels.mean(Kind::Float).double_value(&[]);
+            assert!((mean(&resized) - mean(&pixels)).abs() < 1e-3);
+        }
+    }
+
+    #[test]
+    fn eight_bits_round_and_do_not_truncate() {
+        let pixels = Tensor::from_slice(&[0.0f32, 0.6 / 255.0, 1.4 / 255.0, 254.6 / 255.0, 1.0]);
+        let levels = Vec::<f32>::try_from(to_8bit(&pixels) * 255.0).unwrap();
+        let rounded: Vec<i64> = levels.iter().map(|level| level.round() as i64).collect();
+        assert_eq!(rounded, [0, 1, 1, 255, 255]);
+    }
+}

@@ -8,17 +8,18 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 const STUDY: &str = r#"
-name = "toys"
+name = "few"
 seed = 3
-metrics = ["largest"]
+metrics = ["linf"]
 [data]
-folder = "images"
+source = "fashion-mnist"
+images = 70
 [[models]]
-name = "toy_8"
+name = "mini_vgg_16"
 [[models]]
-name = "toy_12"
+name = "mini_mobilenet_v1_025"
 [[attacks]]
-name = "step"
+name = "fgsm"
 goals = ["untargeted", "random"]
 [transfer]
 policy = "resize"
@@ -27,7 +28,7 @@ policy = "resize"
 const TABLES: [&str; 4] = ["accuracy.csv", "success.csv", "transfer.csv", "scores.csv"];
 
 fn runner(study: &Path, out: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_toy-runner"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_runner"));
     command.arg("run").arg(study).arg("--out").arg(out).stdout(Stdio::null()).stderr(Stdio::null());
     command
 }
@@ -45,9 +46,6 @@ fn cells(out: &Path) -> BTreeMap<String, std::time::SystemTime> {
 #[test]
 fn killed_at_any_instant_a_study_ends_the_same() {
     let place = tempfile::tempdir().unwrap();
-    let images = place.path().join("images");
-    fs::create_dir(&images).unwrap();
-    gauntlet_tests::toys::save_pictures(70, &images);
     let study = place.path().join("study.toml");
     fs::write(&study, STUDY).unwrap();
 
