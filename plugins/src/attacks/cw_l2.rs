@@ -1,8 +1,9 @@
 //! C&W-L2: Carlini, Wagner, "Towards Evaluating the Robustness of Neural Networks", S&P 2017,
 //! eq. and §VI-A. Reference: the code of the ECCV 2018 study, which descends from the authors' own.
 //!
-//! minimise ‖p′ − p‖² + c·max(0, margin(p′) + κ) over m, where p′ = (tanh(t + m) + 1)/2 and t is
-//! the image in tanh space, by Adam; the smallest c that works is searched for.
+//! minimise ‖p′ − p‖² + c·max(0, margin(p′) + κ) over m by Adam, where p′ = (tanh(t + m) + 1)/2 and
+//! t is the image in tanh space, or p′ = p + m kept in the box by projection; the smallest c that
+//! works is searched for.
 
 use super::penalty::{PenaltyOutcome, Plan, Turn, Walk};
 use anyhow::{Result, ensure};
@@ -28,7 +29,9 @@ pub struct CwL2Params {
     pub search_steps: u32,
     /// Adam's iterations in each step, at the most.
     pub iterations: u32,
-    /// Adam's learning rate, in tanh space.
+    /// How pixels are kept in the box.
+    pub space: Space,
+    /// Adam's learning rate, in that space.
     pub learning_rate: f64,
     /// Adam's ε.
     pub adam_epsilon: f64,
@@ -38,13 +41,25 @@ pub struct CwL2Params {
     pub bias_correction: BiasCorrection,
     /// Whether a step of the search goes on from where the last one ended, or starts at the image.
     pub warm_start: bool,
-    /// The image, mapped to [−1, 1], is shrunk by so much before arctanh, so that 0 and 1 stay finite.
+    /// In tanh space: the image, mapped to [−1, 1], is shrunk by half of this before arctanh, so that
+    /// black and white stay finite.
     pub boundary: f64,
     /// How often a step looks whether its loss still falls: every ⌊iterations/checks⌋ iterations
     /// (at least 1), first at iteration 0. With 0, all iterations run.
     pub abort_checks: u32,
     /// A step is given up when the loss is above this fraction of the last look's.
     pub abort_tolerance: f64,
+}
+
+/// The space that Adam works in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Space {
+    /// p′ = (tanh(t + m) + 1)/2, as published. Where a pixel is black or white the slope is next to
+    /// nothing, and it hardly ever moves.
+    Tanh,
+    /// p′ = p + m, projected onto the box after each step, where every pixel moves alike.
+    Pixels,
 }
 
 /// Adam's bias correction at iteration t = 1, 2, …. The study's code reads its step counter in a
@@ -59,11 +74,12 @@ pub enum BiasCorrection {
 }
 
 impl Default for CwL2Params {
-    /// Differs from `eccv2018` in a faster rate (with the warm start it reaches the same
-    /// distortions in fewer passes), Adam's ε where Adam has it, and a hair of confidence: an
-    /// adversarial that wins by less than float32 noise does not survive being looked at again.
+    /// Differs from `eccv2018` in its space, where black and white pixels move too and the same
+    /// rate gets there in fewer passes; in Adam's ε, which stands where Adam has it; and in a hair
+    /// of confidence: an adversarial that wins by less than float32 noise does not survive being
+    /// looked at again.
     fn default() -> Self {
-        Self { kappa: 1e-3, learning_rate: 5e-3, epsilon_inside_root: false, ..Self::eccv2018() }
+        Self { kappa: 1e-3, space: Space::Pixels, epsilon_inside_root: false, ..Self::eccv2018() }
     }
 }
 
@@ -74,6 +90,7 @@ impl CwL2Params {
             initial_c: 0.01,
             search_steps: 9,
             iterations: 1000,
+            space: Space::Tanh,
             learning_rate: 2e-3,
             adam_epsilon: 1e-8,
             epsilon_inside_root: true,
@@ -133,7 +150,7 @@ const BETA1: f64 = 0.9;
 const BETA2: f64 = 0.999;
 
 // The rows of a lane.
-const START: usize = 0; // t, the image in tanh space
+const START: usize = 0; // the image: t in tanh space, p − 0.5 in pixel space
 const MODIFIER: usize = 1; // m
 const MOMENT1: usize = 2;
 const MOMENT2: usize = 3;
@@ -150,7 +167,10 @@ impl Search for CwL2 {
 
     fn begin(&self, image: &Tensor, _: Goal) -> (Walk, Vec<Tensor>) {
         let walk = Walk::new(self.0.plan());
-        let start = ((image * 2.0 - 1.0).to_kind(Kind::Double) * (1.0 - self.0.boundary / 2.0)).atanh().to_kind(Kind::Float);
+        let start = match self.0.space {
+            Space::Tanh => ((image * 2.0 - 1.0).to_kind(Kind::Double) * (1.0 - self.0.boundary / 2.0)).atanh().to_kind(Kind::Float),
+            Space::Pixels => image - 0.5,
+        };
         let scalar = |value: f64| Tensor::full([0i64; 0].as_slice(), value, (Kind::Float, image.device()));
         let zeros = start.zeros_like();
         let rows = vec![
@@ -171,10 +191,16 @@ impl Search for CwL2 {
     fn step(&self, oracle: &Oracle, lanes: &mut Lanes<Walk>) -> Result<Vec<bool>> {
         let (params, plan) = (&self.0, self.0.plan());
         let per_image = [-1i64, 1, 1, 1].as_slice();
-        let original = lanes.rows[START].tanh() / 2.0;
-        let tanh = (&lanes.rows[START] + &lanes.rows[MODIFIER]).tanh();
-        let difference = &tanh / 2.0 - original;
-        let pixels = &tanh / 2.0 + 0.5;
+        // The original and the point as p − 0.5, and the slope of the point over the modifier.
+        let (original, point, slope) = match params.space {
+            Space::Tanh => {
+                let tanh = (&lanes.rows[START] + &lanes.rows[MODIFIER]).tanh();
+                (lanes.rows[START].tanh() / 2.0, &tanh / 2.0, Some((1.0 - tanh.square()) * 0.5))
+            }
+            Space::Pixels => (lanes.rows[START].shallow_clone(), &lanes.rows[START] + &lanes.rows[MODIFIER], None),
+        };
+        let difference = &point - original;
+        let pixels = point + 0.5;
         let l2 = difference.square().sum_dim_intlist([1i64, 2, 3].as_slice(), false, Kind::Float);
         let answer = oracle.gradient(&lanes.cases, &pixels, |z| (lanes.goals.margin(z) + params.kappa).clamp_min(0.0) * &lanes.rows[C])?;
 
@@ -201,7 +227,10 @@ impl Search for CwL2 {
         lanes.rows[FOUND] = lanes.rows[FOUND].maximum(&success.to_kind(Kind::Float));
 
         // Adam's step, each lane at its own time.
-        let gradient: Tensor = (answer.pixels + difference * 2.0) * ((1.0 - tanh.square()) * 0.5);
+        let mut gradient: Tensor = answer.pixels + difference * 2.0;
+        if let Some(slope) = slope {
+            gradient *= slope;
+        }
         lanes.rows[MOMENT1] = &lanes.rows[MOMENT1] * BETA1 + &gradient * (1.0 - BETA1);
         lanes.rows[MOMENT2] = &lanes.rows[MOMENT2] * BETA2 + gradient.square() * (1.0 - BETA2);
         let late = match params.bias_correction {
@@ -218,6 +247,9 @@ impl Search for CwL2 {
             lanes.rows[MOMENT2].sqrt() / &correction2 + params.adam_epsilon
         };
         lanes.rows[MODIFIER] = &lanes.rows[MODIFIER] - (&lanes.rows[MOMENT1] / correction1) / root * params.learning_rate;
+        if params.space == Space::Pixels {
+            lanes.rows[MODIFIER] = (&lanes.rows[START] + &lanes.rows[MODIFIER]).clamp(-0.5, 0.5) - &lanes.rows[START];
+        }
 
         // Lanes at the end of a step go on to the next, or are done.
         let mut done = vec![false; lanes.len()];

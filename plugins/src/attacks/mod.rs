@@ -8,7 +8,7 @@ mod ifgsm;
 mod objective;
 mod penalty;
 
-pub use cw_l2::{BiasCorrection, CwL2, CwL2Params};
+pub use cw_l2::{BiasCorrection, CwL2, CwL2Params, Space};
 pub use ead_l1::{Decay, EadL1, EadL1Params, Shrinkage};
 pub use fgsm::{Fgsm, FgsmParams, Norm};
 pub use ifgsm::{Ifgsm, IfgsmOutcome, IfgsmParams};
