@@ -5,7 +5,7 @@
 STUDY ?= mini
 
 study: build
-	target/release/runner run $(STUDY)
+	cargo run --release --quiet -p gauntlet-runner -- run $(STUDY)
 
 test: setup
 	cargo test --workspace

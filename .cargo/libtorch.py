@@ -56,9 +56,9 @@ def from_environment():
     value = os.environ.get("LIBTORCH")
     if not value:
         return None
+    if Path(os.path.abspath(value)) == LINK:
+        return None  # cargo's own setting, which this command serves
     folder = Path(value).resolve()
-    if folder == LINK.resolve():
-        return None
     version = version_of(folder)
     if version is None:
         fail(f"LIBTORCH is {value}, but there is no lib/libtorch_cpu there; set it to the folder of libtorch {VERSION}, or unset it")
@@ -82,7 +82,7 @@ def cache_folder():
     base = os.environ.get("GAUNTLET_CACHE")
     if not base:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gauntlet"
-    return Path(base) / f"libtorch-{VERSION}-{platform.system().lower()}-{platform.machine()}"
+    return Path(base).absolute() / f"libtorch-{VERSION}-{platform.system().lower()}-{platform.machine()}"
 
 
 def in_cache():
@@ -110,7 +110,7 @@ def download(into):
         run = subprocess.run(pip + arguments, text=True, capture_output=True)
         if run.returncode:
             reason = (run.stderr.strip().splitlines() or ["no reason given"])[-1]
-            fail(f"pip could not download {' '.join(arguments[-2:])}: {reason}")
+            fail(f"pip could not download {' '.join(a for a in arguments if '==' in a)}: {reason}")
 
 
 def fetch():
@@ -125,31 +125,41 @@ def fetch():
     if free < DISK_NEEDED:
         fail(f"{final.parent} has {free / 1e9:.1f} GB free and {DISK_NEEDED / 1e9:.0f} GB are needed; make room, or set GAUNTLET_CACHE to another disk")
 
-    with open(final.parent / "lock", "w") as lock:
-        import fcntl
+    try:
+        with open(final.parent / "lock", "w") as lock:
+            import fcntl
 
-        fcntl.flock(lock, fcntl.LOCK_EX)  # a second checkout waits here, then finds the work done
-        if in_cache():
-            return
-        for stale in final.parent.glob("partial-*"):
-            shutil.rmtree(stale, ignore_errors=True)
-        partial = Path(tempfile.mkdtemp(prefix="partial-", dir=final.parent))
-        try:
-            print(f"libtorch: fetching {VERSION} (0.55 GB, once) into {final}", file=sys.stderr, flush=True)
-            wheels = partial / "wheels"
-            download(wheels)
-            for wheel in sorted(wheels.iterdir()):
-                with zipfile.ZipFile(wheel) as archive:
-                    archive.extractall(partial, [n for n in archive.namelist() if wanted(n)])
-                wheel.unlink()
-            wheels.rmdir()
-            (partial / "complete").touch()
-            shutil.rmtree(final, ignore_errors=True)
-            partial.rename(final)
-        except OSError as error:
-            fail(f"unpacking into {partial} failed: {error.strerror}; the command can be repeated")
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)  # a second checkout waits here, then finds the work done
+            if not in_cache():
+                unpack(final)
+    except zipfile.BadZipFile as error:
+        fail(f"a wheel arrived damaged ({error}); repeat the command")
+    except OSError as error:
+        fail(f"{final.parent} cannot be written: {error.strerror}; repeat the command, or set GAUNTLET_CACHE to another folder")
+    except KeyboardInterrupt:
+        fail("interrupted; repeat the command to go on")
+
+
+def unpack(final):
+    """Downloads and unpacks beside `final`, then renames: a cache is whole or not there."""
+    for stale in final.parent.glob("partial-*"):
+        shutil.rmtree(stale, ignore_errors=True)
+    partial = Path(tempfile.mkdtemp(prefix="partial-", dir=final.parent))
+    try:
+        print(f"libtorch: fetching {VERSION} (0.55 GB, once) into {final}", file=sys.stderr, flush=True)
+        wheels = partial / "wheels"
+        download(wheels)
+        for wheel in sorted(wheels.iterdir()):
+            with zipfile.ZipFile(wheel) as archive:
+                archive.extractall(partial, [n for n in archive.namelist() if wanted(n)])
+            wheel.unlink()
+        wheels.rmdir()
+        (partial / "complete").touch()
+        partial.chmod(0o755)
+        shutil.rmtree(final, ignore_errors=True)
+        partial.rename(final)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def main():

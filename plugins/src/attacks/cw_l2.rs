@@ -110,7 +110,7 @@ impl CwL2Params {
 
 impl Attack for CwL2 {
     const NAME: &'static str = "cw_l2";
-    const SUMMARY: &'static str = "smallest l2 distortion by Adam in tanh space with a search over c (Carlini and Wagner 2017)";
+    const SUMMARY: &'static str = "smallest l2 distortion by Adam with a search over c (Carlini and Wagner 2017)";
     type Params = CwL2Params;
 
     fn presets() -> Vec<Preset<CwL2Params>> {
@@ -151,6 +151,7 @@ const BETA2: f64 = 0.999;
 
 // The rows of a lane.
 const START: usize = 0; // the image: t in tanh space, p − 0.5 in pixel space
+const ORIGINAL: usize = 10; // p itself, for the pixels that do not move
 const MODIFIER: usize = 1; // m
 const MOMENT1: usize = 2;
 const MOMENT2: usize = 3;
@@ -184,6 +185,7 @@ impl Search for CwL2 {
             scalar(-1.0),
             scalar(walk.c),
             scalar(0.0),
+            image.shallow_clone(),
         ];
         (walk, rows)
     }
@@ -200,7 +202,10 @@ impl Search for CwL2 {
             Space::Pixels => (lanes.rows[START].shallow_clone(), &lanes.rows[START] + &lanes.rows[MODIFIER], None),
         };
         let difference = &point - original;
-        let pixels = point + 0.5;
+        let mut pixels = point + 0.5;
+        if params.space == Space::Pixels {
+            pixels = lanes.rows[ORIGINAL].where_self(&lanes.rows[MODIFIER].eq(0.0), &pixels);
+        }
         let l2 = difference.square().sum_dim_intlist([1i64, 2, 3].as_slice(), false, Kind::Float);
         let answer = oracle.gradient(&lanes.cases, &pixels, |z| (lanes.goals.margin(z) + params.kappa).clamp_min(0.0) * &lanes.rows[C])?;
 

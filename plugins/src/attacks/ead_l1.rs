@@ -149,6 +149,7 @@ impl EadL1 {
 
 // The rows of a lane. Image, point and slack are kept as p − 0.5, as in the published code: around
 // 0 float32 is finer than around 1, and rounding errors add up over the iterations.
+const ORIGINAL: usize = 9; // p itself, for the pixels that do not move
 const IMAGE: usize = 0;
 const POINT: usize = 1; // p′, the iterate
 const SLACK: usize = 2; // y, where the gradient is taken; may leave the box
@@ -176,6 +177,7 @@ impl Search for EadL1 {
             scalar(-1.0),
             scalar(walk.c),
             scalar(0.0),
+            image.shallow_clone(),
         ];
         (walk, rows)
     }
@@ -217,7 +219,7 @@ impl Search for EadL1 {
         // The new point's distortion and answer.
         let change = &point - image;
         let l1 = change.abs().sum_dim_intlist(over_image, false, Kind::Float);
-        let pixels = &point + 0.5;
+        let pixels = lanes.rows[ORIGINAL].where_self(&point.eq_tensor(image), &(&point + 0.5));
         let logits = oracle.logits(&lanes.cases, &pixels)?;
 
         // Looks at the losses, for the lanes whose turn it is.

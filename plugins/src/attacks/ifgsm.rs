@@ -147,9 +147,10 @@ impl Tries {
     }
 }
 
-// The rows of a lane. The image is kept as p − 0.5, as in the published code: around 0 float32 is
+// The rows of a lane. Steps are taken on p − 0.5, as in the published code: around 0 float32 is
 // finer than around 1, and rounding errors add up over the iterations.
-const IMAGE: usize = 0;
+const ORIGINAL: usize = 4; // p itself, for the pixels that do not move
+const IMAGE: usize = 0; // p − 0.5
 const ETA: usize = 1; // the perturbation
 const BEST: usize = 2; // the pixels that are kept
 const EPSILON: usize = 3;
@@ -162,7 +163,7 @@ impl Search for Ifgsm {
         let epsilon = self.0.epsilon;
         let tries = Tries { epsilons: vec![epsilon], iteration: 0, success: None, failure: None };
         let scalar = Tensor::full([0i64; 0].as_slice(), epsilon, (Kind::Float, image.device()));
-        (tries, vec![image - 0.5, image.zeros_like(), image.zeros_like(), scalar])
+        (tries, vec![image - 0.5, image.zeros_like(), image.zeros_like(), scalar, image.shallow_clone()])
     }
 
     fn step(&self, oracle: &Oracle, lanes: &mut Lanes<Tries>) -> Result<Vec<bool>> {
@@ -214,7 +215,8 @@ impl Ifgsm {
     fn conclude(&self, oracle: &Oracle, lanes: &mut Lanes<Tries>, ended: &[usize], done: &mut [bool]) -> Result<()> {
         let index = Tensor::from_slice(&ended.iter().map(|&lane| lane as i64).collect::<Vec<_>>()).to_device(lanes.rows[IMAGE].device());
         let point = (lanes.rows[IMAGE].index_select(0, &index) + lanes.rows[ETA].index_select(0, &index)).clamp(-0.5, 0.5);
-        let pixels = &point + 0.5;
+        let still = lanes.rows[ETA].index_select(0, &index).eq(0.0);
+        let pixels = lanes.rows[ORIGINAL].index_select(0, &index).where_self(&still, &(&point + 0.5));
         if self.0.search_tries == 0 {
             for (n, &lane) in ended.iter().enumerate() {
                 lanes.set(BEST, lane, &pixels.get(n as i64));

@@ -20,7 +20,7 @@ use gauntlet_core::prelude::*;
 pub struct Shape<const CLASSES: i64, const SIDE: i64> {
     /// Number of logits, at least 2.
     pub classes: i64,
-    /// Height and width of the pixels; at least 32.
+    /// Height and width of the pixels, 32 to 4096.
     pub side: i64,
     /// Multiplier of the channels of every layer, above 0; no layer gets less than 8.
     pub channels: f64,
@@ -37,7 +37,7 @@ impl<const CLASSES: i64, const SIDE: i64> Shape<CLASSES, SIDE> {
     fn check(&self) -> Result<()> {
         ensure!(self.classes >= 2, "`classes` is {}, expected 2 or more", self.classes);
         // Each of the networks halves its input five times.
-        ensure!(self.side >= 32, "`side` is {}, expected 32 or more", self.side);
+        ensure!(self.side >= 32 && self.side <= 4096, "`side` is {}, expected 32 to 4096", self.side);
         ensure!(self.channels > 0.0 && self.channels <= 16.0, "`channels` is {}, expected above 0 and up to 16", self.channels);
         Ok(())
     }
@@ -135,7 +135,7 @@ mod tests {
     fn wrong_parameters_are_refused_with_what_is_expected() {
         for name in NETWORKS {
             assert!(refusal(name, "classes = 1").ends_with("`classes` is 1, expected 2 or more"));
-            assert!(refusal(name, "side = 31").ends_with("`side` is 31, expected 32 or more"));
+            assert!(refusal(name, "side = 31").ends_with("`side` is 31, expected 32 to 4096"));
             assert!(refusal(name, "channels = 0").ends_with("`channels` is 0, expected above 0 and up to 16"));
             assert!(refusal(name, "channels = nan").ends_with("`channels` is NaN, expected above 0 and up to 16"));
             assert!(refusal(name, "size = 80").contains("unknown parameter `size`, did you mean `side`?"));
