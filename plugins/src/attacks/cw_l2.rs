@@ -5,7 +5,7 @@
 //! t is the image in tanh space, or p′ = p + m kept in the box by projection; the smallest c that
 //! works is searched for.
 
-use super::penalty::{PenaltyOutcome, Plan, Turn, Walk};
+use super::penalty::{self, C, ORIGINAL, OWN, PenaltyOutcome, Plan, Walk};
 use anyhow::{Result, ensure};
 use gauntlet_core::attack::{Answer, Attack, Cases, Goal};
 use gauntlet_core::lanes::{self, Lanes, Search};
@@ -149,45 +149,23 @@ impl CwL2 {
 const BETA1: f64 = 0.9;
 const BETA2: f64 = 0.999;
 
-// The rows of a lane.
-const START: usize = 0; // the image: t in tanh space, p − 0.5 in pixel space
-const ORIGINAL: usize = 10; // p itself, for the pixels that do not move
-const MODIFIER: usize = 1; // m
-const MOMENT1: usize = 2;
-const MOMENT2: usize = 3;
-const BEST: usize = 4; // the best adversarial's pixels
-const BEST_L2: usize = 5; // its squared distance
-const BEST_C: usize = 6;
-const FIRST: usize = 7; // iteration count when the first adversarial was found, or −1
-const C: usize = 8;
-const FOUND: usize = 9; // whether this step of the search has found any
+// The rows of a lane, after those of `penalty`.
+const START: usize = OWN; // the image: t in tanh space, p − 0.5 in pixel space
+const MODIFIER: usize = OWN + 1; // m
+const MOMENT1: usize = OWN + 2;
+const MOMENT2: usize = OWN + 3;
 
 impl Search for CwL2 {
     type Lane = Walk;
     type Output = PenaltyOutcome;
 
     fn begin(&self, image: &Tensor, _: Goal) -> (Walk, Vec<Tensor>) {
-        let walk = Walk::new(self.0.plan());
         let start = match self.0.space {
             Space::Tanh => ((image * 2.0 - 1.0).to_kind(Kind::Double) * (1.0 - self.0.boundary / 2.0)).atanh().to_kind(Kind::Float),
             Space::Pixels => image - 0.5,
         };
-        let scalar = |value: f64| Tensor::full([0i64; 0].as_slice(), value, (Kind::Float, image.device()));
-        let zeros = start.zeros_like();
-        let rows = vec![
-            start,
-            zeros.copy(),
-            zeros.copy(),
-            zeros.copy(),
-            zeros,
-            scalar(f64::INFINITY),
-            scalar(0.0),
-            scalar(-1.0),
-            scalar(walk.c),
-            scalar(0.0),
-            image.shallow_clone(),
-        ];
-        (walk, rows)
+        let own = vec![start, image.zeros_like(), image.zeros_like(), image.zeros_like()];
+        penalty::begin(self.0.plan(), image, own)
     }
 
     fn step(&self, oracle: &Oracle, lanes: &mut Lanes<Walk>) -> Result<Vec<bool>> {
@@ -209,27 +187,9 @@ impl Search for CwL2 {
         let l2 = difference.square().sum_dim_intlist([1i64, 2, 3].as_slice(), false, Kind::Float);
         let answer = oracle.gradient(&lanes.cases, &pixels, |z| (lanes.goals.margin(z) + params.kappa).clamp_min(0.0) * &lanes.rows[C])?;
 
-        // Looks at the losses, for the lanes whose turn it is.
-        let due: Vec<bool> = lanes.states.iter().map(|walk| walk.due(plan)).collect();
-        let mut aborted = vec![false; lanes.len()];
-        if due.contains(&true) {
-            let losses = Vec::<f64>::try_from((&answer.loss + &l2).to_kind(Kind::Double))?;
-            for lane in (0..lanes.len()).filter(|&lane| due[lane]) {
-                aborted[lane] = lanes.states[lane].look(plan, losses[lane]);
-            }
-        }
-
-        // Keeps the best. As published, the iterate at which a step is given up does not count.
-        let counts = Tensor::from_slice(&aborted).logical_not().to_device(l2.device());
-        let success = lanes.goals.met(&answer.logits, params.kappa).logical_and(&counts);
-        let better = success.logical_and(&l2.lt_tensor(&lanes.rows[BEST_L2]));
-        let now: Vec<f32> = lanes.states.iter().map(|walk| (walk.step() * plan.iterations + walk.iteration) as f32).collect();
-        let now = Tensor::from_slice(&now).to_device(l2.device());
-        lanes.rows[FIRST] = now.where_self(&better.logical_and(&lanes.rows[FIRST].lt(0.0)), &lanes.rows[FIRST]);
-        lanes.rows[BEST] = pixels.where_self(&better.view(per_image), &lanes.rows[BEST]);
-        lanes.rows[BEST_L2] = l2.where_self(&better, &lanes.rows[BEST_L2]);
-        lanes.rows[BEST_C] = lanes.rows[C].where_self(&better, &lanes.rows[BEST_C]);
-        lanes.rows[FOUND] = lanes.rows[FOUND].maximum(&success.to_kind(Kind::Float));
+        let aborted = penalty::look(lanes, plan, |_| &answer.loss + &l2)?;
+        let met = lanes.goals.met(&answer.logits, params.kappa);
+        penalty::keep(lanes, plan, &aborted, &pixels, &l2, &met);
 
         // Adam's step, each lane at its own time.
         let mut gradient: Tensor = answer.pixels + difference * 2.0;
@@ -256,27 +216,16 @@ impl Search for CwL2 {
             lanes.rows[MODIFIER] = (&lanes.rows[START] + &lanes.rows[MODIFIER]).clamp(-0.5, 0.5) - &lanes.rows[START];
         }
 
-        // Lanes at the end of a step go on to the next, or are done.
-        let mut done = vec![false; lanes.len()];
-        for lane in 0..lanes.len() {
-            let found = lanes.rows[FOUND].get(lane as i64);
-            match lanes.states[lane].advance(plan, aborted[lane], || found.double_value(&[]) > 0.0) {
-                Turn::Iterate => {}
-                Turn::Done => done[lane] = true,
-                Turn::NextStep => {
-                    let fresh = [MOMENT1, MOMENT2, FOUND, MODIFIER];
-                    for &row in &fresh[..if params.warm_start { 3 } else { 4 }] {
-                        let _ = lanes.rows[row].get(lane as i64).zero_();
-                    }
-                    let _ = lanes.rows[C].get(lane as i64).fill_(lanes.states[lane].c);
-                }
+        Ok(penalty::turn(lanes, plan, &aborted, |lanes, lane| {
+            let fresh = [MOMENT1, MOMENT2, MODIFIER];
+            for &row in &fresh[..if params.warm_start { 2 } else { 3 }] {
+                let _ = lanes.rows[row].get(lane as i64).zero_();
             }
-        }
-        Ok(done)
+        }))
     }
 
     fn finish(&self, walk: Walk, rows: Vec<Tensor>) -> PenaltyOutcome {
-        walk.outcome(self.0.plan(), &rows[BEST], &rows[FIRST], &rows[BEST_C])
+        penalty::finish(self.0.plan(), walk, &rows)
     }
 }
 

@@ -5,7 +5,7 @@
 //! minimise c·max(0, margin(p′) + κ) + w‖p′ − p‖₂² + β‖p′ − p‖₁ by FISTA: a gradient step on the
 //! smooth part from the slack point y, shrinkage around the image, the box, then momentum.
 
-use super::penalty::{PenaltyOutcome, Plan, Turn, Walk};
+use super::penalty::{self, C, ORIGINAL, OWN, PenaltyOutcome, Plan, Walk};
 use anyhow::{Result, ensure};
 use gauntlet_core::attack::{Answer, Attack, Cases, Goal};
 use gauntlet_core::lanes::{self, Lanes, Search};
@@ -147,39 +147,18 @@ impl EadL1 {
     }
 }
 
-// The rows of a lane. Image, point and slack are kept as p − 0.5, as in the published code: around
-// 0 float32 is finer than around 1, and rounding errors add up over the iterations.
-const ORIGINAL: usize = 9; // p itself, for the pixels that do not move
-const IMAGE: usize = 0;
-const POINT: usize = 1; // p′, the iterate
-const SLACK: usize = 2; // y, where the gradient is taken; may leave the box
-const BEST: usize = 3; // the best adversarial's pixels
-const BEST_L1: usize = 4;
-const BEST_C: usize = 5;
-const FIRST: usize = 6; // iteration count when the first adversarial was found, or −1
-const C: usize = 7;
-const FOUND: usize = 8; // whether this step of the search has found any
+// The rows of a lane, after those of `penalty`. They are kept as p − 0.5, as in the published code:
+// around 0 float32 is finer than around 1, and rounding errors add up over the iterations.
+const IMAGE: usize = OWN;
+const POINT: usize = OWN + 1; // p′, the iterate
+const SLACK: usize = OWN + 2; // y, where the gradient is taken; may leave the box
 
 impl Search for EadL1 {
     type Lane = Walk;
     type Output = PenaltyOutcome;
 
     fn begin(&self, image: &Tensor, _: Goal) -> (Walk, Vec<Tensor>) {
-        let walk = Walk::new(self.0.plan());
-        let scalar = |value: f64| Tensor::full([0i64; 0].as_slice(), value, (Kind::Float, image.device()));
-        let rows = vec![
-            image - 0.5,
-            image - 0.5,
-            image - 0.5,
-            image.zeros_like(),
-            scalar(f64::INFINITY),
-            scalar(0.0),
-            scalar(-1.0),
-            scalar(walk.c),
-            scalar(0.0),
-            image.shallow_clone(),
-        ];
-        (walk, rows)
+        penalty::begin(self.0.plan(), image, vec![image - 0.5, image - 0.5, image - 0.5])
     }
 
     fn step(&self, oracle: &Oracle, lanes: &mut Lanes<Walk>) -> Result<Vec<bool>> {
@@ -191,12 +170,12 @@ impl Search for EadL1 {
         };
         let per_image = [-1i64, 1, 1, 1].as_slice();
         let over_image = [1i64, 2, 3].as_slice();
-        let penalty = |logits: &Tensor| (lanes.goals.margin(logits) + params.kappa).clamp_min(0.0) * &lanes.rows[C];
+        let hinge = |lanes: &Lanes<Walk>, logits: &Tensor| (lanes.goals.margin(logits) + params.kappa).clamp_min(0.0) * &lanes.rows[C];
 
         // A gradient step on the smooth part, from the slack point.
         let image = &lanes.rows[IMAGE];
         let rate = per_lane(&|walk| params.learning_rate * params.decay.at(walk.iteration, params.iterations)).view(per_image);
-        let gradient = oracle.gradient(&lanes.cases, &(&lanes.rows[SLACK] + 0.5), penalty)?.pixels;
+        let gradient = oracle.gradient(&lanes.cases, &(&lanes.rows[SLACK] + 0.5), |z| hinge(lanes, z))?.pixels;
         let slack = &lanes.rows[SLACK] - (gradient + (&lanes.rows[SLACK] - image) * (2.0 * params.l2_weight)) * &rate;
 
         // Shrinkage around the image, and the box.
@@ -222,53 +201,25 @@ impl Search for EadL1 {
         let pixels = lanes.rows[ORIGINAL].where_self(&point.eq_tensor(image), &(&point + 0.5));
         let logits = oracle.logits(&lanes.cases, &pixels)?;
 
-        // Looks at the losses, for the lanes whose turn it is.
-        let due: Vec<bool> = lanes.states.iter().map(|walk| walk.due(plan)).collect();
-        let mut aborted = vec![false; lanes.len()];
-        if due.contains(&true) {
+        let aborted = penalty::look(lanes, plan, |lanes| {
             let l2 = change.square().sum_dim_intlist(over_image, false, Kind::Float);
-            let losses = penalty(&logits) + l2 * params.l2_weight + &l1 * params.beta;
-            let losses = Vec::<f64>::try_from(losses.to_kind(Kind::Double))?;
-            for lane in (0..lanes.states.len()).filter(|&lane| due[lane]) {
-                aborted[lane] = lanes.states[lane].look(plan, losses[lane]);
-            }
-        }
-
-        // Keeps the best. As published, the point at which a step is given up does not count.
-        let counts = Tensor::from_slice(&aborted).logical_not().to_device(device);
-        let success = lanes.goals.met(&logits, params.kappa).logical_and(&counts);
-        let better = success.logical_and(&l1.lt_tensor(&lanes.rows[BEST_L1]));
-        let now: Vec<f32> = lanes.states.iter().map(|walk| (walk.step() * plan.iterations + walk.iteration) as f32).collect();
-        let now = Tensor::from_slice(&now).to_device(device);
-        lanes.rows[FIRST] = now.where_self(&better.logical_and(&lanes.rows[FIRST].lt(0.0)), &lanes.rows[FIRST]);
-        lanes.rows[BEST] = pixels.where_self(&better.view(per_image), &lanes.rows[BEST]);
-        lanes.rows[BEST_L1] = l1.where_self(&better, &lanes.rows[BEST_L1]);
-        lanes.rows[BEST_C] = lanes.rows[C].where_self(&better, &lanes.rows[BEST_C]);
-        lanes.rows[FOUND] = lanes.rows[FOUND].maximum(&success.to_kind(Kind::Float));
+            hinge(lanes, &logits) + l2 * params.l2_weight + &l1 * params.beta
+        })?;
+        let met = lanes.goals.met(&logits, params.kappa);
+        penalty::keep(lanes, plan, &aborted, &pixels, &l1, &met);
         lanes.rows[POINT] = point;
         lanes.rows[SLACK] = slack;
 
-        // Lanes at the end of a step go on to the next, from the image again, or are done.
-        let mut done = vec![false; lanes.len()];
-        for lane in 0..lanes.len() {
-            let found = lanes.rows[FOUND].get(lane as i64);
-            match lanes.states[lane].advance(plan, aborted[lane], || found.double_value(&[]) > 0.0) {
-                Turn::Iterate => {}
-                Turn::Done => done[lane] = true,
-                Turn::NextStep => {
-                    let image = lanes.rows[IMAGE].get(lane as i64);
-                    lanes.set(POINT, lane, &image);
-                    lanes.set(SLACK, lane, &image);
-                    let _ = lanes.rows[FOUND].get(lane as i64).zero_();
-                    let _ = lanes.rows[C].get(lane as i64).fill_(lanes.states[lane].c);
-                }
-            }
-        }
-        Ok(done)
+        // A step of the search starts at the image again.
+        Ok(penalty::turn(lanes, plan, &aborted, |lanes, lane| {
+            let image = lanes.rows[IMAGE].get(lane as i64);
+            lanes.set(POINT, lane, &image);
+            lanes.set(SLACK, lane, &image);
+        }))
     }
 
     fn finish(&self, walk: Walk, rows: Vec<Tensor>) -> PenaltyOutcome {
-        walk.outcome(self.0.plan(), &rows[BEST], &rows[FIRST], &rows[BEST_C])
+        penalty::finish(self.0.plan(), walk, &rows)
     }
 }
 

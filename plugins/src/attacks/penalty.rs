@@ -3,7 +3,8 @@
 
 use anyhow::{Result, ensure};
 use gauntlet_core::attack::Answer;
-use tch::Tensor;
+use gauntlet_core::lanes::Lanes;
+use tch::{Kind, Tensor};
 
 /// The outer loop's settings.
 #[derive(Clone, Copy)]
@@ -142,19 +143,87 @@ impl Walk {
         self.trace.iterations.push(0);
         Turn::NextStep
     }
+}
 
-    /// The result, from the rows that hold the best pixels, the iteration count of the first
-    /// adversarial (−1 for none) and c at the best.
-    pub fn outcome(self, plan: Plan, best: &Tensor, first: &Tensor, best_c: &Tensor) -> PenaltyOutcome {
-        let mut trace = self.trace;
-        let first = first.double_value(&[]);
-        if first < 0.0 {
-            return PenaltyOutcome { best: None, trace };
+// The rows of a lane that both attacks keep; an attack's own come after them.
+const BEST: usize = 0; // the best adversarial's pixels
+const BEST_DISTORTION: usize = 1;
+const BEST_C: usize = 2;
+const FIRST: usize = 3; // iteration count when the first adversarial was found, or −1
+const FOUND: usize = 4; // whether this step of the search has found any
+pub const C: usize = 5;
+/// p itself, for the pixels that do not move.
+pub const ORIGINAL: usize = 6;
+/// The first row that is the attack's own.
+pub const OWN: usize = 7;
+
+/// Begins a case: the walk, and the shared rows followed by `own`.
+pub fn begin(plan: Plan, image: &Tensor, own: Vec<Tensor>) -> (Walk, Vec<Tensor>) {
+    let walk = Walk::new(plan);
+    let scalar = |value: f64| Tensor::full([0i64; 0].as_slice(), value, (Kind::Float, image.device()));
+    let mut rows =
+        vec![image.zeros_like(), scalar(f64::INFINITY), scalar(0.0), scalar(-1.0), scalar(0.0), scalar(walk.c), image.shallow_clone()];
+    rows.extend(own);
+    (walk, rows)
+}
+
+/// Looks at the losses (M), in the lanes whose turn it is; says which lanes give their step up.
+/// `losses` is asked for only when there is such a lane: it is the one wait for the device.
+pub fn look(lanes: &mut Lanes<Walk>, plan: Plan, losses: impl FnOnce(&Lanes<Walk>) -> Tensor) -> Result<Vec<bool>> {
+    let mut aborted = vec![false; lanes.len()];
+    if lanes.states.iter().any(|walk| walk.due(plan)) {
+        let losses = Vec::<f64>::try_from(losses(lanes).to_kind(Kind::Double))?;
+        for (lane, walk) in lanes.states.iter_mut().enumerate().filter(|(_, walk)| walk.due(plan)) {
+            aborted[lane] = walk.look(plan, losses[lane]);
         }
-        trace.first_found = Some((first as u32 / plan.iterations, first as u32 % plan.iterations));
-        trace.best_constant = Some(best_c.double_value(&[]));
-        PenaltyOutcome { best: Some(best.shallow_clone()), trace }
     }
+    Ok(aborted)
+}
+
+/// Keeps the pixels (M×3×S×S) that meet their goal (`met`, M) at a smaller distortion (M) than any
+/// before. As published, the iterate at which a step is given up does not count.
+pub fn keep(lanes: &mut Lanes<Walk>, plan: Plan, aborted: &[bool], pixels: &Tensor, distortion: &Tensor, met: &Tensor) {
+    let device = distortion.device();
+    let success = met.logical_and(&Tensor::from_slice(aborted).logical_not().to_device(device));
+    let better = success.logical_and(&distortion.lt_tensor(&lanes.rows[BEST_DISTORTION]));
+    let now: Vec<f32> = lanes.states.iter().map(|walk| (walk.step() * plan.iterations + walk.iteration) as f32).collect();
+    let now = Tensor::from_slice(&now).to_device(device);
+    lanes.rows[FIRST] = now.where_self(&better.logical_and(&lanes.rows[FIRST].lt(0.0)), &lanes.rows[FIRST]);
+    lanes.rows[BEST] = pixels.where_self(&better.view([-1, 1, 1, 1]), &lanes.rows[BEST]);
+    lanes.rows[BEST_DISTORTION] = distortion.where_self(&better, &lanes.rows[BEST_DISTORTION]);
+    lanes.rows[BEST_C] = lanes.rows[C].where_self(&better, &lanes.rows[BEST_C]);
+    lanes.rows[FOUND] = lanes.rows[FOUND].maximum(&success.to_kind(Kind::Float));
+}
+
+/// Ends the iteration: lanes at the end of a step of the search go on to the next, with the rows
+/// that `restart` sets anew, or are done.
+pub fn turn(lanes: &mut Lanes<Walk>, plan: Plan, aborted: &[bool], restart: impl Fn(&mut Lanes<Walk>, usize)) -> Vec<bool> {
+    let mut done = vec![false; lanes.len()];
+    for lane in 0..lanes.len() {
+        let found = lanes.rows[FOUND].get(lane as i64);
+        match lanes.states[lane].advance(plan, aborted[lane], || found.double_value(&[]) > 0.0) {
+            Turn::Iterate => {}
+            Turn::Done => done[lane] = true,
+            Turn::NextStep => {
+                let _ = lanes.rows[FOUND].get(lane as i64).zero_();
+                let _ = lanes.rows[C].get(lane as i64).fill_(lanes.states[lane].c);
+                restart(lanes, lane);
+            }
+        }
+    }
+    done
+}
+
+/// The result of a case that is done.
+pub fn finish(plan: Plan, walk: Walk, rows: &[Tensor]) -> PenaltyOutcome {
+    let mut trace = walk.trace;
+    let first = rows[FIRST].double_value(&[]);
+    if first < 0.0 {
+        return PenaltyOutcome { best: None, trace };
+    }
+    trace.first_found = Some((first as u32 / plan.iterations, first as u32 % plan.iterations));
+    trace.best_constant = Some(rows[BEST_C].double_value(&[]));
+    PenaltyOutcome { best: Some(rows[BEST].shallow_clone()), trace }
 }
 
 #[cfg(test)]
