@@ -78,13 +78,7 @@ impl Survey {
         };
         in_parallel(options.workers, plan.cells.len(), |id| {
             let cell = &plan.cells[id];
-            let damage = match cell.work {
-                Work::Clean { .. } => look::<CleanRow>(store, cell, plan.cases(id)),
-                Work::Craft { .. } => look::<CraftRow>(store, cell, plan.cases(id)),
-                Work::Score { .. } => look::<ScoreRow>(store, cell, plan.cases(id)),
-                Work::Measure { .. } => look::<MeasureRow>(store, cell, plan.cases(id)),
-                Work::Transfer { .. } => look::<TransferRow>(store, cell, plan.cases(id)),
-            };
+            let damage = look_for(store, plan, id);
             if let Some(reason) = damage {
                 missing[id].store(true, Ordering::Relaxed);
                 if let Some(reason) = reason {
@@ -92,7 +86,7 @@ impl Survey {
                 }
             }
         });
-        // Pixels are large: they are verified where something is still to be done with them.
+        // Pixels are large: their content is verified where something is still to be done with them.
         let wanted: Vec<bool> = {
             let mut wanted = vec![false; plan.cells.len()];
             for (id, _) in plan.cells.iter().enumerate().filter(|(id, _)| missing[*id].load(Ordering::Relaxed)) {
@@ -219,9 +213,25 @@ fn in_parallel(workers: usize, count: usize, work: impl Fn(usize) + Sync) {
 
 /// `None` when the cell is there; otherwise what is wrong, if anything is there at all.
 #[expect(clippy::option_option, reason = "absent, missing without and with a reason are three answers")]
-fn look<R: Row>(store: &Store, cell: &Cell, cases: usize) -> Option<Option<String>> {
+fn look_for(store: &Store, plan: &Plan, id: CellId) -> Option<Option<String>> {
+    let cell = &plan.cells[id];
+    let cases = plan.cases(id);
+    match cell.work {
+        Work::Clean { .. } => look::<CleanRow>(store, cell, cases, |_| Ok(())),
+        Work::Craft { .. } => look::<CraftRow>(store, cell, cases, |stored| {
+            let count = stored.rows.iter().filter(|row| row.slot.is_some()).count();
+            stored.pixels.as_ref().map_or(Ok(()), |hash| store.check_pixels(&cell.address, hash, count))
+        }),
+        Work::Score { .. } => look::<ScoreRow>(store, cell, cases, |_| Ok(())),
+        Work::Measure { .. } => look::<MeasureRow>(store, cell, cases, |_| Ok(())),
+        Work::Transfer { .. } => look::<TransferRow>(store, cell, cases, |_| Ok(())),
+    }
+}
+
+#[expect(clippy::option_option, reason = "absent, missing without and with a reason are three answers")]
+fn look<R: Row>(store: &Store, cell: &Cell, cases: usize, check: impl Fn(&Stored<R>) -> Result<()>) -> Option<Option<String>> {
     match store.read::<R>(&cell.address) {
-        Found::Whole(stored) if stored.rows.len() == cases => None,
+        Found::Whole(stored) if stored.rows.len() == cases => check(&stored).err().map(|error| Some(first_line(&error))),
         Found::Whole(stored) => Some(Some(format!("{} rows, expected {cases}", stored.rows.len()))),
         Found::Missing => Some(None),
         Found::Damaged(reason) => Some(Some(reason)),

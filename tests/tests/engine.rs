@@ -364,12 +364,29 @@ fn damaged_pixels_are_crafted_again_when_they_are_needed() {
         *bytes.last_mut().unwrap() ^= 0x10;
         fs::write(&path, bytes).unwrap();
     }
-    assert_eq!(Run::of(STUDY, 20, out.path(), 2).unwrap().missing, 0, "nothing needs them");
+    assert_eq!(Run::of(STUDY, 20, out.path(), 2).unwrap().missing, 0, "nothing needs their content");
     let address = |run: &Run| run.plan.cells[run.plan.campaigns[0].transfers[0].1[0]].address.clone();
     let run = Run::of(STUDY, 20, out.path(), 2).unwrap();
     fs::remove_file(out.path().join("cells/transfer").join(format!("{}.parquet", address(&run).key))).unwrap();
     let run = Run::of(STUDY, 20, out.path(), 2).unwrap();
     assert_eq!((run.missing, run.outcome.computed, run.warnings.len()), (2, 2, 1), "the transfer and its craft cell");
+    assert_eq!(csvs(out.path()), before);
+}
+
+#[test]
+fn pixels_that_are_gone_are_crafted_again() {
+    let out = folder();
+    Run::of(STUDY, 40, out.path(), 2).unwrap();
+    let before = csvs(out.path());
+    let pixels = files(out.path(), "craft", "safetensors");
+    let whole: Vec<Vec<u8>> = pixels.iter().map(|path| fs::read(path).unwrap()).collect();
+    fs::remove_file(&pixels[0]).unwrap();
+    for (n, length) in [(1, 0), (2, 20), (3, whole[3].len() - 1)] {
+        fs::write(&pixels[n], &whole[n][..length]).unwrap();
+    }
+    let run = Run::of(STUDY, 40, out.path(), 2).unwrap();
+    assert_eq!((run.missing, run.outcome.computed, run.warnings.len()), (4, 4, 4), "{:?}", run.warnings);
+    assert!(pixels.iter().zip(&whole).all(|(path, bytes)| fs::read(path).unwrap() == *bytes));
     assert_eq!(csvs(out.path()), before);
 }
 
