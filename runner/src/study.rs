@@ -26,6 +26,10 @@ pub struct Study {
     pub name: String,
     /// Of all that is random.
     pub seed: u64,
+    /// How far below the greatest logit that of a target may be for success on the source
+    /// (`tie_tolerance`, 0 unless given: the greatest logit alone decides), see
+    /// [`gauntlet_core::attack::Goal::met_within`].
+    pub tie_tolerance: f64,
     /// The images.
     pub data: Data,
     /// Number of real classes, the same for all models.
@@ -238,6 +242,12 @@ impl Study {
         let refusal = Refusal { text, place };
         let file = refusal.parse()?;
         check_name(&file.name).map_err(|error| refusal.at(&file.name.span(), error))?;
+        let tie_tolerance = file.tie_tolerance.as_ref().map_or(0.0, |tolerance| *tolerance.get_ref());
+        if let Some(tolerance) = file.tie_tolerance.as_ref().filter(|_| !tie_tolerance.is_finite() || tie_tolerance < 0.0) {
+            let error = anyhow::anyhow!("`tie_tolerance` is {tie_tolerance}, expected a number from 0");
+            return Err(refusal.at(&tolerance.span(), error));
+        }
+        let tie_tolerance = tie_tolerance.abs(); // -0.0 is 0 too
         ensure!(!file.models.is_empty(), "{place}: a study needs at least one [[models]]");
         let models: Vec<StudyModel> = file.models.iter().map(|m| model(registry, &refusal, m, folder)).collect::<Result<_>>()?;
         let attacks: Vec<StudyAttack> = file.attacks.iter().map(|a| attack(registry, &refusal, a)).collect::<Result<_>>()?;
@@ -271,8 +281,19 @@ impl Study {
                 picture.label
             );
         }
-        let resolved = config::resolved(&file, source.as_ref(), count, &models, &attacks, &metrics)?;
-        Ok(Self { name: file.name.into_inner(), seed: file.seed, data, classes, models, attacks, metrics, transfer, resolved })
+        let resolved = config::resolved(&file, tie_tolerance, source.as_ref(), count, &models, &attacks, &metrics)?;
+        Ok(Self {
+            name: file.name.into_inner(),
+            seed: file.seed,
+            tie_tolerance,
+            data,
+            classes,
+            models,
+            attacks,
+            metrics,
+            transfer,
+            resolved,
+        })
     }
 
     /// The study as TOML with everything spelled out: all parameters, absolute paths.

@@ -150,6 +150,27 @@ fn every_row_says_what_happened() {
 }
 
 #[test]
+fn targets_within_the_tie_tolerance_count() {
+    let out = folder();
+    let strict = Run::of(STUDY, 40, out.path(), 2).unwrap();
+    let tolerant = |tolerance: &str| STUDY.replace("seed = 3", &format!("seed = 3\ntie_tolerance = {tolerance}"));
+    assert_eq!(Run::of(&tolerant("0"), 40, out.path(), 2).unwrap().missing, 0, "0 is the default");
+    // So wide that every class of toy_8 is level, but for the background of toy_12.
+    let wide = Run::of(&tolerant("100.0"), 40, out.path(), 2).unwrap();
+    assert!(wide.study.to_toml().contains("tie_tolerance = 100.0"));
+    let mut ties = 0;
+    for (before, after) in strict.craft("step").iter().zip(&wide.craft("step")) {
+        assert_eq!((before.prediction, before.prediction_8bit), (after.prediction, after.prediction_8bit));
+        // The published rule never looks at the last class.
+        let level = after.prediction.is_some() && after.target_class.is_some_and(|target| target < 3);
+        assert_eq!((after.success, after.success_8bit), (before.success || level, before.success_8bit || level), "{after:?}");
+        assert_eq!(after.success, after.status == Status::Adversarial);
+        ties += usize::from(after.success && !before.success);
+    }
+    assert!(ties > 20, "{ties}");
+}
+
+#[test]
 fn transfer_has_every_denominator() {
     let out = folder();
     let run = Run::of(STUDY, 40, out.path(), 2).unwrap();
@@ -308,11 +329,12 @@ fn every_setting_is_in_the_key() {
     let parameters = attack.replace("\"nudge\"", "\"nudge\"\nparams = { amount = 0.2 }");
     let goal = change("\"untargeted\", ", "");
     let seed = change("seed = 3", "seed = 4");
+    let ties = change("seed = 3", "seed = 3\ntie_tolerance = 0.001");
     let policy = change("crop_or_pad", "resize");
     let target = change("name = \"toy_12\"", "name = \"toy_12\"\nparams = { seed = 6 }");
     for (what, cell, texts) in [
         ("clean", clean as fn(&Work) -> bool, vec![&same, &model]),
-        ("craft", craft, vec![&same, &model, &attack, &parameters, &goal, &seed]),
+        ("craft", craft, vec![&same, &model, &attack, &parameters, &goal, &seed, &ties]),
         ("transfer", transfer, vec![&same, &model, &attack, &parameters, &goal, &seed, &policy, &target]),
         ("measure", measure, vec![&same, &model, &attack, &parameters, &goal, &seed]),
     ] {

@@ -167,13 +167,21 @@ pub(super) fn craft(
         return Ok((rows, None));
     }
     let images = Tensor::stack(&images, 0);
-    let float = predictions(&answers(model, bench.device, &images)?, card)?;
-    let rounded = predictions(&answers(model, bench.device, &to_8bit(&images))?, card)?;
+    let float_logits = answers(model, bench.device, &images)?;
+    let rounded_logits = answers(model, bench.device, &to_8bit(&images))?;
+    let (float, rounded) = (predictions(&float_logits, card)?, predictions(&rounded_logits, card)?);
     for (n, row) in rows.iter_mut().enumerate() {
         let Some(slot) = row.slot.map(|slot| slot as usize) else { continue };
-        let met = |prediction: Option<i64>| prediction.is_some_and(|class| goal(n).met_by(class));
+        let met = |prediction: Option<i64>, logits: &Tensor| -> Result<bool> {
+            let Some(class) = prediction else { return Ok(false) };
+            if study.tie_tolerance == 0.0 {
+                return Ok(goal(n).met_by(class));
+            }
+            let logits = Vec::<f32>::try_from(logits.get(slot as i64))?;
+            Ok(of_model(goal(n)).met_within(&logits, study.tie_tolerance))
+        };
         (row.prediction, row.prediction_8bit) = (float[slot], rounded[slot]);
-        (row.success, row.success_8bit) = (met(float[slot]), met(rounded[slot]));
+        (row.success, row.success_8bit) = (met(float[slot], &float_logits)?, met(rounded[slot], &rounded_logits)?);
         if row.success {
             row.status = Status::Adversarial;
         }

@@ -8,12 +8,16 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use toml::{Spanned, Table, Value};
 
+/// A study file. `tie_tolerance` (0 unless given) is when an attack on its source counts as a
+/// success: with 0 by the greatest logit alone; above 0 a target also counts whose logit lies
+/// within the tolerance of the greatest, as in the published study, where it is 0.001.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct File {
     pub name: Spanned<String>,
     #[serde(default)]
     pub seed: u64,
+    pub tie_tolerance: Option<Spanned<f64>>,
     #[serde(default)]
     pub metrics: Vec<Spanned<Choice>>,
     pub data: Option<DataChoice>,
@@ -125,6 +129,7 @@ impl Refusal<'_> {
 struct Resolved<'a> {
     name: &'a str,
     seed: u64,
+    tie_tolerance: f64,
     metrics: Vec<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     data: Option<Table>,
@@ -136,6 +141,7 @@ struct Resolved<'a> {
 
 pub(super) fn resolved(
     file: &File,
+    tie_tolerance: f64,
     source: Option<&Source>,
     images: Option<usize>,
     models: &[StudyModel],
@@ -164,7 +170,7 @@ pub(super) fn resolved(
     let metrics = metrics.iter().map(|metric| Value::Table(part_table(&metric.part))).collect();
     let transfer =
         file.transfer.as_ref().map(|transfer| Table::from_iter([("policy".to_owned(), Value::from(transfer.policy.get_ref().name()))]));
-    let resolved = Resolved { name: file.name.get_ref(), seed: file.seed, metrics, data, models, attacks, transfer };
+    let resolved = Resolved { name: file.name.get_ref(), seed: file.seed, tie_tolerance, metrics, data, models, attacks, transfer };
     toml::to_string(&resolved).context("the study cannot be written as TOML")
 }
 
