@@ -1,5 +1,5 @@
-//! The command line. Exit codes: 0 all is well; 1 the study is done, but cells have failed; 2 it
-//! could not be done: bad input, a folder that cannot be written to, no such device.
+//! The command line. Exit codes: 0 all is well; 1 it is done, but cells have failed or images were
+//! skipped by `predict`; 2 it could not be done: bad input, a folder that cannot be written to, no such device.
 
 mod list;
 mod predict;
@@ -29,7 +29,7 @@ struct Cli {
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 all is well; 1 the study is done, but cells have failed; \
+const EXIT_CODES: &str = "Exit codes: 0 all is well; 1 it is done, but cells have failed or images were skipped by `predict`; \
      2 it could not be done (bad input, a folder that cannot be written to, no such device).";
 
 #[derive(Subcommand)]
@@ -88,7 +88,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, registry: Result<Registry>,
     let done = registry.and_then(|registry| match cli.command {
         Command::Run(args) => study(&args, &registry, out),
         Command::List(args) => list::list(&args, &registry, out).map(|()| ExitCode::SUCCESS),
-        Command::Predict(args) => predict::predict(&args, &registry, out).map(|()| ExitCode::SUCCESS),
+        Command::Predict(args) => predict::predict(&args, &registry, out),
     });
     match done.and_then(|code| out.flush().map(|()| code).map_err(Into::into)) {
         Ok(code) => code,
