@@ -121,6 +121,7 @@ fn study(args: &RunArgs, registry: &Registry, out: &mut dyn Write) -> Result<Exi
     let survey = Survey::take(&plan, &store, options, &progress);
     writeln!(out, "{} of {} cells to compute", survey.to_compute(), plan.cells.len())?;
     out.flush()?;
+    execute::check_models(&study, &plan, &survey, registry)?;
     let outcome = execute::run(&study, &plan, &survey, registry, &store, options, &progress)?;
     let tables = report::write(&study, &plan, &store, &folder)?;
     report::print(&study, &tables, out)?;

@@ -17,6 +17,7 @@ use gauntlet_core::guard;
 use gauntlet_core::model::Model;
 use gauntlet_core::registry::Registry;
 use queue::Queue;
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tch::Tensor;
@@ -115,6 +116,22 @@ impl Survey {
     pub fn to_compute(&self) -> usize {
         self.missing.iter().filter(|missing| **missing).count()
     }
+}
+
+/// Loads every model that a cell to be computed needs, each once and on the CPU, so that weights
+/// that do not fit are known before any work.
+///
+/// # Errors
+/// When a model cannot be loaded.
+pub fn check_models(study: &Study, plan: &Plan, survey: &Survey, registry: &Registry) -> Result<()> {
+    let needed: BTreeSet<usize> = (0..plan.cells.len()).filter(|&id| survey.missing[id]).filter_map(|id| plan.model(id)).collect();
+    let mut loaded = BTreeSet::new();
+    for model in needed.into_iter().map(|index| &study.models[index]) {
+        if loaded.insert((&model.part.name, model.part.parameters.to_string(), &model.weights_hash)) {
+            guard::catch("loading", || model.load(registry, Device::Cpu))?;
+        }
+    }
+    Ok(())
 }
 
 /// What a run did.

@@ -132,7 +132,11 @@ impl StudyModel {
                 Weights::from_safetensors(&bytes, device).with_context(place)?
             }
         };
-        entry.load(&self.part.parameters, weights)
+        let model = entry.load(&self.part.parameters, weights);
+        match &self.weights {
+            WeightsPlace::Embedded(_) => model,
+            WeightsPlace::File(path) => model.with_context(|| format!("weights {}", path.display())),
+        }
     }
 }
 
@@ -354,16 +358,12 @@ fn attack(registry: &Registry, refusal: &Refusal, choice: &config::AttackChoice)
 
 fn metric(registry: &Registry, refusal: &Refusal, choice: &Spanned<Choice>) -> Result<StudyMetric> {
     let (named, span) = (choice.get_ref(), choice.span());
-    let entry = registry.find_metric(named.name()).map_err(|error| refusal.at(&span, error))?;
-    let (label, preset, params) = match named {
-        Choice::Name(_) => (None, None, Table::new()),
-        Choice::Full { label, preset, params, .. } => {
-            (label.clone(), preset.as_ref().map(|name| (name.as_str(), choice.span())), params.clone().unwrap_or_default())
-        }
-    };
+    let entry = registry.find_metric(&named.name).map_err(|error| refusal.at(&span, error))?;
+    let preset = named.preset.as_ref().map(|name| (name.as_str(), choice.span()));
+    let params = named.params.clone().unwrap_or_default();
     let parameters = parameters(&entry.entry, refusal, preset, &params, &span)?;
     let metric = guard::catch(&format!("metric `{}`", entry.entry.name), || entry.make(&parameters)).map_err(|e| refusal.at(&span, e))?;
-    Ok(StudyMetric { part: Part::new(&entry.entry, label, parameters), scope: entry.scope, unit: entry.unit, metric })
+    Ok(StudyMetric { part: Part::new(&entry.entry, named.label.clone(), parameters), scope: entry.scope, unit: entry.unit, metric })
 }
 
 type Span = std::ops::Range<usize>;

@@ -344,9 +344,21 @@ pub(super) fn score(
         .collect())
 }
 
-/// The first line of an error with its causes.
+/// The first line of an error with its causes; where it announces a list, with the first items.
 pub(super) fn first_line(error: &anyhow::Error) -> String {
-    format!("{error:#}").lines().next().unwrap_or_default().to_owned()
+    const ITEMS: usize = 3;
+    let text = format!("{error:#}");
+    let mut lines = text.lines();
+    let first = lines.next().unwrap_or_default().to_owned();
+    if !first.ends_with(':') {
+        return first;
+    }
+    let mut items: Vec<String> = lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    if items.len() > ITEMS {
+        items.truncate(ITEMS);
+        items.push("…".to_owned());
+    }
+    format!("{first} {}", items.join("; ")).trim_end().to_owned()
 }
 
 /// What a cell was made from, in words that a reader of one file understands; as JSON.
@@ -380,6 +392,14 @@ pub(super) fn provenance(study: &Study, device: Device, model: usize, work: Work
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_items_of_a_list_are_in_its_first_line() {
+        let line = |text: &str| first_line(&anyhow::anyhow!("{text}").context("weights w"));
+        assert_eq!(line("broken\nand a second line"), "weights w: broken");
+        assert_eq!(line("2 do not fit:\n  missing     a [1]\n  unexpected  b"), "weights w: 2 do not fit: missing a [1]; unexpected b");
+        assert_eq!(line("4 do not fit:\n  a\n  b\n  c\n  d"), "weights w: 4 do not fit: a; b; c; …");
+    }
 
     /// 1×3×side×side: every pixel says where it is.
     fn grid(side: i64) -> Tensor {

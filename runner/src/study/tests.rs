@@ -103,7 +103,7 @@ fn what_is_wrong_is_shown_where_it_stands() {
 fn every_mistake_has_its_message() {
     for (old, new, expected) in [
         ("name = \"toy\"", "name = \"a/b\"", "line 1, column 8: `a/b` names a folder: use letters, digits, `-`, `_` and `.`"),
-        ("seed = 7", "sead = 7", "line 2, column 1: unknown field `sead`, expected one of"),
+        ("seed = 7", "sead = 7", "line 2, column 1: unknown field `sead`, did you mean `seed`, expected one of"),
         ("seed = 7", "seed = -7", "line 2, column 8: invalid value: integer `-7`, expected u64"),
         ("seed = 7", "tie_tolerance = -0.1", "line 2, column 17: `tie_tolerance` is -0.1, expected a number from 0"),
         ("seed = 7", "tie_tolerance = nan", "line 2, column 17: `tie_tolerance` is NaN, expected a number from 0"),
@@ -116,6 +116,8 @@ fn every_mistake_has_its_message() {
         ("\"random\"", "\"rendom\"", "line 12, column 24: unknown variant `rendom`, expected one of `untargeted`, `random`"),
         ("\"random\"", "\"untargeted\"", "line 12, column 9: expected at least one goal, and none twice"),
         ("[\"largest\", ", "[\"larges\", ", "line 3, column 12: unknown metric `larges`, did you mean `largest`?"),
+        ("label =", "lable =", "line 3, column 43: unknown field `lable`, did you mean `label`, expected one of `name`, `label`"),
+        ("[\"largest\", ", "[3, ", "line 3, column 12: invalid type: integer `3`, expected a metric's name, or a table {"),
         ("again", "largest", "line 3, column 23: two metrics are called `largest`: give one another `label = \"…\"`"),
         ("\"resize\"", "\"native\"", "line 15, column 10: the policy `native` is not available yet"),
     ] {
