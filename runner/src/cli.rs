@@ -45,9 +45,11 @@ enum Command {
   runner run mini                          the built-in study, minutes on two cores
   runner run mini --images 10              a quick look
   runner run study.toml --device cuda      your own study, on the GPU
-  runner run study.toml --out /shared/s    several machines may share the folder
+  runner run study.toml --out elsewhere    results in a folder of your choice
 
-A run can be stopped at any time; the same command goes on where it stopped.")]
+A run can be stopped at any time; the same command goes on where it stopped.
+Several runs may share a results' folder: each leaves out what it finds done when
+its turn comes; what two of them are computing at the same time is computed twice.")]
 struct RunArgs {
     /// A study file, or the name of a built-in study: mini
     #[arg(value_name = "STUDY")]

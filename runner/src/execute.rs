@@ -18,6 +18,7 @@ use gauntlet_core::model::Model;
 use gauntlet_core::registry::Registry;
 use queue::Queue;
 use std::collections::BTreeSet;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tch::Tensor;
@@ -68,6 +69,8 @@ impl Progress for Silent {}
 #[derive(Debug)]
 pub struct Survey {
     missing: Vec<bool>,
+    /// Cells that only look whole: the content of their pixels is damaged.
+    spoilt: Vec<bool>,
 }
 
 impl Survey {
@@ -97,6 +100,7 @@ impl Survey {
             }
             wanted
         };
+        let spoilt: Vec<AtomicBool> = plan.cells.iter().map(|_| AtomicBool::new(false)).collect();
         in_parallel(options.workers, plan.cells.len(), |id| {
             let cell = &plan.cells[id];
             let craft = matches!(cell.work, Work::Craft { .. });
@@ -106,10 +110,12 @@ impl Survey {
                 && let Err(error) = read::<CraftRow>(store, cell).and_then(|stored| pixels(store, cell, &stored))
             {
                 missing[id].store(true, Ordering::Relaxed);
+                spoilt[id].store(true, Ordering::Relaxed);
                 warn(cell, &first_line(&error));
             }
         });
-        Self { missing: missing.into_iter().map(AtomicBool::into_inner).collect() }
+        let plain = |flags: Vec<AtomicBool>| flags.into_iter().map(AtomicBool::into_inner).collect();
+        Self { missing: plain(missing), spoilt: plain(spoilt) }
     }
 
     /// Number of cells that are to be computed.
@@ -139,6 +145,8 @@ pub fn check_models(study: &Study, plan: &Plan, survey: &Survey, registry: &Regi
 pub struct Outcome {
     /// Number of cells that were computed and stored.
     pub computed: usize,
+    /// Number of cells that another process had stored before their turn came.
+    pub found: usize,
     /// The cells that failed, in the plan's order.
     pub failures: Vec<Failure>,
     /// Number of cells that could not be computed because one that they need has failed.
@@ -172,7 +180,7 @@ pub fn run(
     let threads = tch::get_num_threads();
     tch::set_num_threads(1);
     let bench = Bench { study, device: options.device, lanes: crate::plan::SLICE };
-    let site = Site { bench, plan, registry, store, progress };
+    let site = Site { bench, plan, survey, registry, store, progress, found: AtomicUsize::new(0) };
     let mut outcome = Outcome::default();
     let mut failed = vec![false; plan.cells.len()];
     let mut result = Ok(());
@@ -189,12 +197,17 @@ pub fn run(
         if todo.is_empty() {
             continue;
         }
+        // Processes that share a folder begin in different places, so that they seldom meet.
+        let start = RandomState::new().hash_one(phase) as usize % todo.len();
+        todo.rotate_left(start);
         progress.begin(name, todo.len(), todo.iter().map(|&id| plan.cases(id)).sum());
         let done = site.phase(&todo, options.workers);
+        let found = site.found.swap(0, Ordering::Relaxed);
         progress.end();
         match done {
             Ok(failures) => {
-                outcome.computed += todo.len() - failures.len();
+                outcome.found += found;
+                outcome.computed += todo.len() - found - failures.len();
                 for failure in failures {
                     failed[failure.cell] = true;
                     outcome.failures.push(failure);
@@ -272,9 +285,12 @@ fn pixels(store: &Store, cell: &Cell, stored: &Stored<CraftRow>) -> Result<Optio
 struct Site<'a> {
     bench: Bench<'a>,
     plan: &'a Plan,
+    survey: &'a Survey,
     registry: &'a Registry,
     store: &'a Store,
     progress: &'a dyn Progress,
+    /// Number of cells of the phase that had appeared before their turn came.
+    found: AtomicUsize,
 }
 
 /// A worker's model: index and model, or why it cannot be loaded.
@@ -330,6 +346,10 @@ impl Site<'_> {
 
     /// Computes and stores a cell. The error is one of storing; a failure of the cell is a value.
     fn cell(&self, id: CellId, loaded: &mut Loaded) -> Result<Option<Failure>> {
+        if !self.survey.spoilt[id] && look_for(self.store, self.plan, id).is_none() {
+            self.found.fetch_add(1, Ordering::Relaxed);
+            return Ok(None);
+        }
         let content = guard::catch("the engine", || {
             // A panic may have left this thread in either gradient mode.
             tch::with_grad(|| self.compute(id, loaded))

@@ -413,6 +413,19 @@ fn pixels_that_are_gone_are_crafted_again() {
 }
 
 #[test]
+fn what_has_appeared_meanwhile_is_not_computed_again() {
+    let out = folder();
+    let registry = toys::registry().unwrap();
+    let study = parse(STUDY, 40);
+    let (plan, store) = (Plan::new(&study, "cpu"), Store::open(out.path()).unwrap());
+    let options = Options { device: Device::Cpu, workers: 2 };
+    let survey = Survey::take(&plan, &store, options, &Warnings::default());
+    let other = Run::of(STUDY, 32, out.path(), 2).unwrap();
+    let outcome = execute::run(&study, &plan, &survey, &registry, &store, options, &Warnings::default()).unwrap();
+    assert_eq!((outcome.found, outcome.computed), (other.plan.cells.len(), plan.cells.len() - other.plan.cells.len()));
+}
+
+#[test]
 fn two_runs_may_share_a_folder() {
     let (alone, shared) = (folder(), folder());
     Run::of(STUDY, 40, alone.path(), 1).unwrap();
