@@ -423,7 +423,12 @@ impl Site<'_> {
             Work::Measure { craft, .. } | Work::Transfer { craft, .. } => self.source(craft),
             Work::Clean { model } | Work::Craft { model, .. } | Work::Score { model, .. } => model,
         };
-        let provenance = compute::provenance(self.bench.study, self.bench.device, model, cell.work);
+        let origin = match cell.work {
+            Work::Measure { craft, .. } | Work::Transfer { craft, .. } => self.plan.cells[craft].work,
+            work => work,
+        };
+        let crafted = if let Work::Craft { attack, goal, .. } = origin { Some((attack, goal)) } else { None };
+        let provenance = compute::provenance(self.bench.study, self.bench.device, model, cell.work, crafted);
         let (store, at) = (self.store, &cell.address);
         match content {
             Content::Clean(rows) => store.write(at, &Stored { rows: rows.clone(), provenance, pixels: None }),

@@ -110,6 +110,7 @@ impl Store {
                 .with_context(|| format!("the results' folder {} cannot be written to; choose another with `--out DIR`", out.display()))?;
             sweep(&place);
         }
+        sweep(out); // tables are written there
         Ok(Self { folder })
     }
 

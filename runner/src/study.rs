@@ -268,7 +268,11 @@ impl Study {
             transfer => transfer.as_ref().map(|t| *t.policy.get_ref()),
         };
         let source = file.data.as_ref().map(|data| source(&refusal, data, folder)).transpose()?;
-        let count = options.images.or(file.data.as_ref().and_then(|data| data.images));
+        let images = file.data.as_ref().and_then(|data| data.images.as_ref());
+        if let Some(images) = images.filter(|images| *images.get_ref() == 0) {
+            return Err(refusal.at(&images.span(), anyhow::anyhow!("`images` is 0: at least one is needed")));
+        }
+        let count = options.images.or(images.map(|images| *images.get_ref()));
         let data = match (options.pictures, &source) {
             (Some(mut pictures), _) => {
                 pictures.truncate(count.unwrap_or(pictures.len()));
@@ -407,6 +411,11 @@ fn source(refusal: &Refusal, data: &config::DataChoice, folder: &Path) -> Result
 fn unique<'a>(refusal: &Refusal, kind: &str, parts: impl Iterator<Item = (&'a Part, Span)>) -> Result<()> {
     let mut seen = BTreeSet::new();
     for (part, span) in parts {
+        if part.label.trim().is_empty() || part.label.chars().any(char::is_control) {
+            let error =
+                anyhow::anyhow!("the label {:?} cannot be shown: at least one visible character, and no control characters", part.label);
+            return Err(refusal.at(&span, error));
+        }
         if !seen.insert(&part.label) {
             let error = anyhow::anyhow!("two {kind}s are called `{}`: give one another `label = \"…\"`", part.label);
             return Err(refusal.at(&span, error));

@@ -426,6 +426,19 @@ fn what_has_appeared_meanwhile_is_not_computed_again() {
 }
 
 #[test]
+fn what_comes_of_an_attack_names_it_and_its_goal() {
+    let out = folder();
+    let run = Run::of(STUDY, 4, out.path(), 2).unwrap();
+    let campaign = run.plan.campaigns.iter().find(|campaign| campaign.goal == GoalKind::Random).unwrap();
+    let address = |id: CellId| &run.plan.cells[id].address;
+    let Found::Whole(measure) = run.store.read::<MeasureRow>(address(campaign.measures[0].1[0])) else { panic!("no measure cell") };
+    let Found::Whole(transfer) = run.store.read::<TransferRow>(address(campaign.transfers[0].1[0])) else { panic!("no transfer cell") };
+    for provenance in [measure.provenance, transfer.provenance] {
+        assert!(provenance.contains("\"goal\":\"random\"") && provenance.contains("\"name\":\"step\""), "{provenance}");
+    }
+}
+
+#[test]
 fn two_runs_may_share_a_folder() {
     let (alone, shared) = (folder(), folder());
     Run::of(STUDY, 40, alone.path(), 1).unwrap();

@@ -362,15 +362,16 @@ pub(super) fn first_line(error: &anyhow::Error) -> String {
 }
 
 /// What a cell was made from, in words that a reader of one file understands; as JSON.
-pub(super) fn provenance(study: &Study, device: Device, model: usize, work: Work) -> String {
+/// `crafted` is the attack and goal that the pixels come from, where there are any.
+pub(super) fn provenance(study: &Study, device: Device, model: usize, work: Work, crafted: Option<(usize, GoalKind)>) -> String {
     use serde_json::json;
     let model = &study.models[model];
     let part = |part: &crate::study::Part| json!({ "name": part.name, "origin": part.origin, "parameters": part.parameters });
-    let (attack, goal, metric, target) = match work {
-        Work::Craft { attack, goal, .. } => (Some(&study.attacks[attack]), Some(goal), None, None),
-        Work::Score { metric, .. } | Work::Measure { metric, .. } => (None, None, Some(&study.metrics[metric]), None),
-        Work::Transfer { target, .. } => (None, None, None, Some(&study.models[target])),
-        Work::Clean { .. } => (None, None, None, None),
+    let (attack, goal) = (crafted.map(|(attack, _)| &study.attacks[attack]), crafted.map(|(_, goal)| goal));
+    let (metric, target) = match work {
+        Work::Score { metric, .. } | Work::Measure { metric, .. } => (Some(&study.metrics[metric]), None),
+        Work::Transfer { target, .. } => (None, Some(&study.models[target])),
+        Work::Clean { .. } | Work::Craft { .. } => (None, None),
     };
     let who = |model: &crate::study::StudyModel| json!({ "card": model.card, "weights": model.weights_hash, "model": part(&model.part) });
     crate::store::canonical(&json!({

@@ -37,7 +37,7 @@ pub(super) struct DataChoice {
     pub source: Option<NamedSource>,
     pub folder: Option<Spanned<PathBuf>>,
     pub labels: Option<Spanned<PathBuf>>,
-    pub images: Option<usize>,
+    pub images: Option<Spanned<usize>>,
 }
 
 #[derive(Deserialize)]

@@ -118,6 +118,8 @@ fn every_mistake_has_its_message() {
         ("[\"largest\", ", "[\"larges\", ", "line 3, column 12: unknown metric `larges`, did you mean `largest`?"),
         ("label =", "lable =", "line 3, column 43: unknown field `lable`, did you mean `label`, expected one of `name`, `label`"),
         ("[\"largest\", ", "[3, ", "line 3, column 12: invalid type: integer `3`, expected a metric's name, or a table {"),
+        ("again", "", "line 3, column 23: the label \"\" cannot be shown: at least one visible character"),
+        ("again", "a\\tb", "line 3, column 23: the label \"a\\tb\" cannot be shown"),
         ("again", "largest", "line 3, column 23: two metrics are called `largest`: give one another `label = \"…\"`"),
         ("\"resize\"", "\"native\"", "line 15, column 10: the policy `native` is not available yet"),
     ] {
@@ -147,6 +149,7 @@ fn data_come_from_one_place_and_labels_fit_the_models() {
     for (data, expected) in [
         ("", "toy.toml: [data] takes either"),
         ("source = \"fashion-mnist\"\nfolder = \"x\"", "toy.toml: [data] takes either"),
+        ("source = \"fashion-mnist\"\nimages = 0", "toy.toml, line 19, column 10: `images` is 0: at least one is needed"),
         ("source = \"mnist\"", "toy.toml, line 18, column 10: unknown variant `mnist`, expected `fashion-mnist`"),
         ("folder = \"photos\"", "toy.toml, line 18, column 10: there is no folder"),
         ("source = \"fashion-mnist\"\nimages = 2000", "toy.toml: 2000 images asked for, but the embedded Fashion-MNIST has 1000"),
