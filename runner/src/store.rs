@@ -165,7 +165,8 @@ impl Store {
         let mut text = vec![0; header as usize];
         file.read_exact(&mut text).with_context(place)?;
         let text: serde_json::Value = serde_json::from_slice(&text).with_context(place)?;
-        let shape: Option<Vec<u64>> = text["pixels"]["shape"].as_array().map(|shape| shape.iter().filter_map(|n| n.as_u64()).collect());
+        let shape: Option<Vec<u64>> =
+            text["pixels"]["shape"].as_array().map(|shape| shape.iter().filter_map(serde_json::Value::as_u64).collect());
         let expected = match shape.as_deref() {
             Some(&[n, 3, height, width]) if n == count as u64 => {
                 3u64.checked_mul(n).and_then(|n| n.checked_mul(height)?.checked_mul(width)?.checked_mul(4))
