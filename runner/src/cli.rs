@@ -1,5 +1,5 @@
-//! The command line. Exit codes: 0 all is well; 1 the study is done, but cells have failed; 2 it
-//! could not be done: bad input, a folder that cannot be written to, no such device.
+//! The command line. Exit codes: 0 all is well; 1 it is done, but cells have failed or images were
+//! skipped by `predict`; 2 it could not be done: bad input, a folder that cannot be written to, no such device.
 
 mod list;
 mod predict;
@@ -29,7 +29,7 @@ struct Cli {
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 all is well; 1 the study is done, but cells have failed; \
+const EXIT_CODES: &str = "Exit codes: 0 all is well; 1 it is done, but cells have failed or images were skipped by `predict`; \
      2 it could not be done (bad input, a folder that cannot be written to, no such device).";
 
 #[derive(Subcommand)]
@@ -45,9 +45,11 @@ enum Command {
   runner run mini                          the built-in study, minutes on two cores
   runner run mini --images 10              a quick look
   runner run study.toml --device cuda      your own study, on the GPU
-  runner run study.toml --out /shared/s    several machines may share the folder
+  runner run study.toml --out elsewhere    results in a folder of your choice
 
-A run can be stopped at any time; the same command goes on where it stopped.")]
+A run can be stopped at any time; the same command goes on where it stopped.
+Several runs may share a results' folder: each leaves out what it finds done when
+its turn comes; what two of them are computing at the same time is computed twice.")]
 struct RunArgs {
     /// A study file, or the name of a built-in study: mini
     #[arg(value_name = "STUDY")]
@@ -88,7 +90,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, registry: Result<Registry>,
     let done = registry.and_then(|registry| match cli.command {
         Command::Run(args) => study(&args, &registry, out),
         Command::List(args) => list::list(&args, &registry, out).map(|()| ExitCode::SUCCESS),
-        Command::Predict(args) => predict::predict(&args, &registry, out).map(|()| ExitCode::SUCCESS),
+        Command::Predict(args) => predict::predict(&args, &registry, out),
     });
     match done.and_then(|code| out.flush().map(|()| code).map_err(Into::into)) {
         Ok(code) => code,
@@ -121,6 +123,7 @@ fn study(args: &RunArgs, registry: &Registry, out: &mut dyn Write) -> Result<Exi
     let survey = Survey::take(&plan, &store, options, &progress);
     writeln!(out, "{} of {} cells to compute", survey.to_compute(), plan.cells.len())?;
     out.flush()?;
+    execute::check_models(&study, &plan, &survey, registry)?;
     let outcome = execute::run(&study, &plan, &survey, registry, &store, options, &progress)?;
     let tables = report::write(&study, &plan, &store, &folder)?;
     report::print(&study, &tables, out)?;

@@ -17,6 +17,8 @@ use gauntlet_core::guard;
 use gauntlet_core::model::Model;
 use gauntlet_core::registry::Registry;
 use queue::Queue;
+use std::collections::BTreeSet;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tch::Tensor;
@@ -67,6 +69,8 @@ impl Progress for Silent {}
 #[derive(Debug)]
 pub struct Survey {
     missing: Vec<bool>,
+    /// Cells that only look whole: the content of their pixels is damaged.
+    spoilt: Vec<bool>,
 }
 
 impl Survey {
@@ -78,13 +82,7 @@ impl Survey {
         };
         in_parallel(options.workers, plan.cells.len(), |id| {
             let cell = &plan.cells[id];
-            let damage = match cell.work {
-                Work::Clean { .. } => look::<CleanRow>(store, cell, plan.cases(id)),
-                Work::Craft { .. } => look::<CraftRow>(store, cell, plan.cases(id)),
-                Work::Score { .. } => look::<ScoreRow>(store, cell, plan.cases(id)),
-                Work::Measure { .. } => look::<MeasureRow>(store, cell, plan.cases(id)),
-                Work::Transfer { .. } => look::<TransferRow>(store, cell, plan.cases(id)),
-            };
+            let damage = look_for(store, plan, id);
             if let Some(reason) = damage {
                 missing[id].store(true, Ordering::Relaxed);
                 if let Some(reason) = reason {
@@ -92,7 +90,7 @@ impl Survey {
                 }
             }
         });
-        // Pixels are large: they are verified where something is still to be done with them.
+        // Pixels are large: their content is verified where something is still to be done with them.
         let wanted: Vec<bool> = {
             let mut wanted = vec![false; plan.cells.len()];
             for (id, _) in plan.cells.iter().enumerate().filter(|(id, _)| missing[*id].load(Ordering::Relaxed)) {
@@ -102,6 +100,7 @@ impl Survey {
             }
             wanted
         };
+        let spoilt: Vec<AtomicBool> = plan.cells.iter().map(|_| AtomicBool::new(false)).collect();
         in_parallel(options.workers, plan.cells.len(), |id| {
             let cell = &plan.cells[id];
             let craft = matches!(cell.work, Work::Craft { .. });
@@ -111,10 +110,12 @@ impl Survey {
                 && let Err(error) = read::<CraftRow>(store, cell).and_then(|stored| pixels(store, cell, &stored))
             {
                 missing[id].store(true, Ordering::Relaxed);
+                spoilt[id].store(true, Ordering::Relaxed);
                 warn(cell, &first_line(&error));
             }
         });
-        Self { missing: missing.into_iter().map(AtomicBool::into_inner).collect() }
+        let plain = |flags: Vec<AtomicBool>| flags.into_iter().map(AtomicBool::into_inner).collect();
+        Self { missing: plain(missing), spoilt: plain(spoilt) }
     }
 
     /// Number of cells that are to be computed.
@@ -123,11 +124,29 @@ impl Survey {
     }
 }
 
+/// Loads every model that a cell to be computed needs, each once and on the CPU, so that weights
+/// that do not fit are known before any work.
+///
+/// # Errors
+/// When a model cannot be loaded.
+pub fn check_models(study: &Study, plan: &Plan, survey: &Survey, registry: &Registry) -> Result<()> {
+    let needed: BTreeSet<usize> = (0..plan.cells.len()).filter(|&id| survey.missing[id]).filter_map(|id| plan.model(id)).collect();
+    let mut loaded = BTreeSet::new();
+    for model in needed.into_iter().map(|index| &study.models[index]) {
+        if loaded.insert((&model.part.name, model.part.parameters.to_string(), &model.weights_hash)) {
+            guard::catch("loading", || model.load(registry, Device::Cpu))?;
+        }
+    }
+    Ok(())
+}
+
 /// What a run did.
 #[derive(Debug, Default)]
 pub struct Outcome {
     /// Number of cells that were computed and stored.
     pub computed: usize,
+    /// Number of cells that another process had stored before their turn came.
+    pub found: usize,
     /// The cells that failed, in the plan's order.
     pub failures: Vec<Failure>,
     /// Number of cells that could not be computed because one that they need has failed.
@@ -161,7 +180,7 @@ pub fn run(
     let threads = tch::get_num_threads();
     tch::set_num_threads(1);
     let bench = Bench { study, device: options.device, lanes: crate::plan::SLICE };
-    let site = Site { bench, plan, registry, store, progress };
+    let site = Site { bench, plan, survey, registry, store, progress, found: AtomicUsize::new(0) };
     let mut outcome = Outcome::default();
     let mut failed = vec![false; plan.cells.len()];
     let mut result = Ok(());
@@ -178,12 +197,17 @@ pub fn run(
         if todo.is_empty() {
             continue;
         }
+        // Processes that share a folder begin in different places, so that they seldom meet.
+        let start = RandomState::new().hash_one(phase) as usize % todo.len();
+        todo.rotate_left(start);
         progress.begin(name, todo.len(), todo.iter().map(|&id| plan.cases(id)).sum());
         let done = site.phase(&todo, options.workers);
+        let found = site.found.swap(0, Ordering::Relaxed);
         progress.end();
         match done {
             Ok(failures) => {
-                outcome.computed += todo.len() - failures.len();
+                outcome.found += found;
+                outcome.computed += todo.len() - found - failures.len();
                 for failure in failures {
                     failed[failure.cell] = true;
                     outcome.failures.push(failure);
@@ -219,9 +243,25 @@ fn in_parallel(workers: usize, count: usize, work: impl Fn(usize) + Sync) {
 
 /// `None` when the cell is there; otherwise what is wrong, if anything is there at all.
 #[expect(clippy::option_option, reason = "absent, missing without and with a reason are three answers")]
-fn look<R: Row>(store: &Store, cell: &Cell, cases: usize) -> Option<Option<String>> {
+fn look_for(store: &Store, plan: &Plan, id: CellId) -> Option<Option<String>> {
+    let cell = &plan.cells[id];
+    let cases = plan.cases(id);
+    match cell.work {
+        Work::Clean { .. } => look::<CleanRow>(store, cell, cases, |_| Ok(())),
+        Work::Craft { .. } => look::<CraftRow>(store, cell, cases, |stored| {
+            let count = stored.rows.iter().filter(|row| row.slot.is_some()).count();
+            stored.pixels.as_ref().map_or(Ok(()), |hash| store.check_pixels(&cell.address, hash, count))
+        }),
+        Work::Score { .. } => look::<ScoreRow>(store, cell, cases, |_| Ok(())),
+        Work::Measure { .. } => look::<MeasureRow>(store, cell, cases, |_| Ok(())),
+        Work::Transfer { .. } => look::<TransferRow>(store, cell, cases, |_| Ok(())),
+    }
+}
+
+#[expect(clippy::option_option, reason = "absent, missing without and with a reason are three answers")]
+fn look<R: Row>(store: &Store, cell: &Cell, cases: usize, check: impl Fn(&Stored<R>) -> Result<()>) -> Option<Option<String>> {
     match store.read::<R>(&cell.address) {
-        Found::Whole(stored) if stored.rows.len() == cases => None,
+        Found::Whole(stored) if stored.rows.len() == cases => check(&stored).err().map(|error| Some(first_line(&error))),
         Found::Whole(stored) => Some(Some(format!("{} rows, expected {cases}", stored.rows.len()))),
         Found::Missing => Some(None),
         Found::Damaged(reason) => Some(Some(reason)),
@@ -245,9 +285,12 @@ fn pixels(store: &Store, cell: &Cell, stored: &Stored<CraftRow>) -> Result<Optio
 struct Site<'a> {
     bench: Bench<'a>,
     plan: &'a Plan,
+    survey: &'a Survey,
     registry: &'a Registry,
     store: &'a Store,
     progress: &'a dyn Progress,
+    /// Number of cells of the phase that had appeared before their turn came.
+    found: AtomicUsize,
 }
 
 /// A worker's model: index and model, or why it cannot be loaded.
@@ -303,6 +346,10 @@ impl Site<'_> {
 
     /// Computes and stores a cell. The error is one of storing; a failure of the cell is a value.
     fn cell(&self, id: CellId, loaded: &mut Loaded) -> Result<Option<Failure>> {
+        if !self.survey.spoilt[id] && look_for(self.store, self.plan, id).is_none() {
+            self.found.fetch_add(1, Ordering::Relaxed);
+            return Ok(None);
+        }
         let content = guard::catch("the engine", || {
             // A panic may have left this thread in either gradient mode.
             tch::with_grad(|| self.compute(id, loaded))
@@ -376,7 +423,12 @@ impl Site<'_> {
             Work::Measure { craft, .. } | Work::Transfer { craft, .. } => self.source(craft),
             Work::Clean { model } | Work::Craft { model, .. } | Work::Score { model, .. } => model,
         };
-        let provenance = compute::provenance(self.bench.study, self.bench.device, model, cell.work);
+        let origin = match cell.work {
+            Work::Measure { craft, .. } | Work::Transfer { craft, .. } => self.plan.cells[craft].work,
+            work => work,
+        };
+        let crafted = if let Work::Craft { attack, goal, .. } = origin { Some((attack, goal)) } else { None };
+        let provenance = compute::provenance(self.bench.study, self.bench.device, model, cell.work, crafted);
         let (store, at) = (self.store, &cell.address);
         match content {
             Content::Clean(rows) => store.write(at, &Stored { rows: rows.clone(), provenance, pixels: None }),

@@ -250,13 +250,16 @@ impl Builder<'_> {
 
     // A craft cell's classes to aim at follow from the clean cell and the seed.
     fn craft(&mut self, model: usize, attack: usize, goal: GoalKind, clean: CellId) -> CellId {
-        let spec = json!({
+        let mut spec = json!({
             "cell": "craft",
             "clean": self.key(clean),
             "attack": part_spec(&self.study.attacks[attack].part),
             "goal": goal.name(),
             "seed": self.study.seed,
         });
+        if self.study.tie_tolerance != 0.0 {
+            spec["tie_tolerance"] = json!(self.study.tie_tolerance);
+        }
         self.add("craft", &spec, Work::Craft { model, attack, goal, clean }, self.cells[clean].slice)
     }
 

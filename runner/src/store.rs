@@ -15,7 +15,7 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 use tch::{Kind, Tensor};
@@ -24,6 +24,9 @@ use tempfile::NamedTempFile;
 const TEMPORARY: &str = ".tmp-";
 /// A temporary file that is older than this was left behind by a process that died.
 const STALE: Duration = Duration::from_hours(1);
+
+/// The header of a file of pixels is far smaller.
+const MAX_HEADER: u64 = 1 << 16;
 
 const CELL: &str = "gauntlet.cell";
 const PROVENANCE: &str = "gauntlet.provenance";
@@ -107,6 +110,7 @@ impl Store {
                 .with_context(|| format!("the results' folder {} cannot be written to; choose another with `--out DIR`", out.display()))?;
             sweep(&place);
         }
+        sweep(out); // tables are written there
         Ok(Self { folder })
     }
 
@@ -145,6 +149,36 @@ impl Store {
         let hash = blake3::hash(&bytes).to_string();
         write_atomically(&self.pixel_path(address, &hash), &bytes)?;
         Ok(hash)
+    }
+
+    /// Checks that a cell's pixels are there, `count` of them, in a file of the right size. The
+    /// content is verified by [`Store::read_pixels`] alone.
+    pub fn check_pixels(&self, address: &Address, hash: &str, count: usize) -> Result<()> {
+        let path = self.pixel_path(address, hash);
+        let place = || format!("pixels {}", path.display());
+        let mut file = File::open(&path).with_context(place)?;
+        let length = file.metadata().with_context(place)?.len();
+        let mut start = [0; 8];
+        file.read_exact(&mut start).with_context(place)?;
+        let header = u64::from_le_bytes(start);
+        ensure!(header <= length.saturating_sub(8).min(MAX_HEADER), "{}: not a whole safetensors file", place());
+        let mut text = vec![0; header as usize];
+        file.read_exact(&mut text).with_context(place)?;
+        let text: serde_json::Value = serde_json::from_slice(&text).with_context(place)?;
+        let shape: Option<Vec<u64>> =
+            text["pixels"]["shape"].as_array().map(|shape| shape.iter().filter_map(serde_json::Value::as_u64).collect());
+        let expected = match shape.as_deref() {
+            Some(&[n, 3, height, width]) if n == count as u64 => {
+                3u64.checked_mul(n).and_then(|n| n.checked_mul(height)?.checked_mul(width)?.checked_mul(4))
+            }
+            _ => bail!("{}: {count} images of 3 channels are expected", place()),
+        };
+        ensure!(
+            expected.and_then(|bytes| bytes.checked_add(8 + header)) == Some(length),
+            "{}: {length} bytes are fewer or more than its header says",
+            place()
+        );
+        Ok(())
     }
 
     /// Reads a cell's pixels, N×3×S×S float32, and verifies them.

@@ -26,6 +26,10 @@ pub struct Study {
     pub name: String,
     /// Of all that is random.
     pub seed: u64,
+    /// How far below the greatest logit that of a target may be for success on the source
+    /// (`tie_tolerance`, 0 unless given: the greatest logit alone decides), see
+    /// [`gauntlet_core::attack::Goal::met_within`].
+    pub tie_tolerance: f64,
     /// The images.
     pub data: Data,
     /// Number of real classes, the same for all models.
@@ -128,7 +132,11 @@ impl StudyModel {
                 Weights::from_safetensors(&bytes, device).with_context(place)?
             }
         };
-        entry.load(&self.part.parameters, weights)
+        let model = entry.load(&self.part.parameters, weights);
+        match &self.weights {
+            WeightsPlace::Embedded(_) => model,
+            WeightsPlace::File(path) => model.with_context(|| format!("weights {}", path.display())),
+        }
     }
 }
 
@@ -238,6 +246,12 @@ impl Study {
         let refusal = Refusal { text, place };
         let file = refusal.parse()?;
         check_name(&file.name).map_err(|error| refusal.at(&file.name.span(), error))?;
+        let tie_tolerance = file.tie_tolerance.as_ref().map_or(0.0, |tolerance| *tolerance.get_ref());
+        if let Some(tolerance) = file.tie_tolerance.as_ref().filter(|_| !tie_tolerance.is_finite() || tie_tolerance < 0.0) {
+            let error = anyhow::anyhow!("`tie_tolerance` is {tie_tolerance}, expected a number from 0");
+            return Err(refusal.at(&tolerance.span(), error));
+        }
+        let tie_tolerance = tie_tolerance.abs(); // -0.0 is 0 too
         ensure!(!file.models.is_empty(), "{place}: a study needs at least one [[models]]");
         let models: Vec<StudyModel> = file.models.iter().map(|m| model(registry, &refusal, m, folder)).collect::<Result<_>>()?;
         let attacks: Vec<StudyAttack> = file.attacks.iter().map(|a| attack(registry, &refusal, a)).collect::<Result<_>>()?;
@@ -254,7 +268,11 @@ impl Study {
             transfer => transfer.as_ref().map(|t| *t.policy.get_ref()),
         };
         let source = file.data.as_ref().map(|data| source(&refusal, data, folder)).transpose()?;
-        let count = options.images.or(file.data.as_ref().and_then(|data| data.images));
+        let images = file.data.as_ref().and_then(|data| data.images.as_ref());
+        if let Some(images) = images.filter(|images| *images.get_ref() == 0) {
+            return Err(refusal.at(&images.span(), anyhow::anyhow!("`images` is 0: at least one is needed")));
+        }
+        let count = options.images.or(images.map(|images| *images.get_ref()));
         let data = match (options.pictures, &source) {
             (Some(mut pictures), _) => {
                 pictures.truncate(count.unwrap_or(pictures.len()));
@@ -271,8 +289,19 @@ impl Study {
                 picture.label
             );
         }
-        let resolved = config::resolved(&file, source.as_ref(), count, &models, &attacks, &metrics)?;
-        Ok(Self { name: file.name.into_inner(), seed: file.seed, data, classes, models, attacks, metrics, transfer, resolved })
+        let resolved = config::resolved(&file, tie_tolerance, source.as_ref(), count, &models, &attacks, &metrics)?;
+        Ok(Self {
+            name: file.name.into_inner(),
+            seed: file.seed,
+            tie_tolerance,
+            data,
+            classes,
+            models,
+            attacks,
+            metrics,
+            transfer,
+            resolved,
+        })
     }
 
     /// The study as TOML with everything spelled out: all parameters, absolute paths.
@@ -333,16 +362,12 @@ fn attack(registry: &Registry, refusal: &Refusal, choice: &config::AttackChoice)
 
 fn metric(registry: &Registry, refusal: &Refusal, choice: &Spanned<Choice>) -> Result<StudyMetric> {
     let (named, span) = (choice.get_ref(), choice.span());
-    let entry = registry.find_metric(named.name()).map_err(|error| refusal.at(&span, error))?;
-    let (label, preset, params) = match named {
-        Choice::Name(_) => (None, None, Table::new()),
-        Choice::Full { label, preset, params, .. } => {
-            (label.clone(), preset.as_ref().map(|name| (name.as_str(), choice.span())), params.clone().unwrap_or_default())
-        }
-    };
+    let entry = registry.find_metric(&named.name).map_err(|error| refusal.at(&span, error))?;
+    let preset = named.preset.as_ref().map(|name| (name.as_str(), choice.span()));
+    let params = named.params.clone().unwrap_or_default();
     let parameters = parameters(&entry.entry, refusal, preset, &params, &span)?;
     let metric = guard::catch(&format!("metric `{}`", entry.entry.name), || entry.make(&parameters)).map_err(|e| refusal.at(&span, e))?;
-    Ok(StudyMetric { part: Part::new(&entry.entry, label, parameters), scope: entry.scope, unit: entry.unit, metric })
+    Ok(StudyMetric { part: Part::new(&entry.entry, named.label.clone(), parameters), scope: entry.scope, unit: entry.unit, metric })
 }
 
 type Span = std::ops::Range<usize>;
@@ -386,6 +411,11 @@ fn source(refusal: &Refusal, data: &config::DataChoice, folder: &Path) -> Result
 fn unique<'a>(refusal: &Refusal, kind: &str, parts: impl Iterator<Item = (&'a Part, Span)>) -> Result<()> {
     let mut seen = BTreeSet::new();
     for (part, span) in parts {
+        if part.label.trim().is_empty() || part.label.chars().any(char::is_control) {
+            let error =
+                anyhow::anyhow!("the label {:?} cannot be shown: at least one visible character, and no control characters", part.label);
+            return Err(refusal.at(&span, error));
+        }
         if !seen.insert(&part.label) {
             let error = anyhow::anyhow!("two {kind}s are called `{}`: give one another `label = \"…\"`", part.label);
             return Err(refusal.at(&span, error));

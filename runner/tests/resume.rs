@@ -57,12 +57,19 @@ fn killed_at_any_instant_a_study_ends_the_same() {
 
     let killed = place.path().join("killed");
     let mut instant = 0.05;
+    let mut unfinished = 0;
     for round in 0..20 {
         // Instants spread over the whole run by the golden ratio.
         instant = (instant + 0.618_034) % 1.0;
         if round % 5 == 4 {
             // So that the beginning is interrupted often, too.
             fs::remove_dir_all(killed.join("cells")).unwrap();
+        } else if round % 2 == 1 {
+            for cell in cells(&killed).keys().step_by(2) {
+                for kind in ["clean", "craft", "measure", "transfer"] {
+                    let _ = fs::remove_file(killed.join("cells").join(kind).join(cell));
+                }
+            }
         }
         let before = cells(&killed);
         let mut child = runner(&study, &killed).spawn().unwrap();
@@ -70,10 +77,12 @@ fn killed_at_any_instant_a_study_ends_the_same() {
         child.kill().unwrap();
         child.wait().unwrap();
         let after = cells(&killed);
+        unfinished += usize::from(after.len() < whole.len());
         for (cell, written) in before {
             assert_eq!(after.get(&cell), Some(&written), "round {round}: what is there is left alone");
         }
     }
+    assert!(unfinished >= 10, "only {unfinished} of 20 runs were killed before their end");
     // Something is left to be done in any case.
     let first = cells(&killed).into_keys().next();
     if let Some(first) = first {

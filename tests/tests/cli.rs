@@ -144,8 +144,14 @@ fn mistakes_have_one_clear_message() {
             &["predict", "--model", "toy_9", "images/1.00.png"],
             "error: unknown model `toy_9`, did you mean `toy_8`? (`runner list models` shows all)\n",
         ),
-        (&["predict", "--model", "toy_8", "study.toml"], "error: image study.toml: neither PNG nor JPEG\n"),
-        (&["predict", "--model", "toy_8", "gone.png"], "error: image gone.png: No such file or directory (os error 2)\n"),
+        (
+            &["predict", "--model", "toy_8", "study.toml"],
+            "warning: image study.toml: neither PNG nor JPEG\nerror: there is no image to predict: 1 file skipped\n",
+        ),
+        (
+            &["predict", "--model", "toy_8", "gone.png"],
+            "warning: image gone.png: No such file or directory (os error 2)\nerror: there is no image to predict: 1 file skipped\n",
+        ),
         (
             &["predict", "--model", "toy_8", "--weights", "gone.safetensors", "images/1.00.png"],
             "error: weights gone.safetensors: No such file or directory (os error 2)\n",
@@ -157,6 +163,19 @@ fn mistakes_have_one_clear_message() {
     ] {
         assert_eq!(refusal(at, arguments), expected, "{arguments:?}");
     }
+}
+
+#[test]
+fn weights_that_do_not_fit_are_told_before_any_work() {
+    let place = place();
+    let bytes = 0f32.to_le_bytes();
+    let tensors =
+        ["a", "b", "c", "d"].map(|name| (name, safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![1], &bytes).unwrap()));
+    fs::write(place.path().join("w.safetensors"), safetensors::serialize(tensors, None).unwrap()).unwrap();
+    fs::write(place.path().join("study.toml"), STUDY.replace("\"toy_8\"", "\"toy_8\"\nweights = \"w.safetensors\"")).unwrap();
+    let (code, _, err) = session(place.path(), &["run", "study.toml"]);
+    let tensors = "4 tensors do not fit the network:\n  unexpected  a\n  unexpected  b\n  unexpected  c\n  unexpected  d\n";
+    assert_eq!((code, err), (2, format!("error: weights ./w.safetensors: weights of model `toy_8`: {tensors}")));
 }
 
 #[test]
@@ -229,6 +248,7 @@ fn predictions_of_tensors() {
     write("good.safetensors", "pixels", [2, 3, 8, 8], 0.5);
     write("small.safetensors", "pixels", [2, 3, 4, 4], 0.5);
     write("bright.safetensors", "pixels", [2, 3, 8, 8], 255.0);
+    write("none.safetensors", "pixels", [0, 3, 8, 8], 0.5);
     write("named.safetensors", "images", [2, 3, 8, 8], 0.5);
     let (code, text, err) = session(place.path(), &["predict", "--model", "toy_8", "good.safetensors"]);
     assert_eq!(code, 0, "{err}");
@@ -236,9 +256,13 @@ fn predictions_of_tensors() {
     for (name, expected) in [
         ("small", "`pixels` has shape [2, 3, 4, 4], the model takes N×3×8×8"),
         ("bright", "`pixels` runs from 255 to 255, expected within [0, 1]"),
+        ("none", "`pixels` has shape [0, 3, 8, 8]: there is no image in it"),
         ("named", "a tensor `pixels` is expected, found: images"),
     ] {
         let error = refusal(place.path(), &["predict", "--model", "toy_8", &format!("{name}.safetensors")]);
-        assert_eq!(error, format!("error: images {name}.safetensors: {expected}\n"));
+        assert_eq!(error, format!("warning: images {name}.safetensors: {expected}\nerror: there is no image to predict: 1 file skipped\n"));
     }
+    let (code, text, err) = session(place.path(), &["predict", "--model", "toy_8", "small.safetensors", "images/1.00.png", "gone.png"]);
+    assert!(code == 1 && text.starts_with("images/1.00.png\n") && text.lines().count() == 6, "{text}");
+    assert!(err.ends_with("\nwarning: image gone.png: No such file or directory (os error 2)\n2 images skipped\n"), "{err}");
 }

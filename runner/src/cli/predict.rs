@@ -1,5 +1,6 @@
 //! `runner predict`: what one model says of a few images.
 
+use super::counted;
 use crate::data::{FASHION_CLASSES, open_image};
 use crate::report::Grid;
 use crate::study::StudyModel;
@@ -13,8 +14,9 @@ use gauntlet_core::params;
 use gauntlet_core::registry::Registry;
 use gauntlet_core::weights::read_safetensors;
 use serde_json::json;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use tch::{Device, Kind, Tensor};
 
 /// How many images the model is given at a time.
@@ -51,18 +53,29 @@ pub(super) struct PredictArgs {
     images: Vec<PathBuf>,
 }
 
-pub(super) fn predict(args: &PredictArgs, registry: &Registry, out: &mut dyn Write) -> Result<()> {
+/// An image that cannot be used is passed over, with a warning and exit code 1 in the end.
+pub(super) fn predict(args: &PredictArgs, registry: &Registry, out: &mut dyn Write) -> Result<ExitCode> {
     let device = device::open(&args.device)?;
     let parameters = params::parse(&args.params).with_context(|| format!("`--params '{}'`", args.params))?;
     let chosen = StudyModel::new(registry, &args.model, &parameters, args.weights.as_deref())?;
     let mut names = Vec::new();
     let mut pixels = Vec::new();
+    let mut skipped = 0;
     for path in &args.images {
-        for (name, image) in open(path, chosen.card.side)? {
-            names.push(name);
-            pixels.push(image);
+        match guard::catch("reading", || open(path, chosen.card.side)) {
+            Ok(images) => {
+                for (name, image) in images {
+                    names.push(name);
+                    pixels.push(image);
+                }
+            }
+            Err(error) => {
+                skipped += 1;
+                let _ = writeln!(io::stderr(), "warning: {error:#}");
+            }
         }
     }
+    ensure!(!pixels.is_empty(), "there is no image to predict: {} skipped", counted(skipped, "file"));
     let model = chosen.load(registry, device)?;
     let mut answers = Vec::new();
     for images in pixels.chunks(BATCH) {
@@ -80,7 +93,7 @@ pub(super) fn predict(args: &PredictArgs, registry: &Registry, out: &mut dyn Wri
             .map(|(name, logits)| Ok(json!({ "name": name, "top": top(logits)?, "logits": Vec::<f32>::try_from(logits)? })))
             .collect::<Result<_>>()?;
         writeln!(out, "{}", json!({ "model": args.model, "images": images }))?;
-        return Ok(());
+        return conclude(skipped, out);
     }
     let known = class_names(&chosen);
     for (name, logits) in names.iter().zip(&answers) {
@@ -94,7 +107,16 @@ pub(super) fn predict(args: &PredictArgs, registry: &Registry, out: &mut dyn Wri
         }
         grid.print(out, 2)?;
     }
-    Ok(())
+    conclude(skipped, out)
+}
+
+fn conclude(skipped: usize, out: &mut dyn Write) -> Result<ExitCode> {
+    out.flush()?;
+    if skipped == 0 {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let _ = writeln!(io::stderr(), "{} skipped", counted(skipped, "image"));
+    Ok(ExitCode::from(1))
 }
 
 /// The greatest logits with their classes, in falling order.
@@ -131,10 +153,9 @@ fn open(path: &Path, side: i64) -> Result<Vec<(String, Tensor)>> {
         size.len() == 4 && size[1..] == [3, side, side],
         "images {name}: `pixels` has shape {size:?}, the model takes N×3×{side}×{side}"
     );
+    ensure!(size[0] > 0, "images {name}: `pixels` has shape {size:?}: there is no image in it");
     let pixels = pixels.to_kind(Kind::Float);
-    if size[0] > 0 {
-        let (low, high) = (pixels.min().double_value(&[]), pixels.max().double_value(&[]));
-        ensure!(low >= 0.0 && high <= 1.0, "images {name}: `pixels` runs from {low} to {high}, expected within [0, 1]");
-    }
+    let (low, high) = (pixels.min().double_value(&[]), pixels.max().double_value(&[]));
+    ensure!(low >= 0.0 && high <= 1.0, "images {name}: `pixels` runs from {low} to {high}, expected within [0, 1]");
     Ok((0..size[0]).map(|n| (format!("{name}[{n}]"), pixels.get(n))).collect())
 }

@@ -167,13 +167,21 @@ pub(super) fn craft(
         return Ok((rows, None));
     }
     let images = Tensor::stack(&images, 0);
-    let float = predictions(&answers(model, bench.device, &images)?, card)?;
-    let rounded = predictions(&answers(model, bench.device, &to_8bit(&images))?, card)?;
+    let float_logits = answers(model, bench.device, &images)?;
+    let rounded_logits = answers(model, bench.device, &to_8bit(&images))?;
+    let (float, rounded) = (predictions(&float_logits, card)?, predictions(&rounded_logits, card)?);
     for (n, row) in rows.iter_mut().enumerate() {
         let Some(slot) = row.slot.map(|slot| slot as usize) else { continue };
-        let met = |prediction: Option<i64>| prediction.is_some_and(|class| goal(n).met_by(class));
+        let met = |prediction: Option<i64>, logits: &Tensor| -> Result<bool> {
+            let Some(class) = prediction else { return Ok(false) };
+            if study.tie_tolerance == 0.0 {
+                return Ok(goal(n).met_by(class));
+            }
+            let logits = Vec::<f32>::try_from(logits.get(slot as i64))?;
+            Ok(of_model(goal(n)).met_within(&logits, study.tie_tolerance))
+        };
         (row.prediction, row.prediction_8bit) = (float[slot], rounded[slot]);
-        (row.success, row.success_8bit) = (met(float[slot]), met(rounded[slot]));
+        (row.success, row.success_8bit) = (met(float[slot], &float_logits)?, met(rounded[slot], &rounded_logits)?);
         if row.success {
             row.status = Status::Adversarial;
         }
@@ -336,21 +344,34 @@ pub(super) fn score(
         .collect())
 }
 
-/// The first line of an error with its causes.
+/// The first line of an error with its causes; where it announces a list, with the first items.
 pub(super) fn first_line(error: &anyhow::Error) -> String {
-    format!("{error:#}").lines().next().unwrap_or_default().to_owned()
+    const ITEMS: usize = 3;
+    let text = format!("{error:#}");
+    let mut lines = text.lines();
+    let first = lines.next().unwrap_or_default().to_owned();
+    if !first.ends_with(':') {
+        return first;
+    }
+    let mut items: Vec<String> = lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    if items.len() > ITEMS {
+        items.truncate(ITEMS);
+        items.push("…".to_owned());
+    }
+    format!("{first} {}", items.join("; ")).trim_end().to_owned()
 }
 
 /// What a cell was made from, in words that a reader of one file understands; as JSON.
-pub(super) fn provenance(study: &Study, device: Device, model: usize, work: Work) -> String {
+/// `crafted` is the attack and goal that the pixels come from, where there are any.
+pub(super) fn provenance(study: &Study, device: Device, model: usize, work: Work, crafted: Option<(usize, GoalKind)>) -> String {
     use serde_json::json;
     let model = &study.models[model];
     let part = |part: &crate::study::Part| json!({ "name": part.name, "origin": part.origin, "parameters": part.parameters });
-    let (attack, goal, metric, target) = match work {
-        Work::Craft { attack, goal, .. } => (Some(&study.attacks[attack]), Some(goal), None, None),
-        Work::Score { metric, .. } | Work::Measure { metric, .. } => (None, None, Some(&study.metrics[metric]), None),
-        Work::Transfer { target, .. } => (None, None, None, Some(&study.models[target])),
-        Work::Clean { .. } => (None, None, None, None),
+    let (attack, goal) = (crafted.map(|(attack, _)| &study.attacks[attack]), crafted.map(|(_, goal)| goal));
+    let (metric, target) = match work {
+        Work::Score { metric, .. } | Work::Measure { metric, .. } => (Some(&study.metrics[metric]), None),
+        Work::Transfer { target, .. } => (None, Some(&study.models[target])),
+        Work::Clean { .. } | Work::Craft { .. } => (None, None),
     };
     let who = |model: &crate::study::StudyModel| json!({ "card": model.card, "weights": model.weights_hash, "model": part(&model.part) });
     crate::store::canonical(&json!({
@@ -372,6 +393,14 @@ pub(super) fn provenance(study: &Study, device: Device, model: usize, work: Work
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_items_of_a_list_are_in_its_first_line() {
+        let line = |text: &str| first_line(&anyhow::anyhow!("{text}").context("weights w"));
+        assert_eq!(line("broken\nand a second line"), "weights w: broken");
+        assert_eq!(line("2 do not fit:\n  missing     a [1]\n  unexpected  b"), "weights w: 2 do not fit: missing a [1]; unexpected b");
+        assert_eq!(line("4 do not fit:\n  a\n  b\n  c\n  d"), "weights w: 4 do not fit: a; b; c; …");
+    }
 
     /// 1×3×side×side: every pixel says where it is.
     fn grid(side: i64) -> Tensor {

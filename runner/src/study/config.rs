@@ -3,17 +3,24 @@
 use super::{GoalKind, Policy, StudyAttack, StudyMetric, StudyModel, WeightsPlace};
 use crate::data::Source;
 use anyhow::{Context, Result, anyhow};
-use serde::{Deserialize, Serialize};
+use gauntlet_core::params::suggestion;
+use serde::de::{self, MapAccess, Visitor, value::MapAccessDeserializer};
+use serde::{Deserialize, Deserializer, Serialize};
+use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use toml::{Spanned, Table, Value};
 
+/// A study file. `tie_tolerance` (0 unless given) is when an attack on its source counts as a
+/// success: with 0 by the greatest logit alone; above 0 a target also counts whose logit lies
+/// within the tolerance of the greatest, as in the published study, where it is 0.001.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct File {
     pub name: Spanned<String>,
     #[serde(default)]
     pub seed: u64,
+    pub tie_tolerance: Option<Spanned<f64>>,
     #[serde(default)]
     pub metrics: Vec<Spanned<Choice>>,
     pub data: Option<DataChoice>,
@@ -30,7 +37,7 @@ pub(super) struct DataChoice {
     pub source: Option<NamedSource>,
     pub folder: Option<Spanned<PathBuf>>,
     pub labels: Option<Spanned<PathBuf>>,
-    pub images: Option<usize>,
+    pub images: Option<Spanned<usize>>,
 }
 
 #[derive(Deserialize)]
@@ -63,18 +70,46 @@ fn untargeted() -> Spanned<Vec<GoalKind>> {
     Spanned::new(0..0, vec![GoalKind::Untargeted])
 }
 
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "expected a metric's name, or a table { name, label, preset, params }")]
-pub(super) enum Choice {
-    Name(String),
-    Full { name: String, label: Option<String>, preset: Option<String>, params: Option<Table> },
+/// A metric: a table, or its name alone.
+pub(super) struct Choice {
+    pub name: String,
+    pub label: Option<String>,
+    pub preset: Option<String>,
+    pub params: Option<Table>,
 }
 
-impl Choice {
-    pub fn name(&self) -> &str {
-        match self {
-            Self::Name(name) | Self::Full { name, .. } => name,
+impl<'de> Deserialize<'de> for Choice {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Full {
+            name: String,
+            label: Option<String>,
+            preset: Option<String>,
+            params: Option<Table>,
         }
+
+        // An untagged enum would swallow what is wrong and where.
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = Choice;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("a metric's name, or a table { name, label, preset, params }")
+            }
+
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<Choice, E> {
+                Ok(Choice { name: name.to_owned(), label: None, preset: None, params: None })
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Choice, A::Error> {
+                let Full { name, label, preset, params } = Full::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(Choice { name, label, preset, params })
+            }
+        }
+
+        deserializer.deserialize_any(Either)
     }
 }
 
@@ -93,8 +128,8 @@ pub(super) struct Refusal<'a> {
 impl Refusal<'_> {
     pub fn parse(&self) -> Result<File> {
         toml::from_str(self.text).map_err(|error| {
-            let message = anyhow!("{}", error.message());
-            error.span().map_or_else(|| anyhow!("{}: {}", self.place, error.message()), |span| self.at(&span, message))
+            let message = anyhow!("{}", suggested(error.message()));
+            error.span().map_or_else(|| anyhow!("{}: {}", self.place, suggested(error.message())), |span| self.at(&span, message))
         })
     }
 
@@ -120,11 +155,24 @@ impl Refusal<'_> {
     }
 }
 
+/// Names what was probably meant instead of an unknown key.
+fn suggested(message: &str) -> String {
+    let names: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    match names.as_slice() {
+        [unknown, known @ ..] if message.starts_with("unknown field ") => {
+            let at = "unknown field ``".len() + unknown.len();
+            format!("{}{}{}", &message[..at], suggestion(unknown, known).trim_end_matches('?'), &message[at..])
+        }
+        _ => message.to_owned(),
+    }
+}
+
 /// The file with everything spelled out.
 #[derive(Serialize)]
 struct Resolved<'a> {
     name: &'a str,
     seed: u64,
+    tie_tolerance: f64,
     metrics: Vec<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     data: Option<Table>,
@@ -136,6 +184,7 @@ struct Resolved<'a> {
 
 pub(super) fn resolved(
     file: &File,
+    tie_tolerance: f64,
     source: Option<&Source>,
     images: Option<usize>,
     models: &[StudyModel],
@@ -164,7 +213,7 @@ pub(super) fn resolved(
     let metrics = metrics.iter().map(|metric| Value::Table(part_table(&metric.part))).collect();
     let transfer =
         file.transfer.as_ref().map(|transfer| Table::from_iter([("policy".to_owned(), Value::from(transfer.policy.get_ref().name()))]));
-    let resolved = Resolved { name: file.name.get_ref(), seed: file.seed, metrics, data, models, attacks, transfer };
+    let resolved = Resolved { name: file.name.get_ref(), seed: file.seed, tie_tolerance, metrics, data, models, attacks, transfer };
     toml::to_string(&resolved).context("the study cannot be written as TOML")
 }
 

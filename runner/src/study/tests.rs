@@ -103,8 +103,10 @@ fn what_is_wrong_is_shown_where_it_stands() {
 fn every_mistake_has_its_message() {
     for (old, new, expected) in [
         ("name = \"toy\"", "name = \"a/b\"", "line 1, column 8: `a/b` names a folder: use letters, digits, `-`, `_` and `.`"),
-        ("seed = 7", "sead = 7", "line 2, column 1: unknown field `sead`, expected one of"),
+        ("seed = 7", "sead = 7", "line 2, column 1: unknown field `sead`, did you mean `seed`, expected one of"),
         ("seed = 7", "seed = -7", "line 2, column 8: invalid value: integer `-7`, expected u64"),
+        ("seed = 7", "tie_tolerance = -0.1", "line 2, column 17: `tie_tolerance` is -0.1, expected a number from 0"),
+        ("seed = 7", "tie_tolerance = nan", "line 2, column 17: `tie_tolerance` is NaN, expected a number from 0"),
         ("\"affine\"", "\"afine\"", "line 6, column 8: unknown model `afine`, did you mean `affine`?"),
         ("affine.saf", "a.saf", "line 7, column 11: there is no weights file"),
         ("weights = \"affine.safetensors\"\n", "", "line 6, column 8: model `affine` has no weights of its own"),
@@ -114,6 +116,10 @@ fn every_mistake_has_its_message() {
         ("\"random\"", "\"rendom\"", "line 12, column 24: unknown variant `rendom`, expected one of `untargeted`, `random`"),
         ("\"random\"", "\"untargeted\"", "line 12, column 9: expected at least one goal, and none twice"),
         ("[\"largest\", ", "[\"larges\", ", "line 3, column 12: unknown metric `larges`, did you mean `largest`?"),
+        ("label =", "lable =", "line 3, column 43: unknown field `lable`, did you mean `label`, expected one of `name`, `label`"),
+        ("[\"largest\", ", "[3, ", "line 3, column 12: invalid type: integer `3`, expected a metric's name, or a table {"),
+        ("again", "", "line 3, column 23: the label \"\" cannot be shown: at least one visible character"),
+        ("again", "a\\tb", "line 3, column 23: the label \"a\\tb\" cannot be shown"),
         ("again", "largest", "line 3, column 23: two metrics are called `largest`: give one another `label = \"…\"`"),
         ("\"resize\"", "\"native\"", "line 15, column 10: the policy `native` is not available yet"),
     ] {
@@ -143,6 +149,7 @@ fn data_come_from_one_place_and_labels_fit_the_models() {
     for (data, expected) in [
         ("", "toy.toml: [data] takes either"),
         ("source = \"fashion-mnist\"\nfolder = \"x\"", "toy.toml: [data] takes either"),
+        ("source = \"fashion-mnist\"\nimages = 0", "toy.toml, line 19, column 10: `images` is 0: at least one is needed"),
         ("source = \"mnist\"", "toy.toml, line 18, column 10: unknown variant `mnist`, expected `fashion-mnist`"),
         ("folder = \"photos\"", "toy.toml, line 18, column 10: there is no folder"),
         ("source = \"fashion-mnist\"\nimages = 2000", "toy.toml: 2000 images asked for, but the embedded Fashion-MNIST has 1000"),
