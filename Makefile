@@ -11,7 +11,7 @@ test: setup
 	cargo test --workspace
 
 setup:
-	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust (https://rustup.rs)"; exit 1; }
+	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust with rustup"; exit 1; }
 	@command -v $${CXX:-c++} >/dev/null || { echo "a C++ compiler is missing (Debian: apt-get install g++), or set CXX"; exit 1; }
 	@command -v python3 >/dev/null || { echo "python3 is missing: it fetches libtorch (Debian: apt-get install python3 python3-pip)"; exit 1; }
 	@python3 .cargo/libtorch.py >/dev/null

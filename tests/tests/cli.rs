@@ -215,6 +215,24 @@ fn lists_show_parameters() {
 }
 
 #[test]
+fn class_names_are_read_from_a_file_with_one_for_each_class() {
+    let place = place();
+    let (_, json, _) = session(place.path(), &["list", "models", "--json"]);
+    let card = &serde_json::from_str::<Value>(&json).unwrap()[1]["card"];
+    let classes = card["classes"].as_i64().unwrap() - card["label_offset"].as_i64().unwrap();
+    let names: Vec<String> = (0..classes).map(|n| format!("kind {n}")).collect();
+    std::fs::write(place.path().join("names.txt"), names.join("\n")).unwrap();
+    let arguments = ["predict", "--model", "toy_12", "--classes", "names.txt", "images/1.00.png"];
+    let (code, text, err) = session(place.path(), &arguments);
+    assert_eq!(code, 0, "{err}");
+    assert!(text.contains("  kind 0 "), "{text}");
+    std::fs::write(place.path().join("names.txt"), "one\n").unwrap();
+    let (code, _, err) = session(place.path(), &arguments);
+    assert_eq!(code, 2);
+    assert_eq!(err, format!("error: class names names.txt: 1 lines, the model has {classes} classes\n"));
+}
+
+#[test]
 fn predictions_as_text_and_as_json() {
     let place = place();
     let (code, text, err) = session(place.path(), &["predict", "--model", "toy_12", "images/1.00.png"]);

@@ -42,6 +42,9 @@ pub(super) struct PredictArgs {
     /// Its parameters, as TOML: 'classes = 10'
     #[arg(long, value_name = "TOML", default_value = "", hide_default_value = true)]
     params: String,
+    /// Names of the classes, one a line, background left out [default: the minis' are known]
+    #[arg(long, value_name = "FILE")]
+    classes: Option<PathBuf>,
     /// Where to compute: cpu, cuda or cuda:N
     #[arg(long, default_value = "cpu", value_name = "DEVICE")]
     device: String,
@@ -58,6 +61,7 @@ pub(super) fn predict(args: &PredictArgs, registry: &Registry, out: &mut dyn Wri
     let device = device::open(&args.device)?;
     let parameters = params::parse(&args.params).with_context(|| format!("`--params '{}'`", args.params))?;
     let chosen = StudyModel::new(registry, &args.model, &parameters, args.weights.as_deref())?;
+    let known = class_names(args.classes.as_deref(), &chosen)?;
     let mut names = Vec::new();
     let mut pixels = Vec::new();
     let mut skipped = 0;
@@ -95,14 +99,13 @@ pub(super) fn predict(args: &PredictArgs, registry: &Registry, out: &mut dyn Wri
         writeln!(out, "{}", json!({ "model": args.model, "images": images }))?;
         return conclude(skipped, out);
     }
-    let known = class_names(&chosen);
     for (name, logits) in names.iter().zip(&answers) {
         let probabilities = logits.softmax(0, Kind::Double);
         writeln!(out, "{name}")?;
         let mut grid = Grid::new(["class", "", "logit", "probability"]);
         for (class, logit) in top(logits)? {
             let probability = probabilities.double_value(&[class]) * 100.0;
-            let words = word(known, card, class);
+            let words = word(&known, card, class);
             grid.row([class.to_string(), words, format!("{logit:.3}"), format!("{probability:.1}%")]);
         }
         grid.print(out, 2)?;
@@ -125,17 +128,25 @@ fn top(logits: &Tensor) -> Result<Vec<(i64, f32)>> {
     Ok(Vec::<i64>::try_from(classes)?.into_iter().zip(Vec::<f32>::try_from(values)?).collect())
 }
 
-fn class_names(model: &StudyModel) -> Option<&'static [&'static str]> {
-    let mini = model.part.name.starts_with("mini_") && model.card.classes == FASHION_CLASSES.len() as i64;
-    mini.then_some(&FASHION_CLASSES)
+/// The names of the real classes, none where they are not known.
+fn class_names(file: Option<&Path>, model: &StudyModel) -> Result<Vec<String>> {
+    let classes = model.card.classes - model.card.label_offset;
+    let Some(file) = file else {
+        let mini = model.part.name.starts_with("mini_") && classes == FASHION_CLASSES.len() as i64;
+        return Ok(if mini { FASHION_CLASSES.map(String::from).to_vec() } else { Vec::new() });
+    };
+    let text = std::fs::read_to_string(file).with_context(|| format!("class names {}", file.display()))?;
+    let names: Vec<String> = text.lines().map(String::from).collect();
+    ensure!(names.len() as i64 == classes, "class names {}: {} lines, the model has {classes} classes", file.display(), names.len());
+    Ok(names)
 }
 
-fn word(known: Option<&[&str]>, card: &ModelCard, class: i64) -> String {
+fn word(known: &[String], card: &ModelCard, class: i64) -> String {
     let real = class - card.label_offset;
     if real < 0 {
         return "background".into();
     }
-    known.and_then(|names| names.get(real as usize)).map_or_else(String::new, |name| (*name).to_owned())
+    known.get(real as usize).cloned().unwrap_or_default()
 }
 
 /// The images of a file, with their names.
