@@ -106,15 +106,22 @@ impl ModelEntry {
         Ok(model)
     }
 
-    /// Builds the model from the weights that are part of the program.
-    pub fn load_embedded(&self, parameters: &Table, device: Device) -> Result<Box<dyn Model>> {
-        let bytes = self.embedded_weights.with_context(|| {
+    /// The weights that are part of the program, as the bytes of a safetensors file.
+    ///
+    /// # Errors
+    /// When there are none: says how to name a file.
+    pub fn own_weights(&self) -> Result<&'static [u8]> {
+        self.embedded_weights.with_context(|| {
             format!(
-                "model `{0}` has no weights of its own: name a safetensors file (`--weights FILE`, or `weights = \"…\"` in the study)",
+                "model `{}` has no weights of its own: name a safetensors file (`--weights FILE`, or `weights = \"…\"` in the study)",
                 self.entry.name
             )
-        })?;
-        self.load(parameters, Weights::from_safetensors(bytes, device)?)
+        })
+    }
+
+    /// Builds the model from the weights that are part of the program.
+    pub fn load_embedded(&self, parameters: &Table, device: Device) -> Result<Box<dyn Model>> {
+        self.load(parameters, Weights::from_safetensors(self.own_weights()?, device)?)
     }
 }
 

@@ -98,17 +98,14 @@ impl StudyModel {
         let entry = registry.find_model(name)?;
         let parameters = entry.entry.parameters(None, params)?;
         let card = guard::catch(&format!("model `{name}`"), || entry.card(&parameters))?;
-        let (weights, weights_hash) = match (weights, entry.embedded_weights) {
-            (Some(path), _) => {
-                let file = std::fs::File::open(path).with_context(|| format!("weights {}", path.display()))?;
-                let mut hasher = blake3::Hasher::new();
-                hasher.update_reader(file).with_context(|| format!("weights {}", path.display()))?;
-                (WeightsPlace::File(path.to_owned()), hasher.finalize().to_string())
-            }
-            (None, Some(bytes)) => (WeightsPlace::Embedded(bytes), blake3::hash(bytes).to_string()),
-            (None, None) => bail!(
-                "model `{name}` has no weights of its own: name a safetensors file (`--weights FILE`, or `weights = \"…\"` in the study)"
-            ),
+        let (weights, weights_hash) = if let Some(path) = weights {
+            let file = std::fs::File::open(path).with_context(|| format!("weights {}", path.display()))?;
+            let mut hasher = blake3::Hasher::new();
+            hasher.update_reader(file).with_context(|| format!("weights {}", path.display()))?;
+            (WeightsPlace::File(path.to_owned()), hasher.finalize().to_string())
+        } else {
+            let bytes = entry.own_weights()?;
+            (WeightsPlace::Embedded(bytes), blake3::hash(bytes).to_string())
         };
         Ok(Self { part: Part::new(&entry.entry, None, parameters), card, weights, weights_hash })
     }

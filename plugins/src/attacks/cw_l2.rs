@@ -1,5 +1,5 @@
 //! C&W-L2: Carlini, Wagner, "Towards Evaluating the Robustness of Neural Networks", S&P 2017,
-//! eq. and §VI-A. Reference: the code of the ECCV 2018 study, which descends from the authors' own.
+//! §VI-A. Reference: the code of the ECCV 2018 study, which descends from the authors' own.
 //!
 //! minimise ‖p′ − p‖² + c·max(0, margin(p′) + κ) over m by Adam, where p′ = (tanh(t + m) + 1)/2 and
 //! t is the image in tanh space, or p′ = p + m kept in the box by projection; the smallest c that

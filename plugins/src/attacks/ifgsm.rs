@@ -149,11 +149,11 @@ impl Tries {
 
 // The rows of a lane. Steps are taken on p − 0.5, as in the published code: around 0 float32 is
 // finer than around 1, and rounding errors add up over the iterations.
-const ORIGINAL: usize = 4; // p itself, for the pixels that do not move
 const IMAGE: usize = 0; // p − 0.5
 const ETA: usize = 1; // the perturbation
 const BEST: usize = 2; // the pixels that are kept
 const EPSILON: usize = 3;
+const ORIGINAL: usize = 4; // p itself, for the pixels that do not move
 
 impl Search for Ifgsm {
     type Lane = Tries;
@@ -214,9 +214,9 @@ impl Ifgsm {
     /// Judges the tries that ended, and starts the next in each lane that has one left.
     fn conclude(&self, oracle: &Oracle, lanes: &mut Lanes<Tries>, ended: &[usize], done: &mut [bool]) -> Result<()> {
         let index = Tensor::from_slice(&ended.iter().map(|&lane| lane as i64).collect::<Vec<_>>()).to_device(lanes.rows[IMAGE].device());
-        let point = (lanes.rows[IMAGE].index_select(0, &index) + lanes.rows[ETA].index_select(0, &index)).clamp(-0.5, 0.5);
-        let still = lanes.rows[ETA].index_select(0, &index).eq(0.0);
-        let pixels = lanes.rows[ORIGINAL].index_select(0, &index).where_self(&still, &(&point + 0.5));
+        let [image, eta, original] = [IMAGE, ETA, ORIGINAL].map(|row| lanes.rows[row].index_select(0, &index));
+        let point = (&image + &eta).clamp(-0.5, 0.5);
+        let pixels = original.where_self(&eta.eq(0.0), &(&point + 0.5));
         if self.0.search_tries == 0 {
             for (n, &lane) in ended.iter().enumerate() {
                 lanes.set(BEST, lane, &pixels.get(n as i64));
@@ -227,7 +227,7 @@ impl Ifgsm {
         let cases: Vec<usize> = ended.iter().map(|&lane| lanes.cases[lane]).collect();
         let logits = oracle.logits(&cases, &pixels)?;
         let met = Vec::<bool>::try_from(lanes.goals.select(&index).met(&logits, 0.0))?;
-        let distortions = (point - lanes.rows[IMAGE].index_select(0, &index)).abs().amax([1, 2, 3].as_slice(), false);
+        let distortions = (point - image).abs().amax([1, 2, 3].as_slice(), false);
         let distortions = Vec::<f64>::try_from(distortions.to_kind(Kind::Double))?;
         for (n, &lane) in ended.iter().enumerate() {
             if met[n] {

@@ -113,19 +113,13 @@ impl Walk {
         stuck
     }
 
-    /// Whether the step ends with this iteration.
-    pub fn ends(&self, plan: Plan, aborted: bool) -> bool {
-        aborted || self.iteration + 1 == plan.iterations
-    }
-
     /// Counts an iteration; at the end of a step, `found` says whether it had any adversarial.
     pub fn advance(&mut self, plan: Plan, aborted: bool, found: impl FnOnce() -> bool) -> Turn {
-        let ends = self.ends(plan, aborted);
         self.iteration += 1;
         if let Some(count) = self.trace.iterations.last_mut() {
             *count = self.iteration;
         }
-        if !ends {
+        if !aborted && self.iteration < plan.iterations {
             return Turn::Iterate;
         }
         if self.step() + 1 == plan.search_steps {
