@@ -10,7 +10,7 @@
 //! - The mean at the end covers the whole image whatever its side; the reference has a window of at
 //!   most 7×7, which is the same up to 224×224.
 
-use super::{Published, Shape};
+use super::{HALVED_FIVE_TIMES, Published, Shape};
 use crate::nn::{self, Activation, BatchNorm, Connection, Conv, Convolution, Dense, Ending, Padding};
 use gauntlet_core::prelude::*;
 
@@ -75,7 +75,7 @@ impl<const PERCENT: usize> Architecture for MobileNetV1<PERCENT> {
     }
 
     fn load(shape: Self::Params, weights: &Weights) -> Result<Self> {
-        shape.check()?;
+        shape.check(HALVED_FIVE_TIMES)?;
         let top = weights.root().at("MobilenetV1");
         let depth = |channels| nn::depth(channels, PERCENT as f64 / 100.0 * shape.channels);
         let conv = |name: String, kernel: i64, stride: i64, inputs: i64, outputs: i64, connection: Connection| {
@@ -99,7 +99,7 @@ impl<const PERCENT: usize> Architecture for MobileNetV1<PERCENT> {
             convolutions.push(conv(format!("Conv2d_{n}_pointwise"), 1, 1, inputs, outputs, Connection::Groups(1)));
             inputs = outputs;
         }
-        let logits = Dense::load(&top.at("Logits").at("Conv2d_1c_1x1"), [1, 1, inputs, shape.classes]);
+        let logits = Dense::load(&top.at("Logits").at("Conv2d_1c_1x1"), &[1, 1, inputs, shape.classes]);
         Ok(Self { card: Self::describe(&shape), convolutions, logits })
     }
 }

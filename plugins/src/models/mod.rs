@@ -13,6 +13,9 @@ pub use vgg::Vgg;
 use gauntlet_core::model::ModelCard;
 use gauntlet_core::prelude::*;
 
+/// Smallest side of networks that halve their input five times and pad it as they go.
+const HALVED_FIVE_TIMES: i64 = 32;
+
 /// What can be chosen when a network is built. The defaults are those of the published weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 // The empty bound is what lets serde derive a default for a type with constants in its name.
@@ -20,7 +23,7 @@ use gauntlet_core::prelude::*;
 pub struct Shape<const CLASSES: i64, const SIDE: i64> {
     /// Number of logits, at least 2.
     pub classes: i64,
-    /// Height and width of the pixels, 32 to 4096.
+    /// Height and width of the pixels, from the network's smallest (32 or more) to 4096.
     pub side: i64,
     /// Multiplier of the channels of every layer, above 0; no layer gets less than 8.
     pub channels: f64,
@@ -33,11 +36,10 @@ impl<const CLASSES: i64, const SIDE: i64> Default for Shape<CLASSES, SIDE> {
 }
 
 impl<const CLASSES: i64, const SIDE: i64> Shape<CLASSES, SIDE> {
-    /// Says which value is out of range, and what the range is.
-    fn check(&self) -> Result<()> {
+    /// Says which value is out of range, and what the range is; sides are at least `smallest`.
+    fn check(&self, smallest: i64) -> Result<()> {
         ensure!(self.classes >= 2, "`classes` is {}, expected 2 or more", self.classes);
-        // Each of the networks halves its input five times.
-        ensure!(self.side >= 32 && self.side <= 4096, "`side` is {}, expected 32 to 4096", self.side);
+        ensure!(self.side >= smallest && self.side <= 4096, "`side` is {}, expected {smallest} to 4096", self.side);
         ensure!(self.channels > 0.0 && self.channels <= 16.0, "`channels` is {}, expected above 0 and up to 16", self.channels);
         Ok(())
     }

@@ -12,7 +12,7 @@
 //! Deviations:
 //! - A channel multiplier, with MobileNet's rule; the reference has none.
 
-use super::{Published, Shape};
+use super::{HALVED_FIVE_TIMES, Published, Shape};
 use crate::nn::{self, Activation, BatchNorm, Connection, Conv, Convolution, Dense, Ending, Normalization, Padding};
 use gauntlet_core::prelude::*;
 use gauntlet_core::weights::Scope;
@@ -124,7 +124,7 @@ impl<const LAYERS: usize> Architecture for ResNetV2<LAYERS> {
     }
 
     fn load(shape: Self::Params, weights: &Weights) -> Result<Self> {
-        shape.check()?;
+        shape.check(HALVED_FIVE_TIMES)?;
         let top = weights.root().at(Self::NAME);
         let depth = |channels| nn::depth(channels, shape.channels);
         let mut inputs = depth(ROOT);
@@ -140,7 +140,7 @@ impl<const LAYERS: usize> Architecture for ResNetV2<LAYERS> {
             }
         }
         let postnorm = NORM.load(&top.at("postnorm"), inputs);
-        let logits = Dense::load(&top.at("logits"), [1, 1, inputs, shape.classes]);
+        let logits = Dense::load(&top.at("logits"), &[1, 1, inputs, shape.classes]);
         Ok(Self { card: Self::describe(&shape), root, units, postnorm, logits })
     }
 }

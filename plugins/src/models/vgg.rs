@@ -11,7 +11,7 @@
 //!   sides work; the reference has 7×7 whatever the side.
 //! - A channel multiplier, with MobileNet's rule; the reference has none.
 
-use super::{Published, Shape};
+use super::{HALVED_FIVE_TIMES, Published, Shape};
 use crate::nn::{self, Activation, Connection, Conv, Convolution, Dense, Ending, Padding};
 use gauntlet_core::prelude::*;
 use gauntlet_core::weights::Scope;
@@ -101,7 +101,7 @@ impl<const LAYERS: usize> Architecture for Vgg<LAYERS> {
     }
 
     fn load(shape: Self::Params, weights: &Weights) -> Result<Self> {
-        shape.check()?;
+        shape.check(HALVED_FIVE_TIMES)?;
         let top = weights.root().at(Self::NAME);
         let mut inputs = 3;
         let mut groups = Vec::new();
@@ -118,9 +118,9 @@ impl<const LAYERS: usize> Architecture for Vgg<LAYERS> {
         let left = shape.side >> CHANNELS.len(); // each pool halves, rounding down
         let width = nn::depth(DENSE, shape.channels);
         let dense = [
-            Dense::load(&top.at("fc6"), [left, left, inputs, width]),
-            Dense::load(&top.at("fc7"), [1, 1, width, width]),
-            Dense::load(&top.at("fc8"), [1, 1, width, shape.classes]),
+            Dense::load(&top.at("fc6"), &[left, left, inputs, width]),
+            Dense::load(&top.at("fc7"), &[1, 1, width, width]),
+            Dense::load(&top.at("fc8"), &[1, 1, width, shape.classes]),
         ];
         Ok(Self { card: Self::describe(&shape), groups, dense })
     }

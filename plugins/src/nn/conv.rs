@@ -15,6 +15,10 @@ pub enum Connection {
     /// Every input channel has out/in kernels of its own. Kernel `depthwise_weights`:
     /// H×W×in×(out/in).
     Depthwise,
+    /// Every input channel has so many kernels of its own, `depthwise_weights`: H×W×in×multiplier,
+    /// whose answers every output channel sees, `pointwise_weights`: 1×1×(in·multiplier)×out. As
+    /// nothing stands between, their product is loaded as one kernel: for few inputs.
+    Separable(i64),
 }
 
 /// What follows the product.
@@ -82,6 +86,14 @@ impl Conv {
                 let shape = [height, width, self.inputs, self.outputs / self.inputs];
                 let kernel = scope.tensor("depthwise_weights", &shape, Role::Depthwise);
                 (kernel.permute([2, 3, 0, 1]).reshape([self.outputs, 1, height, width]), self.inputs)
+            }
+            Connection::Separable(multiplier) => {
+                let depthwise = scope.tensor("depthwise_weights", &[height, width, self.inputs, multiplier], Role::Depthwise);
+                let pointwise = scope.tensor("pointwise_weights", &[1, 1, self.inputs * multiplier, self.outputs], Role::Kernel);
+                // (in×H·W×multiplier)·(in×multiplier×out)
+                let depthwise = depthwise.permute([2, 0, 1, 3]).reshape([self.inputs, height * width, multiplier]);
+                let kernel = depthwise.bmm(&pointwise.view([self.inputs, multiplier, self.outputs]));
+                (kernel.permute([2, 0, 1]).reshape([self.outputs, self.inputs, height, width]), 1)
             }
         };
         let (kernel, bias, norm) = match self.ending {
@@ -152,13 +164,12 @@ mod tests {
                 let folded = normed(3, 6, connection, gamma).load(&weights.root().at("c")).forward(&x);
 
                 let kernel = Waves.tensor(name, &shape, Role::Kernel).unwrap();
-                let (kernel, groups) = match connection {
-                    Connection::Groups(groups) => (kernel.permute([3, 2, 0, 1]), groups),
+                let (kernel, groups) = if let Connection::Groups(groups) = connection {
+                    (kernel.permute([3, 2, 0, 1]), groups)
+                } else {
                     // in×multiplier are the outputs, in that order
-                    Connection::Depthwise => {
-                        let kernel = Waves.tensor(name, &shape, Role::Depthwise).unwrap();
-                        (kernel.view([3, 3, 6, 1]).permute([2, 3, 0, 1]), 3)
-                    }
+                    let kernel = Waves.tensor(name, &shape, Role::Depthwise).unwrap();
+                    (kernel.view([3, 3, 6, 1]).permute([2, 3, 0, 1]), 3)
                 };
                 let of = |name: &str, role| Waves.tensor(&format!("c/BatchNorm/{name}"), &[6], role);
                 let plain = x.conv2d::<Tensor>(&kernel, None, [2, 2], [1, 1], [1, 1], groups);
@@ -179,6 +190,22 @@ mod tests {
                 assert!(distance < 1e-6, "{connection:?}, gamma {gamma}: {distance:.1e}");
             }
         }
+    }
+
+    #[test]
+    fn a_separable_convolution_equals_its_two_in_turn() {
+        let x = pixels(2, 9);
+        let separable = Conv { ending: Ending::Bias, ..normed(3, 5, Connection::Separable(4), false) };
+        let product = separable.load(&Weights::new(Waves, Device::Cpu).root().at("c")).forward(&x);
+        let of = |name: &str, shape: &[i64], role| Waves.tensor(&format!("c/{name}"), shape, role).unwrap();
+        let depthwise = of("depthwise_weights", &[3, 3, 3, 4], Role::Depthwise).view([3, 3, 12, 1]).permute([2, 3, 0, 1]);
+        let pointwise = of("pointwise_weights", &[1, 1, 12, 5], Role::Kernel).permute([3, 2, 0, 1]);
+        let expected = x
+            .conv2d::<Tensor>(&depthwise, None, [2, 2], [1, 1], [1, 1], 3)
+            .conv2d(&pointwise, Some(of("biases", &[5], Role::Bias)), [1, 1], [0, 0], [1, 1], 1)
+            .clamp(0, 6);
+        let distance = distance(&product, &expected);
+        assert!(distance < 1e-5, "{distance:.1e}");
     }
 
     #[test]

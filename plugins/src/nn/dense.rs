@@ -11,10 +11,11 @@ pub struct Dense {
 }
 
 impl Dense {
-    /// Asks for `weights` of `kernel`, H×W×in×out, and `biases` at `scope`.
-    pub fn load(scope: &Scope, kernel: [i64; 4]) -> Self {
-        let outputs = kernel[3];
-        let weights = scope.tensor("weights", &kernel, Role::Kernel).reshape([-1, outputs]);
+    /// Asks for `weights` of shape `kernel`, H×W×in×out, or in×out where H = W = 1, and `biases` at
+    /// `scope`.
+    pub fn load(scope: &Scope, kernel: &[i64]) -> Self {
+        let outputs = kernel[kernel.len() - 1];
+        let weights = scope.tensor("weights", kernel, Role::Kernel).reshape([-1, outputs]);
         Self { weights, bias: scope.tensor("biases", &[outputs], Role::Bias) }
     }
 

@@ -17,7 +17,7 @@ pub use conv::{Activation, Connection, Conv, Convolution, Ending};
 pub use dense::Dense;
 pub use norm::{BatchNorm, Normalization};
 pub use padding::{Padding, same};
-pub use pool::{global_mean, max_pool_same, max_pool_valid};
+pub use pool::{average_pool_same, global_mean, max_pool_same, max_pool_valid};
 pub use preprocess::{VGG_MEANS, minus_one_to_one, subtract_means};
 
 use tch::Tensor;
