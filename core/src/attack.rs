@@ -25,11 +25,51 @@ pub trait Attack: Send + Sync + Sized + 'static {
     /// Checks the settings, once, before any work.
     fn new(params: Self::Params) -> Result<Self>;
 
+    /// How far from its image an answer lies at the most, if the settings limit that. What is
+    /// declared is checked by [`testing`](crate::testing).
+    fn budget(&self) -> Option<Budget> {
+        None
+    }
+
     /// Attacks every case; answer n belongs to case n.
     ///
     /// A decision is made per case: an answer depends neither on how many cases there are nor on
     /// which. The engine verifies each answer itself, so an attack need not.
     fn run(&self, oracle: &Oracle, cases: &Cases) -> Result<Vec<Answer>>;
+}
+
+/// A ball around the image that an attack does not leave.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Budget {
+    /// How the change of the whole image is measured.
+    pub norm: Norm,
+    /// The greatest change, pixels in [0, 1].
+    pub radius: f64,
+}
+
+/// A norm of the change of a whole image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Norm {
+    /// Greatest change of an element.
+    Linf,
+    /// Sum of the absolute changes.
+    L1,
+    /// Euclidean.
+    L2,
+}
+
+impl Norm {
+    /// The norm of each row: M×… → M×1×…, with the dimensions kept.
+    pub fn of(self, rows: &Tensor) -> Tensor {
+        let over: Vec<i64> = (1..rows.dim() as i64).collect();
+        match self {
+            Self::Linf => rows.abs().amax(over, true),
+            Self::L1 => rows.abs().sum_dim_intlist(over, true, rows.kind()),
+            Self::L2 => rows.square().sum_dim_intlist(over, true, rows.kind()).sqrt(),
+        }
+    }
 }
 
 /// What an attack shall bring about.

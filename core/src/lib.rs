@@ -22,21 +22,23 @@ pub mod weights;
 /// One `use` for a plugin's source file.
 pub mod prelude {
     pub use crate::attack::{Answer, Attack, Cases, Goal, Goals};
-    pub use crate::export_plugin;
     pub use crate::lanes::{self, Lanes, Search};
     pub use crate::metric::{Direction, Metric, Scope};
     pub use crate::model::{Architecture, Model, ModelCard};
     pub use crate::oracle::Oracle;
+    pub use crate::params::{NoParams, Preset};
     pub use crate::weights::Weights;
+    pub use crate::{export_plugin, params};
     pub use anyhow::{Context as _, Result, bail, ensure};
     pub use rand_chacha::rand_core::RngCore;
     pub use serde::{Deserialize, Serialize};
     pub use tch::{self, Kind, Tensor};
 }
 
-// Named by `export_plugin!` in other people's crates.
+// Named by the macros in other people's crates, and in this one.
 #[doc(hidden)]
-pub use inventory;
+pub use {inventory, serde};
+extern crate self as gauntlet_core;
 
 /// The examples of CONTRIBUTING.md are tested with the documentation.
 #[cfg(doctest)]

@@ -44,6 +44,12 @@ pub trait Metric: Send + Sync + Sized + 'static {
     /// Which way is better for a defender.
     const DIRECTION: Direction;
 
+    /// The value of an image beside itself, if that is always the same: 0 for a distance.
+    const AT_IDENTITY: Option<f64> = None;
+
+    /// Whether original and adversarial can change places.
+    const SYMMETRIC: bool = false;
+
     /// The settings.
     type Params: Params;
 

@@ -1,22 +1,148 @@
 //! Parameters: plain structs that serde reads and writes, so that one definition gives the
 //! parser, the defaults that `runner list` prints, and what a result records.
 
-use anyhow::{Context, Result, bail};
-use serde::{Serialize, de::DeserializeOwned};
+use anyhow::{Context, Result, anyhow, bail};
+use serde::de::value::MapDeserializer;
+use serde::de::{self, DeserializeOwned, IntoDeserializer, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use std::cell::Cell;
 use std::fmt::Debug;
 use toml::{Table, Value};
 
-/// What the parameters of a model, an attack or a metric must be. Implemented for every type
-/// that fits; derive `Serialize`, `Deserialize` with `#[serde(default, deny_unknown_fields)]`,
-/// `Clone`, `Debug` and give a `Default`.
-pub trait Params: Serialize + DeserializeOwned + Default + Clone + Debug + Send + Sync + 'static {}
-
-impl<T: Serialize + DeserializeOwned + Default + Clone + Debug + Send + Sync + 'static> Params for T {}
+/// What the parameters of a model, an attack or a metric must be. [`params!`](crate::params!) writes
+/// the struct and all of this; for one written by hand, derive `Serialize`, `Deserialize` with
+/// `#[serde(default, deny_unknown_fields)]`, `Clone`, `Debug` and give a `Default`.
+pub trait Params: Serialize + DeserializeOwned + Default + Clone + Debug + Send + Sync + 'static {
+    /// Name and description of each parameter, for `runner list`.
+    fn docs() -> &'static [(&'static str, &'static str)] {
+        &[]
+    }
+}
 
 /// The parameters of something that has none.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NoParams {}
+
+impl Params for NoParams {}
+
+/// Parameters with their defaults and descriptions, in one place:
+///
+/// ```
+/// gauntlet_core::params! {
+///     /// Settings of an attack.
+///     pub struct Settings {
+///         /// Radius of the ball, pixels in [0, 1].
+///         pub epsilon: f64 = 8.0 / 255.0,
+///         /// Steps.
+///         pub iterations: u32 = 10,
+///     }
+/// }
+///
+/// assert_eq!(Settings::default().iterations, 10);
+/// ```
+///
+/// That is a struct with its `Default`, read from TOML with unknown keys refused; `runner list`
+/// shows the comments.
+#[macro_export]
+macro_rules! params {
+    (
+        $(#[$about:meta])*
+        $visibility:vis struct $name:ident $(<$(const $constant:ident: $of:ty),+>)? {
+            $($(#[doc = $doc:literal])+ $field_visibility:vis $field:ident: $type:ty = $default:expr),* $(,)?
+        }
+    ) => {
+        $(#[$about])*
+        #[derive(Clone, Debug, PartialEq, $crate::serde::Serialize, $crate::serde::Deserialize)]
+        // The empty bound is what lets serde derive a default for a type with constants in its name.
+        #[serde(crate = "gauntlet_core::serde", default, deny_unknown_fields, bound = "")]
+        $visibility struct $name $(<$(const $constant: $of),+>)? {
+            $($(#[doc = $doc])+ $field_visibility $field: $type),*
+        }
+
+        impl $(<$(const $constant: $of),+>)? ::core::default::Default for $name $(<$($constant),+>)? {
+            fn default() -> Self {
+                Self { $($field: $default),* }
+            }
+        }
+
+        impl $(<$(const $constant: $of),+>)? $crate::params::Params for $name $(<$($constant),+>)? {
+            fn docs() -> &'static [(&'static str, &'static str)] {
+                &[$((stringify!($field), concat!($($doc),+))),*]
+            }
+        }
+    };
+}
+
+/// What a reader of `runner list` gets to know about a parameter beside its default.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Description {
+    /// The parameter's name.
+    pub name: String,
+    /// What it is, in one paragraph.
+    pub text: String,
+    /// The values that it can take, if those have names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub choices: Vec<String>,
+}
+
+/// Describes the parameters that have a description.
+pub fn describe<P: Params>() -> Vec<Description> {
+    let describe = |&(name, text): &(&'static str, &str)| Description {
+        name: name.to_owned(),
+        text: text.trim().to_owned(),
+        choices: choices::<P>(name).iter().map(|&choice| choice.to_owned()).collect(),
+    };
+    P::docs().iter().map(describe).collect()
+}
+
+/// The names that a field of `P` can have as its value, where it is an enumeration.
+fn choices<P: Params>(field: &'static str) -> &'static [&'static str] {
+    let asked = Cell::new([].as_slice());
+    let fields = MapDeserializer::new(std::iter::once((field, Asked(&asked))));
+    // An error always: the value never comes. The question is what was wanted.
+    let _: Result<P, de::value::Error> = P::deserialize(fields);
+    asked.get()
+}
+
+/// A value that is not there, and notes which names were asked for.
+struct Asked<'a>(&'a Cell<&'static [&'static str]>);
+
+impl<'de> Deserializer<'de> for Asked<'_> {
+    type Error = de::value::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
+        Err(de::Error::custom("no value"))
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        visitor.visit_some(self)
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        self.0.set(variants);
+        self.deserialize_any(visitor)
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct
+        newtype_struct seq tuple tuple_struct map struct identifier ignored_any
+    }
+}
+
+impl IntoDeserializer<'_> for Asked<'_> {
+    type Deserializer = Self;
+
+    fn into_deserializer(self) -> Self {
+        self
+    }
+}
 
 /// Writes parameters as a TOML table.
 pub fn to_table<P: Params>(params: &P) -> Table {
@@ -26,20 +152,26 @@ pub fn to_table<P: Params>(params: &P) -> Table {
 /// Reads parameters: `overrides` laid over `base`.
 ///
 /// # Errors
-/// Names an unknown key with the key that was probably meant, and says what a bad value should be.
+/// Names an unknown key with the key that was probably meant, and a bad value's key with what the
+/// value should be.
 pub fn from_table<P: Params>(base: &P, overrides: &Table) -> Result<P> {
-    let mut table = to_table(base);
-    for (key, value) in overrides {
+    let base = to_table(base);
+    let read = |overrides: &mut dyn Iterator<Item = (&String, &Value)>| {
+        let mut table = base.clone();
         // A key that the base does not show may still be an option that is off; serde decides.
-        table.insert(key.clone(), widen(table.get(key), value));
-    }
-    let known: Vec<String> = to_table(base).keys().cloned().collect();
-    table.try_into().map_err(|error: toml::de::Error| {
-        let message = error.message().to_owned();
-        match overrides.keys().find(|key| message.contains(&format!("unknown field `{key}`"))) {
-            Some(key) => anyhow::anyhow!("unknown parameter `{key}`{}; there are: {}", suggestion(key, &known), known.join(", ")),
-            None => anyhow::anyhow!("{message}"),
+        table.extend(overrides.map(|(key, value)| (key.clone(), widen(base.get(key), value))));
+        table.try_into::<P>()
+    };
+    read(&mut overrides.iter()).map_err(|error| {
+        // The error does not say which key it is about: the one that is wrong by itself.
+        let wrong = overrides.iter().find_map(|entry| Some((entry.0, read(&mut std::iter::once(entry)).err()?)));
+        let Some((key, error)) = wrong else { return anyhow!("{}", error.message()) };
+        if error.message().starts_with(&format!("unknown field `{key}`")) {
+            let mut known: Vec<&str> = base.keys().map(String::as_str).collect();
+            known.extend(P::docs().iter().map(|(name, _)| *name).filter(|&name| !base.contains_key(name)));
+            return anyhow!("unknown parameter `{key}`{}; there are: {}", suggestion(key, &known), known.join(", "));
         }
+        anyhow!("`{key}`: {}", error.message().trim_end())
     })
 }
 
@@ -94,19 +226,28 @@ pub fn parse(text: &str) -> Result<Table> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde::Deserialize;
 
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-    #[serde(default, deny_unknown_fields)]
-    struct P {
-        epsilon: f64,
-        iterations: u32,
-        stop: Option<u32>,
+    #[serde(rename_all = "snake_case")]
+    enum Order {
+        First,
+        LastOfAll,
     }
 
-    impl Default for P {
-        fn default() -> Self {
-            Self { epsilon: 0.1, iterations: 10, stop: None }
+    crate::params! {
+        /// For tests.
+        struct P {
+            /// Radius of the ball,
+            /// in pixels.
+            epsilon: f64 = 0.1,
+            /// Steps.
+            iterations: u32 = 10,
+            /// Step to stop at.
+            stop: Option<u32> = None,
+            /// Which comes first.
+            order: Order = Order::First,
+            /// Which comes second, if any.
+            then: Option<Order> = None,
         }
     }
 
@@ -123,8 +264,29 @@ mod tests {
     #[test]
     fn an_unknown_key_names_the_one_that_was_meant() {
         let error = read("epsilom = 0.2").unwrap_err().to_string();
-        assert_eq!(error, "unknown parameter `epsilom`, did you mean `epsilon`?; there are: epsilon, iterations");
-        assert!(read("iterations = \"ten\"").unwrap_err().to_string().contains("invalid type"));
+        assert_eq!(error, "unknown parameter `epsilom`, did you mean `epsilon`?; there are: epsilon, iterations, order, stop, then");
+    }
+
+    #[test]
+    fn a_bad_value_names_its_key() {
+        for (text, expected) in [
+            ("epsilon = 0.2\niterations = \"ten\"", "`iterations`: invalid type: string \"ten\", expected u32"),
+            ("order = \"second\"", "`order`: unknown variant `second`, expected `first` or `last_of_all`"),
+        ] {
+            assert_eq!(read(text).unwrap_err().to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn descriptions_are_the_comments_and_the_names_that_a_value_can_have() {
+        let described = describe::<P>();
+        let names: Vec<&str> = described.iter().map(|d| d.name.as_str()).collect();
+        assert_eq!(names, ["epsilon", "iterations", "stop", "order", "then"]);
+        assert_eq!(described[0].text, "Radius of the ball, in pixels.");
+        assert_eq!(described[1].choices, [""; 0]);
+        for described in &described[3..] {
+            assert_eq!(described.choices, ["first", "last_of_all"]);
+        }
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! Who is there: models, attacks and metrics by name, whichever way they came.
 
-use crate::attack::{Answer, Attack, Cases};
+use crate::attack::{Answer, Attack, Budget, Cases};
 use crate::metric::{Direction, Metric, Scope};
 use crate::model::{Architecture, Model, ModelCard};
 use crate::oracle::Oracle;
-use crate::params::{self, Params, Preset, suggestion};
+use crate::params::{self, Description, Params, Preset, suggestion};
 use crate::plugin::Linked;
 use crate::weights::Weights;
 use anyhow::{Context, Result, bail};
@@ -14,11 +14,20 @@ use toml::Table;
 
 /// An [`Attack`] whose parameters are set.
 pub trait DynAttack: Send + Sync {
+    /// See [`Attack::budget`].
+    fn budget(&self) -> Option<Budget> {
+        None
+    }
+
     /// See [`Attack::run`].
     fn run(&self, oracle: &Oracle, cases: &Cases) -> Result<Vec<Answer>>;
 }
 
 impl<A: Attack> DynAttack for A {
+    fn budget(&self) -> Option<Budget> {
+        Attack::budget(self)
+    }
+
     fn run(&self, oracle: &Oracle, cases: &Cases) -> Result<Vec<Answer>> {
         Attack::run(self, oracle, cases)
     }
@@ -56,6 +65,8 @@ pub struct Entry {
     pub summary: String,
     /// The default parameters.
     pub defaults: Table,
+    /// What the parameters mean, as far as it is described.
+    pub descriptions: Vec<Description>,
     /// Further named parameter sets: name, where the values come from, values.
     pub presets: Vec<(String, String, Table)>,
     resolve: Resolve,
@@ -68,6 +79,7 @@ impl Entry {
             origin: origin.to_owned(),
             summary: summary.to_owned(),
             defaults: params::to_table(&P::default()),
+            descriptions: params::describe::<P>(),
             presets: presets().iter().map(|p| (p.name.to_owned(), p.summary.to_owned(), params::to_table(&p.params))).collect(),
             resolve: Box::new(move |preset, overrides| {
                 let base = params::preset(presets(), preset)?;
@@ -149,6 +161,10 @@ pub struct MetricEntry {
     pub scope: Scope,
     /// Which way is better for a defender.
     pub direction: Direction,
+    /// See [`Metric::AT_IDENTITY`].
+    pub at_identity: Option<f64>,
+    /// See [`Metric::SYMMETRIC`].
+    pub symmetric: bool,
     make: Make<Box<dyn DynMetric>>,
 }
 
@@ -215,6 +231,8 @@ impl Registry {
             unit: M::UNIT,
             scope: M::SCOPE,
             direction: M::DIRECTION,
+            at_identity: M::AT_IDENTITY,
+            symmetric: M::SYMMETRIC,
             make: Box::new(|table| Ok(Box::new(M::new(params::from_table(&M::Params::default(), table)?)?))),
         };
         add(&mut self.metrics, "metric", entry, |e| &e.entry)

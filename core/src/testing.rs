@@ -7,7 +7,6 @@ use crate::oracle::{Oracle, Settings};
 use crate::params::NoParams;
 use crate::weights::{Role, Weights};
 use anyhow::{Result, ensure};
-use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
 /// z = W·p + b, with p the flattened pixels: the closest adversarial of an affine model between
@@ -109,17 +108,11 @@ impl Architecture for Affine {
 /// The smallest attack there is: moves every pixel up by `amount`. For tests of the machinery.
 pub struct Nudge(NudgeParams);
 
-/// Parameters of [`Nudge`].
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct NudgeParams {
-    /// Added to every pixel; within [0, 1].
-    pub amount: f64,
-}
-
-impl Default for NudgeParams {
-    fn default() -> Self {
-        Self { amount: 0.1 }
+crate::params! {
+    /// Parameters of [`Nudge`].
+    pub struct NudgeParams {
+        /// Added to every pixel; within [0, 1].
+        pub amount: f64 = 0.1,
     }
 }
 

@@ -29,17 +29,11 @@ pub struct Toy<const SIDE: i64, const OFFSET: i64> {
     card: ModelCard,
 }
 
-/// Parameters of [`Toy`].
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ToyParams {
-    /// Of the weights.
-    pub seed: u64,
-}
-
-impl Default for ToyParams {
-    fn default() -> Self {
-        Self { seed: 5 }
+params! {
+    /// Parameters of [`Toy`].
+    pub struct ToyParams {
+        /// Of the weights.
+        pub seed: u64 = 5,
     }
 }
 

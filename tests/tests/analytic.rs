@@ -1,12 +1,12 @@
 //! The attacks against the closed-form optimum of an affine model, |m|/‖w‖ in the dual norm, and
 //! what no attack may ever do: leave the box, or the budget.
 
-use gauntlet_core::attack::{Answer, Attack, Cases, Goal};
+use gauntlet_core::attack::{Answer, Attack, Cases, Goal, Norm};
 use gauntlet_core::model::Model;
 use gauntlet_core::oracle::{Oracle, Settings};
 use gauntlet_core::params::preset;
 use gauntlet_core::testing::Affine;
-use gauntlet_plugins::attacks::{CwL2, CwL2Params, EadL1, EadL1Params, Fgsm, FgsmParams, Ifgsm, IfgsmParams, Norm, Objective};
+use gauntlet_plugins::attacks::{CwL2, CwL2Params, EadL1, EadL1Params, Fgsm, FgsmParams, Ifgsm, IfgsmParams, Objective};
 use proptest::prelude::*;
 use tch::{Device, Kind, Tensor};
 

@@ -2,13 +2,13 @@
 //! `fixtures/golden/README.md`. Tolerances are those that float32 noise in the weights causes in
 //! the authors' own code, with one exception: see [`Tolerance::chaotic`].
 
-use gauntlet_core::attack::{Answer, Attack, Cases, Goal};
+use gauntlet_core::attack::{Answer, Attack, Cases, Goal, Norm};
 use gauntlet_core::metric::Metric;
 use gauntlet_core::model::Model;
 use gauntlet_core::oracle::{Oracle, Settings};
 use gauntlet_core::params::preset;
 use gauntlet_plugins::attacks::{
-    BiasCorrection, CwL2, CwL2Params, EadL1, EadL1Params, Fgsm, FgsmParams, Ifgsm, IfgsmParams, Norm, Objective, PenaltyOutcome,
+    BiasCorrection, CwL2, CwL2Params, EadL1, EadL1Params, Fgsm, FgsmParams, Ifgsm, IfgsmParams, Objective, PenaltyOutcome,
 };
 use gauntlet_plugins::metrics::{L0, L1, L2, Linf};
 use gauntlet_tests::golden::{self, tiny_images};

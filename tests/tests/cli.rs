@@ -201,7 +201,10 @@ fn who_listens_to_half_of_it_is_no_error() {
 fn lists_show_parameters() {
     let place = place();
     let (_, attacks, _) = session(place.path(), &["list", "attacks"]);
-    assert!(attacks.contains("nudge  moves every pixel up  [toys 1.0.0]\n    amount = 0.1\n"), "{attacks}");
+    assert!(
+        attacks.contains("nudge  moves every pixel up  [toys 1.0.0]\n    # Added to every pixel; within [0, 1].\n    amount = 0.1\n"),
+        "{attacks}"
+    );
     let (_, models, _) = session(place.path(), &["list", "models"]);
     assert!(models.starts_with("  name    family  weights   origin      side  classes\n"), "{models}");
     let (_, json, _) = session(place.path(), &["list", "models", "--json"]);

@@ -10,6 +10,7 @@ use anyhow::{Result, ensure};
 use gauntlet_core::attack::{Answer, Attack, Cases, Goal};
 use gauntlet_core::lanes::{self, Lanes, Search};
 use gauntlet_core::oracle::Oracle;
+use gauntlet_core::params;
 use gauntlet_core::params::Preset;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
@@ -17,38 +18,41 @@ use tch::{Kind, Tensor};
 /// The attack.
 pub struct CwL2(CwL2Params);
 
-/// Settings of [`CwL2`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct CwL2Params {
-    /// Confidence κ: how far, in logits, the goal must be overshot.
-    pub kappa: f64,
-    /// The first c.
-    pub initial_c: f64,
-    /// Steps of the search over c.
-    pub search_steps: u32,
-    /// Adam's iterations in each step, at the most.
-    pub iterations: u32,
-    /// How pixels are kept in the box.
-    pub space: Space,
-    /// Adam's learning rate, in that space.
-    pub learning_rate: f64,
-    /// Adam's ε.
-    pub adam_epsilon: f64,
-    /// Whether Adam's ε stands inside the root, √(v + ε), or after it, √v + ε.
-    pub epsilon_inside_root: bool,
-    /// Which power of β the bias correction takes.
-    pub bias_correction: BiasCorrection,
-    /// Whether a step of the search goes on from where the last one ended, or starts at the image.
-    pub warm_start: bool,
-    /// In tanh space: the image, mapped to [−1, 1], is shrunk by half of this before arctanh, so that
-    /// black and white stay finite.
-    pub boundary: f64,
-    /// How often a step looks whether its loss still falls: every ⌊iterations/checks⌋ iterations
-    /// (at least 1), first at iteration 0. With 0, all iterations run.
-    pub abort_checks: u32,
-    /// A step is given up when the loss is above this fraction of the last look's.
-    pub abort_tolerance: f64,
+params! {
+    /// Settings of [`CwL2`]. The defaults differ from `eccv2018` in their space, where black and white
+    /// pixels move too and the same rate gets there in fewer passes; in Adam's ε, which stands where
+    /// Adam has it; and in a hair of confidence: an adversarial that wins by less than float32 noise
+    /// does not survive being looked at again.
+    pub struct CwL2Params {
+        /// Confidence κ: how far, in logits, the goal must be overshot.
+        pub kappa: f64 = 1e-3,
+        /// The first c.
+        pub initial_c: f64 = 0.01,
+        /// Steps of the search over c.
+        pub search_steps: u32 = 9,
+        /// Adam's iterations in each step, at the most.
+        pub iterations: u32 = 1000,
+        /// How pixels are kept in the box.
+        pub space: Space = Space::Pixels,
+        /// Adam's learning rate, in that space.
+        pub learning_rate: f64 = 2e-3,
+        /// Adam's ε.
+        pub adam_epsilon: f64 = 1e-8,
+        /// Whether Adam's ε stands inside the root, √(v + ε), or after it, √v + ε.
+        pub epsilon_inside_root: bool = false,
+        /// Which power of β the bias correction takes.
+        pub bias_correction: BiasCorrection = BiasCorrection::T,
+        /// Whether a step of the search goes on from where the last one ended, or starts at the image.
+        pub warm_start: bool = true,
+        /// In tanh space: the image, mapped to [−1, 1], is shrunk by half of this before arctanh, so that
+        /// black and white stay finite.
+        pub boundary: f64 = 1e-6,
+        /// How often a step looks whether its loss still falls: every ⌊iterations/checks⌋ iterations
+        /// (at least 1), first at iteration 0. With 0, all iterations run.
+        pub abort_checks: u32 = 10,
+        /// A step is given up when the loss is above this fraction of the last look's.
+        pub abort_tolerance: f64 = 0.9999,
+    }
 }
 
 /// The space that Adam works in.
@@ -73,33 +77,9 @@ pub enum BiasCorrection {
     TPlusOne,
 }
 
-impl Default for CwL2Params {
-    /// Differs from `eccv2018` in its space, where black and white pixels move too and the same
-    /// rate gets there in fewer passes; in Adam's ε, which stands where Adam has it; and in a hair
-    /// of confidence: an adversarial that wins by less than float32 noise does not survive being
-    /// looked at again.
-    fn default() -> Self {
-        Self { kappa: 1e-3, space: Space::Pixels, epsilon_inside_root: false, ..Self::eccv2018() }
-    }
-}
-
 impl CwL2Params {
     fn eccv2018() -> Self {
-        Self {
-            kappa: 0.0,
-            initial_c: 0.01,
-            search_steps: 9,
-            iterations: 1000,
-            space: Space::Tanh,
-            learning_rate: 2e-3,
-            adam_epsilon: 1e-8,
-            epsilon_inside_root: true,
-            bias_correction: BiasCorrection::T,
-            warm_start: true,
-            boundary: 1e-6,
-            abort_checks: 10,
-            abort_tolerance: 0.9999,
-        }
+        Self { kappa: 0.0, space: Space::Tanh, epsilon_inside_root: true, ..Self::default() }
     }
 
     fn plan(&self) -> Plan {

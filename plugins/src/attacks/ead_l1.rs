@@ -10,6 +10,7 @@ use anyhow::{Result, ensure};
 use gauntlet_core::attack::{Answer, Attack, Cases, Goal};
 use gauntlet_core::lanes::{self, Lanes, Search};
 use gauntlet_core::oracle::Oracle;
+use gauntlet_core::params;
 use gauntlet_core::params::Preset;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
@@ -17,36 +18,39 @@ use tch::{Kind, Tensor};
 /// The attack.
 pub struct EadL1(EadL1Params);
 
-/// Settings of [`EadL1`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct EadL1Params {
-    /// Confidence κ: how far, in logits, the goal must be overshot.
-    pub kappa: f64,
-    /// Weight β of the L1 distortion.
-    pub beta: f64,
-    /// Weight w of the squared L2 distortion.
-    pub l2_weight: f64,
-    /// The first c.
-    pub initial_c: f64,
-    /// Steps of the search over c.
-    pub search_steps: u32,
-    /// FISTA's iterations in each step, at the most.
-    pub iterations: u32,
-    /// Learning rate at the first iteration.
-    pub learning_rate: f64,
-    /// How the learning rate falls.
-    pub decay: Decay,
-    /// What an element is shrunk by.
-    pub shrinkage: Shrinkage,
-    /// FISTA's momentum k/(k + 3). Without it, the study's code having read the iterate after
-    /// overwriting it (a race), the method is ISTA.
-    pub momentum: bool,
-    /// How often a step looks whether its loss still falls: every ⌊iterations/checks⌋ iterations
-    /// (at least 1), first at iteration 0. With 0, all iterations run.
-    pub abort_checks: u32,
-    /// A step is given up when the loss is above this fraction of the last look's.
-    pub abort_tolerance: f64,
+params! {
+    /// Settings of [`EadL1`]. The defaults differ from `eccv2018` in what is minimised: with ten times
+    /// the shrinkage and no L2 term, the optimum is that of the L1 distortion, by which the attack
+    /// decides, not of a mixture. And a hair of confidence: an adversarial that wins by less than
+    /// float32 noise does not survive being looked at again.
+    pub struct EadL1Params {
+        /// Confidence κ: how far, in logits, the goal must be overshot.
+        pub kappa: f64 = 1e-3,
+        /// Weight β of the L1 distortion.
+        pub beta: f64 = 1e-2,
+        /// Weight w of the squared L2 distortion.
+        pub l2_weight: f64 = 0.0,
+        /// The first c.
+        pub initial_c: f64 = 0.01,
+        /// Steps of the search over c.
+        pub search_steps: u32 = 9,
+        /// FISTA's iterations in each step, at the most.
+        pub iterations: u32 = 1000,
+        /// Learning rate at the first iteration.
+        pub learning_rate: f64 = 1e-2,
+        /// How the learning rate falls.
+        pub decay: Decay = Decay::SquareRoot,
+        /// What an element is shrunk by.
+        pub shrinkage: Shrinkage = Shrinkage::Beta,
+        /// FISTA's momentum k/(k + 3). Without it, the study's code having read the iterate after
+        /// overwriting it (a race), the method is ISTA.
+        pub momentum: bool = true,
+        /// How often a step looks whether its loss still falls: every ⌊iterations/checks⌋ iterations
+        /// (at least 1), first at iteration 0. With 0, all iterations run.
+        pub abort_checks: u32 = 10,
+        /// A step is given up when the loss is above this fraction of the last look's.
+        pub abort_tolerance: f64 = 0.9999,
+    }
 }
 
 /// The learning rate at iteration k of n, as a part of the first.
@@ -79,32 +83,9 @@ pub enum Shrinkage {
     BetaTimesRate,
 }
 
-impl Default for EadL1Params {
-    /// Differs from `eccv2018` in what is minimised: with ten times the shrinkage and no L2 term,
-    /// the optimum is that of the L1 distortion, by which the attack decides, not of a mixture. And
-    /// a hair of confidence: an adversarial that wins by less than float32 noise does not survive
-    /// being looked at again.
-    fn default() -> Self {
-        Self { kappa: 1e-3, beta: 1e-2, l2_weight: 0.0, ..Self::eccv2018() }
-    }
-}
-
 impl EadL1Params {
     fn eccv2018() -> Self {
-        Self {
-            kappa: 0.0,
-            beta: 1e-3,
-            l2_weight: 1.0,
-            initial_c: 0.01,
-            search_steps: 9,
-            iterations: 1000,
-            learning_rate: 1e-2,
-            decay: Decay::SquareRoot,
-            shrinkage: Shrinkage::Beta,
-            momentum: true,
-            abort_checks: 10,
-            abort_tolerance: 0.9999,
-        }
+        Self { kappa: 0.0, beta: 1e-3, l2_weight: 1.0, ..Self::default() }
     }
 
     fn plan(&self) -> Plan {

@@ -2,43 +2,25 @@
 
 use super::Objective;
 use anyhow::{Result, ensure};
-use gauntlet_core::attack::{Answer, Attack, Cases, Goals};
+use gauntlet_core::attack::{Answer, Attack, Budget, Cases, Goals, Norm};
 use gauntlet_core::oracle::Oracle;
+use gauntlet_core::params;
 use gauntlet_core::params::Preset;
-use serde::{Deserialize, Serialize};
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 /// One step of size ε against the gradient.
 pub struct Fgsm(FgsmParams);
 
-/// Settings of [`Fgsm`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct FgsmParams {
-    /// Length of the step in `norm`, pixels in [0, 1].
-    pub epsilon: f64,
-    /// What the step descends.
-    pub objective: Objective,
-    /// The norm that ε is measured in.
-    pub norm: Norm,
-}
-
-/// The norm of a step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Norm {
-    /// Greatest change of an element: the step is ε·sign(g).
-    Linf,
-    /// Sum of changes: ε·g/‖g‖₁, as the study's code has it.
-    L1,
-    /// Euclidean: ε·g/‖g‖₂.
-    L2,
-}
-
-impl Default for FgsmParams {
-    /// Cross entropy, as in the paper, at the customary ε of 8/255.
-    fn default() -> Self {
-        Self { epsilon: 8.0 / 255.0, objective: Objective::CrossEntropy, norm: Norm::Linf }
+params! {
+    /// Settings of [`Fgsm`]: by default cross entropy, as in the paper, at the customary ε of 8/255.
+    pub struct FgsmParams {
+        /// Length of the step in `norm`, pixels in [0, 1].
+        pub epsilon: f64 = 8.0 / 255.0,
+        /// What the step descends.
+        pub objective: Objective = Objective::CrossEntropy,
+        /// The norm that ε is measured in: the step is ε·sign(g), ε·g/‖g‖₁ (as the study's code has
+        /// it) or ε·g/‖g‖₂.
+        pub norm: Norm = Norm::Linf,
     }
 }
 
@@ -60,6 +42,10 @@ impl Attack for Fgsm {
         Ok(Self(params))
     }
 
+    fn budget(&self) -> Option<Budget> {
+        Some(Budget { norm: self.0.norm, radius: self.0.epsilon })
+    }
+
     fn run(&self, oracle: &Oracle, cases: &Cases) -> Result<Vec<Answer>> {
         let mut answers = Vec::with_capacity(cases.len());
         let all: Vec<usize> = (0..cases.len()).collect();
@@ -67,23 +53,19 @@ impl Attack for Fgsm {
             let pixels = cases.pixels.narrow(0, members[0] as i64, members.len() as i64);
             let goals = Goals::new(&cases.goals[members[0]..][..members.len()], &pixels);
             let gradient = oracle.gradient(members, &pixels, |z| self.0.objective.cost(&goals, z))?.pixels;
-            let adversarial = (&pixels - self.0.norm.unit(&gradient) * self.0.epsilon).clamp(0.0, 1.0);
+            let adversarial = (&pixels - unit(self.0.norm, &gradient) * self.0.epsilon).clamp(0.0, 1.0);
             answers.extend((0..members.len() as i64).map(|n| Answer::Pixels(adversarial.get(n))));
         }
         Ok(answers)
     }
 }
 
-impl Norm {
-    /// The gradient of each image, M×3×S×S, scaled to length one. A gradient of zero stays zero.
-    fn unit(self, gradient: &Tensor) -> Tensor {
-        let over = [1i64, 2, 3].as_slice();
-        let length = match self {
-            Self::Linf => return gradient.sign(),
-            Self::L1 => gradient.abs().sum_dim_intlist(over, true, Kind::Float),
-            Self::L2 => gradient.square().sum_dim_intlist(over, true, Kind::Float).sqrt(),
-        };
-        gradient / length.clamp_min(f64::from(f32::MIN_POSITIVE))
+/// The step of length one in `norm` along the gradient of each image, M×3×S×S. A gradient of zero
+/// stays zero.
+fn unit(norm: Norm, gradient: &Tensor) -> Tensor {
+    match norm {
+        Norm::Linf => gradient.sign(),
+        Norm::L1 | Norm::L2 => gradient / norm.of(gradient).clamp_min(f64::from(f32::MIN_POSITIVE)),
     }
 }
 

@@ -3,63 +3,47 @@
 
 use super::Objective;
 use anyhow::{Result, ensure};
-use gauntlet_core::attack::{Answer, Attack, Cases, Goal};
+use gauntlet_core::attack::{Answer, Attack, Budget, Cases, Goal, Norm};
 use gauntlet_core::lanes::{self, Lanes, Search};
 use gauntlet_core::oracle::Oracle;
+use gauntlet_core::params;
 use gauntlet_core::params::Preset;
-use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 /// Steps against the sign of the gradient inside an ℓ∞ ball.
 pub struct Ifgsm(IfgsmParams);
 
-/// Settings of [`Ifgsm`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct IfgsmParams {
-    /// Radius of the ball, pixels in [0, 1]. With a search, where the search starts.
-    pub epsilon: f64,
-    /// Steps per try.
-    pub iterations: u32,
-    /// Length of the first step as a multiple of ε/iterations.
-    pub step: f64,
-    /// Whether steps shrink linearly to nothing, from the first to after the last.
-    pub anneal: bool,
-    /// What a step descends.
-    pub objective: Objective,
-    /// Whether a try ends as soon as the goal is met, or always after all iterations.
-    pub stop_early: bool,
-    /// Tries of the search for the smallest ε: doubled until a try succeeds or halved until one
-    /// fails, then the midpoint of the last success and the last failure. With 0 there is no
-    /// search but one try at `epsilon`, whose image is the answer even where the goal is not met.
-    pub search_tries: u32,
-    /// Whether a success counts with the ℓ∞ distortion that it really has, which may be below the
-    /// try's ε, or as published with ε.
-    pub tighten: bool,
-}
-
-impl Default for IfgsmParams {
-    /// Differs from `eccv2018` where that leaves distortion on the table: cross entropy sees the
-    /// other classes too, long steps that shrink to nothing reach the corners of the ball and
-    /// settle there, and a try stops at its first adversarial, which counts with the distortion
-    /// that it really has.
-    fn default() -> Self {
-        Self { step: 4.0, anneal: true, objective: Objective::CrossEntropy, stop_early: true, tighten: true, ..Self::eccv2018() }
+params! {
+    /// Settings of [`Ifgsm`]. The defaults differ from `eccv2018` where that leaves distortion on the
+    /// table: cross entropy sees the other classes too, long steps that shrink to nothing reach the
+    /// corners of the ball and settle there, and a try stops at its first adversarial, which counts
+    /// with the distortion that it really has.
+    pub struct IfgsmParams {
+        /// Radius of the ball, pixels in [0, 1]. With a search, where the search starts.
+        pub epsilon: f64 = 0.02,
+        /// Steps per try.
+        pub iterations: u32 = 50,
+        /// Length of the first step as a multiple of ε/iterations.
+        pub step: f64 = 4.0,
+        /// Whether steps shrink linearly to nothing, from the first to after the last.
+        pub anneal: bool = true,
+        /// What a step descends.
+        pub objective: Objective = Objective::CrossEntropy,
+        /// Whether a try ends as soon as the goal is met, or always after all iterations.
+        pub stop_early: bool = true,
+        /// Tries of the search for the smallest ε: doubled until a try succeeds or halved until one
+        /// fails, then the midpoint of the last success and the last failure. With 0 there is no
+        /// search but one try at `epsilon`, whose image is the answer even where the goal is not met.
+        pub search_tries: u32 = 9,
+        /// Whether a success counts with the ℓ∞ distortion that it really has, which may be below the
+        /// try's ε, or as published with ε.
+        pub tighten: bool = true,
     }
 }
 
 impl IfgsmParams {
     fn eccv2018() -> Self {
-        Self {
-            epsilon: 0.02,
-            iterations: 50,
-            step: 1.0,
-            anneal: false,
-            objective: Objective::Logit,
-            stop_early: false,
-            search_tries: 9,
-            tighten: false,
-        }
+        Self { step: 1.0, anneal: false, objective: Objective::Logit, stop_early: false, tighten: false, ..Self::default() }
     }
 }
 
@@ -104,6 +88,10 @@ impl Attack for Ifgsm {
         ensure!(params.iterations > 0, "`iterations` is 0, expected 1 or more");
         ensure!(params.step > 0.0 && params.step.is_finite(), "`step` is {}, expected a positive number", params.step);
         Ok(Self(params))
+    }
+
+    fn budget(&self) -> Option<Budget> {
+        (self.0.search_tries == 0).then_some(Budget { norm: Norm::Linf, radius: self.0.epsilon })
     }
 
     fn run(&self, oracle: &Oracle, cases: &Cases) -> Result<Vec<Answer>> {

@@ -10,7 +10,7 @@ mod penalty;
 
 pub use cw_l2::{BiasCorrection, CwL2, CwL2Params, Space};
 pub use ead_l1::{Decay, EadL1, EadL1Params, Shrinkage};
-pub use fgsm::{Fgsm, FgsmParams, Norm};
+pub use fgsm::{Fgsm, FgsmParams};
 pub use ifgsm::{Ifgsm, IfgsmOutcome, IfgsmParams};
 pub use objective::Objective;
 pub use penalty::{PenaltyOutcome, Trace};

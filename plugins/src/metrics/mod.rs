@@ -22,6 +22,8 @@ macro_rules! norm {
             const UNIT: &'static str = $unit;
             const SCOPE: Scope = Scope::Outcome;
             const DIRECTION: Direction = Direction::HigherIsMoreRobust;
+            const AT_IDENTITY: Option<f64> = Some(0.0);
+            const SYMMETRIC: bool = true;
             type Params = NoParams;
 
             fn new(_: NoParams) -> Result<Self> {

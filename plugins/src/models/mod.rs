@@ -16,22 +16,15 @@ use gauntlet_core::prelude::*;
 /// Smallest side of networks that halve their input five times and pad it as they go.
 const HALVED_FIVE_TIMES: i64 = 32;
 
-/// What can be chosen when a network is built. The defaults are those of the published weights.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-// The empty bound is what lets serde derive a default for a type with constants in its name.
-#[serde(default, deny_unknown_fields, bound = "")]
-pub struct Shape<const CLASSES: i64, const SIDE: i64> {
-    /// Number of logits, at least 2.
-    pub classes: i64,
-    /// Height and width of the pixels, from the network's smallest (32 or more) to 4096.
-    pub side: i64,
-    /// Multiplier of the channels of every layer, above 0; no layer gets less than 8.
-    pub channels: f64,
-}
-
-impl<const CLASSES: i64, const SIDE: i64> Default for Shape<CLASSES, SIDE> {
-    fn default() -> Self {
-        Self { classes: CLASSES, side: SIDE, channels: 1.0 }
+params! {
+    /// What can be chosen when a network is built. The defaults are those of the published weights.
+    pub struct Shape<const CLASSES: i64, const SIDE: i64> {
+        /// Number of logits, at least 2.
+        pub classes: i64 = CLASSES,
+        /// Height and width of the pixels, from the network's smallest (32 or more) to 4096.
+        pub side: i64 = SIDE,
+        /// Multiplier of the channels of every layer, above 0; no layer gets less than 8.
+        pub channels: f64 = 1.0,
     }
 }
 

@@ -72,13 +72,46 @@ fn models(registry: &Registry, out: &mut dyn Write) -> Result<()> {
 
 fn entry(entry: &Entry, about: &str, out: &mut dyn Write) -> Result<()> {
     writeln!(out, "{}  {}{about}  [{}]", entry.name, entry.summary, entry.origin)?;
-    table(&entry.defaults, "    ", out)?;
+    parameters(entry, out)?;
     for (name, summary, values) in &entry.presets {
         writeln!(out, "    preset {name}: {summary}")?;
         let other: Table = values.iter().filter(|(key, value)| entry.defaults.get(*key) != Some(value)).map(own).collect();
         table(&other, "        ", out)?;
     }
     Ok(())
+}
+
+/// The defaults, each below what is known about it. What has no default is an option that is off.
+fn parameters(entry: &Entry, out: &mut dyn Write) -> Result<()> {
+    for described in &entry.descriptions {
+        let choices = if described.choices.is_empty() { String::new() } else { format!(" One of: {}.", described.choices.join(", ")) };
+        for line in wrapped(&format!("{}{choices}", described.text), WIDTH) {
+            writeln!(out, "    # {line}")?;
+        }
+        match entry.defaults.get_key_value(&described.name) {
+            Some(default) => table(&Table::from_iter([own(default)]), "    ", out)?,
+            None => writeln!(out, "    # {} = …", described.name)?,
+        }
+    }
+    let described = |name: &str| entry.descriptions.iter().any(|described| described.name == name);
+    table(&entry.defaults.iter().filter(|(name, _)| !described(name)).map(own).collect(), "    ", out)
+}
+
+/// Characters in a line of text.
+const WIDTH: usize = 94;
+
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 fn own((key, value): (&String, &toml::Value)) -> (String, toml::Value) {
@@ -100,6 +133,7 @@ fn entry_json(entry: &Entry) -> Value {
         "summary": entry.summary,
         "origin": entry.origin,
         "parameters": entry.defaults,
+        "descriptions": entry.descriptions,
         "presets": presets,
     })
 }
