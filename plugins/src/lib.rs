@@ -16,6 +16,8 @@ gauntlet_core::export_plugin!(
     model MobileNetV1<50>,
     model MobileNetV1<100>,
     model ResNetV2<50>,
+    model ResNetV2<101>,
+    model ResNetV2<152>,
     model Mini<Vgg<16>>,
     model Mini<Vgg<19>>,
     model Mini<MobileNetV1<25>>,

@@ -60,7 +60,8 @@ impl Source for Recorded {
     }
 }
 
-fn check(name: &str) {
+/// Compares the network with its golden; `published` is its number of parameters in millions.
+fn check(name: &str, published: f64) {
     let golden: Golden = golden::read(&format!("networks/{name}.json"));
     let registry = Registry::linked().unwrap();
     let entry: &ModelEntry = registry.find_model(name).unwrap();
@@ -74,6 +75,8 @@ fn check(name: &str) {
     let expected: BTreeMap<_, _> = golden.variables.iter().map(|(n, shape, kind)| (n.clone(), (shape.clone(), kind.as_str()))).collect();
     assert_eq!(asked, expected, "variables");
     assert_eq!(asked.values().map(|(shape, _)| shape.iter().product::<i64>()).sum::<i64>(), golden.param_count);
+    let millions = golden.param_count as f64 / 1e6;
+    assert!((millions - published).abs() < 0.1, "{millions} million parameters, {published} are published"); // some do not count moving statistics
 
     let pixels = golden::network_images(golden.input_size).set_requires_grad(true);
     let logits = model.logits(&pixels);
@@ -96,30 +99,40 @@ fn check(name: &str) {
 
 #[test]
 fn vgg_16() {
-    check("vgg_16");
+    check("vgg_16", 138.4);
 }
 
 #[test]
 fn vgg_19() {
-    check("vgg_19");
+    check("vgg_19", 143.7);
 }
 
 #[test]
 fn mobilenet_v1_025() {
-    check("mobilenet_v1_025");
+    check("mobilenet_v1_025", 0.5);
 }
 
 #[test]
 fn mobilenet_v1_050() {
-    check("mobilenet_v1_050");
+    check("mobilenet_v1_050", 1.3);
 }
 
 #[test]
 fn mobilenet_v1_100() {
-    check("mobilenet_v1_100");
+    check("mobilenet_v1_100", 4.2);
 }
 
 #[test]
 fn resnet_v2_50() {
-    check("resnet_v2_50");
+    check("resnet_v2_50", 25.6);
+}
+
+#[test]
+fn resnet_v2_101() {
+    check("resnet_v2_101", 44.7);
+}
+
+#[test]
+fn resnet_v2_152() {
+    check("resnet_v2_152", 60.4);
 }

@@ -73,7 +73,17 @@ mod tests {
     use gauntlet_core::weights::Source;
     use tch::Device;
 
-    const NETWORKS: [&str; 6] = ["vgg_16", "vgg_19", "mobilenet_v1_025", "mobilenet_v1_050", "mobilenet_v1_100", "resnet_v2_50"];
+    /// Name, family, top-1 and top-5 as published, smallest side.
+    const NETWORKS: [(&str, &str, f64, Option<f64>, i64); 8] = [
+        ("vgg_16", "VGG", 71.5, Some(89.8), 32),
+        ("vgg_19", "VGG", 71.1, Some(89.8), 32),
+        ("mobilenet_v1_025", "MobileNet", 49.8, None, 32),
+        ("mobilenet_v1_050", "MobileNet", 63.3, None, 32),
+        ("mobilenet_v1_100", "MobileNet", 70.9, Some(89.9), 32),
+        ("resnet_v2_50", "ResNet-v2", 75.6, Some(92.8), 32),
+        ("resnet_v2_101", "ResNet-v2", 77.0, Some(93.7), 32),
+        ("resnet_v2_152", "ResNet-v2", 77.8, Some(94.1), 32),
+    ];
 
     fn load(name: &str, parameters: &str, source: impl Source + 'static) -> Result<Box<dyn Model>> {
         let registry = Registry::linked()?;
@@ -86,8 +96,8 @@ mod tests {
 
     #[test]
     fn any_side_class_count_and_width_will_do() {
-        for name in NETWORKS {
-            for (classes, side, channels) in [(7, 32, 0.125), (10, 65, 0.2), (1001, 48, 0.3)] {
+        for (name, _, _, _, smallest) in NETWORKS {
+            for (classes, side, channels) in [(7, smallest, 0.125), (10, smallest + 33, 0.2), (1001, smallest + 16, 0.3)] {
                 let model = load(name, &format!("classes = {classes}\nside = {side}\nchannels = {channels}"), Waves).unwrap();
                 let card = model.card();
                 assert_eq!((card.classes, card.side, card.label_offset), (classes, side, i64::from(classes == 1001)));
@@ -104,9 +114,10 @@ mod tests {
 
     #[test]
     fn an_answer_does_not_depend_on_neighbours() {
-        for name in NETWORKS {
-            let model = load(name, "classes = 9\nside = 40\nchannels = 0.125", Waves).unwrap();
-            let pixels = pixels(3, 40);
+        for (name, _, _, _, smallest) in NETWORKS {
+            let side = smallest + 8;
+            let model = load(name, &format!("classes = 9\nside = {side}\nchannels = 0.125"), Waves).unwrap();
+            let pixels = pixels(3, side);
             let together = model.logits(&pixels);
             for n in 0..3 {
                 let alone = model.logits(&pixels.narrow(0, n, 1));
@@ -128,9 +139,10 @@ mod tests {
 
     #[test]
     fn wrong_parameters_are_refused_with_what_is_expected() {
-        for name in NETWORKS {
+        for (name, _, _, _, smallest) in NETWORKS {
             assert!(refusal(name, "classes = 1").ends_with("`classes` is 1, expected 2 or more"));
-            assert!(refusal(name, "side = 31").ends_with("`side` is 31, expected 32 to 4096"));
+            let side = smallest - 1;
+            assert!(refusal(name, &format!("side = {side}")).ends_with(&format!("`side` is {side}, expected {smallest} to 4096")));
             assert!(refusal(name, "channels = 0").ends_with("`channels` is 0, expected above 0 and up to 16"));
             assert!(refusal(name, "channels = nan").ends_with("`channels` is NaN, expected above 0 and up to 16"));
             assert!(refusal(name, "size = 80").contains("unknown parameter `size`, did you mean `side`?"));
@@ -141,19 +153,20 @@ mod tests {
     #[test]
     fn cards_hold_what_was_published() {
         let registry = Registry::linked().unwrap();
-        for (name, family, top1, top5) in [
-            ("vgg_16", "VGG", 71.5, Some(89.8)),
-            ("vgg_19", "VGG", 71.1, Some(89.8)),
-            ("mobilenet_v1_025", "MobileNet", 49.8, None),
-            ("mobilenet_v1_050", "MobileNet", 63.3, None),
-            ("mobilenet_v1_100", "MobileNet", 70.9, Some(89.9)),
-            ("resnet_v2_50", "ResNet-v2", 75.6, Some(92.8)),
-        ] {
+        for (name, family, top1, top5, _) in NETWORKS {
             let card = registry.find_model(name).unwrap().card(&parse("").unwrap()).unwrap();
             assert_eq!((card.family.as_str(), card.top1, card.top5), (family, Some(top1), top5), "{name}");
-            let mini = registry.find_model(&format!("mini_{name}")).unwrap().card(&parse("").unwrap()).unwrap();
-            assert_eq!((mini.family.as_str(), mini.side, mini.classes, mini.label_offset), (family, 28, 10, 0));
-            assert!(mini.top1.unwrap() >= 88.0, "{name}");
+        }
+    }
+
+    #[test]
+    fn minis_are_of_their_network_s_family() {
+        let registry = Registry::linked().unwrap();
+        for mini in registry.models().filter(|m| m.entry.name.starts_with("mini_")) {
+            let card = mini.card(&parse("").unwrap()).unwrap();
+            let whole = registry.find_model(card.name.trim_start_matches("mini_")).unwrap().card(&parse("").unwrap()).unwrap();
+            assert_eq!((&card.family, card.side, card.classes, card.label_offset), (&whole.family, 28, 10, 0));
+            assert!(card.top1.unwrap() >= 88.0, "{}", card.name);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! ResNet v2 (preactivation), 50 layers.
+//! ResNet v2 (preactivation) of 50, 101 and 152 layers.
 //!
 //! Paper: He, Zhang, Ren and Sun, "Identity Mappings in Deep Residual Networks", ECCV 2016, arXiv
 //! 1603.05027; sizes from table 1 of arXiv 1512.03385.
@@ -32,7 +32,7 @@ struct Variant {
     units: [usize; 4],
 }
 
-/// ResNet v2 with `LAYERS` layers that have weights: 50.
+/// ResNet v2 with `LAYERS` layers that have weights: 50, 101 or 152.
 pub struct ResNetV2<const LAYERS: usize> {
     card: ModelCard,
     root: Convolution,
@@ -53,7 +53,27 @@ impl<const LAYERS: usize> ResNetV2<LAYERS> {
             },
             units: [3, 4, 6, 3],
         },
-        _ => panic!("ResNet v2 has 50 layers"),
+        101 => Variant {
+            published: Published {
+                name: "resnet_v2_101",
+                family: "ResNet-v2",
+                top1: Some(77.0),
+                top5: Some(93.7),
+                source: "He et al. 2016 (arXiv 1603.05027), TF-Slim resnet_v2_101",
+            },
+            units: [3, 4, 23, 3],
+        },
+        152 => Variant {
+            published: Published {
+                name: "resnet_v2_152",
+                family: "ResNet-v2",
+                top1: Some(77.8),
+                top5: Some(94.1),
+                source: "He et al. 2016 (arXiv 1603.05027), TF-Slim resnet_v2_152",
+            },
+            units: [3, 8, 36, 3],
+        },
+        _ => panic!("ResNet v2 has 50, 101 or 152 layers"),
     };
 }
 
