@@ -3,10 +3,12 @@
 //! Labels are the dataset's own: real classes counted from 0, whatever a model calls them. Which
 //! images a study takes, and in which order, follows from the folder and the seed alone.
 
+mod decode;
 mod resample;
 
 use anyhow::{Context, Result, bail, ensure};
-use image::{DynamicImage, ImageReader, RgbImage};
+use decode::decode;
+use image::RgbImage;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -102,7 +104,7 @@ impl Picture {
                     "image {} changed while the study ran: leave the folder alone and run it again",
                     path.display()
                 );
-                decode(&bytes).map_err(|reason| anyhow::anyhow!("image {}: {reason}", path.display()))?
+                coloured(&bytes).map_err(|reason| anyhow::anyhow!("image {}: {reason}", path.display()))?
             }
         };
         Ok(tensor(&fit(&image, side as u32)))
@@ -121,8 +123,8 @@ pub fn batch(pictures: &[Picture], side: i64) -> Result<Tensor> {
 /// When the file cannot be read or is not a PNG or JPEG image. Greyscale is taken as RGB.
 pub fn open_image(path: &Path, side: i64) -> Result<Tensor> {
     let bytes = fs::read(path).with_context(|| format!("image {}", path.display()))?;
-    let image = read(&bytes).map_err(|reason| anyhow::anyhow!("image {}: {reason}", path.display()))?;
-    Ok(tensor(&fit(&image.into_rgb8(), side as u32)))
+    let image = decode(&bytes).map_err(|reason| anyhow::anyhow!("image {}: {reason}", path.display()))?;
+    Ok(tensor(&fit(&image.pixels, side as u32)))
 }
 
 impl Data {
@@ -228,25 +230,14 @@ fn examine_all(folder: &Path, files: &[(String, i64)]) -> Vec<Result<String, Str
 
 fn examine(path: &Path) -> Result<String, String> {
     let bytes = fs::read(path).map_err(|e| format!("cannot be read: {e}"))?;
-    decode(&bytes)?;
+    coloured(&bytes)?;
     Ok(blake3::hash(&bytes).to_string())
 }
 
-fn read(bytes: &[u8]) -> Result<DynamicImage, String> {
-    let reader = ImageReader::new(std::io::Cursor::new(bytes)).with_guessed_format().map_err(|e| e.to_string())?;
-    if reader.format().is_none() {
-        return Err("neither PNG nor JPEG".into());
-    }
-    reader.decode().map_err(|e| format!("damaged image: {e}"))
-}
-
 /// A colour image. Like the published study, greyscale files are refused.
-fn decode(bytes: &[u8]) -> Result<RgbImage, String> {
-    let image = read(bytes)?;
-    if !image.color().has_color() {
-        return Err("greyscale".into());
-    }
-    Ok(image.into_rgb8())
+fn coloured(bytes: &[u8]) -> Result<RgbImage, String> {
+    let image = decode(bytes)?;
+    if image.colour { Ok(image.pixels) } else { Err("greyscale".into()) }
 }
 
 fn list(folder: &Path) -> Result<Vec<String>> {
@@ -300,13 +291,19 @@ fn grey(bytes: &[u8]) -> RgbImage {
     RgbImage::from_raw(FASHION_SIDE as u32, FASHION_SIDE as u32, rgb).expect("28×28 grey samples")
 }
 
-/// The centre of an image whose shorter side was resized to `side`.
+/// The centre of an image whose shorter side was resized to `side`, as the published study has it:
+/// the longer side is truncated after floating-point arithmetic, which can make a square's longer
+/// side the shorter one by a pixel, and black stands where the window reaches over the edge.
 fn fit(image: &RgbImage, side: u32) -> RgbImage {
     let (width, height) = image.dimensions();
-    let longer = |length: u32, shorter: u32| (u64::from(length) * u64::from(side) / u64::from(shorter)) as u32;
-    let (width, height) = if width < height { (side, longer(height, width)) } else { (longer(width, height), side) };
+    let ratio = f64::from(side) / f64::from(width.min(height));
+    let longer = |length: u32| (f64::from(length) * ratio) as u32;
+    let (width, height) = if width < height { (side, longer(height)) } else { (longer(width), side) };
     let resized = resample::lanczos(image, width, height);
-    image::imageops::crop_imm(&resized, (width - side) / 2, (height - side) / 2, side, side).to_image()
+    let start = |length: u32| i64::from(length / 2) - i64::from(side / 2);
+    let mut window = RgbImage::new(side, side);
+    image::imageops::replace(&mut window, &resized, -start(width), -start(height));
+    window
 }
 
 /// Height×width×3 samples to 3×H×W in [0, 1].

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 /// Counts up whenever the engine would give other content for the same specification.
-pub const ENGINE: &str = "1";
+pub const ENGINE: &str = "2";
 
 /// The libtorch that the program is built for.
 pub const LIBTORCH: &str = "2.11.0";

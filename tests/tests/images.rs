@@ -1,0 +1,29 @@
+//! Images as the published study loaded them, against Pillow: `fixtures/images`, made by the
+//! script there.
+
+use gauntlet_runner::data::open_image;
+use image::RgbImage;
+use std::path::Path;
+use tch::{Kind, Tensor};
+
+const SIDES: [i64; 4] = [28, 29, 40, 60];
+
+#[test]
+fn loading_agrees_with_pillow() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/images");
+    for name in ["landscape.png", "square.png", "portrait_420.jpg", "landscape_422_progressive.jpg", "square_444.jpg"] {
+        let expected: RgbImage = image::open(folder.join(format!("{name}.expected.png"))).unwrap().into_rgb8();
+        let (width, height) = (i64::from(expected.width()), i64::from(expected.height()));
+        let expected = Tensor::from_slice(expected.as_raw()).view([height, width, 3]).permute([2, 0, 1]).to_kind(Kind::Float);
+        let mut left = 0;
+        for side in SIDES {
+            let pixels = open_image(&folder.join(name), side).unwrap() * 255.0;
+            let difference = (pixels - expected.narrow(2, left, side).narrow(1, 0, side)).abs().round();
+            let (most, differing) = (difference.max().double_value(&[]), difference.gt(0.0).sum(Kind::Int64).int64_value(&[]));
+            println!("{name} at {side}: {differing} of {} samples differ, by {most} levels at the most", 3 * side * side);
+            assert!(most <= 1.0, "{name} at {side}: {most} grey levels off");
+            assert!(differing * 1000 <= 3 * side * side, "{name} at {side}: {differing} samples differ");
+            left += side;
+        }
+    }
+}
