@@ -1,7 +1,7 @@
 //! Models: differentiable functions from pixels to logits, with their preprocessing inside.
 
 use crate::params::Params;
-use crate::weights::Weights;
+use crate::weights::{PyTorch, Weights};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
@@ -60,6 +60,12 @@ pub trait Architecture: Model + Sized + 'static {
     /// Builds the model from weights. The caller checks afterwards that every tensor in
     /// `weights` was used, see [`Weights::finish`].
     fn load(params: Self::Params, weights: &Weights) -> Result<Self>;
+
+    /// How weights in PyTorch's names go with this network. None: names mean what they say, the
+    /// network asks for its tensors in whatever names and layouts it likes.
+    fn pytorch() -> Option<PyTorch> {
+        None
+    }
 
     /// Weights that are part of the program, as the bytes of a safetensors file.
     fn embedded_weights() -> Option<&'static [u8]> {

@@ -6,7 +6,7 @@ use crate::model::{Architecture, Model, ModelCard};
 use crate::oracle::Oracle;
 use crate::params::{self, Description, Params, Preset, suggestion};
 use crate::plugin::Linked;
-use crate::weights::Weights;
+use crate::weights::{PyTorch, Weights};
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeMap;
 use tch::{Device, Tensor};
@@ -100,6 +100,8 @@ pub struct ModelEntry {
     pub entry: Entry,
     /// The bytes of the weights that are part of the program, if any.
     pub embedded_weights: Option<&'static [u8]>,
+    /// How weights in PyTorch's names go with it, see [`Architecture::pytorch`].
+    pub pytorch: Option<PyTorch>,
     describe: Make<ModelCard>,
     load: MakeModel,
 }
@@ -113,6 +115,7 @@ impl ModelEntry {
     /// Builds the model, strictly: every tensor of `weights` must fit.
     pub fn load(&self, parameters: &Table, weights: Weights) -> Result<Box<dyn Model>> {
         let what = format!("model `{}`", self.entry.name);
+        let weights = weights.translated(self.pytorch).with_context(|| what.clone())?;
         let model = crate::guard::catch(&what, || (self.load)(parameters, &weights)).context(what)?;
         weights.finish().with_context(|| format!("weights of model `{}`", self.entry.name))?;
         Ok(model)
@@ -133,7 +136,7 @@ impl ModelEntry {
 
     /// Builds the model from the weights that are part of the program.
     pub fn load_embedded(&self, parameters: &Table, device: Device) -> Result<Box<dyn Model>> {
-        self.load(parameters, Weights::from_safetensors(self.own_weights()?, device)?)
+        self.load(parameters, Weights::from_bytes(self.own_weights()?, device)?)
     }
 }
 
@@ -209,6 +212,7 @@ impl Registry {
         let entry = ModelEntry {
             entry: Entry::new::<A::Params>(A::NAME, &summary, origin, Vec::new),
             embedded_weights: A::embedded_weights(),
+            pytorch: A::pytorch(),
             describe: Box::new(|table| Ok(A::describe(&params::from_table(&A::Params::default(), table)?))),
             load: Box::new(|table, weights| Ok(Box::new(A::load(params::from_table(&A::Params::default(), table)?, weights)?))),
         };

@@ -186,7 +186,7 @@ impl Store {
         let path = self.pixel_path(address, hash);
         let bytes = fs::read(&path).with_context(|| format!("pixels {}", path.display()))?;
         ensure!(blake3::hash(&bytes).to_string() == hash, "pixels {}: the content does not match the checksum", path.display());
-        let mut tensors = gauntlet_core::weights::read_safetensors(&bytes)?;
+        let mut tensors = gauntlet_core::weights::read_safetensors(bytes)?;
         tensors.remove("pixels").with_context(|| format!("pixels {}: no tensor `pixels`", path.display()))
     }
 }

@@ -14,6 +14,8 @@ use gauntlet_core::registry::{DynAttack, DynMetric, Entry, Registry};
 use gauntlet_core::weights::Weights;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use toml::{Spanned, Table};
 
@@ -99,10 +101,8 @@ impl StudyModel {
         let parameters = entry.entry.parameters(None, params)?;
         let card = guard::catch(&format!("model `{name}`"), || entry.card(&parameters))?;
         let (weights, weights_hash) = if let Some(path) = weights {
-            let file = std::fs::File::open(path).with_context(|| format!("weights {}", path.display()))?;
-            let mut hasher = blake3::Hasher::new();
-            hasher.update_reader(file).with_context(|| format!("weights {}", path.display()))?;
-            (WeightsPlace::File(path.to_owned()), hasher.finalize().to_string())
+            let hash = File::open(path).and_then(|mut file| hash(&mut file)).with_context(|| format!("weights {}", path.display()))?;
+            (WeightsPlace::File(path.to_owned()), hash)
         } else {
             let bytes = entry.own_weights()?;
             (WeightsPlace::Embedded(bytes), blake3::hash(bytes).to_string())
@@ -117,16 +117,13 @@ impl StudyModel {
     pub fn load(&self, registry: &Registry, device: Device) -> Result<Box<dyn Model>> {
         let entry = registry.find_model(&self.part.name)?;
         let weights = match &self.weights {
-            WeightsPlace::Embedded(bytes) => Weights::from_safetensors(bytes, device)?,
+            WeightsPlace::Embedded(bytes) => Weights::from_bytes(*bytes, device)?,
             WeightsPlace::File(path) => {
                 let place = || format!("weights {}", path.display());
-                let bytes = std::fs::read(path).with_context(place)?;
-                ensure!(
-                    blake3::hash(&bytes).to_string() == self.weights_hash,
-                    "{} changed since the study was read: run it again",
-                    place()
-                );
-                Weights::from_safetensors(&bytes, device).with_context(place)?
+                let mut file = File::open(path).with_context(place)?;
+                let hash = hash(&mut file).with_context(place)?;
+                ensure!(hash == self.weights_hash, "{} changed since the study was read: run it again", place());
+                Weights::from_file(file, device).with_context(place)?
             }
         };
         let model = entry.load(&self.part.parameters, weights);
@@ -135,6 +132,11 @@ impl StudyModel {
             WeightsPlace::File(path) => model.with_context(|| format!("weights {}", path.display())),
         }
     }
+}
+
+/// BLAKE3 of a file, in hexadecimal.
+fn hash(file: &mut File) -> io::Result<String> {
+    Ok(blake3::Hasher::new().update_reader(file)?.finalize().to_string())
 }
 
 /// An attack of a study.

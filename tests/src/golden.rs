@@ -4,7 +4,7 @@
 //! Another folder with files of the same form, made from another seed, can be tested with
 //! `GAUNTLET_GOLDENS=DIR cargo test -p gauntlet-tests --test attacks --test networks`.
 
-use gauntlet_core::weights::{Role, Source};
+use gauntlet_core::weights::{Misfit, Role, Source};
 use serde::de::DeserializeOwned;
 use std::path::PathBuf;
 use tch::Tensor;
@@ -56,9 +56,9 @@ pub struct Formula {
 }
 
 impl Source for Formula {
-    fn tensor(&self, name: &str, shape: &[i64], role: Role) -> Option<Tensor> {
+    fn tensor(&self, name: &str, shape: &[i64], role: Role) -> Result<Tensor, Misfit> {
         let values = values(&format!("{}{name}", self.prefix), shape, role, self.gain);
-        Some(Tensor::from_slice(&values).view(shape))
+        Ok(Tensor::from_slice(&values).view(shape))
     }
 }
 

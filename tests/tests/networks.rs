@@ -2,7 +2,7 @@
 //! shapes of all variables. See `fixtures/golden/README.md`.
 
 use gauntlet_core::registry::{ModelEntry, Registry};
-use gauntlet_core::weights::{Role, Source, Weights};
+use gauntlet_core::weights::{Misfit, Role, Source, Weights};
 use gauntlet_plugins as _;
 use gauntlet_tests::golden::{self, Formula};
 use serde::Deserialize;
@@ -45,7 +45,7 @@ struct Recorded {
 }
 
 impl Source for Recorded {
-    fn tensor(&self, name: &str, shape: &[i64], role: Role) -> Option<Tensor> {
+    fn tensor(&self, name: &str, shape: &[i64], role: Role) -> Result<Tensor, Misfit> {
         let kind = match role {
             Role::Kernel => "kernel",
             Role::Depthwise => "depthwise",

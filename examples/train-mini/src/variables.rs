@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use gauntlet_core::registry::ModelEntry;
-use gauntlet_core::weights::{Role, Source, Weights};
+use gauntlet_core::weights::{Misfit, Role, Source, Weights};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::RngCore;
 use std::cell::RefCell;
@@ -33,8 +33,8 @@ pub struct Variables {
 struct Training(Rc<BTreeMap<String, Tensor>>);
 
 impl Source for Training {
-    fn tensor(&self, name: &str, _: &[i64], _: Role) -> Option<Tensor> {
-        self.0.get(name).map(Tensor::shallow_clone)
+    fn tensor(&self, name: &str, _: &[i64], _: Role) -> Result<Tensor, Misfit> {
+        self.0.get(name).map(Tensor::shallow_clone).ok_or(Misfit::Missing)
     }
 
     fn training(&self) -> bool {
@@ -48,9 +48,9 @@ type Asked = Vec<(String, Vec<i64>, Role)>;
 struct Inventory(Rc<RefCell<Asked>>);
 
 impl Source for Inventory {
-    fn tensor(&self, name: &str, shape: &[i64], role: Role) -> Option<Tensor> {
+    fn tensor(&self, name: &str, shape: &[i64], role: Role) -> Result<Tensor, Misfit> {
         self.0.borrow_mut().push((name.to_owned(), shape.to_vec(), role));
-        Some(Tensor::zeros(shape, (Kind::Float, Device::Cpu)))
+        Ok(Tensor::zeros(shape, (Kind::Float, Device::Cpu)))
     }
 }
 

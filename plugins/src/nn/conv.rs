@@ -135,7 +135,7 @@ impl Convolution {
 mod tests {
     use super::*;
     use crate::nn::tests::{Waves, WavesInTraining, distance, pixels};
-    use gauntlet_core::weights::{Source, Weights};
+    use gauntlet_core::weights::{Misfit, Source, Weights};
     use tch::Device;
 
     fn normed(kernel: i64, outputs: i64, connection: Connection, gamma: bool) -> Conv {
@@ -171,7 +171,7 @@ mod tests {
                     let kernel = Waves.tensor(name, &shape, Role::Depthwise).unwrap();
                     (kernel.view([3, 3, 6, 1]).permute([2, 3, 0, 1]), 3)
                 };
-                let of = |name: &str, role| Waves.tensor(&format!("c/BatchNorm/{name}"), &[6], role);
+                let of = |name: &str, role| Waves.tensor(&format!("c/BatchNorm/{name}"), &[6], role).ok();
                 let plain = x.conv2d::<Tensor>(&kernel, None, [2, 2], [1, 1], [1, 1], groups);
                 let scale = if gamma { of("gamma", Role::Gamma) } else { None };
                 let expected = plain
@@ -225,9 +225,9 @@ mod tests {
         // A 2×2 kernel that sees its last row and column alone picks position 1, 3, … of each axis.
         struct Last;
         impl Source for Last {
-            fn tensor(&self, _: &str, shape: &[i64], role: Role) -> Option<Tensor> {
+            fn tensor(&self, _: &str, shape: &[i64], role: Role) -> Result<Tensor, Misfit> {
                 let values: &[f32] = if role == Role::Kernel { &[0.0, 0.0, 0.0, 1.0] } else { &[0.0] };
-                Some(Tensor::from_slice(values).view(shape))
+                Ok(Tensor::from_slice(values).view(shape))
             }
         }
         let x = Tensor::arange(9, (tch::Kind::Float, Device::Cpu)).view([1, 1, 3, 3]);

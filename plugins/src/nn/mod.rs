@@ -36,18 +36,18 @@ pub fn depth(channels: i64, multiplier: f64) -> i64 {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use gauntlet_core::weights::{Role, Source};
+    use gauntlet_core::weights::{Misfit, Role, Source};
     use tch::{Device, Kind};
 
     /// Weights that differ from place to place, of a size that keeps signals alive in deep networks.
     pub(crate) struct Waves;
 
     impl Source for Waves {
-        fn tensor(&self, name: &str, shape: &[i64], role: Role) -> Option<Tensor> {
+        fn tensor(&self, name: &str, shape: &[i64], role: Role) -> Result<Tensor, Misfit> {
             let count: i64 = shape.iter().product();
             let phase = name.bytes().map(f64::from).sum::<f64>();
             let wave = (Tensor::arange(count, (Kind::Float, Device::Cpu)) * 1.7 + phase).sin().view(shape);
-            Some(match role {
+            Ok(match role {
                 Role::Kernel => wave * 2.0 * (shape[shape.len() - 1] as f64 / count as f64).sqrt(),
                 Role::Depthwise | Role::Bias | Role::Beta | Role::Mean => wave * 0.3,
                 Role::Gamma | Role::Variance => wave * 0.2 + 1,
@@ -59,7 +59,7 @@ pub(crate) mod tests {
     pub(crate) struct WavesInTraining;
 
     impl Source for WavesInTraining {
-        fn tensor(&self, name: &str, shape: &[i64], role: Role) -> Option<Tensor> {
+        fn tensor(&self, name: &str, shape: &[i64], role: Role) -> Result<Tensor, Misfit> {
             Waves.tensor(name, shape, role)
         }
 

@@ -156,7 +156,7 @@ fn open(path: &Path, side: i64) -> Result<Vec<(String, Tensor)>> {
         return Ok(vec![(name, open_image(path, side)?)]);
     }
     let bytes = std::fs::read(path).with_context(|| format!("images {name}"))?;
-    let mut tensors = read_safetensors(&bytes).with_context(|| format!("images {name}"))?;
+    let mut tensors = read_safetensors(bytes).with_context(|| format!("images {name}"))?;
     let found = tensors.keys().cloned().collect::<Vec<_>>().join(", ");
     let pixels = tensors.remove("pixels").with_context(|| format!("images {name}: a tensor `pixels` is expected, found: {found}"))?;
     let size = pixels.size();
