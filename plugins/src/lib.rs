@@ -7,11 +7,16 @@ pub mod nn;
 
 use attacks::{CwL2, EadL1, Fgsm, Ifgsm};
 use metrics::{L0, L1, L2, Linf};
-use models::{Mini, MobileNetV1, ResNetV2, Vgg};
+use models::{InceptionResNetV2, InceptionV1, InceptionV2, InceptionV3, InceptionV4, Mini, MobileNetV1, ResNetV2, Vgg};
 
 gauntlet_core::export_plugin!(
     model Vgg<16>,
     model Vgg<19>,
+    model InceptionV1,
+    model InceptionV2,
+    model InceptionV3,
+    model InceptionV4,
+    model InceptionResNetV2,
     model MobileNetV1<25>,
     model MobileNetV1<50>,
     model MobileNetV1<100>,

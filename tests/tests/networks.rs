@@ -136,3 +136,28 @@ fn resnet_v2_101() {
 fn resnet_v2_152() {
     check("resnet_v2_152", 60.4);
 }
+
+#[test]
+fn inception_v1() {
+    check("inception_v1", 6.6);
+}
+
+#[test]
+fn inception_v2() {
+    check("inception_v2", 11.2);
+}
+
+#[test]
+fn inception_v3() {
+    check("inception_v3", 23.9);
+}
+
+#[test]
+fn inception_v4() {
+    check("inception_v4", 42.7);
+}
+
+#[test]
+fn inception_resnet_v2() {
+    check("inception_resnet_v2", 55.9);
+}

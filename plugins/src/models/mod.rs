@@ -1,10 +1,22 @@
 //! The networks, a file per family.
 
+mod inception;
+mod inception_resnet_v2;
+mod inception_v1;
+mod inception_v2;
+mod inception_v3;
+mod inception_v4;
 mod mini;
 mod mobilenet_v1;
 mod resnet_v2;
 mod vgg;
 
+pub use inception::Inception;
+pub use inception_resnet_v2::InceptionResNetV2;
+pub use inception_v1::InceptionV1;
+pub use inception_v2::InceptionV2;
+pub use inception_v3::InceptionV3;
+pub use inception_v4::InceptionV4;
 pub use mini::Mini;
 pub use mobilenet_v1::MobileNetV1;
 pub use resnet_v2::ResNetV2;
@@ -54,7 +66,7 @@ impl<const CLASSES: i64, const SIDE: i64> Shape<CLASSES, SIDE> {
 }
 
 /// What is known of a network's published weights.
-struct Published {
+pub struct Published {
     name: &'static str,
     family: &'static str,
     /// Per cent.
@@ -74,9 +86,14 @@ mod tests {
     use tch::Device;
 
     /// Name, family, top-1 and top-5 as published, smallest side.
-    const NETWORKS: [(&str, &str, f64, Option<f64>, i64); 8] = [
+    const NETWORKS: [(&str, &str, f64, Option<f64>, i64); 13] = [
         ("vgg_16", "VGG", 71.5, Some(89.8), 32),
         ("vgg_19", "VGG", 71.1, Some(89.8), 32),
+        ("inception_v1", "Inception", 69.8, Some(89.6), 32),
+        ("inception_v2", "Inception", 73.9, Some(91.8), 32),
+        ("inception_v3", "Inception", 78.0, Some(93.9), 75),
+        ("inception_v4", "Inception", 80.2, Some(95.2), 75),
+        ("inception_resnet_v2", "Inception", 80.4, Some(95.3), 75),
         ("mobilenet_v1_025", "MobileNet", 49.8, None, 32),
         ("mobilenet_v1_050", "MobileNet", 63.3, None, 32),
         ("mobilenet_v1_100", "MobileNet", 70.9, Some(89.9), 32),
@@ -129,10 +146,16 @@ mod tests {
 
     #[test]
     fn in_training_the_same_code_uses_the_batch_s_statistics() {
-        let pixels = pixels(4, 33);
-        for (name, same) in [("vgg_16", true), ("mobilenet_v1_025", false), ("resnet_v2_50", false)] {
-            let shape = "classes = 9\nside = 33\nchannels = 0.125";
-            let [frozen, training] = [load(name, shape, Waves), load(name, shape, WavesInTraining)].map(|m| m.unwrap().logits(&pixels));
+        for (name, side, same) in [
+            ("vgg_16", 33, true),
+            ("inception_v1", 33, false),
+            ("inception_resnet_v2", 76, false),
+            ("mobilenet_v1_025", 33, false),
+            ("resnet_v2_50", 33, false),
+        ] {
+            let pixels = pixels(4, side);
+            let shape = format!("classes = 9\nside = {side}\nchannels = 0.125");
+            let [frozen, training] = [load(name, &shape, Waves), load(name, &shape, WavesInTraining)].map(|m| m.unwrap().logits(&pixels));
             assert_eq!(distance(&frozen, &training) < 1e-5, same, "{name}");
         }
     }

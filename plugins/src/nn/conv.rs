@@ -26,6 +26,8 @@ pub enum Connection {
 pub enum Ending {
     /// `biases`.
     Bias,
+    /// `biases`; the sum is multiplied by a number.
+    Scaled(f64),
     /// A batch norm under `BatchNorm/`, and no bias.
     BatchNorm(BatchNorm),
 }
@@ -96,8 +98,10 @@ impl Conv {
                 (kernel.permute([2, 0, 1]).reshape([self.outputs, self.inputs, height, width]), 1)
             }
         };
+        let biases = || scope.tensor("biases", &[self.outputs], Role::Bias);
         let (kernel, bias, norm) = match self.ending {
-            Ending::Bias => (kernel, Some(scope.tensor("biases", &[self.outputs], Role::Bias)), None),
+            Ending::Bias => (kernel, Some(biases()), None),
+            Ending::Scaled(factor) => (kernel * factor, Some(biases() * factor), None),
             Ending::BatchNorm(norm) => match norm.load(&scope.at("BatchNorm"), self.outputs) {
                 Normalization::Affine { scale, shift } => (kernel * scale.view([-1, 1, 1, 1]), Some(shift), None),
                 norm @ Normalization::Batch { .. } => (kernel, None, Some(norm)),

@@ -1,0 +1,259 @@
+//! What the Inception networks share: the layers that their tables are written in, and the network
+//! that follows such a table.
+//!
+//! Reference: TF-Slim of April 2018, `nets/inception_*.py`.
+//!
+//! Deviations of all of them:
+//! - No dropout and no auxiliary classifier: they act in training alone.
+//! - The mean at the end covers the whole map whatever its side.
+//! - A channel multiplier, with MobileNet's rule; where the reference has one, no layer gets less
+//!   than 16 channels.
+
+use super::{Published, Shape};
+use crate::nn::{self, Activation, BatchNorm, Connection, Conv, Convolution, Dense, Ending, Padding};
+use gauntlet_core::prelude::*;
+use gauntlet_core::weights::Scope;
+use std::marker::PhantomData;
+
+const NORM: BatchNorm = BatchNorm { epsilon: 1e-3, gamma: false };
+
+/// What sets one Inception network apart from another.
+pub trait Version: Send + 'static {
+    /// What is known of the published weights.
+    const PUBLISHED: Published;
+    /// Top of the variables' names.
+    const SCOPE: &'static str;
+    /// From pixels in [−1, 1] to the last map.
+    const LAYERS: &'static [Layer];
+    /// From the mean of the last map to the logits.
+    const LOGITS: Logits;
+    /// The smallest side that leaves every unpadded window something to see.
+    const SMALLEST: i64;
+}
+
+/// Branches side by side on one input, joined along the channels. A branch is layers in a row.
+pub type Branches = &'static [&'static [Layer]];
+
+/// A row of a network's table.
+#[derive(Clone, Copy)]
+pub enum Layer {
+    /// A convolution with batch norm and ReLU.
+    Conv {
+        /// Where its variables are.
+        name: &'static str,
+        /// Height and width.
+        kernel: [i64; 2],
+        /// Output channels at multiplier 1.
+        channels: i64,
+        /// Of both axes.
+        stride: i64,
+        /// Around the input.
+        padding: Padding,
+    },
+    /// A 7×7 convolution with stride 2, factored in 8 kernels per input channel and a 1×1 convolution
+    /// to so many channels, with bias and ReLU.
+    Separable(&'static str, i64),
+    /// Maximum in windows of a side, at a stride.
+    MaxPool(i64, i64, Padding),
+    /// Mean of 3×3 positions around each.
+    AveragePool,
+    /// Branches whose variables are in `Branch_0`, `Branch_1`, … of a name.
+    Mixed(&'static str, Branches),
+    /// Layers side by side within a branch.
+    Fork(&'static [Layer]),
+    /// A block whose variables are at a name.
+    Residual(&'static str, Block),
+    /// So many blocks in a row, the first at name `…_1`.
+    Repeat(usize, &'static str, Block),
+}
+
+/// Branches whose join, brought to the width of their input by a 1×1 convolution with bias and
+/// scaled, is added to that input.
+#[derive(Clone, Copy)]
+pub struct Block {
+    /// Variables are in `Branch_0`, `Branch_1`, …
+    pub branches: Branches,
+    /// Factor of what is added.
+    pub scale: f64,
+    /// After the sum.
+    pub activation: Activation,
+}
+
+/// The last layer.
+#[derive(Clone, Copy)]
+pub enum Logits {
+    /// A 1×1 convolution of this name in `Logits`.
+    Convolution(&'static str),
+    /// A matrix in `Logits/Logits`.
+    Matrix,
+}
+
+/// A convolution whose kernel is what its name ends in, `…_1x7`, with stride 1 and padding SAME.
+pub const fn conv(name: &'static str, channels: i64) -> Layer {
+    strided(name, channels, 1, Padding::Same)
+}
+
+/// The same with any stride and padding.
+pub const fn strided(name: &'static str, channels: i64, stride: i64, padding: Padding) -> Layer {
+    let letters = name.as_bytes();
+    let kernel = [(letters[letters.len() - 3] - b'0') as i64, (letters[letters.len() - 1] - b'0') as i64];
+    Layer::Conv { name, kernel, channels, stride, padding }
+}
+
+/// A layer with its weights.
+enum Loaded {
+    Conv(Convolution),
+    MaxPool(i64, i64, Padding),
+    AveragePool,
+    Row(Row),
+    Join(Vec<Row>),
+    Residual { branches: Vec<Row>, up: Convolution, activation: Activation },
+}
+
+/// Layers one after the other.
+type Row = Vec<Loaded>;
+
+fn run(row: &[Loaded], x: &Tensor) -> Tensor {
+    row.iter().fold(x.shallow_clone(), |x, layer| layer.forward(&x))
+}
+
+fn join(branches: &[Row], x: &Tensor) -> Tensor {
+    Tensor::cat(&branches.iter().map(|branch| run(branch, x)).collect::<Vec<_>>(), 1)
+}
+
+impl Loaded {
+    fn forward(&self, x: &Tensor) -> Tensor {
+        match self {
+            Self::Conv(conv) => conv.forward(x),
+            Self::MaxPool(window, stride, Padding::Valid) => nn::max_pool_valid(x, *window, *stride),
+            Self::MaxPool(window, stride, _) => nn::max_pool_same(x, *window, *stride),
+            Self::AveragePool => nn::average_pool_same(x, 3, 1),
+            Self::Row(row) => run(row, x),
+            Self::Join(branches) => join(branches, x),
+            Self::Residual { branches, up, activation } => {
+                let mut sum = up.forward(&join(branches, x));
+                sum += x;
+                activation.apply(sum)
+            }
+        }
+    }
+}
+
+/// Loads layers in the order in which an image passes them.
+struct Loader {
+    multiplier: f64,
+    /// Of the map that the next layer gets.
+    channels: i64,
+}
+
+impl Loader {
+    fn row(&mut self, layers: &[Layer], scope: &Scope) -> Row {
+        layers.iter().map(|layer| self.layer(layer, scope)).collect()
+    }
+
+    fn layer(&mut self, layer: &Layer, scope: &Scope) -> Loaded {
+        match *layer {
+            Layer::Conv { name, kernel, channels, stride, padding } => {
+                let conv = Conv { kernel, stride, padding, ..self.conv(channels) };
+                Loaded::Conv(conv.load(&scope.at(name)))
+            }
+            Layer::Separable(name, channels) => {
+                let conv = self.conv(channels);
+                let connection = Connection::Separable(8.min(conv.outputs / conv.inputs));
+                let conv = Conv { kernel: [7, 7], stride: 2, connection, ending: Ending::Bias, ..conv };
+                Loaded::Conv(conv.load(&scope.at(name)))
+            }
+            Layer::MaxPool(window, stride, padding) => Loaded::MaxPool(window, stride, padding),
+            Layer::AveragePool => Loaded::AveragePool,
+            Layer::Mixed(name, branches) => Loaded::Join(self.branches(branches, &scope.at(name))),
+            Layer::Fork(layers) => Loaded::Join(self.side_by_side(layers.iter().map(|layer| (std::slice::from_ref(layer), scope.clone())))),
+            Layer::Residual(name, block) => self.residual(block, &scope.at(name)),
+            Layer::Repeat(times, name, block) => {
+                Loaded::Row((1..=times).map(|n| self.residual(block, &scope.at(format!("{name}_{n}")))).collect())
+            }
+        }
+    }
+
+    /// A 1×1 convolution of the map to `channels` at multiplier 1, which becomes the map.
+    fn conv(&mut self, channels: i64) -> Conv {
+        let outputs = nn::depth(channels, self.multiplier);
+        Conv {
+            kernel: [1, 1],
+            inputs: std::mem::replace(&mut self.channels, outputs),
+            outputs,
+            stride: 1,
+            padding: Padding::Same,
+            connection: Connection::Groups(1),
+            ending: Ending::BatchNorm(NORM),
+            activation: Activation::Relu,
+        }
+    }
+
+    fn branches(&mut self, branches: Branches, scope: &Scope) -> Vec<Row> {
+        self.side_by_side((0..).zip(branches).map(|(n, layers)| (*layers, scope.at(format!("Branch_{n}")))))
+    }
+
+    fn side_by_side<'a>(&mut self, rows: impl Iterator<Item = (&'a [Layer], Scope<'a>)>) -> Vec<Row> {
+        let inputs = std::mem::take(&mut self.channels);
+        let mut outputs = 0;
+        let loaded = rows
+            .map(|(layers, scope)| {
+                self.channels = inputs;
+                let row = self.row(layers, &scope);
+                outputs += self.channels;
+                row
+            })
+            .collect();
+        self.channels = outputs;
+        loaded
+    }
+
+    fn residual(&mut self, Block { branches, scale, activation }: Block, scope: &Scope) -> Loaded {
+        let outputs = self.channels;
+        let branches = self.branches(branches, scope);
+        let up = Conv { outputs, ending: Ending::Scaled(scale), activation: Activation::Identity, ..self.conv(1) };
+        self.channels = outputs;
+        Loaded::Residual { branches, up: up.load(&scope.at("Conv2d_1x1")), activation }
+    }
+}
+
+/// The network of version `V`; published for images of `SIDE`×`SIDE` pixels.
+pub struct Inception<V, const SIDE: i64> {
+    card: ModelCard,
+    layers: Row,
+    logits: Dense,
+    version: PhantomData<V>,
+}
+
+impl<V: Version, const SIDE: i64> Model for Inception<V, SIDE> {
+    fn card(&self) -> &ModelCard {
+        &self.card
+    }
+
+    fn logits(&self, pixels: &Tensor) -> Tensor {
+        let x = run(&self.layers, &nn::minus_one_to_one(pixels));
+        self.logits.forward(&nn::global_mean(&x)).flatten(1, -1)
+    }
+}
+
+impl<V: Version, const SIDE: i64> Architecture for Inception<V, SIDE> {
+    const NAME: &'static str = V::PUBLISHED.name;
+    type Params = Shape<1001, SIDE>;
+
+    fn describe(shape: &Self::Params) -> ModelCard {
+        shape.card(&V::PUBLISHED)
+    }
+
+    fn load(shape: Self::Params, weights: &Weights) -> Result<Self> {
+        shape.check(V::SMALLEST)?;
+        let top = weights.root().at(V::SCOPE);
+        let mut loader = Loader { multiplier: shape.channels, channels: 3 };
+        let layers = loader.row(V::LAYERS, &top);
+        let (scope, inputs, outputs) = (top.at("Logits"), loader.channels, shape.classes);
+        let logits = match V::LOGITS {
+            Logits::Convolution(name) => Dense::load(&scope.at(name), &[1, 1, inputs, outputs]),
+            Logits::Matrix => Dense::load(&scope.at("Logits"), &[inputs, outputs]),
+        };
+        Ok(Self { card: Self::describe(&shape), layers, logits, version: PhantomData })
+    }
+}

@@ -1,0 +1,103 @@
+//! Inception-ResNet v2.
+//!
+//! Paper: Szegedy, Ioffe, Vanhoucke and Alemi, "Inception-v4, Inception-ResNet and the Impact of
+//! Residual Connections on Learning", AAAI 2017, arXiv 1602.07261, figures 7 and 15 to 19.
+//! Reference: TF-Slim of April 2018, `nets/inception_resnet_v2.py`, parameter names likewise.
+//! Accuracies: TF-Slim's table of checkpoints.
+//!
+//! Where the reference differs from the paper, this follows the reference: the stem is that of
+//! Inception v3 and a module like its first; blocks come 10, 20 and 10 times, and the last of all
+//! adds its branches unscaled and has no ReLU; a 1×1 convolution follows.
+//!
+//! Deviations: those of all Inception networks here, see `inception.rs`.
+
+use super::Published;
+use super::inception::Layer::{AveragePool, MaxPool, Mixed, Repeat, Residual};
+use super::inception::{Block, Inception, Layer, Logits, Version, conv, strided};
+use crate::nn::Activation::{Identity, Relu};
+use crate::nn::Padding::Valid;
+
+/// Inception-ResNet v2.
+pub type InceptionResNetV2 = Inception<ResNetV2, 299>;
+
+/// Its table.
+pub enum ResNetV2 {}
+
+/// Figure 16 of the paper.
+const BLOCK35: Block = Block {
+    branches: &[
+        &[conv("Conv2d_1x1", 32)],
+        &[conv("Conv2d_0a_1x1", 32), conv("Conv2d_0b_3x3", 32)],
+        &[conv("Conv2d_0a_1x1", 32), conv("Conv2d_0b_3x3", 48), conv("Conv2d_0c_3x3", 64)],
+    ],
+    scale: 0.17,
+    activation: Relu,
+};
+
+/// Figure 17.
+const BLOCK17: Block = Block {
+    branches: &[&[conv("Conv2d_1x1", 192)], &[conv("Conv2d_0a_1x1", 128), conv("Conv2d_0b_1x7", 160), conv("Conv2d_0c_7x1", 192)]],
+    scale: 0.1,
+    activation: Relu,
+};
+
+/// Figure 19.
+const BLOCK8: Block = Block {
+    branches: &[&[conv("Conv2d_1x1", 192)], &[conv("Conv2d_0a_1x1", 192), conv("Conv2d_0b_1x3", 224), conv("Conv2d_0c_3x1", 256)]],
+    scale: 0.2,
+    activation: Relu,
+};
+
+impl Version for ResNetV2 {
+    const PUBLISHED: Published = Published {
+        name: "inception_resnet_v2",
+        family: "Inception",
+        top1: Some(80.4),
+        top5: Some(95.3),
+        source: "Szegedy et al. 2017 (arXiv 1602.07261), TF-Slim inception_resnet_v2",
+    };
+    const SCOPE: &'static str = "InceptionResnetV2";
+    const LAYERS: &'static [Layer] = &[
+        strided("Conv2d_1a_3x3", 32, 2, Valid),
+        strided("Conv2d_2a_3x3", 32, 1, Valid),
+        conv("Conv2d_2b_3x3", 64),
+        MaxPool(3, 2, Valid),
+        conv("Conv2d_3b_1x1", 80),
+        strided("Conv2d_4a_3x3", 192, 1, Valid),
+        MaxPool(3, 2, Valid),
+        Mixed(
+            "Mixed_5b",
+            &[
+                &[conv("Conv2d_1x1", 96)],
+                &[conv("Conv2d_0a_1x1", 48), conv("Conv2d_0b_5x5", 64)],
+                &[conv("Conv2d_0a_1x1", 64), conv("Conv2d_0b_3x3", 96), conv("Conv2d_0c_3x3", 96)],
+                &[AveragePool, conv("Conv2d_0b_1x1", 64)],
+            ],
+        ),
+        Repeat(10, "Repeat/block35", BLOCK35),
+        Mixed(
+            "Mixed_6a", // figure 7 with table 1
+            &[
+                &[strided("Conv2d_1a_3x3", 384, 2, Valid)],
+                &[conv("Conv2d_0a_1x1", 256), conv("Conv2d_0b_3x3", 256), strided("Conv2d_1a_3x3", 384, 2, Valid)],
+                &[MaxPool(3, 2, Valid)],
+            ],
+        ),
+        Repeat(20, "Repeat_1/block17", BLOCK17),
+        Mixed(
+            "Mixed_7a", // figure 18
+            &[
+                &[conv("Conv2d_0a_1x1", 256), strided("Conv2d_1a_3x3", 384, 2, Valid)],
+                &[conv("Conv2d_0a_1x1", 256), strided("Conv2d_1a_3x3", 288, 2, Valid)],
+                &[conv("Conv2d_0a_1x1", 256), conv("Conv2d_0b_3x3", 288), strided("Conv2d_1a_3x3", 320, 2, Valid)],
+                &[MaxPool(3, 2, Valid)],
+            ],
+        ),
+        Repeat(9, "Repeat_2/block8", BLOCK8),
+        Residual("Block8", Block { scale: 1.0, activation: Identity, ..BLOCK8 }),
+        conv("Conv2d_7b_1x1", 1536),
+    ];
+    const LOGITS: Logits = Logits::Matrix;
+    // 75 → 37 → 35 → 17 → 15 → 7 → 3 → 1
+    const SMALLEST: i64 = 75;
+}

@@ -1,0 +1,145 @@
+//! Inception v3.
+//!
+//! Paper: Szegedy, Vanhoucke, Ioffe, Shlens and Wojna, "Rethinking the Inception Architecture for
+//! Computer Vision", CVPR 2016, arXiv 1512.00567, table 1 and figures 5 to 7 and 10.
+//! Reference: TF-Slim of April 2018, `nets/inception_v3.py`, parameter names likewise.
+//! Accuracies: TF-Slim's table of checkpoints.
+//!
+//! Where the reference differs from the paper, this follows the reference: the first three modules
+//! have a 5×5 convolution in one branch, and `Conv2d_3b` is 1×1.
+//!
+//! Deviations: those of all Inception networks here, see `inception.rs`.
+
+use super::Published;
+use super::inception::Layer::{AveragePool, Conv, Fork, MaxPool, Mixed};
+use super::inception::{Inception, Layer, Logits, Version, conv, strided};
+use crate::nn::Padding::Valid;
+
+/// Inception v3.
+pub type InceptionV3 = Inception<V3, 299>;
+
+/// Its table.
+pub enum V3 {}
+
+/// Figure 5 of the paper.
+const fn mixed5<const POOL: i64>(name: &'static str) -> Layer {
+    Mixed(
+        name,
+        const {
+            &[
+                &[conv("Conv2d_0a_1x1", 64)],
+                &[conv("Conv2d_0a_1x1", 48), conv("Conv2d_0b_5x5", 64)],
+                &[conv("Conv2d_0a_1x1", 64), conv("Conv2d_0b_3x3", 96), conv("Conv2d_0c_3x3", 96)],
+                &[AveragePool, conv("Conv2d_0b_1x1", POOL)],
+            ]
+        },
+    )
+}
+
+/// Figure 6, n = 7.
+const fn mixed6<const WIDTH: i64>(name: &'static str) -> Layer {
+    Mixed(
+        name,
+        const {
+            &[
+                &[conv("Conv2d_0a_1x1", 192)],
+                &[conv("Conv2d_0a_1x1", WIDTH), conv("Conv2d_0b_1x7", WIDTH), conv("Conv2d_0c_7x1", 192)],
+                &[
+                    conv("Conv2d_0a_1x1", WIDTH),
+                    conv("Conv2d_0b_7x1", WIDTH),
+                    conv("Conv2d_0c_1x7", WIDTH),
+                    conv("Conv2d_0d_7x1", WIDTH),
+                    conv("Conv2d_0e_1x7", 192),
+                ],
+                &[AveragePool, conv("Conv2d_0b_1x1", 192)],
+            ]
+        },
+    )
+}
+
+/// The third and fourth branch of figure 7.
+const WIDE: &[Layer] =
+    &[conv("Conv2d_0a_1x1", 448), conv("Conv2d_0b_3x3", 384), Fork(&[conv("Conv2d_0c_1x3", 384), conv("Conv2d_0d_3x1", 384)])];
+const POOL: &[Layer] = &[AveragePool, conv("Conv2d_0b_1x1", 192)];
+
+/// A convolution that halves the map, of a name that takes its 3×3 kernel for 1×1.
+const fn misnamed(name: &'static str, channels: i64) -> Layer {
+    Conv { name, kernel: [3, 3], channels, stride: 2, padding: Valid }
+}
+
+impl Version for V3 {
+    const PUBLISHED: Published = Published {
+        name: "inception_v3",
+        family: "Inception",
+        top1: Some(78.0),
+        top5: Some(93.9),
+        source: "Szegedy et al. 2016 (arXiv 1512.00567), TF-Slim inception_v3",
+    };
+    const SCOPE: &'static str = "InceptionV3";
+    const LAYERS: &'static [Layer] = &[
+        strided("Conv2d_1a_3x3", 32, 2, Valid),
+        strided("Conv2d_2a_3x3", 32, 1, Valid),
+        conv("Conv2d_2b_3x3", 64),
+        MaxPool(3, 2, Valid),
+        conv("Conv2d_3b_1x1", 80),
+        strided("Conv2d_4a_3x3", 192, 1, Valid),
+        MaxPool(3, 2, Valid),
+        mixed5::<32>("Mixed_5b"),
+        Mixed(
+            "Mixed_5c", // as `mixed5::<64>`, but for the names of the second branch
+            &[
+                &[conv("Conv2d_0a_1x1", 64)],
+                &[conv("Conv2d_0b_1x1", 48), conv("Conv_1_0c_5x5", 64)],
+                &[conv("Conv2d_0a_1x1", 64), conv("Conv2d_0b_3x3", 96), conv("Conv2d_0c_3x3", 96)],
+                &[AveragePool, conv("Conv2d_0b_1x1", 64)],
+            ],
+        ),
+        mixed5::<64>("Mixed_5d"),
+        Mixed(
+            "Mixed_6a", // figure 10
+            &[
+                &[misnamed("Conv2d_1a_1x1", 384)],
+                &[conv("Conv2d_0a_1x1", 64), conv("Conv2d_0b_3x3", 96), misnamed("Conv2d_1a_1x1", 96)],
+                &[MaxPool(3, 2, Valid)],
+            ],
+        ),
+        mixed6::<128>("Mixed_6b"),
+        mixed6::<160>("Mixed_6c"),
+        mixed6::<160>("Mixed_6d"),
+        mixed6::<192>("Mixed_6e"),
+        Mixed(
+            "Mixed_7a",
+            &[
+                &[conv("Conv2d_0a_1x1", 192), strided("Conv2d_1a_3x3", 320, 2, Valid)],
+                &[
+                    conv("Conv2d_0a_1x1", 192),
+                    conv("Conv2d_0b_1x7", 192),
+                    conv("Conv2d_0c_7x1", 192),
+                    strided("Conv2d_1a_3x3", 192, 2, Valid),
+                ],
+                &[MaxPool(3, 2, Valid)],
+            ],
+        ),
+        Mixed(
+            "Mixed_7b", // figure 7
+            &[
+                &[conv("Conv2d_0a_1x1", 320)],
+                &[conv("Conv2d_0a_1x1", 384), Fork(&[conv("Conv2d_0b_1x3", 384), conv("Conv2d_0b_3x1", 384)])],
+                WIDE,
+                POOL,
+            ],
+        ),
+        Mixed(
+            "Mixed_7c", // the same with another name
+            &[
+                &[conv("Conv2d_0a_1x1", 320)],
+                &[conv("Conv2d_0a_1x1", 384), Fork(&[conv("Conv2d_0b_1x3", 384), conv("Conv2d_0c_3x1", 384)])],
+                WIDE,
+                POOL,
+            ],
+        ),
+    ];
+    const LOGITS: Logits = Logits::Convolution("Conv2d_1c_1x1");
+    // 75 → 37 → 35 → 17 → 15 → 7 → 3 → 1
+    const SMALLEST: i64 = 75;
+}
