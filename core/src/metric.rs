@@ -50,6 +50,10 @@ pub trait Metric: Send + Sync + Sized + 'static {
     /// Whether original and adversarial can change places.
     const SYMMETRIC: bool = false;
 
+    /// Names of further numbers that come with every value, such as the ends of its interval. NaN
+    /// says that there is none.
+    const EXTRAS: &'static [&'static str] = &[];
+
     /// The settings.
     type Params: Params;
 
@@ -61,12 +65,14 @@ pub trait Metric: Send + Sync + Sized + 'static {
     /// Checks the settings, once, before any work.
     fn new(params: Self::Params) -> Result<Self>;
 
-    /// [`Scope::Outcome`]: one value per row of two N×3×S×S float32 batches in [0, 1].
+    /// [`Scope::Outcome`]: one value per row of two N×3×S×S float32 batches in [0, 1], each followed
+    /// by its [`EXTRAS`](Self::EXTRAS).
     fn outcome(&self, _original: &Tensor, _adversarial: &Tensor) -> Result<Vec<f64>> {
         bail!("metric `{}` has scope `outcome` but does not implement `outcome`", Self::NAME)
     }
 
-    /// [`Scope::Model`]: one value per case.
+    /// [`Scope::Model`]: one value per case, each followed by its [`EXTRAS`](Self::EXTRAS). The
+    /// model classifies every case correctly; the goal says from where, or to where, it is robust.
     fn model(&self, _oracle: &Oracle, _cases: &Cases) -> Result<Vec<f64>> {
         bail!("metric `{}` has scope `model` but does not implement `model`", Self::NAME)
     }

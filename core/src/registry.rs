@@ -168,6 +168,8 @@ pub struct MetricEntry {
     pub at_identity: Option<f64>,
     /// See [`Metric::SYMMETRIC`].
     pub symmetric: bool,
+    /// Names of the numbers that come with every value.
+    pub extras: Vec<String>,
     make: Make<Box<dyn DynMetric>>,
 }
 
@@ -237,6 +239,7 @@ impl Registry {
             direction: M::DIRECTION,
             at_identity: M::AT_IDENTITY,
             symmetric: M::SYMMETRIC,
+            extras: M::EXTRAS.iter().map(|&name| name.to_owned()).collect(),
             make: Box::new(|table| Ok(Box::new(M::new(params::from_table(&M::Params::default(), table)?)?))),
         };
         add(&mut self.metrics, "metric", entry, |e| &e.entry)

@@ -6,7 +6,7 @@ pub mod models;
 pub mod nn;
 
 use attacks::{CwL2, EadL1, Fgsm, Ifgsm};
-use metrics::{L0, L1, L2, Linf};
+use metrics::{Clever, INFINITY, L0, L1, L2, L2PerPixel, Linf, Ssim};
 use models::{InceptionResNetV2, InceptionV1, InceptionV2, InceptionV3, InceptionV4, Mini, MobileNetV1, ResNetV2, Vgg};
 
 gauntlet_core::export_plugin!(
@@ -33,8 +33,13 @@ gauntlet_core::export_plugin!(
     attack EadL1,
     attack Fgsm,
     attack Ifgsm,
+    metric Clever<1>,
+    metric Clever<2>,
+    metric Clever<INFINITY>,
     metric L0,
     metric L1,
     metric L2,
+    metric L2PerPixel,
     metric Linf,
+    metric Ssim,
 );

@@ -3,7 +3,7 @@
 //! Everything is counted from the stored rows, in the study's order, so the tables are the same
 //! byte for byte however the cells came to be.
 
-use crate::plan::{CellId, Plan};
+use crate::plan::{CellId, Plan, Scoring};
 use crate::rows::{CleanRow, CraftRow, MeasureRow, Row, ScoreRow, Status, TransferRow};
 use crate::store::{Found, Store};
 use crate::study::{GoalKind, Study};
@@ -149,6 +149,8 @@ pub struct Score {
     pub metric: usize,
     /// Index of the model.
     pub model: usize,
+    /// What it was asked about.
+    pub goal: GoalKind,
     /// Number of images without rows, because a cell failed.
     pub missing: usize,
     /// How many were scored: those classified correctly.
@@ -176,7 +178,7 @@ pub fn analyse(study: &Study, plan: &Plan, store: &Store, sink: &mut dyn RowSink
         let seconds = reader.transfers(index, sink, &mut transfer)?;
         success[index].transfer_seconds = seconds;
     }
-    let scores = plan.scores.iter().map(|(metric, model, cells)| reader.score(*metric, *model, cells)).collect();
+    let scores = plan.scores.iter().map(|scoring| reader.score(scoring)).collect();
     Ok(Tables { accuracy, success, transfer, scores })
 }
 
@@ -293,7 +295,8 @@ impl Reader<'_> {
         Ok(seconds)
     }
 
-    fn score(&self, metric: usize, model: usize, cells: &[CellId]) -> Score {
+    fn score(&self, scoring: &Scoring) -> Score {
+        let &Scoring { metric, model, goal, ref cells } = scoring;
         let mut values = Vec::new();
         let mut missing = 0;
         for &id in cells {
@@ -302,7 +305,7 @@ impl Reader<'_> {
                 None => missing += self.plan.cases(id),
             }
         }
-        Score { metric, model, missing, scored: values.len(), summary: summary(values) }
+        Score { metric, model, goal, missing, scored: values.len(), summary: summary(values) }
     }
 }
 

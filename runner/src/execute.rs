@@ -381,9 +381,9 @@ impl Site<'_> {
                 let (rows, pixels) = compute::craft(bench, model, &study.attacks[attack], goal, pictures, &rows(clean)?)?;
                 Content::Craft(rows, pixels)
             }
-            Work::Score { model, metric, clean } => {
+            Work::Score { model, metric, goal, clean } => {
                 let model = self.load(model, loaded)?;
-                Content::Score(compute::score(bench, model, &study.metrics[metric], pictures, &rows(clean)?)?)
+                Content::Score(compute::score(bench, model, &study.metrics[metric], goal, pictures, &rows(clean)?)?)
             }
             Work::Measure { craft, metric } => {
                 let side = study.models[self.source(craft)].card.side;
@@ -427,8 +427,7 @@ impl Site<'_> {
             Work::Measure { craft, .. } | Work::Transfer { craft, .. } => self.plan.cells[craft].work,
             work => work,
         };
-        let crafted = if let Work::Craft { attack, goal, .. } = origin { Some((attack, goal)) } else { None };
-        let provenance = compute::provenance(self.bench.study, self.bench.device, model, cell.work, crafted);
+        let provenance = compute::provenance(self.bench.study, self.bench.device, model, cell.work, origin);
         let (store, at) = (self.store, &cell.address);
         match content {
             Content::Clean(rows) => store.write(at, &Stored { rows: rows.clone(), provenance, pixels: None }),

@@ -56,6 +56,8 @@ pub enum Work {
         model: usize,
         /// The metric.
         metric: usize,
+        /// What it is asked about.
+        goal: GoalKind,
         /// The model's clean cell.
         clean: CellId,
     },
@@ -97,6 +99,19 @@ pub struct Campaign {
     pub transfers: Vec<(usize, Vec<CellId>)>,
 }
 
+/// One metric of one model with one goal, over all images.
+#[derive(Debug)]
+pub struct Scoring {
+    /// The metric.
+    pub metric: usize,
+    /// The model.
+    pub model: usize,
+    /// What it is asked about.
+    pub goal: GoalKind,
+    /// Score cells, by slice.
+    pub cells: Vec<CellId>,
+}
+
 /// All cells of a study, and which of them belong together.
 #[derive(Debug)]
 pub struct Plan {
@@ -106,8 +121,8 @@ pub struct Plan {
     pub clean: Vec<Vec<CellId>>,
     /// The attacks, ordered by model, attack and goal as in the study.
     pub campaigns: Vec<Campaign>,
-    /// For every metric of scope model and every model, both indices and the score cells by slice.
-    pub scores: Vec<(usize, usize, Vec<CellId>)>,
+    /// The metrics of scope model, ordered by metric, goal and model as in the study.
+    pub scores: Vec<Scoring>,
     images: usize,
 }
 
@@ -146,8 +161,11 @@ impl Plan {
         }
         let mut scores = Vec::new();
         for metric in of_scope(Scope::Model) {
-            for model in models.clone() {
-                scores.push((metric, model, clean[model].iter().map(|&clean| builder.score(model, metric, clean)).collect()));
+            for &goal in &study.metrics[metric].goals {
+                for model in models.clone() {
+                    let cells = clean[model].iter().map(|&clean| builder.score(model, metric, goal, clean)).collect();
+                    scores.push(Scoring { metric, model, goal, cells });
+                }
             }
         }
         Self { cells: builder.cells, clean, campaigns, scores, images }
@@ -203,7 +221,9 @@ impl Plan {
         let what = match self.cells[cell].work {
             Work::Clean { model: index } => format!("clean answers of {}", model(index)),
             Work::Craft { .. } => craft(cell),
-            Work::Score { model: index, metric, .. } => format!("{} of {}", study.metrics[metric].part.label, model(index)),
+            Work::Score { model: index, metric, goal, .. } => {
+                format!("{} ({}) of {}", study.metrics[metric].part.label, goal.name(), model(index))
+            }
             Work::Measure { craft: id, metric } => format!("{} of {}", study.metrics[metric].part.label, craft(id)),
             Work::Transfer { craft: id, target, .. } => format!("{}, given to {}", craft(id), model(target)),
         };
@@ -263,14 +283,15 @@ impl Builder<'_> {
         self.add("craft", &spec, Work::Craft { model, attack, goal, clean }, self.cells[clean].slice)
     }
 
-    fn score(&mut self, model: usize, metric: usize, clean: CellId) -> CellId {
+    fn score(&mut self, model: usize, metric: usize, goal: GoalKind, clean: CellId) -> CellId {
         let spec = json!({
             "cell": "score",
             "clean": self.key(clean),
             "metric": part_spec(&self.study.metrics[metric].part),
+            "goal": goal.name(),
             "seed": self.study.seed,
         });
-        self.add("score", &spec, Work::Score { model, metric, clean }, self.cells[clean].slice)
+        self.add("score", &spec, Work::Score { model, metric, goal, clean }, self.cells[clean].slice)
     }
 
     fn measure(&mut self, craft: CellId, metric: usize) -> CellId {

@@ -7,7 +7,7 @@
 
 use anyhow::{Context, Result};
 use arrow_array::types::{Float64Type, Int64Type};
-use arrow_array::{Array, ArrayRef, BooleanArray, PrimitiveArray, RecordBatch, StringArray};
+use arrow_array::{Array, ArrayRef, BooleanArray, ListArray, PrimitiveArray, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema};
 use blake3::Hasher;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ macro_rules! row {
 
         impl Row for $name {
             fn fields() -> Vec<Field> {
-                vec![$( Field::new(stringify!($field), <$type as Value>::TYPE, <$type as Value>::NULLABLE) ),+]
+                vec![$( Field::new(stringify!($field), <$type as Value>::data_type(), <$type as Value>::NULLABLE) ),+]
             }
 
             fn columns(rows: &[Self]) -> Vec<ArrayRef> {
@@ -151,6 +151,10 @@ row! {
         value: Option<f64>,
         /// The same, rounded to 8 bits.
         value_8bit: Option<f64>,
+        /// The numbers that come with the value.
+        extras: Vec<f64>,
+        /// The same, rounded to 8 bits.
+        extras_8bit: Vec<f64>,
     }
 }
 
@@ -161,8 +165,12 @@ row! {
         image: String,
         /// The true class.
         label: i64,
+        /// The class that the metric asked about; none when untargeted.
+        target_class: Option<i64>,
         /// The value; none when the model misclassifies the image.
         value: Option<f64>,
+        /// The numbers that come with the value.
+        extras: Vec<f64>,
         /// Forward passes that the metric took.
         forward: i64,
         /// Backward passes that the metric took.
@@ -198,8 +206,8 @@ const INVALID: &str = "invalid: ";
 
 /// What can stand in a column.
 trait Value: Sized {
-    const TYPE: DataType;
     const NULLABLE: bool = false;
+    fn data_type() -> DataType;
     fn array(values: impl Iterator<Item = Self>) -> ArrayRef;
     fn get(array: &dyn Array, row: usize) -> Option<Self>;
     fn digest(&self, hasher: &mut Hasher);
@@ -208,7 +216,9 @@ trait Value: Sized {
 macro_rules! plain {
     ($type:ty, $data:expr, $array:ty, |$value:ident| $bytes:expr) => {
         impl Value for $type {
-            const TYPE: DataType = $data;
+            fn data_type() -> DataType {
+                $data
+            }
 
             fn array(values: impl Iterator<Item = Self>) -> ArrayRef {
                 Arc::new(values.map(Some).collect::<$array>())
@@ -226,8 +236,11 @@ macro_rules! plain {
         }
 
         impl Value for Option<$type> {
-            const TYPE: DataType = $data;
             const NULLABLE: bool = true;
+
+            fn data_type() -> DataType {
+                $data
+            }
 
             fn array(values: impl Iterator<Item = Self>) -> ArrayRef {
                 Arc::new(values.collect::<$array>())
@@ -255,7 +268,9 @@ plain!(f64, DataType::Float64, PrimitiveArray<Float64Type>, |v| &v.to_bits().to_
 plain!(bool, DataType::Boolean, BooleanArray, |v| &[u8::from(*v)]);
 
 impl Value for String {
-    const TYPE: DataType = DataType::Utf8;
+    fn data_type() -> DataType {
+        DataType::Utf8
+    }
 
     fn array(values: impl Iterator<Item = Self>) -> ArrayRef {
         Arc::new(values.map(Some).collect::<StringArray>())
@@ -271,8 +286,33 @@ impl Value for String {
     }
 }
 
+/// A list in each row.
+impl Value for Vec<f64> {
+    fn data_type() -> DataType {
+        DataType::new_list(DataType::Float64, true)
+    }
+
+    fn array(values: impl Iterator<Item = Self>) -> ArrayRef {
+        let lists = values.map(|list| Some(list.into_iter().map(Some).collect::<Vec<_>>()));
+        Arc::new(ListArray::from_iter_primitive::<Float64Type, _, _>(lists))
+    }
+
+    fn get(array: &dyn Array, row: usize) -> Option<Self> {
+        let array = array.as_any().downcast_ref::<ListArray>()?;
+        let list = (!array.is_null(row)).then(|| array.value(row))?;
+        (0..list.len()).map(|n| f64::get(list.as_ref(), n)).collect()
+    }
+
+    fn digest(&self, hasher: &mut Hasher) {
+        hasher.update(&(self.len() as u64).to_le_bytes());
+        self.iter().for_each(|value| value.digest(hasher));
+    }
+}
+
 impl Value for Status {
-    const TYPE: DataType = DataType::Utf8;
+    fn data_type() -> DataType {
+        DataType::Utf8
+    }
 
     fn array(values: impl Iterator<Item = Self>) -> ArrayRef {
         String::array(values.map(|status| status.to_string()))
@@ -307,7 +347,8 @@ impl std::fmt::Display for Status {
 
 fn column<'a, V: Value>(batch: &'a RecordBatch, name: &str) -> Result<&'a dyn Array> {
     let array = batch.column_by_name(name).with_context(|| format!("no column `{name}`"))?;
-    anyhow::ensure!(array.data_type() == &V::TYPE, "column `{name}` is of type {}, expected {}", array.data_type(), V::TYPE);
+    let expected = V::data_type();
+    anyhow::ensure!(*array.data_type() == expected, "column `{name}` is of type {}, expected {expected}", array.data_type());
     Ok(array.as_ref())
 }
 

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use config::{Choice, Refusal};
 use gauntlet_core::device::Device;
 use gauntlet_core::guard;
-use gauntlet_core::metric::Scope;
+use gauntlet_core::metric::{Direction, Scope};
 use gauntlet_core::model::{Model, ModelCard};
 use gauntlet_core::registry::{DynAttack, DynMetric, Entry, Registry};
 use gauntlet_core::weights::Weights;
@@ -157,6 +157,12 @@ pub struct StudyMetric {
     pub scope: Scope,
     /// The unit of its values.
     pub unit: &'static str,
+    /// Which way is better for a defender.
+    pub direction: Direction,
+    /// Names of the numbers that come with every value.
+    pub extras: Vec<String>,
+    /// What it is asked about; one that is of scope outcome is asked about nothing.
+    pub goals: Vec<GoalKind>,
     /// The metric itself.
     pub metric: Box<dyn DynMetric>,
 }
@@ -351,12 +357,14 @@ fn attack(registry: &Registry, refusal: &Refusal, choice: &config::AttackChoice)
     let preset = choice.preset.as_ref().map(|preset| (preset.get_ref().as_str(), preset.span()));
     let parameters = parameters(&entry.entry, refusal, preset, &params, &span)?;
     let attack = guard::catch(&format!("attack `{}`", entry.entry.name), || entry.make(&parameters)).map_err(|e| refusal.at(&span, e))?;
-    let goals = choice.goals.get_ref().clone();
-    let distinct: BTreeSet<GoalKind> = goals.iter().copied().collect();
-    if goals.is_empty() || distinct.len() < goals.len() {
-        return Err(refusal.at(&choice.goals.span(), anyhow::anyhow!("expected at least one goal, and none twice")));
-    }
+    let goals = goals(choice.goals.get_ref()).map_err(|error| refusal.at(&choice.goals.span(), error))?;
     Ok(StudyAttack { part: Part::new(&entry.entry, choice.label.clone(), parameters), goals, attack })
+}
+
+fn goals(goals: &[GoalKind]) -> Result<Vec<GoalKind>> {
+    let distinct: BTreeSet<GoalKind> = goals.iter().copied().collect();
+    ensure!(!goals.is_empty() && distinct.len() == goals.len(), "expected at least one goal, and none twice");
+    Ok(goals.to_vec())
 }
 
 fn metric(registry: &Registry, refusal: &Refusal, choice: &Spanned<Choice>) -> Result<StudyMetric> {
@@ -366,7 +374,22 @@ fn metric(registry: &Registry, refusal: &Refusal, choice: &Spanned<Choice>) -> R
     let params = named.params.clone().unwrap_or_default();
     let parameters = parameters(&entry.entry, refusal, preset, &params, &span)?;
     let metric = guard::catch(&format!("metric `{}`", entry.entry.name), || entry.make(&parameters)).map_err(|e| refusal.at(&span, e))?;
-    Ok(StudyMetric { part: Part::new(&entry.entry, named.label.clone(), parameters), scope: entry.scope, unit: entry.unit, metric })
+    let goals = match (&named.goals, entry.scope) {
+        (Some(chosen), Scope::Model) => goals(chosen),
+        (Some(_), Scope::Outcome) => Err(anyhow::anyhow!("metric `{}` is about the outcomes of attacks: it takes no `goals`", named.name)),
+        (None, Scope::Model) => Ok(vec![GoalKind::Untargeted]),
+        (None, Scope::Outcome) => Ok(Vec::new()),
+    }
+    .map_err(|error| refusal.at(&span, error))?;
+    Ok(StudyMetric {
+        part: Part::new(&entry.entry, named.label.clone(), parameters),
+        scope: entry.scope,
+        unit: entry.unit,
+        direction: entry.direction,
+        extras: entry.extras.clone(),
+        goals,
+        metric,
+    })
 }
 
 type Span = std::ops::Range<usize>;

@@ -4,7 +4,7 @@ use anyhow::Result;
 use gauntlet_core::device::Device;
 use gauntlet_runner::analysis::Tables;
 use gauntlet_runner::execute::{self, Options, Outcome, Progress, Survey};
-use gauntlet_runner::plan::{CellId, Plan, Work};
+use gauntlet_runner::plan::{CellId, Plan, Scoring, Work};
 use gauntlet_runner::report;
 use gauntlet_runner::rows::{CleanRow, CraftRow, MeasureRow, Row, ScoreRow, Status, TransferRow};
 use gauntlet_runner::store::{Found, Store};
@@ -269,8 +269,8 @@ fn a_model_that_panics_costs_its_own_cells() {
 fn scores_are_of_the_images_that_the_model_knows() {
     let out = folder();
     let run = Run::of(STUDY, 40, out.path(), 1).unwrap();
-    let (metric, model, cells) = &run.plan.scores[0];
-    assert_eq!((run.study.metrics[*metric].part.label.as_str(), *model), ("margin", 0));
+    let Scoring { metric, model, goal, cells } = &run.plan.scores[0];
+    assert_eq!((run.study.metrics[*metric].part.label.as_str(), *model, *goal), ("margin", 0, GoalKind::Untargeted));
     let rows: Vec<ScoreRow> = cells.iter().flat_map(|&id| run.rows(id)).collect();
     let clean: Vec<CleanRow> = run.plan.clean[0].iter().flat_map(|&id| run.rows(id)).collect();
     for (row, clean) in rows.iter().zip(&clean) {

@@ -91,6 +91,29 @@ fn stream(picture: &Picture) -> u64 {
     u64::from_str_radix(&picture.hash[..16], 16).expect("a hash is hexadecimal")
 }
 
+/// The class that a goal is about, beside the true one.
+fn aimed_at(study: &Study, kind: GoalKind, picture: &Picture, clean: &CleanRow) -> Option<i64> {
+    match kind {
+        GoalKind::Untargeted => None,
+        GoalKind::Random => Some(study.random_target(picture)),
+        GoalKind::LeastLikely => Some(clean.least_likely),
+        GoalKind::Second => Some(clean.second),
+    }
+}
+
+/// In the dataset's classes.
+fn goal(target_class: Option<i64>, label: i64) -> Goal {
+    target_class.map_or(Goal::Away(label), Goal::Towards)
+}
+
+/// The model counts its background too.
+fn of_model(goal: Goal, card: &ModelCard) -> Goal {
+    match goal {
+        Goal::Away(class) => Goal::Away(class + card.label_offset),
+        Goal::Towards(class) => Goal::Towards(class + card.label_offset),
+    }
+}
+
 pub(super) fn craft(
     bench: Bench,
     model: &dyn Model,
@@ -100,18 +123,9 @@ pub(super) fn craft(
     clean: &[CleanRow],
 ) -> Result<(Vec<CraftRow>, Option<Tensor>)> {
     let (study, card) = (bench.study, model.card());
-    let target_class = |n: usize| match kind {
-        GoalKind::Untargeted => None,
-        GoalKind::Random => Some(study.random_target(&pictures[n])),
-        GoalKind::LeastLikely => Some(clean[n].least_likely),
-        GoalKind::Second => Some(clean[n].second),
-    };
-    // In the dataset's classes; the model counts its background too.
-    let goal = |n: usize| target_class(n).map_or(Goal::Away(pictures[n].label), Goal::Towards);
-    let of_model = |goal: Goal| match goal {
-        Goal::Away(class) => Goal::Away(class + card.label_offset),
-        Goal::Towards(class) => Goal::Towards(class + card.label_offset),
-    };
+    let target_class = |n: usize| aimed_at(study, kind, &pictures[n], &clean[n]);
+    let goal = |n: usize| goal(target_class(n), pictures[n].label);
+    let of_model = |goal: Goal| of_model(goal, card);
     let mut rows: Vec<CraftRow> = pictures
         .iter()
         .zip(clean)
@@ -247,7 +261,7 @@ pub(super) fn transfer(
     let milliseconds = start.elapsed().as_secs_f64() * 1e3 / given.len() as f64;
     for (slot, &n) in given.iter().enumerate() {
         let row = &mut rows[n];
-        let goal = row.target_class.map_or(Goal::Away(row.label), Goal::Towards);
+        let goal = goal(row.target_class, row.label);
         let met = |prediction: Option<i64>| prediction.is_some_and(|class| goal.met_by(class));
         let targeted = row.target_class.is_some();
         (row.prediction, row.prediction_8bit) = (float[slot], rounded[slot]);
@@ -286,62 +300,75 @@ pub(super) fn measure(
 ) -> Result<Vec<MeasureRow>> {
     let given: Vec<Picture> =
         pictures.iter().zip(&craft.rows).filter(|(_, row)| row.slot.is_some()).map(|(picture, _)| picture.clone()).collect();
-    let mut values = Vec::new();
+    let (mut float, mut rounded) = (Vec::new(), Vec::new());
     if let Some(pixels) = pixels {
         let originals = data::batch(&given, side)?;
         let what = format!("metric `{}`", metric.part.name);
-        let measured = |pixels: &Tensor| -> Result<Vec<f64>> {
+        let measured = |pixels: &Tensor| {
             let values = guard::catch(&what, || metric.metric.outcome(&originals.copy(), &pixels.copy()))?;
-            ensure!(values.len() == given.len(), "{what} gave {} values for {} images", values.len(), given.len());
-            Ok(values)
+            with_extras(metric, &values, given.len())
         };
-        values = measured(pixels)?.into_iter().zip(measured(&to_8bit(pixels))?).collect();
+        (float, rounded) = (measured(pixels)?, measured(&to_8bit(pixels))?);
     }
-    let value = |row: &CraftRow| row.slot.map(|slot| values[slot as usize]);
-    Ok(craft
-        .rows
-        .iter()
-        .map(|row| MeasureRow { image: row.image.clone(), value: value(row).map(|v| v.0), value_8bit: value(row).map(|v| v.1) })
-        .collect())
+    let row = |row: &CraftRow| {
+        let of = |values: &[Valued]| row.slot.map_or((None, Vec::new()), |slot| values[slot as usize].clone());
+        let ((value, extras), (value_8bit, extras_8bit)) = (of(&float), of(&rounded));
+        MeasureRow { image: row.image.clone(), value, value_8bit, extras, extras_8bit }
+    };
+    Ok(craft.rows.iter().map(row).collect())
+}
+
+/// A metric's value and its extras.
+type Valued = (Option<f64>, Vec<f64>);
+
+fn with_extras(metric: &StudyMetric, values: &[f64], images: usize) -> Result<Vec<Valued>> {
+    let (width, name) = (1 + metric.extras.len(), &metric.part.name);
+    ensure!(values.len() == images * width, "metric `{name}` gave {} values for {images} images, expected {width} for each", values.len());
+    Ok(values.chunks_exact(width).map(|chunk| (Some(chunk[0]), chunk[1..].to_vec())).collect())
 }
 
 pub(super) fn score(
     bench: Bench,
     model: &dyn Model,
     metric: &StudyMetric,
+    kind: GoalKind,
     pictures: &[Picture],
     clean: &[CleanRow],
 ) -> Result<Vec<ScoreRow>> {
-    let card = model.card();
-    let chosen: Vec<Picture> = pictures.iter().zip(clean).filter(|(_, row)| row.correct).map(|(picture, _)| picture.clone()).collect();
-    let mut scored = Vec::new();
-    if !chosen.is_empty() {
-        let pixels = data::batch(&chosen, card.side)?.to_device(bench.device);
-        let cases = Cases::new(pixels, chosen.iter().map(|picture| Goal::Away(picture.label + card.label_offset)).collect())?;
-        let settings = Settings { lanes: bench.lanes, seed: bench.study.seed, ..Settings::default() };
-        let oracle = Oracle::new(model, chosen.iter().map(stream).collect(), settings);
-        let what = format!("metric `{}`", metric.part.name);
-        let start = Instant::now();
-        let values = guard::catch(&what, || metric.metric.model(&oracle, &cases))?;
-        ensure!(values.len() == chosen.len(), "{what} gave {} values for {} images", values.len(), chosen.len());
-        let milliseconds = start.elapsed().as_secs_f64() * 1e3 / chosen.len() as f64;
-        scored = values.into_iter().zip(oracle.passes()).map(|(value, passes)| (value, passes, milliseconds)).collect();
-    }
-    let mut scored = scored.into_iter();
-    Ok(clean
-        .iter()
-        .map(|row| {
-            let found = if row.correct { scored.next() } else { None };
-            ScoreRow {
-                image: row.image.clone(),
-                label: row.label,
-                value: found.map(|(value, ..)| value),
-                forward: found.map_or(0, |(_, passes, _)| passes.forward as i64),
-                backward: found.map_or(0, |(_, passes, _)| passes.backward as i64),
-                milliseconds: found.map_or(0.0, |(.., milliseconds)| milliseconds),
-            }
+    let (study, card) = (bench.study, model.card());
+    let target_class = |n: usize| aimed_at(study, kind, &pictures[n], &clean[n]);
+    let scored: Vec<usize> = (0..pictures.len()).filter(|&n| clean[n].correct).collect();
+    let mut rows: Vec<ScoreRow> = (0..pictures.len())
+        .map(|n| ScoreRow {
+            image: pictures[n].hash.clone(),
+            label: pictures[n].label,
+            target_class: target_class(n),
+            value: None,
+            extras: Vec::new(),
+            forward: 0,
+            backward: 0,
+            milliseconds: 0.0,
         })
-        .collect())
+        .collect();
+    if scored.is_empty() {
+        return Ok(rows);
+    }
+    let chosen: Vec<Picture> = scored.iter().map(|&n| pictures[n].clone()).collect();
+    let pixels = data::batch(&chosen, card.side)?.to_device(bench.device);
+    let goals = scored.iter().map(|&n| of_model(goal(target_class(n), pictures[n].label), card)).collect();
+    let cases = Cases::new(pixels, goals)?;
+    let settings = Settings { lanes: bench.lanes, seed: study.seed, ..Settings::default() };
+    let oracle = Oracle::new(model, chosen.iter().map(stream).collect(), settings);
+    let start = Instant::now();
+    let values = guard::catch(&format!("metric `{}`", metric.part.name), || metric.metric.model(&oracle, &cases))?;
+    let values = with_extras(metric, &values, scored.len())?;
+    let milliseconds = start.elapsed().as_secs_f64() * 1e3 / scored.len() as f64;
+    for ((n, (value, extras)), passes) in scored.into_iter().zip(values).zip(oracle.passes()) {
+        let row = &mut rows[n];
+        (row.value, row.extras) = (value, extras);
+        (row.forward, row.backward, row.milliseconds) = (passes.forward as i64, passes.backward as i64, milliseconds);
+    }
+    Ok(rows)
 }
 
 /// The first line of an error with its causes; where it announces a list, with the first items.
@@ -362,12 +389,16 @@ pub(super) fn first_line(error: &anyhow::Error) -> String {
 }
 
 /// What a cell was made from, in words that a reader of one file understands; as JSON.
-/// `crafted` is the attack and goal that the pixels come from, where there are any.
-pub(super) fn provenance(study: &Study, device: Device, model: usize, work: Work, crafted: Option<(usize, GoalKind)>) -> String {
+/// `origin` is the work that the pixels come from, if they come from another.
+pub(super) fn provenance(study: &Study, device: Device, model: usize, work: Work, origin: Work) -> String {
     use serde_json::json;
     let model = &study.models[model];
     let part = |part: &crate::study::Part| json!({ "name": part.name, "origin": part.origin, "parameters": part.parameters });
-    let (attack, goal) = (crafted.map(|(attack, _)| &study.attacks[attack]), crafted.map(|(_, goal)| goal));
+    let (attack, goal) = match origin {
+        Work::Craft { attack, goal, .. } => (Some(&study.attacks[attack]), Some(goal)),
+        Work::Score { goal, .. } => (None, Some(goal)),
+        _ => (None, None),
+    };
     let (metric, target) = match work {
         Work::Score { metric, .. } | Work::Measure { metric, .. } => (Some(&study.metrics[metric]), None),
         Work::Transfer { target, .. } => (None, Some(&study.models[target])),

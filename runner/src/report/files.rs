@@ -170,6 +170,7 @@ fn scores(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
         [
             study.models[row.model].part.label.clone(),
             metric.part.label.clone(),
+            row.goal.name().to_owned(),
             metric.unit.to_owned(),
             row.scored.to_string(),
             row.missing.to_string(),
@@ -177,7 +178,7 @@ fn scores(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
             number(row.summary.median),
         ]
     });
-    table(["model", "metric", "unit", "source_correct", "missing", "mean", "median"], rows)
+    table(["model", "metric", "goal", "unit", "source_correct", "missing", "mean", "median"], rows)
 }
 
 fn timing(study: &Study, tables: &Tables) -> Result<Vec<u8>> {

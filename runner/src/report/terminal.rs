@@ -143,18 +143,17 @@ fn short_count(value: Option<f64>) -> String {
 
 fn scores(study: &Study, tables: &Tables, out: &mut dyn Write) -> io::Result<()> {
     for (index, metric) in study.metrics.iter().enumerate() {
-        let rows: Vec<_> = tables.scores.iter().filter(|row| row.metric == index).collect();
-        if rows.is_empty() {
-            continue;
+        for goal in &metric.goals {
+            let what = format!("{}, {} ({})", metric.part.label, goal.name(), metric.unit);
+            writeln!(out, "\n{what}: of n images that the model classifies correctly")?;
+            let mut grid = Grid::new(["model", "n", "mean", "median", "missing"]);
+            for row in tables.scores.iter().filter(|row| (row.metric, row.goal) == (index, *goal)) {
+                let Summary { mean, median } = row.summary;
+                let label = study.models[row.model].part.label.clone();
+                grid.row([label, row.scored.to_string(), short(mean), short(median), missing(row.missing)]);
+            }
+            grid.print(out, 1)?;
         }
-        writeln!(out, "\n{}, {}: of n images that the model classifies correctly", metric.part.label, metric.unit)?;
-        let mut grid = Grid::new(["model", "n", "mean", "median", "missing"]);
-        for row in rows {
-            let Summary { mean, median } = row.summary;
-            let label = study.models[row.model].part.label.clone();
-            grid.row([label, row.scored.to_string(), short(mean), short(median), missing(row.missing)]);
-        }
-        grid.print(out, 1)?;
     }
     Ok(())
 }

@@ -76,6 +76,7 @@ pub(super) struct Choice {
     pub label: Option<String>,
     pub preset: Option<String>,
     pub params: Option<Table>,
+    pub goals: Option<Vec<GoalKind>>,
 }
 
 impl<'de> Deserialize<'de> for Choice {
@@ -87,6 +88,7 @@ impl<'de> Deserialize<'de> for Choice {
             label: Option<String>,
             preset: Option<String>,
             params: Option<Table>,
+            goals: Option<Vec<GoalKind>>,
         }
 
         // An untagged enum would swallow what is wrong and where.
@@ -96,16 +98,16 @@ impl<'de> Deserialize<'de> for Choice {
             type Value = Choice;
 
             fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("a metric's name, or a table { name, label, preset, params }")
+                f.write_str("a metric's name, or a table { name, label, preset, params, goals }")
             }
 
             fn visit_str<E: de::Error>(self, name: &str) -> Result<Choice, E> {
-                Ok(Choice { name: name.to_owned(), label: None, preset: None, params: None })
+                Ok(Choice { name: name.to_owned(), label: None, preset: None, params: None, goals: None })
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Choice, A::Error> {
-                let Full { name, label, preset, params } = Full::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(Choice { name, label, preset, params })
+                let Full { name, label, preset, params, goals } = Full::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(Choice { name, label, preset, params, goals })
             }
         }
 
@@ -206,15 +208,28 @@ pub(super) fn resolved(
         .iter()
         .map(|attack| {
             let mut table = part_table(&attack.part);
-            table.insert("goals".into(), attack.goals.iter().map(|goal| Value::from(goal.name())).collect::<Vec<_>>().into());
+            table.insert("goals".into(), goal_names(&attack.goals));
             table
         })
         .collect();
-    let metrics = metrics.iter().map(|metric| Value::Table(part_table(&metric.part))).collect();
+    let metrics = metrics
+        .iter()
+        .map(|metric| {
+            let mut table = part_table(&metric.part);
+            if !metric.goals.is_empty() {
+                table.insert("goals".into(), goal_names(&metric.goals));
+            }
+            Value::Table(table)
+        })
+        .collect();
     let transfer =
         file.transfer.as_ref().map(|transfer| Table::from_iter([("policy".to_owned(), Value::from(transfer.policy.get_ref().name()))]));
     let resolved = Resolved { name: file.name.get_ref(), seed: file.seed, tie_tolerance, metrics, data, models, attacks, transfer };
     toml::to_string(&resolved).context("the study cannot be written as TOML")
+}
+
+fn goal_names(goals: &[GoalKind]) -> Value {
+    goals.iter().map(|goal| Value::from(goal.name())).collect::<Vec<_>>().into()
 }
 
 fn part_table(part: &super::Part) -> Table {
