@@ -305,7 +305,9 @@ impl Value for Vec<f64> {
 
     fn digest(&self, hasher: &mut Hasher) {
         hasher.update(&(self.len() as u64).to_le_bytes());
-        self.iter().for_each(|value| value.digest(hasher));
+        for value in self {
+            value.digest(hasher);
+        }
     }
 }
 

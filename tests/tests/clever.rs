@@ -92,6 +92,7 @@ fn the_same_maxima_give_the_same_estimate() {
 
 #[test]
 fn the_score_is_the_authors_within_the_sampling_error() {
+    tch::set_num_threads(1);
     let golden: Golden = golden::read("attacks.json");
     let Network { kernel_constant, logit_multiplier } = golden.network;
     let net = TinyNet::new(&golden.meta.seed, kernel_constant, logit_multiplier);

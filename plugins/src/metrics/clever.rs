@@ -53,11 +53,15 @@ fn draw(norm: Norm, rng: &mut ChaCha8Rng, radius: f64, point: &mut [f32]) {
             radius * uniform(rng) * inside / squares.sqrt()
         }
         Norm::Linf => {
-            point.iter_mut().for_each(|x| *x = (2.0 * uniform(rng) - 1.0) as f32);
+            for x in &mut *point {
+                *x = (2.0 * uniform(rng) - 1.0) as f32;
+            }
             radius
         }
     };
-    point.iter_mut().for_each(|x| *x *= scale as f32);
+    for x in point {
+        *x *= scale as f32;
+    }
 }
 
 /// The CLEVER score in the norm of index `P`: 1, 2 or [`INFINITY`].
