@@ -10,7 +10,7 @@ use crate::plan::Plan;
 use crate::report;
 use crate::store::Store;
 use crate::study::{Options, Study};
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use clap::{Args, Parser, Subcommand};
 use gauntlet_core::device;
 use gauntlet_core::registry::Registry;
@@ -63,6 +63,9 @@ struct RunArgs {
     /// Cells computed at a time; never changes a result [default: the cores on cpu, 1 on cuda]
     #[arg(long, value_name = "N")]
     workers: Option<usize>,
+    /// A folder with weights, for models to which the study names none: <model>.safetensors or .pb
+    #[arg(long, value_name = "DIR")]
+    weights: Option<PathBuf>,
     /// Use the study's first N images
     #[arg(long, value_name = "N")]
     images: Option<usize>,
@@ -111,7 +114,14 @@ fn study(args: &RunArgs, registry: &Registry, out: &mut dyn Write) -> Result<Exi
     ensure!(args.workers != Some(0), "`--workers 0`: at least one is needed");
     ensure!(args.images != Some(0), "`--images 0`: at least one is needed");
     let device = device::open(&args.device)?;
-    let study = Study::open(&args.study, registry, Options { images: args.images, ..Options::default() })?;
+    if let Some(folder) = args.weights.as_deref().filter(|path| !path.is_dir()) {
+        bail!(
+            "`--weights {}`: there is no such folder; a single file is named in the study, by a model's `weights = \"…\"`",
+            folder.display()
+        );
+    }
+    let options = Options { images: args.images, weights: args.weights.clone(), ..Options::default() };
+    let study = Study::open(&args.study, registry, options)?;
     let folder = args.out.clone().unwrap_or_else(|| PathBuf::from("results").join(&study.name));
     let store = Store::open(&folder)?;
     let plan = Plan::new(&study, execute::device_kind(device));

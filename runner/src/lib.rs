@@ -27,3 +27,4 @@ pub mod report;
 pub mod rows;
 pub mod store;
 pub mod study;
+pub mod weights;

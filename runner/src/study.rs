@@ -4,6 +4,7 @@
 mod config;
 
 use crate::data::{Data, Picture, Source};
+use crate::weights;
 use anyhow::{Context, Result, bail, ensure};
 use config::{Choice, Refusal};
 use gauntlet_core::device::Device;
@@ -52,6 +53,8 @@ pub struct Study {
 pub struct Options {
     /// Replaces `images`.
     pub images: Option<usize>,
+    /// A folder with weights, for models to which the study names none.
+    pub weights: Option<PathBuf>,
     /// Images in memory that replace `[data]`.
     pub pictures: Option<Vec<Picture>>,
 }
@@ -86,13 +89,13 @@ pub struct StudyModel {
 pub enum WeightsPlace {
     /// In the program: a safetensors file's bytes.
     Embedded(&'static [u8]),
-    /// A safetensors file.
+    /// A safetensors file or a frozen graph.
     File(PathBuf),
 }
 
 impl StudyModel {
-    /// Finds and checks a model. `weights` is a safetensors file; without it the model must have
-    /// weights of its own.
+    /// Finds and checks a model. `weights` is a file, or a folder to look in first, see
+    /// [`weights::locate`].
     ///
     /// # Errors
     /// When the name is unknown, a parameter is wrong, or there are no weights.
@@ -100,12 +103,15 @@ impl StudyModel {
         let entry = registry.find_model(name)?;
         let parameters = entry.entry.parameters(None, params)?;
         let card = guard::catch(&format!("model `{name}`"), || entry.card(&parameters))?;
-        let (weights, weights_hash) = if let Some(path) = weights {
-            let hash = File::open(path).and_then(|mut file| hash(&mut file)).with_context(|| format!("weights {}", path.display()))?;
-            (WeightsPlace::File(path.to_owned()), hash)
-        } else {
-            let bytes = entry.own_weights()?;
-            (WeightsPlace::Embedded(bytes), blake3::hash(bytes).to_string())
+        let weights = match weights {
+            Some(path) if !path.is_dir() => WeightsPlace::File(path.to_owned()),
+            folder => weights::locate(entry, folder)?,
+        };
+        let weights_hash = match &weights {
+            WeightsPlace::Embedded(bytes) => blake3::hash(bytes).to_string(),
+            WeightsPlace::File(path) => {
+                File::open(path).and_then(|mut file| hash(&mut file)).with_context(|| format!("weights {}", path.display()))?
+            }
         };
         Ok(Self { part: Part::new(&entry.entry, None, parameters), card, weights, weights_hash })
     }
@@ -258,7 +264,8 @@ impl Study {
         }
         let tie_tolerance = tie_tolerance.abs(); // -0.0 is 0 too
         ensure!(!file.models.is_empty(), "{place}: a study needs at least one [[models]]");
-        let models: Vec<StudyModel> = file.models.iter().map(|m| model(registry, &refusal, m, folder)).collect::<Result<_>>()?;
+        let models: Vec<StudyModel> =
+            file.models.iter().map(|m| model(registry, &refusal, m, folder, options.weights.as_deref())).collect::<Result<_>>()?;
         let attacks: Vec<StudyAttack> = file.attacks.iter().map(|a| attack(registry, &refusal, a)).collect::<Result<_>>()?;
         let metrics: Vec<StudyMetric> = file.metrics.iter().map(|m| metric(registry, &refusal, m)).collect::<Result<_>>()?;
         unique(&refusal, "model", models.iter().map(|m| &m.part).zip(file.models.iter().map(|m| m.name.span())))?;
@@ -333,17 +340,18 @@ fn check_name(name: &Spanned<String>) -> Result<()> {
     Ok(())
 }
 
-fn model(registry: &Registry, refusal: &Refusal, choice: &config::ModelChoice, folder: &Path) -> Result<StudyModel> {
-    let weights = choice.weights.as_ref().map(|path| (folder.join(path.get_ref()), path.span()));
-    if let Some((path, span)) = &weights
-        && !path.is_file()
+/// `shelf` is where weights are looked for first, unless the model names its own.
+fn model(registry: &Registry, refusal: &Refusal, choice: &config::ModelChoice, folder: &Path, shelf: Option<&Path>) -> Result<StudyModel> {
+    let named = choice.weights.as_ref().map(|path| (folder.join(path.get_ref()), path.span()));
+    if let Some((path, span)) = &named
+        && !path.exists()
     {
         return Err(refusal.at(span, anyhow::anyhow!("there is no weights file {}", path.display())));
     }
     let entry = registry.find_model(choice.name.get_ref()).map_err(|error| refusal.at(&choice.name.span(), error))?;
     let (params, span) = params(choice.params.as_ref(), &choice.name);
     entry.entry.parameters(None, &params).map_err(|error| refusal.at(&span, error))?;
-    let mut model = StudyModel::new(registry, choice.name.get_ref(), &params, weights.as_ref().map(|(path, _)| path.as_path()))
+    let mut model = StudyModel::new(registry, choice.name.get_ref(), &params, named.as_ref().map(|(path, _)| path.as_path()).or(shelf))
         .map_err(|error| refusal.at(&choice.name.span(), error))?;
     if let Some(label) = &choice.label {
         model.part.label.clone_from(label);

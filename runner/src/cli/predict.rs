@@ -28,6 +28,7 @@ const TOP: i64 = 5;
 #[command(after_help = "Examples:
   runner predict --model mini_vgg_16 shoe.png shirt.png
   runner predict --model vgg_16 --weights vgg_16.safetensors photo.jpg --json
+  runner predict --model vgg_16 --weights frozen_vgg_16.pb photo.jpg
   runner predict --model mini_vgg_16 batch.safetensors
 
 A photograph's shorter side is resized to the model's side (antialiased Lanczos), the centre cut out. \
@@ -36,8 +37,9 @@ pub(super) struct PredictArgs {
     /// The model, see `runner list models`
     #[arg(long, value_name = "NAME")]
     model: String,
-    /// Its weights, a safetensors file [default: those built in]
-    #[arg(long, value_name = "FILE")]
+    /// Its weights: a safetensors file, a frozen graph (.pb), or a folder with such files [default: those built in, or in
+    /// the folder of `runner weights`]
+    #[arg(long, value_name = "FILE|DIR")]
     weights: Option<PathBuf>,
     /// Its parameters, as TOML: 'classes = 10'
     #[arg(long, value_name = "TOML", default_value = "", hide_default_value = true)]

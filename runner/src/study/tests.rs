@@ -79,7 +79,7 @@ fn a_study_is_resolved_in_full() {
 fn the_resolved_study_is_a_study() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("affine.safetensors"), "weights").unwrap();
-    let options = || Options { pictures: Some(pictures()), images: Some(3) };
+    let options = || Options { pictures: Some(pictures()), images: Some(3), ..Options::default() };
     let first = Study::parse(GOOD, "toy.toml", folder.path(), &registry(), options()).unwrap();
     let second = Study::parse(first.to_toml(), "study.toml", Path::new("/"), &registry(), options()).unwrap();
     assert_eq!(first.to_toml(), second.to_toml());
@@ -109,7 +109,7 @@ fn every_mistake_has_its_message() {
         ("seed = 7", "tie_tolerance = nan", "line 2, column 17: `tie_tolerance` is NaN, expected a number from 0"),
         ("\"affine\"", "\"afine\"", "line 6, column 8: unknown model `afine`, did you mean `affine`?"),
         ("affine.saf", "a.saf", "line 7, column 11: there is no weights file"),
-        ("weights = \"affine.safetensors\"\n", "", "line 6, column 8: model `affine` has no weights of its own"),
+        ("weights = \"affine.safetensors\"\n", "", "line 6, column 8: model `affine` has no weights"),
         ("amount = 0.5", "amuont = 0.5", "line 11, column 10: parameters of `nudge`: unknown parameter `amuont`, did you mean `amount`?"),
         ("amount = 0.5", "amount = 5", "line 11, column 10: attack `nudge`: `amount` is 5, expected 0 to 1"),
         ("params = ", "preset = \"eccv\"\nparams = ", "line 11, column 10: parameters of `nudge`: unknown preset `eccv`"),

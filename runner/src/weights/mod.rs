@@ -1,0 +1,192 @@
+//! Where weights are, and where they come from.
+//!
+//! A model's weights are looked for in the folder that the user names, among those that are part of
+//! the program, and in Gauntlet's own folder, in this order; [`locate`] says where they are, or which
+//! commands get them. A file is called `<model>.safetensors` or `<model>.pb`, or as in the study's
+//! archive of frozen graphs.
+
+use crate::study::WeightsPlace;
+use gauntlet_core::registry::ModelEntry;
+use std::env;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// Gauntlet's own folder: `GAUNTLET_HOME`, or `gauntlet` in the user's data folder, which is
+/// `XDG_DATA_HOME` or `~/.local/share`. None where there is no home either.
+pub fn home() -> Option<PathBuf> {
+    let folder = |variable| env::var_os(variable).map(PathBuf::from).filter(|path| !path.as_os_str().is_empty());
+    folder("GAUNTLET_HOME").or_else(|| {
+        // A relative one is void, says the XDG base directory specification.
+        let data = folder("XDG_DATA_HOME").filter(|path| path.is_absolute());
+        Some(data.or_else(|| Some(folder("HOME")?.join(".local/share")))?.join("gauntlet"))
+    })
+}
+
+/// The folder that `runner weights` fills.
+pub fn folder() -> Option<PathBuf> {
+    Some(home()?.join("weights"))
+}
+
+/// An archive of frozen graphs.
+#[derive(Debug)]
+pub struct Archive {
+    /// What `runner weights pull` calls it.
+    pub name: &'static str,
+    /// The folder that it is fetched from; a mirror takes its place.
+    pub base: &'static str,
+    /// Its file name there.
+    pub file: &'static str,
+    /// Bytes.
+    pub size: u64,
+    /// Of the whole file, in hexadecimal.
+    pub sha256: &'static str,
+    /// What is taken from it.
+    pub members: &'static [Member],
+}
+
+/// A file of an [`Archive`].
+#[derive(Debug)]
+pub struct Member {
+    /// The model whose weights it holds.
+    pub model: &'static str,
+    /// Its name.
+    pub file: &'static str,
+}
+
+const fn member(model: &'static str, file: &'static str) -> Member {
+    Member { model, file }
+}
+
+/// The weights of the ECCV 2018 study, as its authors publish them.
+pub const ECCV2018: Archive = Archive {
+    name: "eccv2018",
+    base: "http://download.huan-zhang.com/models/adv/imagenet/",
+    file: "frozen_imagenet_models_v1.1.tar.gz",
+    size: 2_828_941_127,
+    sha256: "493533fb8c4ed957e5ea575833310e61512a177571fb352692dc4992dec891a7",
+    members: &[
+        member("alexnet", "alexnet_frozen.pb"),
+        member("densenet121_k32", "densenet121_k32_frozen.pb"),
+        member("densenet161_k48", "densenet161_k48_frozen.pb"),
+        member("densenet169_k32", "densenet169_k32_frozen.pb"),
+        member("inception_resnet_v2", "frozen_inception_resnet_v2.pb"),
+        member("inception_v1", "frozen_inception_v1.pb"),
+        member("inception_v2", "frozen_inception_v2.pb"),
+        member("inception_v3", "frozen_inception_v3.pb"),
+        member("inception_v4", "frozen_inception_v4.pb"),
+        member("mobilenet_v1_025", "frozen_mobilenet_v1_025.pb"),
+        member("mobilenet_v1_050", "frozen_mobilenet_v1_050.pb"),
+        member("mobilenet_v1_100", "frozen_mobilenet_v1_100.pb"),
+        member("nasnet_large", "frozen_nasnet_large.pb"),
+        member("resnet_v2_101", "frozen_resnet_v2_101.pb"),
+        member("resnet_v2_152", "frozen_resnet_v2_152.pb"),
+        member("resnet_v2_50", "frozen_resnet_v2_50.pb"),
+        member("vgg_16", "frozen_vgg_16.pb"),
+        member("vgg_19", "frozen_vgg_19.pb"),
+    ],
+};
+
+impl Archive {
+    /// The member with the weights of a model, if there is one.
+    pub fn member(&self, model: &str) -> Option<&Member> {
+        self.members.iter().find(|member| member.model == model)
+    }
+}
+
+/// A model's weights are nowhere. The message names the commands that get them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// The model.
+    pub model: String,
+    /// Where they were looked for.
+    pub folders: Vec<PathBuf>,
+    /// Commands that get them; one is enough.
+    pub commands: Vec<String>,
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let folders: Vec<String> = self.folders.iter().map(|folder| folder.display().to_string()).collect();
+        let places = if folders.is_empty() { String::new() } else { format!(" in {}", folders.join(" or ")) };
+        write!(f, "model `{}` has no weights{places}; get them with", self.model)?;
+        for (n, command) in self.commands.iter().enumerate() {
+            write!(f, "{} `{command}`", if n == 0 { "" } else { " or" })?;
+        }
+        write!(f, ", or name a file (`--weights FILE`, or `weights = \"…\"` in the study)")
+    }
+}
+
+impl std::error::Error for Missing {}
+
+/// Where a model's weights are. `given` is the user's own folder, which comes first.
+///
+/// # Errors
+/// When they are nowhere.
+pub fn locate(entry: &ModelEntry, given: Option<&Path>) -> Result<WeightsPlace, Missing> {
+    let model = &entry.entry.name;
+    if let Some(file) = given.and_then(|folder| find(model, folder)) {
+        return Ok(WeightsPlace::File(file));
+    }
+    if let Some(bytes) = entry.embedded_weights {
+        return Ok(WeightsPlace::Embedded(bytes));
+    }
+    let own = folder();
+    if let Some(file) = own.as_deref().and_then(|folder| find(model, folder)) {
+        return Ok(WeightsPlace::File(file));
+    }
+    let pull = ECCV2018.member(model).map(|_| format!("runner weights pull {model}"));
+    Err(Missing {
+        model: model.clone(),
+        folders: given.map(Path::to_owned).into_iter().chain(own).collect(),
+        commands: pull.into_iter().chain([format!("runner weights import FILE --model {model}")]).collect(),
+    })
+}
+
+/// The file names that a model's weights may have, the preferred one first.
+fn file_names(model: &str) -> impl Iterator<Item = String> {
+    let member = ECCV2018.member(model).map(|member| member.file.to_owned());
+    [format!("{model}.safetensors"), format!("{model}.pb")].into_iter().chain(member)
+}
+
+/// A model's weights in a folder.
+fn find(model: &str, folder: &Path) -> Option<PathBuf> {
+    file_names(model).map(|name| folder.join(name)).find(|path| path.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gauntlet_core::registry::Registry;
+    use gauntlet_plugins as _;
+    use std::fs;
+
+    #[test]
+    fn weights_are_found_under_each_name_and_preferred_in_order() {
+        let registry = Registry::linked().unwrap();
+        let entry = registry.find_model("vgg_16").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let error = locate(entry, Some(folder.path())).unwrap_err();
+        assert_eq!(error.commands, ["runner weights pull vgg_16", "runner weights import FILE --model vgg_16"]);
+        assert_eq!(error.folders[0], folder.path());
+        let text = error.to_string();
+        assert!(
+            text.starts_with("model `vgg_16` has no weights in ")
+                && text.contains("; get them with `runner weights pull vgg_16` or `runner")
+        );
+        for name in ["frozen_vgg_16.pb", "vgg_16.pb", "vgg_16.safetensors"] {
+            let path = folder.path().join(name);
+            fs::write(&path, "").unwrap();
+            assert!(matches!(locate(entry, Some(folder.path())), Ok(WeightsPlace::File(found)) if found == path));
+        }
+    }
+
+    #[test]
+    fn a_folder_comes_before_what_is_part_of_the_program() {
+        let registry = Registry::linked().unwrap();
+        let entry = registry.find_model("mini_vgg_16").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        assert!(matches!(locate(entry, Some(folder.path())), Ok(WeightsPlace::Embedded(_))));
+        fs::write(folder.path().join("mini_vgg_16.pb"), "").unwrap();
+        assert!(matches!(locate(entry, Some(folder.path())), Ok(WeightsPlace::File(_))));
+    }
+}
