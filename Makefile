@@ -22,6 +22,7 @@ build: setup
 check: setup
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy -p gauntlet-runner --no-default-features --lib -- -D warnings
 
 clean:
 	cargo clean

@@ -2,10 +2,11 @@
 
 use crate::guard;
 use crate::model::{Model, ModelCard};
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -39,6 +40,26 @@ impl Default for Settings {
     }
 }
 
+/// Why an oracle answers no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// [`Settings::cancel`] was set.
+    Cancelled,
+    /// [`Settings::deadline`] is over.
+    OutOfTime,
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Self::Cancelled => "cancelled",
+            Self::OutOfTime => "out of time",
+        })
+    }
+}
+
+impl std::error::Error for Stop {}
+
 /// A model under attack.
 ///
 /// Every call says which case each row of the batch belongs to: passes are counted per case.
@@ -49,6 +70,7 @@ pub struct Oracle<'a> {
     /// One number per case that does not depend on which cases run together.
     streams: Vec<u64>,
     passes: RefCell<Vec<Passes>>,
+    stopped: Cell<Option<Stop>>,
 }
 
 /// The answer of [`Oracle::gradient`] for a batch of M.
@@ -65,7 +87,7 @@ impl<'a> Oracle<'a> {
     /// Opens a model for the cases whose random streams are numbered `streams`.
     pub fn new(model: &'a dyn Model, streams: Vec<u64>, settings: Settings) -> Self {
         let passes = RefCell::new(vec![Passes::default(); streams.len()]);
-        Self { model, settings, streams, passes }
+        Self { model, settings, streams, passes, stopped: Cell::new(None) }
     }
 
     /// The model's card: side, classes and so on.
@@ -119,17 +141,32 @@ impl<'a> Oracle<'a> {
         self.passes.borrow().clone()
     }
 
+    /// Whether there is still time, for long work that does not ask the model.
+    ///
+    /// # Errors
+    /// [`Stop`] when the work is to be given up.
+    pub fn check_time(&self) -> Result<()> {
+        let late = || self.settings.deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        if self.settings.cancel.load(Ordering::Relaxed) {
+            self.stopped.set(Some(Stop::Cancelled));
+        } else if late() {
+            self.stopped.set(Some(Stop::OutOfTime));
+        }
+        self.stopped.get().map_or(Ok(()), |stop| Err(stop.into()))
+    }
+
+    /// Why a call was refused, if one was: what an attack gives after that depends on the clock,
+    /// whatever it makes of the refusal.
+    pub fn stopped(&self) -> Option<Stop> {
+        self.stopped.get()
+    }
+
     fn who(&self) -> String {
         format!("model `{}`", self.model.card().name)
     }
 
     fn admit(&self, cases: &[usize], pixels: &Tensor) -> Result<()> {
-        if self.settings.cancel.load(Ordering::Relaxed) {
-            bail!("cancelled");
-        }
-        if self.settings.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            bail!("out of time");
-        }
+        self.check_time()?;
         let side = self.model.card().side;
         let expected = [cases.len() as i64, 3, side, side];
         ensure!(pixels.size() == expected, "{} takes pixels {expected:?}, found {:?}", self.who(), pixels.size());
@@ -186,6 +223,17 @@ mod tests {
         let b = Oracle::new(&model, vec![8], Settings::default());
         assert_eq!(a.rng(1).next_u64(), b.rng(0).next_u64());
         assert_ne!(a.rng(0).next_u64(), a.rng(1).next_u64());
+    }
+
+    #[test]
+    fn a_refusal_is_remembered() {
+        let model = Affine::new(3, 2, 1);
+        let pixels = Tensor::full([1, 3, 2, 2], 0.5, (Kind::Float, Device::Cpu));
+        let oracle = Oracle::new(&model, vec![0], Settings { deadline: Some(Instant::now()), ..Settings::default() });
+        assert_eq!(oracle.stopped(), None);
+        let error = oracle.gradient(&[0], &pixels, |z| z.select(1, 0)).err().unwrap();
+        assert_eq!(error.downcast_ref(), Some(&Stop::OutOfTime));
+        assert_eq!((oracle.stopped(), error.to_string().as_str()), (Some(Stop::OutOfTime), "out of time"));
     }
 
     #[test]

@@ -61,6 +61,8 @@ pub struct Entry {
     pub name: String,
     /// The crate and version, or the file, that brought it.
     pub origin: String,
+    /// BLAKE3 of the library that it was loaded from, in hexadecimal; none for what is part of the program.
+    pub plugin: Option<String>,
     /// One line about it.
     pub summary: String,
     /// The default parameters.
@@ -77,6 +79,7 @@ impl Entry {
         Self {
             name: name.to_owned(),
             origin: origin.to_owned(),
+            plugin: None,
             summary: summary.to_owned(),
             defaults: params::to_table(&P::default()),
             descriptions: params::describe::<P>(),

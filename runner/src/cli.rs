@@ -1,25 +1,31 @@
 //! The command line. Exit codes: 0 all is well; 1 it is done, but cells have failed or images were
-//! skipped by `predict`; 2 it could not be done: bad input, a folder that cannot be written to, no such device.
+//! skipped by `predict`; 2 it could not be done: bad input, a folder that cannot be written to, no such device;
+//! 130 and 143 a run was stopped by SIGINT (Ctrl-C) or SIGTERM.
 
 mod list;
 mod predict;
 mod progress;
 
-use crate::execute::{self, Outcome, Survey};
+use crate::execute::{self, Isolation, Outcome, Survey};
 use crate::plan::Plan;
 use crate::report;
 use crate::store::Store;
 use crate::study::{Options, Study};
-use anyhow::{Result, bail, ensure};
-use clap::{Args, Parser, Subcommand};
+use anyhow::{Context, Result, bail, ensure};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use gauntlet_core::device;
 use gauntlet_core::registry::Registry;
 use progress::Terminal;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::{flag, low_level};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// Runs image classifiers through adversarial attacks and says how robust they are.
 #[derive(Parser)]
@@ -30,13 +36,17 @@ struct Cli {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 all is well; 1 it is done, but cells have failed or images were skipped by `predict`; \
-     2 it could not be done (bad input, a folder that cannot be written to, no such device).";
+     2 it could not be done (bad input, a folder that cannot be written to, no such device); \
+     130 and 143 a run was stopped by SIGINT (Ctrl-C) or SIGTERM.";
 
 #[derive(Subcommand)]
 enum Command {
     Run(RunArgs),
     List(list::ListArgs),
     Predict(predict::PredictArgs),
+    /// Compute isolated cells for another process of this program
+    #[command(hide = true)]
+    Work,
 }
 
 /// Run a study; what is already in the results' folder is not computed again
@@ -47,7 +57,7 @@ enum Command {
   runner run study.toml --device cuda      your own study, on the GPU
   runner run study.toml --out elsewhere    results in a folder of your choice
 
-A run can be stopped at any time; the same command goes on where it stopped.
+A run can be stopped at any time, by Ctrl-C or otherwise; the same command goes on where it stopped.
 Several runs may share a results' folder: each leaves out what it finds done when
 its turn comes; what two of them are computing at the same time is computed twice.")]
 struct RunArgs {
@@ -69,6 +79,34 @@ struct RunArgs {
     /// Use the study's first N images
     #[arg(long, value_name = "N")]
     images: Option<usize>,
+    /// Which cells are computed in processes of their own, so that code that crashes or never
+    /// returns costs its cells and not the run; auto: those that involve a plugin library
+    #[arg(long, value_enum, default_value_t, value_name = "WHICH", hide_possible_values = true)]
+    isolate: Isolate,
+    /// How long a cell may take; 0 is as long as it likes [default: the study's `cell_timeout`;
+    /// unless given, 3600 where a plugin library is involved, 0 elsewhere]
+    #[arg(long, value_name = "SECONDS")]
+    cell_timeout: Option<f64>,
+}
+
+/// What `--isolate` takes.
+#[derive(Clone, Copy, Default, ValueEnum)]
+enum Isolate {
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+impl Isolate {
+    fn isolation(self) -> Option<Isolation> {
+        let by_work = |everything| Isolation::by_this_program(everything, [OsString::from("work")]);
+        match self {
+            Self::Auto => Some(by_work(false)),
+            Self::Always => Some(by_work(true)),
+            Self::Never => None,
+        }
+    }
 }
 
 /// How many failed cells are named.
@@ -76,7 +114,7 @@ const SHOWN: usize = 20;
 
 /// Runs the program on the command line's arguments with everything that is linked in.
 pub fn main() -> ExitCode {
-    run(std::env::args_os(), Registry::linked(), &mut io::stdout().lock())
+    run(std::env::args_os(), Registry::linked(), &mut io::stdout())
 }
 
 /// Runs the program on `args` (the first is its name). Tables go to `out`, all else to stderr.
@@ -94,6 +132,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, registry: Result<Registry>,
         Command::Run(args) => study(&args, &registry, out),
         Command::List(args) => list::list(&args, &registry, out).map(|()| ExitCode::SUCCESS),
         Command::Predict(args) => predict::predict(&args, &registry, out),
+        Command::Work => execute::serve(&registry).map(|()| ExitCode::SUCCESS),
     });
     match done.and_then(|code| out.flush().map(|()| code).map_err(Into::into)) {
         Ok(code) => code,
@@ -113,6 +152,10 @@ fn broken_pipe(error: &anyhow::Error) -> bool {
 fn study(args: &RunArgs, registry: &Registry, out: &mut dyn Write) -> Result<ExitCode> {
     ensure!(args.workers != Some(0), "`--workers 0`: at least one is needed");
     ensure!(args.images != Some(0), "`--images 0`: at least one is needed");
+    let cell_timeout = args.cell_timeout.map(|seconds| {
+        Duration::try_from_secs_f64(seconds)
+            .with_context(|| format!("`--cell-timeout {seconds}`: a number of seconds is expected, or 0 for no limit"))
+    });
     let device = device::open(&args.device)?;
     if let Some(folder) = args.weights.as_deref().filter(|path| !path.is_dir()) {
         bail!(
@@ -120,26 +163,51 @@ fn study(args: &RunArgs, registry: &Registry, out: &mut dyn Write) -> Result<Exi
             folder.display()
         );
     }
-    let options = Options { images: args.images, weights: args.weights.clone(), ..Options::default() };
-    let study = Study::open(&args.study, registry, options)?;
+    let mut options = execute::Options::on(device);
+    options.workers = args.workers.unwrap_or(options.workers);
+    options.isolation = args.isolate.isolation();
+    let signal = stop_on_signal(&options.cancel)?;
+    let choices =
+        Options { images: args.images, weights: args.weights.clone(), cell_timeout: cell_timeout.transpose()?, ..Options::default() };
+    let study = Study::open(&args.study, registry, choices)?;
     let folder = args.out.clone().unwrap_or_else(|| PathBuf::from("results").join(&study.name));
     let store = Store::open(&folder)?;
     let plan = Plan::new(&study, execute::device_kind(device));
-    let mut options = execute::Options::on(device);
-    options.workers = args.workers.unwrap_or(options.workers);
 
     let progress = Terminal::new();
     introduce(&study, args.images, out)?;
-    let survey = Survey::take(&plan, &store, options, &progress);
+    let survey = Survey::take(&plan, &store, &options, &progress);
     writeln!(out, "{} of {} cells to compute", survey.to_compute(), plan.cells.len())?;
     out.flush()?;
-    execute::check_models(&study, &plan, &survey, registry)?;
-    let outcome = execute::run(&study, &plan, &survey, registry, &store, options, &progress)?;
+    execute::check_models(&study, &plan, &survey, registry, &store, &options, &progress)?;
+    let outcome = execute::run(&study, &plan, &survey, registry, &store, &options, &progress)?;
+    if outcome.left > 0 {
+        return Ok(stopped(&outcome, plan.cells.len(), signal.load(Ordering::Relaxed)));
+    }
     let tables = report::write(&study, &plan, &store, &folder)?;
     report::print(&study, &tables, out)?;
     writeln!(out, "\nResults: {}", folder.display())?;
     out.flush()?;
     Ok(conclude(&outcome))
+}
+
+/// Lets the first SIGINT or SIGTERM set `cancel`; the second ends the program at once. Which it
+/// was can be read from the answer.
+fn stop_on_signal(cancel: &Arc<AtomicBool>) -> Result<Arc<AtomicUsize>> {
+    let which = Arc::new(AtomicUsize::new(0));
+    for signal in [SIGINT, SIGTERM] {
+        flag::register_conditional_default(signal, cancel.clone())?;
+        flag::register_usize(signal, which.clone(), signal as usize)?;
+        flag::register(signal, cancel.clone())?;
+    }
+    Ok(which)
+}
+
+fn stopped(outcome: &Outcome, cells: usize, signal: usize) -> ExitCode {
+    let name = low_level::signal_name(signal as i32).unwrap_or("a signal");
+    let done = cells - outcome.left - outcome.failures.len() - outcome.held_up;
+    let _ = writeln!(io::stderr(), "stopped by {name}: {done} of {cells} cells are done and kept. The same command goes on from there.");
+    ExitCode::from(128 + signal as u8)
 }
 
 /// `1 cell`, `2 cells`.

@@ -9,6 +9,7 @@ mod resample;
 use anyhow::{Context, Result, bail, ensure};
 use decode::decode;
 use image::RgbImage;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -57,8 +58,8 @@ pub struct Skipped {
     pub reason: String,
 }
 
-/// One labelled image.
-#[derive(Clone, Debug)]
+/// One labelled image. It can be written down for another process.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Picture {
     /// The name that results give it.
     pub name: String,
@@ -69,11 +70,32 @@ pub struct Picture {
     content: Content,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 enum Content {
-    Grey(&'static [u8]),
+    /// Which of the embedded images.
+    Fashion(usize),
     File(PathBuf),
+    #[serde(with = "as_text")]
     Memory(RgbImage),
+}
+
+/// Width, height and the samples in base64.
+mod as_text {
+    use base64::Engine;
+    use base64::prelude::BASE64_STANDARD;
+    use image::RgbImage;
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<S: Serializer>(image: &RgbImage, serializer: S) -> Result<S::Ok, S::Error> {
+        (image.width(), image.height(), BASE64_STANDARD.encode(image.as_raw())).serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<RgbImage, D::Error> {
+        let (width, height, samples) = <(u32, u32, String)>::deserialize(deserializer)?;
+        let samples = BASE64_STANDARD.decode(samples).map_err(D::Error::custom)?;
+        RgbImage::from_raw(width, height, samples).ok_or_else(|| D::Error::custom("fewer samples than pixels"))
+    }
 }
 
 impl Picture {
@@ -95,7 +117,7 @@ impl Picture {
     /// When the file can no longer be read or is not the image that was planned with.
     pub fn pixels(&self, side: i64) -> Result<Tensor> {
         let image = match &self.content {
-            Content::Grey(bytes) => grey(bytes),
+            Content::Fashion(number) => grey(fashion(*number)),
             Content::Memory(image) => image.clone(),
             Content::File(path) => {
                 let bytes = fs::read(path).with_context(|| format!("image {}", path.display()))?;
@@ -142,20 +164,15 @@ impl Data {
 }
 
 fn fashion_mnist(count: Option<usize>) -> Result<Data> {
-    let images = &FASHION_IMAGES[16..];
     let labels = &FASHION_LABELS[8..];
     let count = count.unwrap_or(labels.len());
     ensure!(count <= labels.len(), "{count} images asked for, but the embedded Fashion-MNIST has {}", labels.len());
-    let pictures = images
-        .chunks_exact(FASHION_SIDE * FASHION_SIDE)
-        .zip(labels)
-        .take(count)
-        .enumerate()
-        .map(|(n, (bytes, &label))| Picture {
+    let pictures = (0..count)
+        .map(|n| Picture {
             name: format!("fashion-{n:04}"),
-            label: i64::from(label),
-            hash: blake3::hash(bytes).to_string(),
-            content: Content::Grey(bytes),
+            label: i64::from(labels[n]),
+            hash: blake3::hash(fashion(n)).to_string(),
+            content: Content::Fashion(n),
         })
         .collect();
     Ok(Data { pictures, skipped: Vec::new() })
@@ -286,6 +303,12 @@ fn read_labels(path: &Path) -> Result<BTreeMap<String, i64>> {
     Ok(labels)
 }
 
+/// The samples of an embedded image.
+fn fashion(number: usize) -> &'static [u8] {
+    const SIZE: usize = FASHION_SIDE * FASHION_SIDE;
+    &FASHION_IMAGES[16 + number * SIZE..][..SIZE]
+}
+
 fn grey(bytes: &[u8]) -> RgbImage {
     let rgb = bytes.iter().flat_map(|&b| [b, b, b]).collect();
     RgbImage::from_raw(FASHION_SIDE as u32, FASHION_SIDE as u32, rgb).expect("28×28 grey samples")
@@ -331,6 +354,18 @@ mod tests {
         assert!((pixels.double_value(&[1, 14, 20]) - expected).abs() < 1e-7);
         let error = Data::open(&Source::FashionMnist, Some(5000), 0).unwrap_err().to_string();
         assert_eq!(error, "5000 images asked for, but the embedded Fashion-MNIST has 1000");
+    }
+
+    #[test]
+    fn a_picture_written_down_comes_back() {
+        let fashion = Data::open(&Source::FashionMnist, Some(2), 0).unwrap().pictures.remove(1);
+        for picture in [Picture::from_rgb("x", 3, colourful(5, 4)), fashion] {
+            let text = serde_json::to_string(&picture).unwrap();
+            let again: Picture = serde_json::from_str(&text).unwrap();
+            assert_eq!((&again.name, again.label, &again.hash), (&picture.name, picture.label, &picture.hash));
+            assert_eq!(again.pixels(4).unwrap(), picture.pixels(4).unwrap());
+        }
+        assert!(serde_json::from_str::<Picture>(r#"{"name":"x","label":0,"hash":"","content":{"Memory":[2,2,"AAAA"]}}"#).is_err());
     }
 
     #[test]

@@ -11,14 +11,15 @@
 //! let out = std::path::Path::new("results/mini");
 //! let (plan, store) = (Plan::new(&study, "cpu"), Store::open(out)?);
 //! let options = execute::Options::on(Device::Cpu);
-//! let survey = execute::Survey::take(&plan, &store, options, &execute::Silent);
-//! let outcome = execute::run(&study, &plan, &survey, &registry, &store, options, &execute::Silent)?;
+//! let survey = execute::Survey::take(&plan, &store, &options, &execute::Silent);
+//! let outcome = execute::run(&study, &plan, &survey, &registry, &store, &options, &execute::Silent)?;
 //! let tables = report::write(&study, &plan, &store, out)?;
 //! report::print(&study, &tables, &mut std::io::stdout())?;
 //! # Ok(()) }
 //! ```
 
 pub mod analysis;
+#[cfg(feature = "cli")]
 pub mod cli;
 pub mod data;
 pub mod execute;

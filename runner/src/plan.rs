@@ -199,6 +199,26 @@ impl Plan {
         }
     }
 
+    /// Whose code runs when a cell is computed.
+    pub fn parts<'a>(&self, study: &'a Study, cell: CellId) -> Vec<&'a Part> {
+        let model = |index: usize| &study.models[index].part;
+        match self.cells[cell].work {
+            Work::Clean { model: index } | Work::Transfer { target: index, .. } => vec![model(index)],
+            Work::Craft { model: index, attack, .. } => vec![model(index), &study.attacks[attack].part],
+            Work::Score { model: index, metric, .. } => vec![model(index), &study.metrics[metric].part],
+            Work::Measure { metric, .. } => vec![&study.metrics[metric].part],
+        }
+    }
+
+    /// BLAKE3 of all keys: the same for the same cells in the same order.
+    pub fn fingerprint(&self) -> String {
+        let mut hasher = blake3::Hasher::new();
+        for cell in &self.cells {
+            hasher.update(cell.address.key.as_bytes());
+        }
+        hasher.finalize().to_string()
+    }
+
     /// The cells whose rows a cell needs.
     pub fn needs(&self, cell: CellId) -> Vec<CellId> {
         match self.cells[cell].work {
@@ -318,18 +338,19 @@ impl Builder<'_> {
 
 // Parameters go in as TOML text, which keeps what JSON cannot say (infinity, NaN).
 fn part_spec(part: &Part) -> Value {
-    json!({ "name": part.name, "origin": part.origin, "parameters": part.parameters.to_string() })
+    let mut spec = json!({ "name": part.name, "origin": part.origin, "parameters": part.parameters.to_string() });
+    if let Some(hash) = &part.plugin {
+        spec["plugin"] = json!(hash);
+    }
+    spec
 }
 
 fn model_spec(model: &StudyModel) -> Value {
     let card = &model.card;
-    json!({
-        "name": model.part.name,
-        "origin": model.part.origin,
-        "parameters": model.part.parameters.to_string(),
-        "weights": model.weights_hash,
-        "side": card.side,
-        "classes": card.classes,
-        "label_offset": card.label_offset,
-    })
+    let mut spec = part_spec(&model.part);
+    spec["weights"] = json!(model.weights_hash);
+    spec["side"] = json!(card.side);
+    spec["classes"] = json!(card.classes);
+    spec["label_offset"] = json!(card.label_offset);
+    spec
 }

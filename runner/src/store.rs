@@ -93,6 +93,7 @@ pub enum Found<R> {
 /// A folder of cells.
 #[derive(Clone, Debug)]
 pub struct Store {
+    out: PathBuf,
     folder: PathBuf,
 }
 
@@ -111,7 +112,12 @@ impl Store {
             sweep(&place);
         }
         sweep(out); // tables are written there
-        Ok(Self { folder })
+        Ok(Self { out: out.to_owned(), folder })
+    }
+
+    /// The results' folder, in which the cells are.
+    pub fn out(&self) -> &Path {
+        &self.out
     }
 
     fn path(&self, address: &Address) -> PathBuf {

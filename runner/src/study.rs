@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use toml::{Spanned, Table};
 
 /// The studies that are part of the program: name and TOML.
@@ -33,6 +34,9 @@ pub struct Study {
     /// (`tie_tolerance`, 0 unless given: the greatest logit alone decides), see
     /// [`gauntlet_core::attack::Goal::met_within`].
     pub tie_tolerance: f64,
+    /// How long a cell may take (`cell_timeout`, in seconds); zero is as long as it likes. Unless
+    /// given, an hour where code of a plugin library runs, and as long as it likes elsewhere.
+    pub cell_timeout: Option<Duration>,
     /// The images.
     pub data: Data,
     /// Number of real classes, the same for all models.
@@ -55,6 +59,8 @@ pub struct Options {
     pub images: Option<usize>,
     /// A folder with weights, for models to which the study names none.
     pub weights: Option<PathBuf>,
+    /// Replaces `cell_timeout`.
+    pub cell_timeout: Option<Duration>,
     /// Images in memory that replace `[data]`.
     pub pictures: Option<Vec<Picture>>,
 }
@@ -68,6 +74,8 @@ pub struct Part {
     pub name: String,
     /// The crate and version, or the file, that brought it.
     pub origin: String,
+    /// BLAKE3 of the library that it was loaded from; none for what is part of the program.
+    pub plugin: Option<String>,
     /// All parameters.
     pub parameters: Table,
 }
@@ -225,7 +233,7 @@ impl Policy {
 impl Part {
     fn new(entry: &Entry, label: Option<String>, parameters: Table) -> Self {
         let label = label.unwrap_or_else(|| entry.name.clone());
-        Self { label, name: entry.name.clone(), origin: entry.origin.clone(), parameters }
+        Self { label, name: entry.name.clone(), origin: entry.origin.clone(), plugin: entry.plugin.clone(), parameters }
     }
 }
 
@@ -263,6 +271,13 @@ impl Study {
             return Err(refusal.at(&tolerance.span(), error));
         }
         let tie_tolerance = tie_tolerance.abs(); // -0.0 is 0 too
+        let cell_timeout = file.cell_timeout.as_ref().map(|seconds| {
+            Duration::try_from_secs_f64(*seconds.get_ref()).map_err(|_| {
+                let error = anyhow::anyhow!("`cell_timeout` is {}, expected a number of seconds, or 0 for no limit", seconds.get_ref());
+                refusal.at(&seconds.span(), error)
+            })
+        });
+        let cell_timeout = options.cell_timeout.or(cell_timeout.transpose()?);
         ensure!(!file.models.is_empty(), "{place}: a study needs at least one [[models]]");
         let models: Vec<StudyModel> =
             file.models.iter().map(|m| model(registry, &refusal, m, folder, options.weights.as_deref())).collect::<Result<_>>()?;
@@ -301,19 +316,21 @@ impl Study {
                 picture.label
             );
         }
-        let resolved = config::resolved(&file, tie_tolerance, source.as_ref(), count, &models, &attacks, &metrics)?;
-        Ok(Self {
+        let mut study = Self {
             name: file.name.into_inner(),
             seed: file.seed,
             tie_tolerance,
+            cell_timeout,
             data,
             classes,
             models,
             attacks,
             metrics,
             transfer,
-            resolved,
-        })
+            resolved: String::new(),
+        };
+        study.resolved = config::resolved(&study, source.as_ref(), count)?;
+        Ok(study)
     }
 
     /// The study as TOML with everything spelled out: all parameters, absolute paths.

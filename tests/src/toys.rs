@@ -10,7 +10,10 @@ use gauntlet_core::testing::{Affine, Nudge};
 use gauntlet_core::weights::Role;
 use gauntlet_runner::data::Picture;
 use image::{Rgb, RgbImage};
+use signal_hook::consts::SIGSEGV;
+use signal_hook::low_level;
 use std::path::Path;
+use std::time::{Duration, Instant};
 use tch::Device;
 
 /// Number of classes of the toy models.
@@ -120,6 +123,36 @@ impl Architecture for Broken {
     }
 }
 
+/// A model that takes its process with it.
+pub struct Fatal(ModelCard);
+
+impl Model for Fatal {
+    fn card(&self) -> &ModelCard {
+        &self.0
+    }
+
+    fn logits(&self, _: &Tensor) -> Tensor {
+        std::process::abort()
+    }
+}
+
+impl Architecture for Fatal {
+    const NAME: &'static str = "fatal";
+    type Params = NoParams;
+
+    fn describe(_: &NoParams) -> ModelCard {
+        ModelCard { name: "fatal".into(), ..Toy::<8, 0>::describe(&ToyParams::default()) }
+    }
+
+    fn load(params: NoParams, _: &Weights) -> Result<Self> {
+        Ok(Self(Self::describe(&params)))
+    }
+
+    fn embedded_weights() -> Option<&'static [u8]> {
+        Some(NO_WEIGHTS)
+    }
+}
+
 macro_rules! attack {
     ($(#[$about:meta])* $type:ident $name:literal, |$oracle:ident, $cases:ident| $run:expr) => {
         $(#[$about])*
@@ -197,6 +230,55 @@ attack! {
     }
 }
 
+attack! {
+    /// Aborts the process.
+    Abort "abort", |_oracle, _cases| std::process::abort()
+}
+
+attack! {
+    /// Reads where nothing is.
+    Segfault "segfault", |_oracle, _cases| loop {
+        // The first is for Rust's own handler, which looks for stack overflows.
+        low_level::raise(SIGSEGV)?;
+    }
+}
+
+attack! {
+    /// Ends the process as if all were well.
+    Quit "quit", |_oracle, _cases| std::process::exit(0)
+}
+
+attack! {
+    /// Writes the number of its process into the file `endless`, and never returns nor asks the time.
+    Endless "endless", |_oracle, _cases| {
+        std::fs::write("endless.tmp", std::process::id().to_string())?;
+        std::fs::rename("endless.tmp", "endless")?;
+        loop {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+attack! {
+    /// Asks the model until it is refused, and then says that it has found nothing.
+    Stubborn "stubborn", |oracle, cases| {
+        while oracle.logits(&[0], &cases.pixels.narrow(0, 0, 1)).is_ok() {}
+        Ok((0..cases.len()).map(|_| Answer::NotFound).collect())
+    }
+}
+
+attack! {
+    /// As [`Step`], but talks on standard output, and takes half a second that it asks for.
+    Slow "slow", |oracle, cases| {
+        println!("{{\"Failed\":\"a line that is not meant for you\"}}");
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_millis(500) {
+            oracle.check_time()?;
+        }
+        Attack::run(&Step, oracle, cases)
+    }
+}
+
 /// Noisy images of 10×10 pixels in the four classes, one after the other.
 pub fn pictures(count: usize) -> Vec<Picture> {
     (0..count).map(|n| Picture::from_rgb(&format!("picture-{n:02}"), (n % 4) as i64, picture(n))).collect()
@@ -270,6 +352,7 @@ pub fn registry() -> Result<Registry> {
     registry.model::<Toy<8, 0>>(ORIGIN)?;
     registry.model::<Toy<12, 1>>(ORIGIN)?;
     registry.model::<Broken>(ORIGIN)?;
+    registry.model::<Fatal>(ORIGIN)?;
     registry.attack::<Nudge>(ORIGIN)?;
     registry.attack::<Step>(ORIGIN)?;
     registry.attack::<Liar>(ORIGIN)?;
@@ -277,6 +360,12 @@ pub fn registry() -> Result<Registry> {
     registry.attack::<Moody>(ORIGIN)?;
     registry.attack::<Forgetful>(ORIGIN)?;
     registry.attack::<Vandal>(ORIGIN)?;
+    registry.attack::<Abort>(ORIGIN)?;
+    registry.attack::<Segfault>(ORIGIN)?;
+    registry.attack::<Quit>(ORIGIN)?;
+    registry.attack::<Endless>(ORIGIN)?;
+    registry.attack::<Stubborn>(ORIGIN)?;
+    registry.attack::<Slow>(ORIGIN)?;
     registry.metric::<Largest>(ORIGIN)?;
     registry.metric::<Margin>(ORIGIN)?;
     Ok(registry)

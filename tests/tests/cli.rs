@@ -209,9 +209,9 @@ fn lists_show_parameters() {
     assert!(models.starts_with("  name    family  weights   origin      side  classes\n"), "{models}");
     let (_, json, _) = session(place.path(), &["list", "models", "--json"]);
     let json: Value = serde_json::from_str(&json).unwrap();
-    assert_eq!(json[1]["name"], "toy_12");
-    assert_eq!(json[1]["card"]["side"], 12);
-    assert_eq!(json[1]["parameters"]["seed"], 5);
+    assert_eq!(json[2]["name"], "toy_12");
+    assert_eq!(json[2]["card"]["side"], 12);
+    assert_eq!(json[2]["parameters"]["seed"], 5);
     let (_, json, _) = session(place.path(), &["list", "metrics", "--json"]);
     let json: Value = serde_json::from_str(&json).unwrap();
     assert_eq!((&json[0]["name"], &json[0]["scope"]), (&"largest".into(), &"outcome".into()));
@@ -221,7 +221,7 @@ fn lists_show_parameters() {
 fn class_names_are_read_from_a_file_with_one_for_each_class() {
     let place = place();
     let (_, json, _) = session(place.path(), &["list", "models", "--json"]);
-    let card = &serde_json::from_str::<Value>(&json).unwrap()[1]["card"];
+    let card = &serde_json::from_str::<Value>(&json).unwrap()[2]["card"];
     let classes = card["classes"].as_i64().unwrap() - card["label_offset"].as_i64().unwrap();
     let names: Vec<String> = (0..classes).map(|n| format!("kind {n}")).collect();
     std::fs::write(place.path().join("names.txt"), names.join("\n")).unwrap();

@@ -70,10 +70,10 @@ impl Run {
         let registry = toys::registry()?;
         let study = parse(text, images);
         let (plan, store) = (Plan::new(&study, "cpu"), Store::open(out)?);
-        let options = Options { device: Device::Cpu, workers };
+        let options = Options { workers, ..Options::on(Device::Cpu) };
         let warnings = Warnings::default();
-        let survey = Survey::take(&plan, &store, options, &warnings);
-        let outcome = execute::run(&study, &plan, &survey, &registry, &store, options, &warnings)?;
+        let survey = Survey::take(&plan, &store, &options, &warnings);
+        let outcome = execute::run(&study, &plan, &survey, &registry, &store, &options, &warnings)?;
         let tables = report::write(&study, &plan, &store, out)?;
         let warnings = warnings.0.into_inner().unwrap();
         Ok(Self { missing: survey.to_compute(), study, plan, store, outcome, tables, warnings })
@@ -418,10 +418,10 @@ fn what_has_appeared_meanwhile_is_not_computed_again() {
     let registry = toys::registry().unwrap();
     let study = parse(STUDY, 40);
     let (plan, store) = (Plan::new(&study, "cpu"), Store::open(out.path()).unwrap());
-    let options = Options { device: Device::Cpu, workers: 2 };
-    let survey = Survey::take(&plan, &store, options, &Warnings::default());
+    let options = Options { workers: 2, ..Options::on(Device::Cpu) };
+    let survey = Survey::take(&plan, &store, &options, &Warnings::default());
     let other = Run::of(STUDY, 32, out.path(), 2).unwrap();
-    let outcome = execute::run(&study, &plan, &survey, &registry, &store, options, &Warnings::default()).unwrap();
+    let outcome = execute::run(&study, &plan, &survey, &registry, &store, &options, &Warnings::default()).unwrap();
     assert_eq!((outcome.found, outcome.computed), (other.plan.cells.len(), plan.cells.len() - other.plan.cells.len()));
 }
 

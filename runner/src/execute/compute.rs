@@ -12,6 +12,8 @@ use gauntlet_core::device::Device;
 use gauntlet_core::guard;
 use gauntlet_core::model::{Model, ModelCard};
 use gauntlet_core::oracle::{Oracle, Settings};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 use tch::{Kind, Tensor};
 
@@ -19,13 +21,29 @@ use tch::{Kind, Tensor};
 const SLACK: f64 = 1e-6;
 const MID_GREY: f64 = 0.5;
 
-/// What all cells of a study share.
+/// What a cell is computed under.
 #[derive(Clone, Copy)]
 pub(super) struct Bench<'a> {
     pub study: &'a Study,
     pub device: Device,
     /// Lanes per batch: the size of a slice.
     pub lanes: usize,
+    /// When the cell is to be given up.
+    pub deadline: Option<Instant>,
+    /// Set when all are.
+    pub cancel: &'a Arc<AtomicBool>,
+}
+
+impl Bench<'_> {
+    /// What an attack or a score works under.
+    fn settings(self) -> Settings {
+        Settings { lanes: self.lanes, seed: self.study.seed, deadline: self.deadline, cancel: self.cancel.clone() }
+    }
+}
+
+/// The answer of an attack or a score, if the clock had no part in it.
+fn unhurried<T>(oracle: &Oracle, answer: Result<T>) -> Result<T> {
+    oracle.stopped().map_or(answer, |stop| Err(stop.into()))
 }
 
 /// Rounds pixels to what an 8-bit image can hold.
@@ -154,10 +172,10 @@ pub(super) fn craft(
     let chosen: Vec<Picture> = attacked.iter().map(|&n| pictures[n].clone()).collect();
     let pixels = data::batch(&chosen, card.side)?.to_device(bench.device);
     let cases = Cases::new(pixels, attacked.iter().map(|&n| of_model(goal(n))).collect())?;
-    let settings = Settings { lanes: bench.lanes, seed: study.seed, ..Settings::default() };
-    let oracle = Oracle::new(model, chosen.iter().map(stream).collect(), settings);
+    let oracle = Oracle::new(model, chosen.iter().map(stream).collect(), bench.settings());
     let start = Instant::now();
-    let given = guard::catch(&format!("attack `{}`", attack.part.name), || attack.attack.run(&oracle, &cases))?;
+    let given = guard::catch(&format!("attack `{}`", attack.part.name), || attack.attack.run(&oracle, &cases));
+    let given = unhurried(&oracle, given)?;
     ensure!(given.len() == attacked.len(), "attack `{}` gave {} answers for {} cases", attack.part.name, given.len(), attacked.len());
     let milliseconds = start.elapsed().as_secs_f64() * 1e3 / attacked.len() as f64;
 
@@ -357,11 +375,10 @@ pub(super) fn score(
     let pixels = data::batch(&chosen, card.side)?.to_device(bench.device);
     let goals = scored.iter().map(|&n| of_model(goal(target_class(n), pictures[n].label), card)).collect();
     let cases = Cases::new(pixels, goals)?;
-    let settings = Settings { lanes: bench.lanes, seed: study.seed, ..Settings::default() };
-    let oracle = Oracle::new(model, chosen.iter().map(stream).collect(), settings);
+    let oracle = Oracle::new(model, chosen.iter().map(stream).collect(), bench.settings());
     let start = Instant::now();
-    let values = guard::catch(&format!("metric `{}`", metric.part.name), || metric.metric.model(&oracle, &cases))?;
-    let values = with_extras(metric, &values, scored.len())?;
+    let values = guard::catch(&format!("metric `{}`", metric.part.name), || metric.metric.model(&oracle, &cases));
+    let values = with_extras(metric, &unhurried(&oracle, values)?, scored.len())?;
     let milliseconds = start.elapsed().as_secs_f64() * 1e3 / scored.len() as f64;
     for ((n, (value, extras)), passes) in scored.into_iter().zip(values).zip(oracle.passes()) {
         let row = &mut rows[n];

@@ -4,7 +4,7 @@ use crate::plan::CellId;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
 
-/// The cells of a phase, grouped by the model that they need.
+/// The cells of a phase, grouped by what they need at hand: a model, and who computes with it.
 pub(super) struct Queue {
     groups: Mutex<Vec<Group>>,
 }
@@ -22,10 +22,10 @@ impl Group {
 }
 
 impl Queue {
-    pub fn new(cells: &[CellId], model: impl Fn(CellId) -> Option<usize>, size: impl Fn(CellId) -> usize) -> Self {
-        let mut groups: BTreeMap<Option<usize>, VecDeque<(CellId, usize)>> = BTreeMap::new();
+    pub fn new<G: Ord>(cells: &[CellId], group: impl Fn(CellId) -> G, size: impl Fn(CellId) -> usize) -> Self {
+        let mut groups: BTreeMap<G, VecDeque<(CellId, usize)>> = BTreeMap::new();
         for &cell in cells {
-            groups.entry(model(cell)).or_default().push_back((cell, size(cell)));
+            groups.entry(group(cell)).or_default().push_back((cell, size(cell)));
         }
         Self { groups: Mutex::new(groups.into_values().map(|cells| Group { cells, workers: 0 }).collect()) }
     }
@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn a_closed_queue_is_empty() {
-        let queue = Queue::new(&[1, 2], |_| None, |_| 1);
+        let queue = Queue::new(&[1, 2], |_| (), |_| 1);
         let mut group = None;
         assert_eq!(queue.next(&mut group), Some(1));
         queue.close();

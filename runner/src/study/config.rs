@@ -1,6 +1,6 @@
 //! The study file's syntax, and errors that point at its lines.
 
-use super::{GoalKind, Policy, StudyAttack, StudyMetric, StudyModel, WeightsPlace};
+use super::{GoalKind, Policy, Study, WeightsPlace};
 use crate::data::Source;
 use anyhow::{Context, Result, anyhow};
 use gauntlet_core::params::suggestion;
@@ -21,6 +21,7 @@ pub(super) struct File {
     #[serde(default)]
     pub seed: u64,
     pub tie_tolerance: Option<Spanned<f64>>,
+    pub cell_timeout: Option<Spanned<f64>>,
     #[serde(default)]
     pub metrics: Vec<Spanned<Choice>>,
     pub data: Option<DataChoice>,
@@ -175,6 +176,8 @@ struct Resolved<'a> {
     name: &'a str,
     seed: u64,
     tie_tolerance: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cell_timeout: Option<f64>,
     metrics: Vec<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     data: Option<Table>,
@@ -184,47 +187,38 @@ struct Resolved<'a> {
     transfer: Option<Table>,
 }
 
-pub(super) fn resolved(
-    file: &File,
-    tie_tolerance: f64,
-    source: Option<&Source>,
-    images: Option<usize>,
-    models: &[StudyModel],
-    attacks: &[StudyAttack],
-    metrics: &[StudyMetric],
-) -> Result<String> {
-    let data = source.map(|source| data_table(source, images)).transpose()?;
-    let models = models
-        .iter()
-        .map(|model| {
-            let mut table = part_table(&model.part);
-            if let WeightsPlace::File(path) = &model.weights {
-                table.insert("weights".into(), absolute(path)?);
-            }
-            Ok(table)
-        })
-        .collect::<Result<_>>()?;
-    let attacks = attacks
-        .iter()
-        .map(|attack| {
-            let mut table = part_table(&attack.part);
-            table.insert("goals".into(), goal_names(&attack.goals));
-            table
-        })
-        .collect();
-    let metrics = metrics
-        .iter()
-        .map(|metric| {
-            let mut table = part_table(&metric.part);
-            if !metric.goals.is_empty() {
-                table.insert("goals".into(), goal_names(&metric.goals));
-            }
-            Value::Table(table)
-        })
-        .collect();
-    let transfer =
-        file.transfer.as_ref().map(|transfer| Table::from_iter([("policy".to_owned(), Value::from(transfer.policy.get_ref().name()))]));
-    let resolved = Resolved { name: file.name.get_ref(), seed: file.seed, tie_tolerance, metrics, data, models, attacks, transfer };
+/// `source` and `images` are those of the study's data, unless they are in memory.
+pub(super) fn resolved(study: &Study, source: Option<&Source>, images: Option<usize>) -> Result<String> {
+    let models = study.models.iter().map(|model| {
+        let mut table = part_table(&model.part);
+        if let WeightsPlace::File(path) = &model.weights {
+            table.insert("weights".into(), absolute(path)?);
+        }
+        Ok(table)
+    });
+    let attacks = study.attacks.iter().map(|attack| {
+        let mut table = part_table(&attack.part);
+        table.insert("goals".into(), goal_names(&attack.goals));
+        table
+    });
+    let metrics = study.metrics.iter().map(|metric| {
+        let mut table = part_table(&metric.part);
+        if !metric.goals.is_empty() {
+            table.insert("goals".into(), goal_names(&metric.goals));
+        }
+        Value::Table(table)
+    });
+    let resolved = Resolved {
+        name: &study.name,
+        seed: study.seed,
+        tie_tolerance: study.tie_tolerance,
+        cell_timeout: study.cell_timeout.map(|limit| limit.as_secs_f64()),
+        metrics: metrics.collect(),
+        data: source.map(|source| data_table(source, images)).transpose()?,
+        models: models.collect::<Result<_>>()?,
+        attacks: attacks.collect(),
+        transfer: study.transfer.map(|policy| Table::from_iter([("policy".to_owned(), Value::from(policy.name()))])),
+    };
     toml::to_string(&resolved).context("the study cannot be written as TOML")
 }
 

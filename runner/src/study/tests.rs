@@ -106,6 +106,7 @@ fn every_mistake_has_its_message() {
         ("seed = 7", "sead = 7", "line 2, column 1: unknown field `sead`, did you mean `seed`, expected one of"),
         ("seed = 7", "seed = -7", "line 2, column 8: invalid value: integer `-7`, expected u64"),
         ("seed = 7", "tie_tolerance = -0.1", "line 2, column 17: `tie_tolerance` is -0.1, expected a number from 0"),
+        ("seed = 7", "cell_timeout = -1", "line 2, column 16: `cell_timeout` is -1, expected a number of seconds, or 0 for no limit"),
         ("seed = 7", "tie_tolerance = nan", "line 2, column 17: `tie_tolerance` is NaN, expected a number from 0"),
         ("\"affine\"", "\"afine\"", "line 6, column 8: unknown model `afine`, did you mean `affine`?"),
         ("affine.saf", "a.saf", "line 7, column 11: there is no weights file"),

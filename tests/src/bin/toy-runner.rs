@@ -5,5 +5,5 @@ use std::io;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    gauntlet_runner::cli::run(std::env::args_os(), toys::registry(), &mut io::stdout().lock())
+    gauntlet_runner::cli::run(std::env::args_os(), toys::registry(), &mut io::stdout())
 }

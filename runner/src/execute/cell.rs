@@ -1,0 +1,206 @@
+//! One cell, from its inputs to its file: the same in every thread and process.
+
+use super::Options;
+use super::compute::{self, Bench, first_line};
+use crate::plan::{Cell, CellId, Plan, SLICE, Work};
+use crate::rows::{CleanRow, CraftRow, MeasureRow, Row, ScoreRow, TransferRow};
+use crate::store::{Found, Store, Stored};
+use crate::study::Study;
+use anyhow::{Context, Result, bail};
+use gauntlet_core::guard;
+use gauntlet_core::model::Model;
+use gauntlet_core::oracle::Stop;
+use gauntlet_core::registry::Registry;
+use std::time::{Duration, Instant};
+use tch::Tensor;
+
+/// How long a cell may take in which code of a plugin library runs, unless the study says otherwise.
+const PLUGIN_TIMEOUT: Duration = Duration::from_hours(1);
+
+/// What computing cells takes.
+pub(super) struct Site<'a> {
+    pub study: &'a Study,
+    pub plan: &'a Plan,
+    pub registry: &'a Registry,
+    pub store: &'a Store,
+    pub options: &'a Options,
+}
+
+/// How it went with a cell.
+pub(super) enum Verdict {
+    /// It is computed and stored.
+    Stored,
+    /// It was there already.
+    Found,
+    /// It cannot be computed; says why.
+    Failed(String),
+    /// It was given up, because all are.
+    Cancelled,
+}
+
+/// The model at hand: its index and itself, or why it cannot be loaded.
+pub(super) type Loaded = Option<(usize, Result<Box<dyn Model>, String>)>;
+
+/// A cell's rows, ready to be stored.
+enum Content {
+    Clean(Vec<CleanRow>),
+    Craft(Vec<CraftRow>, Option<Tensor>),
+    Score(Vec<ScoreRow>),
+    Measure(Vec<MeasureRow>),
+    Transfer(Vec<TransferRow>),
+}
+
+impl Site<'_> {
+    /// Computes and stores a cell. The error is one of storing.
+    pub fn perform(&self, id: CellId, loaded: &mut Loaded) -> Result<Verdict> {
+        let deadline = self.time_limit(id).and_then(|limit| Instant::now().checked_add(limit));
+        let bench = Bench { study: self.study, device: self.options.device, lanes: SLICE, deadline, cancel: &self.options.cancel };
+        let content = guard::catch("the engine", || {
+            // A panic may have left this thread in either gradient mode.
+            tch::with_grad(|| self.compute(bench, id, loaded))
+        });
+        match content {
+            Ok(content) => self.keep(id, &content).map(|()| Verdict::Stored),
+            Err(error) => Ok(match error.downcast_ref() {
+                Some(Stop::Cancelled) => Verdict::Cancelled,
+                Some(Stop::OutOfTime) => Verdict::Failed(self.out_of_time(id)),
+                None => Verdict::Failed(first_line(&error)),
+            }),
+        }
+    }
+
+    /// Whether code of a plugin library runs in a cell.
+    pub fn involves_plugin(&self, id: CellId) -> bool {
+        self.plan.parts(self.study, id).iter().any(|part| part.plugin.is_some())
+    }
+
+    /// How long a cell may take.
+    pub fn time_limit(&self, id: CellId) -> Option<Duration> {
+        let limit = self.study.cell_timeout.or(self.involves_plugin(id).then_some(PLUGIN_TIMEOUT));
+        limit.filter(|limit| !limit.is_zero())
+    }
+
+    /// Why a cell failed that took longer.
+    pub fn out_of_time(&self, id: CellId) -> String {
+        let limit = self.time_limit(id).unwrap_or_default().as_secs_f64();
+        format!("out of time: it may take {limit} s; `cell_timeout` in the study or `--cell-timeout` gives it more")
+    }
+
+    fn compute(&self, bench: Bench, id: CellId, loaded: &mut Loaded) -> Result<Content> {
+        let Self { study, plan, store, .. } = *self;
+        let cell = &plan.cells[id];
+        let pictures = &study.data.pictures[plan.range(cell.slice)];
+        let rows = |id: CellId| read::<CleanRow>(store, &plan.cells[id]).map(|stored| stored.rows);
+        let crafted = |id: CellId| -> Result<(Stored<CraftRow>, Option<Tensor>)> {
+            let stored = read::<CraftRow>(store, &plan.cells[id])?;
+            let pixels = pixels(store, &plan.cells[id], &stored)?;
+            Ok((stored, pixels))
+        };
+        Ok(match cell.work {
+            Work::Clean { model } => Content::Clean(compute::clean(bench, self.load(model, loaded)?, pictures)?),
+            Work::Craft { model, attack, goal, clean } => {
+                let model = self.load(model, loaded)?;
+                let (rows, pixels) = compute::craft(bench, model, &study.attacks[attack], goal, pictures, &rows(clean)?)?;
+                Content::Craft(rows, pixels)
+            }
+            Work::Score { model, metric, goal, clean } => {
+                let model = self.load(model, loaded)?;
+                Content::Score(compute::score(bench, model, &study.metrics[metric], goal, pictures, &rows(clean)?)?)
+            }
+            Work::Measure { craft, metric } => {
+                let side = study.models[self.source(craft)].card.side;
+                let (craft, pixels) = crafted(craft)?;
+                Content::Measure(compute::measure(&study.metrics[metric], side, pictures, &craft, pixels.as_ref())?)
+            }
+            Work::Transfer { craft, target, clean } => {
+                let policy = study.transfer.context("a study without transfer has no transfer cells")?;
+                let target = self.load(target, loaded)?;
+                let (craft, pixels) = crafted(craft)?;
+                Content::Transfer(compute::transfer(bench, target, policy, &craft, pixels.as_ref(), &rows(clean)?)?)
+            }
+        })
+    }
+
+    /// The model of a craft cell.
+    fn source(&self, craft: CellId) -> usize {
+        self.plan.model(craft).expect("a craft cell has a model")
+    }
+
+    fn load<'l>(&self, model: usize, loaded: &'l mut Loaded) -> Result<&'l dyn Model> {
+        if loaded.as_ref().is_none_or(|(index, _)| *index != model) {
+            *loaded = None; // one model at a time: the old one goes before the new one comes
+            let found = guard::catch("loading", || self.study.models[model].load(self.registry, self.options.device));
+            *loaded = Some((model, found.map_err(|error| first_line(&error))));
+        }
+        match loaded {
+            Some((_, Ok(model))) => Ok(&**model),
+            Some((_, Err(reason))) => bail!("{reason}"),
+            None => unreachable!("just set"),
+        }
+    }
+
+    fn keep(&self, id: CellId, content: &Content) -> Result<()> {
+        let cell = &self.plan.cells[id];
+        let model = match cell.work {
+            Work::Measure { craft, .. } | Work::Transfer { craft, .. } => self.source(craft),
+            Work::Clean { model } | Work::Craft { model, .. } | Work::Score { model, .. } => model,
+        };
+        let origin = match cell.work {
+            Work::Measure { craft, .. } | Work::Transfer { craft, .. } => self.plan.cells[craft].work,
+            work => work,
+        };
+        let provenance = compute::provenance(self.study, self.options.device, model, cell.work, origin);
+        let (store, at) = (self.store, &cell.address);
+        match content {
+            Content::Clean(rows) => store.write(at, &Stored { rows: rows.clone(), provenance, pixels: None }),
+            Content::Score(rows) => store.write(at, &Stored { rows: rows.clone(), provenance, pixels: None }),
+            Content::Measure(rows) => store.write(at, &Stored { rows: rows.clone(), provenance, pixels: None }),
+            Content::Transfer(rows) => store.write(at, &Stored { rows: rows.clone(), provenance, pixels: None }),
+            Content::Craft(rows, pixels) => {
+                let pixels = pixels.as_ref().map(|pixels| store.write_pixels(at, pixels)).transpose()?;
+                store.write(at, &Stored { rows: rows.clone(), provenance, pixels })
+            }
+        }
+        .context("a result cannot be stored")
+    }
+}
+
+/// `None` when the cell is there; otherwise what is wrong, if anything is there at all.
+#[expect(clippy::option_option, reason = "absent, missing without and with a reason are three answers")]
+pub(super) fn look_for(store: &Store, plan: &Plan, id: CellId) -> Option<Option<String>> {
+    let cell = &plan.cells[id];
+    let cases = plan.cases(id);
+    match cell.work {
+        Work::Clean { .. } => look::<CleanRow>(store, cell, cases, |_| Ok(())),
+        Work::Craft { .. } => look::<CraftRow>(store, cell, cases, |stored| {
+            let count = stored.rows.iter().filter(|row| row.slot.is_some()).count();
+            stored.pixels.as_ref().map_or(Ok(()), |hash| store.check_pixels(&cell.address, hash, count))
+        }),
+        Work::Score { .. } => look::<ScoreRow>(store, cell, cases, |_| Ok(())),
+        Work::Measure { .. } => look::<MeasureRow>(store, cell, cases, |_| Ok(())),
+        Work::Transfer { .. } => look::<TransferRow>(store, cell, cases, |_| Ok(())),
+    }
+}
+
+#[expect(clippy::option_option, reason = "absent, missing without and with a reason are three answers")]
+fn look<R: Row>(store: &Store, cell: &Cell, cases: usize, check: impl Fn(&Stored<R>) -> Result<()>) -> Option<Option<String>> {
+    match store.read::<R>(&cell.address) {
+        Found::Whole(stored) if stored.rows.len() == cases => check(&stored).err().map(|error| Some(first_line(&error))),
+        Found::Whole(stored) => Some(Some(format!("{} rows, expected {cases}", stored.rows.len()))),
+        Found::Missing => Some(None),
+        Found::Damaged(reason) => Some(Some(reason)),
+    }
+}
+
+/// A cell that must be there.
+pub(crate) fn read<R: Row>(store: &Store, cell: &Cell) -> Result<Stored<R>> {
+    match store.read(&cell.address) {
+        Found::Whole(stored) => Ok(stored),
+        Found::Missing => bail!("{} cell {} has gone", cell.address.kind, cell.address.key),
+        Found::Damaged(reason) => bail!("{} cell {} is damaged: {reason}", cell.address.kind, cell.address.key),
+    }
+}
+
+pub(super) fn pixels(store: &Store, cell: &Cell, stored: &Stored<CraftRow>) -> Result<Option<Tensor>> {
+    stored.pixels.as_ref().map(|hash| store.read_pixels(&cell.address, hash)).transpose()
+}

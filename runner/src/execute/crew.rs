@@ -1,0 +1,144 @@
+//! Who computes: threads of this process, each beside a process of its own for the cells that are
+//! isolated.
+
+use super::cell::{Loaded, Site, Verdict, look_for};
+use super::queue::Queue;
+use super::worker::{Answer, Job, Order, Reply, Worker};
+use super::{Failure, Outcome, Progress, Survey};
+use crate::plan::CellId;
+use anyhow::{Context, Result, bail};
+use std::sync::Mutex;
+
+pub(super) struct Crew<'a> {
+    site: Site<'a>,
+    survey: &'a Survey,
+    progress: &'a dyn Progress,
+    /// Processes without work. They outlive a phase.
+    idle: Mutex<Vec<Worker>>,
+}
+
+/// What a thread has at hand.
+#[derive(Default)]
+struct Desk {
+    loaded: Loaded,
+    worker: Option<Worker>,
+}
+
+impl<'a> Crew<'a> {
+    pub fn new(site: Site<'a>, survey: &'a Survey, progress: &'a dyn Progress) -> Self {
+        Self { site, survey, progress, idle: Mutex::default() }
+    }
+
+    /// Whether code runs in a process of its own that comes from a plugin library, or not.
+    pub fn isolates(&self, plugin: bool) -> bool {
+        self.site.options.isolation.as_ref().is_some_and(|isolation| isolation.everything || plugin)
+    }
+
+    /// Computes the cells of a phase, and adds to `outcome` how it went. The error is one of
+    /// storing, or of processes that cannot be started.
+    pub fn phase(&self, todo: &[CellId], outcome: &mut Outcome) -> Result<()> {
+        let Site { study, plan, options, .. } = self.site;
+        let isolated = |id: CellId| self.isolates(self.site.involves_plugin(id));
+        let queue = Queue::new(todo, |id| (isolated(id), plan.model(id)), |id| plan.cases(id));
+        let outcome = Mutex::new(outcome);
+        let fatal = Mutex::new(None);
+        std::thread::scope(|scope| {
+            for _ in 0..options.workers.clamp(1, todo.len()) {
+                scope.spawn(|| {
+                    tch::set_num_threads(1);
+                    let mut desk = Desk::default();
+                    let mut group = None;
+                    while let Some(id) = queue.next(&mut group) {
+                        match self.cell(id, isolated(id), &mut desk) {
+                            Ok(Verdict::Cancelled) => {
+                                queue.close();
+                                continue;
+                            }
+                            Ok(verdict) => self.note(id, verdict, &mut outcome.lock().expect("no worker panics")),
+                            Err(error) => {
+                                queue.close();
+                                fatal.lock().expect("no worker panics").get_or_insert(error);
+                            }
+                        }
+                        self.progress.advance(plan.cases(id), &plan.describe(study, id));
+                    }
+                    self.idle.lock().expect("no worker panics").extend(desk.worker);
+                });
+            }
+        });
+        outcome.into_inner().expect("no worker panics").failures.sort_by_key(|failure| failure.cell);
+        fatal.into_inner().expect("no worker panics").map_or(Ok(()), Err)
+    }
+
+    fn note(&self, id: CellId, verdict: Verdict, outcome: &mut Outcome) {
+        match verdict {
+            Verdict::Stored => outcome.computed += 1,
+            Verdict::Found => outcome.found += 1,
+            Verdict::Cancelled => {}
+            Verdict::Failed(reason) => {
+                let what = self.site.plan.describe(self.site.study, id);
+                if outcome.failures.iter().all(|known| known.reason != reason) {
+                    self.progress.warn(&format!("{what}: {reason}"));
+                }
+                outcome.failures.push(Failure { cell: id, what, reason });
+            }
+        }
+    }
+
+    fn cell(&self, id: CellId, isolated: bool, desk: &mut Desk) -> Result<Verdict> {
+        if self.site.options.cancelled() {
+            return Ok(Verdict::Cancelled);
+        }
+        if !self.survey.spoilt[id] && self.is_stored(id) {
+            return Ok(Verdict::Found);
+        }
+        if !isolated {
+            return self.site.perform(id, &mut desk.loaded);
+        }
+        desk.loaded = None; // the process loads its own
+        let order = Order::Compute(self.site.plan.cells[id].address.key.clone());
+        let mut worker = desk.worker.take().map_or_else(|| self.hire(), Ok)?;
+        let answer = worker.ask(&order, self.site.time_limit(id), &self.site.options.cancel);
+        Ok(match answer {
+            Answer::Reply(reply) => {
+                desk.worker = Some(worker);
+                match reply {
+                    Reply::Done if self.is_stored(id) => Verdict::Stored,
+                    Reply::Done => Verdict::Failed("the process that computed it says that it is stored, but it is not".into()),
+                    Reply::Failed(reason) => Verdict::Failed(reason),
+                    Reply::Fatal(reason) => bail!(reason),
+                }
+            }
+            // Here the worker is dropped, and what is left of the process ended.
+            Answer::Died(how) => Verdict::Failed(format!("the process that computed it {how}")),
+            Answer::OutOfTime => Verdict::Failed(self.site.out_of_time(id)),
+            Answer::Cancelled => Verdict::Cancelled,
+        })
+    }
+
+    fn is_stored(&self, id: CellId) -> bool {
+        look_for(self.site.store, self.site.plan, id).is_none()
+    }
+
+    /// Loads a model in a process of its own, see [`super::check_models`].
+    pub fn check_model(&self, index: usize) -> Result<()> {
+        let label = &self.site.study.models[index].part.label;
+        let mut worker = self.hire()?;
+        match worker.ask(&Order::Load(index), self.site.study.cell_timeout, &self.site.options.cancel) {
+            Answer::Reply(Reply::Failed(reason) | Reply::Fatal(reason)) => bail!(reason),
+            Answer::Reply(Reply::Done) => self.idle.lock().expect("no worker panics").push(worker),
+            Answer::Died(how) => self.progress.warn(&format!("the process that loaded model `{label}` {how}")),
+            Answer::OutOfTime => self.progress.warn(&format!("loading model `{label}` takes longer than a cell may")),
+            Answer::Cancelled => {}
+        }
+        Ok(())
+    }
+
+    fn hire(&self) -> Result<Worker> {
+        if let Some(worker) = self.idle.lock().expect("no worker panics").pop() {
+            return Ok(worker);
+        }
+        let isolation = self.site.options.isolation.as_ref().context("without isolation nothing is isolated")?;
+        Worker::start(isolation, &Job::new(&self.site))
+    }
+}

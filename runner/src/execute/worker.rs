@@ -1,0 +1,283 @@
+//! Processes that compute cells for another one. However code ends in such a process, it costs the
+//! cell that it was in; and it ends with the process that it works for, whichever way that goes.
+//!
+//! Both sides speak in lines of JSON: first the [`Job`], then [`Order`]s, each answered by a [`Reply`].
+//! A process opens the same study and store as the one that started it, and stores what it computes.
+
+use super::cell::{Loaded, Site, Verdict};
+use super::compute::first_line;
+use super::{Options, device_kind, device_name};
+use crate::data::Picture;
+use crate::plan::{CellId, Plan};
+use crate::store::Store;
+use crate::study::{self, Study};
+use anyhow::{Context, Result, bail, ensure};
+use gauntlet_core::device::{self, Device};
+use gauntlet_core::guard;
+use gauntlet_core::registry::Registry;
+use serde::{Deserialize, Serialize};
+use signal_hook::low_level;
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How often a process that is silent is looked at.
+const LOOK: Duration = Duration::from_millis(50);
+/// How much longer than its time limit a cell may take before the process is killed: a cell whose
+/// code asks the time ends by itself.
+const GRACE: Duration = Duration::from_secs(5);
+/// How long a process may take to end once it has closed its side.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Which cells are computed in processes of their own, and how such a process is started.
+#[derive(Clone, Debug)]
+pub struct Isolation {
+    /// All cells; otherwise those in which code of a plugin library runs.
+    pub everything: bool,
+    /// The program, which must come to [`serve`].
+    pub program: PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<OsString>,
+}
+
+impl Isolation {
+    /// By this same program, called with `arguments`. It need not stand any more where it stood
+    /// when it was started.
+    pub fn by_this_program(everything: bool, arguments: impl IntoIterator<Item = OsString>) -> Self {
+        Self { everything, program: PathBuf::from("/proc/self/exe"), arguments: arguments.into_iter().collect() }
+    }
+}
+
+/// What a process must know to compute any cell of a study.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Job {
+    /// The study with everything spelled out, as TOML.
+    study: String,
+    /// Its images.
+    pictures: Vec<Picture>,
+    /// The results' folder.
+    out: PathBuf,
+    /// Where to compute.
+    device: String,
+    /// The plan's fingerprint: both sides mean the same cells.
+    plan: String,
+}
+
+/// What a process shall do.
+#[derive(Serialize, Deserialize)]
+pub(super) enum Order {
+    /// Compute and store the cell with this key.
+    Compute(String),
+    /// Load a model on the CPU, by its number in the study.
+    Load(usize),
+}
+
+/// What came of it.
+#[derive(Serialize, Deserialize)]
+pub(super) enum Reply {
+    Done,
+    /// It cannot be done; says why.
+    Failed(String),
+    /// Nothing can be done; says why.
+    Fatal(String),
+}
+
+impl Job {
+    pub fn new(site: &Site) -> Self {
+        Self {
+            study: site.study.to_toml().to_owned(),
+            pictures: site.study.data.pictures.clone(),
+            out: site.store.out().to_owned(),
+            device: device_name(site.options.device),
+            plan: site.plan.fingerprint(),
+        }
+    }
+}
+
+/// A process at work, seen from the one that started it. Dropped, it is killed.
+pub(super) struct Worker {
+    process: Child,
+    orders: ChildStdin,
+    replies: Receiver<Reply>,
+}
+
+/// What comes of an order.
+pub(super) enum Answer {
+    Reply(Reply),
+    /// The process has ended; says how, as in "died of SIGSEGV".
+    Died(String),
+    OutOfTime,
+    Cancelled,
+}
+
+impl Worker {
+    /// Starts a process and waits until it is ready.
+    pub fn start(isolation: &Isolation, job: &Job) -> Result<Self> {
+        let mut command = Command::new(&isolation.program);
+        command.args(&isolation.arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+        // A group of its own: Ctrl-C is for the process that started it, which then decides.
+        command.process_group(0);
+        if let Some(name) = std::env::args_os().next() {
+            command.arg0(name);
+        }
+        let failed = || format!("a process for isolated cells cannot be started from {}", isolation.program.display());
+        let mut process = command.spawn().with_context(failed)?;
+        let (orders, output) = (process.stdin.take().context("no pipe")?, process.stdout.take().context("no pipe")?);
+        let (sender, replies) = mpsc::channel();
+        thread::spawn(move || {
+            for line in BufReader::new(output).lines() {
+                let Some(reply) = line.ok().and_then(|line| serde_json::from_str(&line).ok()) else { break };
+                if sender.send(reply).is_err() {
+                    break;
+                }
+            }
+        });
+        let mut worker = Self { process, orders, replies };
+        worker.tell(job);
+        match worker.wait(None, &AtomicBool::new(false)) {
+            Answer::Reply(Reply::Done) => Ok(worker),
+            Answer::Reply(Reply::Failed(reason) | Reply::Fatal(reason)) => bail!("{}: {reason}", failed()),
+            Answer::Died(how) => bail!("{}: it {how}", failed()),
+            Answer::OutOfTime | Answer::Cancelled => unreachable!("there is no limit and nobody cancels"),
+        }
+    }
+
+    /// Gives an order and waits for what comes of it. After any other answer than a reply the
+    /// process is of no more use.
+    pub fn ask(&mut self, order: &Order, limit: Option<Duration>, cancel: &AtomicBool) -> Answer {
+        self.tell(order);
+        self.wait(limit.map(|limit| limit.saturating_add(GRACE.min(limit))), cancel)
+    }
+
+    fn tell(&mut self, message: &impl Serialize) {
+        let line = serde_json::to_string(message).expect("messages are plain data") + "\n";
+        // When nobody listens any more, the wait for the reply says why.
+        let _ = self.orders.write_all(line.as_bytes()).and_then(|()| self.orders.flush());
+    }
+
+    fn wait(&mut self, limit: Option<Duration>, cancel: &AtomicBool) -> Answer {
+        let start = Instant::now();
+        loop {
+            match self.replies.recv_timeout(LOOK) {
+                Ok(reply) => return Answer::Reply(reply),
+                Err(RecvTimeoutError::Disconnected) => return Answer::Died(self.end()),
+                Err(RecvTimeoutError::Timeout) if cancel.load(Ordering::Relaxed) => return Answer::Cancelled,
+                Err(RecvTimeoutError::Timeout) if limit.is_some_and(|limit| start.elapsed() >= limit) => return Answer::OutOfTime,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+    }
+
+    /// How the process ended, which has closed its side.
+    fn end(&mut self) -> String {
+        let start = Instant::now();
+        while start.elapsed() < FAREWELL {
+            match self.process.try_wait() {
+                Ok(Some(status)) => return ending(status),
+                Ok(None) => thread::sleep(LOOK),
+                Err(_) => break,
+            }
+        }
+        "answers no more".into()
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // Neither fails but for a process that is gone already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn ending(status: ExitStatus) -> String {
+    match (status.signal(), status.code()) {
+        (Some(signal), _) => {
+            low_level::signal_name(signal).map_or_else(|| format!("died of signal {signal}"), |name| format!("died of {name}"))
+        }
+        (None, code) => format!("ended with exit code {}", code.unwrap_or_default()),
+    }
+}
+
+/// Computes cells for the process at the other end of standard input and output, until that closes
+/// its side. What plugins print goes to standard error.
+///
+/// # Errors
+/// When nobody is there to speak with.
+pub fn serve(registry: &Registry) -> Result<()> {
+    // Of all processes the system had better end this one when memory is short.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "500");
+    let mut replies = File::from(rustix::io::fcntl_dupfd_cloexec(io::stdout(), 3)?);
+    rustix::stdio::dup2_stdout(io::stderr())?;
+    let mut say = move |reply: &Reply| -> Result<()> { Ok(writeln!(replies, "{}", serde_json::to_string(reply)?)?) };
+    let lines = listen();
+    let job = serde_json::from_str(&lines.recv()?).context("this is for other processes of this program to call, not by hand")?;
+    let shop = match Shop::open(job, registry) {
+        Ok(shop) => shop,
+        Err(error) => return say(&Reply::Fatal(format!("{error:#}"))),
+    };
+    tch::set_num_threads(1);
+    say(&Reply::Done)?;
+    let cells: HashMap<&str, CellId> = shop.plan.cells.iter().enumerate().map(|(id, cell)| (cell.address.key.as_str(), id)).collect();
+    let site = Site { study: &shop.study, plan: &shop.plan, registry, store: &shop.store, options: &shop.options };
+    let mut loaded = Loaded::default();
+    for line in lines {
+        let reply = match serde_json::from_str(&line)? {
+            Order::Load(model) => match guard::catch("loading", || shop.study.models[model].load(registry, Device::Cpu)) {
+                Ok(_) => Reply::Done,
+                Err(error) => Reply::Failed(format!("{error:#}")),
+            },
+            Order::Compute(key) => match site.perform(*cells.get(key.as_str()).context("a cell of another plan")?, &mut loaded) {
+                Ok(Verdict::Failed(reason)) => Reply::Failed(reason),
+                Ok(_) => Reply::Done,
+                Err(error) => Reply::Fatal(first_line(&error)),
+            },
+        };
+        say(&reply)?;
+    }
+    Ok(())
+}
+
+/// The lines of standard input. When it closes, nobody wants anything any more: the process ends,
+/// whatever a plugin is doing in it.
+fn listen() -> Receiver<String> {
+    let (sender, lines) = mpsc::channel();
+    thread::spawn(move || {
+        for line in io::stdin().lines() {
+            if line.is_ok_and(|line| sender.send(line).is_ok()) {
+                continue;
+            }
+            break;
+        }
+        low_level::exit(0)
+    });
+    lines
+}
+
+/// A job, opened.
+struct Shop {
+    study: Study,
+    plan: Plan,
+    store: Store,
+    options: Options,
+}
+
+impl Shop {
+    fn open(job: Job, registry: &Registry) -> Result<Self> {
+        let device = device::open(&job.device)?;
+        let options = study::Options { pictures: Some(job.pictures), ..study::Options::default() };
+        let study = Study::parse(&job.study, "the study", Path::new("/"), registry, options)?;
+        let plan = Plan::new(&study, device_kind(device));
+        ensure!(plan.fingerprint() == job.plan, "the program, a plugin or weights have changed since the study was read: run it again");
+        let store = Store::open(&job.out)?;
+        Ok(Self { study, plan, store, options: Options::on(device) })
+    }
+}

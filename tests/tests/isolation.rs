@@ -1,0 +1,253 @@
+//! Cells in processes of their own: whatever an attack does to its process costs its own cells.
+
+use gauntlet_core::device::Device;
+use gauntlet_runner::execute::{self, Isolation, Options, Silent, Survey};
+use gauntlet_runner::plan::Plan;
+use gauntlet_runner::report;
+use gauntlet_runner::store::Store;
+use gauntlet_runner::study::{self, Study};
+use gauntlet_tests::toys;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+const STUDY: &str = r#"name = "toys"
+metrics = ["largest", "margin"]
+[data]
+folder = "images"
+[[models]]
+name = "toy_8"
+[[models]]
+name = "toy_12"
+[[attacks]]
+name = "step"
+goals = ["untargeted", "random"]
+[transfer]
+policy = "crop_or_pad"
+"#;
+
+/// A folder with [`STUDY`], `more` attacks in it, and its images.
+fn place(images: usize, more: &[&str]) -> TempDir {
+    let place = tempfile::tempdir().unwrap();
+    fs::create_dir(place.path().join("images")).unwrap();
+    toys::save_pictures(images, &place.path().join("images"));
+    let more: Vec<String> = more.iter().map(|name| format!("[[attacks]]\nname = \"{name}\"\n")).collect();
+    fs::write(place.path().join("study.toml"), format!("{STUDY}{}", more.concat())).unwrap();
+    place
+}
+
+fn command(place: &Path, out: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_toy-runner"));
+    command.current_dir(place).args(["run", "study.toml", "--out", out]).args(arguments);
+    command
+}
+
+fn said(output: &Output) -> (Option<i32>, String) {
+    (output.status.code(), String::from_utf8(output.stderr.clone()).unwrap())
+}
+
+/// The tables' lines that do not speak of `others`.
+fn tables(out: &Path, others: &[&str]) -> Vec<String> {
+    let texts = ["accuracy", "success", "transfer", "scores"].map(|name| fs::read_to_string(out.join(format!("{name}.csv"))).unwrap());
+    let all = texts.iter().flat_map(|text| text.lines());
+    all.filter(|line| !others.iter().any(|name| line.contains(&format!(",{name},")))).map(String::from).collect()
+}
+
+/// The processes that a process has started and not yet waited for.
+fn children(of: u32) -> Vec<u32> {
+    let tasks = fs::read_dir(format!("/proc/{of}/task")).into_iter().flatten().flatten();
+    let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+    lists.flat_map(|list| list.split_whitespace().map(|id| id.parse().unwrap()).collect::<Vec<_>>()).collect()
+}
+
+fn alive(process: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    stat.rsplit(") ").next().is_some_and(|state| !state.is_empty() && !state.starts_with('Z'))
+}
+
+/// Waits for something that comes soon.
+fn until(what: &str, mut so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !so() {
+        assert!(start.elapsed() < Duration::from_mins(1), "{what}");
+        sleep(Duration::from_millis(10));
+    }
+}
+
+fn temporary(out: &Path) -> Vec<PathBuf> {
+    let kinds = fs::read_dir(out.join("cells")).unwrap().flatten();
+    let files = kinds.flat_map(|kind| fs::read_dir(kind.path()).unwrap().flatten());
+    files.map(|file| file.path()).filter(|path| path.file_name().unwrap().to_string_lossy().starts_with('.')).collect()
+}
+
+#[test]
+fn isolated_cells_are_the_same_byte_for_byte() {
+    let place = place(40, &["slow"]);
+    for (out, isolate, workers) in [("inside", "never", "2"), ("apart", "always", "1"), ("both", "always", "2")] {
+        let output = command(place.path(), out, &["--isolate", isolate, "--workers", workers]).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        assert_eq!(tables(&place.path().join(out), &[]), tables(&place.path().join("inside"), &[]), "{out}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(said.contains("not meant for you"), isolate == "always", "what plugins print goes to standard error: {said}");
+    }
+}
+
+#[test]
+fn a_process_that_dies_is_a_failed_cell() {
+    let attacks = ["abort", "segfault", "quit", "moody"];
+    let place = place(40, &attacks);
+    let output = command(place.path(), "apart", &["--isolate", "always", "--workers", "2"]).output().unwrap();
+    let (code, err) = said(&output);
+    assert_eq!(code, Some(1), "{err}");
+    // The tables say what is missing: 2 models × 3 attacks × 2 slices, and moody's second slices.
+    assert!(err.contains("\n14 cells failed"), "{err}");
+    for line in [
+        "  abort (untargeted) on toy_8, images 1–32: the process that computed it died of SIGABRT\n",
+        "  segfault (untargeted) on toy_12, images 33–40: the process that computed it died of SIGSEGV\n",
+        "  quit (untargeted) on toy_8, images 33–40: the process that computed it ended with exit code 0\n",
+        "  moody (untargeted) on toy_8, images 33–40: attack `moody` panicked: only ",
+    ] {
+        assert!(err.contains(line), "{line}{err}");
+    }
+    fs::write(place.path().join("study.toml"), STUDY).unwrap();
+    assert!(command(place.path(), "inside", &["--isolate", "never"]).output().unwrap().status.success());
+    assert_eq!(tables(&place.path().join("apart"), &attacks), tables(&place.path().join("inside"), &[]));
+    assert_eq!(temporary(&place.path().join("apart")), [] as [PathBuf; 0]);
+}
+
+#[test]
+fn a_cell_that_takes_too_long_is_given_up() {
+    let place = place(12, &["endless", "stubborn"]);
+    let output = command(place.path(), "apart", &["--isolate", "always", "--cell-timeout", "0.5"]).output().unwrap();
+    let (code, err) = said(&output);
+    assert_eq!(code, Some(1), "{err}");
+    for attack in ["endless", "stubborn"] {
+        let line = format!("  {attack} (untargeted) on toy_8, images 1–12: out of time: it may take 0.5 s;");
+        assert!(err.contains(&line), "{line}\n{err}");
+    }
+    assert!(err.contains("\n4 cells failed"), "{err}");
+
+    // Code that asks the time needs no process of its own.
+    let text = STUDY.replace("[data]", "cell_timeout = 0.5\n[data]").replace("\"step\"", "\"stubborn\"");
+    fs::write(place.path().join("study.toml"), text).unwrap();
+    let (code, err) = said(&command(place.path(), "inside", &["--isolate", "never"]).output().unwrap());
+    assert_eq!(code, Some(1), "{err}");
+    assert!(err.contains("\n4 cells failed"), "{err}");
+}
+
+/// Starts a run that comes to an endless attack, and waits until a process is in there.
+fn endless(place: &Path) -> (Child, u32) {
+    let note = place.join("endless");
+    let _ = fs::remove_file(&note); // of the run before
+    let mut command = command(place, "out", &["--isolate", "always", "--workers", "1"]);
+    let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    until("the attack begins", || note.exists());
+    (child, fs::read_to_string(note).unwrap().parse().unwrap())
+}
+
+#[test]
+fn no_process_outlives_the_one_it_works_for() {
+    let place = place(12, &["endless"]);
+    let text = fs::read_to_string(place.path().join("study.toml")).unwrap();
+    fs::write(place.path().join("study.toml"), text.replacen("[[models]]", "[[models]]\nname = \"fatal\"\n[[models]]", 1)).unwrap();
+    let (mut runner, worker) = endless(place.path());
+    assert_eq!(children(runner.id()), [worker], "the one that died before is not left as a zombie");
+    runner.kill().unwrap();
+    runner.wait().unwrap();
+    until("the worker ends", || !alive(worker));
+}
+
+#[test]
+fn a_signal_stops_a_run_that_goes_on_later() {
+    let place = place(12, &["endless"]);
+    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+        let (runner, worker) = endless(place.path());
+        assert!(Command::new("kill").arg(format!("-{signal}")).arg(runner.id().to_string()).status().unwrap().success());
+        let (exit, err) = said(&runner.wait_with_output().unwrap());
+        assert_eq!(exit, Some(code), "{err}");
+        assert!(err.contains(&format!("stopped by SIG{signal}: ")) && err.ends_with("The same command goes on from there.\n"), "{err}");
+        assert!(!alive(worker));
+    }
+
+    // In the same process: a cell in flight is dropped, and does not count as failed.
+    fs::write(place.path().join("study.toml"), STUDY.replace("\"step\"", "\"slow\"")).unwrap();
+    let alone = command(place.path(), "alone", &["--isolate", "never"]).output().unwrap();
+    assert!(alone.status.success());
+    let runner =
+        command(place.path(), "stopped", &["--isolate", "never", "--workers", "1"]).stderr(Stdio::piped()).stdout(Stdio::null()).spawn();
+    let runner = runner.unwrap();
+    until("attacks begin", || fs::read_dir(place.path().join("stopped/cells/craft")).is_ok_and(|mut folder| folder.next().is_some()));
+    assert!(Command::new("kill").arg("-INT").arg(runner.id().to_string()).status().unwrap().success());
+    let (exit, err) = said(&runner.wait_with_output().unwrap());
+    assert_eq!(exit, Some(130), "{err}");
+    assert!(!place.path().join("stopped/success.csv").exists());
+    assert!(command(place.path(), "stopped", &[]).output().unwrap().status.success());
+    assert_eq!(tables(&place.path().join("stopped"), &[]), tables(&place.path().join("alone"), &[]));
+}
+
+#[test]
+fn killed_at_any_instant_an_isolated_run_ends_the_same() {
+    let place = place(70, &[]);
+    let isolated = ["--isolate", "always", "--workers", "2"];
+    let start = Instant::now();
+    assert!(command(place.path(), "alone", &isolated).output().unwrap().status.success());
+    let length = start.elapsed();
+    for round in 1..=8 {
+        let mut runner = command(place.path(), "killed", &isolated).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        sleep(length.mul_f64(f64::from(round) * 0.618_034 % 1.0));
+        // Now and then it is a worker that dies, of no fault of its own.
+        let workers = children(runner.id());
+        if round % 2 == 0
+            && let Some(worker) = workers.first()
+        {
+            assert!(Command::new("kill").arg("-KILL").arg(worker.to_string()).status().is_ok());
+        } else {
+            runner.kill().unwrap();
+        }
+        runner.wait().unwrap();
+        until("the workers end", || !workers.iter().any(|&worker| alive(worker)));
+    }
+    assert!(command(place.path(), "killed", &isolated).output().unwrap().status.success());
+    assert_eq!(tables(&place.path().join("killed"), &[]), tables(&place.path().join("alone"), &[]));
+}
+
+#[test]
+fn an_embedding_program_names_the_program_that_works_for_it() {
+    let registry = toys::registry().unwrap();
+    let run = |out: &Path, isolation: Option<Isolation>| {
+        let pictures = Some(toys::pictures(40));
+        let study = Study::parse(
+            &STUDY.replace("[data]\nfolder = \"images\"\n", ""),
+            "toys",
+            Path::new("."),
+            &registry,
+            study::Options { pictures, ..Default::default() },
+        )
+        .unwrap();
+        let (plan, store) = (Plan::new(&study, "cpu"), Store::open(out).unwrap());
+        let options = Options { workers: 2, isolation, ..Options::on(Device::Cpu) };
+        let survey = Survey::take(&plan, &store, &options, &Silent);
+        let outcome = execute::run(&study, &plan, &survey, &registry, &store, &options, &Silent)?;
+        assert_eq!((outcome.computed, outcome.failures.len()), (plan.cells.len(), 0));
+        report::write(&study, &plan, &store, out).map(|_| ())
+    };
+    let place = tempfile::tempdir().unwrap();
+    let by = |program: &str, arguments: &[&str]| Isolation {
+        everything: true,
+        program: program.into(),
+        arguments: arguments.iter().map(Into::into).collect(),
+    };
+    let [inside, apart] = ["inside", "apart"].map(|out| place.path().join(out));
+    run(&inside, None).unwrap();
+    run(&apart, Some(by(env!("CARGO_BIN_EXE_toy-runner"), &["work"]))).unwrap();
+    assert_eq!(tables(&apart, &[]), tables(&inside, &[]));
+
+    let error = |isolation: Isolation| format!("{:#}", run(&place.path().join("none"), Some(isolation)).unwrap_err());
+    let expected = "a process for isolated cells cannot be started from ";
+    let gone = error(by("/no/such/program", &[]));
+    assert_eq!(gone, format!("{expected}/no/such/program: No such file or directory (os error 2)"));
+    assert_eq!(error(by("true", &[])), format!("{expected}true: it ended with exit code 0"));
+}
