@@ -7,9 +7,12 @@ pub mod nn;
 
 use attacks::{CwL2, EadL1, Fgsm, Ifgsm};
 use metrics::{Clever, INFINITY, L0, L1, L2, L2PerPixel, Linf, Ssim};
-use models::{InceptionResNetV2, InceptionV1, InceptionV2, InceptionV3, InceptionV4, Mini, MobileNetV1, ResNetV2, Vgg};
+use models::{
+    AlexNet, DenseNet, InceptionResNetV2, InceptionV1, InceptionV2, InceptionV3, InceptionV4, Mini, MobileNetV1, NasNetLarge, ResNetV2, Vgg,
+};
 
 gauntlet_core::export_plugin!(
+    model AlexNet,
     model Vgg<16>,
     model Vgg<19>,
     model InceptionV1,
@@ -23,6 +26,10 @@ gauntlet_core::export_plugin!(
     model ResNetV2<50>,
     model ResNetV2<101>,
     model ResNetV2<152>,
+    model DenseNet<121>,
+    model DenseNet<169>,
+    model DenseNet<161>,
+    model NasNetLarge,
     model Mini<Vgg<16>>,
     model Mini<Vgg<19>>,
     model Mini<MobileNetV1<25>>,

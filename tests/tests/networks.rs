@@ -98,6 +98,11 @@ fn check(name: &str, published: f64) {
 }
 
 #[test]
+fn alexnet() {
+    check("alexnet", 61.0);
+}
+
+#[test]
 fn vgg_16() {
     check("vgg_16", 138.4);
 }
@@ -160,4 +165,24 @@ fn inception_v4() {
 #[test]
 fn inception_resnet_v2() {
     check("inception_resnet_v2", 55.9);
+}
+
+#[test]
+fn densenet121_k32() {
+    check("densenet121_k32", 8.1);
+}
+
+#[test]
+fn densenet169_k32() {
+    check("densenet169_k32", 14.3);
+}
+
+#[test]
+fn densenet161_k48() {
+    check("densenet161_k48", 28.9);
+}
+
+#[test]
+fn nasnet_large() {
+    check("nasnet_large", 88.9);
 }

@@ -39,6 +39,12 @@ impl Set {
         Ok(Self { images, labels })
     }
 
+    /// Takes the last `count` images away, as a set of their own.
+    pub fn split_off(&mut self, count: usize) -> Self {
+        let kept = self.len() - count;
+        Self { images: self.images.split_off(kept * SIDE * SIDE), labels: self.labels.split_off(kept) }
+    }
+
     /// Number of images.
     pub fn len(&self) -> usize {
         self.labels.len()
@@ -109,6 +115,14 @@ mod tests {
         assert_eq!(error(&file[..14]), "f holds 2 values, its header says [1, 3]");
         assert_eq!(error(&file[..9]), "f ends within its header");
         assert_eq!(error(b"PK\x03\x04"), "f is not an IDX file of bytes");
+    }
+
+    #[test]
+    fn what_is_split_off_is_in_one_set_alone() {
+        let mut set = Set { images: (0..3).flat_map(|n| vec![n; SIDE * SIDE]).collect(), labels: vec![7, 8, 9] };
+        let last = set.split_off(1);
+        assert_eq!((set.labels.as_slice(), last.labels.as_slice()), ([7, 8].as_slice(), [9].as_slice()));
+        assert_eq!((set.images.len(), last.images), (2 * SIDE * SIDE, vec![2; SIDE * SIDE]));
     }
 
     #[test]

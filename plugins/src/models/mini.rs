@@ -25,6 +25,9 @@ pub trait Miniature: Architecture {
     const TOP1: f64;
     /// Weights, a safetensors file.
     const WEIGHTS: &'static [u8];
+
+    /// The network at that side and one eighth of its channels, for ten classes.
+    fn params() -> Self::Params;
 }
 
 macro_rules! miniature {
@@ -34,6 +37,10 @@ macro_rules! miniature {
             const ENLARGED: i64 = $enlarged;
             const TOP1: f64 = $top1;
             const WEIGHTS: &'static [u8] = include_bytes!(concat!("../../mini/", $name, ".safetensors"));
+
+            fn params() -> Self::Params {
+                Shape { classes: CLASSES, side: $enlarged, channels: CHANNELS }.into()
+            }
         }
     };
 }
@@ -62,17 +69,14 @@ impl<A: Miniature> Model for Mini<A> {
     }
 }
 
-impl<A, const C: i64, const S: i64> Architecture for Mini<A>
-where
-    A: Miniature + Architecture<Params = Shape<C, S>>,
-{
+impl<A: Miniature> Architecture for Mini<A> {
     const NAME: &'static str = A::MINI;
     type Params = NoParams;
 
     fn describe(_: &NoParams) -> ModelCard {
         ModelCard {
             name: A::MINI.into(),
-            family: A::describe(&Shape::default()).family,
+            family: A::describe(&A::params()).family,
             side: SIDE,
             classes: CLASSES,
             label_offset: 0,
@@ -83,8 +87,7 @@ where
     }
 
     fn load(params: NoParams, weights: &Weights) -> Result<Self> {
-        let shape = Shape { classes: CLASSES, side: A::ENLARGED, channels: CHANNELS };
-        Ok(Self { card: Self::describe(&params), network: A::load(shape, weights)? })
+        Ok(Self { card: Self::describe(&params), network: A::load(A::params(), weights)? })
     }
 
     fn embedded_weights() -> Option<&'static [u8]> {

@@ -1,5 +1,7 @@
 //! The networks, a file per family.
 
+mod alexnet;
+mod densenet;
 mod inception;
 mod inception_resnet_v2;
 mod inception_v1;
@@ -8,9 +10,12 @@ mod inception_v3;
 mod inception_v4;
 mod mini;
 mod mobilenet_v1;
+mod nasnet;
 mod resnet_v2;
 mod vgg;
 
+pub use alexnet::{AlexNet, AlexNetParams};
+pub use densenet::DenseNet;
 pub use inception::Inception;
 pub use inception_resnet_v2::InceptionResNetV2;
 pub use inception_v1::InceptionV1;
@@ -19,6 +24,7 @@ pub use inception_v3::InceptionV3;
 pub use inception_v4::InceptionV4;
 pub use mini::Mini;
 pub use mobilenet_v1::MobileNetV1;
+pub use nasnet::NasNetLarge;
 pub use resnet_v2::ResNetV2;
 pub use vgg::Vgg;
 
@@ -86,7 +92,8 @@ mod tests {
     use tch::Device;
 
     /// Name, family, top-1 and top-5 as published, smallest side.
-    const NETWORKS: [(&str, &str, f64, Option<f64>, i64); 13] = [
+    const NETWORKS: [(&str, &str, f64, Option<f64>, i64); 18] = [
+        ("alexnet", "AlexNet", 56.9, Some(80.1), 67),
         ("vgg_16", "VGG", 71.5, Some(89.8), 32),
         ("vgg_19", "VGG", 71.1, Some(89.8), 32),
         ("inception_v1", "Inception", 69.8, Some(89.6), 32),
@@ -100,6 +107,10 @@ mod tests {
         ("resnet_v2_50", "ResNet-v2", 75.6, Some(92.8), 32),
         ("resnet_v2_101", "ResNet-v2", 77.0, Some(93.7), 32),
         ("resnet_v2_152", "ResNet-v2", 77.8, Some(94.1), 32),
+        ("densenet121_k32", "DenseNet", 74.9, Some(92.2), 32),
+        ("densenet169_k32", "DenseNet", 76.1, Some(93.1), 32),
+        ("densenet161_k48", "DenseNet", 77.6, Some(93.8), 32),
+        ("nasnet_large", "NASNet", 82.7, Some(96.2), 32),
     ];
 
     fn load(name: &str, parameters: &str, source: impl Source + 'static) -> Result<Box<dyn Model>> {

@@ -15,6 +15,8 @@ pub enum Connection {
     /// Every input channel has out/in kernels of its own. Kernel `depthwise_weights`:
     /// H×W×in×(out/in).
     Depthwise,
+    /// What follows a depthwise convolution, 1×1. Kernel `pointwise_weights`: 1×1×in×out.
+    Pointwise,
     /// Every input channel has so many kernels of its own, `depthwise_weights`: H×W×in×multiplier,
     /// whose answers every output channel sees, `pointwise_weights`: 1×1×(in·multiplier)×out. As
     /// nothing stands between, their product is loaded as one kernel: for few inputs.
@@ -24,11 +26,13 @@ pub enum Connection {
 /// What follows the product.
 #[derive(Clone, Copy, Debug)]
 pub enum Ending {
+    /// Nothing.
+    Nothing,
     /// `biases`.
     Bias,
     /// `biases`; the sum is multiplied by a number.
     Scaled(f64),
-    /// A batch norm under `BatchNorm/`, and no bias.
+    /// A batch norm, by default under `BatchNorm/`, and no bias.
     BatchNorm(BatchNorm),
 }
 
@@ -78,11 +82,20 @@ pub struct Conv {
 impl Conv {
     /// Asks for the tensors at `scope`; folds a frozen batch norm into the kernel.
     pub fn load(self, scope: &Scope) -> Convolution {
+        self.load_normed(scope, &scope.at("BatchNorm"))
+    }
+
+    /// The same with a batch norm that is somewhere else, at `norm`.
+    pub fn load_normed(self, scope: &Scope, norm: &Scope) -> Convolution {
         let [height, width] = self.kernel;
         let (kernel, groups) = match self.connection {
             Connection::Groups(groups) => {
                 let shape = [height, width, self.inputs / groups, self.outputs];
                 (scope.tensor("weights", &shape, Role::Kernel).permute([3, 2, 0, 1]), groups)
+            }
+            Connection::Pointwise => {
+                let kernel = scope.tensor("pointwise_weights", &[height, width, self.inputs, self.outputs], Role::Kernel);
+                (kernel.permute([3, 2, 0, 1]), 1)
             }
             Connection::Depthwise => {
                 let shape = [height, width, self.inputs, self.outputs / self.inputs];
@@ -100,9 +113,10 @@ impl Conv {
         };
         let biases = || scope.tensor("biases", &[self.outputs], Role::Bias);
         let (kernel, bias, norm) = match self.ending {
+            Ending::Nothing => (kernel, None, None),
             Ending::Bias => (kernel, Some(biases()), None),
             Ending::Scaled(factor) => (kernel * factor, Some(biases() * factor), None),
-            Ending::BatchNorm(norm) => match norm.load(&scope.at("BatchNorm"), self.outputs) {
+            Ending::BatchNorm(description) => match description.load(norm, self.outputs) {
                 Normalization::Affine { scale, shift } => (kernel * scale.view([-1, 1, 1, 1]), Some(shift), None),
                 norm @ Normalization::Batch { .. } => (kernel, None, Some(norm)),
             },

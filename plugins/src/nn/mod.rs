@@ -8,6 +8,7 @@
 
 mod conv;
 mod dense;
+mod lrn;
 mod norm;
 mod padding;
 mod pool;
@@ -15,9 +16,10 @@ mod preprocess;
 
 pub use conv::{Activation, Connection, Conv, Convolution, Ending};
 pub use dense::Dense;
+pub use lrn::LocalResponse;
 pub use norm::{BatchNorm, Normalization};
 pub use padding::{Padding, same};
-pub use pool::{average_pool_same, global_mean, max_pool_same, max_pool_valid};
+pub use pool::{average_pool_same, average_pool_valid, global_mean, max_pool_same, max_pool_valid};
 pub use preprocess::{VGG_MEANS, minus_one_to_one, subtract_means};
 
 use tch::Tensor;

@@ -14,6 +14,11 @@ pub fn max_pool_same(x: &Tensor, window: i64, stride: i64) -> Tensor {
     x.max_pool2d([window; 2], [stride; 2], before(x, window, stride), [1; 2], true)
 }
 
+/// Mean over `window`×`window` positions every `stride`, without padding.
+pub fn average_pool_valid(x: &Tensor, window: i64, stride: i64) -> Tensor {
+    x.avg_pool2d([window; 2], [stride; 2], [0; 2], false, true, None)
+}
+
 /// Mean over `window`×`window` positions every `stride`, padded as TensorFlow's SAME: what lies
 /// outside counts neither in the sum nor in the divisor. At stride 1 the window is odd.
 pub fn average_pool_same(x: &Tensor, window: i64, stride: i64) -> Tensor {
