@@ -10,7 +10,7 @@ use crate::execute::{self, Isolation, Outcome, Survey};
 use crate::plan::Plan;
 use crate::report;
 use crate::store::Store;
-use crate::study::{Options, Study};
+use crate::study::{MemberKind, Options, Study};
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use gauntlet_core::device;
@@ -79,6 +79,13 @@ struct RunArgs {
     /// Use the study's first N images
     #[arg(long, value_name = "N")]
     images: Option<usize>,
+    /// Of models, attacks and metrics take in only these: `kind:name` or a name, with `*` and `?`;
+    /// kinds that no pattern speaks of stay as they are [default: the study's `include`]
+    #[arg(long, value_name = "PATTERN", value_delimiter = ',')]
+    include: Vec<String>,
+    /// Leave these out, beside those that the study excludes
+    #[arg(long, value_name = "PATTERN", value_delimiter = ',')]
+    exclude: Vec<String>,
     /// Which cells are computed in processes of their own, so that code that crashes or never
     /// returns costs its cells and not the run; auto: those that involve a plugin library
     #[arg(long, value_enum, default_value_t, value_name = "WHICH", hide_possible_values = true)]
@@ -167,8 +174,14 @@ fn study(args: &RunArgs, registry: &Registry, out: &mut dyn Write) -> Result<Exi
     options.workers = args.workers.unwrap_or(options.workers);
     options.isolation = args.isolate.isolation();
     let signal = stop_on_signal(&options.cancel)?;
-    let choices =
-        Options { images: args.images, weights: args.weights.clone(), cell_timeout: cell_timeout.transpose()?, ..Options::default() };
+    let choices = Options {
+        images: args.images,
+        weights: args.weights.clone(),
+        cell_timeout: cell_timeout.transpose()?,
+        include: args.include.clone(),
+        exclude: args.exclude.clone(),
+        ..Options::default()
+    };
     let study = Study::open(&args.study, registry, choices)?;
     let folder = args.out.clone().unwrap_or_else(|| PathBuf::from("results").join(&study.name));
     let store = Store::open(&folder)?;
@@ -224,6 +237,17 @@ fn introduce(study: &Study, asked: Option<usize>, out: &mut dyn Write) -> Result
         transfer,
     ];
     writeln!(out, "{}: {}", study.name, parts.join(", "))?;
+    if !study.joined.is_empty() {
+        let joined: Vec<String> = study.joined.iter().map(|(kind, label)| format!("{kind} {label}")).collect();
+        writeln!(out, "joined by {}", joined.join(", "))?;
+    }
+    let mut left_out: BTreeMap<(MemberKind, &str), Vec<&str>> = BTreeMap::new();
+    for out in &study.left_out {
+        left_out.entry((out.kind, &out.reason)).or_default().push(&out.name);
+    }
+    for ((kind, reason), names) in left_out {
+        writeln!(out, "left out: {kind} {}: {reason}", names.join(", "))?;
+    }
     if let Some(asked) = asked.filter(|&asked| asked > study.data.pictures.len()) {
         writeln!(out, "{asked} images were asked for, but there are no more")?;
     }

@@ -40,6 +40,16 @@ pub enum Source {
     },
 }
 
+impl Source {
+    /// How many classes the images have, where that is known.
+    pub fn classes(&self) -> Option<i64> {
+        match self {
+            Self::FashionMnist => Some(FASHION_CLASSES.len() as i64),
+            Self::Folder { .. } => None,
+        }
+    }
+}
+
 /// The images of a study, in its order.
 #[derive(Debug)]
 pub struct Data {
@@ -108,6 +118,15 @@ impl Picture {
             .finalize()
             .to_string();
         Self { name: name.to_owned(), label, hash, content: Content::Memory(image) }
+    }
+
+    /// The shorter side, unless it is a file that would have to be opened to tell.
+    pub fn side(&self) -> Option<i64> {
+        match &self.content {
+            Content::Fashion(_) => Some(FASHION_SIDE as i64),
+            Content::Memory(image) => Some(i64::from(image.width().min(image.height()))),
+            Content::File(_) => None,
+        }
     }
 
     /// The pixels for a model of the given side, 3×S×S float32 in [0, 1]: the shorter side is

@@ -16,7 +16,7 @@ use crate::study::Study;
 use anyhow::Result;
 pub(crate) use cell::read;
 use cell::{Site, look_for, pixels};
-use compute::first_line;
+pub(crate) use compute::first_line;
 use crew::Crew;
 use gauntlet_core::device::Device;
 use gauntlet_core::guard;

@@ -2,6 +2,7 @@
 //! registry before any work.
 
 mod config;
+mod members;
 
 use crate::data::{Data, Picture, Source};
 use crate::weights;
@@ -11,8 +12,10 @@ use gauntlet_core::device::Device;
 use gauntlet_core::guard;
 use gauntlet_core::metric::{Direction, Scope};
 use gauntlet_core::model::{Model, ModelCard};
-use gauntlet_core::registry::{DynAttack, DynMetric, Entry, Registry};
+use gauntlet_core::registry::{DynAttack, DynMetric, Entry, MetricEntry, Registry};
 use gauntlet_core::weights::Weights;
+use members::Selection;
+pub use members::{LeftOut, MemberKind};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -49,6 +52,10 @@ pub struct Study {
     pub metrics: Vec<StudyMetric>,
     /// How adversarials are fitted to models of another size; none when the study has no transfer.
     pub transfer: Option<Policy>,
+    /// Who takes part though the study does not name it, by label.
+    pub joined: Vec<(MemberKind, String)>,
+    /// Who could take part and does not.
+    pub left_out: Vec<LeftOut>,
     resolved: String,
 }
 
@@ -61,6 +68,10 @@ pub struct Options {
     pub weights: Option<PathBuf>,
     /// Replaces `cell_timeout`.
     pub cell_timeout: Option<Duration>,
+    /// Replaces `include`, unless it is empty.
+    pub include: Vec<String>,
+    /// Comes to `exclude`.
+    pub exclude: Vec<String>,
     /// Images in memory that replace `[data]`.
     pub pictures: Option<Vec<Picture>>,
 }
@@ -121,7 +132,12 @@ impl StudyModel {
                 File::open(path).and_then(|mut file| hash(&mut file)).with_context(|| format!("weights {}", path.display()))?
             }
         };
-        Ok(Self { part: Part::new(&entry.entry, None, parameters), card, weights, weights_hash })
+        Ok(Self { part: Part::new(&entry.entry, parameters), card, weights, weights_hash })
+    }
+
+    /// Number of real classes.
+    pub fn classes(&self) -> i64 {
+        self.card.classes - self.card.label_offset
     }
 
     /// Loads the model.
@@ -181,6 +197,36 @@ pub struct StudyMetric {
     pub metric: Box<dyn DynMetric>,
 }
 
+impl StudyAttack {
+    fn new(registry: &Registry, name: &str, parameters: Table, goals: Vec<GoalKind>) -> Result<Self> {
+        let entry = registry.find_attack(name)?;
+        let attack = guard::catch(&format!("attack `{name}`"), || entry.make(&parameters))?;
+        Ok(Self { part: Part::new(&entry.entry, parameters), goals, attack })
+    }
+}
+
+impl StudyMetric {
+    fn new(registry: &Registry, name: &str, parameters: Table, chosen: Option<&[GoalKind]>) -> Result<Self> {
+        let entry = registry.find_metric(name)?;
+        let metric = guard::catch(&format!("metric `{name}`"), || entry.make(&parameters))?;
+        let goals = match (chosen, entry.scope) {
+            (Some(chosen), Scope::Model) => goals(chosen)?,
+            (Some(_), Scope::Outcome) => bail!("metric `{name}` is about the outcomes of attacks: it takes no `goals`"),
+            (None, Scope::Model) => vec![GoalKind::Untargeted],
+            (None, Scope::Outcome) => Vec::new(),
+        };
+        Ok(Self {
+            part: Part::new(&entry.entry, parameters),
+            scope: entry.scope,
+            unit: entry.unit,
+            direction: entry.direction,
+            extras: entry.extras.clone(),
+            goals,
+            metric,
+        })
+    }
+}
+
 /// What attacks are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -231,9 +277,9 @@ impl Policy {
 }
 
 impl Part {
-    fn new(entry: &Entry, label: Option<String>, parameters: Table) -> Self {
-        let label = label.unwrap_or_else(|| entry.name.clone());
-        Self { label, name: entry.name.clone(), origin: entry.origin.clone(), plugin: entry.plugin.clone(), parameters }
+    fn new(entry: &Entry, parameters: Table) -> Self {
+        let (name, origin) = (entry.name.clone(), entry.origin.clone());
+        Self { label: name.clone(), name, origin, plugin: entry.plugin.clone(), parameters }
     }
 }
 
@@ -244,7 +290,7 @@ impl Study {
     /// See [`Study::parse`]; also when there is no such file.
     pub fn open(name: &str, registry: &Registry, options: Options) -> Result<Self> {
         if let Some((_, text)) = BUILT_IN.iter().find(|(known, _)| *known == name) {
-            return Self::parse(text, &format!("study `{name}`"), Path::new("."), registry, options);
+            return Self::read(text, &format!("study `{name}`"), Path::new("."), registry, options, true);
         }
         let path = Path::new(name);
         let known: Vec<String> = BUILT_IN.iter().map(|(name, _)| format!("`{name}`")).collect();
@@ -262,31 +308,33 @@ impl Study {
     /// Everything that can be known to be wrong before work begins, with line, column and the
     /// text there: syntax, unknown keys and names, parameters, missing files, labels out of range.
     pub fn parse(text: &str, place: &str, folder: &Path, registry: &Registry, options: Options) -> Result<Self> {
+        Self::read(text, place, folder, registry, options, false)
+    }
+
+    fn read(text: &str, place: &str, folder: &Path, registry: &Registry, options: Options, built_in: bool) -> Result<Self> {
         let refusal = Refusal { text, place };
         let file = refusal.parse()?;
         check_name(&file.name).map_err(|error| refusal.at(&file.name.span(), error))?;
-        let tie_tolerance = file.tie_tolerance.as_ref().map_or(0.0, |tolerance| *tolerance.get_ref());
-        if let Some(tolerance) = file.tie_tolerance.as_ref().filter(|_| !tie_tolerance.is_finite() || tie_tolerance < 0.0) {
-            let error = anyhow::anyhow!("`tie_tolerance` is {tie_tolerance}, expected a number from 0");
-            return Err(refusal.at(&tolerance.span(), error));
+        let tie_tolerance = tie_tolerance(&refusal, file.tie_tolerance.as_ref())?;
+        let cell_timeout = options.cell_timeout.or(cell_timeout(&refusal, file.cell_timeout.as_ref())?);
+
+        let mut selection = Selection::new(&refusal, &file, &options, built_in)?;
+        let of_models = selection.members(MemberKind::Model, file.models.as_deref(), registry.models().map(|m| (&m.entry, false)));
+        let of_attacks = selection.members(MemberKind::Attack, file.attacks.as_deref(), registry.attacks().map(|a| (&a.entry, false)));
+        let scores = |metric: &MetricEntry| metric.scope == Scope::Model;
+        let of_metrics = selection.members(MemberKind::Metric, file.metrics.as_deref(), registry.metrics().map(|m| (&m.entry, scores(m))));
+        selection.check()?;
+        let shelf = options.weights.as_deref();
+        let mut models: Vec<StudyModel> =
+            of_models.named.iter().map(|m| model(registry, &refusal, m, folder, shelf)).collect::<Result<_>>()?;
+        let mut attacks: Vec<StudyAttack> = of_attacks.named.iter().map(|a| attack(registry, &refusal, a)).collect::<Result<_>>()?;
+        let mut metrics: Vec<StudyMetric> = of_metrics.named.iter().map(|m| metric(registry, &refusal, m)).collect::<Result<_>>()?;
+        unique(&refusal, "model", models.iter().map(|m| &m.part).zip(of_models.named.iter().map(|m| m.name.span())))?;
+        unique(&refusal, "attack", attacks.iter().map(|a| &a.part).zip(of_attacks.named.iter().map(|a| a.name.span())))?;
+        unique(&refusal, "metric", metrics.iter().map(|m| &m.part).zip(of_metrics.named.iter().map(|m| m.span())))?;
+        if !models.is_empty() {
+            agree_on_classes(&models).with_context(|| place.to_owned())?;
         }
-        let tie_tolerance = tie_tolerance.abs(); // -0.0 is 0 too
-        let cell_timeout = file.cell_timeout.as_ref().map(|seconds| {
-            Duration::try_from_secs_f64(*seconds.get_ref()).map_err(|_| {
-                let error = anyhow::anyhow!("`cell_timeout` is {}, expected a number of seconds, or 0 for no limit", seconds.get_ref());
-                refusal.at(&seconds.span(), error)
-            })
-        });
-        let cell_timeout = options.cell_timeout.or(cell_timeout.transpose()?);
-        ensure!(!file.models.is_empty(), "{place}: a study needs at least one [[models]]");
-        let models: Vec<StudyModel> =
-            file.models.iter().map(|m| model(registry, &refusal, m, folder, options.weights.as_deref())).collect::<Result<_>>()?;
-        let attacks: Vec<StudyAttack> = file.attacks.iter().map(|a| attack(registry, &refusal, a)).collect::<Result<_>>()?;
-        let metrics: Vec<StudyMetric> = file.metrics.iter().map(|m| metric(registry, &refusal, m)).collect::<Result<_>>()?;
-        unique(&refusal, "model", models.iter().map(|m| &m.part).zip(file.models.iter().map(|m| m.name.span())))?;
-        unique(&refusal, "attack", attacks.iter().map(|a| &a.part).zip(file.attacks.iter().map(|a| a.name.span())))?;
-        unique(&refusal, "metric", metrics.iter().map(|m| &m.part).zip(file.metrics.iter().map(Spanned::span)))?;
-        let classes = agree_on_classes(&models).with_context(|| place.to_owned())?;
         let transfer = match &file.transfer {
             Some(transfer) if *transfer.policy.get_ref() == Policy::Native => {
                 let error = anyhow::anyhow!("the policy `native` is not available yet: use `crop_or_pad` or `resize`");
@@ -294,21 +342,17 @@ impl Study {
             }
             transfer => transfer.as_ref().map(|t| *t.policy.get_ref()),
         };
-        let source = file.data.as_ref().map(|data| source(&refusal, data, folder)).transpose()?;
-        let images = file.data.as_ref().and_then(|data| data.images.as_ref());
-        if let Some(images) = images.filter(|images| *images.get_ref() == 0) {
-            return Err(refusal.at(&images.span(), anyhow::anyhow!("`images` is 0: at least one is needed")));
+
+        let (source, count, data) = images(&refusal, &file, folder, &options)?;
+        selection.join_models(registry, &of_models.joining, &mut models, shelf, source.as_ref(), &data);
+        selection.join_attacks(registry, &of_attacks.joining, &mut attacks);
+        selection.join_metrics(registry, &of_metrics.joining, &mut metrics);
+        if models.is_empty() {
+            let missing: Vec<String> =
+                selection.left_out.iter().map(|out| format!("\n  {} {}: {}", out.kind, out.name, out.reason)).collect();
+            bail!("{place}: a study needs at least one model ([[models]]){}", missing.concat());
         }
-        let count = options.images.or(images.map(|images| *images.get_ref()));
-        let data = match (options.pictures, &source) {
-            (Some(mut pictures), _) => {
-                pictures.truncate(count.unwrap_or(pictures.len()));
-                Data { pictures, skipped: Vec::new() }
-            }
-            (None, Some(source)) => Data::open(source, count, file.seed).with_context(|| place.to_owned())?,
-            (None, None) => bail!("{place}: a study needs [data]"),
-        };
-        ensure!(!data.pictures.is_empty(), "{place}: a study needs at least one image");
+        let classes = agree_on_classes(&models).with_context(|| place.to_owned())?;
         if let Some(picture) = data.pictures.iter().find(|p| !(0..classes).contains(&p.label)) {
             bail!(
                 "{place}: image `{}` has the label {} (counted from 0), but the models have {classes} classes",
@@ -316,8 +360,9 @@ impl Study {
                 picture.label
             );
         }
+        let Selection { joined, left_out, .. } = selection;
         let mut study = Self {
-            name: file.name.into_inner(),
+            name: file.name.get_ref().clone(),
             seed: file.seed,
             tie_tolerance,
             cell_timeout,
@@ -327,6 +372,8 @@ impl Study {
             attacks,
             metrics,
             transfer,
+            joined,
+            left_out,
             resolved: String::new(),
         };
         study.resolved = config::resolved(&study, source.as_ref(), count)?;
@@ -357,6 +404,46 @@ fn check_name(name: &Spanned<String>) -> Result<()> {
     Ok(())
 }
 
+fn tie_tolerance(refusal: &Refusal, given: Option<&Spanned<f64>>) -> Result<f64> {
+    let Some(given) = given else { return Ok(0.0) };
+    let tolerance = *given.get_ref();
+    if !tolerance.is_finite() || tolerance < 0.0 {
+        return Err(refusal.at(&given.span(), anyhow::anyhow!("`tie_tolerance` is {tolerance}, expected a number from 0")));
+    }
+    Ok(tolerance.abs()) // -0.0 is 0 too
+}
+
+fn cell_timeout(refusal: &Refusal, given: Option<&Spanned<f64>>) -> Result<Option<Duration>> {
+    let read = |given: &Spanned<f64>| {
+        Duration::try_from_secs_f64(*given.get_ref()).map_err(|_| {
+            let error = anyhow::anyhow!("`cell_timeout` is {}, expected a number of seconds, or 0 for no limit", given.get_ref());
+            refusal.at(&given.span(), error)
+        })
+    };
+    given.map(read).transpose()
+}
+
+/// Where the images come from, how many are asked for, and the images.
+fn images(refusal: &Refusal, file: &config::File, folder: &Path, options: &Options) -> Result<(Option<Source>, Option<usize>, Data)> {
+    let place = refusal.place;
+    let source = file.data.as_ref().map(|data| source(refusal, data, folder)).transpose()?;
+    let images = file.data.as_ref().and_then(|data| data.images.as_ref());
+    if let Some(images) = images.filter(|images| *images.get_ref() == 0) {
+        return Err(refusal.at(&images.span(), anyhow::anyhow!("`images` is 0: at least one is needed")));
+    }
+    let count = options.images.or(images.map(|images| *images.get_ref()));
+    let data = match (&options.pictures, &source) {
+        (Some(pictures), _) => {
+            let count = count.unwrap_or(pictures.len()).min(pictures.len());
+            Data { pictures: pictures[..count].to_vec(), skipped: Vec::new() }
+        }
+        (None, Some(source)) => Data::open(source, count, file.seed).with_context(|| place.to_owned())?,
+        (None, None) => bail!("{place}: a study needs [data]"),
+    };
+    ensure!(!data.pictures.is_empty(), "{place}: a study needs at least one image");
+    Ok((source, count, data))
+}
+
 /// `shelf` is where weights are looked for first, unless the model names its own.
 fn model(registry: &Registry, refusal: &Refusal, choice: &config::ModelChoice, folder: &Path, shelf: Option<&Path>) -> Result<StudyModel> {
     let named = choice.weights.as_ref().map(|path| (folder.join(path.get_ref()), path.span()));
@@ -370,9 +457,7 @@ fn model(registry: &Registry, refusal: &Refusal, choice: &config::ModelChoice, f
     entry.entry.parameters(None, &params).map_err(|error| refusal.at(&span, error))?;
     let mut model = StudyModel::new(registry, choice.name.get_ref(), &params, named.as_ref().map(|(path, _)| path.as_path()).or(shelf))
         .map_err(|error| refusal.at(&choice.name.span(), error))?;
-    if let Some(label) = &choice.label {
-        model.part.label.clone_from(label);
-    }
+    relabel(&mut model.part, choice.label.as_ref());
     Ok(model)
 }
 
@@ -381,9 +466,16 @@ fn attack(registry: &Registry, refusal: &Refusal, choice: &config::AttackChoice)
     let (params, span) = params(choice.params.as_ref(), &choice.name);
     let preset = choice.preset.as_ref().map(|preset| (preset.get_ref().as_str(), preset.span()));
     let parameters = parameters(&entry.entry, refusal, preset, &params, &span)?;
-    let attack = guard::catch(&format!("attack `{}`", entry.entry.name), || entry.make(&parameters)).map_err(|e| refusal.at(&span, e))?;
     let goals = goals(choice.goals.get_ref()).map_err(|error| refusal.at(&choice.goals.span(), error))?;
-    Ok(StudyAttack { part: Part::new(&entry.entry, choice.label.clone(), parameters), goals, attack })
+    let mut attack = StudyAttack::new(registry, &entry.entry.name, parameters, goals).map_err(|error| refusal.at(&span, error))?;
+    relabel(&mut attack.part, choice.label.as_ref());
+    Ok(attack)
+}
+
+fn relabel(part: &mut Part, label: Option<&String>) {
+    if let Some(label) = label {
+        part.label.clone_from(label);
+    }
 }
 
 fn goals(goals: &[GoalKind]) -> Result<Vec<GoalKind>> {
@@ -398,23 +490,10 @@ fn metric(registry: &Registry, refusal: &Refusal, choice: &Spanned<Choice>) -> R
     let preset = named.preset.as_ref().map(|name| (name.as_str(), choice.span()));
     let params = named.params.clone().unwrap_or_default();
     let parameters = parameters(&entry.entry, refusal, preset, &params, &span)?;
-    let metric = guard::catch(&format!("metric `{}`", entry.entry.name), || entry.make(&parameters)).map_err(|e| refusal.at(&span, e))?;
-    let goals = match (&named.goals, entry.scope) {
-        (Some(chosen), Scope::Model) => goals(chosen),
-        (Some(_), Scope::Outcome) => Err(anyhow::anyhow!("metric `{}` is about the outcomes of attacks: it takes no `goals`", named.name)),
-        (None, Scope::Model) => Ok(vec![GoalKind::Untargeted]),
-        (None, Scope::Outcome) => Ok(Vec::new()),
-    }
-    .map_err(|error| refusal.at(&span, error))?;
-    Ok(StudyMetric {
-        part: Part::new(&entry.entry, named.label.clone(), parameters),
-        scope: entry.scope,
-        unit: entry.unit,
-        direction: entry.direction,
-        extras: entry.extras.clone(),
-        goals,
-        metric,
-    })
+    let mut metric =
+        StudyMetric::new(registry, &named.name, parameters, named.goals.as_deref()).map_err(|error| refusal.at(&span, error))?;
+    relabel(&mut metric.part, named.label.as_ref());
+    Ok(metric)
 }
 
 type Span = std::ops::Range<usize>;
@@ -475,7 +554,7 @@ fn unique<'a>(refusal: &Refusal, kind: &str, parts: impl Iterator<Item = (&'a Pa
 fn agree_on_classes(models: &[StudyModel]) -> Result<i64> {
     let mut by_count: BTreeMap<i64, Vec<&str>> = BTreeMap::new();
     for model in models {
-        by_count.entry(model.card.classes - model.card.label_offset).or_default().push(&model.part.label);
+        by_count.entry(model.classes()).or_default().push(&model.part.label);
     }
     let counts: Vec<String> = by_count.iter().map(|(count, labels)| format!("{count} ({})", labels.join(", "))).collect();
     ensure!(counts.len() == 1, "the models do not have the same classes: {}; study them apart", counts.join("; "));

@@ -67,6 +67,7 @@ impl<const SIDE: i64, const OFFSET: i64> Architecture for Toy<SIDE, OFFSET> {
     const NAME: &'static str = match (SIDE, OFFSET) {
         (8, 0) => "toy_8",
         (12, 1) => "toy_12",
+        (64, _) => "large",
         _ => "toy",
     };
     type Params = ToyParams;

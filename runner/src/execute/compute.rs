@@ -389,7 +389,7 @@ pub(super) fn score(
 }
 
 /// The first line of an error with its causes; where it announces a list, with the first items.
-pub(super) fn first_line(error: &anyhow::Error) -> String {
+pub(crate) fn first_line(error: &anyhow::Error) -> String {
     const ITEMS: usize = 3;
     let text = format!("{error:#}");
     let mut lines = text.lines();

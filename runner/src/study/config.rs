@@ -1,5 +1,6 @@
 //! The study file's syntax, and errors that point at its lines.
 
+use super::members::Named;
 use super::{GoalKind, Policy, Study, WeightsPlace};
 use crate::data::Source;
 use anyhow::{Context, Result, anyhow};
@@ -11,7 +12,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use toml::{Spanned, Table, Value};
 
-/// A study file. `tie_tolerance` (0 unless given) is when an attack on its source counts as a
+/// A study file. Of models, attacks and metrics, a list that is left out is everything registered that
+/// fits; `include` and `exclude` choose, see [`super::members`]. `tie_tolerance` (0 unless given) is when an attack on its source counts as a
 /// success: with 0 by the greatest logit alone; above 0 a target also counts whose logit lies
 /// within the tolerance of the greatest, as in the published study, where it is 0.001.
 #[derive(Deserialize)]
@@ -23,12 +25,13 @@ pub(super) struct File {
     pub tie_tolerance: Option<Spanned<f64>>,
     pub cell_timeout: Option<Spanned<f64>>,
     #[serde(default)]
-    pub metrics: Vec<Spanned<Choice>>,
+    pub include: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub exclude: Vec<Spanned<String>>,
+    pub metrics: Option<Vec<Spanned<Choice>>>,
     pub data: Option<DataChoice>,
-    #[serde(default)]
-    pub models: Vec<ModelChoice>,
-    #[serde(default)]
-    pub attacks: Vec<AttackChoice>,
+    pub models: Option<Vec<ModelChoice>>,
+    pub attacks: Option<Vec<AttackChoice>>,
     pub transfer: Option<TransferChoice>,
 }
 
@@ -120,6 +123,36 @@ impl<'de> Deserialize<'de> for Choice {
 #[serde(deny_unknown_fields)]
 pub(super) struct TransferChoice {
     pub policy: Spanned<Policy>,
+}
+
+impl Named for ModelChoice {
+    fn label(&self) -> &str {
+        self.label.as_ref().unwrap_or(self.name.get_ref())
+    }
+
+    fn name(&self) -> &str {
+        self.name.get_ref()
+    }
+}
+
+impl Named for AttackChoice {
+    fn label(&self) -> &str {
+        self.label.as_ref().unwrap_or(self.name.get_ref())
+    }
+
+    fn name(&self) -> &str {
+        self.name.get_ref()
+    }
+}
+
+impl Named for Spanned<Choice> {
+    fn label(&self) -> &str {
+        self.get_ref().label.as_ref().unwrap_or(&self.get_ref().name)
+    }
+
+    fn name(&self) -> &str {
+        &self.get_ref().name
+    }
 }
 
 /// Turns what is wrong into an error that points at the text.

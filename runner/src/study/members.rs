@@ -1,0 +1,310 @@
+//! Who takes part: those that a study names, and those that join them from the registry.
+//!
+//! A list (models, attacks or metrics) that a study leaves out is everything registered that fits.
+//! Where a study names its members, what plugin libraries bring joins them if the study is built in, and
+//! otherwise only if `include` asks for it. `include` keeps what one of its patterns matches, and
+//! everything of kinds that no pattern speaks of; `exclude` then drops what it matches.
+
+use super::config::{File, Refusal};
+use super::{GoalKind, Options, Part, StudyAttack, StudyMetric, StudyModel};
+use crate::data::{Data, Picture, Source};
+use crate::execute::first_line;
+use crate::weights::Missing;
+use anyhow::{Context, Result, anyhow};
+use gauntlet_core::params::suggestion;
+use gauntlet_core::registry::{Entry, Registry};
+use std::cell::Cell;
+use std::fmt;
+use std::ops::Range;
+use std::path::Path;
+use toml::{Spanned, Table};
+
+/// What a member is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MemberKind {
+    /// A model.
+    Model,
+    /// An attack.
+    Attack,
+    /// A metric.
+    Metric,
+}
+
+impl MemberKind {
+    /// In the singular.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Model => "model",
+            Self::Attack => "attack",
+            Self::Metric => "metric",
+        }
+    }
+}
+
+impl fmt::Display for MemberKind {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Somebody who could take part and does not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// What it is.
+    pub kind: MemberKind,
+    /// The registered name.
+    pub name: String,
+    /// Why, in words.
+    pub reason: String,
+}
+
+/// How a study names a member.
+pub(super) trait Named {
+    /// The name in tables.
+    fn label(&self) -> &str;
+    /// The registered name.
+    fn name(&self) -> &str;
+}
+
+/// The members of one kind.
+pub(super) struct Members<'a, C> {
+    /// Those that the study names.
+    pub named: Vec<&'a C>,
+    /// Those that join them, if they fit.
+    pub joining: Vec<&'a Entry>,
+}
+
+/// Somebody who may take part.
+struct Candidate<'a> {
+    label: &'a str,
+    name: &'a str,
+    /// Whether it does when nobody speaks of it.
+    wanted: bool,
+}
+
+/// One of `include` or `exclude`: `kind:name`, or a name alone, where a name may have `*`, `?`
+/// and `[…]` in it.
+struct Pattern {
+    text: String,
+    kind: Option<MemberKind>,
+    glob: glob::Pattern,
+    /// Whether it has matched anybody.
+    used: Cell<bool>,
+    place: Place,
+}
+
+/// Where a pattern stands: in the study, or on the command line as an option of this name.
+enum Place {
+    Study(Range<usize>),
+    Option(&'static str),
+}
+
+impl Pattern {
+    fn parse(text: &str, place: Place) -> Result<Self> {
+        let (kind, name) = match text.split_once(':') {
+            None => (None, text),
+            Some((kind, name)) => {
+                let kinds = [MemberKind::Model, MemberKind::Attack, MemberKind::Metric];
+                let found = kinds.into_iter().find(|known| kind.strip_suffix('s').unwrap_or(kind) == known.name());
+                (Some(found.with_context(|| format!("`{text}`: `{kind}` is no kind: use `model`, `attack` or `metric`"))?), name)
+            }
+        };
+        let glob = glob::Pattern::new(name).with_context(|| format!("`{text}` is no pattern"))?;
+        Ok(Self { text: text.to_owned(), kind, glob, used: Cell::new(false), place })
+    }
+
+    fn matches(&self, kind: MemberKind, candidate: &Candidate) -> bool {
+        let matches = self.kind.is_none_or(|own| own == kind) && (self.glob.matches(candidate.label) || self.glob.matches(candidate.name));
+        self.used.set(self.used.get() || matches);
+        matches
+    }
+}
+
+/// `include` and `exclude` of a study and of the command line at work.
+pub(super) struct Selection<'a> {
+    refusal: &'a Refusal<'a>,
+    built_in: bool,
+    include: Vec<Pattern>,
+    exclude: Vec<Pattern>,
+    /// Everybody who was there to be matched.
+    seen: Vec<String>,
+    /// Whoever joined, by label.
+    pub joined: Vec<(MemberKind, String)>,
+    /// Whoever could have.
+    pub left_out: Vec<LeftOut>,
+}
+
+impl<'a> Selection<'a> {
+    /// From what the study says, and what `options` say instead of its `include` and beside its
+    /// `exclude`. What libraries bring joins a study that is built in.
+    pub fn new(refusal: &'a Refusal<'a>, file: &File, options: &Options, built_in: bool) -> Result<Self> {
+        let study = |texts: &[Spanned<String>]| -> Result<Vec<Pattern>> {
+            let parse = |text: &Spanned<String>| {
+                Pattern::parse(text.get_ref(), Place::Study(text.span())).map_err(|error| refusal.at(&text.span(), error))
+            };
+            texts.iter().map(parse).collect()
+        };
+        let given = |texts: &[String], option: &'static str| -> Result<Vec<Pattern>> {
+            texts.iter().map(|text| Pattern::parse(text, Place::Option(option)).context(option)).collect()
+        };
+        let include = if options.include.is_empty() { study(&file.include)? } else { given(&options.include, "--include")? };
+        let mut exclude = study(&file.exclude)?;
+        exclude.extend(given(&options.exclude, "--exclude")?);
+        Ok(Self { refusal, built_in, include, exclude, seen: Vec::new(), joined: Vec::new(), left_out: Vec::new() })
+    }
+
+    /// Who of a kind takes part, of those that the study names, if it has such a list, and of the
+    /// others that are registered. Of these it is said whether they take long: then they must be asked for.
+    pub fn members<'m, C: Named>(
+        &mut self,
+        kind: MemberKind,
+        named: Option<&'m [C]>,
+        registered: impl Iterator<Item = (&'m Entry, bool)>,
+    ) -> Members<'m, C> {
+        let listed = named.is_some();
+        let named = named.unwrap_or_default();
+        let objection = |entry: &Entry, costly: bool| match entry.plugin {
+            Some(_) if listed && !self.built_in => {
+                Some(format!("the study names its {kind}s: name it there too, or say `--include '{kind}:*'`"))
+            }
+            None if costly => Some(format!("it takes long: name it in the study, or say `--include '{kind}:*'`")),
+            _ => None,
+        };
+        let others: Vec<(&Entry, Option<String>)> = registered
+            .filter(|(entry, _)| named.iter().all(|choice| choice.name() != entry.name))
+            .filter(|(entry, _)| !listed || entry.plugin.is_some())
+            .map(|(entry, costly)| (entry, objection(entry, costly)))
+            .collect();
+        let named_candidates = named.iter().map(|choice| Candidate { label: choice.label(), name: choice.name(), wanted: true });
+        let other_candidates =
+            others.iter().map(|(entry, objection)| Candidate { label: &entry.name, name: &entry.name, wanted: objection.is_none() });
+        let chosen = self.choose(kind, &named_candidates.chain(other_candidates).collect::<Vec<_>>());
+        let (of_named, of_others) = chosen.split_at(named.len());
+        let mut joining = Vec::new();
+        for ((entry, objection), chosen) in others.into_iter().zip(of_others) {
+            match objection {
+                _ if *chosen => joining.push(entry),
+                Some(reason) => self.leave_out(kind, &entry.name, reason),
+                None => {} // whoever left it out knows
+            }
+        }
+        Members { named: named.iter().zip(of_named).filter(|(_, chosen)| **chosen).map(|(choice, _)| choice).collect(), joining }
+    }
+
+    /// Which of the candidates of a kind take part.
+    fn choose(&mut self, kind: MemberKind, candidates: &[Candidate]) -> Vec<bool> {
+        self.seen.extend(candidates.iter().map(|candidate| candidate.label.to_owned()));
+        // All are asked, so that of each it is known whether it matches anybody.
+        let matching = |pattern: &Pattern| -> Vec<bool> { candidates.iter().map(|candidate| pattern.matches(kind, candidate)).collect() };
+        let speaks = |pattern: &Pattern, matches: &[bool]| pattern.kind == Some(kind) || matches.contains(&true);
+        let include: Vec<Vec<bool>> =
+            self.include.iter().map(|pattern| (pattern, matching(pattern))).filter(|(p, m)| speaks(p, m)).map(|(_, m)| m).collect();
+        let exclude: Vec<Vec<bool>> = self.exclude.iter().map(matching).collect();
+        let any = |patterns: &[Vec<bool>], n: usize| patterns.iter().any(|matches| matches[n]);
+        let wanted = |n: usize| if include.is_empty() { candidates[n].wanted } else { any(&include, n) };
+        (0..candidates.len()).map(|n| wanted(n) && !any(&exclude, n)).collect()
+    }
+
+    /// Notes who does not take part.
+    fn leave_out(&mut self, kind: MemberKind, name: &str, reason: String) {
+        self.left_out.push(LeftOut { kind, name: name.to_owned(), reason });
+    }
+
+    /// Adds somebody to the members of a kind who are there, or notes why it does not fit.
+    fn join<T>(&mut self, kind: MemberKind, entry: &Entry, new: Result<T>, there: &mut Vec<T>, part: fn(&T) -> &Part) {
+        match new {
+            Err(error) => self.leave_out(kind, &entry.name, first_line(&error)),
+            Ok(new) if there.iter().any(|member| part(member).label == part(&new).label) => {
+                self.leave_out(kind, &entry.name, format!("another {kind} of the study is called so"));
+            }
+            Ok(new) => {
+                self.joined.push((kind, part(&new).label.clone()));
+                there.push(new);
+            }
+        }
+    }
+
+    /// Models that join a study: they have weights, the study's classes, and a side for which its
+    /// images are not blown up out of all proportion.
+    pub fn join_models(
+        &mut self,
+        registry: &Registry,
+        joining: &[&Entry],
+        models: &mut Vec<StudyModel>,
+        shelf: Option<&Path>,
+        source: Option<&Source>,
+        data: &Data,
+    ) {
+        /// How much larger than the images a model may be.
+        const MAGNIFIED: i64 = 2;
+
+        let mut candidates = Vec::new();
+        for &entry in joining {
+            match StudyModel::new(registry, &entry.name, &Table::new(), shelf) {
+                Ok(model) => candidates.push((entry, model)),
+                Err(error) if error.is::<Missing>() => {
+                    self.leave_out(MemberKind::Model, &entry.name, "no weights, see `runner weights list`".into());
+                }
+                Err(error) => self.leave_out(MemberKind::Model, &entry.name, first_line(&error)),
+            }
+        }
+        let labels = data.pictures.iter().map(|picture| picture.label + 1).max().unwrap_or_default();
+        let classes = models
+            .first()
+            .map(StudyModel::classes)
+            .or(source.and_then(Source::classes))
+            .or(candidates.iter().map(|(_, model)| model.classes()).filter(|&classes| classes >= labels).min())
+            .unwrap_or(labels);
+        let side = data.pictures.iter().map(Picture::side).max().flatten();
+        for (entry, model) in candidates {
+            let (own, own_side) = (model.classes(), model.card.side);
+            let fits = match side {
+                _ if own != classes => Err(anyhow!("it has {own} classes, and the study {classes}")),
+                Some(side) if own_side > MAGNIFIED * side => Err(anyhow!(
+                    "its side is {own_side} pixels, that of the images {side}: name it under [[models]] to have it all the same"
+                )),
+                _ => Ok(model),
+            };
+            self.join(MemberKind::Model, entry, fits, models, |model| &model.part);
+        }
+    }
+
+    /// Attacks that join a study are asked for what the others are asked for.
+    pub fn join_attacks(&mut self, registry: &Registry, joining: &[&Entry], attacks: &mut Vec<StudyAttack>) {
+        let mut goals: Vec<GoalKind> = Vec::new();
+        for goal in attacks.iter().flat_map(|attack| &attack.goals) {
+            if !goals.contains(goal) {
+                goals.push(*goal);
+            }
+        }
+        if goals.is_empty() {
+            goals.push(GoalKind::Untargeted);
+        }
+        for &entry in joining {
+            let new = StudyAttack::new(registry, &entry.name, entry.defaults.clone(), goals.clone());
+            self.join(MemberKind::Attack, entry, new, attacks, |attack| &attack.part);
+        }
+    }
+
+    /// Metrics that join a study; those of models are asked about errors of any kind.
+    pub fn join_metrics(&mut self, registry: &Registry, joining: &[&Entry], metrics: &mut Vec<StudyMetric>) {
+        for &entry in joining {
+            let new = StudyMetric::new(registry, &entry.name, entry.defaults.clone(), None);
+            self.join(MemberKind::Metric, entry, new, metrics, |metric| &metric.part);
+        }
+    }
+
+    /// # Errors
+    /// When a pattern has matched nobody.
+    pub fn check(&self) -> Result<()> {
+        let Some(pattern) = self.include.iter().chain(&self.exclude).find(|pattern| !pattern.used.get()) else { return Ok(()) };
+        let name = pattern.text.rsplit(':').next().unwrap_or_default();
+        let known: Vec<&String> = self.seen.iter().filter(|seen| *seen != name).collect();
+        let hint = suggestion(name, &known);
+        let error = anyhow!("`{}` matches nothing that could take part{hint}", pattern.text);
+        Err(match &pattern.place {
+            Place::Study(span) => self.refusal.at(span, error),
+            Place::Option(option) => error.context(*option),
+        })
+    }
+}

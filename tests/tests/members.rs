@@ -1,0 +1,154 @@
+//! Who takes part in a study: those it names, those that are registered and fit, and what
+//! `include` and `exclude` make of them.
+
+use gauntlet_core::params::NoParams;
+use gauntlet_core::prelude::*;
+use gauntlet_core::registry::Registry;
+use gauntlet_core::testing::Affine;
+use gauntlet_runner::plan::Plan;
+use gauntlet_runner::study::{GoalKind, MemberKind, Options, Study};
+use gauntlet_tests::toys;
+use std::path::Path;
+
+/// A model of other classes.
+struct Odd(Affine);
+
+impl Model for Odd {
+    fn card(&self) -> &ModelCard {
+        self.0.card()
+    }
+
+    fn logits(&self, pixels: &Tensor) -> Tensor {
+        self.0.logits(pixels)
+    }
+}
+
+impl Architecture for Odd {
+    const NAME: &'static str = "odd";
+    type Params = NoParams;
+
+    fn describe(_: &NoParams) -> ModelCard {
+        Affine::new(3, 8, 1).card().clone()
+    }
+
+    fn load(_: NoParams, _: &Weights) -> Result<Self> {
+        Ok(Self(Affine::new(3, 8, 1)))
+    }
+
+    fn embedded_weights() -> Option<&'static [u8]> {
+        Some(b"\x02\0\0\0\0\0\0\0{}")
+    }
+}
+
+/// The toys, and models without weights, too large, and of other classes.
+fn registry() -> Registry {
+    let mut registry = toys::registry().unwrap();
+    registry.model::<Affine>("toys 1.0.0").unwrap();
+    registry.model::<toys::Toy<64, 0>>("toys 1.0.0").unwrap();
+    registry.model::<Odd>("toys 1.0.0").unwrap();
+    registry
+}
+
+fn open(text: &str, options: Options) -> Result<Study> {
+    let options = Options { pictures: Some(toys::pictures(8)), ..options };
+    Study::parse(text, "toys.toml", Path::new("."), &registry(), options)
+}
+
+/// Labels of models, attacks and metrics.
+fn members(study: &Study) -> [Vec<&str>; 3] {
+    [
+        study.models.iter().map(|model| model.part.label.as_str()).collect(),
+        study.attacks.iter().map(|attack| attack.part.label.as_str()).collect(),
+        study.metrics.iter().map(|metric| metric.part.label.as_str()).collect(),
+    ]
+}
+
+const NAMED: &str = r#"name = "toys"
+metrics = ["largest"]
+[[models]]
+name = "toy_8"
+[[models]]
+name = "toy_8"
+label = "other"
+params = { seed = 9 }
+[[attacks]]
+name = "step"
+goals = ["random"]
+[[attacks]]
+name = "nudge"
+"#;
+
+#[test]
+fn a_list_that_is_left_out_is_all_that_fits() {
+    let study = open("name = \"toys\"", Options::default()).unwrap();
+    let [models, attacks, metrics] = members(&study);
+    assert_eq!(models, ["broken", "fatal", "toy_12", "toy_8"]);
+    assert!(attacks.len() > 10 && attacks.is_sorted(), "{attacks:?}");
+    assert!(study.attacks.iter().all(|attack| attack.goals == [GoalKind::Untargeted]));
+    assert_eq!(metrics, ["largest"]);
+    let out: Vec<String> = study.left_out.iter().map(|out| format!("{} {}: {}", out.kind, out.name, out.reason)).collect();
+    assert_eq!(
+        out,
+        [
+            "metric margin: it takes long: name it in the study, or say `--include 'metric:*'`",
+            "model affine: no weights, see `runner weights list`",
+            "model large: its side is 64 pixels, that of the images 10: name it under [[models]] to have it all the same",
+            "model odd: it has 3 classes, and the study 4",
+        ]
+    );
+    let again = open(study.to_toml(), Options::default()).unwrap();
+    assert_eq!(Plan::new(&again, "cpu").fingerprint(), Plan::new(&study, "cpu").fingerprint());
+    assert!(again.joined.is_empty() && !study.joined.is_empty());
+}
+
+#[test]
+fn a_list_that_is_there_is_as_it_says() {
+    assert_eq!(members(&open(NAMED, Options::default()).unwrap()), [vec!["toy_8", "other"], vec!["step", "nudge"], vec!["largest"]]);
+    let none = NAMED.replace("[\"largest\"]", "[]").split("[[attacks]]").next().unwrap().to_owned();
+    let study = open(&format!("attacks = []\n{none}"), Options::default()).unwrap();
+    assert_eq!(members(&study)[1..], [vec![], vec![]] as [Vec<&str>; 2]);
+    // What is spelled out names nobody either.
+    assert_eq!(members(&open(study.to_toml(), Options::default()).unwrap()), members(&study));
+    // Whoever joins is asked for what the others are asked for.
+    let study = open(&NAMED.replace("name = \"nudge\"", "name = \"nudge\"\ngoals = [\"second\", \"random\"]"), Options::default()).unwrap();
+    assert_eq!(study.attacks.len(), 2);
+}
+
+#[test]
+fn include_and_exclude_choose() {
+    let text = |keys: &str| format!("{keys}\n{NAMED}");
+    for (keys, [include, exclude], expected) in [
+        ("include = [\"other\"]", [&[][..], &[]], ["other", "step nudge", "largest"]),
+        ("include = [\"model:toy*\", \"attacks:n?dge\"]", [&[], &[]], ["toy_8 other", "nudge", "largest"]),
+        ("exclude = [\"other\", \"metric:*\"]", [&[], &[]], ["toy_8", "step nudge", ""]),
+        ("exclude = [\"other\"]", [&[], &["step"]], ["toy_8", "nudge", "largest"]),
+        ("include = [\"step\"]", [&["nudge"], &[]], ["toy_8 other", "nudge", "largest"]),
+        ("include = [\"toy_8\"]", [&[], &["other"]], ["toy_8", "step nudge", "largest"]),
+    ] {
+        let owned = |patterns: &[&str]| patterns.iter().map(ToString::to_string).collect();
+        let options = Options { include: owned(include), exclude: owned(exclude), ..Options::default() };
+        let study = open(&text(keys), options).unwrap();
+        assert_eq!(members(&study).map(|labels| labels.join(" ")), expected.map(String::from), "{keys} {include:?} {exclude:?}");
+    }
+    let study = open("name = \"toys\"", Options { include: vec!["metric:m*".into(), "toy_*".into(), "step".into()], ..Options::default() });
+    assert_eq!(members(&study.unwrap()), [vec!["toy_12", "toy_8"], vec!["step"], vec!["margin"]]);
+}
+
+#[test]
+fn a_pattern_of_no_use_is_a_mistake() {
+    let error = |keys: &str, options: Options| format!("{:#}", open(&format!("{keys}\n{NAMED}"), options).err().unwrap());
+    let expected = "toys.toml, line 1, column 12: `othe` matches nothing that could take part, did you mean `other`?";
+    assert!(error("include = [\"othe\"]", Options::default()).starts_with(expected));
+    let expected = "toys.toml, line 1, column 12: `modle:*`: `modle` is no kind: use `model`, `attack` or `metric`";
+    assert!(error("exclude = [\"modle:*\"]", Options::default()).starts_with(expected));
+    let given = |include: &str, exclude: &str| Options {
+        include: include.split_whitespace().map(String::from).collect(),
+        exclude: exclude.split_whitespace().map(String::from).collect(),
+        ..Options::default()
+    };
+    assert_eq!(error("", given("attack:affine", "")), "--include: `attack:affine` matches nothing that could take part");
+    assert_eq!(error("", given("", "[")), "--exclude: `[` is no pattern: Pattern syntax error near position 0: invalid range pattern");
+    let none = error("", given("", "model:*"));
+    assert_eq!(none, "toys.toml: a study needs at least one model ([[models]])");
+    assert_eq!(MemberKind::Attack.to_string(), "attack");
+}
