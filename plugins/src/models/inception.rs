@@ -130,11 +130,7 @@ impl Loaded {
             Self::AveragePool => nn::average_pool_same(x, 3, 1),
             Self::Row(row) => run(row, x),
             Self::Join(branches) => join(branches, x),
-            Self::Residual { branches, up, activation } => {
-                let mut sum = up.forward(&join(branches, x));
-                sum += x;
-                activation.apply(sum)
-            }
+            Self::Residual { branches, up, activation } => activation.apply(up.forward(&join(branches, x)) + x),
         }
     }
 }

@@ -116,9 +116,7 @@ impl Unit {
             None if self.stride > 1 => nn::max_pool_valid(x, 1, self.stride),
             None => x.shallow_clone(),
         };
-        let mut sum = self.convolutions.iter().fold(preact, |x, conv| conv.forward(&x));
-        sum += around;
-        sum
+        self.convolutions.iter().fold(preact, |x, conv| conv.forward(&x)) + around
     }
 }
 
