@@ -1,11 +1,18 @@
-//! Lets this package's executables find libtorch without `LD_LIBRARY_PATH`.
-//! Every package of the workspace that links one uses this same file.
+//! Lets this package's executables find libtorch without `LD_LIBRARY_PATH`, and tells the code what
+//! it is built for and by. Every package of the workspace that links libtorch uses this same file.
 
+use std::env;
 use std::path::Path;
+use std::process::Command;
 
 fn main() {
+    let rustc = Command::new(env::var_os("RUSTC").expect("cargo sets it")).arg("--version").output();
+    let rustc = rustc.map_or_else(|_| "rustc".into(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    println!("cargo::rustc-env=GAUNTLET_RUSTC={rustc}");
+    println!("cargo::rustc-env=GAUNTLET_TARGET={}", env::var("TARGET").expect("cargo sets it"));
+
     println!("cargo::rerun-if-env-changed=LIBTORCH");
-    let Some(libtorch) = std::env::var_os("LIBTORCH") else { return };
+    let Some(libtorch) = env::var_os("LIBTORCH") else { return };
     let lib = Path::new(&libtorch).join("lib");
     println!("cargo::rerun-if-changed={}", lib.display());
     if !lib.is_dir() {

@@ -40,7 +40,6 @@ pub trait Attack: Send + Sync + Sized + 'static {
 
 /// A ball around the image that an attack does not leave.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Budget {
     /// How the change of the whole image is measured.
     pub norm: Norm,

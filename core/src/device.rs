@@ -13,12 +13,7 @@ pub use tch::Device;
 pub fn open(name: &str) -> Result<Device> {
     // The first CUDA query fixes libtorch's answer for good: its CUDA half must be mapped before.
     static CUDA: OnceLock<Result<i64, String>> = OnceLock::new();
-    let index = match name.split_once(':') {
-        None if name == "cpu" => return Ok(Device::Cpu),
-        None if name == "cuda" => 0,
-        Some(("cuda", index)) => index.parse::<usize>().with_context(|| format!("`{name}`: `{index}` is not the number of a GPU"))?,
-        _ => bail!("unknown device `{name}`: use `cpu`, `cuda` or `cuda:N`"),
-    };
+    let Device::Cuda(index) = parse(name)? else { return Ok(Device::Cpu) };
     let count =
         CUDA.get_or_init(|| map_cuda().map(|()| tch::Cuda::device_count()).map_err(|e| format!("{e:#}"))).clone().map_err(|reason| {
             anyhow::anyhow!(
@@ -32,6 +27,25 @@ pub fn open(name: &str) -> Result<Device> {
         if count == 1 { "" } else { "s" }
     );
     Ok(Device::Cuda(index))
+}
+
+/// Reads a device's name.
+pub(crate) fn parse(name: &str) -> Result<Device> {
+    let index = match name.split_once(':') {
+        None if name == "cpu" => return Ok(Device::Cpu),
+        None if name == "cuda" => 0,
+        Some(("cuda", index)) => index.parse().with_context(|| format!("`{name}`: `{index}` is not the number of a GPU"))?,
+        _ => bail!("unknown device `{name}`: use `cpu`, `cuda` or `cuda:N`"),
+    };
+    Ok(Device::Cuda(index))
+}
+
+/// The name that [`parse`] reads.
+pub(crate) fn name(device: Device) -> String {
+    match device {
+        Device::Cuda(index) => format!("cuda:{index}"),
+        _ => "cpu".to_owned(),
+    }
 }
 
 /// Maps `libtorch_cuda` with its symbols global, as if the program had been linked to it.

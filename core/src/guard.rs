@@ -3,7 +3,7 @@
 //! `tch` panics on every libtorch error, and plugins are other people's code: whatever runs a
 //! model, an attack or a metric runs it through [`catch`], so that a failure costs one cell.
 
-use anyhow::{Result, anyhow};
+use anyhow::{Error, Result, anyhow};
 use std::any::Any;
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
@@ -13,18 +13,47 @@ thread_local! {
     static GUARDED: Cell<u32> = const { Cell::new(0) };
 }
 
+/// How guarded work went wrong.
+pub(crate) enum Caught {
+    /// It returned an error, or threw one.
+    Error(Error),
+    /// It panicked; the first line of the message.
+    Panic(String),
+}
+
+/// An error on its way to the nearest guard.
+struct Thrown(Error);
+
 /// Runs `work`; a panic in it comes back as an error that starts with `what`.
 ///
 /// While `work` runs, the panic message is not printed: the caller reports the error.
 pub fn catch<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    attempt(work).map_err(|caught| match caught {
+        Caught::Error(error) => error,
+        Caught::Panic(message) => anyhow!("{what} panicked: {message}"),
+    })
+}
+
+/// As [`catch`], and tells errors from panics.
+pub(crate) fn attempt<T>(work: impl FnOnce() -> Result<T>) -> Result<T, Caught> {
     silence_guarded_panics();
     GUARDED.set(GUARDED.get() + 1);
     let result = panic::catch_unwind(AssertUnwindSafe(work));
     GUARDED.set(GUARDED.get() - 1);
     match result {
-        Ok(result) => result,
-        Err(payload) => Err(anyhow!("{what} panicked: {}", message(payload.as_ref()))),
+        Ok(result) => result.map_err(Caught::Error),
+        Err(payload) => Err(match payload.downcast::<Thrown>() {
+            Ok(thrown) => Caught::Error(thrown.0),
+            Err(payload) => Caught::Panic(message(payload.as_ref())),
+        }),
     }
+}
+
+/// Takes an error out of a function that returns no result: the nearest [`catch`] returns it. Where
+/// there is none, this is a panic.
+pub fn throw(error: Error) -> ! {
+    assert!(GUARDED.get() > 0, "{error:#}");
+    panic::resume_unwind(Box::new(Thrown(error)))
 }
 
 /// The first line of a panic's message, without libtorch's stack trace.
@@ -54,7 +83,7 @@ fn silence_guarded_panics() {
 
 #[cfg(test)]
 mod tests {
-    use super::catch;
+    use super::{catch, throw};
     use tch::Tensor;
 
     #[test]
@@ -74,5 +103,11 @@ mod tests {
         let error = catch::<()>("model `m`", || panic!("seven is {}", 7)).unwrap_err();
         assert_eq!(error.to_string(), "model `m` panicked: seven is 7");
         assert_eq!(catch("model `m`", || Ok(3)).unwrap(), 3);
+    }
+
+    #[test]
+    fn a_thrown_error_comes_out_as_it_is() {
+        let error = catch::<()>("model `m`", || throw(std::fmt::Error.into())).unwrap_err();
+        assert!(error.is::<std::fmt::Error>());
     }
 }

@@ -19,6 +19,9 @@ pub mod registry;
 pub mod testing;
 pub mod weights;
 
+/// The libtorch that this crate is built for.
+pub const LIBTORCH: &str = "2.11.0";
+
 /// One `use` for a plugin's source file.
 pub mod prelude {
     pub use crate::attack::{Answer, Attack, Cases, Goal, Goals};

@@ -19,7 +19,7 @@ pub enum Scope {
 
 /// Which way is better for a defender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum Direction {
     /// Greater values mean a more robust model.
     HigherIsMoreRobust,

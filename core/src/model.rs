@@ -18,11 +18,16 @@ pub trait Model: Send {
     /// here. Only the input ever needs a gradient: weights must not require one. Row n may
     /// depend on image n alone.
     fn logits(&self, pixels: &Tensor) -> Tensor;
+
+    /// Whether it must be loaded anew before it is given other work, as a plugin's after a panic.
+    #[doc(hidden)]
+    fn spoilt(&self) -> bool {
+        false
+    }
 }
 
 /// What a reader of a result needs to know about a model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct ModelCard {
     /// The name in studies and tables, such as `vgg_16`.
     pub name: String,

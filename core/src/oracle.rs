@@ -2,7 +2,7 @@
 
 use crate::guard;
 use crate::model::{Model, ModelCard};
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use std::cell::{Cell, RefCell};
@@ -60,19 +60,6 @@ impl fmt::Display for Stop {
 
 impl std::error::Error for Stop {}
 
-/// A model under attack.
-///
-/// Every call says which case each row of the batch belongs to: passes are counted per case.
-/// Rows are indices into the [`Cases`](crate::attack::Cases) that the attack was given.
-pub struct Oracle<'a> {
-    model: &'a dyn Model,
-    settings: Settings,
-    /// One number per case that does not depend on which cases run together.
-    streams: Vec<u64>,
-    passes: RefCell<Vec<Passes>>,
-    stopped: Cell<Option<Stop>>,
-}
-
 /// The answer of [`Oracle::gradient`] for a batch of M.
 pub struct Gradient {
     /// M×K logits.
@@ -83,25 +70,116 @@ pub struct Gradient {
     pub pixels: Tensor,
 }
 
+/// A model under attack.
+///
+/// Every call says which case each row of the batch belongs to: passes are counted per case.
+/// Rows are indices into the [`Cases`](crate::attack::Cases) that the attack was given.
+pub struct Oracle<'a> {
+    access: Box<dyn Access + 'a>,
+}
+
+/// A way to a model: within this module, or across the boundary of a plugin.
+pub(crate) trait Access {
+    fn card(&self) -> &ModelCard;
+    fn lanes(&self) -> usize;
+    fn logits(&self, cases: &[usize], pixels: &Tensor) -> Result<Tensor>;
+    /// `loss` is called once.
+    fn gradient(&self, cases: &[usize], pixels: &Tensor, loss: &mut dyn FnMut(&Tensor) -> Result<Tensor>) -> Result<Gradient>;
+    /// The key of all streams.
+    fn key(&self) -> [u8; 32];
+    /// The number of each case's stream.
+    fn streams(&self) -> &[u64];
+    fn passes(&self) -> Vec<Passes>;
+    fn check_time(&self) -> Result<()>;
+    fn stopped(&self) -> Option<Stop>;
+}
+
 impl<'a> Oracle<'a> {
     /// Opens a model for the cases whose random streams are numbered `streams`.
     pub fn new(model: &'a dyn Model, streams: Vec<u64>, settings: Settings) -> Self {
         let passes = RefCell::new(vec![Passes::default(); streams.len()]);
-        Self { model, settings, streams, passes, stopped: Cell::new(None) }
+        Self::through(Direct { model, settings, streams, passes, stopped: Cell::new(None) })
+    }
+
+    pub(crate) fn through(access: impl Access + 'a) -> Self {
+        Self { access: Box::new(access) }
     }
 
     /// The model's card: side, classes and so on.
     pub fn card(&self) -> &ModelCard {
-        self.model.card()
+        self.access.card()
     }
 
     /// How many lanes a batch shall have at the most.
     pub fn lanes(&self) -> usize {
-        self.settings.lanes.max(1)
+        self.access.lanes()
     }
 
     /// Logits of a batch, M×3×S×S → M×K. One forward pass for each of `cases`.
     pub fn logits(&self, cases: &[usize], pixels: &Tensor) -> Result<Tensor> {
+        self.access.logits(cases, pixels)
+    }
+
+    /// Logits, losses and the gradients of the losses with respect to the pixels. `loss` maps
+    /// M×K logits to M losses. One forward and one backward pass for each of `cases`.
+    pub fn gradient(&self, cases: &[usize], pixels: &Tensor, loss: impl FnOnce(&Tensor) -> Tensor) -> Result<Gradient> {
+        let mut loss = Some(loss);
+        self.access.gradient(cases, pixels, &mut |logits| {
+            guard::catch("the loss", || loss.take().map(|loss| loss(logits)).context("a loss is asked once"))
+        })
+    }
+
+    /// The random stream of a case: the same whatever runs beside it.
+    pub fn rng(&self, case: usize) -> ChaCha8Rng {
+        let mut rng = ChaCha8Rng::from_seed(self.access.key());
+        rng.set_stream(self.access.streams()[case]);
+        rng
+    }
+
+    /// Passes so far, per case.
+    pub fn passes(&self) -> Vec<Passes> {
+        self.access.passes()
+    }
+
+    /// Whether there is still time, for long work that does not ask the model.
+    ///
+    /// # Errors
+    /// [`Stop`] when the work is to be given up.
+    pub fn check_time(&self) -> Result<()> {
+        self.access.check_time()
+    }
+
+    /// Why a call was refused, if one was: what an attack gives after that depends on the clock,
+    /// whatever it makes of the refusal.
+    pub fn stopped(&self) -> Option<Stop> {
+        self.access.stopped()
+    }
+
+    pub(crate) fn access(&self) -> &(dyn Access + 'a) {
+        self.access.as_ref()
+    }
+}
+
+/// A model of this module's.
+struct Direct<'a> {
+    model: &'a dyn Model,
+    settings: Settings,
+    /// One number per case that does not depend on which cases run together.
+    streams: Vec<u64>,
+    passes: RefCell<Vec<Passes>>,
+    stopped: Cell<Option<Stop>>,
+}
+
+impl Access for Direct<'_> {
+    fn card(&self) -> &ModelCard {
+        self.model.card()
+    }
+
+    fn lanes(&self) -> usize {
+        self.settings.lanes.max(1)
+    }
+
+    fn logits(&self, cases: &[usize], pixels: &Tensor) -> Result<Tensor> {
         self.admit(cases, pixels)?;
         let logits = guard::catch(&self.who(), || Ok(tch::no_grad(|| self.model.logits(&pixels.detach()))))?;
         self.check(&logits, cases.len())?;
@@ -109,16 +187,14 @@ impl<'a> Oracle<'a> {
         Ok(logits)
     }
 
-    /// Logits, losses and the gradients of the losses with respect to the pixels. `loss` maps
-    /// M×K logits to M losses. One forward and one backward pass for each of `cases`.
-    pub fn gradient(&self, cases: &[usize], pixels: &Tensor, loss: impl FnOnce(&Tensor) -> Tensor) -> Result<Gradient> {
+    fn gradient(&self, cases: &[usize], pixels: &Tensor, loss: &mut dyn FnMut(&Tensor) -> Result<Tensor>) -> Result<Gradient> {
         self.admit(cases, pixels)?;
         let gradient = guard::catch(&self.who(), || {
             tch::with_grad(|| {
                 let pixels = pixels.detach().set_requires_grad(true);
                 let logits = self.model.logits(&pixels);
                 self.check(&logits, cases.len())?;
-                let loss = loss(&logits);
+                let loss = loss(&logits)?;
                 ensure!(loss.size() == [cases.len() as i64], "a loss must have one value per row, found shape {:?}", loss.size());
                 // The sum's gradient is each row's own: a row's logits depend on that row alone.
                 let gradient = Tensor::f_run_backward(&[loss.sum(tch::Kind::Float)], &[&pixels], false, false)?.remove(0);
@@ -129,23 +205,19 @@ impl<'a> Oracle<'a> {
         Ok(gradient)
     }
 
-    /// The random stream of a case: the same whatever runs beside it.
-    pub fn rng(&self, case: usize) -> ChaCha8Rng {
-        let mut rng = ChaCha8Rng::seed_from_u64(self.settings.seed);
-        rng.set_stream(self.streams[case]);
-        rng
+    fn key(&self) -> [u8; 32] {
+        ChaCha8Rng::seed_from_u64(self.settings.seed).get_seed()
     }
 
-    /// Passes so far, per case.
-    pub fn passes(&self) -> Vec<Passes> {
+    fn streams(&self) -> &[u64] {
+        &self.streams
+    }
+
+    fn passes(&self) -> Vec<Passes> {
         self.passes.borrow().clone()
     }
 
-    /// Whether there is still time, for long work that does not ask the model.
-    ///
-    /// # Errors
-    /// [`Stop`] when the work is to be given up.
-    pub fn check_time(&self) -> Result<()> {
+    fn check_time(&self) -> Result<()> {
         let late = || self.settings.deadline.is_some_and(|deadline| Instant::now() >= deadline);
         if self.settings.cancel.load(Ordering::Relaxed) {
             self.stopped.set(Some(Stop::Cancelled));
@@ -155,12 +227,12 @@ impl<'a> Oracle<'a> {
         self.stopped.get().map_or(Ok(()), |stop| Err(stop.into()))
     }
 
-    /// Why a call was refused, if one was: what an attack gives after that depends on the clock,
-    /// whatever it makes of the refusal.
-    pub fn stopped(&self) -> Option<Stop> {
+    fn stopped(&self) -> Option<Stop> {
         self.stopped.get()
     }
+}
 
+impl Direct<'_> {
     fn who(&self) -> String {
         format!("model `{}`", self.model.card().name)
     }
@@ -234,6 +306,15 @@ mod tests {
         let error = oracle.gradient(&[0], &pixels, |z| z.select(1, 0)).err().unwrap();
         assert_eq!(error.downcast_ref(), Some(&Stop::OutOfTime));
         assert_eq!((oracle.stopped(), error.to_string().as_str()), (Some(Stop::OutOfTime), "out of time"));
+    }
+
+    #[test]
+    fn a_loss_that_fails_is_blamed_itself() {
+        let model = Affine::new(3, 2, 1);
+        let oracle = Oracle::new(&model, vec![0], Settings::default());
+        let pixels = Tensor::full([1, 3, 2, 2], 0.5, (Kind::Float, Device::Cpu));
+        let error = oracle.gradient(&[0], &pixels, |_| panic!("no idea")).err().unwrap().to_string();
+        assert_eq!(error, "the loss panicked: no idea");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Parameters: plain structs that serde reads and writes, so that one definition gives the
 //! parser, the defaults that `runner list` prints, and what a result records.
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde::de::value::MapDeserializer;
 use serde::de::{self, DeserializeOwned, IntoDeserializer, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -76,7 +76,6 @@ macro_rules! params {
 
 /// What a reader of `runner list` gets to know about a parameter beside its default.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Description {
     /// The parameter's name.
     pub name: String,
@@ -169,10 +168,32 @@ pub fn from_table<P: Params>(base: &P, overrides: &Table) -> Result<P> {
         if error.message().starts_with(&format!("unknown field `{key}`")) {
             let mut known: Vec<&str> = base.keys().map(String::as_str).collect();
             known.extend(P::docs().iter().map(|(name, _)| *name).filter(|&name| !base.contains_key(name)));
-            return anyhow!("unknown parameter `{key}`{}; there are: {}", suggestion(key, &known), known.join(", "));
+            return unknown(key, &known);
         }
         anyhow!("`{key}`: {}", error.message().trim_end())
     })
+}
+
+/// Lays `overrides` over parameters of which no more is known than their defaults: each key must be
+/// one of those, each value of the same type.
+///
+/// # Errors
+/// As of [`from_table`].
+pub fn overlay(base: &Table, overrides: &Table) -> Result<Table> {
+    let mut table = base.clone();
+    for (key, value) in overrides {
+        let Some(default) = base.get(key) else {
+            return Err(unknown(key, &base.keys().map(String::as_str).collect::<Vec<_>>()));
+        };
+        let value = widen(Some(default), value);
+        ensure!(value.same_type(default), "`{key}`: found {}, expected {}", value.type_str(), default.type_str());
+        table.insert(key.clone(), value);
+    }
+    Ok(table)
+}
+
+fn unknown(key: &str, known: &[&str]) -> anyhow::Error {
+    anyhow!("unknown parameter `{key}`{}; there are: {}", suggestion(key, known), known.join(", "))
 }
 
 /// An integer where the default is a float is meant as that float (`epsilon = 1`).
@@ -207,13 +228,19 @@ pub struct Preset<P> {
 
 /// Finds a preset by name; `None` and `"default"` mean the type's defaults.
 pub fn preset<P: Params>(presets: Vec<Preset<P>>, name: Option<&str>) -> Result<P> {
+    let sets: Vec<(&str, P)> = presets.into_iter().map(|preset| (preset.name, preset.params)).collect();
+    Ok(named(&sets, name)?.cloned().unwrap_or_default())
+}
+
+/// The set of that name; none for `None` and `"default"`.
+pub(crate) fn named<'a, S: AsRef<str>, P>(sets: &'a [(S, P)], name: Option<&str>) -> Result<Option<&'a P>> {
     let Some(name) = name.filter(|n| *n != "default") else {
-        return Ok(P::default());
+        return Ok(None);
     };
     let mut known = vec!["default"];
-    known.extend(presets.iter().map(|p| p.name));
-    match presets.into_iter().find(|p| p.name == name) {
-        Some(preset) => Ok(preset.params),
+    known.extend(sets.iter().map(|(name, _)| name.as_ref()));
+    match sets.iter().find(|(known, _)| known.as_ref() == name) {
+        Some((_, found)) => Ok(Some(found)),
         None => bail!("unknown preset `{name}`{}; there are: {}", suggestion(name, &known), known.join(", ")),
     }
 }
@@ -287,6 +314,16 @@ mod tests {
         for described in &described[3..] {
             assert_eq!(described.choices, ["first", "last_of_all"]);
         }
+    }
+
+    #[test]
+    fn without_a_type_the_defaults_say_what_may_be_overridden() {
+        let base = parse("epsilon = 0.1\nname = \"x\"").unwrap();
+        let over = |text: &str| overlay(&base, &parse(text).unwrap());
+        assert_eq!(over("epsilon = 1").unwrap(), parse("epsilon = 1.0\nname = \"x\"").unwrap());
+        let error = |text: &str| over(text).unwrap_err().to_string();
+        assert_eq!(error("epsilom = 1"), "unknown parameter `epsilom`, did you mean `epsilon`?; there are: epsilon, name");
+        assert_eq!(error("name = 1"), "`name`: found integer, expected string");
     }
 
     #[test]

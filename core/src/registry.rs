@@ -5,10 +5,12 @@ use crate::metric::{Direction, Metric, Scope};
 use crate::model::{Architecture, Model, ModelCard};
 use crate::oracle::Oracle;
 use crate::params::{self, Description, Params, Preset, suggestion};
-use crate::plugin::Linked;
+use crate::plugin::{self, Library, Linked};
 use crate::weights::{PyTorch, Weights};
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
 use tch::{Device, Tensor};
 use toml::Table;
 
@@ -51,18 +53,18 @@ impl<M: Metric> DynMetric for M {
     }
 }
 
-type Make<T> = Box<dyn Fn(&Table) -> Result<T> + Send + Sync>;
-type MakeModel = Box<dyn Fn(&Table, &Weights) -> Result<Box<dyn Model>> + Send + Sync>;
-type Resolve = Box<dyn Fn(Option<&str>, &Table) -> Result<Table> + Send + Sync>;
+pub(crate) type Make<T> = Box<dyn Fn(&Table) -> Result<T> + Send + Sync>;
+pub(crate) type MakeModel = Box<dyn Fn(&Table, &Weights) -> Result<Box<dyn Model>> + Send + Sync>;
+pub(crate) type Resolve = Box<dyn Fn(Option<&str>, &Table) -> Result<Table> + Send + Sync>;
 
 /// What every entry has: a name, where it came from, and its parameters.
 pub struct Entry {
     /// The registered name.
     pub name: String,
-    /// The crate and version, or the file, that brought it.
+    /// The crate and version that brought it.
     pub origin: String,
-    /// BLAKE3 of the library that it was loaded from, in hexadecimal; none for what is part of the program.
-    pub plugin: Option<String>,
+    /// The library that it was loaded from; none for what is part of the program.
+    pub library: Option<Arc<Library>>,
     /// One line about it.
     pub summary: String,
     /// The default parameters.
@@ -71,7 +73,7 @@ pub struct Entry {
     pub descriptions: Vec<Description>,
     /// Further named parameter sets: name, where the values come from, values.
     pub presets: Vec<(String, String, Table)>,
-    resolve: Resolve,
+    pub(crate) resolve: Resolve,
 }
 
 impl Entry {
@@ -79,7 +81,7 @@ impl Entry {
         Self {
             name: name.to_owned(),
             origin: origin.to_owned(),
-            plugin: None,
+            library: None,
             summary: summary.to_owned(),
             defaults: params::to_table(&P::default()),
             descriptions: params::describe::<P>(),
@@ -105,11 +107,22 @@ pub struct ModelEntry {
     pub embedded_weights: Option<&'static [u8]>,
     /// How weights in PyTorch's names go with it, see [`Architecture::pytorch`].
     pub pytorch: Option<PyTorch>,
-    describe: Make<ModelCard>,
-    load: MakeModel,
+    pub(crate) describe: Make<ModelCard>,
+    pub(crate) load: MakeModel,
 }
 
 impl ModelEntry {
+    pub(crate) fn of<A: Architecture>(origin: &str) -> Self {
+        let summary = A::describe(&A::Params::default()).source;
+        Self {
+            entry: Entry::new::<A::Params>(A::NAME, &summary, origin, Vec::new),
+            embedded_weights: A::embedded_weights(),
+            pytorch: A::pytorch(),
+            describe: Box::new(|table| Ok(A::describe(&params::from_table(&A::Params::default(), table)?))),
+            load: Box::new(|table, weights| Ok(Box::new(A::load(params::from_table(&A::Params::default(), table)?, weights)?))),
+        }
+    }
+
     /// The card that the parameters would give.
     pub fn card(&self, parameters: &Table) -> Result<ModelCard> {
         (self.describe)(parameters).with_context(|| format!("parameters of `{}`", self.entry.name))
@@ -147,10 +160,17 @@ impl ModelEntry {
 pub struct AttackEntry {
     /// Name, origin, parameters.
     pub entry: Entry,
-    make: Make<Box<dyn DynAttack>>,
+    pub(crate) make: Make<Box<dyn DynAttack>>,
 }
 
 impl AttackEntry {
+    pub(crate) fn of<A: Attack>(origin: &str) -> Self {
+        Self {
+            entry: Entry::new::<A::Params>(A::NAME, A::SUMMARY, origin, A::presets),
+            make: Box::new(|table| Ok(Box::new(A::new(params::from_table(&A::Params::default(), table)?)?))),
+        }
+    }
+
     /// The attack with full parameters, see [`Entry::parameters`].
     pub fn make(&self, parameters: &Table) -> Result<Box<dyn DynAttack>> {
         (self.make)(parameters).with_context(|| format!("attack `{}`", self.entry.name))
@@ -162,7 +182,7 @@ pub struct MetricEntry {
     /// Name, origin, parameters.
     pub entry: Entry,
     /// The unit of the values.
-    pub unit: &'static str,
+    pub unit: String,
     /// What a value is about.
     pub scope: Scope,
     /// Which way is better for a defender.
@@ -173,10 +193,23 @@ pub struct MetricEntry {
     pub symmetric: bool,
     /// Names of the numbers that come with every value.
     pub extras: Vec<String>,
-    make: Make<Box<dyn DynMetric>>,
+    pub(crate) make: Make<Box<dyn DynMetric>>,
 }
 
 impl MetricEntry {
+    pub(crate) fn of<M: Metric>(origin: &str) -> Self {
+        Self {
+            entry: Entry::new::<M::Params>(M::NAME, M::SUMMARY, origin, M::presets),
+            unit: M::UNIT.to_owned(),
+            scope: M::SCOPE,
+            direction: M::DIRECTION,
+            at_identity: M::AT_IDENTITY,
+            symmetric: M::SYMMETRIC,
+            extras: M::EXTRAS.iter().map(|&name| name.to_owned()).collect(),
+            make: Box::new(|table| Ok(Box::new(M::new(params::from_table(&M::Params::default(), table)?)?))),
+        }
+    }
+
     /// The metric with full parameters, see [`Entry::parameters`].
     pub fn make(&self, parameters: &Table) -> Result<Box<dyn DynMetric>> {
         (self.make)(parameters).with_context(|| format!("metric `{}`", self.entry.name))
@@ -189,6 +222,7 @@ pub struct Registry {
     models: BTreeMap<String, ModelEntry>,
     attacks: BTreeMap<String, AttackEntry>,
     metrics: BTreeMap<String, MetricEntry>,
+    libraries: Vec<Arc<Library>>,
 }
 
 impl Registry {
@@ -213,39 +247,66 @@ impl Registry {
 
     /// Adds an architecture. `origin` says who brings it, such as `my-crate 1.2.0`.
     pub fn model<A: Architecture>(&mut self, origin: &str) -> Result<()> {
-        let summary = A::describe(&A::Params::default()).source;
-        let entry = ModelEntry {
-            entry: Entry::new::<A::Params>(A::NAME, &summary, origin, Vec::new),
-            embedded_weights: A::embedded_weights(),
-            pytorch: A::pytorch(),
-            describe: Box::new(|table| Ok(A::describe(&params::from_table(&A::Params::default(), table)?))),
-            load: Box::new(|table, weights| Ok(Box::new(A::load(params::from_table(&A::Params::default(), table)?, weights)?))),
-        };
-        add(&mut self.models, "model", entry, |e| &e.entry)
+        self.add_model(ModelEntry::of::<A>(origin))
     }
 
     /// Adds an attack.
     pub fn attack<A: Attack>(&mut self, origin: &str) -> Result<()> {
-        let entry = AttackEntry {
-            entry: Entry::new::<A::Params>(A::NAME, A::SUMMARY, origin, A::presets),
-            make: Box::new(|table| Ok(Box::new(A::new(params::from_table(&A::Params::default(), table)?)?))),
-        };
-        add(&mut self.attacks, "attack", entry, |e| &e.entry)
+        self.add_attack(AttackEntry::of::<A>(origin))
     }
 
     /// Adds a metric.
     pub fn metric<M: Metric>(&mut self, origin: &str) -> Result<()> {
-        let entry = MetricEntry {
-            entry: Entry::new::<M::Params>(M::NAME, M::SUMMARY, origin, M::presets),
-            unit: M::UNIT,
-            scope: M::SCOPE,
-            direction: M::DIRECTION,
-            at_identity: M::AT_IDENTITY,
-            symmetric: M::SYMMETRIC,
-            extras: M::EXTRAS.iter().map(|&name| name.to_owned()).collect(),
-            make: Box::new(|table| Ok(Box::new(M::new(params::from_table(&M::Params::default(), table)?)?))),
-        };
+        self.add_metric(MetricEntry::of::<M>(origin))
+    }
+
+    pub(crate) fn add_model(&mut self, entry: ModelEntry) -> Result<()> {
+        add(&mut self.models, "model", entry, |e| &e.entry)
+    }
+
+    pub(crate) fn add_attack(&mut self, entry: AttackEntry) -> Result<()> {
+        add(&mut self.attacks, "attack", entry, |e| &e.entry)
+    }
+
+    pub(crate) fn add_metric(&mut self, entry: MetricEntry) -> Result<()> {
         add(&mut self.metrics, "metric", entry, |e| &e.entry)
+    }
+
+    /// Opens a plugin library and adds everything in it, or nothing. A library that is there
+    /// already, from this file or a copy of it, is not opened again.
+    ///
+    /// # Errors
+    /// Says what is wrong with the library, see [`Library::read`] and [`Library::check`], or which name
+    /// is taken.
+    pub fn load(&mut self, path: &Path) -> Result<Arc<Library>> {
+        self.load_library(Library::read(path)?)
+    }
+
+    /// As [`load`](Self::load), for a library that has been read, so that the caller could look at it.
+    pub fn load_library(&mut self, library: Library) -> Result<Arc<Library>> {
+        if let Some(known) = self.libraries.iter().find(|known| known.hash == library.hash) {
+            return Ok(Arc::clone(known));
+        }
+        if let Some(known) = self.libraries.iter().find(|known| known.stamp.name == library.stamp.name) {
+            let (one, other) = (known.describe(), library.describe());
+            bail!("plugin `{}` is there twice: {one} and {other}; remove one", library.stamp.name);
+        }
+        library.check()?;
+        let library = Arc::new(library);
+        let Self { models, attacks, metrics, .. } = plugin::open(&library)?;
+        models.values().try_for_each(|new| vacant(&self.models, "model", new, |e| &e.entry))?;
+        attacks.values().try_for_each(|new| vacant(&self.attacks, "attack", new, |e| &e.entry))?;
+        metrics.values().try_for_each(|new| vacant(&self.metrics, "metric", new, |e| &e.entry))?;
+        self.models.extend(models);
+        self.attacks.extend(attacks);
+        self.metrics.extend(metrics);
+        self.libraries.push(Arc::clone(&library));
+        Ok(library)
+    }
+
+    /// The plugin libraries that were loaded, in that order.
+    pub fn libraries(&self) -> &[Arc<Library>] {
+        &self.libraries
     }
 
     /// All models, by name.
@@ -280,11 +341,17 @@ impl Registry {
 }
 
 fn add<E>(map: &mut BTreeMap<String, E>, kind: &str, new: E, entry: impl Fn(&E) -> &Entry) -> Result<()> {
-    let Entry { name, origin, .. } = entry(&new);
-    if let Some(old) = map.get(name) {
-        bail!("{kind} `{name}` is brought twice: by {} and by {origin}; remove or rename one", entry(old).origin);
+    vacant(map, kind, &new, &entry)?;
+    map.insert(entry(&new).name.clone(), new);
+    Ok(())
+}
+
+fn vacant<E>(map: &BTreeMap<String, E>, kind: &str, new: &E, entry: impl Fn(&E) -> &Entry) -> Result<()> {
+    let who = |e: &Entry| e.library.as_ref().map_or_else(|| e.origin.clone(), |library| library.describe());
+    let new = entry(new);
+    if let Some(old) = map.get(&new.name) {
+        bail!("{kind} `{}` is brought twice: by {} and by {}; remove or rename one", new.name, who(entry(old)), who(new));
     }
-    map.insert(name.clone(), new);
     Ok(())
 }
 

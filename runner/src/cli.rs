@@ -139,7 +139,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, registry: Result<Registry>,
         Command::Run(args) => study(&args, &registry, out),
         Command::List(args) => list::list(&args, &registry, out).map(|()| ExitCode::SUCCESS),
         Command::Predict(args) => predict::predict(&args, &registry, out),
-        Command::Work => execute::serve(&registry).map(|()| ExitCode::SUCCESS),
+        Command::Work => execute::serve(registry).map(|()| ExitCode::SUCCESS),
     });
     match done.and_then(|code| out.flush().map(|()| code).map_err(Into::into)) {
         Ok(code) => code,

@@ -2,6 +2,7 @@
 
 use crate::store::Address;
 use crate::study::{GoalKind, Part, Policy, Study, StudyModel};
+use gauntlet_core::LIBTORCH;
 use gauntlet_core::metric::Scope;
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -9,9 +10,6 @@ use std::ops::Range;
 
 /// Counts up whenever the engine would give other content for the same specification.
 pub const ENGINE: &str = "2";
-
-/// The libtorch that the program is built for.
-pub const LIBTORCH: &str = "2.11.0";
 
 /// Images per slice. It is part of what determines a cell's bits, so it never depends on the
 /// machine or the number of workers.

@@ -83,7 +83,7 @@ pub struct Part {
     pub label: String,
     /// The registered name.
     pub name: String,
-    /// The crate and version, or the file, that brought it.
+    /// The crate and version that brought it.
     pub origin: String,
     /// BLAKE3 of the library that it was loaded from; none for what is part of the program.
     pub plugin: Option<String>,
@@ -186,7 +186,7 @@ pub struct StudyMetric {
     /// What its values are about.
     pub scope: Scope,
     /// The unit of its values.
-    pub unit: &'static str,
+    pub unit: String,
     /// Which way is better for a defender.
     pub direction: Direction,
     /// Names of the numbers that come with every value.
@@ -218,7 +218,7 @@ impl StudyMetric {
         Ok(Self {
             part: Part::new(&entry.entry, parameters),
             scope: entry.scope,
-            unit: entry.unit,
+            unit: entry.unit.clone(),
             direction: entry.direction,
             extras: entry.extras.clone(),
             goals,
@@ -279,7 +279,8 @@ impl Policy {
 impl Part {
     fn new(entry: &Entry, parameters: Table) -> Self {
         let (name, origin) = (entry.name.clone(), entry.origin.clone());
-        Self { label: name.clone(), name, origin, plugin: entry.plugin.clone(), parameters }
+        let plugin = entry.library.as_ref().map(|library| library.hash.clone());
+        Self { label: name.clone(), name, origin, plugin, parameters }
     }
 }
 

@@ -109,6 +109,9 @@ pub trait Source {
     fn training(&self) -> bool {
         false
     }
+
+    /// Told of a beginning of names that need not be asked for, see [`Scope::spare`].
+    fn spare(&self, _start: &str) {}
 }
 
 /// A set of named tensors under reading.
@@ -181,6 +184,11 @@ impl Weights {
         }
     }
 
+    /// Where the tensors go.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
     /// The top of the name tree.
     pub fn root(&self) -> Scope<'_> {
         Scope { weights: self, prefix: String::new() }
@@ -229,6 +237,11 @@ impl Weights {
         bail!(text)
     }
 
+    pub(crate) fn spare(&self, start: &str) {
+        self.source.spare(start);
+        self.reading.borrow_mut().spare.push(self.source.own_name(start));
+    }
+
     fn get(&self, name: &str, shape: &[i64], role: Role) -> Tensor {
         let found = match self.source.tensor(name, shape, role) {
             Ok(tensor) if tensor.size() == shape => Ok(tensor),
@@ -274,7 +287,7 @@ impl Scope<'_> {
 
     /// Lets a source have tensors at this place that nobody asks for: what only training needs.
     pub fn spare(&self) {
-        self.weights.reading.borrow_mut().spare.push(self.weights.source.own_name(&self.prefix));
+        self.weights.spare(&self.prefix);
     }
 
     /// Whose conventions hold, see [`Dialect`].

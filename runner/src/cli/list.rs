@@ -147,7 +147,7 @@ fn model_json(model: &gauntlet_core::registry::ModelEntry) -> Result<Value> {
 
 fn metric_json(metric: &gauntlet_core::registry::MetricEntry) -> Value {
     let mut value = entry_json(&metric.entry);
-    value["unit"] = metric.unit.into();
+    value["unit"] = metric.unit.as_str().into();
     value["scope"] = serde_json::to_value(metric.scope).unwrap_or_default();
     value["direction"] = serde_json::to_value(metric.direction).unwrap_or_default();
     value

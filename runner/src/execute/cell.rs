@@ -127,7 +127,9 @@ impl Site<'_> {
     }
 
     fn load<'l>(&self, model: usize, loaded: &'l mut Loaded) -> Result<&'l dyn Model> {
-        if loaded.as_ref().is_none_or(|(index, _)| *index != model) {
+        let of_use =
+            |(index, found): &(usize, Result<Box<dyn Model>, String>)| *index == model && !found.as_ref().is_ok_and(|model| model.spoilt());
+        if !loaded.as_ref().is_some_and(of_use) {
             *loaded = None; // one model at a time: the old one goes before the new one comes
             let found = guard::catch("loading", || self.study.models[model].load(self.registry, self.options.device));
             *loaded = Some((model, found.map_err(|error| first_line(&error))));

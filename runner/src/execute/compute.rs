@@ -425,7 +425,7 @@ pub(super) fn provenance(study: &Study, device: Device, model: usize, work: Work
     crate::store::canonical(&json!({
         "program": concat!("gauntlet ", env!("CARGO_PKG_VERSION")),
         "engine": crate::plan::ENGINE,
-        "libtorch": crate::plan::LIBTORCH,
+        "libtorch": gauntlet_core::LIBTORCH,
         "device": format!("{device:?}"),
         "machine": format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
         "seed": study.seed,

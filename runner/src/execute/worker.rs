@@ -14,6 +14,7 @@ use crate::study::{self, Study};
 use anyhow::{Context, Result, bail, ensure};
 use gauntlet_core::device::{self, Device};
 use gauntlet_core::guard;
+use gauntlet_core::plugin::Library;
 use gauntlet_core::registry::Registry;
 use serde::{Deserialize, Serialize};
 use signal_hook::low_level;
@@ -61,6 +62,8 @@ impl Isolation {
 pub(super) struct Job {
     /// The study with everything spelled out, as TOML.
     study: String,
+    /// The plugin libraries that it was read with.
+    plugins: Vec<Plugin>,
     /// Its images.
     pictures: Vec<Picture>,
     /// The results' folder.
@@ -70,6 +73,10 @@ pub(super) struct Job {
     /// The plan's fingerprint: both sides mean the same cells.
     plan: String,
 }
+
+/// A plugin library: its file, and BLAKE3 of that.
+#[derive(Serialize, Deserialize)]
+struct Plugin(PathBuf, String);
 
 /// What a process shall do.
 #[derive(Serialize, Deserialize)]
@@ -94,6 +101,7 @@ impl Job {
     pub fn new(site: &Site) -> Self {
         Self {
             study: site.study.to_toml().to_owned(),
+            plugins: site.registry.libraries().iter().map(|library| Plugin(library.path.clone(), library.hash.clone())).collect(),
             pictures: site.study.data.pictures.clone(),
             out: site.store.out().to_owned(),
             device: device_name(site.options.device),
@@ -212,7 +220,7 @@ fn ending(status: ExitStatus) -> String {
 ///
 /// # Errors
 /// When nobody is there to speak with.
-pub fn serve(registry: &Registry) -> Result<()> {
+pub fn serve(mut registry: Registry) -> Result<()> {
     // Of all processes the system had better end this one when memory is short.
     let _ = std::fs::write("/proc/self/oom_score_adj", "500");
     let mut replies = File::from(rustix::io::fcntl_dupfd_cloexec(io::stdout(), 3)?);
@@ -220,18 +228,18 @@ pub fn serve(registry: &Registry) -> Result<()> {
     let mut say = move |reply: &Reply| -> Result<()> { Ok(writeln!(replies, "{}", serde_json::to_string(reply)?)?) };
     let lines = listen();
     let job = serde_json::from_str(&lines.recv()?).context("this is for other processes of this program to call, not by hand")?;
-    let shop = match Shop::open(job, registry) {
+    let shop = match Shop::open(job, &mut registry) {
         Ok(shop) => shop,
         Err(error) => return say(&Reply::Fatal(format!("{error:#}"))),
     };
     tch::set_num_threads(1);
     say(&Reply::Done)?;
     let cells: HashMap<&str, CellId> = shop.plan.cells.iter().enumerate().map(|(id, cell)| (cell.address.key.as_str(), id)).collect();
-    let site = Site { study: &shop.study, plan: &shop.plan, registry, store: &shop.store, options: &shop.options };
+    let site = Site { study: &shop.study, plan: &shop.plan, registry: &registry, store: &shop.store, options: &shop.options };
     let mut loaded = Loaded::default();
     for line in lines {
         let reply = match serde_json::from_str(&line)? {
-            Order::Load(model) => match guard::catch("loading", || shop.study.models[model].load(registry, Device::Cpu)) {
+            Order::Load(model) => match guard::catch("loading", || shop.study.models[model].load(&registry, Device::Cpu)) {
                 Ok(_) => Reply::Done,
                 Err(error) => Reply::Failed(format!("{error:#}")),
             },
@@ -271,12 +279,18 @@ struct Shop {
 }
 
 impl Shop {
-    fn open(job: Job, registry: &Registry) -> Result<Self> {
+    fn open(job: Job, registry: &mut Registry) -> Result<Self> {
+        const CHANGED: &str = "the program, a plugin or weights have changed since the study was read: run it again";
         let device = device::open(&job.device)?;
+        for Plugin(path, hash) in &job.plugins {
+            let library = Library::read(path)?;
+            ensure!(library.hash == *hash, "{}: {CHANGED}", path.display());
+            registry.load_library(library)?;
+        }
         let options = study::Options { pictures: Some(job.pictures), ..study::Options::default() };
         let study = Study::parse(&job.study, "the study", Path::new("/"), registry, options)?;
         let plan = Plan::new(&study, device_kind(device));
-        ensure!(plan.fingerprint() == job.plan, "the program, a plugin or weights have changed since the study was read: run it again");
+        ensure!(plan.fingerprint() == job.plan, "{CHANGED}");
         let store = Store::open(&job.out)?;
         Ok(Self { study, plan, store, options: Options::on(device) })
     }

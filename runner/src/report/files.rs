@@ -2,7 +2,7 @@
 //! byte whenever the same study is run; times go to `timing.csv` and into the Parquet files.
 
 use crate::analysis::{self, DENOMINATORS, Depth, Rank, RowSink, Tables, rate};
-use crate::plan::{Campaign, ENGINE, LIBTORCH, Plan};
+use crate::plan::{Campaign, ENGINE, Plan};
 use crate::rows::{CraftRow, MeasureRow, Row, TransferRow};
 use crate::store::{Pending, Store, properties, write_atomically};
 use crate::study::Study;
@@ -171,7 +171,7 @@ fn scores(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
             study.models[row.model].part.label.clone(),
             metric.part.label.clone(),
             row.goal.name().to_owned(),
-            metric.unit.to_owned(),
+            metric.unit.clone(),
             row.scored.to_string(),
             row.missing.to_string(),
             number(row.summary.mean),
@@ -224,7 +224,7 @@ impl Sheet {
             ("gauntlet.study", study.to_toml()),
             ("gauntlet.program", env!("CARGO_PKG_VERSION")),
             ("gauntlet.engine", ENGINE),
-            ("gauntlet.libtorch", LIBTORCH),
+            ("gauntlet.libtorch", gauntlet_core::LIBTORCH),
         ];
         let metadata = metadata.map(|(key, value)| KeyValue::new(key.to_owned(), value.to_owned())).to_vec();
         let properties = properties().set_key_value_metadata(Some(metadata)).build();

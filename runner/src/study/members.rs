@@ -163,7 +163,7 @@ impl<'a> Selection<'a> {
     ) -> Members<'m, C> {
         let listed = named.is_some();
         let named = named.unwrap_or_default();
-        let objection = |entry: &Entry, costly: bool| match entry.plugin {
+        let objection = |entry: &Entry, costly: bool| match entry.library {
             Some(_) if listed && !self.built_in => {
                 Some(format!("the study names its {kind}s: name it there too, or say `--include '{kind}:*'`"))
             }
@@ -172,7 +172,7 @@ impl<'a> Selection<'a> {
         };
         let others: Vec<(&Entry, Option<String>)> = registered
             .filter(|(entry, _)| named.iter().all(|choice| choice.name() != entry.name))
-            .filter(|(entry, _)| !listed || entry.plugin.is_some())
+            .filter(|(entry, _)| !listed || entry.library.is_some())
             .map(|(entry, costly)| (entry, objection(entry, costly)))
             .collect();
         let named_candidates = named.iter().map(|choice| Candidate { label: choice.label(), name: choice.name(), wanted: true });

@@ -1,0 +1,231 @@
+//! What both sides of the boundary do alike: texts, tensors and statuses in and out.
+
+use super::abi::{self, Sink, Text};
+use crate::guard::{self, Caught};
+use crate::metric::{Direction, Scope};
+use crate::oracle::Stop;
+use crate::params::Description;
+use crate::weights::Role;
+use anyhow::{Context, Error, Result, anyhow, bail, ensure};
+use serde::{Deserialize, Serialize};
+use std::ffi::c_void;
+use tch::Tensor;
+use toml::Table;
+
+/// No more than this is kept of a text that comes in through a [`Sink`].
+const MAX_TEXT: usize = 1 << 24;
+
+/// What [`abi::Head::describe`] says.
+#[derive(Serialize, Deserialize)]
+pub(super) struct About {
+    pub name: String,
+    #[serde(default)]
+    pub summary: String,
+    #[serde(flatten)]
+    pub measure: Option<Measure>,
+    #[serde(default)]
+    pub parameters: Table,
+    #[serde(default)]
+    pub descriptions: Vec<Description>,
+    #[serde(default)]
+    pub presets: Vec<Preset>,
+}
+
+/// What it says of metrics alone.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Measure {
+    pub unit: String,
+    pub scope: Scope,
+    pub direction: Direction,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at_identity: Option<f64>,
+    #[serde(default)]
+    pub symmetric: bool,
+    #[serde(default)]
+    pub extras: Vec<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct Preset {
+    pub name: String,
+    #[serde(default)]
+    pub summary: String,
+    #[serde(default)]
+    pub parameters: Table,
+}
+
+impl Text {
+    pub(super) const fn of(text: &str) -> Self {
+        Self { data: text.as_ptr().cast(), length: text.len() }
+    }
+
+    /// # Safety
+    /// `data` must point to `length` bytes that live as long as the caller uses the answer.
+    pub(super) unsafe fn read<'a>(self) -> Result<&'a str> {
+        // SAFETY: promised by the caller.
+        std::str::from_utf8(unsafe { slice(self.data.cast(), self.length) }?).context("a text that is not UTF-8")
+    }
+}
+
+/// # Safety
+/// `data` must point to `length` elements that live as long as the caller uses the answer, and that
+/// nobody changes meanwhile.
+pub(super) unsafe fn slice<'a, T>(data: *const T, length: usize) -> Result<&'a [T]> {
+    if length == 0 {
+        return Ok(&[]);
+    }
+    ensure!(!data.is_null() && data.is_aligned(), "a null or crooked pointer to {length} elements");
+    let bytes = length.checked_mul(size_of::<T>()).and_then(|bytes| isize::try_from(bytes).ok());
+    ensure!(bytes.is_some(), "{length} elements are too many");
+    // SAFETY: promised by the caller; null, alignment and length are checked.
+    Ok(unsafe { std::slice::from_raw_parts(data, length) })
+}
+
+/// Catches texts in `into`.
+pub(super) fn sink(into: &mut String) -> Sink {
+    unsafe extern "C" fn put(context: *mut c_void, text: Text) {
+        // Nothing but memory can run out in here; that ends the process, whoever asked.
+        // SAFETY: the context is the string below, and it is borrowed for as long as the sink is used;
+        // the text is borrowed from the caller.
+        let (into, text) = unsafe { (&mut *context.cast::<String>(), text.read()) };
+        let text = text.unwrap_or("(a text that is not UTF-8)");
+        let room = MAX_TEXT.saturating_sub(into.len()).min(text.len());
+        into.push_str(&text[..text.floor_char_boundary(room)]);
+    }
+    Sink { context: std::ptr::from_mut(into).cast(), put: Some(put) }
+}
+
+/// Puts a text out.
+pub(super) fn put(sink: Sink, text: &str) {
+    if let Some(put) = sink.put {
+        // SAFETY: whoever made the sink made both parts for each other; the text outlives the call.
+        unsafe { put(sink.context, Text::of(text)) }
+    }
+}
+
+/// Hands a tensor over.
+pub(super) fn give(mut tensor: Tensor) -> abi::Tensor {
+    unsafe extern "C" fn release(handle: *mut c_void) {
+        // SAFETY: the handle was made below, by this module, and is released once.
+        drop(unsafe { Tensor::from_ptr(handle.cast()) });
+    }
+    let handle = tensor.as_mut_ptr().cast();
+    std::mem::forget(tensor);
+    abi::Tensor { handle, release: Some(release) }
+}
+
+/// The place of a tensor that is to come.
+pub(super) const NO_TENSOR: abi::Tensor = abi::Tensor { handle: std::ptr::null_mut(), release: None };
+
+/// Takes a tensor that was handed over.
+///
+/// # Safety
+/// `tensor` must be empty or have been filled as the interface says.
+pub(super) unsafe fn take(tensor: &mut abi::Tensor) -> Result<Tensor> {
+    let abi::Tensor { handle, release } = std::mem::replace(tensor, NO_TENSOR);
+    // SAFETY: promised by the caller; the copy shares the data, not the handle.
+    let copy = unsafe { look(handle) };
+    if let Some(release) = release.filter(|_| !handle.is_null()) {
+        // SAFETY: the maker's own function for its own handle, which nobody uses any more.
+        unsafe { release(handle) };
+    }
+    copy
+}
+
+/// A tensor that is borrowed.
+///
+/// # Safety
+/// `handle` must be null or a living `at::Tensor *`.
+pub(super) unsafe fn look(handle: abi::TensorRef) -> Result<Tensor> {
+    ensure!(!handle.is_null(), "a tensor is missing");
+    // SAFETY: promised by the caller; the copy shares the data and leaves the handle alone.
+    Ok(unsafe { Tensor::clone_from_ptr(handle.cast_mut().cast()) })
+}
+
+/// A tensor to lend.
+pub(super) fn lend(tensor: &Tensor) -> abi::TensorRef {
+    tensor.as_ptr().cast()
+}
+
+/// Does the work of a function of the interface: no panic leaves it.
+pub(super) fn serve(error: Sink, work: impl FnOnce() -> Result<()>) -> i32 {
+    // An error is other people's type: putting it into words may panic too.
+    let answer = guard::attempt(|| {
+        Ok(match guard::attempt(work) {
+            Ok(()) => (abi::OK, String::new()),
+            Err(Caught::Panic(message)) => (abi::PANICKED, message),
+            Err(Caught::Error(error)) => {
+                let status = match error.downcast_ref() {
+                    Some(Stop::Cancelled) => abi::CANCELLED,
+                    Some(Stop::OutOfTime) => abi::OUT_OF_TIME,
+                    None => abi::FAILED,
+                };
+                (status, format!("{error:#}"))
+            }
+        })
+    });
+    let (status, text) = answer.unwrap_or_else(|_| (abi::PANICKED, "an error that cannot be put into words".to_owned()));
+    put(error, &text);
+    status
+}
+
+/// Calls a function of the interface: `what` does it, the call is given the place for the reason.
+pub(super) fn call(what: &str, function: impl FnOnce(Sink) -> i32) -> Result<(), Refusal> {
+    let mut text = String::new();
+    let status = function(sink(&mut text));
+    let told = || if text.is_empty() { "no reason given" } else { text.as_str() };
+    let error = match status {
+        abi::OK => return Ok(()),
+        abi::FAILED => anyhow!("{}", told()),
+        abi::PANICKED => anyhow!("{what} panicked: {}", told()),
+        abi::CANCELLED => Stop::Cancelled.into(),
+        abi::OUT_OF_TIME => Stop::OutOfTime.into(),
+        _ => anyhow!("{what} gave the unknown status {status}: {}", told()),
+    };
+    Err(Refusal { panicked: status == abi::PANICKED, error })
+}
+
+/// A status that is not [`abi::OK`].
+pub(super) struct Refusal {
+    /// Whether the object is spoilt.
+    pub panicked: bool,
+    pub error: Error,
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        refusal.error
+    }
+}
+
+/// As [`call`], for functions that give a text.
+pub(super) fn call_for_text(what: &str, function: impl FnOnce(Sink, Sink) -> i32) -> Result<String> {
+    let mut text = String::new();
+    call(what, |error| function(sink(&mut text), error))?;
+    Ok(text)
+}
+
+pub(super) fn role_number(role: Role) -> u32 {
+    match role {
+        Role::Kernel => abi::ROLE_KERNEL,
+        Role::Depthwise => abi::ROLE_DEPTHWISE,
+        Role::Bias => abi::ROLE_BIAS,
+        Role::Gamma => abi::ROLE_GAMMA,
+        Role::Beta => abi::ROLE_BETA,
+        Role::Mean => abi::ROLE_MEAN,
+        Role::Variance => abi::ROLE_VARIANCE,
+    }
+}
+
+pub(super) fn role(number: u32) -> Result<Role> {
+    Ok(match number {
+        abi::ROLE_KERNEL => Role::Kernel,
+        abi::ROLE_DEPTHWISE => Role::Depthwise,
+        abi::ROLE_BIAS => Role::Bias,
+        abi::ROLE_GAMMA => Role::Gamma,
+        abi::ROLE_BETA => Role::Beta,
+        abi::ROLE_MEAN => Role::Mean,
+        abi::ROLE_VARIANCE => Role::Variance,
+        other => bail!("a tensor of the unknown role {other}"),
+    })
+}

@@ -1,0 +1,202 @@
+//! A plugin that misbehaves in every way that a panic, an error or a lie can be.
+
+use gauntlet_core::prelude::*;
+use std::cell::Cell;
+
+export_plugin!(attack Unruly, model Fragile, metric Miscounted);
+
+/// Does what its parameter `way` says.
+pub struct Unruly(UnrulyParams);
+
+params! {
+    /// Settings of [`Unruly`].
+    pub struct UnrulyParams {
+        /// How to misbehave.
+        pub way: Way = Way::Error,
+    }
+}
+
+/// Ways to misbehave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(crate = "gauntlet_core::serde", rename_all = "snake_case")]
+pub enum Way {
+    /// Returns an error.
+    Error,
+    /// Panics, with a text.
+    Panic,
+    /// Panics, with a number.
+    PanicWithoutWords,
+    /// Calls a function of libtorch's that fails.
+    Torch,
+    /// Its error panics when it is put into words.
+    SpeechlessError,
+    /// The loss panics.
+    LossPanics,
+    /// The loss has the wrong shape.
+    LossMisshapen,
+    /// Asks about a case that is not there.
+    UnknownCase,
+    /// Asks about pixels of another size.
+    WrongSide,
+    /// Asks from another thread.
+    OtherThread,
+    /// Goes on as if nothing had happened when the model fails.
+    Stubborn,
+    /// Never ends, and looks at the clock.
+    Endless,
+    /// Gives one answer too few.
+    Forgetful,
+    /// Gives NaN, a wrong shape, values out of range, a wrong type, no tensor, and the image as it is.
+    Sloppy,
+}
+
+/// An error without words.
+#[derive(Debug)]
+struct Speechless;
+
+impl std::fmt::Display for Speechless {
+    fn fmt(&self, _: &mut std::fmt::Formatter) -> std::fmt::Result {
+        panic!("no words")
+    }
+}
+
+impl std::error::Error for Speechless {}
+
+impl Attack for Unruly {
+    const NAME: &'static str = "unruly";
+    const SUMMARY: &'static str = "misbehaves";
+    type Params = UnrulyParams;
+
+    fn new(params: UnrulyParams) -> Result<Self> {
+        Ok(Self(params))
+    }
+
+    fn run(&self, oracle: &Oracle, cases: &Cases) -> Result<Vec<Answer>> {
+        let all: Vec<usize> = (0..cases.len()).collect();
+        let pixels = &cases.pixels;
+        match self.0.way {
+            Way::Error => bail!("I would rather not"),
+            Way::Panic => panic!("out of order\nand a second line"),
+            Way::PanicWithoutWords => std::panic::panic_any(7),
+            Way::Torch => drop(Tensor::from_slice(&[1f32, 2.]) + Tensor::from_slice(&[1f32, 2., 3.])),
+            Way::SpeechlessError => return Err(Speechless.into()),
+            Way::LossPanics => drop(oracle.gradient(&all, pixels, |_| panic!("no idea"))?),
+            Way::LossMisshapen => drop(oracle.gradient(&all, pixels, Tensor::shallow_clone)?),
+            Way::UnknownCase => drop(oracle.logits(&[cases.len()], &pixels.narrow(0, 0, 1))?),
+            Way::WrongSide => drop(oracle.logits(&all, &pixels.narrow(2, 0, 2))?),
+            Way::OtherThread => {
+                struct Smuggled<'a>(&'a Oracle<'a>);
+                // SAFETY: none; C++ would not even have to lie.
+                unsafe impl Send for Smuggled<'_> {}
+                let smuggled = Smuggled(oracle);
+                let elsewhere = move || {
+                    let Smuggled(oracle) = { smuggled };
+                    oracle.check_time()
+                };
+                std::thread::scope(|scope| scope.spawn(elsewhere).join().expect("no panic"))?;
+            }
+            Way::Stubborn => {
+                let ask = || oracle.logits(&all, pixels).map_or_else(|error| format!("{error:#}"), |_| "fine".to_owned());
+                bail!("first: {}; second: {}", ask(), ask());
+            }
+            Way::Endless => loop {
+                oracle.check_time()?;
+            },
+            Way::Forgetful => return Ok((1..cases.len()).map(|_| Answer::NotFound).collect()),
+            Way::Sloppy => {
+                let answer = |n: usize| {
+                    let image = cases.image(n);
+                    Answer::Pixels(match n % 6 {
+                        0 => image * f64::NAN,
+                        1 => image.narrow(1, 0, 5),
+                        2 => image + 1.5,
+                        3 => image.to_kind(Kind::Double),
+                        4 => Tensor::new(),
+                        _ => image,
+                    })
+                };
+                return Ok(all.into_iter().map(answer).collect());
+            }
+        }
+        bail!("nothing has stopped me")
+    }
+}
+
+/// A model that breaks after some calls.
+pub struct Fragile {
+    card: ModelCard,
+    left: Cell<u32>,
+    misshapen: bool,
+}
+
+params! {
+    /// Settings of [`Fragile`].
+    pub struct FragileParams {
+        /// Calls until it panics.
+        pub calls: u32 = 0,
+        /// Whether it gives a logit too many.
+        pub misshapen: bool = false,
+        /// Whether it panics while it is loaded.
+        pub stillborn: bool = false,
+    }
+}
+
+impl Model for Fragile {
+    fn card(&self) -> &ModelCard {
+        &self.card
+    }
+
+    fn logits(&self, pixels: &Tensor) -> Tensor {
+        let left = self.left.get().checked_sub(1).expect("worn out");
+        self.left.set(left);
+        let logits = pixels.flatten(1, -1).narrow(1, 0, self.card.classes + i64::from(self.misshapen));
+        logits * 1.0
+    }
+}
+
+impl Architecture for Fragile {
+    const NAME: &'static str = "fragile";
+    type Params = FragileParams;
+
+    fn describe(_: &FragileParams) -> ModelCard {
+        ModelCard {
+            name: "fragile".into(),
+            family: "fragile".into(),
+            side: 6,
+            classes: 3,
+            label_offset: 0,
+            top1: None,
+            top5: None,
+            source: "for tests".into(),
+        }
+    }
+
+    fn load(params: FragileParams, _: &Weights) -> Result<Self> {
+        assert!(!params.stillborn, "cannot be loaded");
+        Ok(Self { card: Self::describe(&params), left: Cell::new(params.calls), misshapen: params.misshapen })
+    }
+
+    fn embedded_weights() -> Option<&'static [u8]> {
+        Some(b"\x02\0\0\0\0\0\0\0{}")
+    }
+}
+
+/// A metric that gives one value too few.
+pub struct Miscounted;
+
+impl Metric for Miscounted {
+    const NAME: &'static str = "miscounted";
+    const SUMMARY: &'static str = "one value too few";
+    const UNIT: &'static str = "values";
+    const SCOPE: Scope = Scope::Outcome;
+    const DIRECTION: Direction = Direction::LowerIsMoreRobust;
+    type Params = NoParams;
+
+    fn new(_: NoParams) -> Result<Self> {
+        Ok(Self)
+    }
+
+    fn outcome(&self, original: &Tensor, _: &Tensor) -> Result<Vec<f64>> {
+        Ok(vec![0.0; original.size()[0] as usize - 1])
+    }
+}
