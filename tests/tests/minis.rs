@@ -7,10 +7,15 @@ use tch::{Device, Kind, Tensor};
 use toml::Table;
 
 /// How many of the 1,000 images each mini gets right, see `plugins/mini/README.md`.
-const RIGHT: [(&str, i64); 6] = [
+const RIGHT: [(&str, i64); 11] = [
+    ("mini_densenet121_k32", 900),
+    ("mini_densenet161_k48", 913),
+    ("mini_densenet169_k32", 908),
     ("mini_mobilenet_v1_025", 918),
     ("mini_mobilenet_v1_050", 904),
     ("mini_mobilenet_v1_100", 916),
+    ("mini_resnet_v2_101", 903),
+    ("mini_resnet_v2_152", 893),
     ("mini_resnet_v2_50", 917),
     ("mini_vgg_16", 907),
     ("mini_vgg_19", 913),

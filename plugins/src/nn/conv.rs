@@ -165,8 +165,8 @@ impl Convolution {
                 product.view(size.as_slice()).permute([0, 3, 1, 2])
             }
             Product::Windows { kernel, groups } => {
-                let (x, symmetric) = split(x, padding, self.conv.kernel, stride);
-                let product = x.conv2d(kernel, bias, [stride, stride], symmetric, [1, 1], *groups);
+                let (x, kernel, symmetric) = split(x, kernel, padding, stride);
+                let product = x.conv2d(&kernel, bias, [stride, stride], symmetric, [1, 1], *groups);
                 if self.norm.is_none() { activation.apply(product) } else { product }
             }
         };
