@@ -3,16 +3,19 @@
 //! 130 and 143 a run was stopped by SIGINT (Ctrl-C) or SIGTERM.
 
 mod list;
+mod plugins;
 mod predict;
 mod progress;
 
 use crate::execute::{self, Isolation, Outcome, Survey};
 use crate::plan::Plan;
+use crate::plugins::Sources;
 use crate::report;
 use crate::store::Store;
 use crate::study::{MemberKind, Options, Study};
 use anyhow::{Context, Result, bail, ensure};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use gauntlet_core::device;
 use gauntlet_core::registry::Registry;
 use progress::Terminal;
@@ -29,10 +32,66 @@ use std::time::Duration;
 
 /// Runs image classifiers through adversarial attacks and says how robust they are.
 #[derive(Parser)]
-#[command(name = "runner", version, max_term_width = 100, after_help = EXIT_CODES)]
+#[command(name = "runner", version, max_term_width = 100, after_help = EXIT_CODES, arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
+}
+
+impl Cli {
+    /// What is asked for, and the options that stand anywhere. Plugins alone ask for the default study.
+    fn parse(args: Vec<OsString>) -> Result<(Command, Common), clap::Error> {
+        let matches = Common::everywhere(Self::command()).try_get_matches_from(&args)?;
+        let mut common = Common::default();
+        common.collect(&matches);
+        match Self::from_arg_matches(&matches)?.command {
+            Some(command) => Ok((command, common)),
+            None if common.plugins.is_empty() => {
+                Err(Self::command().error(ErrorKind::MissingSubcommand, "a command is missing; `runner --help` lists them"))
+            }
+            None => Self::parse(args.into_iter().chain(["run".into(), "mini".into()]).collect()),
+        }
+    }
+}
+
+/// Options that may stand before and after every command's name, and in both places.
+#[derive(Args, Default)]
+struct Common {
+    /// Load the plugin libraries in this folder, or this one library; may be given more than once. The
+    /// path list GAUNTLET_PLUGINS names more. Their code runs with all your rights
+    #[arg(long, value_name = "DIR", help_heading = "Plugins")]
+    plugins: Vec<PathBuf>,
+    /// Load only libraries whose hashes stand in this file; `runner plugins lock` writes one
+    #[arg(long, value_name = "FILE", help_heading = "Plugins")]
+    plugins_lock: Vec<PathBuf>,
+    /// Say more, such as what in a folder is no plugin
+    #[arg(short, long, help_heading = "Plugins")]
+    verbose: bool,
+}
+
+impl Common {
+    /// Adds the options to a command and all below it. (clap's own `global` forgets what stands before
+    /// a command's name when something stands after it too.)
+    fn everywhere(command: clap::Command) -> clap::Command {
+        Self::augment_args(command).mut_subcommands(Self::everywhere)
+    }
+
+    /// Takes what stands before and after every command's name.
+    fn collect(&mut self, matches: &ArgMatches) {
+        let paths = |name| matches.get_many::<PathBuf>(name).into_iter().flatten().cloned();
+        self.plugins.extend(paths("plugins"));
+        self.plugins_lock.extend(paths("plugins_lock"));
+        self.verbose |= matches.get_flag("verbose");
+        if let Some((_, below)) = matches.subcommand() {
+            self.collect(below);
+        }
+    }
+
+    fn sources(&self) -> Sources {
+        let listed = std::env::var_os("GAUNTLET_PLUGINS").unwrap_or_default();
+        let listed = std::env::split_paths(&listed).filter(|path| !path.as_os_str().is_empty());
+        Sources { places: self.plugins.iter().cloned().chain(listed).collect(), locks: self.plugins_lock.clone() }
+    }
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 all is well; 1 it is done, but cells have failed or images were skipped by `predict`; \
@@ -44,6 +103,7 @@ enum Command {
     Run(RunArgs),
     List(list::ListArgs),
     Predict(predict::PredictArgs),
+    Plugins(plugins::PluginsArgs),
     /// Compute isolated cells for another process of this program
     #[command(hide = true)]
     Work,
@@ -126,8 +186,8 @@ pub fn main() -> ExitCode {
 
 /// Runs the program on `args` (the first is its name). Tables go to `out`, all else to stderr.
 pub fn run(args: impl IntoIterator<Item = OsString>, registry: Result<Registry>, out: &mut dyn Write) -> ExitCode {
-    let cli = match Cli::try_parse_from(args) {
-        Ok(cli) => cli,
+    let (command, common) = match Cli::parse(args.into_iter().collect()) {
+        Ok(found) => found,
         Err(error) => {
             // Help and version come this way too.
             let code = error.exit_code();
@@ -135,12 +195,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, registry: Result<Registry>,
             return ExitCode::from(code as u8);
         }
     };
-    let done = registry.and_then(|registry| match cli.command {
-        Command::Run(args) => study(&args, &registry, out),
-        Command::List(args) => list::list(&args, &registry, out).map(|()| ExitCode::SUCCESS),
-        Command::Predict(args) => predict::predict(&args, &registry, out),
-        Command::Work => execute::serve(registry).map(|()| ExitCode::SUCCESS),
-    });
+    let done = registry.and_then(|registry| perform(command, &common, registry, out));
     match done.and_then(|code| out.flush().map(|()| code).map_err(Into::into)) {
         Ok(code) => code,
         // Whoever reads the output has seen enough.
@@ -152,11 +207,23 @@ pub fn run(args: impl IntoIterator<Item = OsString>, registry: Result<Registry>,
     }
 }
 
+fn perform(command: Command, common: &Common, registry: Registry, out: &mut dyn Write) -> Result<ExitCode> {
+    let sources = common.sources();
+    let load = |registry| plugins::load(&sources, common.verbose, registry);
+    match command {
+        Command::Run(args) => study(&args, common, load(registry)?, out),
+        Command::List(args) => list::list(&args, &load(registry)?, out).map(|()| ExitCode::SUCCESS),
+        Command::Predict(args) => predict::predict(&args, &load(registry)?, out),
+        Command::Plugins(args) => plugins::plugins(&args, &sources, common.verbose, registry, out),
+        Command::Work => execute::serve(registry).map(|()| ExitCode::SUCCESS),
+    }
+}
+
 fn broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
 }
 
-fn study(args: &RunArgs, registry: &Registry, out: &mut dyn Write) -> Result<ExitCode> {
+fn study(args: &RunArgs, common: &Common, registry: Registry, out: &mut dyn Write) -> Result<ExitCode> {
     ensure!(args.workers != Some(0), "`--workers 0`: at least one is needed");
     ensure!(args.images != Some(0), "`--images 0`: at least one is needed");
     let cell_timeout = args.cell_timeout.map(|seconds| {
@@ -182,6 +249,9 @@ fn study(args: &RunArgs, registry: &Registry, out: &mut dyn Write) -> Result<Exi
         exclude: args.exclude.clone(),
         ..Options::default()
     };
+    let mut wanted = Study::sources(&args.study)?;
+    wanted.locks.extend(common.plugins_lock.iter().cloned());
+    let registry = &plugins::load(&wanted, common.verbose, registry)?;
     let study = Study::open(&args.study, registry, choices)?;
     let folder = args.out.clone().unwrap_or_else(|| PathBuf::from("results").join(&study.name));
     let store = Store::open(&folder)?;
@@ -237,6 +307,10 @@ fn introduce(study: &Study, asked: Option<usize>, out: &mut dyn Write) -> Result
         transfer,
     ];
     writeln!(out, "{}: {}", study.name, parts.join(", "))?;
+    if !study.plugins.is_empty() {
+        let plugins: Vec<String> = study.plugins.iter().map(|library| library.stamp.to_string()).collect();
+        writeln!(out, "plugins {}", plugins.join(", "))?;
+    }
     if !study.joined.is_empty() {
         let joined: Vec<String> = study.joined.iter().map(|(kind, label)| format!("{kind} {label}")).collect();
         writeln!(out, "joined by {}", joined.join(", "))?;

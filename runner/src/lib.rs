@@ -24,6 +24,7 @@ pub mod cli;
 pub mod data;
 pub mod execute;
 pub mod plan;
+pub mod plugins;
 pub mod report;
 pub mod rows;
 pub mod store;

@@ -5,6 +5,7 @@ mod config;
 mod members;
 
 use crate::data::{Data, Picture, Source};
+use crate::plugins::Sources;
 use crate::weights;
 use anyhow::{Context, Result, bail, ensure};
 use config::{Choice, Refusal};
@@ -12,6 +13,7 @@ use gauntlet_core::device::Device;
 use gauntlet_core::guard;
 use gauntlet_core::metric::{Direction, Scope};
 use gauntlet_core::model::{Model, ModelCard};
+use gauntlet_core::plugin::Library;
 use gauntlet_core::registry::{DynAttack, DynMetric, Entry, MetricEntry, Registry};
 use gauntlet_core::weights::Weights;
 use members::Selection;
@@ -21,6 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use toml::{Spanned, Table};
 
@@ -52,6 +55,8 @@ pub struct Study {
     pub metrics: Vec<StudyMetric>,
     /// How adversarials are fitted to models of another size; none when the study has no transfer.
     pub transfer: Option<Policy>,
+    /// The plugin libraries whose code takes part, in the order in which they were loaded.
+    pub plugins: Vec<Arc<Library>>,
     /// Who takes part though the study does not name it, by label.
     pub joined: Vec<(MemberKind, String)>,
     /// Who could take part and does not.
@@ -290,16 +295,27 @@ impl Study {
     /// # Errors
     /// See [`Study::parse`]; also when there is no such file.
     pub fn open(name: &str, registry: &Registry, options: Options) -> Result<Self> {
-        if let Some((_, text)) = BUILT_IN.iter().find(|(known, _)| *known == name) {
-            return Self::read(text, &format!("study `{name}`"), Path::new("."), registry, options, true);
-        }
-        let path = Path::new(name);
-        let known: Vec<String> = BUILT_IN.iter().map(|(name, _)| format!("`{name}`")).collect();
-        let text = std::fs::read_to_string(path).with_context(|| {
-            format!("study {name} cannot be read; give a TOML file or the name of a built-in study: {}", known.join(", "))
-        })?;
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        Self::parse(&text, name, folder, registry, options)
+        let Draft { text, place, folder, built_in } = Draft::fetch(name)?;
+        Self::read(&text, &place, &folder, registry, options, built_in)
+    }
+
+    /// The plugins that a study wants (`[plugins]`), to be loaded before it is opened.
+    ///
+    /// # Errors
+    /// When there is no such study, its syntax is wrong, or what it names is not there.
+    pub fn sources(name: &str) -> Result<Sources> {
+        let Draft { text, place, folder, .. } = Draft::fetch(name)?;
+        let refusal = Refusal { text: &text, place: &place };
+        let Some(plugins) = refusal.parse()?.plugins else { return Ok(Sources::default()) };
+        let find = |what: &str, path: &Spanned<PathBuf>| {
+            let found = folder.join(path.get_ref());
+            let missing = || refusal.at(&path.span(), anyhow::anyhow!("there is no {what} {}", found.display()));
+            if found.exists() { Ok(found) } else { Err(missing()) }
+        };
+        Ok(Sources {
+            places: plugins.from.iter().map(|path| find("folder or library", path)).collect::<Result<_>>()?,
+            locks: plugins.lock.iter().map(|path| find("lock of plugins", path)).collect::<Result<_>>()?,
+        })
     }
 
     /// Reads a study from TOML and checks all of it. `place` is what errors call the text, paths
@@ -362,6 +378,9 @@ impl Study {
             );
         }
         let Selection { joined, left_out, .. } = selection;
+        let parts = models.iter().map(|m| &m.part).chain(attacks.iter().map(|a| &a.part)).chain(metrics.iter().map(|m| &m.part));
+        let hashes: BTreeSet<&String> = parts.filter_map(|part| part.plugin.as_ref()).collect();
+        let plugins = registry.libraries().iter().filter(|library| hashes.contains(&library.hash)).cloned().collect();
         let mut study = Self {
             name: file.name.get_ref().clone(),
             seed: file.seed,
@@ -373,6 +392,7 @@ impl Study {
             attacks,
             metrics,
             transfer,
+            plugins,
             joined,
             left_out,
             resolved: String::new(),
@@ -392,6 +412,29 @@ impl Study {
         let draw = u64::from_le_bytes(hash.as_bytes()[..8].try_into().expect("eight bytes"));
         let other = ((u128::from(draw) * (self.classes - 1) as u128) >> 64) as i64;
         if other < picture.label { other } else { other + 1 }
+    }
+}
+
+/// A study's text: what errors call it, what paths in it are relative to, and whether it is built in.
+struct Draft {
+    text: String,
+    place: String,
+    folder: PathBuf,
+    built_in: bool,
+}
+
+impl Draft {
+    fn fetch(name: &str) -> Result<Self> {
+        if let Some((_, text)) = BUILT_IN.iter().find(|(known, _)| *known == name) {
+            return Ok(Self { text: (*text).to_owned(), place: format!("study `{name}`"), folder: PathBuf::from("."), built_in: true });
+        }
+        let path = Path::new(name);
+        let known: Vec<String> = BUILT_IN.iter().map(|(name, _)| format!("`{name}`")).collect();
+        let text = std::fs::read_to_string(path).with_context(|| {
+            format!("study {name} cannot be read; give a TOML file or the name of a built-in study: {}", known.join(", "))
+        })?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Ok(Self { text, place: name.to_owned(), folder: folder.to_owned(), built_in: false })
     }
 }
 

@@ -1,5 +1,6 @@
 //! `runner list`: who is there, with all parameters.
 
+use super::plugins::SHORT_HASH;
 use crate::report::Grid;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
@@ -56,7 +57,7 @@ fn models(registry: &Registry, out: &mut dyn Write) -> Result<()> {
             model.entry.name.clone(),
             card.family,
             if model.embedded_weights.is_some() { "built in" } else { "a file" }.to_owned(),
-            model.entry.origin.clone(),
+            origin(&model.entry),
             card.side.to_string(),
             card.classes.to_string(),
             card.top1.map_or_else(String::new, |top1| format!("{top1:.1}%")),
@@ -71,7 +72,7 @@ fn models(registry: &Registry, out: &mut dyn Write) -> Result<()> {
 }
 
 fn entry(entry: &Entry, about: &str, out: &mut dyn Write) -> Result<()> {
-    writeln!(out, "{}  {}{about}  [{}]", entry.name, entry.summary, entry.origin)?;
+    writeln!(out, "{}  {}{about}  [{}]", entry.name, entry.summary, origin(entry))?;
     parameters(entry, out)?;
     for (name, summary, values) in &entry.presets {
         writeln!(out, "    preset {name}: {summary}")?;
@@ -79,6 +80,13 @@ fn entry(entry: &Entry, about: &str, out: &mut dyn Write) -> Result<()> {
         table(&other, "        ", out)?;
     }
     Ok(())
+}
+
+/// Crate and version; of what a plugin library brings also the library's file and hash.
+fn origin(entry: &Entry) -> String {
+    let Some(library) = &entry.library else { return entry.origin.clone() };
+    let file = library.path.file_name().unwrap_or_default().to_string_lossy();
+    format!("{}, {file} {}", entry.origin, &library.hash[..SHORT_HASH])
 }
 
 /// The defaults, each below what is known about it. What has no default is an option that is off.
@@ -132,6 +140,7 @@ fn entry_json(entry: &Entry) -> Value {
         "name": entry.name,
         "summary": entry.summary,
         "origin": entry.origin,
+        "plugin": entry.library.as_deref(),
         "parameters": entry.defaults,
         "descriptions": entry.descriptions,
         "presets": presets,

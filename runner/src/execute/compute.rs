@@ -410,7 +410,7 @@ pub(crate) fn first_line(error: &anyhow::Error) -> String {
 pub(super) fn provenance(study: &Study, device: Device, model: usize, work: Work, origin: Work) -> String {
     use serde_json::json;
     let model = &study.models[model];
-    let part = |part: &crate::study::Part| json!({ "name": part.name, "origin": part.origin, "parameters": part.parameters });
+    let part = |part: &crate::study::Part| json!({ "name": part.name, "origin": part.origin, "plugin": part.plugin, "parameters": part.parameters });
     let (attack, goal) = match origin {
         Work::Craft { attack, goal, .. } => (Some(&study.attacks[attack]), Some(goal)),
         Work::Score { goal, .. } => (None, Some(goal)),

@@ -28,11 +28,20 @@ pub(super) struct File {
     pub include: Vec<Spanned<String>>,
     #[serde(default)]
     pub exclude: Vec<Spanned<String>>,
+    pub plugins: Option<PluginsChoice>,
     pub metrics: Option<Vec<Spanned<Choice>>>,
     pub data: Option<DataChoice>,
     pub models: Option<Vec<ModelChoice>>,
     pub attacks: Option<Vec<AttackChoice>>,
     pub transfer: Option<TransferChoice>,
+}
+
+/// Folders and libraries, and a list of the hashes that may be loaded, see [`crate::plugins`].
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PluginsChoice {
+    pub from: Vec<Spanned<PathBuf>>,
+    pub lock: Option<Spanned<PathBuf>>,
 }
 
 #[derive(Deserialize)]
@@ -211,6 +220,8 @@ struct Resolved<'a> {
     tie_tolerance: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     cell_timeout: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plugins: Option<Table>,
     metrics: Vec<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     data: Option<Table>,
@@ -241,11 +252,13 @@ pub(super) fn resolved(study: &Study, source: Option<&Source>, images: Option<us
         }
         Value::Table(table)
     });
+    let plugins = study.plugins.iter().map(|library| absolute(&library.path)).collect::<Result<Vec<_>>>()?;
     let resolved = Resolved {
         name: &study.name,
         seed: study.seed,
         tie_tolerance: study.tie_tolerance,
         cell_timeout: study.cell_timeout.map(|limit| limit.as_secs_f64()),
+        plugins: (!plugins.is_empty()).then(|| Table::from_iter([("from".to_owned(), Value::from(plugins))])),
         metrics: metrics.collect(),
         data: source.map(|source| data_table(source, images)).transpose()?,
         models: models.collect::<Result<_>>()?,

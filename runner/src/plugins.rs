@@ -1,0 +1,186 @@
+//! Plugin libraries on disk: where they are looked for, and which of them are let in.
+//!
+//! Loading a library runs its code, so nothing is loaded that was not named: in [`Sources`], which
+//! come from `--plugins`, `GAUNTLET_PLUGINS`, a study's `[plugins]`, or an embedding program.
+
+use anyhow::{Context, Error, Result, bail, ensure};
+use gauntlet_core::plugin::{Library, NotAPlugin};
+use gauntlet_core::registry::Registry;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// Where plugin libraries come from, and which of them may be loaded.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// Folders, of which all plugin libraries are meant, and single libraries.
+    pub places: Vec<PathBuf>,
+    /// Lists of hashes, see [`lock_line`]. A library must stand in each of them.
+    pub locks: Vec<PathBuf>,
+}
+
+/// What has been found where libraries were looked for.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Libraries that fit this program and may be loaded.
+    pub libraries: Vec<Library>,
+    /// Plugin libraries that cannot or may not be loaded, and files that were named but are no plugins:
+    /// each with the reason.
+    pub refused: Vec<(PathBuf, Error)>,
+    /// What else stands in the folders, and why it is no plugin.
+    pub ignored: Vec<(PathBuf, String)>,
+    /// What the user should know, though it stops nothing.
+    pub warnings: Vec<String>,
+}
+
+impl Found {
+    /// # Errors
+    /// When anything was refused: says why.
+    pub fn check(&self) -> Result<()> {
+        let reasons: Vec<String> = self.refused.iter().map(|(_, error)| format!("{error:#}")).collect();
+        match reasons.as_slice() {
+            [] => Ok(()),
+            [reason] => bail!("{reason}"),
+            _ => bail!("{} plugins are refused:\n  {}", reasons.len(), reasons.join("\n  ")),
+        }
+    }
+}
+
+impl Sources {
+    /// Looks for libraries. None of their code runs.
+    ///
+    /// # Errors
+    /// When a folder or a lock cannot be read.
+    pub fn search(&self) -> Result<Found> {
+        let locks = self.locks.iter().map(|path| Lock::read(path)).collect::<Result<Vec<_>>>()?;
+        let mut found = Found::default();
+        for place in &self.places {
+            let unreadable = || {
+                format!(
+                    "plugins {} cannot be read; `--plugins`, GAUNTLET_PLUGINS and [plugins] take folders and libraries",
+                    place.display()
+                )
+            };
+            let about = fs::metadata(place).with_context(unreadable)?;
+            if !about.is_dir() {
+                found.consider(place, true, &locks);
+                continue;
+            }
+            if about.permissions().mode() & WORLD_WRITABLE != 0 {
+                found.warn_of_strangers("folder of plugins", place);
+            }
+            let entries = fs::read_dir(place).with_context(unreadable)?;
+            let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>().with_context(unreadable)?;
+            paths.sort();
+            for path in &paths {
+                found.consider(path, false, &locks);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Looks for libraries and loads them. What cannot be loaded is [refused](Found::refused) as well.
+    ///
+    /// # Errors
+    /// As [`search`](Self::search).
+    pub fn load(&self, registry: &mut Registry) -> Result<Found> {
+        let mut found = self.search()?;
+        for library in std::mem::take(&mut found.libraries) {
+            match registry.load_library(library.clone()) {
+                Ok(_) => found.libraries.push(library),
+                Err(error) => found.refused.push((library.path, error)),
+            }
+        }
+        Ok(found)
+    }
+}
+
+const WORLD_WRITABLE: u32 = 0o002;
+
+impl Found {
+    /// `named` is whether the user has named this very file.
+    fn consider(&mut self, path: &Path, named: bool, locks: &[Lock]) {
+        if path.is_dir() {
+            self.ignored.push((path.to_owned(), "a folder; name it with a `--plugins` of its own".into()));
+            return;
+        }
+        let library = match Library::read(path) {
+            Ok(library) => library,
+            Err(error) => {
+                match error.downcast_ref::<NotAPlugin>() {
+                    Some(what) if !named => self.ignored.push((path.to_owned(), what.to_string())),
+                    _ => self.refused.push((path.to_owned(), error)),
+                }
+                return;
+            }
+        };
+        if self.libraries.iter().any(|known| known.hash == library.hash) {
+            return; // another path to the same file, or a copy
+        }
+        if fs::metadata(&library.path).is_ok_and(|about| about.permissions().mode() & WORLD_WRITABLE != 0) {
+            self.warn_of_strangers("plugin", &library.path);
+        }
+        match library.check().and_then(|()| locks.iter().try_for_each(|lock| lock.admit(&library))) {
+            Ok(()) => self.libraries.push(library),
+            Err(error) => self.refused.push((library.path, error)),
+        }
+    }
+
+    fn warn_of_strangers(&mut self, what: &str, path: &Path) {
+        let path = path.display();
+        self.warnings.push(format!("{what} {path} can be changed by everybody here, and its code runs as you: `chmod o-w {path}`"));
+    }
+}
+
+/// The hashes of libraries that may be loaded.
+struct Lock {
+    path: PathBuf,
+    /// Hash and file name.
+    entries: Vec<(String, String)>,
+}
+
+impl Lock {
+    fn read(path: &Path) -> Result<Self> {
+        let text = fs::read_to_string(path)
+            .with_context(|| format!("the lock of plugins {} cannot be read; `runner plugins lock` makes one", path.display()))?;
+        let mut entries = Vec::new();
+        for (number, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let (hash, file) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+            ensure!(
+                hash.len() == 64 && hash.bytes().all(|c| c.is_ascii_hexdigit()),
+                "the lock of plugins {}, line {}: found `{hash}`, expected a BLAKE3 hash of 64 hexadecimal digits and a file, as \
+                 `runner plugins lock` and `b3sum` write them",
+                path.display(),
+                number + 1
+            );
+            let name = Path::new(file.trim()).file_name().unwrap_or_default();
+            entries.push((hash.to_ascii_lowercase(), name.to_string_lossy().into_owned()));
+        }
+        Ok(Self { path: path.to_owned(), entries })
+    }
+
+    fn admit(&self, library: &Library) -> Result<()> {
+        if self.entries.iter().any(|(hash, _)| *hash == library.hash) {
+            return Ok(());
+        }
+        let (who, hash, lock) = (library.describe(), &library.hash, self.path.display());
+        let name = library.path.file_name().unwrap_or_default().to_string_lossy();
+        let expected = match self.entries.iter().find(|(_, file)| *file == name) {
+            Some((hash, _)) => format!("for {name} it has {hash}"),
+            None => format!("it has {} others", self.entries.len()),
+        };
+        bail!(
+            "plugin {who} is not in the lock {lock}: its hash is {hash}, {expected}; use the file that was locked or, if you trust this \
+             one, lock it with `runner plugins lock`"
+        )
+    }
+}
+
+/// The line of a lock that admits a library: BLAKE3 and path, as `b3sum` writes and checks them.
+pub fn lock_line(library: &Library) -> String {
+    format!("{}  {}", library.hash, library.path.display())
+}
