@@ -7,11 +7,10 @@ mod plugins;
 mod predict;
 mod progress;
 
-use crate::execute::{self, Isolation, Outcome, Survey};
-use crate::plan::Plan;
+use crate::execute::{self, Isolation, Outcome};
 use crate::plugins::Sources;
 use crate::report;
-use crate::store::Store;
+use crate::session::Session;
 use crate::study::{MemberKind, Options, Study};
 use anyhow::{Context, Result, bail, ensure};
 use clap::error::ErrorKind;
@@ -254,21 +253,17 @@ fn study(args: &RunArgs, common: &Common, registry: Registry, out: &mut dyn Writ
     let registry = &plugins::load(&wanted, common.verbose, registry)?;
     let study = Study::open(&args.study, registry, choices)?;
     let folder = args.out.clone().unwrap_or_else(|| PathBuf::from("results").join(&study.name));
-    let store = Store::open(&folder)?;
-    let plan = Plan::new(&study, execute::device_kind(device));
-
     let progress = Terminal::new();
     introduce(&study, args.images, out)?;
-    let survey = Survey::take(&plan, &store, &options, &progress);
-    writeln!(out, "{} of {} cells to compute", survey.to_compute(), plan.cells.len())?;
+    let session = Session::open(&study, registry, &folder, options, &progress)?;
+    let cells = session.plan().cells.len();
+    writeln!(out, "{} of {cells} cells to compute", session.to_compute())?;
     out.flush()?;
-    execute::check_models(&study, &plan, &survey, registry, &store, &options, &progress)?;
-    let outcome = execute::run(&study, &plan, &survey, registry, &store, &options, &progress)?;
+    let outcome = session.run()?;
     if outcome.left > 0 {
-        return Ok(stopped(&outcome, plan.cells.len(), signal.load(Ordering::Relaxed)));
+        return Ok(stopped(&outcome, cells, signal.load(Ordering::Relaxed)));
     }
-    let tables = report::write(&study, &plan, &store, &folder)?;
-    report::print(&study, &tables, out)?;
+    report::print(&study, &session.report()?, out)?;
     writeln!(out, "\nResults: {}", folder.display())?;
     out.flush()?;
     Ok(conclude(&outcome))

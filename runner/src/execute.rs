@@ -12,15 +12,13 @@ mod worker;
 use crate::plan::{Cell, CellId, PHASES, Plan, Work};
 use crate::rows::CraftRow;
 use crate::store::Store;
-use crate::study::Study;
 use anyhow::Result;
-pub(crate) use cell::read;
-use cell::{Site, look_for, pixels};
+pub(crate) use cell::{Site, read};
+use cell::{look_for, pixels};
 pub(crate) use compute::first_line;
 use crew::Crew;
 use gauntlet_core::device::Device;
 use gauntlet_core::guard;
-use gauntlet_core::registry::Registry;
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -87,7 +85,7 @@ impl Progress for Silent {}
 
 /// Which cells there are already.
 #[derive(Debug)]
-pub struct Survey {
+pub(crate) struct Survey {
     missing: Vec<bool>,
     /// Cells that only look whole: the content of their pixels is damaged.
     spoilt: Vec<bool>,
@@ -144,37 +142,6 @@ impl Survey {
     }
 }
 
-/// Loads every model that a cell to be computed needs, each once, so that weights that do not fit
-/// are known before any work.
-///
-/// # Errors
-/// When a model cannot be loaded. One that ends the process in which it is loaded is a warning:
-/// its cells will fail.
-pub fn check_models(
-    study: &Study,
-    plan: &Plan,
-    survey: &Survey,
-    registry: &Registry,
-    store: &Store,
-    options: &Options,
-    progress: &dyn Progress,
-) -> Result<()> {
-    let crew = Crew::new(Site { study, plan, registry, store, options }, survey, progress);
-    let mut checked = BTreeSet::new();
-    for index in (0..plan.cells.len()).filter(|&id| survey.missing[id]).filter_map(|id| plan.model(id)) {
-        let model = &study.models[index];
-        if !checked.insert((&model.part.name, model.part.parameters.to_string(), &model.weights_hash)) {
-            continue;
-        }
-        if crew.isolates(model.part.plugin.is_some()) {
-            crew.check_model(index)?;
-        } else {
-            guard::catch("loading", || model.load(registry, Device::Cpu))?;
-        }
-    }
-    Ok(())
-}
-
 /// What a run did.
 #[derive(Debug, Default)]
 pub struct Outcome {
@@ -201,27 +168,21 @@ pub struct Failure {
     pub reason: String,
 }
 
-/// Computes what is missing. libtorch is told to use one thread per worker for the time being.
-///
-/// # Errors
-/// When cells cannot be stored, or no process be started to compute them in. A cell that cannot be
-/// computed is no error, and neither is a run that is cancelled, see [`Outcome`].
-pub fn run(
-    study: &Study,
-    plan: &Plan,
-    survey: &Survey,
-    registry: &Registry,
-    store: &Store,
-    options: &Options,
-    progress: &dyn Progress,
-) -> Result<Outcome> {
+/// Computes what is missing, once every model that takes is known to load. libtorch is told to use
+/// one thread per worker for the time being.
+pub(crate) fn run(site: Site, survey: &Survey, progress: &dyn Progress) -> Result<Outcome> {
+    let Site { plan, options, .. } = site;
+    let crew = Crew::new(site, survey, progress);
+    let mut outcome = Outcome::default();
+    check_models(&crew)?;
     let threads = tch::get_num_threads();
     tch::set_num_threads(1);
-    let crew = Crew::new(Site { study, plan, registry, store, options }, survey, progress);
-    let mut outcome = Outcome::default();
     let mut failed = vec![false; plan.cells.len()];
     let mut result = Ok(());
     for (phase, name) in PHASES.iter().enumerate() {
+        if options.cancelled() {
+            break;
+        }
         let mut todo = Vec::new();
         for id in (0..plan.cells.len()).filter(|&id| plan.phase(id) == phase && survey.missing[id]) {
             if plan.needs(id).iter().any(|&need| failed[need]) {
@@ -238,10 +199,9 @@ pub fn run(
         let start = RandomState::new().hash_one(phase) as usize % todo.len();
         todo.rotate_left(start);
         progress.begin(name, todo.len(), todo.iter().map(|&id| plan.cases(id)).sum());
-        let done = crew.phase(&todo, &mut outcome);
+        result = crew.phase(&todo, &mut outcome);
         progress.end();
-        if done.is_err() || options.cancelled() {
-            result = done;
+        if result.is_err() {
             break;
         }
         for failure in &outcome.failures {
@@ -252,6 +212,26 @@ pub fn run(
     let settled = outcome.computed + outcome.found + outcome.failures.len() + outcome.held_up;
     outcome.left = survey.to_compute() - settled;
     result.map(|()| outcome)
+}
+
+/// Loads every model that a cell to be computed needs, each once, so that weights that do not fit
+/// are an error before any work. A model that ends the process in which it is loaded is a warning:
+/// its cells will fail.
+fn check_models(crew: &Crew) -> Result<()> {
+    let Site { study, plan, registry, options, .. } = crew.site;
+    let mut checked = BTreeSet::new();
+    for index in (0..plan.cells.len()).filter(|&id| crew.survey.missing[id]).filter_map(|id| plan.model(id)) {
+        let model = &study.models[index];
+        if options.cancelled() || !checked.insert((&model.part.name, model.part.parameters.to_string(), &model.weights_hash)) {
+            continue;
+        }
+        if crew.isolates(model.part.plugin.is_some()) {
+            crew.check_model(index)?;
+        } else {
+            guard::catch("loading", || model.load(registry, Device::Cpu))?;
+        }
+    }
+    Ok(())
 }
 
 /// Runs `work` for 0..count on some threads.

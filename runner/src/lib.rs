@@ -4,17 +4,14 @@
 //!
 //! ```no_run
 //! use gauntlet_core::{device::Device, registry::Registry};
-//! use gauntlet_runner::{execute, plan::Plan, report, store::Store, study::Study};
+//! use gauntlet_runner::{Session, Study, execute, report};
 //! # fn main() -> anyhow::Result<()> {
 //! let registry = Registry::linked()?; // or Registry::empty(), then registry.model::<Mine>("mine 1.0.0")?
 //! let study = Study::open("mini", &registry, Default::default())?;
-//! let out = std::path::Path::new("results/mini");
-//! let (plan, store) = (Plan::new(&study, "cpu"), Store::open(out)?);
 //! let options = execute::Options::on(Device::Cpu);
-//! let survey = execute::Survey::take(&plan, &store, &options, &execute::Silent);
-//! let outcome = execute::run(&study, &plan, &survey, &registry, &store, &options, &execute::Silent)?;
-//! let tables = report::write(&study, &plan, &store, out)?;
-//! report::print(&study, &tables, &mut std::io::stdout())?;
+//! let session = Session::open(&study, &registry, "results/mini".as_ref(), options, &execute::Silent)?;
+//! session.run()?;
+//! report::print(&study, &session.report()?, &mut std::io::stdout())?;
 //! # Ok(()) }
 //! ```
 
@@ -27,6 +24,10 @@ pub mod plan;
 pub mod plugins;
 pub mod report;
 pub mod rows;
+mod session;
 pub mod store;
 pub mod study;
 pub mod weights;
+
+pub use session::Session;
+pub use study::Study;

@@ -3,17 +3,18 @@
 use anyhow::Result;
 use gauntlet_core::device::Device;
 use gauntlet_runner::analysis::Tables;
-use gauntlet_runner::execute::{self, Options, Outcome, Progress, Survey};
+use gauntlet_runner::execute::{Options, Outcome, Progress, Silent};
 use gauntlet_runner::plan::{CellId, Plan, Scoring, Work};
-use gauntlet_runner::report;
 use gauntlet_runner::rows::{CleanRow, CraftRow, MeasureRow, Row, ScoreRow, Status, TransferRow};
 use gauntlet_runner::store::{Found, Store};
-use gauntlet_runner::study::{self, GoalKind, Study};
+use gauntlet_runner::study::{self, GoalKind};
+use gauntlet_runner::{Session, Study};
 use gauntlet_tests::toys;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::Ordering;
 use tempfile::TempDir;
 
 const STUDY: &str = r#"
@@ -69,14 +70,14 @@ impl Run {
     fn of(text: &str, images: usize, out: &Path, workers: usize) -> Result<Self> {
         let registry = toys::registry()?;
         let study = parse(text, images);
-        let (plan, store) = (Plan::new(&study, "cpu"), Store::open(out)?);
         let options = Options { workers, ..Options::on(Device::Cpu) };
         let warnings = Warnings::default();
-        let survey = Survey::take(&plan, &store, &options, &warnings);
-        let outcome = execute::run(&study, &plan, &survey, &registry, &store, &options, &warnings)?;
-        let tables = report::write(&study, &plan, &store, out)?;
+        let session = Session::open(&study, &registry, out, options, &warnings)?;
+        let (missing, outcome, tables) = (session.to_compute(), session.run()?, session.report()?);
+        drop(session);
+        let (plan, store) = (Plan::new(&study, "cpu"), Store::open(out)?);
         let warnings = warnings.0.into_inner().unwrap();
-        Ok(Self { missing: survey.to_compute(), study, plan, store, outcome, tables, warnings })
+        Ok(Self { study, plan, store, missing, outcome, tables, warnings })
     }
 
     fn rows<R: Row>(&self, id: CellId) -> Vec<R> {
@@ -413,16 +414,29 @@ fn pixels_that_are_gone_are_crafted_again() {
 }
 
 #[test]
+fn cancelled_before_it_begins_a_run_does_nothing() {
+    let out = folder();
+    let (registry, study) = (toys::registry().unwrap(), parse(STUDY, 40));
+    let options = Options::on(Device::Cpu);
+    let session = Session::open(&study, &registry, out.path(), options.clone(), &Silent).unwrap();
+    options.cancel.store(true, Ordering::Relaxed);
+    let outcome = session.run().unwrap();
+    assert_eq!((outcome.computed, outcome.left), (0, session.plan().cells.len()));
+    assert_eq!(session.report().unwrap().accuracy[0].missing, 40);
+    options.cancel.store(false, Ordering::Relaxed);
+    assert_eq!(session.run().unwrap().left, 0, "a session can go on");
+    assert_eq!(session.run().unwrap().found, session.plan().cells.len());
+}
+
+#[test]
 fn what_has_appeared_meanwhile_is_not_computed_again() {
     let out = folder();
     let registry = toys::registry().unwrap();
     let study = parse(STUDY, 40);
-    let (plan, store) = (Plan::new(&study, "cpu"), Store::open(out.path()).unwrap());
-    let options = Options { workers: 2, ..Options::on(Device::Cpu) };
-    let survey = Survey::take(&plan, &store, &options, &Warnings::default());
+    let session = Session::open(&study, &registry, out.path(), Options::on(Device::Cpu), &Silent).unwrap();
     let other = Run::of(STUDY, 32, out.path(), 2).unwrap();
-    let outcome = execute::run(&study, &plan, &survey, &registry, &store, &options, &Warnings::default()).unwrap();
-    assert_eq!((outcome.found, outcome.computed), (other.plan.cells.len(), plan.cells.len() - other.plan.cells.len()));
+    let outcome = session.run().unwrap();
+    assert_eq!((outcome.found, outcome.computed), (other.plan.cells.len(), session.to_compute() - other.plan.cells.len()));
 }
 
 #[test]

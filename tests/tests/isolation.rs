@@ -1,11 +1,9 @@
 //! Cells in processes of their own: whatever an attack does to its process costs its own cells.
 
 use gauntlet_core::device::Device;
-use gauntlet_runner::execute::{self, Isolation, Options, Silent, Survey};
-use gauntlet_runner::plan::Plan;
-use gauntlet_runner::report;
-use gauntlet_runner::store::Store;
-use gauntlet_runner::study::{self, Study};
+use gauntlet_runner::execute::{Isolation, Options, Silent};
+use gauntlet_runner::study;
+use gauntlet_runner::{Session, Study};
 use gauntlet_tests::toys;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -227,12 +225,11 @@ fn an_embedding_program_names_the_program_that_works_for_it() {
             study::Options { pictures, ..Default::default() },
         )
         .unwrap();
-        let (plan, store) = (Plan::new(&study, "cpu"), Store::open(out).unwrap());
         let options = Options { workers: 2, isolation, ..Options::on(Device::Cpu) };
-        let survey = Survey::take(&plan, &store, &options, &Silent);
-        let outcome = execute::run(&study, &plan, &survey, &registry, &store, &options, &Silent)?;
-        assert_eq!((outcome.computed, outcome.failures.len()), (plan.cells.len(), 0));
-        report::write(&study, &plan, &store, out).map(|_| ())
+        let session = Session::open(&study, &registry, out, options, &Silent)?;
+        let outcome = session.run()?;
+        assert_eq!((outcome.computed, outcome.failures.len()), (session.plan().cells.len(), 0));
+        session.report().map(|_| ())
     };
     let place = tempfile::tempdir().unwrap();
     let by = |program: &str, arguments: &[&str]| Isolation {

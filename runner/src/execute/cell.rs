@@ -18,7 +18,8 @@ use tch::Tensor;
 const PLUGIN_TIMEOUT: Duration = Duration::from_hours(1);
 
 /// What computing cells takes.
-pub(super) struct Site<'a> {
+#[derive(Clone, Copy)]
+pub(crate) struct Site<'a> {
     pub study: &'a Study,
     pub plan: &'a Plan,
     pub registry: &'a Registry,
@@ -52,7 +53,7 @@ enum Content {
 
 impl Site<'_> {
     /// Computes and stores a cell. The error is one of storing.
-    pub fn perform(&self, id: CellId, loaded: &mut Loaded) -> Result<Verdict> {
+    pub(super) fn perform(&self, id: CellId, loaded: &mut Loaded) -> Result<Verdict> {
         let deadline = self.time_limit(id).and_then(|limit| Instant::now().checked_add(limit));
         let bench = Bench { study: self.study, device: self.options.device, lanes: SLICE, deadline, cancel: &self.options.cancel };
         let content = guard::catch("the engine", || {
@@ -70,18 +71,18 @@ impl Site<'_> {
     }
 
     /// Whether code of a plugin library runs in a cell.
-    pub fn involves_plugin(&self, id: CellId) -> bool {
+    pub(super) fn involves_plugin(&self, id: CellId) -> bool {
         self.plan.parts(self.study, id).iter().any(|part| part.plugin.is_some())
     }
 
     /// How long a cell may take.
-    pub fn time_limit(&self, id: CellId) -> Option<Duration> {
+    pub(super) fn time_limit(&self, id: CellId) -> Option<Duration> {
         let limit = self.study.cell_timeout.or(self.involves_plugin(id).then_some(PLUGIN_TIMEOUT));
         limit.filter(|limit| !limit.is_zero())
     }
 
     /// Why a cell failed that took longer.
-    pub fn out_of_time(&self, id: CellId) -> String {
+    pub(super) fn out_of_time(&self, id: CellId) -> String {
         let limit = self.time_limit(id).unwrap_or_default().as_secs_f64();
         format!("out of time: it may take {limit} s; `cell_timeout` in the study or `--cell-timeout` gives it more")
     }

@@ -10,8 +10,8 @@ use anyhow::{Context, Result, bail};
 use std::sync::Mutex;
 
 pub(super) struct Crew<'a> {
-    site: Site<'a>,
-    survey: &'a Survey,
+    pub site: Site<'a>,
+    pub survey: &'a Survey,
     progress: &'a dyn Progress,
     /// Processes without work. They outlive a phase.
     idle: Mutex<Vec<Worker>>,

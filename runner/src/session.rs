@@ -1,0 +1,73 @@
+//! A study in its results' folder, from what is there already to the tables.
+
+use crate::analysis::Tables;
+use crate::execute::{self, Options, Outcome, Progress, Site, Survey};
+use crate::plan::Plan;
+use crate::report;
+use crate::store::Store;
+use crate::study::Study;
+use anyhow::Result;
+use gauntlet_core::registry::Registry;
+use std::path::Path;
+
+/// A study that is at work in a results' folder. Several may be in one folder, also of other
+/// processes: each leaves out what it finds done when its turn comes.
+pub struct Session<'a> {
+    study: &'a Study,
+    registry: &'a Registry,
+    options: Options,
+    progress: &'a dyn Progress,
+    plan: Plan,
+    store: Store,
+    survey: Survey,
+}
+
+impl<'a> Session<'a> {
+    /// Opens the folder `out`, which is made if need be, and looks for what is done already.
+    /// `registry` is the one that the study was opened with; `progress` is told what goes on.
+    ///
+    /// # Errors
+    /// When nothing can be written to the folder. What is damaged in it is a warning: it will be
+    /// computed again.
+    pub fn open(study: &'a Study, registry: &'a Registry, out: &Path, options: Options, progress: &'a dyn Progress) -> Result<Self> {
+        let (plan, store) = (Plan::new(study, execute::device_kind(options.device)), Store::open(out)?);
+        let survey = Survey::take(&plan, &store, &options, progress);
+        Ok(Self { study, registry, options, progress, plan, store, survey })
+    }
+
+    /// All cells.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Where they are stored.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Number of cells that were not there when the session was opened.
+    pub fn to_compute(&self) -> usize {
+        self.survey.to_compute()
+    }
+
+    /// Computes the cells that are missing. Models are loaded first, so that weights that do not
+    /// fit are known before any work.
+    ///
+    /// # Errors
+    /// When a model cannot be loaded, a cell not be stored, or no process be started to compute it
+    /// in. A cell that cannot be computed is no error, and neither is a run that is cancelled: the
+    /// answer tells.
+    pub fn run(&self) -> Result<Outcome> {
+        let Self { study, plan, registry, store, options, .. } = self;
+        execute::run(Site { study, plan, registry, store, options }, &self.survey, self.progress)
+    }
+
+    /// Makes tables of all cells that are there, and writes them into the folder, see
+    /// [`report::write`].
+    ///
+    /// # Errors
+    /// When the folder cannot be written to.
+    pub fn report(&self) -> Result<Tables> {
+        report::write(self.study, &self.plan, &self.store, self.store.out())
+    }
+}
