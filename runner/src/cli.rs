@@ -11,7 +11,7 @@ use crate::execute::{self, Isolation, Outcome};
 use crate::plugins::Sources;
 use crate::report;
 use crate::session::Session;
-use crate::study::{MemberKind, Options, Study};
+use crate::study::{BUILT_IN, MemberKind, Options, Study};
 use anyhow::{Context, Result, bail, ensure};
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
@@ -113,6 +113,7 @@ enum Command {
 #[command(after_help = "Examples:
   runner run mini                          the built-in study, minutes on two cores
   runner run mini --images 10              a quick look
+  runner run mini --set attack.cw.kappa=20 --set seed=7
   runner run study.toml --device cuda      your own study, on the GPU
   runner run study.toml --out elsewhere    results in a folder of your choice
 
@@ -120,8 +121,7 @@ A run can be stopped at any time, by Ctrl-C or otherwise; the same command goes 
 Several runs may share a results' folder: each leaves out what it finds done when
 its turn comes; what two of them are computing at the same time is computed twice.")]
 struct RunArgs {
-    /// A study file, or the name of a built-in study: mini
-    #[arg(value_name = "STUDY")]
+    #[arg(value_name = "STUDY", help = help_on_studies())]
     study: String,
     /// The results' folder [default: results/<name of the study>]
     #[arg(long, value_name = "DIR")]
@@ -138,6 +138,11 @@ struct RunArgs {
     /// Use the study's first N images
     #[arg(long, value_name = "N")]
     images: Option<usize>,
+    /// Change something in the study; repeatable. PATH is as in the study (`data.images`, `seed`), with
+    /// `attack.NAME.PARAMETER`, `model.NAME.…` and `metric.NAME.…` for what has a name: its label or name, the
+    /// beginning of one, or a pattern. An empty VALUE takes the setting away
+    #[arg(long, value_name = "PATH=VALUE")]
+    set: Vec<String>,
     /// Of models, attacks and metrics take in only these: `kind:name` or a name, with `*` and `?`;
     /// kinds that no pattern speaks of stay as they are [default: the study's `include`]
     #[arg(long, value_name = "PATTERN", value_delimiter = ',')]
@@ -153,6 +158,11 @@ struct RunArgs {
     /// unless given, 3600 where a plugin library is involved, 0 elsewhere]
     #[arg(long, value_name = "SECONDS")]
     cell_timeout: Option<f64>,
+}
+
+fn help_on_studies() -> String {
+    let names: Vec<&str> = BUILT_IN.iter().map(|study| study.name).collect();
+    format!("A study file, or the name of a built-in study: {}", names.join(", "))
 }
 
 /// What `--isolate` takes.
@@ -242,20 +252,21 @@ fn study(args: &RunArgs, common: &Common, registry: Registry, out: &mut dyn Writ
     let signal = stop_on_signal(&options.cancel)?;
     let choices = Options {
         images: args.images,
+        set: args.set.clone(),
         weights: args.weights.clone(),
         cell_timeout: cell_timeout.transpose()?,
         include: args.include.clone(),
         exclude: args.exclude.clone(),
         ..Options::default()
     };
-    let mut wanted = Study::sources(&args.study)?;
+    let mut wanted = Study::sources(&args.study, &args.set)?;
     wanted.locks.extend(common.plugins_lock.iter().cloned());
     let registry = &plugins::load(&wanted, common.verbose, registry)?;
     let study = Study::open(&args.study, registry, choices)?;
     let folder = args.out.clone().unwrap_or_else(|| PathBuf::from("results").join(&study.name));
     let progress = Terminal::new();
-    introduce(&study, args.images, out)?;
     let session = Session::open(&study, registry, &folder, options, &progress)?;
+    introduce(&study, out)?;
     let cells = session.plan().cells.len();
     writeln!(out, "{} of {cells} cells to compute", session.to_compute())?;
     out.flush()?;
@@ -293,7 +304,7 @@ fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
-fn introduce(study: &Study, asked: Option<usize>, out: &mut dyn Write) -> Result<()> {
+fn introduce(study: &Study, out: &mut dyn Write) -> Result<()> {
     let transfer = study.transfer.map_or_else(|| "no transfer".to_owned(), |policy| format!("transfer {}", policy.name()));
     let parts = [
         counted(study.data.pictures.len(), "image"),
@@ -317,7 +328,7 @@ fn introduce(study: &Study, asked: Option<usize>, out: &mut dyn Write) -> Result
     for ((kind, reason), names) in left_out {
         writeln!(out, "left out: {kind} {}: {reason}", names.join(", "))?;
     }
-    if let Some(asked) = asked.filter(|&asked| asked > study.data.pictures.len()) {
+    if let Some(asked) = study.data.asked.filter(|&asked| asked > study.data.pictures.len()) {
         writeln!(out, "{asked} images were asked for, but there are no more")?;
     }
     let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();

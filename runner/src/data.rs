@@ -1,24 +1,25 @@
-//! Labelled images: the embedded Fashion-MNIST, or a folder of photographs.
+//! Labelled images: the embedded Fashion-MNIST, a folder of photographs, or those of the published
+//! study.
 //!
 //! Labels are the dataset's own: real classes counted from 0, whatever a model calls them. Which
 //! images a study takes, and in which order, follows from the folder and the seed alone.
 
+mod classes;
 mod decode;
+mod folder;
 mod resample;
 
+use crate::weights;
 use anyhow::{Context, Result, bail, ensure};
+pub use classes::{Class, Classes};
 use decode::decode;
+pub use folder::Folder;
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use tch::Tensor;
-
-/// The ten classes of Fashion-MNIST.
-pub const FASHION_CLASSES: [&str; 10] =
-    ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"];
 
 /// The first 1,000 test images of Fashion-MNIST, 28×28 grey, and their labels (IDX files).
 const FASHION_IMAGES: &[u8] = include_bytes!("../data/fashion-mnist/images.idx");
@@ -30,33 +31,85 @@ const FASHION_SIDE: usize = 28;
 pub enum Source {
     /// The 1,000 embedded images.
     FashionMnist,
+    /// Those of the ECCV 2018 study, in Gauntlet's own folder.
+    Eccv2018,
     /// A folder of PNG and JPEG files.
-    Folder {
-        /// The folder.
-        folder: PathBuf,
-        /// A CSV file with the columns `file` and `label`; without it, files are named
-        /// `<label 1..>.<id>.<extension>`.
-        labels: Option<PathBuf>,
-    },
+    Folder(Folder),
 }
 
 impl Source {
     /// How many classes the images have, where that is known.
     pub fn classes(&self) -> Option<i64> {
         match self {
-            Self::FashionMnist => Some(FASHION_CLASSES.len() as i64),
-            Self::Folder { .. } => None,
+            Self::FashionMnist => Some(Classes::fashion_mnist().len() as i64),
+            Self::Eccv2018 => Some(Classes::imagenet().len() as i64),
+            Self::Folder(_) => None,
         }
     }
 }
 
+/// The images of the ECCV 2018 study, as its authors publish them: the validation set of ILSVRC 2012,
+/// each file named by its label.
+pub mod eccv2018 {
+    /// Where the archive is.
+    pub const URL: &str = "http://download.huan-zhang.com/datasets/adv/img.tar.gz";
+    /// Its size in bytes.
+    pub const SIZE: u64 = 6_664_105_290;
+    /// Its SHA-256, in hexadecimal.
+    pub const SHA256: &str = "217c3776db6d53ffca5b232703def0c38221a899d7f1205b4eb5730c7d3a983e";
+    /// How many images are in it.
+    pub const IMAGES: usize = 50_000;
+}
+
+/// The images of a study are not where they are looked for. The message names the commands that get
+/// them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// Where they were looked for.
+    pub folder: PathBuf,
+    /// Commands that get them, one after the other; none for a folder of the user's own.
+    pub commands: Vec<String>,
+}
+
+impl Missing {
+    /// The images of the ECCV 2018 study.
+    fn eccv2018(folder: PathBuf) -> Self {
+        let place = folder.display();
+        let commands = vec![
+            format!("mkdir -p '{place}' && cd '{place}'"),
+            format!("curl -fLO -C - {}", eccv2018::URL),
+            format!("echo '{}  img.tar.gz' | sha256sum -c", eccv2018::SHA256),
+            "tar xzf img.tar.gz --wildcards '*.jpg' --transform 's,.*/,,' && rm img.tar.gz".to_owned(),
+        ];
+        Self { folder, commands }
+    }
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "there is no folder {}", self.folder.display())?;
+        if !self.commands.is_empty() {
+            let size = eccv2018::SIZE as f64 / 1e9;
+            write!(f, "; these commands get the images ({size:.1} GB):\n  {}\n", self.commands.join("\n  "))?;
+            write!(f, "or use images of your own: `--set data.folder=DIR`")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Missing {}
+
 /// The images of a study, in its order.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Data {
     /// The images that are used.
     pub pictures: Vec<Picture>,
     /// The files that were passed over.
     pub skipped: Vec<Skipped>,
+    /// How many images were asked for, if not all; there may be fewer.
+    pub asked: Option<usize>,
+    /// What the classes are called, where the images say.
+    pub classes: Option<Classes>,
 }
 
 /// A file that is not used, and why.
@@ -75,6 +128,9 @@ pub struct Picture {
     pub name: String,
     /// The real class, counted from 0.
     pub label: i64,
+    /// The class that attacks with the goal `given` aim at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<i64>,
     /// BLAKE3 of the content, in hexadecimal.
     pub hash: String,
     content: Content,
@@ -85,6 +141,8 @@ enum Content {
     /// Which of the embedded images.
     Fashion(usize),
     File(PathBuf),
+    /// It is not there, and only counted.
+    Absent,
     #[serde(with = "as_text")]
     Memory(RgbImage),
 }
@@ -117,7 +175,7 @@ impl Picture {
             .update(image.as_raw())
             .finalize()
             .to_string();
-        Self { name: name.to_owned(), label, hash, content: Content::Memory(image) }
+        Self { name: name.to_owned(), label, target: None, hash, content: Content::Memory(image) }
     }
 
     /// The shorter side, unless it is a file that would have to be opened to tell.
@@ -125,7 +183,7 @@ impl Picture {
         match &self.content {
             Content::Fashion(_) => Some(FASHION_SIDE as i64),
             Content::Memory(image) => Some(i64::from(image.width().min(image.height()))),
-            Content::File(_) => None,
+            Content::File(_) | Content::Absent => None,
         }
     }
 
@@ -138,6 +196,7 @@ impl Picture {
         let image = match &self.content {
             Content::Fashion(number) => grey(fashion(*number)),
             Content::Memory(image) => image.clone(),
+            Content::Absent => bail!("image `{}` is not there", self.name),
             Content::File(path) => {
                 let bytes = fs::read(path).with_context(|| format!("image {}", path.display()))?;
                 ensure!(
@@ -173,12 +232,32 @@ impl Data {
     /// Fashion-MNIST keeps its order; the files of a folder are shuffled with the seed.
     ///
     /// # Errors
-    /// When a folder or label file cannot be read, a label is not one, or no image is usable.
+    /// When a folder is not there ([`Missing`]), it or a label file cannot be read, a label is not one,
+    /// or no image is usable.
     pub fn open(source: &Source, count: Option<usize>, seed: u64) -> Result<Self> {
+        let folder = |folder: &Folder, commands: fn(PathBuf) -> Missing| {
+            if folder.path.is_dir() { folder.open(count, seed) } else { Err(commands(folder.path.clone()).into()) }
+        };
         match source {
             Source::FashionMnist => fashion_mnist(count),
-            Source::Folder { folder, labels } => from_folder(folder, labels.as_deref(), count, seed),
+            Source::Folder(given) => folder(given, |folder| Missing { folder, commands: Vec::new() }),
+            Source::Eccv2018 => {
+                let path = weights::home().context("there is no home folder: set GAUNTLET_HOME")?.join("images/eccv2018");
+                folder(&Folder { path, ..Folder::default() }, Missing::eccv2018)
+            }
         }
+    }
+
+    /// So many images that are not there, to plan with.
+    pub(crate) fn absent(count: usize) -> Self {
+        let picture = |n: usize| Picture {
+            name: format!("image {n}"),
+            label: 0,
+            target: None,
+            hash: blake3::hash(&n.to_le_bytes()).to_string(),
+            content: Content::Absent,
+        };
+        Self { pictures: (0..count).map(picture).collect(), ..Self::default() }
     }
 }
 
@@ -190,136 +269,18 @@ fn fashion_mnist(count: Option<usize>) -> Result<Data> {
         .map(|n| Picture {
             name: format!("fashion-{n:04}"),
             label: i64::from(labels[n]),
+            target: None,
             hash: blake3::hash(fashion(n)).to_string(),
             content: Content::Fashion(n),
         })
         .collect();
-    Ok(Data { pictures, skipped: Vec::new() })
-}
-
-fn from_folder(folder: &Path, labels: Option<&Path>, count: Option<usize>, seed: u64) -> Result<Data> {
-    let mut skipped = Vec::new();
-    let mut files: Vec<(String, i64)> = match labels {
-        Some(path) => read_labels(path)?.into_iter().collect(),
-        None => labelled_by_name(list(folder)?, &mut skipped),
-    };
-    files.sort();
-    files.sort_by_cached_key(|(name, _)| *blake3::Hasher::new().update(&seed.to_le_bytes()).update(name.as_bytes()).finalize().as_bytes());
-
-    let count = count.unwrap_or(files.len());
-    let mut pictures = Vec::new();
-    let mut waiting = files.as_slice();
-    while pictures.len() < count && !waiting.is_empty() {
-        let (now, later) = waiting.split_at(waiting.len().min(count - pictures.len()));
-        waiting = later;
-        for ((name, label), examined) in now.iter().zip(examine_all(folder, now)) {
-            match examined {
-                Ok(hash) => {
-                    pictures.push(Picture { name: name.clone(), label: *label, hash, content: Content::File(folder.join(name)) });
-                }
-                Err(reason) => skipped.push(Skipped { name: name.clone(), reason }),
-            }
-        }
-    }
-    skipped.sort_by(|a, b| a.name.cmp(&b.name));
-    ensure!(
-        !pictures.is_empty(),
-        "no usable image in {}: {} file{} skipped{}",
-        folder.display(),
-        skipped.len(),
-        if skipped.len() == 1 { "" } else { "s" },
-        skipped.first().map_or_else(String::new, |s| format!(" ({}: {}, …)", s.name, s.reason))
-    );
-    Ok(Data { pictures, skipped })
-}
-
-fn labelled_by_name(names: Vec<String>, skipped: &mut Vec<Skipped>) -> Vec<(String, i64)> {
-    let mut files = Vec::new();
-    for name in names {
-        match label_in_name(&name) {
-            Some(label) => files.push((name, label)),
-            None => skipped.push(Skipped { name, reason: "the name is not `<label, from 1>.<id>.jpg`".into() }),
-        }
-    }
-    files
-}
-
-/// The content hash of every file that is a usable image, or the reason why it is not.
-fn examine_all(folder: &Path, files: &[(String, i64)]) -> Vec<Result<String, String>> {
-    let workers = std::thread::available_parallelism().map_or(1, usize::from).min(files.len());
-    let next = AtomicUsize::new(0);
-    let mut examined: Vec<(usize, Result<String, String>)> = std::thread::scope(|scope| {
-        let work = || {
-            let mut done = Vec::new();
-            loop {
-                let n = next.fetch_add(1, Ordering::Relaxed);
-                let Some((name, _)) = files.get(n) else { return done };
-                done.push((n, examine(&folder.join(name))));
-            }
-        };
-        let handles: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-        handles.into_iter().flat_map(|handle| handle.join().expect("decoders return errors")).collect()
-    });
-    examined.sort_by_key(|(n, _)| *n);
-    examined.into_iter().map(|(_, result)| result).collect()
-}
-
-fn examine(path: &Path) -> Result<String, String> {
-    let bytes = fs::read(path).map_err(|e| format!("cannot be read: {e}"))?;
-    coloured(&bytes)?;
-    Ok(blake3::hash(&bytes).to_string())
+    Ok(Data { pictures, classes: Some(Classes::fashion_mnist()), ..Data::default() })
 }
 
 /// A colour image. Like the published study, greyscale files are refused.
 fn coloured(bytes: &[u8]) -> Result<RgbImage, String> {
     let image = decode(bytes)?;
     if image.colour { Ok(image.pixels) } else { Err("greyscale".into()) }
-}
-
-fn list(folder: &Path) -> Result<Vec<String>> {
-    let context = || format!("folder of images {}", folder.display());
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder).with_context(context)? {
-        let entry = entry.with_context(context)?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if !name.starts_with('.') && entry.path().is_file() {
-            names.push(name);
-        }
-    }
-    ensure!(!names.is_empty(), "folder of images {} is empty", folder.display());
-    Ok(names)
-}
-
-/// `437.ILSVRC2012_val_00000006.jpg` is of the real class 436.
-fn label_in_name(name: &str) -> Option<i64> {
-    let mut parts = name.splitn(3, '.');
-    let label: i64 = parts.next()?.parse().ok()?;
-    (label >= 1 && parts.count() == 2).then_some(label - 1)
-}
-
-fn read_labels(path: &Path) -> Result<BTreeMap<String, i64>> {
-    let place = path.display();
-    let mut reader = csv::Reader::from_path(path).with_context(|| format!("labels {place}"))?;
-    let header = reader.headers().with_context(|| format!("labels {place}"))?.clone();
-    let column = |name: &str| {
-        header.iter().position(|h| h.trim() == name).with_context(|| {
-            format!("labels {place}: the columns `file` and `label` are expected, found {}", header.iter().collect::<Vec<_>>().join(", "))
-        })
-    };
-    let (file, label) = (column("file")?, column("label")?);
-    let mut labels = BTreeMap::new();
-    for record in reader.records() {
-        let record = record.with_context(|| format!("labels {place}"))?;
-        let line = record.position().map_or(0, csv::Position::line);
-        let name = record.get(file).unwrap_or_default().trim().to_owned();
-        let text = record.get(label).unwrap_or_default().trim();
-        let Some(class) = text.parse::<i64>().ok().filter(|class| *class >= 0) else {
-            bail!("labels {place}, line {line}: the label of `{name}` is `{text}`, expected a class counted from 0");
-        };
-        ensure!(labels.insert(name.clone(), class).is_none(), "labels {place}, line {line}: `{name}` stands there twice");
-    }
-    ensure!(!labels.is_empty(), "labels {place}: no line after the header");
-    Ok(labels)
 }
 
 /// The samples of an embedded image.
@@ -392,66 +353,5 @@ mod tests {
         let image = colourful(40, 20);
         assert_eq!(fit(&image, 20), image::imageops::crop_imm(&image, 10, 0, 20, 20).to_image());
         assert_eq!(fit(&colourful(30, 71), 10).dimensions(), (10, 10));
-    }
-
-    #[test]
-    fn unusable_files_are_skipped_with_a_reason() {
-        let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name);
-        for name in ["3.a.png", "1.b.png", "7.c.png"] {
-            colourful(12, 10).save(at(name)).unwrap();
-        }
-        image::GrayImage::new(8, 8).save(at("2.grey.png")).unwrap();
-        let whole = fs::read(at("3.a.png")).unwrap();
-        fs::write(at("4.cut.png"), &whole[..whole.len() / 2]).unwrap();
-        fs::write(at("5.text.jpg"), "hello").unwrap();
-        fs::write(at("notes.txt"), "hello").unwrap();
-        let source = Source::Folder { folder: folder.path().into(), labels: None };
-        let data = Data::open(&source, None, 1).unwrap();
-        let mut found: Vec<(&str, i64)> = data.pictures.iter().map(|p| (p.name.as_str(), p.label)).collect();
-        found.sort_unstable();
-        assert_eq!(found, [("1.b.png", 0), ("3.a.png", 2), ("7.c.png", 6)]);
-        let reasons: Vec<(&str, &str)> = data.skipped.iter().map(|s| (s.name.as_str(), s.reason.as_str())).collect();
-        assert_eq!(reasons[0], ("2.grey.png", "greyscale"));
-        assert!(reasons[1].1.starts_with("damaged image: "), "{reasons:?}");
-        assert_eq!(reasons[2..], [("5.text.jpg", "neither PNG nor JPEG"), ("notes.txt", "the name is not `<label, from 1>.<id>.jpg`")]);
-
-        let order = |seed| -> Vec<String> { Data::open(&source, None, seed).unwrap().pictures.into_iter().map(|p| p.name).collect() };
-        assert_eq!(order(1), order(1));
-        assert!((2..20).any(|seed| order(seed) != order(1)), "the seed shuffles");
-        assert_eq!(Data::open(&source, Some(2), 1).unwrap().pictures.len(), 2);
-    }
-
-    #[test]
-    fn a_label_file_names_the_images() {
-        let folder = tempfile::tempdir().unwrap();
-        colourful(12, 10).save(folder.path().join("a.png")).unwrap();
-        let labels = folder.path().join("labels.csv");
-        let source = Source::Folder { folder: folder.path().into(), labels: Some(labels.clone()) };
-        let open = |text: &str| {
-            fs::write(&labels, text).unwrap();
-            Data::open(&source, None, 0)
-        };
-        let data = open("label,file,licence\n4,a.png,CC0\n2,gone.png,CC0\n").unwrap();
-        assert_eq!((data.pictures[0].label, data.skipped[0].name.as_str()), (4, "gone.png"));
-        for (text, expected) in [
-            ("file,label\na.png,cat\n", "line 2: the label of `a.png` is `cat`, expected a class counted from 0"),
-            ("file,label\na.png,1\na.png,1\n", "line 3: `a.png` stands there twice"),
-            ("name,label\na.png,1\n", "the columns `file` and `label` are expected, found name, label"),
-            ("file,label\n", "no line after the header"),
-        ] {
-            let error = open(text).unwrap_err().to_string();
-            assert!(error.ends_with(expected), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_file_that_changes_under_the_study_is_noticed() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("1.x.png");
-        colourful(12, 10).save(&path).unwrap();
-        let data = Data::open(&Source::Folder { folder: folder.path().into(), labels: None }, None, 0).unwrap();
-        colourful(11, 10).save(&path).unwrap();
-        assert!(data.pictures[0].pixels(8).unwrap_err().to_string().contains("changed while the study ran"));
     }
 }

@@ -1,5 +1,6 @@
 //! The plan: a study as cells, each with a key that says all that determines it.
 
+use crate::data::Picture;
 use crate::store::Address;
 use crate::study::{GoalKind, Part, Policy, Study, StudyModel};
 use gauntlet_core::LIBTORCH;
@@ -270,9 +271,21 @@ impl Builder<'_> {
         &self.cells[cell].address.key
     }
 
-    fn clean(&mut self, model: usize, slice: usize) -> CellId {
+    fn pictures(&self, slice: usize) -> &[Picture] {
         let pictures = &self.study.data.pictures;
-        let pictures = &pictures[slice * SLICE..((slice + 1) * SLICE).min(pictures.len())];
+        &pictures[slice * SLICE..((slice + 1) * SLICE).min(pictures.len())]
+    }
+
+    /// The classes to aim at, where the images bring them.
+    fn add_targets(&self, spec: &mut Value, goal: GoalKind, clean: CellId) {
+        if goal == GoalKind::Given {
+            let pictures = self.pictures(self.cells[clean].slice);
+            spec["targets"] = pictures.iter().map(|picture| picture.target).collect();
+        }
+    }
+
+    fn clean(&mut self, model: usize, slice: usize) -> CellId {
+        let pictures = self.pictures(slice);
         let images: Vec<Value> = pictures.iter().map(|picture| json!([picture.hash, picture.label])).collect();
         let spec = json!({
             "cell": "clean",
@@ -286,7 +299,7 @@ impl Builder<'_> {
         self.add("clean", &spec, Work::Clean { model }, slice)
     }
 
-    // A craft cell's classes to aim at follow from the clean cell and the seed.
+    // A craft cell's classes to aim at follow from the clean cell and the seed, unless they are given.
     fn craft(&mut self, model: usize, attack: usize, goal: GoalKind, clean: CellId) -> CellId {
         let mut spec = json!({
             "cell": "craft",
@@ -295,6 +308,7 @@ impl Builder<'_> {
             "goal": goal.name(),
             "seed": self.study.seed,
         });
+        self.add_targets(&mut spec, goal, clean);
         if self.study.tie_tolerance != 0.0 {
             spec["tie_tolerance"] = json!(self.study.tie_tolerance);
         }
@@ -302,13 +316,14 @@ impl Builder<'_> {
     }
 
     fn score(&mut self, model: usize, metric: usize, goal: GoalKind, clean: CellId) -> CellId {
-        let spec = json!({
+        let mut spec = json!({
             "cell": "score",
             "clean": self.key(clean),
             "metric": part_spec(&self.study.metrics[metric].part),
             "goal": goal.name(),
             "seed": self.study.seed,
         });
+        self.add_targets(&mut spec, goal, clean);
         self.add("score", &spec, Work::Score { model, metric, goal, clean }, self.cells[clean].slice)
     }
 

@@ -3,8 +3,9 @@
 
 mod config;
 mod members;
+mod set;
 
-use crate::data::{Data, Picture, Source};
+use crate::data::{self, Classes, Data, Folder, Picture, Source};
 use crate::plugins::Sources;
 use crate::weights;
 use anyhow::{Context, Result, bail, ensure};
@@ -13,12 +14,14 @@ use gauntlet_core::device::Device;
 use gauntlet_core::guard;
 use gauntlet_core::metric::{Direction, Scope};
 use gauntlet_core::model::{Model, ModelCard};
+use gauntlet_core::params::suggestion;
 use gauntlet_core::plugin::Library;
-use gauntlet_core::registry::{DynAttack, DynMetric, Entry, MetricEntry, Registry};
+use gauntlet_core::registry::{DynAttack, DynMetric, Entry, MetricEntry, ModelEntry, Registry};
 use gauntlet_core::weights::Weights;
 use members::Selection;
 pub use members::{LeftOut, MemberKind};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
@@ -27,8 +30,32 @@ use std::sync::Arc;
 use std::time::Duration;
 use toml::{Spanned, Table};
 
-/// The studies that are part of the program: name and TOML.
-pub const BUILT_IN: [(&str, &str); 1] = [("mini", include_str!("../studies/mini.toml"))];
+/// A study that is part of the program.
+pub struct BuiltIn {
+    /// What `runner run` calls it.
+    pub name: &'static str,
+    /// The TOML, as readable as one's own. Its first line is a comment that says what it is.
+    pub text: &'static str,
+}
+
+/// The studies that are part of the program.
+pub const BUILT_IN: [BuiltIn; 3] = [
+    BuiltIn { name: "mini", text: include_str!("../studies/mini.toml") },
+    BuiltIn { name: "eccv2018", text: include_str!("../studies/eccv2018.toml") },
+    BuiltIn { name: "modern", text: include_str!("../studies/modern.toml") },
+];
+
+impl BuiltIn {
+    /// The study of that name.
+    pub fn find(name: &str) -> Option<&'static Self> {
+        BUILT_IN.iter().find(|study| study.name == name)
+    }
+
+    /// One line about it.
+    pub fn summary(&self) -> &'static str {
+        self.text.lines().next().unwrap_or_default().trim_start_matches(['#', ' '])
+    }
+}
 
 /// A study that is ready to run: every name is known, every parameter valid, every file there.
 pub struct Study {
@@ -53,10 +80,14 @@ pub struct Study {
     pub attacks: Vec<StudyAttack>,
     /// The metrics, in the order of the tables.
     pub metrics: Vec<StudyMetric>,
+    /// What the classes are called, where that is known.
+    pub class_names: Option<Classes>,
     /// How adversarials are fitted to models of another size; none when the study has no transfer.
     pub transfer: Option<Policy>,
     /// The plugin libraries whose code takes part, in the order in which they were loaded.
     pub plugins: Vec<Arc<Library>>,
+    /// What must still be got before it can be run; nothing unless [`Options::plan_only`].
+    pub missing: Missing,
     /// Who takes part though the study does not name it, by label.
     pub joined: Vec<(MemberKind, String)>,
     /// Who could take part and does not.
@@ -64,11 +95,25 @@ pub struct Study {
     resolved: String,
 }
 
+/// Weights and images that a study needs and that are not there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Missing {
+    /// Of each model without weights.
+    pub weights: Vec<weights::Missing>,
+    /// The images.
+    pub images: Option<data::Missing>,
+}
+
 /// What a program may set besides the study file.
 #[derive(Debug, Default)]
 pub struct Options {
     /// Replaces `images`.
     pub images: Option<usize>,
+    /// Changes to the study, each `PATH=VALUE` as of `runner run --set`.
+    pub set: Vec<String>,
+    /// Weights and images that are missing are noted in [`Study::missing`] and no error: the study
+    /// can be planned, not run.
+    pub plan_only: bool,
     /// A folder with weights, for models to which the study names none.
     pub weights: Option<PathBuf>,
     /// Replaces `cell_timeout`.
@@ -115,6 +160,8 @@ pub enum WeightsPlace {
     Embedded(&'static [u8]),
     /// A safetensors file or a frozen graph.
     File(PathBuf),
+    /// Nowhere: the study is only planned.
+    Absent(weights::Missing),
 }
 
 impl StudyModel {
@@ -125,17 +172,22 @@ impl StudyModel {
     /// When the name is unknown, a parameter is wrong, or there are no weights.
     pub fn new(registry: &Registry, name: &str, params: &Table, weights: Option<&Path>) -> Result<Self> {
         let entry = registry.find_model(name)?;
-        let parameters = entry.entry.parameters(None, params)?;
-        let card = guard::catch(&format!("model `{name}`"), || entry.card(&parameters))?;
         let weights = match weights {
             Some(path) if !path.is_dir() => WeightsPlace::File(path.to_owned()),
             folder => weights::locate(entry, folder)?,
         };
+        Self::with(entry, params, weights)
+    }
+
+    fn with(entry: &ModelEntry, params: &Table, weights: WeightsPlace) -> Result<Self> {
+        let parameters = entry.entry.parameters(None, params)?;
+        let card = guard::catch(&format!("model `{}`", entry.entry.name), || entry.card(&parameters))?;
         let weights_hash = match &weights {
             WeightsPlace::Embedded(bytes) => blake3::hash(bytes).to_string(),
             WeightsPlace::File(path) => {
                 File::open(path).and_then(|mut file| hash(&mut file)).with_context(|| format!("weights {}", path.display()))?
             }
+            WeightsPlace::Absent(_) => "absent".to_owned(),
         };
         Ok(Self { part: Part::new(&entry.entry, parameters), card, weights, weights_hash })
     }
@@ -160,11 +212,12 @@ impl StudyModel {
                 ensure!(hash == self.weights_hash, "{} changed since the study was read: run it again", place());
                 Weights::from_file(file, device).with_context(place)?
             }
+            WeightsPlace::Absent(missing) => return Err(missing.clone().into()),
         };
         let model = entry.load(&self.part.parameters, weights);
         match &self.weights {
-            WeightsPlace::Embedded(_) => model,
             WeightsPlace::File(path) => model.with_context(|| format!("weights {}", path.display())),
+            WeightsPlace::Embedded(_) | WeightsPlace::Absent(_) => model,
         }
     }
 }
@@ -244,6 +297,8 @@ pub enum GoalKind {
     LeastLikely,
     /// The class that the model finds most likely after the true one.
     Second,
+    /// The class that the label file gives for the image.
+    Given,
 }
 
 impl GoalKind {
@@ -254,6 +309,7 @@ impl GoalKind {
             Self::Random => "random",
             Self::LeastLikely => "least_likely",
             Self::Second => "second",
+            Self::Given => "given",
         }
     }
 }
@@ -299,13 +355,14 @@ impl Study {
         Self::read(&text, &place, &folder, registry, options, built_in)
     }
 
-    /// The plugins that a study wants (`[plugins]`), to be loaded before it is opened.
+    /// The plugins that a study wants (`[plugins]`), to be loaded before it is opened. `set` as in
+    /// [`Options::set`].
     ///
     /// # Errors
     /// When there is no such study, its syntax is wrong, or what it names is not there.
-    pub fn sources(name: &str) -> Result<Sources> {
+    pub fn sources(name: &str, set: &[String]) -> Result<Sources> {
         let Draft { text, place, folder, .. } = Draft::fetch(name)?;
-        let refusal = Refusal { text: &text, place: &place };
+        let refusal = Refusal { text: &set::apply(&text, set)?, place: &place };
         let Some(plugins) = refusal.parse()?.plugins else { return Ok(Sources::default()) };
         let find = |what: &str, path: &Spanned<PathBuf>| {
             let found = folder.join(path.get_ref());
@@ -329,6 +386,8 @@ impl Study {
     }
 
     fn read(text: &str, place: &str, folder: &Path, registry: &Registry, options: Options, built_in: bool) -> Result<Self> {
+        let text = &*set::apply(text, &options.set)?;
+        let place = &*if options.set.is_empty() { Cow::from(place) } else { format!("{place} with --set").into() };
         let refusal = Refusal { text, place };
         let file = refusal.parse()?;
         check_name(&file.name).map_err(|error| refusal.at(&file.name.span(), error))?;
@@ -343,7 +402,7 @@ impl Study {
         selection.check()?;
         let shelf = options.weights.as_deref();
         let mut models: Vec<StudyModel> =
-            of_models.named.iter().map(|m| model(registry, &refusal, m, folder, shelf)).collect::<Result<_>>()?;
+            of_models.named.iter().map(|m| model(registry, &refusal, m, folder, &options)).collect::<Result<_>>()?;
         let mut attacks: Vec<StudyAttack> = of_attacks.named.iter().map(|a| attack(registry, &refusal, a)).collect::<Result<_>>()?;
         let mut metrics: Vec<StudyMetric> = of_metrics.named.iter().map(|m| metric(registry, &refusal, m)).collect::<Result<_>>()?;
         unique(&refusal, "model", models.iter().map(|m| &m.part).zip(of_models.named.iter().map(|m| m.name.span())))?;
@@ -360,7 +419,7 @@ impl Study {
             transfer => transfer.as_ref().map(|t| *t.policy.get_ref()),
         };
 
-        let (source, count, data) = images(&refusal, &file, folder, &options)?;
+        let (Images { source, count, missing }, data) = images(&refusal, &file, folder, &options)?;
         selection.join_models(registry, &of_models.joining, &mut models, shelf, source.as_ref(), &data);
         selection.join_attacks(registry, &of_attacks.joining, &mut attacks);
         selection.join_metrics(registry, &of_metrics.joining, &mut metrics);
@@ -370,17 +429,21 @@ impl Study {
             bail!("{place}: a study needs at least one model ([[models]]){}", missing.concat());
         }
         let classes = agree_on_classes(&models).with_context(|| place.to_owned())?;
-        if let Some(picture) = data.pictures.iter().find(|p| !(0..classes).contains(&p.label)) {
-            bail!(
-                "{place}: image `{}` has the label {} (counted from 0), but the models have {classes} classes",
-                picture.name,
-                picture.label
-            );
+        check_labels(&data, classes).with_context(|| place.to_owned())?;
+        let given = |goals: &[GoalKind]| goals.contains(&GoalKind::Given);
+        if missing.is_none() && (attacks.iter().any(|a| given(&a.goals)) || metrics.iter().any(|m| given(&m.goals))) {
+            check_targets(&data).with_context(|| place.to_owned())?;
         }
+        let class_names = Classes::of_study(data.classes.clone(), classes).with_context(|| place.to_owned())?;
         let Selection { joined, left_out, .. } = selection;
         let parts = models.iter().map(|m| &m.part).chain(attacks.iter().map(|a| &a.part)).chain(metrics.iter().map(|m| &m.part));
         let hashes: BTreeSet<&String> = parts.filter_map(|part| part.plugin.as_ref()).collect();
         let plugins = registry.libraries().iter().filter(|library| hashes.contains(&library.hash)).cloned().collect();
+        let absent = models.iter().filter_map(|model| match &model.weights {
+            WeightsPlace::Absent(missing) => Some(missing.clone()),
+            WeightsPlace::Embedded(_) | WeightsPlace::File(_) => None,
+        });
+        let absent = absent.collect();
         let mut study = Self {
             name: file.name.get_ref().clone(),
             seed: file.seed,
@@ -391,8 +454,10 @@ impl Study {
             models,
             attacks,
             metrics,
+            class_names,
             transfer,
             plugins,
+            missing: Missing { weights: absent, images: missing },
             joined,
             left_out,
             resolved: String::new(),
@@ -425,17 +490,44 @@ struct Draft {
 
 impl Draft {
     fn fetch(name: &str) -> Result<Self> {
-        if let Some((_, text)) = BUILT_IN.iter().find(|(known, _)| *known == name) {
-            return Ok(Self { text: (*text).to_owned(), place: format!("study `{name}`"), folder: PathBuf::from("."), built_in: true });
+        if let Some(study) = BuiltIn::find(name) {
+            return Ok(Self { text: study.text.to_owned(), place: format!("study `{name}`"), folder: PathBuf::from("."), built_in: true });
         }
         let path = Path::new(name);
-        let known: Vec<String> = BUILT_IN.iter().map(|(name, _)| format!("`{name}`")).collect();
         let text = std::fs::read_to_string(path).with_context(|| {
-            format!("study {name} cannot be read; give a TOML file or the name of a built-in study: {}", known.join(", "))
+            let known: Vec<&str> = BUILT_IN.iter().map(|study| study.name).collect();
+            let hint = suggestion(name, &known);
+            format!("study {name} cannot be read{hint}; give a TOML file or the name of a built-in study: `{}`", known.join("`, `"))
         })?;
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         Ok(Self { text, place: name.to_owned(), folder: folder.to_owned(), built_in: false })
     }
+}
+
+fn check_labels(data: &Data, classes: i64) -> Result<()> {
+    let fits = |class: i64| (0..classes).contains(&class);
+    for picture in &data.pictures {
+        let (name, label) = (&picture.name, picture.label);
+        ensure!(
+            fits(label),
+            "image `{name}` has the label {label} (counted from 0), but the models have {classes} classes{}",
+            if label == classes { "; if the label file counts from 1, say `first_label = 1`" } else { "" }
+        );
+        if let Some(target) = picture.target.filter(|&target| !fits(target)) {
+            bail!("image `{name}` has the target {target} (counted from 0), but the models have {classes} classes");
+        }
+    }
+    Ok(())
+}
+
+fn check_targets(data: &Data) -> Result<()> {
+    let lacking = data.pictures.iter().find(|picture| picture.target.is_none());
+    lacking.map_or(Ok(()), |picture| {
+        bail!(
+            "the goal `given` aims at the class that a label file gives, but image `{}` has none: a column `target` is needed",
+            picture.name
+        )
+    })
 }
 
 fn check_name(name: &Spanned<String>) -> Result<()> {
@@ -467,8 +559,14 @@ fn cell_timeout(refusal: &Refusal, given: Option<&Spanned<f64>>) -> Result<Optio
     given.map(read).transpose()
 }
 
-/// Where the images come from, how many are asked for, and the images.
-fn images(refusal: &Refusal, file: &config::File, folder: &Path, options: &Options) -> Result<(Option<Source>, Option<usize>, Data)> {
+/// Where images come from, how many are asked for, and what is missing of them.
+struct Images {
+    source: Option<Source>,
+    count: Option<usize>,
+    missing: Option<data::Missing>,
+}
+
+fn images(refusal: &Refusal, file: &config::File, folder: &Path, options: &Options) -> Result<(Images, Data)> {
     let place = refusal.place;
     let source = file.data.as_ref().map(|data| source(refusal, data, folder)).transpose()?;
     let images = file.data.as_ref().and_then(|data| data.images.as_ref());
@@ -476,20 +574,32 @@ fn images(refusal: &Refusal, file: &config::File, folder: &Path, options: &Optio
         return Err(refusal.at(&images.span(), anyhow::anyhow!("`images` is 0: at least one is needed")));
     }
     let count = options.images.or(images.map(|images| *images.get_ref()));
-    let data = match (&options.pictures, &source) {
+    let mut missing = None;
+    let mut data = match (&options.pictures, &source) {
         (Some(pictures), _) => {
             let count = count.unwrap_or(pictures.len()).min(pictures.len());
-            Data { pictures: pictures[..count].to_vec(), skipped: Vec::new() }
+            Data { pictures: pictures[..count].to_vec(), ..Data::default() }
         }
-        (None, Some(source)) => Data::open(source, count, file.seed).with_context(|| place.to_owned())?,
+        (None, Some(source)) => match Data::open(source, count, file.seed).map_err(anyhow::Error::downcast::<data::Missing>) {
+            Ok(data) => data,
+            Err(Ok(images)) => match (count, file.data.as_ref().and_then(|data| data.folder.as_ref())) {
+                (Some(count), _) if options.plan_only => {
+                    missing = Some(images);
+                    Data::absent(count)
+                }
+                (_, Some(folder)) => return Err(refusal.at(&folder.span(), images.into())),
+                _ => return Err(anyhow::Error::from(images).context(place.to_owned())),
+            },
+            Err(Err(error)) => return Err(error.context(place.to_owned())),
+        },
         (None, None) => bail!("{place}: a study needs [data]"),
     };
     ensure!(!data.pictures.is_empty(), "{place}: a study needs at least one image");
-    Ok((source, count, data))
+    data.asked = count;
+    Ok((Images { source, count, missing }, data))
 }
 
-/// `shelf` is where weights are looked for first, unless the model names its own.
-fn model(registry: &Registry, refusal: &Refusal, choice: &config::ModelChoice, folder: &Path, shelf: Option<&Path>) -> Result<StudyModel> {
+fn model(registry: &Registry, refusal: &Refusal, choice: &config::ModelChoice, folder: &Path, options: &Options) -> Result<StudyModel> {
     let named = choice.weights.as_ref().map(|path| (folder.join(path.get_ref()), path.span()));
     if let Some((path, span)) = &named
         && !path.exists()
@@ -499,7 +609,13 @@ fn model(registry: &Registry, refusal: &Refusal, choice: &config::ModelChoice, f
     let entry = registry.find_model(choice.name.get_ref()).map_err(|error| refusal.at(&choice.name.span(), error))?;
     let (params, span) = params(choice.params.as_ref(), &choice.name);
     entry.entry.parameters(None, &params).map_err(|error| refusal.at(&span, error))?;
-    let mut model = StudyModel::new(registry, choice.name.get_ref(), &params, named.as_ref().map(|(path, _)| path.as_path()).or(shelf))
+    let place = named.as_ref().map(|(path, _)| path.as_path()).or(options.weights.as_deref());
+    let mut model = StudyModel::new(registry, choice.name.get_ref(), &params, place)
+        .or_else(|error| match error.downcast::<weights::Missing>() {
+            Ok(missing) if options.plan_only => StudyModel::with(entry, &params, WeightsPlace::Absent(missing)),
+            Ok(missing) => Err(missing.into()),
+            Err(error) => Err(error),
+        })
         .map_err(|error| refusal.at(&choice.name.span(), error))?;
     relabel(&mut model.part, choice.label.as_ref());
     Ok(model)
@@ -556,26 +672,44 @@ fn parameters(entry: &Entry, refusal: &Refusal, preset: Option<(&str, Span)>, pa
 }
 
 fn source(refusal: &Refusal, data: &config::DataChoice, folder: &Path) -> Result<Source> {
-    match (&data.source, &data.folder) {
-        (Some(_), None) if data.labels.is_none() => Ok(Source::FashionMnist),
-        (None, Some(images)) => {
-            let images_folder = folder.join(images.get_ref());
-            if !images_folder.is_dir() {
-                return Err(refusal.at(&images.span(), anyhow::anyhow!("there is no folder {}", images_folder.display())));
-            }
-            let labels = data.labels.as_ref().map(|labels| (folder.join(labels.get_ref()), labels.span()));
-            if let Some((path, span)) = &labels
-                && !path.is_file()
-            {
-                return Err(refusal.at(span, anyhow::anyhow!("there is no label file {}", path.display())));
-            }
-            Ok(Source::Folder { folder: images_folder, labels: labels.map(|(path, _)| path) })
-        }
-        _ => bail!(
-            "{}: [data] takes either `source = \"fashion-mnist\"`, or `folder = \"…\"` and, where file names do not tell, `labels = \"…\"`",
+    let Some(images) = &data.folder else {
+        ensure!(
+            data.labels.is_none() && data.first_label.is_none() && data.classes.is_none(),
+            "{}: [data] says `labels`, `first_label` or `classes`, which go with a `folder`",
             refusal.place
-        ),
-    }
+        );
+        return match &data.source {
+            Some(config::NamedSource::FashionMnist) => Ok(Source::FashionMnist),
+            Some(config::NamedSource::Eccv2018) => Ok(Source::Eccv2018),
+            None => bail!("{}: [data] takes either `source = \"…\"` (fashion-mnist or eccv2018) or `folder = \"…\"`", refusal.place),
+        };
+    };
+    ensure!(data.source.is_none(), "{}: [data] takes either `source` or `folder`, not both", refusal.place);
+    let file = |given: Option<&Spanned<PathBuf>>, what: &str| -> Result<Option<PathBuf>> {
+        let Some(given) = given else { return Ok(None) };
+        let path = folder.join(given.get_ref());
+        if path.is_file() {
+            return Ok(Some(path));
+        }
+        Err(refusal.at(&given.span(), anyhow::anyhow!("there is no {what} file {}", path.display())))
+    };
+    let path = folder.join(images.get_ref());
+    let first_label = match &data.first_label {
+        None => 0,
+        Some(first) if data.labels.is_none() => {
+            return Err(refusal.at(&first.span(), anyhow::anyhow!("`first_label` is about a label file: `labels` is missing")));
+        }
+        Some(first) if !(0..=1).contains(first.get_ref()) => {
+            return Err(refusal.at(&first.span(), anyhow::anyhow!("`first_label` is {}, expected 0 or 1", first.get_ref())));
+        }
+        Some(first) => *first.get_ref(),
+    };
+    Ok(Source::Folder(Folder {
+        path,
+        labels: file(data.labels.as_ref(), "label")?,
+        first_label,
+        classes: file(data.classes.as_ref(), "class")?,
+    }))
 }
 
 fn unique<'a>(refusal: &Refusal, kind: &str, parts: impl Iterator<Item = (&'a Part, Span)>) -> Result<()> {

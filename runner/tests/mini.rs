@@ -61,12 +61,39 @@ fn a_study_with_the_minis_runs_once() {
 }
 
 #[test]
-fn the_built_in_study_is_sound() {
+fn built_in_studies_are_sound_and_say_what_they_are() {
     use gauntlet_plugins as _;
     use gauntlet_runner::study::{BUILT_IN, Options, Study};
     let registry = gauntlet_core::registry::Registry::linked().unwrap();
-    for (name, _) in BUILT_IN {
-        let study = Study::open(name, &registry, Options::default()).unwrap();
-        assert_eq!(study.name, name);
+    for built_in in BUILT_IN {
+        let options = Options { plan_only: true, ..Options::default() };
+        let study = Study::open(built_in.name, &registry, options).unwrap();
+        assert_eq!(study.name, built_in.name);
+        assert!(built_in.text.starts_with("# ") && built_in.summary().len() > 20, "{}", built_in.summary());
+    }
+}
+
+#[test]
+fn the_published_study_is_whole() {
+    use gauntlet_plugins as _;
+    use gauntlet_runner::study::{GoalKind, Options, Policy, Study};
+    let registry = gauntlet_core::registry::Registry::linked().unwrap();
+    let study = Study::open("eccv2018", &registry, Options { plan_only: true, ..Options::default() }).unwrap();
+    assert_eq!((study.models.len(), study.classes, study.data.pictures.len(), study.seed), (18, 1000, 1000, 1215));
+    assert_eq!((study.tie_tolerance, study.transfer), (0.001, Some(Policy::CropOrPad)));
+    assert!(study.models.iter().all(|model| !model.part.name.starts_with("mini_")));
+    assert!(study.attacks.iter().all(|attack| attack.goals == [GoalKind::Untargeted, GoalKind::Random, GoalKind::LeastLikely]));
+    let values = |name: &str, parameter: &str| -> Vec<f64> {
+        let of = study.attacks.iter().filter(|attack| attack.part.name == name).map(|attack| &attack.part.parameters[parameter]);
+        of.map(|value| value.as_float().or(value.as_integer().map(|i| i as f64)).unwrap()).collect()
+    };
+    assert_eq!(values("fgsm", "epsilon"), [0.1, 0.2, 0.3]);
+    assert_eq!(values("ifgsm", "epsilon"), [0.02, 0.1, 0.1, 0.1, 0.2, 0.2, 0.2, 0.3, 0.3, 0.3]);
+    assert_eq!(values("ifgsm", "iterations"), [50.0, 10.0, 30.0, 50.0, 10.0, 30.0, 50.0, 10.0, 30.0, 50.0]);
+    for (attack, rate) in [("cw_l2", 2e-3), ("ead_l1", 1e-2)] {
+        assert_eq!(values(attack, "kappa"), [0.0, 20.0, 40.0]);
+        for (parameter, value) in [("learning_rate", rate), ("search_steps", 9.0), ("iterations", 1000.0), ("initial_c", 0.01)] {
+            assert_eq!(values(attack, parameter), [value; 3], "{attack}: {parameter}");
+        }
     }
 }

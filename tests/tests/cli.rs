@@ -129,7 +129,7 @@ fn mistakes_have_one_clear_message() {
         ),
         (
             &["run", "gone.toml"],
-            "error: study gone.toml cannot be read; give a TOML file or the name of a built-in study: `mini`: \
+            "error: study gone.toml cannot be read; give a TOML file or the name of a built-in study: `mini`, `eccv2018`, `modern`: \
              No such file or directory (os error 2)\n",
         ),
         (&["run", "labels.toml"], "error: labels.toml: image `1.00.png` has the label 7 (counted from 0), but the models have 4 classes\n"),
@@ -182,7 +182,7 @@ fn weights_that_do_not_fit_are_told_before_any_work() {
 fn usage_mistakes_are_bad_input_too() {
     let place = place();
     assert!(refusal(place.path(), &["run"]).starts_with("error: the following required arguments were not provided:\n  <STUDY>\n"));
-    assert!(refusal(place.path(), &["list", "colours"]).contains("[possible values: models, attacks, metrics]"));
+    assert!(refusal(place.path(), &["list", "colours"]).contains("[possible values: models, attacks, metrics, studies]"));
     let (code, help, _) = session(place.path(), &["run", "--help"]);
     assert_eq!(code, 0);
     assert!(help.contains("Examples:\n  runner run mini"), "{help}");

@@ -135,6 +135,7 @@ fn every_row_says_what_happened() {
                 GoalKind::Random => Some(run.study.random_target(picture)),
                 GoalKind::LeastLikely => Some(clean.least_likely),
                 GoalKind::Second => Some(clean.second),
+                GoalKind::Given => picture.target,
             };
             assert_eq!(row.target_class, target);
             if let Some(prediction) = row.prediction {

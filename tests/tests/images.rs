@@ -11,7 +11,17 @@ const SIDES: [i64; 4] = [28, 29, 40, 60];
 #[test]
 fn loading_agrees_with_pillow() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/images");
-    for name in ["landscape.png", "square.png", "portrait_420.jpg", "landscape_422_progressive.jpg", "square_444.jpg"] {
+    for name in [
+        "landscape.png",
+        "square.png",
+        "portrait_420.jpg",
+        "landscape_422_progressive.jpg",
+        "square_444.jpg",
+        "grey.png",
+        "grey.jpg",
+        "palette.png",
+        "alpha.png",
+    ] {
         let expected: RgbImage = image::open(folder.join(format!("{name}.expected.png"))).unwrap().into_rgb8();
         let (width, height) = (i64::from(expected.width()), i64::from(expected.height()));
         let expected = Tensor::from_slice(expected.as_raw()).view([height, width, 3]).permute([2, 0, 1]).to_kind(Kind::Float);
@@ -26,4 +36,10 @@ fn loading_agrees_with_pillow() {
             left += side;
         }
     }
+}
+
+#[test]
+fn four_channels_are_refused() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/images");
+    assert!(open_image(&folder.join("cmyk.jpg"), 28).unwrap_err().to_string().ends_with("cmyk.jpg: CMYK"));
 }

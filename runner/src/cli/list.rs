@@ -2,6 +2,7 @@
 
 use super::plugins::SHORT_HASH;
 use crate::report::Grid;
+use crate::study::{BUILT_IN, BuiltIn};
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use gauntlet_core::registry::{Entry, Registry};
@@ -9,11 +10,12 @@ use serde_json::{Value, json};
 use std::io::Write;
 use toml::Table;
 
-/// Show the models, attacks or metrics that a study can name, with their parameters
+/// Show the models, attacks or metrics that a study can name, with their parameters, or the built-in studies
 #[derive(Args)]
 #[command(after_help = "Examples:
   runner list attacks
-  runner list models --json")]
+  runner list models --json
+  runner list studies")]
 pub(super) struct ListArgs {
     /// What to show
     kind: Kind,
@@ -27,6 +29,7 @@ enum Kind {
     Models,
     Attacks,
     Metrics,
+    Studies,
 }
 
 pub(super) fn list(args: &ListArgs, registry: &Registry, out: &mut dyn Write) -> Result<()> {
@@ -35,6 +38,7 @@ pub(super) fn list(args: &ListArgs, registry: &Registry, out: &mut dyn Write) ->
             Kind::Models => registry.models().map(model_json).collect(),
             Kind::Attacks => Ok(registry.attacks().map(|attack| entry_json(&attack.entry)).collect()),
             Kind::Metrics => Ok(registry.metrics().map(metric_json).collect()),
+            Kind::Studies => Ok(BUILT_IN.iter().map(study_json).collect()),
         };
         writeln!(out, "{}", serde_json::to_string_pretty(&all?)?)?;
         return Ok(());
@@ -46,6 +50,13 @@ pub(super) fn list(args: &ListArgs, registry: &Registry, out: &mut dyn Write) ->
             let about = format!(" ({}, one value per {})", metric.unit, format!("{:?}", metric.scope).to_lowercase());
             entry(&metric.entry, &about, out)
         }),
+        Kind::Studies => {
+            let mut grid = Grid::new(["name", "what"]);
+            for study in &BUILT_IN {
+                grid.row([study.name, study.summary()]);
+            }
+            Ok(grid.print(out, 2)?)
+        }
     }
 }
 
@@ -152,6 +163,10 @@ fn model_json(model: &gauntlet_core::registry::ModelEntry) -> Result<Value> {
     value["card"] = serde_json::to_value(model.card(&model.entry.defaults)?)?;
     value["embedded_weights"] = model.embedded_weights.is_some().into();
     Ok(value)
+}
+
+fn study_json(study: &BuiltIn) -> Value {
+    json!({ "name": study.name, "summary": study.summary(), "toml": study.text })
 }
 
 fn metric_json(metric: &gauntlet_core::registry::MetricEntry) -> Value {

@@ -1,7 +1,7 @@
 //! `runner predict`: what one model says of a few images.
 
 use super::counted;
-use crate::data::{FASHION_CLASSES, open_image};
+use crate::data::{Class, Classes, open_image};
 use crate::report::Grid;
 use crate::study::StudyModel;
 use anyhow::{Context, Result, ensure};
@@ -44,7 +44,8 @@ pub(super) struct PredictArgs {
     /// Its parameters, as TOML: 'classes = 10'
     #[arg(long, value_name = "TOML", default_value = "", hide_default_value = true)]
     params: String,
-    /// Names of the classes, one a line, background left out [default: the minis' are known]
+    /// Names of the classes, one a line, background left out [default: the minis' are known, and
+    /// ImageNet's where there are a thousand]
     #[arg(long, value_name = "FILE")]
     classes: Option<PathBuf>,
     /// Where to compute: cpu, cuda or cuda:N
@@ -63,7 +64,7 @@ pub(super) fn predict(args: &PredictArgs, registry: &Registry, out: &mut dyn Wri
     let device = device::open(&args.device)?;
     let parameters = params::parse(&args.params).with_context(|| format!("`--params '{}'`", args.params))?;
     let chosen = StudyModel::new(registry, &args.model, &parameters, args.weights.as_deref())?;
-    let known = class_names(args.classes.as_deref(), &chosen)?;
+    let classes = class_names(args.classes.as_deref(), &chosen)?;
     let mut names = Vec::new();
     let mut pixels = Vec::new();
     let mut skipped = 0;
@@ -104,13 +105,13 @@ pub(super) fn predict(args: &PredictArgs, registry: &Registry, out: &mut dyn Wri
     for (name, logits) in names.iter().zip(&answers) {
         let probabilities = logits.softmax(0, Kind::Double);
         writeln!(out, "{name}")?;
-        let mut grid = Grid::new(["class", "", "logit", "probability"]);
+        let mut grid = Grid::new(["class", "", "", "logit", "probability"]);
         for (class, logit) in top(logits)? {
             let probability = probabilities.double_value(&[class]) * 100.0;
-            let words = word(&known, card, class);
-            grid.row([class.to_string(), words, format!("{logit:.3}"), format!("{probability:.1}%")]);
+            let (id, name) = words(classes.as_ref(), card, class);
+            grid.row([&class.to_string(), id, name, &format!("{logit:.3}"), &format!("{probability:.1}%")]);
         }
-        grid.print(out, 2)?;
+        grid.print(out, 3)?;
     }
     conclude(skipped, out)
 }
@@ -131,24 +132,24 @@ fn top(logits: &Tensor) -> Result<Vec<(i64, f32)>> {
 }
 
 /// The names of the real classes, none where they are not known.
-fn class_names(file: Option<&Path>, model: &StudyModel) -> Result<Vec<String>> {
-    let classes = model.card.classes - model.card.label_offset;
+fn class_names(file: Option<&Path>, model: &StudyModel) -> Result<Option<Classes>> {
     let Some(file) = file else {
-        let mini = model.part.name.starts_with("mini_") && classes == FASHION_CLASSES.len() as i64;
-        return Ok(if mini { FASHION_CLASSES.map(String::from).to_vec() } else { Vec::new() });
+        let fashion = model.part.name.starts_with("mini_").then(Classes::fashion_mnist);
+        return Classes::of_study(fashion.filter(|names| names.len() as i64 == model.classes()), model.classes());
     };
-    let text = std::fs::read_to_string(file).with_context(|| format!("class names {}", file.display()))?;
-    let names: Vec<String> = text.lines().map(String::from).collect();
+    let (names, classes) = (Classes::read(file)?, model.classes());
     ensure!(names.len() as i64 == classes, "class names {}: {} lines, the model has {classes} classes", file.display(), names.len());
-    Ok(names)
+    Ok(Some(names))
 }
 
-fn word(known: &[String], card: &ModelCard, class: i64) -> String {
+/// WordNet id and name of a model's class.
+fn words<'a>(classes: Option<&'a Classes>, card: &ModelCard, class: i64) -> (&'a str, &'a str) {
     let real = class - card.label_offset;
     if real < 0 {
-        return "background".into();
+        return ("", "background");
     }
-    known.get(real as usize).cloned().unwrap_or_default()
+    let known = classes.and_then(|classes| classes.get(real));
+    known.map_or(("", ""), |Class { id, name, .. }| (id.as_deref().unwrap_or_default(), name))
 }
 
 /// The images of a file, with their names.

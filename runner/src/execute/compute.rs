@@ -116,6 +116,7 @@ fn aimed_at(study: &Study, kind: GoalKind, picture: &Picture, clean: &CleanRow) 
         GoalKind::Random => Some(study.random_target(picture)),
         GoalKind::LeastLikely => Some(clean.least_likely),
         GoalKind::Second => Some(clean.second),
+        GoalKind::Given => picture.target,
     }
 }
 
@@ -448,6 +449,27 @@ mod tests {
         assert_eq!(line("broken\nand a second line"), "weights w: broken");
         assert_eq!(line("2 do not fit:\n  missing     a [1]\n  unexpected  b"), "weights w: 2 do not fit: missing a [1]; unexpected b");
         assert_eq!(line("4 do not fit:\n  a\n  b\n  c\n  d"), "weights w: 4 do not fit: a; b; c; …");
+    }
+
+    #[test]
+    fn each_network_of_the_study_counts_its_background_and_the_engine_does_not() {
+        use gauntlet_plugins as _;
+        let registry = gauntlet_core::registry::Registry::linked().unwrap();
+        let with_background = |name: &str| !["alexnet", "vgg_16", "vgg_19"].contains(&name) && !name.starts_with("densenet");
+        for member in crate::weights::ECCV2018.members {
+            let entry = registry.find_model(member.model).unwrap();
+            let card = entry.card(&entry.entry.defaults).unwrap();
+            let background = i64::from(with_background(member.model));
+            assert_eq!((card.classes, card.label_offset), (1000 + background, background), "{}", member.model);
+            // Logits that rise to one class alone, for the first, some and the last of the real ones.
+            let labels = [0i64, 436, 999];
+            let index = Tensor::from_slice(&labels) + card.label_offset;
+            let logits = Tensor::zeros([3, card.classes], (Kind::Float, Device::Cpu)).scatter_value(1, &index.unsqueeze(1), 1.0);
+            assert_eq!(predictions(&logits, &card).unwrap(), labels.map(Some), "{}", member.model);
+            assert_eq!(in_top5(&logits, &card, &labels).unwrap(), [true; 3]);
+            assert_eq!(of_model(Goal::Towards(436), &card), Goal::Towards(436 + background));
+        }
+        assert_eq!(crate::weights::ECCV2018.members.len(), 18);
     }
 
     /// 1×3×side×side: every pixel says where it is.

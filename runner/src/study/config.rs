@@ -50,6 +50,8 @@ pub(super) struct DataChoice {
     pub source: Option<NamedSource>,
     pub folder: Option<Spanned<PathBuf>>,
     pub labels: Option<Spanned<PathBuf>>,
+    pub first_label: Option<Spanned<i64>>,
+    pub classes: Option<Spanned<PathBuf>>,
     pub images: Option<Spanned<usize>>,
 }
 
@@ -57,6 +59,7 @@ pub(super) struct DataChoice {
 #[serde(rename_all = "kebab-case")]
 pub(super) enum NamedSource {
     FashionMnist,
+    Eccv2018,
 }
 
 #[derive(Deserialize)]
@@ -286,10 +289,15 @@ fn data_table(source: &Source, images: Option<usize>) -> Result<Table> {
     let mut table = Table::new();
     match source {
         Source::FashionMnist => drop(table.insert("source".into(), "fashion-mnist".into())),
-        Source::Folder { folder, labels } => {
-            table.insert("folder".into(), absolute(folder)?);
-            if let Some(labels) = labels {
+        Source::Eccv2018 => drop(table.insert("source".into(), "eccv2018".into())),
+        Source::Folder(folder) => {
+            table.insert("folder".into(), absolute(&folder.path)?);
+            if let Some(labels) = &folder.labels {
                 table.insert("labels".into(), absolute(labels)?);
+                table.insert("first_label".into(), folder.first_label.into());
+            }
+            if let Some(classes) = &folder.classes {
+                table.insert("classes".into(), absolute(classes)?);
             }
         }
     }

@@ -148,10 +148,18 @@ fn data_come_from_one_place_and_labels_fit_the_models() {
         format!("{:#}", Study::parse(&text, "toy.toml", folder.path(), &registry(), Options::default()).err().unwrap())
     };
     for (data, expected) in [
-        ("", "toy.toml: [data] takes either"),
-        ("source = \"fashion-mnist\"\nfolder = \"x\"", "toy.toml: [data] takes either"),
+        ("", "toy.toml: [data] takes either `source = \"…\"` (fashion-mnist or eccv2018) or `folder = \"…\"`"),
+        ("source = \"fashion-mnist\"\nfolder = \"x\"", "toy.toml: [data] takes either `source` or `folder`, not both"),
+        (
+            "source = \"fashion-mnist\"\nlabels = \"x\"",
+            "toy.toml: [data] says `labels`, `first_label` or `classes`, which go with a `folder`",
+        ),
+        ("folder = \".\"\nfirst_label = 1", "toy.toml, line 19, column 15: `first_label` is about a label file: `labels` is missing"),
+        ("folder = \".\"\nlabels = \"a.csv\"\nfirst_label = 2", "toy.toml, line 20, column 15: `first_label` is 2, expected 0 or 1"),
+        ("folder = \".\"\nlabels = \"a.csv\"", "toy.toml, line 19, column 10: there is no label file"),
+        ("folder = \".\"\nclasses = \"a.txt\"", "toy.toml, line 19, column 11: there is no class file"),
         ("source = \"fashion-mnist\"\nimages = 0", "toy.toml, line 19, column 10: `images` is 0: at least one is needed"),
-        ("source = \"mnist\"", "toy.toml, line 18, column 10: unknown variant `mnist`, expected `fashion-mnist`"),
+        ("source = \"mnist\"", "toy.toml, line 18, column 10: unknown variant `mnist`, expected `fashion-mnist` or `eccv2018`"),
         ("folder = \"photos\"", "toy.toml, line 18, column 10: there is no folder"),
         ("source = \"fashion-mnist\"\nimages = 2000", "toy.toml: 2000 images asked for, but the embedded Fashion-MNIST has 1000"),
         ("source = \"fashion-mnist\"", "toy.toml: image `fashion-0000` has the label 9 (counted from 0), but the models have 3 classes"),
@@ -159,6 +167,70 @@ fn data_come_from_one_place_and_labels_fit_the_models() {
         let error = with(data);
         assert!(error.starts_with(expected), "{error}");
     }
+}
+
+#[test]
+fn what_is_set_counts_as_if_it_stood_in_the_study() {
+    let with = |settings: &[&str]| {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("affine.safetensors"), "weights").unwrap();
+        let set = settings.iter().map(|&setting| setting.to_owned()).collect();
+        let options = Options { pictures: Some(pictures()), set, ..Options::default() };
+        Study::parse(GOOD, "toy.toml", folder.path(), &registry(), options)
+    };
+    let study = with(&["seed=9", "attack.nud.amount=0.25", "attack.nudge.goals=[\"second\"]", "transfer.policy=crop_or_pad"]).unwrap();
+    assert_eq!((study.seed, study.attacks[0].goals.as_slice(), study.transfer), (9, &[GoalKind::Second][..], Some(Policy::CropOrPad)));
+    assert!(study.to_toml().contains("seed = 9\n") && study.to_toml().contains("amount = 0.25\n"), "{}", study.to_toml());
+    for (setting, expected) in [
+        ("sead=9", "toy.toml with --set, line 4, column 1: unknown field `sead`, did you mean `seed`, expected one of"),
+        ("attack.nudge.amuont=9", "unknown parameter `amuont`, did you mean `amount`?"),
+        ("attack.nudge.amount=much", "line 11, column 10: parameters of `nudge`: `amount`: invalid type: string \"much\", expected f64"),
+        ("transfer.policy=resise", "line 15, column 10: unknown variant `resise`, expected one of `crop_or_pad`, `resize`"),
+        ("attack.nugde.amount=9", "--set attack.nugde.amount=9: the study has no attack `nugde`, did you mean `nudge`?"),
+    ] {
+        let error = format!("{:#}", with(&[setting]).err().unwrap());
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn the_goal_given_aims_at_what_the_label_file_says() {
+    let text = GOOD.replace("\"random\"", "\"given\"");
+    let with = |pictures: Vec<Picture>| {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("affine.safetensors"), "weights").unwrap();
+        Study::parse(&text, "toy.toml", folder.path(), &registry(), Options { pictures: Some(pictures), ..Options::default() })
+    };
+    let error = format!("{:#}", with(pictures()).err().unwrap());
+    assert!(error.starts_with("toy.toml: the goal `given` aims at the class that a label file gives, but image `p0` has none"), "{error}");
+    let aiming = |target: i64| -> Vec<Picture> {
+        let mut pictures = pictures();
+        for picture in &mut pictures {
+            picture.target = Some(target);
+        }
+        pictures
+    };
+    let error = format!("{:#}", with(aiming(3)).err().unwrap());
+    assert_eq!(error, "toy.toml: image `p0` has the target 3 (counted from 0), but the models have 3 classes");
+    let plan = |target: i64| crate::plan::Plan::new(&with(aiming(target)).unwrap(), "cpu").fingerprint();
+    assert_eq!(plan(1), plan(1));
+    assert_ne!(plan(1), plan(2), "another target is another cell");
+}
+
+#[test]
+fn a_study_can_be_planned_without_weights_and_images() {
+    let text = GOOD.replace("weights = \"affine.safetensors\"\n", "") + "[data]\nfolder = \"photos\"\nimages = 40\n";
+    let open = |text: &str, plan_only: bool| {
+        let options = Options { plan_only, ..Options::default() };
+        Study::parse(text, "toy.toml", Path::new("/nowhere"), &registry(), options)
+    };
+    let study = open(&text, true).unwrap();
+    assert_eq!((study.data.pictures.len(), study.missing.weights[0].model.as_str()), (40, "affine"));
+    assert_eq!(study.missing.images.unwrap().folder, Path::new("/nowhere/photos"));
+    assert!(format!("{:#}", study.models[0].load(&registry(), Device::Cpu).err().unwrap()).starts_with("model `affine` has no weights"));
+    assert!(format!("{:#}", open(&text, false).err().unwrap()).contains("model `affine` has no weights"));
+    let error = format!("{:#}", open(&text.replace("images = 40\n", ""), true).err().unwrap());
+    assert!(error.contains("line 16, column 10: there is no folder /nowhere/photos"), "how many images there are is not known: {error}");
 }
 
 #[test]

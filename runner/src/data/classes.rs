@@ -1,0 +1,210 @@
+//! What classes are called.
+
+use anyhow::{Context, Result, bail, ensure};
+use gauntlet_core::params::suggestion;
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+
+/// The ten classes of Fashion-MNIST.
+const FASHION_MNIST: [&str; 10] =
+    ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"];
+
+/// `n01440764 tench, Tinca tinca`, a line for each class.
+const IMAGENET: &str = include_str!("../../data/imagenet/classes.txt");
+
+/// The names of a data set's real classes, counted from 0: no background.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Classes(Vec<Class>);
+
+/// A class that has a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Class {
+    /// The WordNet id, such as `n01440764`, where it is known.
+    pub id: Option<String>,
+    /// The usual name.
+    pub name: String,
+    /// Other names.
+    pub synonyms: Vec<String>,
+}
+
+impl Class {
+    /// Reads a line: a WordNet id and names with commas between them, or a name alone.
+    fn parse(line: &str) -> Self {
+        let line = line.trim();
+        match line.split_once(' ').filter(|(id, _)| is_id(id)) {
+            Some((id, names)) => {
+                let mut names = names.split(',').map(|name| name.trim().to_owned());
+                let name = names.next().unwrap_or_default();
+                Self { id: Some(id.to_owned()), name, synonyms: names.collect() }
+            }
+            None => Self { id: is_id(line).then(|| line.to_owned()), name: line.to_owned(), synonyms: Vec::new() },
+        }
+    }
+}
+
+/// `n` and eight digits.
+fn is_id(text: &str) -> bool {
+    text.len() == 9 && text.starts_with('n') && text[1..].bytes().all(|b| b.is_ascii_digit())
+}
+
+/// Names are the same whatever their case, and with `_` or `-` for a space.
+fn plain(name: &str) -> String {
+    name.trim().to_lowercase().replace(['_', '-'], " ")
+}
+
+impl Classes {
+    /// Fashion-MNIST's ten.
+    pub fn fashion_mnist() -> Self {
+        Self(FASHION_MNIST.iter().map(|name| Class::parse(name)).collect())
+    }
+
+    /// ImageNet's thousand.
+    pub fn imagenet() -> Self {
+        Self(IMAGENET.lines().map(Class::parse).collect())
+    }
+
+    /// Reads a file with a class in each line: its name, or its WordNet id and its names.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or a line is empty.
+    pub fn read(path: &Path) -> Result<Self> {
+        let place = || format!("class names {}", path.display());
+        let text = fs::read_to_string(path).with_context(place)?;
+        ensure!(!text.is_empty(), "{}: the file is empty, a class in each line is expected", place());
+        if let Some(line) = text.lines().position(|line| line.trim().is_empty()) {
+            bail!("{}: line {} is empty, a class is expected there", place(), line + 1);
+        }
+        Ok(Self(text.lines().map(Class::parse).collect()))
+    }
+
+    /// What the classes of a study are called: as its images say, and where they say nothing, a
+    /// thousand classes are ImageNet's.
+    ///
+    /// # Errors
+    /// When the images have another number of names.
+    pub fn of_study(names: Option<Self>, classes: i64) -> Result<Option<Self>> {
+        let Some(names) = names else {
+            let imagenet = Self::imagenet();
+            return Ok((imagenet.len() as i64 == classes).then_some(imagenet));
+        };
+        ensure!(names.len() as i64 == classes, "the images have {} classes, the models {classes}", names.len());
+        Ok(Some(names))
+    }
+
+    /// Number of classes.
+    #[expect(clippy::len_without_is_empty, reason = "there is always one")]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// A class, if there are so many.
+    pub fn get(&self, class: i64) -> Option<&Class> {
+        self.0.get(usize::try_from(class).ok()?)
+    }
+
+    /// The name of a class; nothing where there is no such class.
+    pub fn name(&self, class: i64) -> &str {
+        self.get(class).map_or("", |class| &class.name)
+    }
+
+    /// An index of all ids and names.
+    pub fn index(&self) -> Index<'_> {
+        let mut usual: HashMap<String, Vec<usize>> = HashMap::new();
+        let mut other: HashMap<String, Vec<usize>> = HashMap::new();
+        for (number, class) in self.0.iter().enumerate() {
+            for text in class.id.iter().chain([&class.name]) {
+                usual.entry(plain(text)).or_default().push(number);
+            }
+            for text in &class.synonyms {
+                other.entry(plain(text)).or_default().push(number);
+            }
+        }
+        for numbers in usual.values_mut().chain(other.values_mut()) {
+            numbers.dedup();
+        }
+        Index { classes: self, usual, other }
+    }
+}
+
+/// Classes by id and name.
+pub struct Index<'a> {
+    classes: &'a Classes,
+    /// By id and usual name.
+    usual: HashMap<String, Vec<usize>>,
+    /// By the other names.
+    other: HashMap<String, Vec<usize>>,
+}
+
+impl Index<'_> {
+    /// The class of that id or name.
+    ///
+    /// # Errors
+    /// When there is none (names the one that was probably meant), or several are called so.
+    pub fn find(&self, text: &str) -> Result<i64> {
+        let wanted = plain(text);
+        match self.usual.get(&wanted).or_else(|| self.other.get(&wanted)).map(Vec::as_slice) {
+            Some([number]) => Ok(*number as i64),
+            Some(numbers) => {
+                let who: Vec<String> = numbers.iter().map(|&number| self.which(number)).collect();
+                bail!("`{text}` is the name of several classes: {}", who.join(" and "))
+            }
+            None => {
+                let known: Vec<&String> = self.usual.keys().chain(self.other.keys()).collect();
+                bail!("`{text}` is no class{}", suggestion(text, &known))
+            }
+        }
+    }
+
+    fn which(&self, number: usize) -> String {
+        let class = &self.classes.0[number];
+        class.id.as_ref().map_or_else(|| format!("number {number}"), |id| format!("`{id}`"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn imagenet_has_a_thousand_classes_with_an_id_each_in_the_order_of_the_ids() {
+        let classes = Classes::imagenet();
+        let ids: Vec<&String> = classes.0.iter().map(|class| class.id.as_ref().unwrap()).collect();
+        assert_eq!((classes.len(), ids.is_sorted()), (1000, true));
+        for (class, id, name) in [(0, "n01440764", "tench"), (436, "n02814533", "beach wagon"), (999, "n15075141", "toilet tissue")] {
+            assert_eq!((classes.name(class), classes.get(class).unwrap().id.as_deref()), (name, Some(id)));
+        }
+        assert_eq!((classes.name(-1), classes.name(1000)), ("", ""));
+    }
+
+    #[test]
+    fn ids_names_and_synonyms_find_their_class() {
+        let classes = Classes::imagenet();
+        let index = classes.index();
+        for (text, expected) in [("n01440764", 0), ("Tench", 0), ("tinca_tinca", 0), ("missile", 657), ("toilet-paper", 999)] {
+            assert_eq!(index.find(text).unwrap(), expected, "{text}");
+        }
+        for (text, expected) in [
+            ("n0144076", "`n0144076` is no class, did you mean `n01440764`?"),
+            ("goldfishh", "`goldfishh` is no class, did you mean `goldfish`?"),
+            ("crane", "`crane` is the name of several classes: `n02012849` and `n03126707`"),
+            ("flying pig of Ulm", "`flying pig of Ulm` is no class"),
+        ] {
+            assert_eq!(index.find(text).unwrap_err().to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn a_file_may_have_names_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("names.txt");
+        fs::write(&path, "cat, black\nn02012849 crane, bird\n\u{3b1}\n").unwrap();
+        let classes = Classes::read(&path).unwrap();
+        assert_eq!((0..3).map(|n| classes.name(n)).collect::<Vec<_>>(), ["cat, black", "crane", "α"]);
+        assert_eq!(classes.index().find("bird").unwrap(), 1);
+        for (text, expected) in [("", "the file is empty"), ("cat\n\ndog\n", "line 2 is empty")] {
+            fs::write(&path, text).unwrap();
+            assert!(Classes::read(&path).unwrap_err().to_string().contains(expected));
+        }
+    }
+}
