@@ -111,8 +111,8 @@ enum Command {
 /// Run a study; what is already in the results' folder is not computed again
 #[derive(Args)]
 #[command(after_help = "Examples:
-  runner run mini                          the built-in study, minutes on two cores
-  runner run mini --images 10              a quick look
+  runner run mini                          18 small networks, ten minutes on two cores
+  runner run mini-quick                    the same in a minute, roughly
   runner run mini --set attack.cw.kappa=20 --set seed=7
   runner run study.toml --device cuda      your own study, on the GPU
   runner run study.toml --out elsewhere    results in a folder of your choice

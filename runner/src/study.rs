@@ -39,8 +39,9 @@ pub struct BuiltIn {
 }
 
 /// The studies that are part of the program.
-pub const BUILT_IN: [BuiltIn; 3] = [
+pub const BUILT_IN: [BuiltIn; 4] = [
     BuiltIn { name: "mini", text: include_str!("../studies/mini.toml") },
+    BuiltIn { name: "mini-quick", text: include_str!("../studies/mini-quick.toml") },
     BuiltIn { name: "eccv2018", text: include_str!("../studies/eccv2018.toml") },
     BuiltIn { name: "modern", text: include_str!("../studies/modern.toml") },
 ];

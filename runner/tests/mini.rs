@@ -1,5 +1,10 @@
 //! The program itself, with the built-in models and attacks, on a few images.
 
+use gauntlet_core::registry::Registry;
+use gauntlet_plugins as _;
+use gauntlet_runner::plan::Plan;
+use gauntlet_runner::study::{BUILT_IN, GoalKind, Options, Policy, Study};
+use std::collections::BTreeSet;
 use std::fs;
 use std::process::{Command, Output};
 
@@ -62,9 +67,7 @@ fn a_study_with_the_minis_runs_once() {
 
 #[test]
 fn built_in_studies_are_sound_and_say_what_they_are() {
-    use gauntlet_plugins as _;
-    use gauntlet_runner::study::{BUILT_IN, Options, Study};
-    let registry = gauntlet_core::registry::Registry::linked().unwrap();
+    let registry = Registry::linked().unwrap();
     for built_in in BUILT_IN {
         let options = Options { plan_only: true, ..Options::default() };
         let study = Study::open(built_in.name, &registry, options).unwrap();
@@ -75,9 +78,7 @@ fn built_in_studies_are_sound_and_say_what_they_are() {
 
 #[test]
 fn the_published_study_is_whole() {
-    use gauntlet_plugins as _;
-    use gauntlet_runner::study::{GoalKind, Options, Policy, Study};
-    let registry = gauntlet_core::registry::Registry::linked().unwrap();
+    let registry = Registry::linked().unwrap();
     let study = Study::open("eccv2018", &registry, Options { plan_only: true, ..Options::default() }).unwrap();
     assert_eq!((study.models.len(), study.classes, study.data.pictures.len(), study.seed), (18, 1000, 1000, 1215));
     assert_eq!((study.tie_tolerance, study.transfer), (0.001, Some(Policy::CropOrPad)));
@@ -94,6 +95,26 @@ fn the_published_study_is_whole() {
         assert_eq!(values(attack, "kappa"), [0.0, 20.0, 40.0]);
         for (parameter, value) in [("learning_rate", rate), ("search_steps", 9.0), ("iterations", 1000.0), ("initial_c", 0.01)] {
             assert_eq!(values(attack, parameter), [value; 3], "{attack}: {parameter}");
+        }
+    }
+}
+
+#[test]
+fn the_mini_studies_cover_all_306_pairs_of_all_18_miniatures() {
+    let registry = Registry::linked().unwrap();
+    for name in ["mini", "mini-quick"] {
+        let study = Study::open(name, &registry, Options::default()).unwrap();
+        let models: BTreeSet<&str> = study.models.iter().map(|model| model.part.name.as_str()).collect();
+        let minis = registry.models().map(|model| model.entry.name.as_str()).filter(|name| name.starts_with("mini_"));
+        assert_eq!(models, minis.collect());
+        assert_eq!(study.attacks.iter().map(|attack| attack.part.name.as_str()).collect::<Vec<_>>(), ["fgsm", "ifgsm", "cw_l2", "ead_l1"]);
+        let plan = Plan::new(&study, "cpu");
+        for attack in 0..4 {
+            for goal in [GoalKind::Untargeted, GoalKind::Random] {
+                let of_this = plan.campaigns.iter().filter(|campaign| (campaign.attack, campaign.goal) == (attack, goal));
+                let pairs: BTreeSet<_> = of_this.flat_map(|c| c.transfers.iter().map(|(target, _)| (c.model, *target))).collect();
+                assert_eq!(pairs.len(), 306, "{name}: attack {attack}, {}", goal.name());
+            }
         }
     }
 }

@@ -129,7 +129,7 @@ fn mistakes_have_one_clear_message() {
         ),
         (
             &["run", "gone.toml"],
-            "error: study gone.toml cannot be read; give a TOML file or the name of a built-in study: `mini`, `eccv2018`, `modern`: \
+            "error: study gone.toml cannot be read; give a TOML file or the name of a built-in study: `mini`, `mini-quick`, `eccv2018`, `modern`: \
              No such file or directory (os error 2)\n",
         ),
         (&["run", "labels.toml"], "error: labels.toml: image `1.00.png` has the label 7 (counted from 0), but the models have 4 classes\n"),

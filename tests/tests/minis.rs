@@ -7,13 +7,20 @@ use tch::{Device, Kind, Tensor};
 use toml::Table;
 
 /// How many of the 1,000 images each mini gets right, see `plugins/mini/README.md`.
-const RIGHT: [(&str, i64); 11] = [
+const RIGHT: [(&str, i64); 18] = [
+    ("mini_alexnet", 904),
     ("mini_densenet121_k32", 900),
     ("mini_densenet161_k48", 913),
     ("mini_densenet169_k32", 908),
+    ("mini_inception_resnet_v2", 916),
+    ("mini_inception_v1", 887),
+    ("mini_inception_v2", 892),
+    ("mini_inception_v3", 918),
+    ("mini_inception_v4", 899),
     ("mini_mobilenet_v1_025", 918),
     ("mini_mobilenet_v1_050", 904),
     ("mini_mobilenet_v1_100", 916),
+    ("mini_nasnet_large", 893),
     ("mini_resnet_v2_101", 903),
     ("mini_resnet_v2_152", 893),
     ("mini_resnet_v2_50", 917),

@@ -101,9 +101,11 @@ fn recipe(name: &str) -> Recipe {
         "mini_resnet_v2_50" => Recipe { epochs: 5, rate: 4e-3, gain: 1.0, moved: true },
         "mini_vgg_16" => Recipe { epochs: 8, rate: 1e-3, gain: 0.74, moved: true },
         "mini_vgg_19" => Recipe { epochs: 8, rate: 1e-3, gain: 0.77, moved: true },
-        "mini_inception_v1" | "mini_inception_v2" => Recipe { epochs: 8, rate: 4e-3, gain: 1.0, moved: false },
-        "mini_inception_v3" | "mini_inception_v4" | "mini_nasnet_large" => Recipe { epochs: 3, rate: 4e-3, gain: 1.0, moved: false },
-        "mini_inception_resnet_v2" => Recipe { epochs: 2, rate: 4e-3, gain: 1.0, moved: false },
+        "mini_inception_v1" => Recipe { epochs: 6, rate: 4e-3, gain: 1.0, moved: false },
+        "mini_inception_v2" => Recipe { epochs: 9, rate: 4e-3, gain: 1.0, moved: false },
+        "mini_inception_v3" | "mini_inception_v4" | "mini_inception_resnet_v2" | "mini_nasnet_large" => {
+            Recipe { epochs: 3, rate: 4e-3, gain: 1.0, moved: false }
+        }
         _ => Recipe { epochs: 4, rate: 4e-3, gain: 1.0, moved: false },
     }
 }

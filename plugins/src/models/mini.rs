@@ -5,7 +5,10 @@
 //! The network is the family's own code; what is here is the enlarging of 28×28 pixels to a side
 //! that leaves the network something to see after it has halved it five times.
 
-use super::{DenseNet, MobileNetV1, ResNetV2, Shape, Vgg};
+use super::{
+    AlexNet, DenseNet, InceptionResNetV2, InceptionV1, InceptionV2, InceptionV3, InceptionV4, MobileNetV1, NasNetLarge, ResNetV2, Shape,
+    Vgg,
+};
 use gauntlet_core::params::NoParams;
 use gauntlet_core::prelude::*;
 use tch::Device;
@@ -45,18 +48,24 @@ macro_rules! miniature {
     };
 }
 
+miniature!(AlexNet, "mini_alexnet", enlarged 67, top1 88.68);
 miniature!(Vgg<16>, "mini_vgg_16", enlarged 32, top1 90.22);
 miniature!(Vgg<19>, "mini_vgg_19", enlarged 32, top1 89.68);
+miniature!(InceptionV1, "mini_inception_v1", enlarged 32, top1 89.39);
+miniature!(InceptionV2, "mini_inception_v2", enlarged 32, top1 89.25);
+miniature!(InceptionV3, "mini_inception_v3", enlarged 75, top1 90.47);
+miniature!(InceptionV4, "mini_inception_v4", enlarged 75, top1 89.49);
+miniature!(InceptionResNetV2, "mini_inception_resnet_v2", enlarged 75, top1 91.35);
+miniature!(ResNetV2<50>, "mini_resnet_v2_50", enlarged 64, top1 90.73);
+miniature!(ResNetV2<101>, "mini_resnet_v2_101", enlarged 32, top1 88.55);
+miniature!(ResNetV2<152>, "mini_resnet_v2_152", enlarged 32, top1 88.82);
 miniature!(MobileNetV1<25>, "mini_mobilenet_v1_025", enlarged 64, top1 90.82);
 miniature!(MobileNetV1<50>, "mini_mobilenet_v1_050", enlarged 64, top1 90.38);
 miniature!(MobileNetV1<100>, "mini_mobilenet_v1_100", enlarged 64, top1 91.76);
-miniature!(ResNetV2<50>, "mini_resnet_v2_50", enlarged 64, top1 90.73);
-
-miniature!(ResNetV2<101>, "mini_resnet_v2_101", enlarged 32, top1 88.55);
-miniature!(ResNetV2<152>, "mini_resnet_v2_152", enlarged 32, top1 88.82);
 miniature!(DenseNet<121>, "mini_densenet121_k32", enlarged 32, top1 89.83);
 miniature!(DenseNet<169>, "mini_densenet169_k32", enlarged 32, top1 89.90);
 miniature!(DenseNet<161>, "mini_densenet161_k48", enlarged 32, top1 90.26);
+miniature!(NasNetLarge, "mini_nasnet_large", enlarged 32, top1 88.25);
 
 /// The miniature of `A`.
 pub struct Mini<A> {

@@ -190,6 +190,8 @@ mod tests {
         for (name, family, top1, top5, _) in NETWORKS {
             let card = registry.find_model(name).unwrap().card(&parse("").unwrap()).unwrap();
             assert_eq!((card.family.as_str(), card.top1, card.top5), (family, Some(top1), top5), "{name}");
+            let background = i64::from(!matches!(family, "AlexNet" | "VGG" | "DenseNet")); // whose class 0 is none of ImageNet's
+            assert_eq!((card.classes, card.label_offset), (1000 + background, background), "{name}");
         }
     }
 
