@@ -46,6 +46,10 @@ pub struct ModelCard {
     /// Published top-5 accuracy, per cent.
     #[serde(default)]
     pub top5: Option<f64>,
+    /// Number of layers with weights from input to output, of networks that come in several depths and
+    /// are otherwise alike: the effect of depth is read off those.
+    #[serde(default)]
+    pub depth: Option<u32>,
     /// One line: the paper and the reference implementation.
     #[serde(default)]
     pub source: String,

@@ -44,6 +44,7 @@ impl Affine {
             label_offset: 0,
             top1: None,
             top5: None,
+            depth: None,
             source: "affine function of the pixels, for tests".into(),
         };
         Self { card, weight, bias }

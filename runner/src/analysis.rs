@@ -3,11 +3,14 @@
 //! Everything is counted from the stored rows, in the study's order, so the tables are the same
 //! byte for byte however the cells came to be.
 
-use crate::plan::{CellId, Plan, Scoring};
+use crate::plan::{Campaign, CellId, Plan, Scoring};
 use crate::rows::{CleanRow, CraftRow, MeasureRow, Row, ScoreRow, Status, TransferRow};
+use crate::stats;
 use crate::store::{Found, Store};
 use crate::study::{GoalKind, Study};
 use anyhow::Result;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 
 /// All tables of a study.
 #[derive(Debug, Default)]
@@ -18,8 +21,39 @@ pub struct Tables {
     pub success: Vec<Success>,
     /// One per ordered pair of models, attack, goal, depth and rank.
     pub transfer: Vec<Transfer>,
-    /// One per metric of scope model and model.
+    /// One per metric of scope model, goal and model.
     pub scores: Vec<Score>,
+    /// Per model and image, whether the model classifies it correctly; none where its cell failed.
+    pub correct: Vec<Vec<Option<bool>>>,
+    /// Transfer per image within and across families, one per attack, goal and family of sources.
+    pub spread: Vec<Spread>,
+    /// Cells that are not there, though those that they need are.
+    pub missing: Vec<CellId>,
+}
+
+/// How adversarials of a family's models carry over, counted per image under the published
+/// denominator, as float, top-1.
+#[derive(Debug)]
+pub struct Spread {
+    /// Index of the attack.
+    pub attack: usize,
+    /// What it was asked for.
+    pub goal: GoalKind,
+    /// The family of the sources.
+    pub family: String,
+    /// To other models of the family.
+    pub within: Vec<Tally>,
+    /// To models of other families.
+    pub across: Vec<Tally>,
+}
+
+/// `hits` of `of` outcomes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// How many meet the goal.
+    pub hits: u32,
+    /// Of how many.
+    pub of: u32,
 }
 
 /// How a model does without an attack.
@@ -60,16 +94,27 @@ pub struct Success {
     pub success: usize,
     /// The same, rounded to 8 bits.
     pub success_8bit: usize,
+    /// Per image, whether the goal is met.
+    pub met: Vec<bool>,
+    /// The same, rounded to 8 bits.
+    pub met_8bit: Vec<bool>,
     /// Per metric of scope outcome, over the images whose goal is met.
     pub distortions: Vec<Distortion>,
-    /// Median of the forward passes per attacked image.
-    pub forward: Option<f64>,
-    /// Median of the backward passes per attacked image.
-    pub backward: Option<f64>,
+    /// Passes per attacked image.
+    pub passes: Passes,
     /// Seconds that the attack took.
     pub seconds: f64,
     /// Seconds that the other models took to look at its pixels.
     pub transfer_seconds: f64,
+}
+
+/// Passes through the network per attacked image.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Passes {
+    /// Forward passes.
+    pub forward: Summary,
+    /// Backward passes.
+    pub backward: Summary,
 }
 
 /// How large perturbations are.
@@ -81,6 +126,8 @@ pub struct Distortion {
     pub float: Summary,
     /// Over the images whose goal is met after rounding to 8 bits, of the rounded pixels.
     pub rounded: Summary,
+    /// Per image, where the goal is met in float.
+    pub cases: Vec<Option<f64>>,
 }
 
 /// Mean and median; none when there is nothing to summarise.
@@ -111,7 +158,7 @@ pub enum Rank {
 }
 
 /// Which images a transfer rate is over.
-pub const DENOMINATORS: [&str; 5] = ["all", "source_correct", "source_success", "target_correct", "both"];
+pub const DENOMINATORS: [&str; 6] = ["all", "source_correct", "source_success", "target_correct", "both", "all_correct"];
 
 /// The published denominator, as an index into [`DENOMINATORS`].
 pub const PUBLISHED: usize = 3;
@@ -136,10 +183,14 @@ pub struct Transfer {
     /// For each of [`DENOMINATORS`] the number of images. `all`: every image; `source_correct`:
     /// those that were attacked; `source_success`: those that deceive the source;
     /// `target_correct`: those attacked that the target classifies correctly; `both`: those that
-    /// deceive the source and that the target classifies correctly.
-    pub images: [usize; 5],
+    /// deceive the source and that the target classifies correctly; `all_correct`: those that every
+    /// model of the study classifies correctly.
+    pub images: [usize; 6],
     /// For each of [`DENOMINATORS`] how many of these meet the goal on the target.
-    pub transferred: [usize; 5],
+    pub transferred: [usize; 6],
+    /// What the target makes of the images of `both`: it still sees the true class, it sees another
+    /// class than the source, it sees the source's class.
+    pub split: [usize; 3],
 }
 
 /// A metric of a model.
@@ -157,34 +208,54 @@ pub struct Score {
     pub scored: usize,
     /// Over those.
     pub summary: Summary,
+    /// Per image.
+    pub cases: Vec<Option<f64>>,
+    /// Mean of each number that comes with the values.
+    pub extras: Vec<Option<f64>>,
 }
 
-/// Is handed all rows of a study in order, for files that hold them all.
-pub trait RowSink {
-    /// The craft rows of a slice, with the values of each metric of scope outcome where there are any.
-    fn craft(&mut self, campaign: usize, slice: usize, rows: &[CraftRow], measures: &[Option<Vec<MeasureRow>>]) -> Result<()>;
-    /// The transfer rows of a slice.
-    fn transfer(&mut self, campaign: usize, target: usize, slice: usize, rows: &[TransferRow]) -> Result<()>;
+/// Is handed all outcomes of a study in order, for files that hold them all.
+pub trait OutcomeSink {
+    /// Those of a slice of images.
+    fn slice(&mut self, outcomes: &Outcomes) -> Result<()>;
+}
+
+/// What an attack made of a slice of images, and what all models say of that. Rows stand in the
+/// order of the images.
+pub struct Outcomes<'a> {
+    /// Index of the campaign.
+    pub campaign: usize,
+    /// Index of the slice.
+    pub slice: usize,
+    /// What the attack gave.
+    pub craft: &'a [CraftRow],
+    /// Per metric of scope outcome its values; none where its cell failed.
+    pub measures: &'a [Option<Vec<MeasureRow>>],
+    /// The other models' answers, with their indices; a model whose cell failed is not among them.
+    pub transfers: &'a [(usize, Vec<TransferRow>)],
+    /// Whether all models classify the image correctly.
+    pub everyone: &'a [bool],
 }
 
 /// Reads all cells and counts.
-pub fn analyse(study: &Study, plan: &Plan, store: &Store, sink: &mut dyn RowSink) -> Result<Tables> {
-    let reader = Reader { plan, store };
-    let accuracy = (0..study.models.len()).map(|model| reader.accuracy(model)).collect();
-    let mut success = Vec::new();
-    let mut transfer = Vec::new();
+pub fn analyse(study: &Study, plan: &Plan, store: &Store, sink: &mut dyn OutcomeSink) -> Result<Tables> {
+    let reader = Reader { study, plan, store, missing: RefCell::default() };
+    let (accuracy, correct): (Vec<_>, Vec<_>) = (0..study.models.len()).map(|model| reader.accuracy(model)).unzip();
+    let mut tables = Tables { accuracy, correct, ..Tables::default() };
     for index in 0..plan.campaigns.len() {
-        success.push(reader.campaign(index, sink)?);
-        let seconds = reader.transfers(index, sink, &mut transfer)?;
-        success[index].transfer_seconds = seconds;
+        reader.campaign(index, &mut tables, sink)?;
     }
-    let scores = plan.scores.iter().map(|scoring| reader.score(scoring)).collect();
-    Ok(Tables { accuracy, success, transfer, scores })
+    tables.scores = plan.scores.iter().map(|scoring| reader.score(scoring)).collect();
+    let missing = reader.missing.into_inner();
+    tables.missing = missing.iter().copied().filter(|&id| plan.needs(id).iter().all(|need| !missing.contains(need))).collect();
+    Ok(tables)
 }
 
 struct Reader<'a> {
+    study: &'a Study,
     plan: &'a Plan,
     store: &'a Store,
+    missing: RefCell<BTreeSet<CellId>>,
 }
 
 impl Reader<'_> {
@@ -192,48 +263,148 @@ impl Reader<'_> {
     fn rows<R: Row>(&self, id: CellId) -> Option<Vec<R>> {
         match self.store.read::<R>(&self.plan.cells[id].address) {
             Found::Whole(stored) => Some(stored.rows),
-            Found::Missing | Found::Damaged(_) => None,
+            Found::Missing | Found::Damaged(_) => {
+                self.missing.borrow_mut().insert(id);
+                None
+            }
         }
     }
 
-    fn accuracy(&self, model: usize) -> Accuracy {
+    fn accuracy(&self, model: usize) -> (Accuracy, Vec<Option<bool>>) {
         let mut accuracy = Accuracy { model, ..Accuracy::default() };
+        let mut correct = Vec::new();
         for &id in &self.plan.clean[model] {
             let Some(rows) = self.rows::<CleanRow>(id) else {
                 accuracy.missing += self.plan.cases(id);
+                correct.extend(std::iter::repeat_n(None, self.plan.cases(id)));
                 continue;
             };
             accuracy.images += rows.len();
             accuracy.correct += rows.iter().filter(|row| row.correct).count();
             accuracy.top5 += rows.iter().filter(|row| row.top5).count();
+            correct.extend(rows.iter().map(|row| Some(row.correct)));
         }
-        accuracy
+        (accuracy, correct)
     }
 
-    fn campaign(&self, index: usize, sink: &mut dyn RowSink) -> Result<Success> {
+    fn campaign(&self, index: usize, tables: &mut Tables, sink: &mut dyn OutcomeSink) -> Result<()> {
         let campaign = &self.plan.campaigns[index];
+        let everyone: Vec<bool> = (0..self.study.data.pictures.len()).map(|image| tables.everyone(image)).collect();
+        let mut counts = Transfer::counts(campaign);
         let mut all: Vec<CraftRow> = Vec::new();
-        let mut missing = 0;
-        let mut values: Vec<[Vec<f64>; 2]> = campaign.measures.iter().map(|_| Default::default()).collect();
+        let (mut met, mut met_8bit) = (Vec::new(), Vec::new());
+        let (mut missing, mut transfer_seconds) = (0, 0.0);
+        let mut values: Vec<[Vec<Option<f64>>; 2]> = campaign.measures.iter().map(|_| Default::default()).collect();
         for (slice, &id) in campaign.craft.iter().enumerate() {
-            let Some(rows) = self.rows::<CraftRow>(id) else {
+            let Some(craft) = self.rows::<CraftRow>(id) else {
                 missing += self.plan.cases(id);
+                [&mut met, &mut met_8bit].into_iter().for_each(|met| met.extend(std::iter::repeat_n(false, self.plan.cases(id))));
+                values.iter_mut().flatten().for_each(|values| values.extend(std::iter::repeat_n(None, self.plan.cases(id))));
+                counts.iter_mut().flatten().for_each(|count| count.missing += self.plan.cases(id));
                 continue;
             };
             let measures: Vec<Option<Vec<MeasureRow>>> = campaign.measures.iter().map(|(_, cells)| self.rows(cells[slice])).collect();
-            sink.craft(index, slice, &rows, &measures)?;
+            let images = self.plan.range(slice);
+            let everyone = &everyone[images.clone()];
+            let mut transfers: Vec<(usize, Vec<TransferRow>)> = Vec::new();
+            for ((target, cells), counts) in campaign.transfers.iter().zip(&mut counts) {
+                let Some(rows) = self.rows::<TransferRow>(cells[slice]) else {
+                    counts.iter_mut().for_each(|count| count.missing += craft.len());
+                    continue;
+                };
+                transfer_seconds += rows.iter().map(|row| row.milliseconds / 1e3).sum::<f64>();
+                let spread = tables.spread(self.study, campaign).of(self.study, *target);
+                for (n, (row, craft)) in rows.iter().zip(&craft).enumerate() {
+                    counts.iter_mut().for_each(|count| count.add(craft, row, everyone[n]));
+                    if row.status.attempted() && row.target_correct {
+                        let tally = &mut spread[images.start + n];
+                        tally.of += 1;
+                        tally.hits += u32::from(row.success);
+                    }
+                }
+                transfers.push((*target, rows));
+            }
+            sink.slice(&Outcomes { campaign: index, slice, craft: &craft, measures: &measures, transfers: &transfers, everyone })?;
             for (measured, values) in measures.iter().zip(&mut values) {
-                for (row, measure) in rows.iter().zip(measured.iter().flatten()) {
-                    values[0].extend(measure.value.filter(|_| row.success));
-                    values[1].extend(measure.value_8bit.filter(|_| row.success_8bit));
+                for (n, row) in craft.iter().enumerate() {
+                    let measure = measured.as_ref().map(|rows| &rows[n]);
+                    values[0].push(measure.and_then(|measure| measure.value).filter(|_| row.success));
+                    values[1].push(measure.and_then(|measure| measure.value_8bit).filter(|_| row.success_8bit));
                 }
             }
-            all.extend(rows);
+            met.extend(craft.iter().map(|row| row.success));
+            met_8bit.extend(craft.iter().map(|row| row.success_8bit));
+            all.extend(craft);
         }
+        tables.transfer.extend(counts.into_iter().flatten());
+        tables.success.push(Success { met, met_8bit, transfer_seconds, ..Success::count(campaign, &all, missing, values) });
+        Ok(())
+    }
+
+    fn score(&self, scoring: &Scoring) -> Score {
+        let &Scoring { metric, model, goal, ref cells } = scoring;
+        let mut cases = Vec::new();
+        let mut extras = vec![Vec::new(); self.study.metrics[metric].extras.len()];
+        let mut missing = 0;
+        for &id in cells {
+            let Some(rows) = self.rows::<ScoreRow>(id) else {
+                missing += self.plan.cases(id);
+                cases.extend(std::iter::repeat_n(None, self.plan.cases(id)));
+                continue;
+            };
+            for row in rows {
+                cases.push(row.value);
+                for (all, value) in extras.iter_mut().zip(row.extras) {
+                    all.extend(Some(value).filter(|value| value.is_finite()));
+                }
+            }
+        }
+        let values: Vec<f64> = cases.iter().copied().flatten().collect();
+        let extras = extras.iter().map(|values| stats::mean(values)).collect();
+        Score { metric, model, goal, missing, scored: values.len(), summary: summary(values), cases, extras }
+    }
+}
+
+impl Tables {
+    /// Whether every model classifies an image correctly.
+    pub fn everyone(&self, image: usize) -> bool {
+        self.correct.iter().all(|correct| correct[image] == Some(true))
+    }
+
+    /// The place to count a campaign's transfer at.
+    fn spread(&mut self, study: &Study, campaign: &Campaign) -> &mut Spread {
+        let family = &study.models[campaign.model].card.family;
+        let found =
+            self.spread.iter().position(|s| (s.attack, s.goal, s.family.as_str()) == (campaign.attack, campaign.goal, family.as_str()));
+        let index = found.unwrap_or_else(|| {
+            let none = vec![Tally::default(); study.data.pictures.len()];
+            let (attack, goal, family) = (campaign.attack, campaign.goal, family.clone());
+            self.spread.push(Spread { attack, goal, family, within: none.clone(), across: none });
+            self.spread.len() - 1
+        });
+        &mut self.spread[index]
+    }
+}
+
+impl Spread {
+    fn of(&mut self, study: &Study, target: usize) -> &mut [Tally] {
+        if study.models[target].card.family == self.family { &mut self.within } else { &mut self.across }
+    }
+}
+
+impl Success {
+    /// `values`: per metric and image, as float and rounded, where the goal is met.
+    fn count(campaign: &Campaign, all: &[CraftRow], missing: usize, values: Vec<[Vec<Option<f64>>; 2]>) -> Self {
         let attempted: Vec<&CraftRow> = all.iter().filter(|row| row.status.attempted()).collect();
         let count = |wanted: &dyn Fn(&CraftRow) -> bool| attempted.iter().filter(|row| wanted(row)).count();
-        let passes = |of: fn(&CraftRow) -> i64| summary(attempted.iter().map(|row| of(row) as f64).collect()).median;
-        Ok(Success {
+        let passes = |of: fn(&CraftRow) -> i64| summary(attempted.iter().map(|row| of(row) as f64).collect());
+        let distortion = |(metric, [float, rounded]): (usize, [Vec<Option<f64>>; 2])| Distortion {
+            metric,
+            float: summary(float.iter().copied().flatten().collect()),
+            rounded: summary(rounded.into_iter().flatten().collect()),
+            cases: float,
+        };
+        Self {
             model: campaign.model,
             attack: campaign.attack,
             goal: campaign.goal,
@@ -244,73 +415,38 @@ impl Reader<'_> {
             invalid: count(&|row| matches!(row.status, Status::Invalid(_))),
             success: count(&|row| row.success),
             success_8bit: count(&|row| row.success_8bit),
-            distortions: campaign
-                .measures
-                .iter()
-                .zip(values)
-                .map(|((metric, _), [float, rounded])| Distortion { metric: *metric, float: summary(float), rounded: summary(rounded) })
-                .collect(),
-            forward: passes(|row| row.forward),
-            backward: passes(|row| row.backward),
+            distortions: campaign.measures.iter().map(|(metric, _)| *metric).zip(values).map(distortion).collect(),
+            passes: Passes { forward: passes(|row| row.forward), backward: passes(|row| row.backward) },
             seconds: all.iter().map(|row| row.milliseconds / 1e3).sum(),
             transfer_seconds: 0.0,
-        })
-    }
-
-    fn transfers(&self, index: usize, sink: &mut dyn RowSink, tables: &mut Vec<Transfer>) -> Result<f64> {
-        let campaign = &self.plan.campaigns[index];
-        let ranks: &[Rank] = if campaign.goal == GoalKind::Untargeted { &[Rank::Top1] } else { &[Rank::Top1, Rank::Top5] };
-        let mut seconds = 0.0;
-        for (target, cells) in &campaign.transfers {
-            let empty = |depth, rank| Transfer {
-                source: campaign.model,
-                target: *target,
-                attack: campaign.attack,
-                goal: campaign.goal,
-                depth,
-                rank,
-                missing: 0,
-                images: [0; 5],
-                transferred: [0; 5],
-            };
-            let mut counts: Vec<Transfer> =
-                ranks.iter().flat_map(|&rank| [Depth::Float, Depth::EightBit].map(|depth| empty(depth, rank))).collect();
-            for (slice, &id) in cells.iter().enumerate() {
-                let Some(rows) = self.rows::<TransferRow>(id) else {
-                    for count in &mut counts {
-                        count.missing += self.plan.cases(id);
-                    }
-                    continue;
-                };
-                sink.transfer(index, *target, slice, &rows)?;
-                seconds += rows.iter().map(|row| row.milliseconds / 1e3).sum::<f64>();
-                for count in &mut counts {
-                    for row in &rows {
-                        count.add(row);
-                    }
-                }
-            }
-            tables.extend(counts);
+            met: Vec::new(),
+            met_8bit: Vec::new(),
         }
-        Ok(seconds)
-    }
-
-    fn score(&self, scoring: &Scoring) -> Score {
-        let &Scoring { metric, model, goal, ref cells } = scoring;
-        let mut values = Vec::new();
-        let mut missing = 0;
-        for &id in cells {
-            match self.rows::<ScoreRow>(id) {
-                Some(rows) => values.extend(rows.iter().filter_map(|row| row.value)),
-                None => missing += self.plan.cases(id),
-            }
-        }
-        Score { metric, model, goal, missing, scored: values.len(), summary: summary(values) }
     }
 }
 
 impl Transfer {
-    fn add(&mut self, row: &TransferRow) {
+    /// Nothing counted yet: per target of a campaign one for each depth and rank.
+    fn counts(campaign: &Campaign) -> Vec<Vec<Self>> {
+        let ranks: &[Rank] = if campaign.goal == GoalKind::Untargeted { &[Rank::Top1] } else { &[Rank::Top1, Rank::Top5] };
+        let empty = |target, depth, rank| Self {
+            source: campaign.model,
+            target,
+            attack: campaign.attack,
+            goal: campaign.goal,
+            depth,
+            rank,
+            missing: 0,
+            images: [0; 6],
+            transferred: [0; 6],
+            split: [0; 3],
+        };
+        let of = |target| ranks.iter().flat_map(|&rank| [Depth::Float, Depth::EightBit].map(|depth| empty(target, depth, rank))).collect();
+        campaign.transfers.iter().map(|(target, _)| of(*target)).collect()
+    }
+
+    /// `everyone`: whether all models of the study classify the image correctly.
+    fn add(&mut self, craft: &CraftRow, row: &TransferRow, everyone: bool) {
         let (source_success, hit) = match (self.depth, self.rank) {
             (Depth::Float, Rank::Top1) => (row.source_success, row.success),
             (Depth::Float, Rank::Top5) => (row.source_success, row.top5),
@@ -318,10 +454,19 @@ impl Transfer {
             (Depth::EightBit, Rank::Top5) => (row.source_success_8bit, row.top5_8bit),
         };
         let attempted = row.status.attempted();
-        let member = [true, attempted, source_success, attempted && row.target_correct, source_success && row.target_correct];
+        let both = source_success && row.target_correct;
+        let member = [true, attempted, source_success, attempted && row.target_correct, both, everyone];
         for (n, member) in member.into_iter().enumerate() {
             self.images[n] += usize::from(member);
             self.transferred[n] += usize::from(member && hit);
+        }
+        if both {
+            let (seen, by_source) = match self.depth {
+                Depth::Float => (row.prediction, craft.prediction),
+                Depth::EightBit => (row.prediction_8bit, craft.prediction_8bit),
+            };
+            let what = if seen == Some(row.label) { 0 } else { 1 + usize::from(seen == by_source) };
+            self.split[what] += 1;
         }
     }
 }
@@ -331,20 +476,15 @@ pub fn rate(part: usize, whole: usize) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
 }
 
-fn summary(mut values: Vec<f64>) -> Summary {
-    if values.is_empty() {
-        return Summary::default();
-    }
-    let mean = values.iter().sum::<f64>() / values.len() as f64;
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    let median = if values.len() % 2 == 1 { values[middle] } else { f64::midpoint(values[middle - 1], values[middle]) };
-    Summary { mean: Some(mean), median: Some(median) }
+fn summary(values: Vec<f64>) -> Summary {
+    let mean = stats::mean(&values);
+    Summary { mean, median: stats::quantile(&stats::sorted(values), 0.5) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rows::tests::craft_rows;
 
     #[test]
     fn a_summary_of_few_values() {
@@ -354,49 +494,49 @@ mod tests {
     }
 
     #[test]
-    fn every_denominator_is_counted() {
-        let row = |status, source_success, target_correct, success| TransferRow {
-            image: String::new(),
-            label: 0,
-            target_class: None,
-            status,
-            source_success,
-            source_success_8bit: false,
-            target_correct,
-            prediction: None,
-            prediction_8bit: None,
-            success,
-            success_8bit: success,
-            top5: false,
-            top5_8bit: false,
-            milliseconds: 0.0,
-        };
-        let rows = [
-            row(Status::Adversarial, true, true, true),
-            row(Status::Adversarial, true, true, false),
-            row(Status::Adversarial, true, false, true),
-            row(Status::NotAdversarial, false, true, true),
-            row(Status::NotFound, false, true, false),
-            row(Status::Misclassified, false, true, false),
-        ];
-        let count = |depth| {
-            let mut count = Transfer {
-                source: 0,
-                target: 1,
-                attack: 0,
-                goal: GoalKind::Untargeted,
-                depth,
-                rank: Rank::Top1,
-                missing: 0,
-                images: [0; 5],
-                transferred: [0; 5],
+    fn every_denominator_is_counted_and_mistakes_are_told_apart() {
+        // What the source sees, what the target sees of it (3 is true), and whether it knows the image.
+        let case = |status: Status, source: i64, seen: i64, target_correct: bool| {
+            let source_success = status == Status::Adversarial;
+            let craft =
+                CraftRow { label: 3, status: status.clone(), prediction: Some(source), prediction_8bit: Some(3), ..craft_rows().remove(0) };
+            let transfer = TransferRow {
+                image: String::new(),
+                label: 3,
+                target_class: None,
+                status,
+                source_success,
+                source_success_8bit: false,
+                target_correct,
+                prediction: Some(seen),
+                prediction_8bit: Some(seen),
+                success: seen != 3,
+                success_8bit: seen != 3,
+                top5: false,
+                top5_8bit: false,
+                milliseconds: 0.0,
             };
-            for row in &rows {
-                count.add(row);
-            }
-            (count.images, count.transferred)
+            (craft, transfer)
         };
-        assert_eq!(count(Depth::Float), ([6, 5, 3, 4, 2], [3, 3, 2, 2, 1]));
-        assert_eq!(count(Depth::EightBit), ([6, 5, 0, 4, 0], [3, 3, 0, 2, 0]));
+        let cases = [
+            case(Status::Adversarial, 5, 5, true),
+            case(Status::Adversarial, 5, 6, true),
+            case(Status::Adversarial, 5, 3, true),
+            case(Status::Adversarial, 5, 5, false),
+            case(Status::NotAdversarial, 3, 5, true),
+            case(Status::NotFound, 3, 3, true),
+            case(Status::Misclassified, 3, 3, true),
+        ];
+        let campaign =
+            Campaign { model: 0, attack: 0, goal: GoalKind::Untargeted, craft: vec![], measures: vec![], transfers: vec![(1, vec![])] };
+        let [float, rounded]: [Transfer; 2] = Transfer::counts(&campaign).remove(0).try_into().unwrap();
+        let count = |mut count: Transfer| {
+            for (n, (craft, row)) in cases.iter().enumerate() {
+                count.add(craft, row, n < 2);
+            }
+            (count.images, count.transferred, count.split)
+        };
+        assert_eq!(count(float), ([7, 6, 4, 5, 3, 2], [4, 4, 3, 3, 2, 2], [1, 1, 1]));
+        assert_eq!(count(rounded), ([7, 6, 0, 5, 0, 2], [4, 4, 0, 3, 0, 2], [0, 0, 0]));
     }
 }

@@ -25,8 +25,10 @@ pub mod plugins;
 pub mod report;
 pub mod rows;
 mod session;
+pub mod stats;
 pub mod store;
 pub mod study;
+pub mod summary;
 pub mod weights;
 
 pub use session::Session;

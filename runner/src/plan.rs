@@ -175,6 +175,11 @@ impl Plan {
         slice * SLICE..((slice + 1) * SLICE).min(self.images)
     }
 
+    /// The slice of an image, and its place there.
+    pub fn place(&self, image: usize) -> (usize, usize) {
+        (image / SLICE, image % SLICE)
+    }
+
     /// Number of images in a cell.
     pub fn cases(&self, cell: CellId) -> usize {
         self.range(self.cells[cell].slice).len()

@@ -180,6 +180,81 @@ row! {
     }
 }
 
+row! {
+    /// An outcome, as in `outcomes.parquet`: an image, an attack on one model with a goal, and what
+    /// a model, the same or another, says of the attack's pixels. Where source and target are the same
+    /// the row is about the attack itself; of pixels that there are not, all is null or false.
+    OutcomeRow {
+        /// The model that was attacked.
+        source: String,
+        /// The model that was given the pixels.
+        target: String,
+        /// The attack.
+        attack: String,
+        /// What it was asked for.
+        goal: String,
+        /// The image's name.
+        image: String,
+        /// BLAKE3 of its content.
+        image_hash: String,
+        /// The true class.
+        label: i64,
+        /// The class aimed at; none when untargeted.
+        target_class: Option<i64>,
+        /// How the attack ended.
+        status: Status,
+        /// The source's answer to the image as it is.
+        source_clean: i64,
+        /// The source's answer to the pixels.
+        source_prediction: Option<i64>,
+        /// The same, rounded to 8 bits.
+        source_prediction_8bit: Option<i64>,
+        /// Whether the goal is met on the source.
+        source_success: bool,
+        /// The same, rounded to 8 bits.
+        source_success_8bit: bool,
+        /// Whether the target knows the image as it is.
+        target_correct: bool,
+        /// Whether all models of the study do.
+        all_correct: bool,
+        /// The target's answer to the pixels.
+        prediction: Option<i64>,
+        /// The same, rounded to 8 bits.
+        prediction_8bit: Option<i64>,
+        /// Whether the goal is met on the target.
+        success: bool,
+        /// The same, rounded to 8 bits.
+        success_8bit: bool,
+        /// Targeted, of another model: whether the class aimed at is among the target's first five.
+        top5: Option<bool>,
+        /// The same, rounded to 8 bits.
+        top5_8bit: Option<bool>,
+        /// Forward passes that the attack took.
+        forward: i64,
+        /// Backward passes that the attack took.
+        backward: i64,
+    }
+}
+
+row! {
+    /// What an outcome took, as in `timing.parquet`: on the diagonal the attack, elsewhere the target's
+    /// look at the pixels. A cell's time is shared equally by its images.
+    TimeRow {
+        /// The model that was attacked.
+        source: String,
+        /// The model that was given the pixels.
+        target: String,
+        /// The attack.
+        attack: String,
+        /// What it was asked for.
+        goal: String,
+        /// The image's name.
+        image: String,
+        /// The time.
+        milliseconds: f64,
+    }
+}
+
 /// How an attack on one image ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Status {

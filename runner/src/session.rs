@@ -1,13 +1,14 @@
 //! A study in its results' folder, from what is there already to the tables.
 
 use crate::analysis::Tables;
-use crate::execute::{self, Options, Outcome, Progress, Site, Survey};
+use crate::execute::{self, Failure, Options, Outcome, Progress, Site, Survey};
 use crate::plan::Plan;
 use crate::report;
 use crate::store::Store;
 use crate::study::Study;
 use anyhow::Result;
 use gauntlet_core::registry::Registry;
+use std::cell::RefCell;
 use std::path::Path;
 
 /// A study that is at work in a results' folder. Several may be in one folder, also of other
@@ -20,6 +21,8 @@ pub struct Session<'a> {
     plan: Plan,
     store: Store,
     survey: Survey,
+    /// Those of the last run: the report gives the reasons.
+    failures: RefCell<Vec<Failure>>,
 }
 
 impl<'a> Session<'a> {
@@ -32,7 +35,7 @@ impl<'a> Session<'a> {
     pub fn open(study: &'a Study, registry: &'a Registry, out: &Path, options: Options, progress: &'a dyn Progress) -> Result<Self> {
         let (plan, store) = (Plan::new(study, execute::device_kind(options.device)), Store::open(out)?);
         let survey = Survey::take(&plan, &store, &options, progress);
-        Ok(Self { study, registry, options, progress, plan, store, survey })
+        Ok(Self { study, registry, options, progress, plan, store, survey, failures: RefCell::default() })
     }
 
     /// All cells.
@@ -59,7 +62,9 @@ impl<'a> Session<'a> {
     /// answer tells.
     pub fn run(&self) -> Result<Outcome> {
         let Self { study, plan, registry, store, options, .. } = self;
-        execute::run(Site { study, plan, registry, store, options }, &self.survey, self.progress)
+        let outcome = execute::run(Site { study, plan, registry, store, options }, &self.survey, self.progress)?;
+        self.failures.replace(outcome.failures.clone());
+        Ok(outcome)
     }
 
     /// Makes tables of all cells that are there, and writes them into the folder, see
@@ -68,6 +73,6 @@ impl<'a> Session<'a> {
     /// # Errors
     /// When the folder cannot be written to.
     pub fn report(&self) -> Result<Tables> {
-        report::write(self.study, &self.plan, &self.store, self.store.out())
+        report::write(self.study, &self.plan, &self.store, &self.failures.borrow(), self.store.out())
     }
 }

@@ -151,7 +151,7 @@ impl Store {
 
     /// Writes a cell's pixels, N×3×S×S float32, and returns their hash for [`Stored::pixels`].
     pub fn write_pixels(&self, address: &Address, pixels: &Tensor) -> Result<String> {
-        let bytes = safetensors(pixels)?;
+        let bytes = safetensors(&[("pixels".to_owned(), pixels.shallow_clone())])?;
         let hash = blake3::hash(&bytes).to_string();
         write_atomically(&self.pixel_path(address, &hash), &bytes)?;
         Ok(hash)
@@ -197,13 +197,19 @@ impl Store {
     }
 }
 
-/// The bytes of a safetensors file with one tensor, `pixels`.
-fn safetensors(pixels: &Tensor) -> Result<Vec<u8>> {
-    let shape: Vec<usize> = pixels.size().iter().map(|&n| n as usize).collect();
-    let values = Vec::<f32>::try_from(pixels.to_device(tch::Device::Cpu).to_kind(Kind::Float).contiguous().view([-1]))?;
-    let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-    let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape, &bytes)?;
-    Ok(safetensors::serialize([("pixels", view)], None)?)
+/// The bytes of a safetensors file with these tensors, as float32.
+pub(crate) fn safetensors(tensors: &[(String, Tensor)]) -> Result<Vec<u8>> {
+    let bytes = |tensor: &Tensor| -> Result<Vec<u8>> {
+        let values = Vec::<f32>::try_from(tensor.to_device(tch::Device::Cpu).to_kind(Kind::Float).contiguous().view([-1]))?;
+        Ok(values.iter().flat_map(|v| v.to_le_bytes()).collect())
+    };
+    let all: Vec<Vec<u8>> = tensors.iter().map(|(_, tensor)| bytes(tensor)).collect::<Result<_>>()?;
+    let mut views = Vec::new();
+    for ((name, tensor), bytes) in tensors.iter().zip(&all) {
+        let shape = tensor.size().iter().map(|&n| n as usize).collect();
+        views.push((name.as_str(), safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape, bytes)?));
+    }
+    Ok(safetensors::serialize(views, None)?)
 }
 
 /// Puts a file in place, complete or not at all.

@@ -20,6 +20,7 @@ use gauntlet_core::registry::{DynAttack, DynMetric, Entry, MetricEntry, ModelEnt
 use gauntlet_core::weights::Weights;
 use members::Selection;
 pub use members::{LeftOut, MemberKind};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -152,6 +153,8 @@ pub struct StudyModel {
     pub weights: WeightsPlace,
     /// BLAKE3 of the weights' file, in hexadecimal.
     pub weights_hash: String,
+    /// Number of values in the weights, if their file says so.
+    pub parameters: Option<u64>,
 }
 
 /// Where weights are.
@@ -190,7 +193,12 @@ impl StudyModel {
             }
             WeightsPlace::Absent(_) => "absent".to_owned(),
         };
-        Ok(Self { part: Part::new(&entry.entry, parameters), card, weights, weights_hash })
+        let opened = match &weights {
+            WeightsPlace::Embedded(bytes) => Weights::from_bytes(*bytes, Device::Cpu),
+            WeightsPlace::File(path) => Weights::open(path, Device::Cpu),
+        };
+        let values = opened.ok().map(|weights| weights.values()).filter(|values| *values > 0); // what is wrong, loading will say
+        Ok(Self { part: Part::new(&entry.entry, parameters), card, weights, weights_hash, parameters: values })
     }
 
     /// Number of real classes.
@@ -287,7 +295,7 @@ impl StudyMetric {
 }
 
 /// What attacks are asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum GoalKind {
     /// Any class but the true one.
@@ -316,7 +324,7 @@ impl GoalKind {
 }
 
 /// How pixels crafted for one side are given to a model of another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Policy {
     /// The centre is cut out, or mid grey (0.5) put around: as published.

@@ -35,6 +35,7 @@ impl TinyNet {
                 label_offset: 0,
                 top1: None,
                 top5: None,
+                depth: None,
                 source: "formula network of the golden values".into(),
             },
             conv1: conv("conv1", 3, 8),

@@ -5,13 +5,15 @@ use gauntlet_core::device::Device;
 use gauntlet_runner::analysis::Tables;
 use gauntlet_runner::execute::{Options, Outcome, Progress, Silent};
 use gauntlet_runner::plan::{CellId, Plan, Scoring, Work};
-use gauntlet_runner::rows::{CleanRow, CraftRow, MeasureRow, Row, ScoreRow, Status, TransferRow};
+use gauntlet_runner::rows::{CleanRow, CraftRow, MeasureRow, OutcomeRow, Row, ScoreRow, Status, TransferRow};
 use gauntlet_runner::store::{Found, Store};
 use gauntlet_runner::study::{self, GoalKind};
+use gauntlet_runner::summary::{Match, Pixels, Summary, Timing, example_pixels};
 use gauntlet_runner::{Session, Study};
 use gauntlet_tests::toys;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
@@ -95,11 +97,23 @@ impl Run {
     }
 }
 
-fn csvs(out: &Path) -> BTreeMap<String, String> {
-    ["accuracy", "success", "transfer", "scores", "skipped"]
-        .iter()
-        .map(|name| (name.to_string(), fs::read_to_string(out.join(format!("{name}.csv"))).unwrap()))
-        .collect()
+/// All files of a results' folder without times, as text: damage shows.
+fn tables(out: &Path) -> BTreeMap<String, String> {
+    let files = fs::read_dir(out).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
+    let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+    let tables: BTreeMap<String, String> = files
+        .filter(|path| !name(path).starts_with("timing."))
+        .map(|path| (name(&path), String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned()))
+        .collect();
+    assert!(tables.len() >= 9, "{:?}", tables.keys());
+    tables
+}
+
+/// All rows of `outcomes.parquet`.
+fn outcomes(out: &Path) -> Vec<OutcomeRow> {
+    let file = File::open(out.join("outcomes.parquet")).unwrap();
+    let batches = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap();
+    batches.flat_map(|batch| OutcomeRow::read(&batch.unwrap()).unwrap()).collect()
 }
 
 fn folder() -> TempDir {
@@ -179,19 +193,82 @@ fn transfer_has_every_denominator() {
     // 3 sources × 2 targets × (untargeted + 3 targeted goals × 2 ranks) × 2 depths
     assert_eq!(run.tables.transfer.len(), 3 * 2 * 7 * 2);
     for row in &run.tables.transfer {
-        let [all, source_correct, source_success, target_correct, both] = row.images;
+        let [all, source_correct, source_success, target_correct, both, all_correct] = row.images;
         assert_eq!(all, 40);
         assert!(source_correct < all && target_correct <= source_correct && both <= source_success.min(target_correct), "{row:?}");
+        assert!(0 < all_correct && all_correct <= target_correct, "{row:?}");
+        assert_eq!(row.split.iter().sum::<usize>(), both);
         assert!(row.transferred.iter().zip(&row.images).all(|(part, whole)| part <= whole));
     }
     let differ = |a: usize, b: usize| run.tables.transfer.iter().any(|row| row.images[a] != row.images[b]);
-    assert!((0..5).all(|a| (0..a).all(|b| differ(a, b))), "no two denominators are the same");
+    assert!((0..6).all(|a| (0..a).all(|b| differ(a, b))), "no two denominators are the same");
     let cells = &run.plan.campaigns[0].transfers[0];
     let rows: Vec<TransferRow> = cells.1.iter().flat_map(|&id| run.rows(id)).collect();
     let both = rows.iter().filter(|row| row.source_success && row.target_correct).count();
     assert_eq!(run.tables.transfer[0].images[4], both);
     let background = rows.iter().any(|row| row.prediction.is_some_and(|class| !(0..4).contains(&class)));
     assert!(!background, "predictions are counted in the dataset's classes");
+}
+
+#[test]
+fn every_outcome_has_a_row_and_the_summary_counts_them() {
+    let out = folder();
+    let run = Run::of(STUDY, 40, out.path(), 2).unwrap();
+    let rows = outcomes(out.path());
+    assert_eq!(rows.len(), 3 * 4 * 3 * 40, "source, goal, target, image");
+    let summary = Summary::open(out.path()).unwrap();
+    assert_eq!((summary.campaigns.len(), summary.transfer.len()), (3 * 4, 2 * 7));
+    let matrix =
+        summary.transfer.iter().find(|m| (m.goal, m.matching, m.pixels) == (GoalKind::Random, Match::Top1, Pixels::EightBit)).unwrap();
+    let members: [(&str, fn(&OutcomeRow) -> bool); 6] = [
+        ("all", |_| true),
+        ("source_correct", |row| row.status.attempted()),
+        ("source_success", |row| row.source_success_8bit),
+        ("target_correct", |row| row.status.attempted() && row.target_correct),
+        ("both", |row| row.source_success_8bit && row.target_correct),
+        ("all_correct", |row| row.all_correct),
+    ];
+    for (source, from) in summary.models.iter().enumerate() {
+        for (target, to) in summary.models.iter().enumerate() {
+            let of = |row: &&OutcomeRow| (&row.source, &row.target, row.goal.as_str()) == (&from.label, &to.label, "random");
+            for (name, member) in members {
+                let rate = matrix.denominators[name].rate(source, target);
+                let images: Vec<&OutcomeRow> = rows.iter().filter(of).filter(|row| member(row)).collect();
+                assert_eq!(
+                    (rate.k, rate.n),
+                    (images.iter().filter(|row| row.success_8bit).count(), images.len()),
+                    "{name} {source} {target}"
+                );
+            }
+            let split = &matrix.split;
+            let both = split.unfooled[source][target] + split.different_mistake[source][target] + split.same_mistake[source][target];
+            assert_eq!(both, matrix.denominators["both"].n[source][target]);
+        }
+    }
+    let campaign = &summary.campaigns[0];
+    let distortion = campaign.distortions.iter().find(|d| d.metric == "largest").unwrap();
+    let (low, high) = distortion.mean.interval.unwrap();
+    assert!((low..=high).contains(&distortion.mean.value.unwrap()));
+    let gap = distortion.gap.unwrap();
+    assert_eq!(
+        (gap.images, gap.best, gap.median_ratio),
+        (campaign.success.k, campaign.success.k, Some(1.0)),
+        "the only attack is the best"
+    );
+    assert_eq!(summary.scores.len(), 3);
+    assert_eq!(summary.verdicts.iter().map(|v| v.claim).collect::<Vec<_>>(), [1, 2, 3, 4]);
+    assert!(summary.missing.is_empty());
+
+    let times = Timing::read(out.path()).unwrap();
+    assert!(times.iter().zip(&summary.campaigns).all(|(time, c)| (&time.model, &time.attack, time.goal) == (&c.model, &c.attack, c.goal)));
+    let pixels = example_pixels(out.path()).unwrap();
+    assert!(!summary.examples.is_empty());
+    for example in &summary.examples {
+        let [original, adversarial] = ["original", "adversarial"].map(|what| &pixels[&format!("{}.{what}", example.tensor)]);
+        let largest = (original - adversarial).abs().max().double_value(&[]);
+        assert!((largest - example.distortions["largest"].unwrap()).abs() < 1e-5, "{example:?}");
+    }
+    drop(run);
 }
 
 #[test]
@@ -287,7 +364,7 @@ fn the_number_of_workers_changes_no_byte() {
     let (one, two) = (folder(), folder());
     Run::of(STUDY, 70, one.path(), 1).unwrap();
     Run::of(STUDY, 70, two.path(), 2).unwrap();
-    assert_eq!(csvs(one.path()), csvs(two.path()));
+    assert_eq!(tables(one.path()), tables(two.path()));
     let names = |out: &Path| -> Vec<_> { files(out, "craft", "safetensors").iter().map(|p| p.file_name().unwrap().to_owned()).collect() };
     assert_eq!(names(one.path()), names(two.path()), "names say the pixels' hashes");
 }
@@ -296,10 +373,10 @@ fn the_number_of_workers_changes_no_byte() {
 fn only_what_is_missing_is_computed() {
     let out = folder();
     let first = Run::of(STUDY, 40, out.path(), 2).unwrap();
-    let before = csvs(out.path());
+    let before = tables(out.path());
     let second = Run::of(STUDY, 40, out.path(), 1).unwrap();
     assert_eq!((second.missing, second.outcome.computed), (0, 0));
-    assert_eq!(csvs(out.path()), before);
+    assert_eq!(tables(out.path()), before);
 
     let missing = |text: &str, images: usize| Run::of(text, images, out.path(), 1).unwrap().missing;
     // 3 clean, 3 score, 12 craft, 12 measure and 24 transfer cells per slice.
@@ -356,7 +433,7 @@ fn every_setting_is_in_the_key() {
 fn damaged_files_are_computed_again() {
     let out = folder();
     Run::of(STUDY, 40, out.path(), 2).unwrap();
-    let before = csvs(out.path());
+    let before = tables(out.path());
     let mut damaged = 0;
     for (kind, damage) in [("clean", 0), ("craft", 1), ("measure", 2), ("transfer", 3), ("score", 0)] {
         let path = &files(out.path(), kind, "parquet")[0];
@@ -375,14 +452,14 @@ fn damaged_files_are_computed_again() {
     assert_eq!((run.missing, run.outcome.computed), (damaged, damaged));
     assert_eq!(run.warnings.len(), damaged, "{:?}", run.warnings);
     assert!(run.warnings.iter().all(|warning| warning.contains("is damaged and will be computed again: ")), "{:?}", run.warnings);
-    assert_eq!(csvs(out.path()), before);
+    assert_eq!(tables(out.path()), before);
 }
 
 #[test]
 fn damaged_pixels_are_crafted_again_when_they_are_needed() {
     let out = folder();
     Run::of(STUDY, 20, out.path(), 2).unwrap();
-    let before = csvs(out.path());
+    let before = tables(out.path());
     for path in files(out.path(), "craft", "safetensors") {
         let mut bytes = fs::read(&path).unwrap();
         *bytes.last_mut().unwrap() ^= 0x10;
@@ -394,14 +471,14 @@ fn damaged_pixels_are_crafted_again_when_they_are_needed() {
     fs::remove_file(out.path().join("cells/transfer").join(format!("{}.parquet", address(&run).key))).unwrap();
     let run = Run::of(STUDY, 20, out.path(), 2).unwrap();
     assert_eq!((run.missing, run.outcome.computed, run.warnings.len()), (2, 2, 1), "the transfer and its craft cell");
-    assert_eq!(csvs(out.path()), before);
+    assert_eq!(tables(out.path()), before);
 }
 
 #[test]
 fn pixels_that_are_gone_are_crafted_again() {
     let out = folder();
     Run::of(STUDY, 40, out.path(), 2).unwrap();
-    let before = csvs(out.path());
+    let before = tables(out.path());
     let pixels = files(out.path(), "craft", "safetensors");
     let whole: Vec<Vec<u8>> = pixels.iter().map(|path| fs::read(path).unwrap()).collect();
     fs::remove_file(&pixels[0]).unwrap();
@@ -411,7 +488,7 @@ fn pixels_that_are_gone_are_crafted_again() {
     let run = Run::of(STUDY, 40, out.path(), 2).unwrap();
     assert_eq!((run.missing, run.outcome.computed, run.warnings.len()), (4, 4, 4), "{:?}", run.warnings);
     assert!(pixels.iter().zip(&whole).all(|(path, bytes)| fs::read(path).unwrap() == *bytes));
-    assert_eq!(csvs(out.path()), before);
+    assert_eq!(tables(out.path()), before);
 }
 
 #[test]
@@ -462,6 +539,6 @@ fn two_runs_may_share_a_folder() {
             scope.spawn(|| assert!(Run::of(STUDY, 40, shared.path(), 1).unwrap().outcome.failures.is_empty()));
         }
     });
-    assert_eq!(csvs(alone.path()), csvs(shared.path()));
+    assert_eq!(tables(alone.path()), tables(shared.path()));
     assert_eq!(Run::of(STUDY, 40, shared.path(), 1).unwrap().missing, 0);
 }

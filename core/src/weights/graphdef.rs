@@ -6,7 +6,7 @@
 //! recursion: the depth is that of the few messages known here.
 
 use super::bytes::{Bytes, Cursor};
-use super::{Misfit, Role, Source};
+use super::{Misfit, Role, Source, count};
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::BTreeMap;
 use std::io::{BufReader, Read};
@@ -128,6 +128,12 @@ impl Source for GraphDef {
             self.graph.node(variable)?.constant().filter(|_| passed_on).map(|_| variable.clone())
         };
         self.graph.nodes().filter_map(read).collect()
+    }
+
+    fn values(&self) -> u64 {
+        let constant = |name: String| Constant::read(&self.bytes, self.graph.node(&name)?.constant()?).ok();
+        let counts = self.names().into_iter().filter_map(constant).map(|constant| count(constant.shape.iter().map(|&n| n as u64)));
+        counts.fold(0, u64::saturating_add)
     }
 
     fn graph(&self) -> Option<&Graph> {

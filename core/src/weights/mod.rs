@@ -85,6 +85,12 @@ pub trait Source {
         Vec::new()
     }
 
+    /// Number of values in all tensors together, as the file's header has it. A source that makes
+    /// tensors has none.
+    fn values(&self) -> u64 {
+        0
+    }
+
     /// What the source itself calls the tensor, where that differs.
     fn own_name(&self, name: &str) -> String {
         name.to_owned()
@@ -112,6 +118,11 @@ pub trait Source {
 
     /// Told of a beginning of names that need not be asked for, see [`Scope::spare`].
     fn spare(&self, _start: &str) {}
+}
+
+/// Number of values in a tensor of these sizes: a header can claim any.
+fn count(sizes: impl Iterator<Item = u64>) -> u64 {
+    sizes.fold(1, u64::saturating_mul)
 }
 
 /// A set of named tensors under reading.
@@ -202,6 +213,11 @@ impl Weights {
     /// The graph that the weights were frozen into, if they were: for what checkpoints do not hold.
     pub fn graph(&self) -> Option<&Graph> {
         self.source.graph()
+    }
+
+    /// Number of values in all tensors together, as the file's header has it.
+    pub fn values(&self) -> u64 {
+        self.source.values()
     }
 
     /// What kind of source this is, for people: `safetensors, 137 tensors`.

@@ -66,6 +66,10 @@ impl Source for Renamed {
         self.source.names().into_iter().filter(wanted).collect()
     }
 
+    fn values(&self) -> u64 {
+        self.source.values()
+    }
+
     fn own_name(&self, name: &str) -> String {
         (self.rename)(name).unwrap_or_else(|| name.to_owned())
     }

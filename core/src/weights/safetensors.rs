@@ -1,7 +1,7 @@
 //! Safetensors files.
 
 use super::bytes::Bytes;
-use super::{Misfit, Role, Source};
+use super::{Misfit, Role, Source, count};
 use ::safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::BTreeMap;
@@ -68,6 +68,10 @@ impl Source for Safetensors {
 
     fn names(&self) -> Vec<String> {
         self.tensors.keys().cloned().collect()
+    }
+
+    fn values(&self) -> u64 {
+        self.tensors.values().map(|info| count(info.shape.iter().map(|&n| n as u64))).fold(0, u64::saturating_add)
     }
 
     fn description(&self) -> String {

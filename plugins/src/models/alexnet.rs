@@ -53,6 +53,7 @@ const PUBLISHED: Published = Published {
     family: "AlexNet",
     top1: Some(56.9),
     top5: Some(80.1),
+    depth: None,
     source: "Krizhevsky et al. 2012 (NIPS), BVLC AlexNet",
 };
 

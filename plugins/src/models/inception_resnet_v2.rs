@@ -54,6 +54,7 @@ impl Version for ResNetV2 {
         family: "Inception",
         top1: Some(80.4),
         top5: Some(95.3),
+        depth: None,
         source: "Szegedy et al. 2017 (arXiv 1602.07261), TF-Slim inception_resnet_v2",
     };
     const SCOPE: &'static str = "InceptionResnetV2";

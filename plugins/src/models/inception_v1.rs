@@ -41,6 +41,7 @@ impl Version for V1 {
         family: "Inception",
         top1: Some(69.8),
         top5: Some(89.6),
+        depth: None,
         source: "Szegedy et al. 2015 (arXiv 1409.4842), TF-Slim inception_v1",
     };
     const SCOPE: &'static str = "InceptionV1";

@@ -57,6 +57,7 @@ impl Version for V2 {
         family: "Inception",
         top1: Some(73.9),
         top5: Some(91.8),
+        depth: None,
         source: "Ioffe and Szegedy 2015 (arXiv 1502.03167), TF-Slim inception_v2",
     };
     const SCOPE: &'static str = "InceptionV2";

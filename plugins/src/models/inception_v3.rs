@@ -73,6 +73,7 @@ impl Version for V3 {
         family: "Inception",
         top1: Some(78.0),
         top5: Some(93.9),
+        depth: None,
         source: "Szegedy et al. 2016 (arXiv 1512.00567), TF-Slim inception_v3",
     };
     const SCOPE: &'static str = "InceptionV3";

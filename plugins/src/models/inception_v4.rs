@@ -73,6 +73,7 @@ impl Version for V4 {
         family: "Inception",
         top1: Some(80.2),
         top5: Some(95.2),
+        depth: None,
         source: "Szegedy et al. 2017 (arXiv 1602.07261), TF-Slim inception_v4",
     };
     const SCOPE: &'static str = "InceptionV4";

@@ -104,6 +104,7 @@ impl<A: Miniature> Architecture for Mini<A> {
             label_offset: 0,
             top1: Some(A::TOP1),
             top5: None,
+            depth: A::describe(&A::params()).depth,
             source: format!("{} at one eighth of its channels, trained on Fashion-MNIST", A::NAME),
         }
     }

@@ -35,6 +35,7 @@ impl<const PERCENT: usize> MobileNetV1<PERCENT> {
             family: "MobileNet",
             top1: Some(49.8),
             top5: None,
+            depth: None,
             source: "Howard et al. 2017 (arXiv 1704.04861), TF-Slim mobilenet_v1, depth multiplier 0.25",
         },
         50 => Published {
@@ -42,6 +43,7 @@ impl<const PERCENT: usize> MobileNetV1<PERCENT> {
             family: "MobileNet",
             top1: Some(63.3),
             top5: None,
+            depth: None,
             source: "Howard et al. 2017 (arXiv 1704.04861), TF-Slim mobilenet_v1, depth multiplier 0.5",
         },
         100 => Published {
@@ -49,6 +51,7 @@ impl<const PERCENT: usize> MobileNetV1<PERCENT> {
             family: "MobileNet",
             top1: Some(70.9),
             top5: Some(89.9),
+            depth: None,
             source: "Howard et al. 2017 (arXiv 1704.04861), TF-Slim mobilenet_v1",
         },
         _ => panic!("MobileNet v1 comes at 25, 50 or 100 per cent"),

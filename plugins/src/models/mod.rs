@@ -66,6 +66,7 @@ impl<const CLASSES: i64, const SIDE: i64> Shape<CLASSES, SIDE> {
             label_offset: i64::from(self.classes == 1001),
             top1: published.top1.filter(|_| as_published),
             top5: published.top5.filter(|_| as_published),
+            depth: published.depth,
             source: published.source.into(),
         }
     }
@@ -79,6 +80,8 @@ pub struct Published {
     top1: Option<f64>,
     /// Per cent.
     top5: Option<f64>,
+    /// Of networks that come in several depths.
+    depth: Option<u32>,
     source: &'static str,
 }
 

@@ -85,6 +85,7 @@ const PUBLISHED: Published = Published {
     family: "NASNet",
     top1: Some(82.7),
     top5: Some(96.2),
+    depth: None,
     source: "Zoph et al. 2018 (arXiv 1707.07012), TF-Slim nasnet_large",
 };
 

@@ -1,13 +1,15 @@
 //! The files of the results' folder. No time stands in the tables, so they are the same byte for
-//! byte whenever the same study is run; times go to `timing.csv` and into the Parquet files.
+//! byte whenever the same study is run; times go to `timing.csv` and `timing.parquet`.
 
-use crate::analysis::{self, DENOMINATORS, Depth, Rank, RowSink, Tables, rate};
-use crate::plan::{Campaign, ENGINE, Plan};
-use crate::rows::{CraftRow, MeasureRow, Row, TransferRow};
-use crate::store::{Pending, Store, properties, write_atomically};
+use crate::analysis::{self, DENOMINATORS, Depth, OutcomeSink, Outcomes, Rank, Tables, rate};
+use crate::execute::Failure;
+use crate::plan::{ENGINE, Plan};
+use crate::rows::{CraftRow, MeasureRow, OutcomeRow, Row, TimeRow, TransferRow};
+use crate::store::{Pending, Store, properties, safetensors, write_atomically};
 use crate::study::Study;
+use crate::summary::{self, Timing};
 use anyhow::Result;
-use arrow_array::{ArrayRef, Float64Array, RecordBatch, StringArray};
+use arrow_array::{ArrayRef, Float64Array, RecordBatch};
 use arrow_schema::{DataType, Field, Schema};
 use gauntlet_core::metric::Scope;
 use parquet::arrow::ArrowWriter;
@@ -16,13 +18,13 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Analyses a study's cells and writes every file of the results' folder `out`: `accuracy.csv`,
-/// `success.csv`, `transfer.csv`, `scores.csv`, `timing.csv`, `skipped.csv`, `rows.parquet`,
-/// `transfer_rows.parquet` and the resolved `study.toml`. Each is replaced as a whole.
+/// Analyses a study's cells and writes every file of the results' folder `out`, each replaced as a
+/// whole; `docs/results.md` says what is in them. `failures` are those of the run that computed the
+/// cells, for the reasons.
 ///
 /// # Errors
 /// When the folder cannot be written to.
-pub fn write(study: &Study, plan: &Plan, store: &Store, out: &Path) -> Result<Tables> {
+pub fn write(study: &Study, plan: &Plan, store: &Store, failures: &[Failure], out: &Path) -> Result<Tables> {
     let mut merged = Merged::new(study, plan, out)?;
     let tables = analysis::analyse(study, plan, store, &mut merged)?;
     merged.finish()?;
@@ -33,14 +35,17 @@ pub fn write(study: &Study, plan: &Plan, store: &Store, out: &Path) -> Result<Ta
     text("scores.csv", scores(study, &tables)?)?;
     text("timing.csv", timing(study, &tables)?)?;
     text("skipped.csv", skipped(study)?)?;
+    let (examples, pixels) = summary::examples(study, plan, store, &tables);
+    text(summary::EXAMPLES, safetensors(&pixels)?)?;
+    text(summary::FILE, summary::build(study, plan, &tables, failures, examples).to_json()?)?;
+    text(summary::SCHEMA, summary::schema()?)?;
     text("study.toml", study.to_toml().as_bytes().to_vec())?;
     Ok(tables)
 }
 
 /// A number with six significant digits; nothing when there is none.
 fn number(value: Option<f64>) -> String {
-    let rounded = |value: f64| format!("{value:.5e}").parse().unwrap_or(value);
-    value.map_or_else(String::new, |value| rounded(value).to_string())
+    value.and_then(summary::number).map_or_else(String::new, |value| value.to_string())
 }
 
 fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> Result<Vec<u8>> {
@@ -129,8 +134,8 @@ fn success(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
             number(rate(row.success, row.images)),
             number(rate(row.success_8bit, row.source_correct)),
             number(rate(row.success_8bit, row.images)),
-            number(row.forward),
-            number(row.backward),
+            number(row.passes.forward.median),
+            number(row.passes.backward.median),
         ];
         for distortion in &row.distortions {
             let (float, rounded) = (distortion.float, distortion.rounded);
@@ -146,6 +151,7 @@ fn transfer(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
     for prefix in ["images", "transferred", "rate"] {
         head.extend(DENOMINATORS.iter().map(|name| format!("{prefix}_{name}")));
     }
+    head.extend(["unfooled", "different_mistake", "same_mistake"].map(str::to_owned));
     let rows = tables.transfer.iter().map(|row| {
         let mut cells = vec![
             study.models[row.source].part.label.clone(),
@@ -159,6 +165,7 @@ fn transfer(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
         cells.extend(row.images.iter().map(ToString::to_string));
         cells.extend(row.transferred.iter().map(ToString::to_string));
         cells.extend(row.transferred.iter().zip(&row.images).map(|(&part, &whole)| number(rate(part, whole))));
+        cells.extend(row.split.iter().map(ToString::to_string));
         cells
     });
     csv_bytes(&head, rows)
@@ -182,31 +189,32 @@ fn scores(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
 }
 
 fn timing(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
-    let rows = tables.success.iter().map(|row| {
-        let each = (row.source_correct > 0).then(|| row.seconds / row.source_correct as f64);
-        [
-            study.models[row.model].part.label.clone(),
-            study.attacks[row.attack].part.label.clone(),
-            row.goal.name().to_owned(),
-            row.source_correct.to_string(),
-            number(Some(row.seconds)),
-            number(each),
-            number(Some(row.transfer_seconds)),
-        ]
-    });
-    table(["model", "attack", "goal", "source_correct", "attack_seconds", "seconds_per_image", "transfer_seconds"], rows)
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let six = |value: f64| summary::number(value).unwrap_or_default();
+    for row in &tables.success {
+        writer.serialize(Timing {
+            model: study.models[row.model].part.label.clone(),
+            attack: study.attacks[row.attack].part.label.clone(),
+            goal: row.goal,
+            source_correct: row.source_correct,
+            attack_seconds: six(row.seconds),
+            seconds_per_image: (row.source_correct > 0).then(|| six(row.seconds / row.source_correct as f64)),
+            transfer_seconds: six(row.transfer_seconds),
+        })?;
+    }
+    Ok(writer.into_inner()?)
 }
 
 fn skipped(study: &Study) -> Result<Vec<u8>> {
     table(["image", "reason"], study.data.skipped.iter().map(|skipped| [skipped.name.clone(), skipped.reason.clone()]))
 }
 
-/// The two files that hold all rows.
+/// The two files that hold all outcomes: one without times, and one with nothing else.
 struct Merged<'a> {
     study: &'a Study,
     plan: &'a Plan,
-    craft: Sheet,
-    transfer: Sheet,
+    outcomes: Sheet,
+    times: Sheet,
 }
 
 /// A Parquet file that grows batch by batch.
@@ -244,73 +252,91 @@ impl Sheet {
 
 impl<'a> Merged<'a> {
     fn new(study: &'a Study, plan: &'a Plan, out: &Path) -> Result<Self> {
-        let text = |name: &str| Field::new(name, DataType::Utf8, false);
-        let mut craft: Vec<Field> = ["model", "attack", "goal", "name"].map(text).to_vec();
-        craft.extend(CraftRow::fields());
+        let mut fields = OutcomeRow::fields();
         for metric in study.metrics.iter().filter(|metric| metric.scope == Scope::Outcome) {
-            let label = &metric.part.label;
-            craft.extend([label.clone(), format!("{label}_8bit")].map(|name| Field::new(name, DataType::Float64, true)));
+            let name = format!("distortion_{}", metric.part.label);
+            fields.extend([name.clone(), format!("{name}_8bit")].map(|name| Field::new(name, DataType::Float64, true)));
         }
-        let mut transfer: Vec<Field> = ["source", "target", "attack", "goal", "name"].map(text).to_vec();
-        transfer.extend(TransferRow::fields());
-        Ok(Self {
-            study,
-            plan,
-            craft: Sheet::new(study, &out.join("rows.parquet"), craft)?,
-            transfer: Sheet::new(study, &out.join("transfer_rows.parquet"), transfer)?,
-        })
+        let sheet = |name: &str, fields| Sheet::new(study, &out.join(name), fields);
+        Ok(Self { study, plan, outcomes: sheet("outcomes.parquet", fields)?, times: sheet("timing.parquet", TimeRow::fields())? })
     }
 
     fn finish(self) -> Result<()> {
-        self.craft.finish()?;
-        self.transfer.finish()
+        self.outcomes.finish()?;
+        self.times.finish()
     }
 
-    fn names(&self, slice: usize) -> ArrayRef {
-        let pictures = &self.study.data.pictures[self.plan.range(slice)];
-        Arc::new(StringArray::from_iter_values(pictures.iter().map(|picture| &picture.name)))
-    }
-
-    fn about(&self, campaign: &Campaign, rows: usize) -> [ArrayRef; 3] {
-        let labels = [
-            self.study.models[campaign.model].part.label.as_str(),
-            self.study.attacks[campaign.attack].part.label.as_str(),
-            campaign.goal.name(),
-        ];
-        labels.map(|label| constant(label, rows))
-    }
-}
-
-fn constant(text: &str, rows: usize) -> ArrayRef {
-    Arc::new(StringArray::from_iter_values(std::iter::repeat_n(text, rows)))
-}
-
-impl RowSink for Merged<'_> {
-    fn craft(&mut self, campaign: usize, slice: usize, rows: &[CraftRow], measures: &[Option<Vec<MeasureRow>>]) -> Result<()> {
-        let mut columns = self.about(&self.plan.campaigns[campaign], rows.len()).to_vec();
-        columns.push(self.names(slice));
-        columns.extend(CraftRow::columns(rows));
-        for measured in measures {
-            let column = |of: fn(&MeasureRow) -> Option<f64>| -> ArrayRef {
-                Arc::new((0..rows.len()).map(|n| measured.as_ref().and_then(|rows| of(&rows[n]))).collect::<Float64Array>())
+    /// What a target says; none: it is the source itself.
+    fn rows(&self, outcomes: &Outcomes, target: Option<&(usize, Vec<TransferRow>)>) -> Vec<(OutcomeRow, TimeRow)> {
+        let campaign = &self.plan.campaigns[outcomes.campaign];
+        let label = |model: usize| self.study.models[model].part.label.clone();
+        let row = |(n, craft): (usize, &CraftRow)| {
+            let picture = &self.study.data.pictures[self.plan.range(outcomes.slice)][n];
+            let seen = target.map(|(_, rows)| &rows[n]);
+            let targeted = |of: fn(&TransferRow) -> bool| seen.filter(|_| craft.target_class.is_some()).map(of);
+            let row = OutcomeRow {
+                source: label(campaign.model),
+                target: label(target.map_or(campaign.model, |(target, _)| *target)),
+                attack: self.study.attacks[campaign.attack].part.label.clone(),
+                goal: campaign.goal.name().into(),
+                image: picture.name.clone(),
+                image_hash: craft.image.clone(),
+                label: craft.label,
+                target_class: craft.target_class,
+                status: craft.status.clone(),
+                source_clean: craft.clean,
+                source_prediction: craft.prediction,
+                source_prediction_8bit: craft.prediction_8bit,
+                source_success: craft.success,
+                source_success_8bit: craft.success_8bit,
+                target_correct: seen.map_or(craft.status.attempted(), |seen| seen.target_correct),
+                all_correct: outcomes.everyone[n],
+                prediction: seen.map_or(craft.prediction, |seen| seen.prediction),
+                prediction_8bit: seen.map_or(craft.prediction_8bit, |seen| seen.prediction_8bit),
+                success: seen.map_or(craft.success, |seen| seen.success),
+                success_8bit: seen.map_or(craft.success_8bit, |seen| seen.success_8bit),
+                top5: targeted(|seen| seen.top5),
+                top5_8bit: targeted(|seen| seen.top5_8bit),
+                forward: craft.forward,
+                backward: craft.backward,
             };
-            columns.extend([column(|row| row.value), column(|row| row.value_8bit)]);
-        }
-        self.craft.write(columns)
+            let OutcomeRow { source, target, attack, goal, image, .. } = row.clone();
+            let milliseconds = seen.map_or(craft.milliseconds, |seen| seen.milliseconds);
+            (row, TimeRow { source, target, attack, goal, image, milliseconds })
+        };
+        outcomes.craft.iter().enumerate().map(row).collect()
     }
+}
 
-    fn transfer(&mut self, campaign: usize, target: usize, slice: usize, rows: &[TransferRow]) -> Result<()> {
-        let [source, attack, goal] = self.about(&self.plan.campaigns[campaign], rows.len());
-        let target = constant(&self.study.models[target].part.label, rows.len());
-        let mut columns = vec![source, target, attack, goal, self.names(slice)];
-        columns.extend(TransferRow::columns(rows));
-        self.transfer.write(columns)
+impl OutcomeSink for Merged<'_> {
+    fn slice(&mut self, outcomes: &Outcomes) -> Result<()> {
+        let column = |measured: &Option<Vec<MeasureRow>>, of: fn(&MeasureRow) -> Option<f64>| -> ArrayRef {
+            let value = |n: usize| measured.as_ref().and_then(|rows| of(&rows[n]));
+            Arc::new((0..outcomes.craft.len()).map(value).collect::<Float64Array>())
+        };
+        let of = |measured| [column(measured, |row| row.value), column(measured, |row| row.value_8bit)];
+        let distortions: Vec<ArrayRef> = outcomes.measures.iter().flat_map(of).collect();
+        for target in std::iter::once(None).chain(outcomes.transfers.iter().map(Some)) {
+            let (rows, times): (Vec<OutcomeRow>, Vec<TimeRow>) = self.rows(outcomes, target).into_iter().unzip();
+            self.outcomes.write([OutcomeRow::columns(&rows), distortions.clone()].concat())?;
+            self.times.write(TimeRow::columns(&times))?;
+        }
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::number;
+    use crate::rows::{OutcomeRow, Row};
+
+    #[test]
+    fn every_column_is_documented() {
+        let docs = include_str!("../../../docs/results.md");
+        for field in OutcomeRow::fields() {
+            assert!(docs.contains(&format!("`{}`", field.name())), "docs/results.md does not say what `{}` is", field.name());
+        }
+    }
 
     #[test]
     fn numbers_have_six_digits() {

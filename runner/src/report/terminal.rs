@@ -131,7 +131,7 @@ fn success(study: &Study, tables: &Tables, attack: usize, goal: GoalKind, out: &
             percent(row.success_8bit, row.source_correct),
         ];
         cells.extend(row.distortions.iter().map(|distortion| short(distortion.float.mean)));
-        cells.extend([short_count(row.forward), short_count(row.backward), missing(row.missing)]);
+        cells.extend([short_count(row.passes.forward.median), short_count(row.passes.backward.median), missing(row.missing)]);
         grid.row(cells);
     }
     grid.print(out, 1)

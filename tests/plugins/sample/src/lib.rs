@@ -96,6 +96,7 @@ impl Architecture for Patch {
             label_offset: 0,
             top1: Some(12.5),
             top5: None,
+            depth: None,
             source: "quarters of the image".into(),
         }
     }

@@ -167,6 +167,7 @@ impl Architecture for Fragile {
             label_offset: 0,
             top1: None,
             top5: None,
+            depth: None,
             source: "for tests".into(),
         }
     }

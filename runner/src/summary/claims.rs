@@ -1,0 +1,243 @@
+//! The four claims of the 2018 study and what the data at hand say of them.
+//!
+//! A claim rests on several pieces of evidence, each an estimate that lies on one side of a border
+//! with its whole interval, or does not. The claim is supported when all are for it, not supported when
+//! one is against it, and otherwise undecided.
+
+use super::build::{Builder, added};
+use super::{DepthEffect, Estimate, Evidence, Finding, Fit, Law, Subset, Verdict};
+use crate::analysis::{Spread, Success};
+use crate::stats;
+use crate::study::GoalKind;
+use std::collections::BTreeMap;
+
+/// The attacks that look for small perturbations, with the metric that each of them minimises, by
+/// their registered names: what the claims about distortion are read off.
+const MINIMISING: [(&str, &str); 2] = [("ifgsm", "linf"), ("cw_l2", "l2")];
+/// The metric of the claim about depth.
+const LINF: &str = "linf";
+/// The family that is said to transfer.
+const VGG: &str = "VGG";
+/// A line that explains less of the variance is none.
+const LINEAR: f64 = 0.5;
+/// Fewer models say nothing about a line, or about families.
+const FEW: usize = 4;
+/// Distortions that differ by less, relative to the greatest, were chosen and not found.
+const FIXED: f64 = 0.01;
+/// On the frontier, or off it, in so large a share of resamples is for sure.
+const SURE: f64 = 0.95;
+
+pub(super) fn verdicts(builder: &Builder, laws: &[Law], depth: &[DepthEffect]) -> Vec<Verdict> {
+    let laws: Vec<&Law> = laws.iter().filter(|law| is_of(builder, &law.attack, &law.metric, &MINIMISING) && varies(law)).collect();
+    vec![linear(&laws), architecture(builder, &laws), deeper(builder, depth), transfer(builder)]
+}
+
+/// Whether attack and metric, given by their labels, are one of the pairs of registered names.
+fn is_of(builder: &Builder, attack: &str, metric: &str, pairs: &[(&str, &str)]) -> bool {
+    let attack = builder.study.attacks.iter().find(|a| a.part.label == attack).map(|a| a.part.name.as_str());
+    let metric = builder.study.metrics.iter().find(|m| m.part.label == metric).map(|m| m.part.name.as_str());
+    pairs.iter().any(|(a, m)| attack == Some(a) && metric == Some(m))
+}
+
+fn varies(law: &Law) -> bool {
+    let distortions = stats::sorted(law.points.iter().map(|point| point.distortion).collect());
+    matches!((distortions.first(), distortions.last()), (Some(least), Some(most)) if most - least > FIXED * most)
+}
+
+/// On which side of `border` an estimate lies.
+fn above(estimate: Estimate, border: f64) -> Finding {
+    match estimate.interval {
+        Some((low, _)) if low > border => Finding::Supported,
+        Some((_, high)) if high < border => Finding::NotSupported,
+        _ => Finding::Undecided,
+    }
+}
+
+fn all_of(findings: impl IntoIterator<Item = Finding>) -> Finding {
+    let findings: Vec<Finding> = findings.into_iter().collect();
+    if findings.contains(&Finding::NotSupported) {
+        Finding::NotSupported
+    } else if findings.is_empty() || findings.contains(&Finding::Undecided) {
+        Finding::Undecided
+    } else {
+        Finding::Supported
+    }
+}
+
+fn verdict(claim: u32, statement: &str, rule: &str, evidence: Vec<Evidence>, without: &str) -> Verdict {
+    let finding = all_of(evidence.iter().map(|evidence| evidence.finding));
+    let word = match finding {
+        Finding::Supported => "Supported",
+        Finding::NotSupported => "Not supported",
+        Finding::Undecided => "Undecided",
+    };
+    let numbers: Vec<String> = evidence.iter().filter_map(said).collect();
+    let reading = if numbers.is_empty() { format!("{word}: {without}.") } else { format!("{word}: {}.", numbers.join("; ")) };
+    Verdict { claim, statement: statement.into(), finding, rule: rule.into(), reading, evidence }
+}
+
+/// `what 0.12 [0.1, 0.15]`.
+fn said(evidence: &Evidence) -> Option<String> {
+    let short = |value: f64| format!("{value:.2e}").parse().map_or_else(|_| value.to_string(), |value: f64| value.to_string());
+    let value = short(evidence.value.value?);
+    let interval = evidence.value.interval.map_or_else(String::new, |(low, high)| format!(" [{}, {}]", short(low), short(high)));
+    Some(format!("{} {value}{interval}", evidence.what))
+}
+
+fn about(law: &Law) -> String {
+    format!("{} of {} ({})", law.metric, law.attack, law.goal.name())
+}
+
+fn linear(laws: &[&Law]) -> Verdict {
+    let of = |law: &Law, subset, what: &str| {
+        let fit: &Fit = law.fits.iter().find(|fit| fit.subset == subset)?;
+        let slope = above(fit.slope, 0.0);
+        let scatter = above(Estimate { value: None, interval: fit.slope_interval_t }, 0.0);
+        // Few points, or points that scatter, decide nothing in favour.
+        let finding = match (slope, scatter) {
+            _ if fit.models < FEW => Finding::Undecided,
+            (Finding::Supported, Finding::Supported) => Finding::Supported,
+            (Finding::NotSupported, Finding::NotSupported) => Finding::NotSupported,
+            _ => Finding::Undecided,
+        };
+        Some(Evidence { what: format!("slope of {} against ln(error), {what},", about(law)), value: fit.slope, finding })
+    };
+    let r2 = |law: &Law| {
+        let fit = law.fits.iter().find(|fit| fit.subset == Subset::All).filter(|fit| fit.models >= FEW)?;
+        Some(Evidence { what: format!("R² of {}", about(law)), value: fit.r2, finding: above(fit.r2, LINEAR) })
+    };
+    let evidence = laws.iter().flat_map(|law| {
+        [of(law, Subset::All, "all models"), of(law, Subset::WithoutAlexnetAndVgg, "without AlexNet and VGG"), r2(law)]
+            .into_iter()
+            .flatten()
+    });
+    verdict(
+        1,
+        "The l2 and l∞ distortion of minimal adversarials falls linearly with the logarithm of the classification error.",
+        "Read off the l∞ distortion of I-FGSM and the l2 distortion of C&W. For each goal the slope against ln(error) must be positive, over \
+         all models and without AlexNet and VGG, by the bootstrap over images and by Student's interval for the scatter of the models, and \
+         R² above 0.5. Supported when all of this holds with whole intervals, not supported when one of it fails with its whole interval, \
+         undecided otherwise and with fewer than four models.",
+        evidence.collect(),
+        "the study has no I-FGSM with l∞ and no C&W with l2 whose distortions vary",
+    )
+}
+
+fn architecture(builder: &Builder, laws: &[&Law]) -> Verdict {
+    let mut evidence = Vec::new();
+    for law in laws {
+        evidence.extend(family_against_size(builder, law));
+        let sure = |on: &dyn Fn(f64) -> bool| law.points.iter().filter(|point| point.membership.is_some_and(on)).count();
+        let (on, off) = (sure(&|share| share >= SURE), sure(&|share| share <= 1.0 - SURE));
+        let finding = match (on, off) {
+            _ if law.points.len() < FEW => Finding::Undecided,
+            (2.., 1..) => Finding::Supported,
+            (1, off) if off + 1 == law.points.len() => Finding::NotSupported,
+            _ => Finding::Undecided,
+        };
+        let value = Estimate { value: Some(on as f64), interval: None };
+        evidence.push(Evidence { what: format!("models surely on the frontier of {} ({off} surely off it)", about(law)), value, finding });
+    }
+    verdict(
+        2,
+        "Architecture matters more for robustness than model size, and accuracy and robustness have a Pareto frontier.",
+        "Read off the l∞ distortion of I-FGSM and the l2 distortion of C&W. For each goal, family must explain more of the variance of the \
+         models' mean distortions than a line on the logarithm of the number of parameters (adjusted R², bootstrap over images), and at least two models must be on the \
+         frontier and one off it in 95 % of resamples. Against it speaks that size explains more, or that one model is ahead of all others in both.",
+        evidence,
+        "the study has no I-FGSM with l∞ and no C&W with l2 whose distortions vary",
+    )
+}
+
+/// Adjusted R² of families less that of ln(parameters).
+fn family_against_size(builder: &Builder, law: &Law) -> Option<Evidence> {
+    let rows: Vec<(&Success, usize)> = builder
+        .tables
+        .success
+        .iter()
+        .filter(|row| builder.study.attacks[row.attack].part.label == law.attack && row.goal == law.goal)
+        .filter_map(|row| Some((row, row.distortions.iter().position(|d| builder.study.metrics[d.metric].part.label == law.metric)?)))
+        .collect();
+    let mut families: BTreeMap<&str, usize> = BTreeMap::new();
+    for (row, _) in &rows {
+        *families.entry(builder.family(row.model)).or_default() += 1;
+    }
+    if rows.len() < FEW || families.values().filter(|count| **count > 1).count() < 2 {
+        return None;
+    }
+    let groups: Vec<usize> =
+        rows.iter().filter_map(|(row, _)| families.keys().position(|family| *family == builder.family(row.model))).collect();
+    let sizes: Vec<f64> =
+        rows.iter().map(|(row, _)| builder.study.models[row.model].parameters.map(|n| (n as f64).ln())).collect::<Option<_>>()?;
+    let gain = |counts: &[u32]| {
+        let means: Vec<f64> = rows.iter().map(|(row, n)| stats::drawn_mean(&row.distortions[*n].cases, counts)).collect::<Option<_>>()?;
+        let points: Vec<(f64, f64)> = sizes.iter().copied().zip(means.iter().copied()).collect();
+        Some(stats::explained_by_groups(&means, &groups)? - stats::explained_by_line(&points)?)
+    };
+    let value = builder.estimate(gain);
+    let what = format!("adjusted R² of family less that of size, {},", about(law));
+    Some(Evidence { what, value, finding: above(value, 0.0) })
+}
+
+fn deeper(builder: &Builder, depth: &[DepthEffect]) -> Verdict {
+    let pairs: Vec<&DepthEffect> = depth
+        .iter()
+        .filter(|pair| is_of(builder, &pair.attack, &pair.metric, &[("ifgsm", LINF)]))
+        .filter(|pair| pair.ratio.value.is_some_and(|ratio| (ratio - 1.0).abs() > f64::EPSILON))
+        .collect();
+    let mut goals: Vec<(&str, GoalKind)> = Vec::new();
+    for pair in &pairs {
+        if !goals.contains(&(pair.attack.as_str(), pair.goal)) {
+            goals.push((&pair.attack, pair.goal));
+        }
+    }
+    let evidence = goals.into_iter().map(|(attack, goal)| {
+        let of: Vec<&DepthEffect> = pairs.iter().copied().filter(|pair| (pair.attack.as_str(), pair.goal) == (attack, goal)).collect();
+        let value = builder.mean_ratio(&of);
+        let what =
+            format!("geometric mean, over {} pairs, of the deeper model's l∞ over the other's, {attack} ({}),", of.len(), goal.name());
+        Evidence { what, value, finding: above(value, 1.0) }
+    });
+    verdict(
+        3,
+        "Within a family, more depth raises the l∞ distortion slightly.",
+        "Read off the l∞ distortion of I-FGSM on models that differ from another of their family in depth, each against the next less deep one, \
+         on the images on which the attack succeeds against both. For each goal the geometric mean of the ratios must be above 1 with its \
+         whole interval (bootstrap over images); below 1 speaks against it.",
+        evidence.collect(),
+        "the study has no two models of a family that differ in depth, with I-FGSM and l∞",
+    )
+}
+
+fn transfer(builder: &Builder) -> Verdict {
+    let untargeted: Vec<&Spread> = builder.tables.spread.iter().filter(|spread| spread.goal == GoalKind::Untargeted).collect();
+    // A family of one has no transfer within.
+    let families = || untargeted.iter().filter(|spread| spread.family != VGG && spread.within.iter().any(|tally| tally.of > 0));
+    let (within, across) =
+        (added(families().map(|spread| spread.within.as_slice())), added(families().map(|spread| spread.across.as_slice())));
+    let vgg = added(untargeted.iter().filter(|spread| spread.family == VGG).map(|spread| spread.across.as_slice()));
+    let others = added(untargeted.iter().filter(|spread| spread.family != VGG).map(|spread| spread.across.as_slice()));
+    let mut evidence = Vec::new();
+    for (what, value) in [
+        ("rate of VGG's adversarials across families less that of all others'", builder.difference(&vgg, &others)),
+        ("rate of the other families' adversarials within their family less that across", builder.difference(&within, &across)),
+    ] {
+        if value.value.is_some() {
+            evidence.push(Evidence { what: what.into(), value, finding: above(value, 0.0) });
+        }
+    }
+    if evidence.len() == 1 {
+        // Half of the claim cannot be looked at.
+        let value = Estimate::default();
+        evidence.push(Evidence { what: "the other half of the claim".into(), value, finding: Finding::Undecided });
+    }
+    verdict(
+        4,
+        "Adversarials of VGG transfer widely; those of most other models transfer within their family alone.",
+        "Read off untargeted adversarials of all attacks, pooled over pairs of models, under the published denominator. VGG's rate across \
+         families must be above that of all other families, and the other families' rate within above their rate across, each with the \
+         whole interval of the difference (bootstrap over images). A difference below 0 speaks against the claim.",
+        evidence,
+        "the study has no transfer between models of VGG and of other families",
+    )
+}
