@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 pub struct Tables {
     /// One per model.
     pub accuracy: Vec<Accuracy>,
-    /// One per model, attack and goal.
+    /// One per model, attack and goal, in the order of the plan's first campaigns.
     pub success: Vec<Success>,
     /// One per ordered pair of models, attack, goal, depth and rank.
     pub transfer: Vec<Transfer>,
@@ -104,7 +104,8 @@ pub struct Success {
     pub passes: Passes,
     /// Seconds that the attack took.
     pub seconds: f64,
-    /// Seconds that the other models took to look at its pixels.
+    /// Seconds that the other models took to look at its pixels, and the attack to make pixels of their
+    /// side for them (policy `native`).
     pub transfer_seconds: f64,
 }
 
@@ -235,6 +236,8 @@ pub struct Outcomes<'a> {
     pub transfers: &'a [(usize, Vec<TransferRow>)],
     /// Whether all models classify the image correctly.
     pub everyone: &'a [bool],
+    /// Whether the attack was at the model's own side: what it did there is an outcome by itself.
+    pub own: bool,
 }
 
 /// Reads all cells and counts.
@@ -245,6 +248,9 @@ pub fn analyse(study: &Study, plan: &Plan, store: &Store, sink: &mut dyn Outcome
     for index in 0..plan.campaigns.len() {
         reader.campaign(index, &mut tables, sink)?;
     }
+    // Pixels for models of another side come from later campaigns.
+    let goal = |row: &Transfer| study.attacks[row.attack].goals.iter().position(|goal| *goal == row.goal);
+    tables.transfer.sort_by_key(|row| (row.source, row.attack, goal(row), row.target));
     tables.scores = plan.scores.iter().map(|scoring| reader.score(scoring)).collect();
     let missing = reader.missing.into_inner();
     tables.missing = missing.iter().copied().filter(|&id| plan.needs(id).iter().all(|need| !missing.contains(need))).collect();
@@ -289,6 +295,7 @@ impl Reader<'_> {
 
     fn campaign(&self, index: usize, tables: &mut Tables, sink: &mut dyn OutcomeSink) -> Result<()> {
         let campaign = &self.plan.campaigns[index];
+        let own = campaign.side == self.study.models[campaign.model].card.side;
         let everyone: Vec<bool> = (0..self.study.data.pictures.len()).map(|image| tables.everyone(image)).collect();
         let mut counts = Transfer::counts(campaign);
         let mut all: Vec<CraftRow> = Vec::new();
@@ -298,7 +305,9 @@ impl Reader<'_> {
         for (slice, &id) in campaign.craft.iter().enumerate() {
             let Some(craft) = self.rows::<CraftRow>(id) else {
                 missing += self.plan.cases(id);
-                [&mut met, &mut met_8bit].into_iter().for_each(|met| met.extend(std::iter::repeat_n(false, self.plan.cases(id))));
+                for met in [&mut met, &mut met_8bit] {
+                    met.extend(std::iter::repeat_n(false, self.plan.cases(id)));
+                }
                 values.iter_mut().flatten().for_each(|values| values.extend(std::iter::repeat_n(None, self.plan.cases(id))));
                 counts.iter_mut().flatten().for_each(|count| count.missing += self.plan.cases(id));
                 continue;
@@ -309,13 +318,17 @@ impl Reader<'_> {
             let mut transfers: Vec<(usize, Vec<TransferRow>)> = Vec::new();
             for ((target, cells), counts) in campaign.transfers.iter().zip(&mut counts) {
                 let Some(rows) = self.rows::<TransferRow>(cells[slice]) else {
-                    counts.iter_mut().for_each(|count| count.missing += craft.len());
+                    for count in counts {
+                        count.missing += craft.len();
+                    }
                     continue;
                 };
                 transfer_seconds += rows.iter().map(|row| row.milliseconds / 1e3).sum::<f64>();
                 let spread = tables.spread(self.study, campaign).of(self.study, *target);
                 for (n, (row, craft)) in rows.iter().zip(&craft).enumerate() {
-                    counts.iter_mut().for_each(|count| count.add(craft, row, everyone[n]));
+                    for count in &mut *counts {
+                        count.add(craft, row, everyone[n]);
+                    }
                     if row.status.attempted() && row.target_correct {
                         let tally = &mut spread[images.start + n];
                         tally.of += 1;
@@ -324,7 +337,7 @@ impl Reader<'_> {
                 }
                 transfers.push((*target, rows));
             }
-            sink.slice(&Outcomes { campaign: index, slice, craft: &craft, measures: &measures, transfers: &transfers, everyone })?;
+            sink.slice(&Outcomes { campaign: index, slice, craft: &craft, measures: &measures, transfers: &transfers, everyone, own })?;
             for (measured, values) in measures.iter().zip(&mut values) {
                 for (n, row) in craft.iter().enumerate() {
                     let measure = measured.as_ref().map(|rows| &rows[n]);
@@ -337,6 +350,13 @@ impl Reader<'_> {
             all.extend(craft);
         }
         tables.transfer.extend(counts.into_iter().flatten());
+        if !own {
+            let same = |row: &&mut Success| (row.model, row.attack, row.goal) == (campaign.model, campaign.attack, campaign.goal);
+            if let Some(row) = tables.success.iter_mut().find(same) {
+                row.transfer_seconds += transfer_seconds + all.iter().map(|row| row.milliseconds / 1e3).sum::<f64>();
+            }
+            return Ok(());
+        }
         tables.success.push(Success { met, met_8bit, transfer_seconds, ..Success::count(campaign, &all, missing, values) });
         Ok(())
     }
@@ -527,8 +547,15 @@ mod tests {
             case(Status::NotFound, 3, 3, true),
             case(Status::Misclassified, 3, 3, true),
         ];
-        let campaign =
-            Campaign { model: 0, attack: 0, goal: GoalKind::Untargeted, craft: vec![], measures: vec![], transfers: vec![(1, vec![])] };
+        let campaign = Campaign {
+            model: 0,
+            side: 8,
+            attack: 0,
+            goal: GoalKind::Untargeted,
+            craft: vec![],
+            measures: vec![],
+            transfers: vec![(1, vec![])],
+        };
         let [float, rounded]: [Transfer; 2] = Transfer::counts(&campaign).remove(0).try_into().unwrap();
         let count = |mut count: Transfer| {
             for (n, (craft, row)) in cases.iter().enumerate() {

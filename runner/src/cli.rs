@@ -6,6 +6,7 @@ mod list;
 mod plugins;
 mod predict;
 mod progress;
+mod results;
 
 use crate::execute::{self, Isolation, Outcome};
 use crate::plugins::Sources;
@@ -103,6 +104,9 @@ enum Command {
     List(list::ListArgs),
     Predict(predict::PredictArgs),
     Plugins(plugins::PluginsArgs),
+    Rerun(results::RerunArgs),
+    Diff(results::DiffArgs),
+    Export(results::ExportArgs),
     /// Compute isolated cells for another process of this program
     #[command(hide = true)]
     Work,
@@ -224,6 +228,9 @@ fn perform(command: Command, common: &Common, registry: Registry, out: &mut dyn 
         Command::List(args) => list::list(&args, &load(registry)?, out).map(|()| ExitCode::SUCCESS),
         Command::Predict(args) => predict::predict(&args, &load(registry)?, out),
         Command::Plugins(args) => plugins::plugins(&args, &sources, common.verbose, registry, out),
+        Command::Rerun(args) => results::rerun(&args, common, load(registry)?, out),
+        Command::Diff(args) => results::diff(&args, out),
+        Command::Export(args) => results::export(&args, common, load(registry)?, out),
         Command::Work => execute::serve(registry).map(|()| ExitCode::SUCCESS),
     }
 }

@@ -7,6 +7,7 @@ mod cell;
 mod compute;
 mod crew;
 mod queue;
+mod view;
 mod worker;
 
 use crate::plan::{Cell, CellId, PHASES, Plan, Work};
@@ -134,6 +135,22 @@ impl Survey {
         });
         let plain = |flags: Vec<AtomicBool>| flags.into_iter().map(AtomicBool::into_inner).collect();
         Self { missing: plain(missing), spoilt: plain(spoilt) }
+    }
+
+    /// As though only some cells were missing, and those that they need.
+    pub fn only(plan: &Plan, cells: &[CellId]) -> Self {
+        let mut survey = Self { missing: vec![false; plan.cells.len()], spoilt: vec![false; plan.cells.len()] };
+        let mut waiting = cells.to_vec();
+        while let Some(cell) = waiting.pop() {
+            survey.missing[cell] = true;
+            waiting.extend(plan.needs(cell));
+        }
+        survey
+    }
+
+    /// The cells that are to be computed.
+    pub fn cells(&self) -> impl Iterator<Item = CellId> {
+        self.missing.iter().enumerate().filter(|(_, missing)| **missing).map(|(cell, _)| cell)
     }
 
     /// Number of cells that are to be computed.

@@ -19,10 +19,13 @@ pub mod analysis;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod data;
+pub mod diff;
 pub mod execute;
+pub mod outcomes;
 pub mod plan;
 pub mod plugins;
 pub mod report;
+pub mod rerun;
 pub mod rows;
 mod session;
 pub mod stats;

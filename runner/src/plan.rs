@@ -37,6 +37,8 @@ pub enum Work {
     Clean {
         /// The model.
         model: usize,
+        /// Side of the images: the model's own, or that of another for which they are crafted.
+        side: i64,
     },
     /// An attack on a model.
     Craft {
@@ -86,6 +88,8 @@ pub const PHASES: [&str; 3] = ["clean answers", "attacks", "transfer and metrics
 pub struct Campaign {
     /// The model.
     pub model: usize,
+    /// Side of the images: the model's own, or, under the policy `native`, that of the models it is for.
+    pub side: i64,
     /// The attack.
     pub attack: usize,
     /// What it is asked for.
@@ -94,7 +98,7 @@ pub struct Campaign {
     pub craft: Vec<CellId>,
     /// For every metric of scope outcome, its index and the measure cells by slice.
     pub measures: Vec<(usize, Vec<CellId>)>,
-    /// For every other model, its index and the transfer cells by slice.
+    /// For every other model that is given the pixels, its index and the transfer cells by slice.
     pub transfers: Vec<(usize, Vec<CellId>)>,
 }
 
@@ -114,11 +118,14 @@ pub struct Scoring {
 /// All cells of a study, and which of them belong together.
 #[derive(Debug)]
 pub struct Plan {
+    /// The kind of device that it is for: `cpu` or `cuda`.
+    pub device: String,
     /// The cells; two that are the same stand here once.
     pub cells: Vec<Cell>,
     /// Clean cells, by model and slice.
     pub clean: Vec<Vec<CellId>>,
-    /// The attacks, ordered by model, attack and goal as in the study.
+    /// The attacks, ordered by model, attack and goal as in the study; those at sides of other models
+    /// come after all others.
     pub campaigns: Vec<Campaign>,
     /// The metrics of scope model, ordered by metric, goal and model as in the study.
     pub scores: Vec<Scoring>,
@@ -132,29 +139,42 @@ impl Plan {
         let mut builder = Builder { study, device, cells: Vec::new(), known: HashMap::new() };
         let slices = images.div_ceil(SLICE);
         let models = 0..study.models.len();
-        let clean: Vec<Vec<CellId>> = models.clone().map(|m| (0..slices).map(|s| builder.clean(m, s)).collect()).collect();
+        let clean: Vec<Vec<CellId>> = models.clone().map(|m| (0..slices).map(|s| builder.clean(m, builder.side(m), s)).collect()).collect();
 
         let of_scope =
             |scope: Scope| study.metrics.iter().enumerate().filter(move |(_, metric)| metric.scope == scope).map(|(index, _)| index);
+        // Who looks at images of which side.
+        let mut views: Vec<(usize, i64)> = models.clone().map(|model| (model, builder.side(model))).collect();
+        if study.transfer == Some(Policy::Native) {
+            for model in models.clone() {
+                let mut sides: Vec<i64> = models.clone().map(|other| builder.side(other)).collect();
+                sides.sort_unstable();
+                sides.dedup();
+                views.extend(sides.into_iter().filter(|&side| side != builder.side(model)).map(|side| (model, side)));
+            }
+        }
         let mut campaigns = Vec::new();
-        for model in models.clone() {
+        for (model, side) in views {
+            let seen: Vec<CellId> = (0..slices).map(|slice| builder.clean(model, side, slice)).collect();
             for (attack, chosen) in study.attacks.iter().enumerate() {
                 for &goal in &chosen.goals {
-                    let craft: Vec<CellId> = clean[model].iter().map(|&clean| builder.craft(model, attack, goal, clean)).collect();
+                    let craft: Vec<CellId> = seen.iter().map(|&clean| builder.craft(model, attack, goal, clean)).collect();
                     let measures = of_scope(Scope::Outcome)
                         .map(|metric| (metric, craft.iter().map(|&craft| builder.measure(craft, metric)).collect()))
                         .collect();
-                    let targets = models.clone().filter(|&target| target != model);
-                    let transfers = match study.transfer {
-                        None => Vec::new(),
-                        Some(policy) => targets
-                            .map(|target| {
-                                let cells = craft.iter().zip(&clean[target]);
-                                (target, cells.map(|(&craft, &clean)| builder.transfer(craft, model, target, clean, policy)).collect())
-                            })
-                            .collect(),
-                    };
-                    campaigns.push(Campaign { model, attack, goal, craft, measures, transfers });
+                    let transfers = study.transfer.map_or_else(Vec::new, |policy| {
+                        let fits = |target: usize| policy != Policy::Native || builder.side(target) == side;
+                        let targets: Vec<usize> = models.clone().filter(|&target| target != model && fits(target)).collect();
+                        let mut cells = |target: usize| {
+                            craft
+                                .iter()
+                                .zip(&clean[target])
+                                .map(|(&craft, &clean)| builder.transfer(craft, side, target, clean, policy))
+                                .collect()
+                        };
+                        targets.into_iter().map(|target| (target, cells(target))).collect()
+                    });
+                    campaigns.push(Campaign { model, side, attack, goal, craft, measures, transfers });
                 }
             }
         }
@@ -167,7 +187,7 @@ impl Plan {
                 }
             }
         }
-        Self { cells: builder.cells, clean, campaigns, scores, images }
+        Self { device: device.to_owned(), cells: builder.cells, clean, campaigns, scores, images }
     }
 
     /// The images of a slice.
@@ -178,6 +198,15 @@ impl Plan {
     /// The slice of an image, and its place there.
     pub fn place(&self, image: usize) -> (usize, usize) {
         (image / SLICE, image % SLICE)
+    }
+
+    /// Side of the images that a cell is about; of a transfer cell, before they are fitted to its target.
+    pub fn side(&self, cell: CellId) -> i64 {
+        match self.cells[cell].work {
+            Work::Clean { side, .. } => side,
+            Work::Craft { clean, .. } | Work::Score { clean, .. } => self.side(clean),
+            Work::Measure { craft, .. } | Work::Transfer { craft, .. } => self.side(craft),
+        }
     }
 
     /// Number of images in a cell.
@@ -197,7 +226,7 @@ impl Plan {
     /// The model that must be loaded to compute a cell.
     pub fn model(&self, cell: CellId) -> Option<usize> {
         match self.cells[cell].work {
-            Work::Clean { model } | Work::Craft { model, .. } | Work::Score { model, .. } => Some(model),
+            Work::Clean { model, .. } | Work::Craft { model, .. } | Work::Score { model, .. } => Some(model),
             Work::Transfer { target, .. } => Some(target),
             Work::Measure { .. } => None,
         }
@@ -207,7 +236,7 @@ impl Plan {
     pub fn parts<'a>(&self, study: &'a Study, cell: CellId) -> Vec<&'a Part> {
         let model = |index: usize| &study.models[index].part;
         match self.cells[cell].work {
-            Work::Clean { model: index } | Work::Transfer { target: index, .. } => vec![model(index)],
+            Work::Clean { model: index, .. } | Work::Transfer { target: index, .. } => vec![model(index)],
             Work::Craft { model: index, attack, .. } => vec![model(index), &study.attacks[attack].part],
             Work::Score { model: index, metric, .. } => vec![model(index), &study.metrics[metric].part],
             Work::Measure { metric, .. } => vec![&study.metrics[metric].part],
@@ -238,12 +267,14 @@ impl Plan {
         let model = |index: usize| &study.models[index].part.label;
         let craft = |id: CellId| match self.cells[id].work {
             Work::Craft { model: source, attack, goal, .. } => {
-                format!("{} ({}) on {}", study.attacks[attack].part.label, goal.name(), model(source))
+                let side = self.side(id);
+                let at = if side == study.models[source].card.side { String::new() } else { format!(" at {side}×{side}") };
+                format!("{} ({}) on {}{at}", study.attacks[attack].part.label, goal.name(), model(source))
             }
             _ => unreachable!("a craft cell is named"),
         };
         let what = match self.cells[cell].work {
-            Work::Clean { model: index } => format!("clean answers of {}", model(index)),
+            Work::Clean { model: index, .. } => format!("clean answers of {}", model(index)),
             Work::Craft { .. } => craft(cell),
             Work::Score { model: index, metric, goal, .. } => {
                 format!("{} ({}) of {}", study.metrics[metric].part.label, goal.name(), model(index))
@@ -276,6 +307,10 @@ impl Builder<'_> {
         &self.cells[cell].address.key
     }
 
+    fn side(&self, model: usize) -> i64 {
+        self.study.models[model].card.side
+    }
+
     fn pictures(&self, slice: usize) -> &[Picture] {
         let pictures = &self.study.data.pictures;
         &pictures[slice * SLICE..((slice + 1) * SLICE).min(pictures.len())]
@@ -289,10 +324,10 @@ impl Builder<'_> {
         }
     }
 
-    fn clean(&mut self, model: usize, slice: usize) -> CellId {
+    fn clean(&mut self, model: usize, side: i64, slice: usize) -> CellId {
         let pictures = self.pictures(slice);
         let images: Vec<Value> = pictures.iter().map(|picture| json!([picture.hash, picture.label])).collect();
-        let spec = json!({
+        let mut spec = json!({
             "cell": "clean",
             "engine": ENGINE,
             "program": env!("CARGO_PKG_VERSION"),
@@ -301,7 +336,10 @@ impl Builder<'_> {
             "model": model_spec(&self.study.models[model]),
             "images": images,
         });
-        self.add("clean", &spec, Work::Clean { model }, slice)
+        if side != self.side(model) {
+            spec["seen_at"] = json!(side);
+        }
+        self.add("clean", &spec, Work::Clean { model, side }, slice)
     }
 
     // A craft cell's classes to aim at follow from the clean cell and the seed, unless they are given.
@@ -341,9 +379,9 @@ impl Builder<'_> {
         self.add("measure", &spec, Work::Measure { craft, metric }, self.cells[craft].slice)
     }
 
-    fn transfer(&mut self, craft: CellId, source: usize, target: usize, clean: CellId, policy: Policy) -> CellId {
-        // Between models of one size nothing is fitted, whatever the policy.
-        let fits = self.study.models[source].card.side == self.study.models[target].card.side;
+    fn transfer(&mut self, craft: CellId, side: i64, target: usize, clean: CellId, policy: Policy) -> CellId {
+        // Between images of one size nothing is fitted, whatever the policy.
+        let fits = side == self.side(target);
         let spec = json!({
             "cell": "transfer",
             "craft": self.key(craft),

@@ -22,12 +22,17 @@ pub trait Row: Sized + Clone {
     fn read(batch: &RecordBatch) -> Result<Vec<Self>>;
     /// Feeds a hash; differs for rows that differ.
     fn digest(&self, hasher: &mut Hasher);
+    /// In what another row differs, times aside: `column: this, that`.
+    fn differences(&self, other: &Self) -> Vec<String>;
 
     /// Rows as one batch.
     fn batch(rows: &[Self]) -> Result<RecordBatch> {
         Ok(RecordBatch::try_new(Arc::new(Schema::new(Self::fields())), Self::columns(rows))?)
     }
 }
+
+/// The column that no two computations agree on.
+const TIME: &str = "milliseconds";
 
 macro_rules! row {
     ($(#[$about:meta])* $name:ident { $( $(#[$doc:meta])* $field:ident: $type:ty, )+ }) => {
@@ -51,6 +56,12 @@ macro_rules! row {
 
             fn digest(&self, hasher: &mut Hasher) {
                 $( self.$field.digest(hasher); )+
+            }
+
+            fn differences(&self, other: &Self) -> Vec<String> {
+                let all = [$( (stringify!($field), format!("{:?}", self.$field), format!("{:?}", other.$field)) ),+];
+                let differ = all.into_iter().filter(|(name, this, that)| *name != TIME && this != that);
+                differ.map(|(name, this, that)| format!("{name}: {this}, {that}")).collect()
             }
         }
     };
@@ -467,6 +478,14 @@ pub(crate) mod tests {
             let row = CraftRow { status, ..rows[0].clone() };
             assert_eq!(CraftRow::read(&CraftRow::batch(std::slice::from_ref(&row)).unwrap()).unwrap(), [row]);
         }
+    }
+
+    #[test]
+    fn differences_are_named_and_times_are_none() {
+        let row = craft_rows().remove(0);
+        assert!(row.differences(&CraftRow { milliseconds: 9.0, ..row.clone() }).is_empty());
+        let other = CraftRow { prediction: None, success: false, ..row.clone() };
+        assert_eq!(row.differences(&other), ["prediction: Some(-1), None", "success: true, false"]);
     }
 
     #[test]

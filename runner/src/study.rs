@@ -331,7 +331,8 @@ pub enum Policy {
     CropOrPad,
     /// Resized, bilinear with antialiasing.
     Resize,
-    /// Crafted from the image at the target's size.
+    /// Crafted at the target's size: the source looks at the target's images, resized to its own side
+    /// within the function that is attacked. No pixel is fitted afterwards.
     Native,
 }
 
@@ -420,13 +421,7 @@ impl Study {
         if !models.is_empty() {
             agree_on_classes(&models).with_context(|| place.to_owned())?;
         }
-        let transfer = match &file.transfer {
-            Some(transfer) if *transfer.policy.get_ref() == Policy::Native => {
-                let error = anyhow::anyhow!("the policy `native` is not available yet: use `crop_or_pad` or `resize`");
-                return Err(refusal.at(&transfer.policy.span(), error));
-            }
-            transfer => transfer.as_ref().map(|t| *t.policy.get_ref()),
-        };
+        let transfer = file.transfer.as_ref().map(|transfer| transfer.policy);
 
         let (Images { source, count, missing }, data) = images(&refusal, &file, folder, &options)?;
         selection.join_models(registry, &of_models.joining, &mut models, shelf, source.as_ref(), &data);

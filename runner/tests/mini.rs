@@ -63,6 +63,35 @@ fn a_study_with_the_minis_runs_once() {
     let second = said(&runner(&["run", "few.toml", "--workers", "2"], place.path()));
     assert_eq!(second, first.replacen("18 of 18", "0 of 18", 1));
     assert_eq!(tables("transfer.csv"), before);
+    let latex = tables("tables.tex");
+    // accuracy, 2 goals of success, and of transfer 1 + 2 ranks
+    assert_eq!(latex.matches("\\begin{tabular}").count(), 1 + 2 + 3);
+    assert!(latex.contains("mini\\_vgg\\_16"), "{latex}");
+    assert_eq!(tables("matrices.csv").lines().count(), 1 + 2 * 2 * 3, "two depths, two sources, three matrices");
+    assert!(tables("provenance.json").contains("\"device\": \"cpu\""));
+
+    // Row 9: the second image given to the other model.
+    let again = said(&runner(&["rerun", "results/few", "9"], place.path()));
+    assert!(again.starts_with("row 9: fgsm (untargeted) on mini_vgg_16, given to mini_mobilenet_v1_025, image fashion-0001\n"), "{again}");
+    assert!(again.ends_with("The row agrees, bit for bit.\n"), "{again}");
+    let beyond = runner(&["rerun", "results/few", "64"], place.path());
+    assert_eq!(beyond.status.code(), Some(2));
+    let error = String::from_utf8_lossy(&beyond.stderr).into_owned();
+    assert_eq!(error, "error: there is no row 64: the folder has 64, counted from 0\n");
+
+    let differ = said(&runner(&["diff", "results/few", "results/few"], place.path()));
+    assert!(differ.starts_with("64 outcomes in both, 0 in A alone, 0 in B alone\n"), "{differ}");
+    assert!(differ.contains("Transfer: 0 of 4 pairs changed, 0 significantly"), "{differ}");
+
+    let all = said(&runner(&["export", "results/few", "files"], place.path()));
+    assert!(all.ends_with(" images in 4 files under files\n"), "{all}");
+    said(&runner(&["export", "results/few", "files", "--png", "--successes", "--model", "mini_vgg_16"], place.path()));
+    let png = fs::read_dir(place.path().join("files/mini_vgg_16/fgsm/untargeted")).unwrap().next().unwrap().unwrap().path();
+    let picture = image::open(png).unwrap();
+    assert_eq!((picture.width(), picture.height()), (28, 28));
+    let unknown = runner(&["export", "results/few", "files", "--model", "vgg"], place.path());
+    let error = String::from_utf8_lossy(&unknown.stderr).into_owned();
+    assert_eq!(error, "error: the study has no model `vgg`; it has mini_vgg_16, mini_mobilenet_v1_025\n");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::Options;
 use super::compute::{self, Bench, first_line};
+use super::view::View;
 use crate::plan::{Cell, CellId, Plan, SLICE, Work};
 use crate::rows::{CleanRow, CraftRow, MeasureRow, Row, ScoreRow, TransferRow};
 use crate::store::{Found, Store, Stored};
@@ -40,7 +41,7 @@ pub(super) enum Verdict {
 }
 
 /// The model at hand: its index and itself, or why it cannot be loaded.
-pub(super) type Loaded = Option<(usize, Result<Box<dyn Model>, String>)>;
+pub(super) type Loaded = Option<(usize, Result<View, String>)>;
 
 /// A cell's rows, ready to be stored.
 enum Content {
@@ -98,24 +99,23 @@ impl Site<'_> {
             Ok((stored, pixels))
         };
         Ok(match cell.work {
-            Work::Clean { model } => Content::Clean(compute::clean(bench, self.load(model, loaded)?, pictures)?),
+            Work::Clean { model, side } => Content::Clean(compute::clean(bench, self.load(model, side, loaded)?, pictures)?),
             Work::Craft { model, attack, goal, clean } => {
-                let model = self.load(model, loaded)?;
+                let model = self.load(model, plan.side(id), loaded)?;
                 let (rows, pixels) = compute::craft(bench, model, &study.attacks[attack], goal, pictures, &rows(clean)?)?;
                 Content::Craft(rows, pixels)
             }
             Work::Score { model, metric, goal, clean } => {
-                let model = self.load(model, loaded)?;
+                let model = self.load(model, plan.side(id), loaded)?;
                 Content::Score(compute::score(bench, model, &study.metrics[metric], goal, pictures, &rows(clean)?)?)
             }
             Work::Measure { craft, metric } => {
-                let side = study.models[self.source(craft)].card.side;
                 let (craft, pixels) = crafted(craft)?;
-                Content::Measure(compute::measure(&study.metrics[metric], side, pictures, &craft, pixels.as_ref())?)
+                Content::Measure(compute::measure(&study.metrics[metric], plan.side(id), pictures, &craft, pixels.as_ref())?)
             }
             Work::Transfer { craft, target, clean } => {
                 let policy = study.transfer.context("a study without transfer has no transfer cells")?;
-                let target = self.load(target, loaded)?;
+                let target = self.load(target, study.models[target].card.side, loaded)?;
                 let (craft, pixels) = crafted(craft)?;
                 Content::Transfer(compute::transfer(bench, target, policy, &craft, pixels.as_ref(), &rows(clean)?)?)
             }
@@ -127,16 +127,16 @@ impl Site<'_> {
         self.plan.model(craft).expect("a craft cell has a model")
     }
 
-    fn load<'l>(&self, model: usize, loaded: &'l mut Loaded) -> Result<&'l dyn Model> {
-        let of_use =
-            |(index, found): &(usize, Result<Box<dyn Model>, String>)| *index == model && !found.as_ref().is_ok_and(|model| model.spoilt());
+    /// `side`: of the images that the model is given.
+    fn load<'l>(&self, model: usize, side: i64, loaded: &'l mut Loaded) -> Result<&'l dyn Model> {
+        let of_use = |(index, found): &(usize, Result<View, String>)| *index == model && !found.as_ref().is_ok_and(Model::spoilt);
         if !loaded.as_ref().is_some_and(of_use) {
             *loaded = None; // one model at a time: the old one goes before the new one comes
             let found = guard::catch("loading", || self.study.models[model].load(self.registry, self.options.device));
-            *loaded = Some((model, found.map_err(|error| first_line(&error))));
+            *loaded = Some((model, found.map(View::new).map_err(|error| first_line(&error))));
         }
         match loaded {
-            Some((_, Ok(model))) => Ok(&**model),
+            Some((_, Ok(model))) => Ok(model.at(side)),
             Some((_, Err(reason))) => bail!("{reason}"),
             None => unreachable!("just set"),
         }
@@ -146,7 +146,7 @@ impl Site<'_> {
         let cell = &self.plan.cells[id];
         let model = match cell.work {
             Work::Measure { craft, .. } | Work::Transfer { craft, .. } => self.source(craft),
-            Work::Clean { model } | Work::Craft { model, .. } | Work::Score { model, .. } => model,
+            Work::Clean { model, .. } | Work::Craft { model, .. } | Work::Score { model, .. } => model,
         };
         let origin = match cell.work {
             Work::Measure { craft, .. } | Work::Transfer { craft, .. } => self.plan.cells[craft].work,

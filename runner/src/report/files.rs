@@ -1,13 +1,14 @@
 //! The files of the results' folder. No time stands in the tables, so they are the same byte for
 //! byte whenever the same study is run; times go to `timing.csv` and `timing.parquet`.
 
+use super::{latex, provenance};
 use crate::analysis::{self, DENOMINATORS, Depth, OutcomeSink, Outcomes, Rank, Tables, rate};
 use crate::execute::Failure;
 use crate::plan::{ENGINE, Plan};
 use crate::rows::{CraftRow, MeasureRow, OutcomeRow, Row, TimeRow, TransferRow};
 use crate::store::{Pending, Store, properties, safetensors, write_atomically};
 use crate::study::Study;
-use crate::summary::{self, Timing};
+use crate::summary::{self, Match, Pixels, Summary, Timing};
 use anyhow::Result;
 use arrow_array::{ArrayRef, Float64Array, RecordBatch};
 use arrow_schema::{DataType, Field, Schema};
@@ -17,6 +18,9 @@ use parquet::file::metadata::KeyValue;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
+
+/// Begins the columns of distortions in `outcomes.parquet`.
+pub(crate) const DISTORTION: &str = "distortion_";
 
 /// Analyses a study's cells and writes every file of the results' folder `out`, each replaced as a
 /// whole; `docs/results.md` says what is in them. `failures` are those of the run that computed the
@@ -36,8 +40,12 @@ pub fn write(study: &Study, plan: &Plan, store: &Store, failures: &[Failure], ou
     text("timing.csv", timing(study, &tables)?)?;
     text("skipped.csv", skipped(study)?)?;
     let (examples, pixels) = summary::examples(study, plan, store, &tables);
+    let summary = summary::build(study, plan, &tables, failures, examples);
     text(summary::EXAMPLES, safetensors(&pixels)?)?;
-    text(summary::FILE, summary::build(study, plan, &tables, failures, examples).to_json()?)?;
+    text(summary::FILE, summary.to_json()?)?;
+    text("tables.tex", latex::tables(&summary).into_bytes())?;
+    text("matrices.csv", matrices(&summary)?)?;
+    text(provenance::FILE, provenance::provenance(study, plan)?)?;
     text(summary::SCHEMA, summary::schema()?)?;
     text("study.toml", study.to_toml().as_bytes().to_vec())?;
     Ok(tables)
@@ -171,6 +179,27 @@ fn transfer(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
     csv_bytes(&head, rows)
 }
 
+/// The matrices of the published denominator, one line per source, one column per target.
+fn matrices(summary: &Summary) -> Result<Vec<u8>> {
+    let mut head = ["attack", "goal", "pixels", "match", "source"].map(str::to_owned).to_vec();
+    head.extend(summary.models.iter().map(|model| model.label.clone()));
+    let rows = summary.transfer.iter().flat_map(|matrix| {
+        let counts = &matrix.denominators[&matrix.published];
+        summary.models.iter().enumerate().map(move |(source, model)| {
+            let mut row = vec![
+                matrix.attack.clone(),
+                matrix.goal.name().to_owned(),
+                if matrix.pixels == Pixels::Float { "float" } else { "8bit" }.to_owned(),
+                if matrix.matching == Match::Top1 { "top1" } else { "top5" }.to_owned(),
+                model.label.clone(),
+            ];
+            row.extend((0..summary.models.len()).map(|target| number(counts.rate(source, target).rate)));
+            row
+        })
+    });
+    csv_bytes(&head, rows)
+}
+
 fn scores(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
     let rows = tables.scores.iter().map(|row| {
         let metric = &study.metrics[row.metric];
@@ -254,7 +283,7 @@ impl<'a> Merged<'a> {
     fn new(study: &'a Study, plan: &'a Plan, out: &Path) -> Result<Self> {
         let mut fields = OutcomeRow::fields();
         for metric in study.metrics.iter().filter(|metric| metric.scope == Scope::Outcome) {
-            let name = format!("distortion_{}", metric.part.label);
+            let name = format!("{DISTORTION}{}", metric.part.label);
             fields.extend([name.clone(), format!("{name}_8bit")].map(|name| Field::new(name, DataType::Float64, true)));
         }
         let sheet = |name: &str, fields| Sheet::new(study, &out.join(name), fields);
@@ -316,7 +345,7 @@ impl OutcomeSink for Merged<'_> {
         };
         let of = |measured| [column(measured, |row| row.value), column(measured, |row| row.value_8bit)];
         let distortions: Vec<ArrayRef> = outcomes.measures.iter().flat_map(of).collect();
-        for target in std::iter::once(None).chain(outcomes.transfers.iter().map(Some)) {
+        for target in outcomes.own.then_some(None).into_iter().chain(outcomes.transfers.iter().map(Some)) {
             let (rows, times): (Vec<OutcomeRow>, Vec<TimeRow>) = self.rows(outcomes, target).into_iter().unzip();
             self.outcomes.write([OutcomeRow::columns(&rows), distortions.clone()].concat())?;
             self.times.write(TimeRow::columns(&times))?;

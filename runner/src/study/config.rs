@@ -134,7 +134,7 @@ impl<'de> Deserialize<'de> for Choice {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TransferChoice {
-    pub policy: Spanned<Policy>,
+    pub policy: Policy,
 }
 
 impl Named for ModelChoice {

@@ -122,7 +122,6 @@ fn every_mistake_has_its_message() {
         ("again", "", "line 3, column 23: the label \"\" cannot be shown: at least one visible character"),
         ("again", "a\\tb", "line 3, column 23: the label \"a\\tb\" cannot be shown"),
         ("again", "largest", "line 3, column 23: two metrics are called `largest`: give one another `label = \"…\"`"),
-        ("\"resize\"", "\"native\"", "line 15, column 10: the policy `native` is not available yet"),
     ] {
         assert!(GOOD.contains(old), "{old}");
         let error = refusal(&GOOD.replacen(old, new, 1));

@@ -1,0 +1,179 @@
+//! Two studies beside each other, outcome by outcome: what both have done is compared in pairs.
+
+use crate::outcomes::{self, Outcome};
+use crate::stats;
+use anyhow::Result;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
+
+/// What two results' folders have in common, and in what they differ.
+#[derive(Debug)]
+pub struct Comparison {
+    /// Attacks on models: source and target are the same. In the first folder's order.
+    pub attacks: Vec<Pairing>,
+    /// Transfer: pairs of different models.
+    pub transfer: Vec<Pairing>,
+    /// Outcomes that both have.
+    pub common: usize,
+    /// Outcomes of the first folder alone.
+    pub first_only: usize,
+    /// Outcomes of the second alone.
+    pub second_only: usize,
+    /// Models, attacks and images that one of them alone has: `model vgg_16`.
+    pub names: [BTreeSet<String>; 2],
+    /// The probabilities of all tests, ascending.
+    tests: Vec<f64>,
+}
+
+/// The same source, target, attack and goal in both.
+#[derive(Clone, Debug, Default)]
+pub struct Pairing {
+    /// The model that was attacked.
+    pub source: String,
+    /// The model that was given the pixels.
+    pub target: String,
+    /// The attack.
+    pub attack: String,
+    /// The goal.
+    pub goal: String,
+    /// Images that count in both: attacked, and of a target that knows them as they are.
+    pub images: usize,
+    /// On how many of them the goal is met, in the first and in the second.
+    pub successes: [usize; 2],
+    /// On how many it is met in the first alone and in the second alone.
+    pub changed: [usize; 2],
+    /// Probability of at least so unequal changes by chance: McNemar's exact test.
+    pub p: f64,
+    /// Distortions by metric, on the images on which both succeed; of attacks alone.
+    pub distortions: BTreeMap<String, Shift>,
+    differences: BTreeMap<String, Vec<(f64, f64)>>,
+}
+
+/// Paired distortions.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Shift {
+    /// Number of pairs.
+    pub images: usize,
+    /// Their means, in the first and in the second.
+    pub means: [f64; 2],
+    /// Probability of differences so far to one side by chance: Wilcoxon's signed-rank test.
+    pub p: f64,
+}
+
+type Key = (String, String, String, String, String);
+
+fn key(outcome: &Outcome) -> Key {
+    let row = &outcome.row;
+    (row.source.clone(), row.target.clone(), row.attack.clone(), row.goal.clone(), row.image_hash.clone())
+}
+
+/// What is needed of an outcome.
+struct Kept {
+    counts: bool,
+    success: bool,
+    distortions: BTreeMap<String, f64>,
+}
+
+fn kept(outcome: Outcome) -> Kept {
+    let own = outcome.row.source == outcome.row.target;
+    let plain = |(name, value): (String, f64)| Some((name.strip_prefix(crate::report::DISTORTION)?.to_owned(), value));
+    let distortions = if own { outcome.distortions.into_iter().filter_map(plain).collect() } else { BTreeMap::new() };
+    Kept { counts: outcome.row.status.attempted() && outcome.row.target_correct, success: outcome.row.success, distortions }
+}
+
+/// Compares the outcomes in two results' folders. They are the same where source, target, attack
+/// and goal have the same labels and the image has the same content.
+///
+/// # Errors
+/// When one of them has no outcomes, or damaged ones.
+pub fn compare(first: &Path, second: &Path) -> Result<Comparison> {
+    let mut names: [BTreeSet<String>; 2] = Default::default();
+    let note = |names: &mut BTreeSet<String>, outcome: &Outcome| {
+        let row = &outcome.row;
+        for (kind, name) in [("model", &row.source), ("model", &row.target), ("attack", &row.attack), ("image", &row.image)] {
+            names.insert(format!("{kind} {name}"));
+        }
+    };
+    let mut before: HashMap<Key, Kept> = HashMap::new();
+    let mut order: Vec<(String, String, String, String)> = Vec::new();
+    let mut seen: BTreeSet<(String, String, String, String)> = BTreeSet::new();
+    outcomes::read(first, |_, outcome| {
+        note(&mut names[0], &outcome);
+        let (source, target, attack, goal, image) = key(&outcome);
+        let group = (source.clone(), target.clone(), attack.clone(), goal.clone());
+        if seen.insert(group.clone()) {
+            order.push(group);
+        }
+        before.insert((source, target, attack, goal, image), kept(outcome));
+        Ok(())
+    })?;
+    let mut pairings: HashMap<(String, String, String, String), Pairing> = HashMap::new();
+    let (mut common, mut second_only) = (0, 0);
+    outcomes::read(second, |_, outcome| {
+        note(&mut names[1], &outcome);
+        let key = key(&outcome);
+        let Some(old) = before.remove(&key) else {
+            second_only += 1;
+            return Ok(());
+        };
+        common += 1;
+        let (source, target, attack, goal, _) = key;
+        let pairing = pairings.entry((source.clone(), target.clone(), attack.clone(), goal.clone())).or_insert_with(|| Pairing {
+            source,
+            target,
+            attack,
+            goal,
+            ..Pairing::default()
+        });
+        pairing.add(&old, &kept(outcome));
+        Ok(())
+    })?;
+    let pairings = order.iter().filter_map(|group| pairings.remove(group)).map(Pairing::tested);
+    let (attacks, transfer): (Vec<Pairing>, Vec<Pairing>) = pairings.partition(|pairing| pairing.source == pairing.target);
+    let of = |pairing: &Pairing| std::iter::once(pairing.p).chain(pairing.distortions.values().map(|shift| shift.p)).collect::<Vec<_>>();
+    let tests = stats::sorted(attacks.iter().chain(&transfer).flat_map(of).collect());
+    let [a, b] = &names;
+    let alone = [a - b, b - a];
+    Ok(Comparison { attacks, transfer, common, first_only: before.len(), second_only, names: alone, tests })
+}
+
+impl Pairing {
+    fn add(&mut self, old: &Kept, new: &Kept) {
+        if !(old.counts && new.counts) {
+            return;
+        }
+        self.images += 1;
+        for (n, (this, other)) in [(old.success, new.success), (new.success, old.success)].into_iter().enumerate() {
+            self.successes[n] += usize::from(this);
+            self.changed[n] += usize::from(this && !other);
+        }
+        if old.success && new.success {
+            for (metric, value) in old.distortions.iter().filter(|(metric, _)| !metric.ends_with("_8bit")) {
+                if let Some(other) = new.distortions.get(metric) {
+                    self.differences.entry(metric.clone()).or_default().push((*value, *other));
+                }
+            }
+        }
+    }
+
+    fn tested(mut self) -> Self {
+        self.p = stats::mcnemar(self.changed[0], self.changed[1]);
+        let shift = |pairs: &Vec<(f64, f64)>| {
+            let mean = |of: fn(&(f64, f64)) -> f64| pairs.iter().map(of).sum::<f64>() / pairs.len() as f64;
+            let differences: Vec<f64> = pairs.iter().map(|(a, b)| b - a).collect();
+            Shift { images: pairs.len(), means: [mean(|pair| pair.0), mean(|pair| pair.1)], p: stats::wilcoxon(&differences) }
+        };
+        self.distortions = self.differences.iter().map(|(metric, pairs)| (metric.clone(), shift(pairs))).collect();
+        self.differences.clear();
+        self
+    }
+}
+
+impl Comparison {
+    /// What a probability is among all tests of the comparison (Holm 1979): the probability of one so
+    /// small by chance, were there no difference at all.
+    pub fn corrected(&self, p: f64) -> f64 {
+        let upto = self.tests.iter().take_while(|other| **other <= p).enumerate();
+        upto.map(|(n, other)| other * (self.tests.len() - n) as f64).fold(0.0, f64::max).min(1.0)
+    }
+}

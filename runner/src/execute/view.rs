@@ -1,0 +1,42 @@
+//! Models that look at images of another side than their own.
+
+use gauntlet_core::model::{Model, ModelCard};
+use tch::Tensor;
+
+/// A model behind a window of any side: what it is given is resized to its own side (bilinear,
+/// antialiased), differentiably. At its own side nothing is done.
+pub(super) struct View {
+    model: Box<dyn Model>,
+    card: ModelCard,
+    side: i64,
+}
+
+impl View {
+    pub fn new(model: Box<dyn Model>) -> Self {
+        let card = model.card().clone();
+        Self { side: card.side, card, model }
+    }
+
+    /// The model as one that takes images of `side`.
+    pub fn at(&mut self, side: i64) -> &dyn Model {
+        self.card.side = side;
+        self
+    }
+}
+
+impl Model for View {
+    fn card(&self) -> &ModelCard {
+        &self.card
+    }
+
+    fn logits(&self, pixels: &Tensor) -> Tensor {
+        if self.card.side == self.side {
+            return self.model.logits(pixels);
+        }
+        self.model.logits(&pixels.internal_upsample_bilinear2d_aa([self.side; 2], false, None, None))
+    }
+
+    fn spoilt(&self) -> bool {
+        self.model.spoilt()
+    }
+}

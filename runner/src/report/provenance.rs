@@ -1,0 +1,68 @@
+//! `provenance.json`: what the results were made of.
+
+use crate::plan::{ENGINE, Plan};
+use crate::study::{Part, Study, WeightsPlace};
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::Path;
+
+pub(super) const FILE: &str = "provenance.json";
+const DEVICE: &str = "device";
+
+/// The kind of device that the cells of a results' folder were computed on: `cpu` or `cuda`.
+pub(crate) fn device(folder: &Path) -> Result<String> {
+    let path = folder.join(FILE);
+    let place = || format!("{} cannot be read: a results' folder is expected, as `runner run` leaves it", path.display());
+    let document: Value = serde_json::from_slice(&fs::read(&path).with_context(place)?).with_context(place)?;
+    document[DEVICE].as_str().map(str::to_owned).with_context(|| format!("{}: no `{DEVICE}`", path.display()))
+}
+
+/// The document, as JSON.
+pub(super) fn provenance(study: &Study, plan: &Plan) -> Result<Vec<u8>> {
+    let models = study.models.iter().map(|model| {
+        let mut entry = part(&model.part);
+        entry["card"] = json!(model.card);
+        entry["weights"] = json!({
+            "blake3": model.weights_hash,
+            "file": match &model.weights {
+                WeightsPlace::Embedded(_) => None,
+                WeightsPlace::File(path) => Some(path),
+            },
+            "values": model.parameters,
+        });
+        entry
+    });
+    let attacks = study.attacks.iter().map(|attack| part(&attack.part));
+    let metrics = study.metrics.iter().map(|metric| part(&metric.part));
+    let images = study.data.pictures.iter().map(|picture| json!({ "name": picture.name, "label": picture.label, "blake3": picture.hash }));
+    let document = json!({
+        "program": concat!("gauntlet ", env!("CARGO_PKG_VERSION")),
+        "engine": ENGINE,
+        "libtorch": gauntlet_core::LIBTORCH,
+        DEVICE: plan.device,
+        "machine": { "architecture": std::env::consts::ARCH, "system": std::env::consts::OS, "processor": processor() },
+        "plan": plan.fingerprint(),
+        "study": study.to_toml(),
+        "models": models.collect::<Value>(),
+        "attacks": attacks.collect::<Value>(),
+        "metrics": metrics.collect::<Value>(),
+        "images": images.collect::<Value>(),
+    });
+    let mut text = serde_json::to_vec_pretty(&document)?;
+    text.push(b'\n');
+    Ok(text)
+}
+
+/// `plugin` is BLAKE3 of the library that it came from.
+fn part(part: &Part) -> Value {
+    let parameters = part.parameters.to_string();
+    json!({ "label": part.label, "name": part.name, "origin": part.origin, "plugin": part.plugin, "parameters": parameters })
+}
+
+/// The processor's name, where the system tells.
+fn processor() -> Option<String> {
+    let text = fs::read_to_string("/proc/cpuinfo").ok()?;
+    let line = text.lines().find(|line| line.starts_with("model name"))?;
+    Some(line.split_once(':')?.1.trim().to_owned())
+}

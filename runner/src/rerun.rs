@@ -1,0 +1,101 @@
+//! One outcome once more: its cells are computed again, in a folder of their own, and compared bit for bit.
+
+use crate::execute::{self, Options, Progress, Site, Survey, read};
+use crate::plan::{CellId, Plan, Work};
+use crate::rows::{CleanRow, CraftRow, MeasureRow, OutcomeRow, Row, ScoreRow, TransferRow};
+use crate::store::{Store, Stored};
+use crate::study::Study;
+use anyhow::{Context, Result, bail, ensure};
+use gauntlet_core::registry::Registry;
+use tch::Tensor;
+
+/// A part of an outcome that was computed again.
+#[derive(Debug)]
+pub struct Part {
+    /// The cell in words.
+    pub cell: String,
+    /// What differs, as `column: stored, again`; nothing when the two agree.
+    pub differences: Vec<String>,
+}
+
+/// Computes an outcome again, with all that it rests on, and compares it with what is stored. A cell is
+/// repeated as a whole: only then its bits repeat.
+///
+/// # Errors
+/// When the study has no such outcome, a cell is not stored, or it fails now.
+pub fn rerun(
+    study: &Study,
+    plan: &Plan,
+    store: &Store,
+    registry: &Registry,
+    options: &Options,
+    progress: &dyn Progress,
+    row: &OutcomeRow,
+) -> Result<Vec<Part>> {
+    let image = study.data.pictures.iter().position(|picture| picture.hash == row.image_hash);
+    let image = image.with_context(|| format!("the study has no image `{}` of that content", row.image))?;
+    let (slice, place) = plan.place(image);
+    let wanted = cells(study, plan, row, slice)
+        .with_context(|| format!("the study has no {} ({}) on {} for {}", row.attack, row.goal, row.source, row.target))?;
+    let survey = Survey::only(plan, &wanted);
+    let scratch = tempfile::tempdir()?;
+    let again = Store::open(scratch.path())?;
+    let outcome = execute::run(Site { study, plan, registry, store: &again, options }, &survey, progress)?;
+    if let Some(failure) = outcome.failures.first() {
+        bail!("{}: {}", failure.what, failure.reason);
+    }
+    ensure!(outcome.left == 0, "stopped before the end");
+    survey.cells().map(|cell| compare(study, plan, [store, &again], cell, place)).collect()
+}
+
+fn cells(study: &Study, plan: &Plan, row: &OutcomeRow, slice: usize) -> Option<Vec<CellId>> {
+    let label = |model: usize| &study.models[model].part.label;
+    let own = row.source == row.target;
+    plan.campaigns.iter().find_map(|campaign| {
+        let same = *label(campaign.model) == row.source
+            && study.attacks[campaign.attack].part.label == row.attack
+            && campaign.goal.name() == row.goal
+            && (!own || campaign.side == study.models[campaign.model].card.side);
+        let mut cells = vec![*campaign.craft.get(slice).filter(|_| same)?];
+        if !own {
+            cells.push(campaign.transfers.iter().find(|(target, _)| *label(*target) == row.target)?.1[slice]);
+        }
+        cells.extend(campaign.measures.iter().map(|(_, measures)| measures[slice]));
+        Some(cells)
+    })
+}
+
+fn compare(study: &Study, plan: &Plan, stores: [&Store; 2], cell: CellId, place: usize) -> Result<Part> {
+    let differences = match plan.cells[cell].work {
+        Work::Clean { .. } => rows::<CleanRow>(plan, stores, cell, place)?,
+        Work::Score { .. } => rows::<ScoreRow>(plan, stores, cell, place)?,
+        Work::Measure { .. } => rows::<MeasureRow>(plan, stores, cell, place)?,
+        Work::Transfer { .. } => rows::<TransferRow>(plan, stores, cell, place)?,
+        Work::Craft { .. } => {
+            let mut differences = rows::<CraftRow>(plan, stores, cell, place)?;
+            let [stored, again] = [pixels(plan, stores[0], cell, place)?, pixels(plan, stores[1], cell, place)?];
+            if let (Some(stored), Some(again)) = (stored, again)
+                && stored != again
+            {
+                let largest = (stored - again).abs().max().double_value(&[]);
+                differences.push(format!("pixels: by up to {largest:.3e}"));
+            }
+            differences
+        }
+    };
+    Ok(Part { cell: plan.describe(study, cell), differences })
+}
+
+fn rows<R: Row>(plan: &Plan, stores: [&Store; 2], cell: CellId, place: usize) -> Result<Vec<String>> {
+    let [stored, again] = stores.map(|store| read::<R>(store, &plan.cells[cell]).map(|stored| stored.rows));
+    let (stored, again) = (stored?, again?);
+    let row = |rows: &[R]| rows.get(place).cloned().context("a cell has fewer rows than images");
+    Ok(row(&stored)?.differences(&row(&again)?))
+}
+
+fn pixels(plan: &Plan, store: &Store, cell: CellId, place: usize) -> Result<Option<Tensor>> {
+    let stored: Stored<CraftRow> = read(store, &plan.cells[cell])?;
+    let slot = stored.rows.get(place).and_then(|row| row.slot);
+    let found = stored.pixels.as_ref().zip(slot);
+    found.map(|(hash, slot)| Ok(store.read_pixels(&plan.cells[cell].address, hash)?.get(slot))).transpose()
+}
