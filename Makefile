@@ -1,6 +1,6 @@
 # `make study` runs a real study, `make test` the tests. Each does all its own set-up.
 
-.PHONY: study test setup build check clean
+.PHONY: study test outcomes setup build check clean
 
 STUDY ?= mini
 
@@ -9,6 +9,15 @@ study: build
 
 test: setup
 	cargo test --workspace
+
+# Opens a small study's outcomes.parquet with DuckDB, and counts transfer.csv from it.
+outcomes: setup
+	python3 -m venv target/duckdb
+	target/duckdb/bin/pip install --quiet duckdb==2.0.1
+	cargo test --workspace --no-run --quiet
+	rm -rf target/duckdb/few
+	target/debug/runner run tests/duckdb/few.toml --out target/duckdb/few >/dev/null
+	target/duckdb/bin/python tests/duckdb/count.py target/duckdb/few
 
 setup:
 	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust with rustup"; exit 1; }

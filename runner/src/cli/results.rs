@@ -158,7 +158,10 @@ fn transfer(comparison: &Comparison, p: Text, percent: &dyn Fn(usize, usize) -> 
     pairs.sort_by(|a, b| a.p.total_cmp(&b.p));
     let significant = pairs.iter().filter(|pairing| comparison.corrected(pairing.p) < SIGNIFICANT).count();
     let all = comparison.transfer.len();
-    writeln!(out, "\nTransfer: {} of {all} pairs changed, {significant} significantly; those that changed most", pairs.len())?;
+    writeln!(out, "\nTransfer: {} of {all} pairs changed, {significant} significantly", pairs.len())?;
+    if pairs.is_empty() {
+        return Ok(());
+    }
     let mut grid = Grid::new(["source", "target", "attack", "goal", "n", "A", "B", "A alone", "B alone", "p"]);
     for pairing in pairs.into_iter().take(SHOWN) {
         let Pairing { source, target, attack, goal, images, successes: [a, b], changed: [gone, come], .. } = pairing;
