@@ -194,10 +194,11 @@ impl StudyModel {
             WeightsPlace::Absent(_) => "absent".to_owned(),
         };
         let opened = match &weights {
-            WeightsPlace::Embedded(bytes) => Weights::from_bytes(*bytes, Device::Cpu),
-            WeightsPlace::File(path) => Weights::open(path, Device::Cpu),
+            WeightsPlace::Embedded(bytes) => Weights::from_bytes(*bytes, Device::Cpu).ok(),
+            WeightsPlace::File(path) => Weights::open(path, Device::Cpu).ok(),
+            WeightsPlace::Absent(_) => None,
         };
-        let values = opened.ok().map(|weights| weights.values()).filter(|values| *values > 0); // what is wrong, loading will say
+        let values = opened.map(|weights| weights.values()).filter(|values| *values > 0); // what is wrong, loading will say
         Ok(Self { part: Part::new(&entry.entry, parameters), card, weights, weights_hash, parameters: values })
     }
 

@@ -212,6 +212,8 @@ fn transfer_has_every_denominator() {
 
 #[test]
 fn every_outcome_has_a_row_and_the_summary_counts_them() {
+    type Member = fn(&OutcomeRow) -> bool;
+
     let out = folder();
     let run = Run::of(STUDY, 40, out.path(), 2).unwrap();
     let rows = outcomes(out.path());
@@ -220,7 +222,7 @@ fn every_outcome_has_a_row_and_the_summary_counts_them() {
     assert_eq!((summary.campaigns.len(), summary.transfer.len()), (3 * 4, 2 * 7));
     let matrix =
         summary.transfer.iter().find(|m| (m.goal, m.matching, m.pixels) == (GoalKind::Random, Match::Top1, Pixels::EightBit)).unwrap();
-    let members: [(&str, fn(&OutcomeRow) -> bool); 6] = [
+    let members: [(&str, Member); 6] = [
         ("all", |_| true),
         ("source_correct", |row| row.status.attempted()),
         ("source_success", |row| row.source_success_8bit),

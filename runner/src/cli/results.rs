@@ -37,7 +37,7 @@ impl Results {
         let kind = report::device(folder)?;
         let file = folder.join("study.toml");
         let name = file.to_str().with_context(|| format!("{} is not UTF-8", file.display()))?;
-        let mut wanted = Study::sources(name)?;
+        let mut wanted = Study::sources(name, &[])?;
         wanted.locks.extend(common.plugins_lock.iter().cloned());
         let registry = plugins::load(&wanted, common.verbose, registry)?;
         let study = Study::open(name, &registry, Options::default())?;

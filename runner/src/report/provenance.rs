@@ -26,7 +26,7 @@ pub(super) fn provenance(study: &Study, plan: &Plan) -> Result<Vec<u8>> {
         entry["weights"] = json!({
             "blake3": model.weights_hash,
             "file": match &model.weights {
-                WeightsPlace::Embedded(_) => None,
+                WeightsPlace::Embedded(_) | WeightsPlace::Absent(_) => None,
                 WeightsPlace::File(path) => Some(path),
             },
             "values": model.parameters,
