@@ -31,11 +31,33 @@ pub trait Attack: Send + Sync + Sized + 'static {
         None
     }
 
+    /// About what a case with such a goal costs, so that a study can be estimated before it runs. Where
+    /// that depends on the image, a measured average. None: it is not known.
+    fn cost(&self, _goal: Goal) -> Option<Cost> {
+        None
+    }
+
     /// Attacks every case; answer n belongs to case n.
     ///
     /// A decision is made per case: an answer depends neither on how many cases there are nor on
     /// which. The engine verifies each answer itself, so an attack need not.
     fn run(&self, oracle: &Oracle, cases: &Cases) -> Result<Vec<Answer>>;
+}
+
+/// Passes through a network that a case is expected to take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Cost {
+    /// Forward passes.
+    pub forward: f64,
+    /// Backward passes, to the input; each comes after one of the forward passes.
+    pub backward: f64,
+}
+
+impl Cost {
+    /// Gradients: a forward and a backward pass each.
+    pub fn gradients(count: f64) -> Self {
+        Self { forward: count, backward: count }
+    }
 }
 
 /// A ball around the image that an attack does not leave.

@@ -1,6 +1,6 @@
 //! Metrics: numbers about an outcome (a distortion) or about a model (a robustness score).
 
-use crate::attack::Cases;
+use crate::attack::{Cases, Cost, Goal};
 use crate::oracle::Oracle;
 use crate::params::{Params, Preset};
 use anyhow::{Result, bail};
@@ -75,5 +75,11 @@ pub trait Metric: Send + Sync + Sized + 'static {
     /// model classifies every case correctly; the goal says from where, or to where, it is robust.
     fn model(&self, _oracle: &Oracle, _cases: &Cases) -> Result<Vec<f64>> {
         bail!("metric `{}` has scope `model` but does not implement `model`", Self::NAME)
+    }
+
+    /// [`Scope::Model`]: about what a case with such a goal costs with a model of so many classes. None:
+    /// it is not known.
+    fn cost(&self, _goal: Goal, _classes: i64) -> Option<Cost> {
+        None
     }
 }

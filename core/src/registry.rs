@@ -1,6 +1,6 @@
 //! Who is there: models, attacks and metrics by name, whichever way they came.
 
-use crate::attack::{Answer, Attack, Budget, Cases};
+use crate::attack::{Answer, Attack, Budget, Cases, Cost, Goal};
 use crate::metric::{Direction, Metric, Scope};
 use crate::model::{Architecture, Model, ModelCard};
 use crate::oracle::Oracle;
@@ -21,6 +21,11 @@ pub trait DynAttack: Send + Sync {
         None
     }
 
+    /// See [`Attack::cost`].
+    fn cost(&self, _goal: Goal) -> Option<Cost> {
+        None
+    }
+
     /// See [`Attack::run`].
     fn run(&self, oracle: &Oracle, cases: &Cases) -> Result<Vec<Answer>>;
 }
@@ -28,6 +33,10 @@ pub trait DynAttack: Send + Sync {
 impl<A: Attack> DynAttack for A {
     fn budget(&self) -> Option<Budget> {
         Attack::budget(self)
+    }
+
+    fn cost(&self, goal: Goal) -> Option<Cost> {
+        Attack::cost(self, goal)
     }
 
     fn run(&self, oracle: &Oracle, cases: &Cases) -> Result<Vec<Answer>> {
@@ -39,6 +48,10 @@ impl<A: Attack> DynAttack for A {
 pub trait DynMetric: Send + Sync {
     /// See [`Metric::outcome`].
     fn outcome(&self, original: &Tensor, adversarial: &Tensor) -> Result<Vec<f64>>;
+    /// See [`Metric::cost`].
+    fn cost(&self, _goal: Goal, _classes: i64) -> Option<Cost> {
+        None
+    }
     /// See [`Metric::model`].
     fn model(&self, oracle: &Oracle, cases: &Cases) -> Result<Vec<f64>>;
 }
@@ -46,6 +59,10 @@ pub trait DynMetric: Send + Sync {
 impl<M: Metric> DynMetric for M {
     fn outcome(&self, original: &Tensor, adversarial: &Tensor) -> Result<Vec<f64>> {
         Metric::outcome(self, original, adversarial)
+    }
+
+    fn cost(&self, goal: Goal, classes: i64) -> Option<Cost> {
+        Metric::cost(self, goal, classes)
     }
 
     fn model(&self, oracle: &Oracle, cases: &Cases) -> Result<Vec<f64>> {

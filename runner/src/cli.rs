@@ -2,6 +2,7 @@
 //! skipped by `predict`; 2 it could not be done: bad input, a folder that cannot be written to, no such device;
 //! 130 and 143 a run was stopped by SIGINT (Ctrl-C) or SIGTERM.
 
+mod dry_run;
 mod list;
 mod plugins;
 mod predict;
@@ -117,6 +118,7 @@ enum Command {
 #[command(after_help = "Examples:
   runner run mini                          18 small networks, ten minutes on two cores
   runner run mini-quick                    the same in a minute, roughly
+  runner run eccv2018 --dry-run            what it would take, and what is missing
   runner run mini --set attack.cw.kappa=20 --set seed=7
   runner run study.toml --device cuda      your own study, on the GPU
   runner run study.toml --out elsewhere    results in a folder of your choice
@@ -142,6 +144,13 @@ struct RunArgs {
     /// Use the study's first N images
     #[arg(long, value_name = "N")]
     images: Option<usize>,
+    /// Compute nothing: say which cells there are, which weights and images are missing and how to get
+    /// them, and how many passes, how much time and disk it would take, by measuring for some seconds
+    #[arg(long)]
+    dry_run: bool,
+    /// Print the dry run as JSON
+    #[arg(long, requires = "dry_run")]
+    json: bool,
     /// Change something in the study; repeatable. PATH is as in the study (`data.images`, `seed`), with
     /// `attack.NAME.PARAMETER`, `model.NAME.…` and `metric.NAME.…` for what has a name: its label or name, the
     /// beginning of one, or a pattern. An empty VALUE takes the setting away
@@ -256,10 +265,10 @@ fn study(args: &RunArgs, common: &Common, registry: Registry, out: &mut dyn Writ
     let mut options = execute::Options::on(device);
     options.workers = args.workers.unwrap_or(options.workers);
     options.isolation = args.isolate.isolation();
-    let signal = stop_on_signal(&options.cancel)?;
     let choices = Options {
         images: args.images,
         set: args.set.clone(),
+        plan_only: args.dry_run,
         weights: args.weights.clone(),
         cell_timeout: cell_timeout.transpose()?,
         include: args.include.clone(),
@@ -271,6 +280,14 @@ fn study(args: &RunArgs, common: &Common, registry: Registry, out: &mut dyn Writ
     let registry = &plugins::load(&wanted, common.verbose, registry)?;
     let study = Study::open(&args.study, registry, choices)?;
     let folder = args.out.clone().unwrap_or_else(|| PathBuf::from("results").join(&study.name));
+    if args.dry_run {
+        if !args.json {
+            introduce(&study, out)?;
+        }
+        dry_run::dry_run(&study, registry, &folder, &options, args.json, out)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let signal = stop_on_signal(&options.cancel)?;
     let progress = Terminal::new();
     let session = Session::open(&study, registry, &folder, options, &progress)?;
     introduce(&study, out)?;

@@ -153,6 +153,11 @@ impl Survey {
         self.missing.iter().enumerate().filter(|(_, missing)| **missing).map(|(cell, _)| cell)
     }
 
+    /// Whether a cell is to be computed.
+    pub fn is_missing(&self, cell: CellId) -> bool {
+        self.missing[cell]
+    }
+
     /// Number of cells that are to be computed.
     pub fn to_compute(&self) -> usize {
         self.missing.iter().filter(|missing| **missing).count()

@@ -20,6 +20,7 @@ pub mod analysis;
 pub mod cli;
 pub mod data;
 pub mod diff;
+pub mod estimate;
 pub mod execute;
 pub mod outcomes;
 pub mod plan;

@@ -147,3 +147,33 @@ fn the_mini_studies_cover_all_306_pairs_of_all_18_miniatures() {
         }
     }
 }
+
+#[test]
+fn a_dry_run_names_what_is_missing_and_how_to_get_it() {
+    let place = tempfile::tempdir().unwrap();
+    let arguments = ["run", "eccv2018", "--dry-run", "--workers", "1", "--set", r#"models=[{ name = "mobilenet_v1_025" }]"#];
+    let output = Command::new(env!("CARGO_BIN_EXE_runner"))
+        .args(arguments)
+        .args(["--set", "data.images=40"])
+        .env("GAUNTLET_HOME", place.path().join("home"))
+        .current_dir(place.path())
+        .output()
+        .unwrap();
+    let text = said(&output);
+    let images = place.path().join("home/images/eccv2018");
+    for expected in [
+        "eccv2018: 40 images, 1 model, 19 attacks, transfer crop_or_pad\n",
+        "mobilenet_v1_025  missing, measured with made-up ones",
+        "\nMissing\n  weights of 1 model: mobilenet_v1_025\n",
+        "  runner weights pull mobilenet_v1_025\n",
+        &format!("  images (6.7 GB): there is no folder {}\n", images.display()),
+        "  curl -fLO -C - http://download.huan-zhang.com/datasets/adv/img.tar.gz\n",
+        "\nAbout ",
+    ] {
+        assert!(text.contains(expected), "{expected} is not in\n{text}");
+    }
+    // 19 attacks, three goals, two slices.
+    let craft = text.lines().find(|line| line.trim_start().starts_with("craft")).unwrap();
+    assert_eq!(craft.split_whitespace().nth(1), Some("114"), "{craft}");
+    assert!(!text.contains("not counted") && fs::read_dir(place.path()).unwrap().count() == 0, "{text}");
+}

@@ -106,6 +106,27 @@ toys: 12 images, 1 model, 1 attack, no transfer
 }
 
 #[test]
+fn a_dry_run_counts_and_writes_nothing() {
+    let place = place();
+    let (code, out, err) = session(place.path(), &["run", "study.toml", "--dry-run"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert!(out.starts_with("toys: 12 images, 1 model, 1 attack, no transfer\n\nCells; passes, time of one worker"), "{out}");
+    for kind in ["clean", "craft", "measure"] {
+        let line = out.lines().find(|line| line.trim_start().starts_with(kind)).unwrap();
+        assert_eq!(line.split_whitespace().skip(1).take(2).collect::<Vec<_>>(), ["1", "0"], "one cell, none done: {line}");
+    }
+    assert!(out.contains("\nAbout ") && out.ends_with("not counted, since they do not say what they cost: step (untargeted)\n"), "{out}");
+    assert!(!out.contains("Missing") && !place.path().join("results").exists());
+
+    assert_eq!(session(place.path(), &["run", "study.toml"]).0, 0);
+    let (_, json, _) = session(place.path(), &["run", "study.toml", "--dry-run", "--json"]);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    let cells = json["estimate"]["cells"].as_array().unwrap();
+    assert!(cells.len() == 3 && cells.iter().all(|kind| kind["done"] == kind["cells"] && kind["seconds"] == 0.0), "{json}");
+    assert!(refusal(place.path(), &["run", "study.toml", "--json"]).contains("--dry-run"));
+}
+
+#[test]
 fn mistakes_have_one_clear_message() {
     let place = place();
     let at = place.path();

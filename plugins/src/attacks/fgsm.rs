@@ -2,7 +2,7 @@
 
 use super::Objective;
 use anyhow::{Result, ensure};
-use gauntlet_core::attack::{Answer, Attack, Budget, Cases, Goals, Norm};
+use gauntlet_core::attack::{Answer, Attack, Budget, Cases, Cost, Goal, Goals, Norm};
 use gauntlet_core::oracle::Oracle;
 use gauntlet_core::params;
 use gauntlet_core::params::Preset;
@@ -44,6 +44,10 @@ impl Attack for Fgsm {
 
     fn budget(&self) -> Option<Budget> {
         Some(Budget { norm: self.0.norm, radius: self.0.epsilon })
+    }
+
+    fn cost(&self, _: Goal) -> Option<Cost> {
+        Some(Cost::gradients(1.0))
     }
 
     fn run(&self, oracle: &Oracle, cases: &Cases) -> Result<Vec<Answer>> {

@@ -2,7 +2,7 @@
 //! misclassification loss against the distortion, with early abort inside each of its steps.
 
 use anyhow::{Result, ensure};
-use gauntlet_core::attack::Answer;
+use gauntlet_core::attack::{Answer, Goal};
 use gauntlet_core::lanes::Lanes;
 use tch::{Kind, Tensor};
 
@@ -30,6 +30,27 @@ impl Plan {
         );
         Ok(())
     }
+
+    /// Gradients that a case is expected to take; `habits` are those away from a class and towards one.
+    pub fn gradients(self, goal: Goal, habits: [Habit; 2]) -> f64 {
+        let Habit { whole, looks } = habits[usize::from(matches!(goal, Goal::Towards(_)))];
+        let iterations = f64::from(self.iterations);
+        let step = self.iterations.checked_div(self.abort_checks).map_or(iterations, |between| {
+            let given_up = (looks * f64::from(between.max(1)) + 1.0).min(iterations);
+            whole * iterations + (1.0 - whole) * given_up
+        });
+        f64::from(self.search_steps) * step
+    }
+}
+
+/// When steps end, as measured: part of them run all their iterations, the others are given up at about
+/// the same look at their loss. Looks, unlike iterations, are as many in short steps as in long ones.
+#[derive(Clone, Copy)]
+pub struct Habit {
+    /// Part of the steps that are not given up.
+    pub whole: f64,
+    /// Looks at the loss before the one that ends the others.
+    pub looks: f64,
 }
 
 /// What happened on the way, for comparison with other implementations.
@@ -253,6 +274,16 @@ mod tests {
         }
         assert_eq!(looked, [0, 2, 4, 6]);
         assert_eq!(walk.trace.iterations, [7, 0]);
+    }
+
+    #[test]
+    fn a_step_is_expected_to_end_at_a_look_or_not_at_all() {
+        let habits = [Habit { whole: 0.0, looks: 2.5 }, Habit { whole: 0.5, looks: 1.0 }];
+        let gradients = |plan: Plan, goal| plan.gradients(goal, habits);
+        // 20 iterations, a look at every second: 6 and (20 + 3) / 2 in each of six steps.
+        assert_eq!((gradients(PLAN, Goal::Away(0)), gradients(PLAN, Goal::Towards(0))), (36.0, 69.0));
+        assert_eq!(gradients(Plan { abort_checks: 0, ..PLAN }, Goal::Away(0)), 120.0);
+        assert_eq!(gradients(Plan { abort_checks: 1, ..PLAN }, Goal::Away(0)), 120.0);
     }
 
     #[test]

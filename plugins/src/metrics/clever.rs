@@ -16,7 +16,7 @@
 //! out how the maxima's number biases the estimate.
 
 use super::fit;
-use gauntlet_core::attack::Norm;
+use gauntlet_core::attack::{Cost, Norm};
 use gauntlet_core::params::Preset;
 use gauntlet_core::prelude::*;
 use rand_chacha::ChaCha8Rng;
@@ -220,6 +220,17 @@ impl<const P: usize> Metric for Clever<P> {
         ensure!(batches >= 3, "`batches` is {batches}, expected at least 3: a distribution with three parameters is fitted to them");
         ensure!(samples >= 1, "`samples` is 0, expected at least 1");
         Ok(Self(params))
+    }
+
+    fn cost(&self, goal: Goal, classes: i64) -> Option<Cost> {
+        let others = (classes - 1) as usize;
+        let rivals = match (goal, self.0.rivals) {
+            (Goal::Towards(_), _) => 1,
+            (Goal::Away(_), 0) => others,
+            (Goal::Away(_), rivals) => rivals.min(others),
+        };
+        let gradients = (rivals * self.0.batches * self.0.samples) as f64;
+        Some(Cost { forward: gradients + 1.0, backward: gradients })
     }
 
     fn model(&self, oracle: &Oracle, cases: &Cases) -> Result<Vec<f64>> {

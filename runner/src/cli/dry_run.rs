@@ -1,0 +1,179 @@
+//! `runner run --dry-run`: what a study would compute, what it lacks, and what it would take.
+
+use super::counted;
+use crate::data::eccv2018;
+use crate::estimate::{Estimate, estimate};
+use crate::execute::{Options, device_kind};
+use crate::report::Grid;
+use crate::study::{Missing, Study, WeightsPlace};
+use crate::weights::ECCV2018;
+use anyhow::Result;
+use gauntlet_core::registry::Registry;
+use serde_json::json;
+use std::io::Write;
+use std::path::Path;
+
+/// Plans the study and prints the estimate. `folder` is where results would be; it is not made.
+pub(super) fn dry_run(study: &Study, registry: &Registry, folder: &Path, options: &Options, json: bool, out: &mut dyn Write) -> Result<()> {
+    let estimate = estimate(study, registry, folder, options)?;
+    if json {
+        let missing = json!({ "weights": lacking(&study.missing), "images": study.missing.images.as_ref().map(|images| &images.folder), "commands": commands(&study.missing) });
+        let all = json!({ "study": study.name, "images": study.data.pictures.len(), "missing": missing, "estimate": estimate });
+        writeln!(out, "{}", serde_json::to_string_pretty(&all)?)?;
+        return Ok(());
+    }
+    cells(&estimate, out)?;
+    work(&estimate, out)?;
+    models(study, &estimate, out)?;
+    missing(&study.missing, out)?;
+    conclude(&estimate, options, out)
+}
+
+fn cells(estimate: &Estimate, out: &mut dyn Write) -> Result<()> {
+    writeln!(out, "\nCells; passes, time of one worker and disk of those to compute")?;
+    let mut grid = Grid::new(["kind", "cells", "done", "forward", "backward", "time", "disk"]);
+    for sum in &estimate.cells {
+        grid.row([
+            sum.kind.to_owned(),
+            number(sum.cells as f64),
+            number(sum.done as f64),
+            number(sum.forward),
+            number(sum.backward),
+            duration(sum.seconds),
+            size(sum.bytes),
+        ]);
+    }
+    Ok(grid.print(out, 1)?)
+}
+
+fn work(estimate: &Estimate, out: &mut dyn Write) -> Result<()> {
+    if estimate.work.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\nAttacks and scores; passes of one image, time of one worker over all models")?;
+    let mut grid = Grid::new(["label", "goal", "forward", "backward", "time"]);
+    for work in &estimate.work {
+        let passes =
+            |of: fn(&gauntlet_core::attack::Cost) -> f64| work.each.as_ref().map_or_else(|| "not known".into(), |cost| number(of(cost)));
+        grid.row([
+            work.label.clone(),
+            work.goal.to_owned(),
+            passes(|cost| cost.forward),
+            passes(|cost| cost.backward),
+            duration(work.seconds),
+        ]);
+    }
+    Ok(grid.print(out, 2)?)
+}
+
+fn models(study: &Study, estimate: &Estimate, out: &mut dyn Write) -> Result<()> {
+    writeln!(out, "\nModels; time of an image in a batch")?;
+    let mut grid = Grid::new(["model", "weights", "forward", "gradient"]);
+    for (model, pace) in study.models.iter().zip(&estimate.models) {
+        let weights = match &model.weights {
+            WeightsPlace::Embedded(_) => "built in".to_owned(),
+            WeightsPlace::File(path) => path.display().to_string(),
+            WeightsPlace::Absent(_) => "missing, measured with made-up ones".to_owned(),
+        };
+        let each = |seconds: f64| format!("{:.2} ms", seconds * 1e3);
+        grid.row([pace.model.clone(), weights, each(pace.forward.each), each(pace.gradient.each)]);
+    }
+    Ok(grid.print(out, 2)?)
+}
+
+fn lacking(missing: &Missing) -> Vec<&str> {
+    missing.weights.iter().map(|weights| weights.model.as_str()).collect()
+}
+
+/// What gets the missing weights, then what gets the images.
+fn commands(missing: &Missing) -> Vec<String> {
+    let published: Vec<_> = missing.weights.iter().filter(|weights| ECCV2018.member(&weights.model).is_some()).collect();
+    let pull = match published.as_slice() {
+        [] => None,
+        [one] => Some(format!("runner weights pull {}", one.model)),
+        _ => Some(format!("runner weights pull {}", ECCV2018.name)),
+    };
+    let others = missing
+        .weights
+        .iter()
+        .filter(|weights| ECCV2018.member(&weights.model).is_none())
+        .filter_map(|weights| weights.commands.first().cloned());
+    let images = missing.images.iter().flat_map(|images| images.commands.iter().cloned());
+    pull.into_iter().chain(others).chain(images).collect()
+}
+
+fn missing(missing: &Missing, out: &mut dyn Write) -> Result<()> {
+    let (weights, images) = (lacking(missing), &missing.images);
+    if weights.is_empty() && images.is_none() {
+        return Ok(());
+    }
+    writeln!(out, "\nMissing")?;
+    if !weights.is_empty() {
+        let all = weights.iter().all(|model| ECCV2018.member(model).is_some()) && weights.len() > 1;
+        let archive = if all { format!(" ({} in one archive)", size(ECCV2018.size as f64)) } else { String::new() };
+        writeln!(out, "  weights of {}{archive}: {}", counted(weights.len(), "model"), weights.join(", "))?;
+    }
+    if let Some(images) = images {
+        let archive = if images.commands.is_empty() { String::new() } else { format!(" ({})", size(eccv2018::SIZE as f64)) };
+        writeln!(out, "  images{archive}: there is no folder {}", images.folder.display())?;
+    }
+    let commands = commands(missing);
+    if !commands.is_empty() {
+        writeln!(out, "These commands get them:\n  {}", commands.join("\n  "))?;
+    }
+    if images.is_some() {
+        writeln!(out, "Images of one's own: --set data.folder=DIR")?;
+    }
+    Ok(())
+}
+
+fn conclude(estimate: &Estimate, options: &Options, out: &mut dyn Write) -> Result<()> {
+    let workers = counted(estimate.workers, "worker");
+    let device = device_kind(options.device);
+    writeln!(out, "\nAbout {} with {workers} on {device}, and {} on disk", duration(estimate.seconds), size(estimate.bytes))?;
+    if !estimate.unknown.is_empty() {
+        writeln!(out, "not counted, since they do not say what they cost: {}", estimate.unknown.join(", "))?;
+    }
+    Ok(())
+}
+
+/// Whole, in groups of three digits; `3.1e12` where that would be long.
+fn number(value: f64) -> String {
+    if value >= 1e10 {
+        return format!("{value:.1e}");
+    }
+    let digits = format!("{value:.0}");
+    let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().filter_map(|group| std::str::from_utf8(group).ok()).collect();
+    groups.join(",")
+}
+
+fn duration(seconds: f64) -> String {
+    match seconds {
+        s if s < 1.0 => format!("{s:.2} s"),
+        s if s < 100.0 => format!("{s:.0} s"),
+        s if s < 100.0 * 60.0 => format!("{:.0} min", s / 60.0),
+        s if s < 100.0 * 3600.0 => format!("{:.1} h", s / 3600.0),
+        s => format!("{} days", number(s / 86400.0)),
+    }
+}
+
+fn size(bytes: f64) -> String {
+    match bytes {
+        b if b < 1e6 => format!("{:.0} kB", b / 1e3),
+        b if b < 1e9 => format!("{:.1} MB", b / 1e6),
+        b if b < 1e12 => format!("{:.1} GB", b / 1e9),
+        b => format!("{:.1} TB", b / 1e12),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_short() {
+        assert_eq!([0.4, 999.6, 1234567.0, 3.14e12].map(number), ["0", "1,000", "1,234,567", "3.1e12"]);
+        assert_eq!([0.5, 42.0, 600.0, 36000.0, 1e8].map(duration), ["0.50 s", "42 s", "10 min", "10.0 h", "1,157 days"]);
+        assert_eq!([2e3, 2.5e6, 6.66e9, 1e13].map(size), ["2 kB", "2.5 MB", "6.7 GB", "10.0 TB"]);
+    }
+}

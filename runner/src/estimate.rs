@@ -1,0 +1,446 @@
+//! What a study takes, before it runs: passes as the attacks and scores themselves expect them,
+//! seconds from a short measurement of every model, bytes from what a cell takes on disk.
+//!
+//! Measured are, on the device and with as many models at once as there are workers: a forward and a
+//! gradient pass of each model, for one image and for a batch; what each attack adds to a pass, with the
+//! quickest of the models; storing, reading back and loading an image. A model without weights is
+//! measured with made-up ones: passes take as long.
+
+use crate::data::{self, Picture};
+use crate::execute::{Options, Silent, Survey, device_kind};
+use crate::plan::{Plan, SLICE, Work};
+use crate::rows::{Status, TransferRow};
+use crate::store::{Address, Found, Store, Stored};
+use crate::study::{GoalKind, Study, StudyAttack, StudyModel, WeightsPlace};
+use anyhow::{Context, Result, bail};
+use gauntlet_core::attack::{Cases, Cost, Goal};
+use gauntlet_core::device::Device;
+use gauntlet_core::guard;
+use gauntlet_core::model::Model;
+use gauntlet_core::oracle::{Oracle, Settings};
+use gauntlet_core::registry::Registry;
+use gauntlet_core::weights::{Misfit, Role, Source, Weights};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+use tch::{Kind, Tensor};
+
+/// How long a measurement goes on, once it has begun.
+const PATIENCE: Duration = Duration::from_millis(400);
+/// Part of the images that a model gets right, where nothing is published.
+const ACCURACY: f64 = 0.75;
+/// Seconds to load an image of 224 pixels from a file, where there is none to try.
+const LOADING: f64 = 0.01;
+
+/// What a study takes. Times are in seconds.
+#[derive(Clone, Debug, Serialize)]
+pub struct Estimate {
+    /// By kind of cell, in the order in which they are computed.
+    pub cells: Vec<Kinds>,
+    /// By attack and goal, and score and goal.
+    pub work: Vec<Campaigns>,
+    /// By model.
+    pub models: Vec<Pace>,
+    /// How many cells are computed at a time.
+    pub workers: usize,
+    /// From start to end.
+    pub seconds: f64,
+    /// On disk, in the end.
+    pub bytes: f64,
+    /// Attacks and scores that do not know what they cost: the figures are without them.
+    pub unknown: Vec<String>,
+}
+
+/// All cells of one kind. Passes, times and bytes are of those to compute.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Kinds {
+    /// `clean`, `craft`, …
+    pub kind: &'static str,
+    /// How many there are.
+    pub cells: usize,
+    /// How many of them are done.
+    pub done: usize,
+    /// Forward passes, of one image each.
+    pub forward: f64,
+    /// Backward passes, of one image each.
+    pub backward: f64,
+    /// Seconds that one worker takes.
+    pub seconds: f64,
+    /// On disk.
+    pub bytes: f64,
+}
+
+/// An attack or a score with a goal, over all models.
+#[derive(Clone, Debug, Serialize)]
+pub struct Campaigns {
+    /// The label.
+    pub label: String,
+    /// What it is asked for.
+    pub goal: &'static str,
+    /// What an image costs, if that is known.
+    pub each: Option<Cost>,
+    /// Seconds that one worker takes for the cells that are to be computed.
+    pub seconds: f64,
+}
+
+/// How quick a model is.
+#[derive(Clone, Debug, Serialize)]
+pub struct Pace {
+    /// The label.
+    pub model: String,
+    /// Whether its weights were made up for the measurement.
+    pub made_up: bool,
+    /// Part of the images that are attacked: as published, or a guess.
+    pub accuracy: f64,
+    /// Forward pass of a batch.
+    pub forward: Batch,
+    /// Forward and backward pass of a batch.
+    pub gradient: Batch,
+}
+
+/// Time of a batch: so much for itself, and so much for each image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Batch {
+    /// Whatever its size.
+    pub fixed: f64,
+    /// For each image.
+    pub each: f64,
+}
+
+impl Batch {
+    fn of(self, images: f64) -> f64 {
+        if images > 0.0 { self.fixed + self.each * images } else { 0.0 }
+    }
+
+    /// From the times of one image and of a batch.
+    fn fit(one: f64, batch: f64, images: usize) -> Self {
+        let each = if images > 1 { ((batch - one) / (images - 1) as f64).max(0.0) } else { one };
+        let each = each.min(batch / images as f64);
+        Self { fixed: (one - each).max(0.0), each }
+    }
+}
+
+/// Times that go with the machine's disk and processor, not with a model.
+struct Machine {
+    write: f64,
+    read: f64,
+    /// Bytes of a cell's rows: for itself, and for each.
+    size: Batch,
+    /// Seconds per byte of pixels, written or read.
+    pixels: f64,
+    /// To load an image, by side.
+    loading: BTreeMap<i64, f64>,
+    /// What an attack adds to a pass, per element of an image, by registered name.
+    overhead: BTreeMap<String, f64>,
+}
+
+/// Estimates a study: those of its cells that the results' folder `out` does not have. The folder is
+/// not made.
+///
+/// # Errors
+/// When a model cannot be loaded or run, or nothing can be stored in the system's temporary folder.
+pub fn estimate(study: &Study, registry: &Registry, out: &Path, options: &Options) -> Result<Estimate> {
+    let plan = Plan::new(study, device_kind(options.device));
+    let begun = out.join("cells").is_dir().then(|| Store::open(out)).transpose()?;
+    let survey = begun.map(|store| Survey::take(&plan, &store, options, &Silent));
+    let threads = tch::get_num_threads();
+    tch::set_num_threads(1);
+    let measured = measure(study, registry, options);
+    tch::set_num_threads(threads);
+    let (models, machine) = measured?;
+    Ok(add_up(study, &plan, survey.as_ref(), models, &machine, options.workers))
+}
+
+fn add_up(study: &Study, plan: &Plan, survey: Option<&Survey>, models: Vec<Pace>, machine: &Machine, workers: usize) -> Estimate {
+    let mut kinds: Vec<Kinds> = ["clean", "craft", "score", "measure", "transfer"].map(|kind| Kinds { kind, ..Kinds::default() }).to_vec();
+    let mut work: BTreeMap<(bool, usize, GoalKind), Campaigns> = BTreeMap::new();
+    let mut serial = 0.0;
+    for (id, cell) in plan.cells.iter().enumerate() {
+        let sum = kinds.iter_mut().find(|sum| sum.kind == cell.address.kind).expect("there are five kinds");
+        sum.cells += 1;
+        serial += machine.read; // for the tables
+        if survey.is_some_and(|survey| !survey.is_missing(id)) {
+            sum.done += 1;
+            continue;
+        }
+        let images = plan.cases(id) as f64;
+        let source = |craft: usize| plan.model(craft).expect("a craft cell has a model");
+        let attacked = |model: usize| images * models[model].accuracy;
+        let side = plan.side(id);
+        let (elements, loading) = ((3 * side * side) as f64, machine.loading[&side]);
+        let pixels = |model: usize| attacked(model) * elements * 4.0;
+        let mut bytes = machine.size.of(images);
+        let mut seconds = machine.write;
+        let (mut forward, mut backward) = (0.0, 0.0);
+        match cell.work {
+            Work::Clean { model, .. } => {
+                forward = images;
+                seconds += images * loading + models[model].forward.of(images);
+            }
+            Work::Craft { model, attack, goal, .. } => {
+                let chosen = &study.attacks[attack];
+                let (pace, cases) = (&models[model], attacked(model));
+                let cost = chosen.attack.cost(asked(goal));
+                let each = cost.unwrap_or_default();
+                let overhead = machine.overhead.get(&chosen.part.name).copied().unwrap_or_default() * elements;
+                let attack_time = passes(pace, cases, each) + cases * each.backward * overhead;
+                (forward, backward) = (cases * (each.forward + 2.0), cases * each.backward);
+                seconds += cases * loading + attack_time + 2.0 * pace.forward.of(cases) + machine.read + pixels(model) * machine.pixels;
+                bytes += pixels(model);
+                note(&mut work, (false, attack, goal), &chosen.part.label, cost, attack_time);
+            }
+            Work::Score { model, metric, goal, .. } => {
+                let chosen = &study.metrics[metric];
+                let cases = attacked(model);
+                let cost = chosen.metric.cost(asked(goal), study.models[model].card.classes);
+                let each = cost.unwrap_or_default();
+                (forward, backward) = (cases * each.forward, cases * each.backward);
+                // A score fills its batches with points around one image.
+                let time = cases * (each.backward / SLICE as f64).ceil() * models[model].gradient.of((SLICE as f64).min(each.backward));
+                seconds += cases * loading + time + machine.read;
+                note(&mut work, (true, metric, goal), &chosen.part.label, cost, time);
+            }
+            Work::Measure { craft, .. } => {
+                let model = source(craft);
+                seconds += machine.read + pixels(model) * machine.pixels + attacked(model) * loading;
+            }
+            Work::Transfer { craft, target, .. } => {
+                let cases = attacked(source(craft));
+                forward = 2.0 * cases;
+                seconds += 2.0 * machine.read + pixels(source(craft)) * machine.pixels + 2.0 * models[target].forward.of(cases);
+            }
+        }
+        sum.forward += forward;
+        sum.backward += backward;
+        sum.seconds += seconds;
+        // Rows of attacks and transfer stand in the merged tables once more.
+        sum.bytes += bytes + machine.size.each * images;
+    }
+    let unknown = work.values().filter(|work| work.each.is_none()).map(|work| format!("{} ({})", work.label, work.goal)).collect();
+    let seconds = kinds.iter().map(|sum| sum.seconds).sum::<f64>() / workers as f64 + serial;
+    let bytes = kinds.iter().map(|sum| sum.bytes).sum();
+    kinds.retain(|sum| sum.cells > 0);
+    Estimate { cells: kinds, work: work.into_values().collect(), models, workers, seconds, bytes, unknown }
+}
+
+fn note(
+    work: &mut BTreeMap<(bool, usize, GoalKind), Campaigns>,
+    key: (bool, usize, GoalKind),
+    label: &str,
+    each: Option<Cost>,
+    seconds: f64,
+) {
+    let sum = work.entry(key).or_insert_with(|| Campaigns { label: label.to_owned(), goal: key.2.name(), each, seconds: 0.0 });
+    sum.seconds += seconds;
+}
+
+fn asked(goal: GoalKind) -> Goal {
+    if goal == GoalKind::Untargeted { Goal::Away(0) } else { Goal::Towards(0) }
+}
+
+/// Time of so many passes of each of some cases side by side.
+fn passes(pace: &Pace, cases: f64, each: Cost) -> f64 {
+    each.backward * pace.gradient.of(cases) + (each.forward - each.backward).max(0.0) * pace.forward.of(cases)
+}
+
+fn measure(study: &Study, registry: &Registry, options: &Options) -> Result<(Vec<Pace>, Machine)> {
+    let lanes = study.data.pictures.len().min(SLICE);
+    let next = AtomicUsize::new(0);
+    let paces: Mutex<BTreeMap<usize, Result<Pace>>> = Mutex::default();
+    thread::scope(|scope| {
+        for _ in 0..options.workers.min(study.models.len()) {
+            scope.spawn(|| {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(model) = study.models.get(index) else { break };
+                    let pace = guard::catch("measuring", || pace(model, registry, options.device, lanes));
+                    let pace = pace.with_context(|| format!("model `{}`", model.part.label));
+                    paces.lock().expect("nobody panics with the lock").insert(index, pace);
+                }
+            });
+        }
+    });
+    let paces: Vec<Pace> = paces.into_inner().expect("nobody panics with the lock").into_values().collect::<Result<_>>()?;
+    let quickest =
+        (0..paces.len()).min_by(|&a, &b| paces[a].gradient.each.total_cmp(&paces[b].gradient.each)).context("a study has a model")?;
+    let model = load(&study.models[quickest], registry, options.device)?;
+    let mut overhead = BTreeMap::new();
+    for attack in &study.attacks {
+        if !overhead.contains_key(&attack.part.name) {
+            let found = guard::catch("measuring", || added(attack, model.as_ref(), &paces[quickest], options.device, lanes));
+            overhead.insert(attack.part.name.clone(), found.unwrap_or_default()); // an attack that fails does so in its cells
+        }
+    }
+    let (write, read, size, pixels) = storing()?;
+    let loading = study.models.iter().map(|model| (model.card.side, loading(&study.data.pictures, model.card.side))).collect();
+    Ok((paces, Machine { write, read, size, pixels, loading, overhead }))
+}
+
+/// The model; with made-up weights where it has none.
+fn load(model: &StudyModel, registry: &Registry, device: Device) -> Result<Box<dyn Model>> {
+    match &model.weights {
+        WeightsPlace::Absent(_) => registry.find_model(&model.part.name)?.load(&model.part.parameters, Weights::new(MadeUp, device)),
+        WeightsPlace::Embedded(_) | WeightsPlace::File(_) => model.load(registry, device),
+    }
+}
+
+/// Weights of the size that real ones have, so that no value overflows or vanishes.
+struct MadeUp;
+
+impl Source for MadeUp {
+    fn tensor(&self, _: &str, shape: &[i64], role: Role) -> Result<Tensor, Misfit> {
+        let count: i64 = shape.iter().product();
+        let wave = (Tensor::arange(count, (Kind::Float, Device::Cpu)) * 1.7).sin().view(shape);
+        Ok(match role {
+            Role::Kernel => wave * 2.0 * (shape[shape.len() - 1] as f64 / count as f64).sqrt(),
+            Role::Depthwise | Role::Bias | Role::Beta | Role::Mean => wave * 0.3,
+            Role::Gamma | Role::Variance => wave * 0.2 + 1,
+        })
+    }
+}
+
+/// N×3×side×side within [0, 1], each image different.
+fn images(count: usize, side: i64, device: Device) -> Tensor {
+    let grid = Tensor::arange(count as i64 * 3 * side * side, (Kind::Float, Device::Cpu));
+    ((grid * 0.37).sin() * 0.5 + 0.5).view([count as i64, 3, side, side]).to_device(device)
+}
+
+/// Mean time of some work, which is done once before.
+fn timed(mut work: impl FnMut() -> Result<()>) -> Result<f64> {
+    work()?;
+    let (start, mut times) = (Instant::now(), 0);
+    while times == 0 || start.elapsed() < PATIENCE / 2 {
+        work()?;
+        times += 1;
+    }
+    Ok(start.elapsed().as_secs_f64() / f64::from(times))
+}
+
+fn pace(chosen: &StudyModel, registry: &Registry, device: Device, lanes: usize) -> Result<Pace> {
+    let model = load(chosen, registry, device)?;
+    let card = model.card();
+    let oracle = Oracle::new(model.as_ref(), vec![0; lanes], Settings::default());
+    let all: Vec<usize> = (0..lanes).collect();
+    // Reading a number waits for the device.
+    let wait = |tensor: &Tensor| {
+        let _ = tensor.sum(Kind::Float).double_value(&[]);
+    };
+    let forward = |count: usize| -> Result<f64> {
+        let pixels = images(count, card.side, device);
+        timed(|| oracle.logits(&all[..count], &pixels).map(|logits| wait(&logits)))
+    };
+    let gradient = |count: usize| -> Result<f64> {
+        let pixels = images(count, card.side, device);
+        timed(|| oracle.gradient(&all[..count], &pixels, |z| z.select(1, 0)).map(|gradient| wait(&gradient.pixels)))
+    };
+    let (one, one_gradient) = (forward(1)?, gradient(1)?);
+    let batch = ((PATIENCE.as_secs_f64() / one_gradient) as usize).clamp(1, lanes);
+    Ok(Pace {
+        model: chosen.part.label.clone(),
+        made_up: matches!(chosen.weights, WeightsPlace::Absent(_)),
+        accuracy: card.top1.map_or(ACCURACY, |top1| top1 / 100.0),
+        forward: Batch::fit(one, forward(batch)?, batch),
+        gradient: Batch::fit(one_gradient, gradient(batch)?, batch),
+    })
+}
+
+/// Seconds that an attack adds to a pass, per element of an image: it is begun and soon stopped.
+fn added(attack: &StudyAttack, model: &dyn Model, pace: &Pace, device: Device, lanes: usize) -> Result<f64> {
+    let card = model.card();
+    let cases = Cases::new(images(lanes, card.side, device), vec![Goal::Towards(card.label_offset); lanes])?;
+    let run = |patience: Duration| {
+        let settings = Settings { lanes, deadline: Some(Instant::now() + patience), ..Settings::default() };
+        let oracle = Oracle::new(model, vec![0; lanes], settings);
+        let start = Instant::now();
+        let _ = attack.attack.run(&oracle, &cases); // out of time, most likely
+        let seconds = start.elapsed().as_secs_f64();
+        let total = oracle.passes().iter().fold(Cost::default(), |sum, passes| Cost {
+            forward: sum.forward + passes.forward as f64,
+            backward: sum.backward + passes.backward as f64,
+        });
+        (seconds, total)
+    };
+    run(PATIENCE / 4);
+    let (seconds, total) = run(PATIENCE);
+    if total.backward == 0.0 {
+        return Ok(0.0);
+    }
+    let each = Cost { forward: total.forward / lanes as f64, backward: total.backward / lanes as f64 };
+    let own = seconds - passes(pace, lanes as f64, each);
+    Ok((own / (total.backward * (3 * card.side * card.side) as f64)).max(0.0))
+}
+
+/// Seconds to write and to read a cell, its size, and seconds per byte of pixels.
+fn storing() -> Result<(f64, f64, Batch, f64)> {
+    let folder = tempfile::tempdir().context("the system's temporary folder")?;
+    let store = Store::open(folder.path())?;
+    let row = |n: usize| TransferRow {
+        image: blake3::hash(&n.to_le_bytes()).to_string(),
+        label: n as i64,
+        target_class: Some(n as i64 * 7),
+        status: Status::Adversarial,
+        source_success: true,
+        source_success_8bit: n.is_multiple_of(2),
+        target_correct: !n.is_multiple_of(3),
+        prediction: Some(n as i64 * 3),
+        prediction_8bit: Some(n as i64 * 3),
+        success: n.is_multiple_of(5),
+        success_8bit: n.is_multiple_of(5),
+        top5: n.is_multiple_of(4),
+        top5_8bit: n.is_multiple_of(4),
+        milliseconds: n as f64 / 7.0,
+    };
+    let cell = |rows: usize| {
+        let stored = Stored { rows: (0..rows).map(row).collect(), provenance: " ".repeat(2000), pixels: None };
+        (Address::new("transfer", &serde_json::json!({ "rows": rows })), stored)
+    };
+    let [(one, one_row), (full, all_rows)] = [1, SLICE].map(cell);
+    store.write(&one, &one_row)?;
+    let write = timed(|| store.write(&full, &all_rows))?;
+    let read = timed(|| match store.read::<TransferRow>(&full) {
+        Found::Whole(_) => Ok(()),
+        Found::Missing | Found::Damaged(_) => bail!("what was written cannot be read back"),
+    })?;
+    let bytes = |at: &Address| -> Result<f64> {
+        let path = folder.path().join(format!("cells/transfer/{}.parquet", at.key));
+        Ok(std::fs::metadata(path)?.len() as f64)
+    };
+    let size = Batch::fit(bytes(&one)?, bytes(&full)?, SLICE);
+    let pixels = images(SLICE, 64, Device::Cpu);
+    let address = Address::new("craft", &serde_json::json!({}));
+    let put = timed(|| {
+        let hash = store.write_pixels(&address, &pixels)?;
+        store.read_pixels(&address, &hash).map(drop)
+    })?;
+    let per_byte = (put - write).max(0.0) / 2.0 / (pixels.numel() * 4) as f64;
+    Ok((write, read, size, per_byte))
+}
+
+/// Seconds to load one of the images.
+fn loading(pictures: &[Picture], side: i64) -> f64 {
+    let some = &pictures[..pictures.len().min(3)];
+    let start = Instant::now();
+    match data::batch(some, side) {
+        Ok(_) => start.elapsed().as_secs_f64() / some.len() as f64,
+        Err(_) => LOADING * (side as f64 / 224.0).powi(2),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_fitted_to_one_image_and_to_many() {
+        let batch = Batch::fit(3.0, 13.0, 11);
+        assert_eq!((batch.fixed, batch.each), (2.0, 1.0));
+        assert_eq!((batch.of(11.0), batch.of(0.0)), (13.0, 0.0));
+        // One image that took longer than its share, or a batch no longer than it.
+        assert_eq!(Batch::fit(4.0, 4.0, 4), Batch { fixed: 4.0, each: 0.0 });
+        assert_eq!(Batch::fit(4.0, 4.0, 1), Batch { fixed: 0.0, each: 4.0 });
+    }
+}
