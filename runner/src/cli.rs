@@ -8,6 +8,7 @@ mod plugins;
 mod predict;
 mod progress;
 mod results;
+mod weights;
 
 use crate::execute::{self, Isolation, Outcome};
 use crate::plugins::Sources;
@@ -108,6 +109,7 @@ enum Command {
     Rerun(results::RerunArgs),
     Diff(results::DiffArgs),
     Export(results::ExportArgs),
+    Weights(weights::WeightsArgs),
     /// Compute isolated cells for another process of this program
     #[command(hide = true)]
     Work,
@@ -240,6 +242,7 @@ fn perform(command: Command, common: &Common, registry: Registry, out: &mut dyn 
         Command::Rerun(args) => results::rerun(&args, common, load(registry)?, out),
         Command::Diff(args) => results::diff(&args, out),
         Command::Export(args) => results::export(&args, common, load(registry)?, out),
+        Command::Weights(args) => weights::weights(&args, &load(registry)?, out).map(|()| ExitCode::SUCCESS),
         Command::Work => execute::serve(registry).map(|()| ExitCode::SUCCESS),
     }
 }

@@ -243,6 +243,12 @@ impl Pending {
         self.temporary.as_file_mut()
     }
 
+    /// Where it is until then.
+    #[cfg(feature = "pull")]
+    pub(crate) fn path(&self) -> &Path {
+        self.temporary.path()
+    }
+
     /// Syncs the file and gives it its name.
     pub fn commit(self) -> Result<()> {
         let context = || format!("writing {}", self.path.display());

@@ -176,6 +176,7 @@ impl StudyModel {
     /// When the name is unknown, a parameter is wrong, or there are no weights.
     pub fn new(registry: &Registry, name: &str, params: &Table, weights: Option<&Path>) -> Result<Self> {
         let entry = registry.find_model(name)?;
+        entry.entry.parameters(None, params)?; // a mistake in them comes before one in the weights
         let weights = match weights {
             Some(path) if !path.is_dir() => WeightsPlace::File(path.to_owned()),
             folder => weights::locate(entry, folder)?,
@@ -184,7 +185,12 @@ impl StudyModel {
     }
 
     fn with(entry: &ModelEntry, params: &Table, weights: WeightsPlace) -> Result<Self> {
-        let parameters = entry.entry.parameters(None, params)?;
+        let opened = match &weights {
+            WeightsPlace::File(path) => Weights::open(path, Device::Cpu).ok(), // `load` says what is wrong
+            WeightsPlace::Embedded(_) | WeightsPlace::Absent(_) => None,
+        };
+        let params = opened.map_or_else(|| params.clone(), |opened| weights::parameters(&opened, params));
+        let parameters = entry.entry.parameters(None, &params)?;
         let card = guard::catch(&format!("model `{}`", entry.entry.name), || entry.card(&parameters))?;
         let weights_hash = match &weights {
             WeightsPlace::Embedded(bytes) => blake3::hash(bytes).to_string(),

@@ -12,16 +12,19 @@
 mod bytes;
 mod format;
 mod graphdef;
+mod note;
 mod pytorch;
 mod safetensors;
 
 pub use graphdef::{Graph, Node};
+pub use note::Note;
 pub use pytorch::PyTorch;
 pub use safetensors::read_safetensors;
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use pytorch::Renamed;
+use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -65,14 +68,24 @@ pub enum Misfit {
     Unreadable(String),
 }
 
-/// Whose names, layouts and conventions weights follow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Whose conventions weights go with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Dialect {
     /// TensorFlow's, as in the reference checkpoints.
+    #[default]
     TensorFlow,
     /// PyTorch's, as timm and torchvision have them: where their network differs from the reference
     /// in preprocessing, padding or pooling, weights of this dialect go with their way.
     PyTorch,
+}
+
+/// What a network reads, see [`Weights::observed`].
+pub enum Read<'a> {
+    /// A tensor, float32 on the device, under the network's own name for it and in its own layout.
+    Tensor(&'a str, &'a Tensor),
+    /// The graph that the tensors were frozen into: it decides on more than they do.
+    Graph,
 }
 
 /// Where tensors come from: a file, a formula, an optimiser's variables.
@@ -106,6 +119,11 @@ pub trait Source {
         None
     }
 
+    /// What stands beside the tensors, if anything does.
+    fn note(&self) -> Option<&Note> {
+        None
+    }
+
     /// What kind of source this is, for people.
     fn description(&self) -> String {
         "tensors in memory".to_owned()
@@ -130,7 +148,11 @@ pub struct Weights {
     source: Box<dyn Source>,
     device: Device,
     reading: RefCell<Reading>,
+    observer: Option<Observer>,
+    translated: bool,
 }
+
+type Observer = Box<dyn Fn(Read)>;
 
 /// What happened so far, under the source's own names.
 #[derive(Default)]
@@ -152,7 +174,7 @@ enum Fault {
 impl Weights {
     /// Reads from any source; tensors are moved to `device`.
     pub fn new(source: impl Source + 'static, device: Device) -> Self {
-        Self { source: Box::new(source), device, reading: RefCell::default() }
+        Self { source: Box::new(source), device, reading: RefCell::default(), observer: None, translated: false }
     }
 
     /// Opens a safetensors file or a frozen graph. Half precision is widened to float32.
@@ -172,7 +194,13 @@ impl Weights {
     }
 
     fn recognise(bytes: Bytes, device: Device) -> Result<Self> {
-        Ok(Self { source: format::open(bytes)?, device, reading: RefCell::default() })
+        Ok(Self { source: format::open(bytes)?, device, reading: RefCell::default(), observer: None, translated: false })
+    }
+
+    /// The same, with an observer of all that is read well.
+    #[must_use]
+    pub fn observed(self, observer: impl Fn(Read) + 'static) -> Self {
+        Self { observer: Some(Box::new(observer)), ..self }
     }
 
     /// The weights under a network's own names, where the network knows about PyTorch's and these
@@ -182,10 +210,10 @@ impl Weights {
     /// When they are, and the network differs from those of PyTorch's libraries.
     pub fn translated(self, pytorch: Option<PyTorch>) -> Result<Self> {
         let names = self.source.names();
-        let Some(pytorch) = pytorch.filter(|_| pytorch::are_names(&names)) else { return Ok(self) };
+        let Some(pytorch) = pytorch.filter(|_| !self.translated && pytorch::are_names(&names)) else { return Ok(self) };
         match pytorch {
             PyTorch::Fits { library, rename, spare } => {
-                Ok(Self { source: Box::new(Renamed { source: self.source, library, rename, spare }), ..self })
+                Ok(Self { source: Box::new(Renamed { source: self.source, library, rename, spare }), translated: true, ..self })
             }
             PyTorch::Differs(how) => bail!(
                 "these are weights in PyTorch's names (`{}`, …), and their network is another: {how}. \
@@ -212,7 +240,16 @@ impl Weights {
 
     /// The graph that the weights were frozen into, if they were: for what checkpoints do not hold.
     pub fn graph(&self) -> Option<&Graph> {
-        self.source.graph()
+        let graph = self.source.graph()?;
+        if let Some(observer) = &self.observer {
+            observer(Read::Graph);
+        }
+        Some(graph)
+    }
+
+    /// What stands beside the tensors, if anything does.
+    pub fn note(&self) -> Option<&Note> {
+        self.source.note()
     }
 
     /// Number of values in all tensors together, as the file's header has it.
@@ -264,6 +301,10 @@ impl Weights {
             Ok(tensor) => Err(Misfit::Misshapen { found: tensor.size(), expected: shape.to_vec() }),
             Err(misfit) => Err(misfit),
         };
+        let found = found.map(|tensor| tensor.to_device(self.device).to_kind(Kind::Float));
+        if let (Some(observer), Ok(tensor)) = (&self.observer, &found) {
+            observer(Read::Tensor(name, tensor));
+        }
         let mut reading = self.reading.borrow_mut();
         let name = self.source.own_name(name);
         let tensor = found.unwrap_or_else(|misfit| {
@@ -274,10 +315,10 @@ impl Weights {
             };
             reading.faults.insert((fault, name.clone()), more);
             // Reading goes on, so that `finish` can report everything at once.
-            Tensor::zeros(shape, (Kind::Float, Device::Cpu))
+            Tensor::zeros(shape, (Kind::Float, self.device))
         });
         reading.used.insert(name);
-        tensor.to_device(self.device).to_kind(Kind::Float)
+        tensor
     }
 }
 

@@ -1,6 +1,6 @@
 //! Weights in PyTorch's names and layouts, as timm and torchvision write them.
 
-use super::{Dialect, Graph, Misfit, Role, Source};
+use super::{Dialect, Graph, Misfit, Note, Role, Source};
 use tch::Tensor;
 
 /// How files in PyTorch's names go with a network.
@@ -80,6 +80,10 @@ impl Source for Renamed {
 
     fn graph(&self) -> Option<&Graph> {
         self.source.graph()
+    }
+
+    fn note(&self) -> Option<&Note> {
+        self.source.note()
     }
 
     fn description(&self) -> String {
@@ -164,6 +168,9 @@ mod tests {
             error.starts_with("these are weights in PyTorch's names (`conv.weight`, …), and their network is another: it has no stride."),
             "{error}"
         );
+        // Once is enough.
+        let weights = self::weights().translated(Some(FITS)).unwrap();
+        assert_eq!(weights.root().at("fc").tensor("weights", &[2, 3], Role::Kernel).double_value(&[1, 0]), 1.0);
         // Who knows nothing of PyTorch asks for what names there are.
         let weights = theirs().translated(None).unwrap();
         assert_eq!(weights.root().tensor("fc.weight", &[3, 2], Role::Kernel).size(), [3, 2]);

@@ -1,7 +1,7 @@
 //! Safetensors files.
 
 use super::bytes::Bytes;
-use super::{Misfit, Role, Source, count};
+use super::{Dialect, Misfit, Note, Role, Source, count};
 use ::safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::BTreeMap;
@@ -18,6 +18,7 @@ struct Safetensors {
     tensors: BTreeMap<String, TensorInfo>,
     /// Where the offsets of the header count from.
     start: u64,
+    note: Option<Note>,
 }
 
 impl Safetensors {
@@ -35,7 +36,8 @@ impl Safetensors {
         let expected = header.data_len() as u64;
         ensure!(found == expected, "its header speaks of {expected} bytes of tensors, there are {found}");
         let tensors = header.tensors().into_iter().map(|(name, info)| (name, info.clone())).collect();
-        Ok(Self { bytes, tensors, start })
+        let note = Note::read(header.metadata().as_ref())?;
+        Ok(Self { bytes, tensors, start, note })
     }
 
     fn read(&self, info: &TensorInfo) -> Result<Tensor> {
@@ -72,6 +74,14 @@ impl Source for Safetensors {
 
     fn values(&self) -> u64 {
         self.tensors.values().map(|info| count(info.shape.iter().map(|&n| n as u64))).fold(0, u64::saturating_add)
+    }
+
+    fn dialect(&self) -> Dialect {
+        self.note.as_ref().map(|note| note.dialect).unwrap_or_default()
+    }
+
+    fn note(&self) -> Option<&Note> {
+        self.note.as_ref()
     }
 
     fn description(&self) -> String {

@@ -18,7 +18,7 @@
 use super::{Published, Shape};
 use crate::nn::{self, Activation, Connection, Conv, Convolution, Dense, Ending, LocalResponse, Padding};
 use gauntlet_core::prelude::*;
-use gauntlet_core::weights::Graph;
+use gauntlet_core::weights::{Graph, PyTorch};
 
 struct Row {
     kernel: i64,
@@ -174,6 +174,10 @@ impl Architecture for AlexNet {
         let reference = LocalResponse { radius: 2, alpha: params.lrn_alpha, beta: 0.75, bias: 1.0 };
         let (norm, pool_before_lrn) = weights.graph().and_then(frozen).unwrap_or((reference, params.pool_before_lrn));
         Ok(Self { card: Self::describe(&params), convolutions, norm, pool_before_lrn, dense })
+    }
+
+    fn pytorch() -> Option<PyTorch> {
+        Some(PyTorch::Differs("torchvision's AlexNet has narrower layers, no groups and no normalization"))
     }
 }
 

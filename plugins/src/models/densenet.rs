@@ -6,17 +6,27 @@
 //! Reference: pudae's `tensorflow-densenet`, `nets/densenet.py` (reduction 0.5), parameter names
 //! likewise.
 //! Accuracies: that repository's table of checkpoints.
+//! Weights of torchvision's networks fit; these pad the first convolution and max-pool on both sides,
+//! have 1e-5 in batch norm, and take pixels less ImageNet's mean, over its standard deviation.
 //!
 //! Deviations:
 //! - No dropout: it acts in training alone.
 //! - A channel multiplier, with MobileNet's rule; the reference has none.
 
-use super::{HALVED_FIVE_TIMES, Published, Shape};
+use super::{HALVED_FIVE_TIMES, Published, Shape, pytorch_leaf};
 use crate::nn::{self, Activation, BatchNorm, Connection, Conv, Convolution, Dense, Ending, Normalization, Padding};
 use gauntlet_core::prelude::*;
-use gauntlet_core::weights::Scope;
+use gauntlet_core::weights::{Dialect, PyTorch, Scope};
 
-const NORM: BatchNorm = BatchNorm { epsilon: 1.1e-5, gamma: true };
+/// Batch norm by dialect.
+const fn norm(dialect: Dialect) -> BatchNorm {
+    let epsilon = match dialect {
+        Dialect::TensorFlow => 1.1e-5,
+        Dialect::PyTorch => 1e-5,
+    };
+    BatchNorm { epsilon, gamma: true }
+}
+
 /// A layer's 1×1 convolution gives so many times the growth rate.
 const BOTTLENECK: i64 = 4;
 /// Divisor of the channels in a transition.
@@ -39,6 +49,7 @@ struct Variant {
 /// DenseNet with `LAYERS` layers that have weights: 121, 161 or 169.
 pub struct DenseNet<const LAYERS: usize> {
     card: ModelCard,
+    dialect: Dialect,
     root: Convolution,
     blocks: Vec<Block>,
     postnorm: Normalization,
@@ -91,6 +102,28 @@ impl<const LAYERS: usize> DenseNet<LAYERS> {
         },
         _ => panic!("DenseNet has 121, 161 or 169 layers"),
     };
+
+    fn torchvision(name: &str) -> Option<String> {
+        let (layer, leaf) = name.strip_prefix(Self::VARIANT.scope)?.strip_prefix('/')?.rsplit_once('/')?;
+        let parts: Vec<&str> = layer.split('/').collect();
+        let layer = match parts[..] {
+            ["conv1"] => "features.conv0".to_owned(),
+            ["BatchNorm"] => "features.norm0".to_owned(),
+            [block, layer, half, kind] => {
+                let (block, layer, half) = (block.strip_prefix("dense_block")?, layer.strip_prefix("conv_block")?, half.strip_prefix('x')?);
+                let kind = if kind == "Conv" { "conv" } else { "norm" };
+                format!("features.denseblock{block}.denselayer{layer}.{kind}{half}")
+            }
+            [transition, "blk", kind] => {
+                let kind = if kind == "Conv" { "conv" } else { "norm" };
+                format!("features.transition{}.{kind}", transition.strip_prefix("transition_block")?)
+            }
+            ["final_block", "BatchNorm"] => "features.norm5".to_owned(),
+            ["logits"] => "classifier".to_owned(),
+            _ => return None,
+        };
+        Some(format!("{layer}.{}", pytorch_leaf(leaf)?))
+    }
 }
 
 /// A convolution without bias.
@@ -123,8 +156,8 @@ impl Layer {
     fn load(scope: &Scope, inputs: i64, growth: i64, bottleneck: i64) -> Self {
         let [x1, x2] = ["x1", "x2"].map(|name| scope.at(name));
         Self {
-            norm: NORM.load(&x1.at("BatchNorm"), inputs),
-            narrow: conv(1, 1, [inputs, bottleneck], Ending::BatchNorm(NORM), Activation::Relu)
+            norm: norm(scope.dialect()).load(&x1.at("BatchNorm"), inputs),
+            narrow: conv(1, 1, [inputs, bottleneck], Ending::BatchNorm(norm(scope.dialect())), Activation::Relu)
                 .load_normed(&x1.at("Conv"), &x2.at("BatchNorm")),
             grow: conv(3, 1, [bottleneck, growth], Ending::Nothing, Activation::Identity).load(&x2.at("Conv")),
         }
@@ -138,7 +171,7 @@ impl Layer {
 impl Transition {
     fn load(scope: &Scope, inputs: i64) -> Self {
         Self {
-            norm: NORM.load(&scope.at("BatchNorm"), inputs),
+            norm: norm(scope.dialect()).load(&scope.at("BatchNorm"), inputs),
             narrow: conv(1, 1, [inputs, inputs / COMPRESSION], Ending::Nothing, Activation::Identity).load(&scope.at("Conv")),
         }
     }
@@ -164,8 +197,11 @@ impl<const LAYERS: usize> Model for DenseNet<LAYERS> {
     }
 
     fn logits(&self, pixels: &Tensor) -> Tensor {
-        let x = self.root.forward(&(nn::subtract_means(pixels, nn::VGG_MEANS) * SCALE));
-        let x = self.blocks.iter().fold(nn::max_pool_same(&x, 3, 2), |x, block| block.forward(x));
+        let x = match self.dialect {
+            Dialect::TensorFlow => nn::max_pool_same(&self.root.forward(&(nn::subtract_means(pixels, nn::VGG_MEANS) * SCALE)), 3, 2),
+            Dialect::PyTorch => nn::max_pool_around(&self.root.forward(&nn::torchvision(pixels))),
+        };
+        let x = self.blocks.iter().fold(x, |x, block| block.forward(x));
         let x = self.postnorm.forward(&x).relu_();
         self.logits.forward(&nn::global_mean(&x)).flatten(1, -1)
     }
@@ -185,7 +221,10 @@ impl<const LAYERS: usize> Architecture for DenseNet<LAYERS> {
         let depth = |channels| nn::depth(channels, shape.channels);
         let [growth, bottleneck] = [1, BOTTLENECK].map(|times| depth(Self::VARIANT.growth * times));
         let mut inputs = depth(Self::VARIANT.root);
-        let root = conv(7, 2, [3, inputs], Ending::BatchNorm(NORM), Activation::Relu).load_normed(&top.at("conv1"), &top.at("BatchNorm"));
+        let dialect = weights.dialect();
+        let padding = if dialect == Dialect::PyTorch { Padding::Symmetric } else { Padding::Same };
+        let root = Conv { padding, ..conv(7, 2, [3, inputs], Ending::BatchNorm(norm(dialect)), Activation::Relu) }
+            .load_normed(&top.at("conv1"), &top.at("BatchNorm"));
         let mut blocks = Vec::new();
         for (b, count) in (1..).zip(Self::VARIANT.layers) {
             let scope = top.at(format!("dense_block{b}"));
@@ -201,8 +240,17 @@ impl<const LAYERS: usize> Architecture for DenseNet<LAYERS> {
             }
             blocks.push(Block { layers, transition });
         }
-        let postnorm = NORM.load(&top.at("final_block").at("BatchNorm"), inputs);
+        let postnorm = norm(dialect).load(&top.at("final_block").at("BatchNorm"), inputs);
         let logits = Dense::load(&top.at("logits"), &[1, 1, inputs, shape.classes]);
-        Ok(Self { card: Self::describe(&shape), root, blocks, postnorm, logits })
+        Ok(Self { card: Self::describe(&shape), dialect, root, blocks, postnorm, logits })
+    }
+
+    fn pytorch() -> Option<PyTorch> {
+        let library = match LAYERS {
+            121 => "torchvision densenet121",
+            161 => "torchvision densenet161",
+            _ => "torchvision densenet169",
+        };
+        Some(PyTorch::Fits { library, rename: Self::torchvision, spare: &[] })
     }
 }

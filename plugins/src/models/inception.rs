@@ -9,13 +9,16 @@
 //! - A channel multiplier, with MobileNet's rule; where the reference has one, no layer gets less
 //!   than 16 channels.
 
-use super::{Published, Shape};
+use super::{Published, Shape, pytorch_leaf};
 use crate::nn::{self, Activation, BatchNorm, Connection, Conv, Convolution, Dense, Ending, Padding};
 use gauntlet_core::prelude::*;
-use gauntlet_core::weights::Scope;
+use gauntlet_core::weights::{Dialect, PyTorch, Scope};
 use std::marker::PhantomData;
 
-const NORM: BatchNorm = BatchNorm { epsilon: 1e-3, gamma: false };
+/// The reference does without a scale of its own; PyTorch's files have one.
+const fn norm(dialect: Dialect) -> BatchNorm {
+    BatchNorm { epsilon: 1e-3, gamma: matches!(dialect, Dialect::PyTorch) }
+}
 
 /// What sets one Inception network apart from another.
 pub trait Version: Send + 'static {
@@ -29,6 +32,58 @@ pub trait Version: Send + 'static {
     const LOGITS: Logits;
     /// The smallest side that leaves every unpadded window something to see.
     const SMALLEST: i64;
+    /// What there is in PyTorch's libraries.
+    const PYTORCH: PyTorch;
+    /// Whether means count the zeros beyond the edge where weights are PyTorch's.
+    const PYTORCH_MEANS_COUNT_PADDING: bool = false;
+}
+
+/// Where in a table a convolution within branches stands.
+pub struct Place {
+    /// Which layer of the table it is in, from 0.
+    pub row: usize,
+    /// Which branch, from 0.
+    pub branch: usize,
+    /// Which layer of the branch, from 0, and of how many.
+    pub layer: (usize, usize),
+    /// Which convolution of the branch, from 0, and of how many.
+    pub conv: (usize, usize),
+    /// `a` or `b` on the first or second side of a fork.
+    pub side: &'static str,
+    /// Whether the branch has a fork.
+    pub forked: bool,
+}
+
+impl Place {
+    /// Of the convolution `name` in `branch` (`Branch_0`, …) of the layer `module`.
+    pub fn find(table: &[Layer], module: &str, branch: &str, name: &str) -> Option<Self> {
+        let branch: usize = branch.strip_prefix("Branch_")?.parse().ok()?;
+        let (row, branches) = (0..).zip(table).find_map(|(row, layer)| match *layer {
+            Layer::Mixed(own, branches) | Layer::Residual(own, Block { branches, .. }) if own == module => Some((row, branches)),
+            Layer::Repeat(_, own, Block { branches, .. }) if module.strip_prefix(own)?.starts_with('_') => Some((row, branches)),
+            _ => None,
+        })?;
+        let layers = *branches.get(branch)?;
+        let is = |layer: &Layer| matches!(layer, Layer::Conv { name: own, .. } if *own == name);
+        let holds_conv = |layer: &&Layer| matches!(layer, Layer::Conv { .. } | Layer::Fork(_));
+        let (layer, side) = (0..).zip(layers).find_map(|(n, layer)| match layer {
+            Layer::Fork(sides) => Some((n, *["a", "b"].get(sides.iter().position(is)?)?)),
+            layer => is(layer).then_some((n, "")),
+        })?;
+        let convs = |layers: &[Layer]| layers.iter().filter(holds_conv).count();
+        let forked = layers.iter().any(|layer| matches!(layer, Layer::Fork(_)));
+        Some(Self { row, branch, layer: (layer, layers.len()), conv: (convs(&layers[..layer]), convs(layers)), side, forked })
+    }
+}
+
+/// The name that timm gives a tensor of a convolution, `weights` or `BatchNorm/beta`: a convolution and
+/// its batch norm are two parts of a layer.
+pub fn timm_tensor(layer: &str, tensor: &[&str]) -> Option<String> {
+    match *tensor {
+        [leaf] => Some(format!("{layer}.conv.{}", pytorch_leaf(leaf)?)),
+        ["BatchNorm", leaf] => Some(format!("{layer}.bn.{}", pytorch_leaf(leaf)?)),
+        _ => None,
+    }
 }
 
 /// Branches side by side on one input, joined along the channels. A branch is layers in a row.
@@ -104,7 +159,7 @@ pub const fn strided(name: &'static str, channels: i64, stride: i64, padding: Pa
 enum Loaded {
     Conv(Convolution),
     MaxPool(i64, i64, Padding),
-    AveragePool,
+    AveragePool { counts_padding: bool },
     Row(Row),
     Join(Vec<Row>),
     Residual { branches: Vec<Row>, up: Convolution, activation: Activation },
@@ -127,7 +182,8 @@ impl Loaded {
             Self::Conv(conv) => conv.forward(x),
             Self::MaxPool(window, stride, Padding::Valid) => nn::max_pool_valid(x, *window, *stride),
             Self::MaxPool(window, stride, _) => nn::max_pool_same(x, *window, *stride),
-            Self::AveragePool => nn::average_pool_same(x, 3, 1),
+            Self::AveragePool { counts_padding: false } => nn::average_pool_same(x, 3, 1),
+            Self::AveragePool { counts_padding: true } => nn::average_pool_same_counting(x, 3, 1),
             Self::Row(row) => run(row, x),
             Self::Join(branches) => join(branches, x),
             Self::Residual { branches, up, activation } => activation.apply(up.forward(&join(branches, x)) + x),
@@ -138,6 +194,8 @@ impl Loaded {
 /// Loads layers in the order in which an image passes them.
 struct Loader {
     multiplier: f64,
+    dialect: Dialect,
+    means_count_padding: bool,
     /// Of the map that the next layer gets.
     channels: i64,
 }
@@ -160,7 +218,7 @@ impl Loader {
                 Loaded::Conv(conv.load(&scope.at(name)))
             }
             Layer::MaxPool(window, stride, padding) => Loaded::MaxPool(window, stride, padding),
-            Layer::AveragePool => Loaded::AveragePool,
+            Layer::AveragePool => Loaded::AveragePool { counts_padding: self.means_count_padding },
             Layer::Mixed(name, branches) => Loaded::Join(self.branches(branches, &scope.at(name))),
             Layer::Fork(layers) => Loaded::Join(self.side_by_side(layers.iter().map(|layer| (std::slice::from_ref(layer), scope.clone())))),
             Layer::Residual(name, block) => self.residual(block, &scope.at(name)),
@@ -180,7 +238,7 @@ impl Loader {
             stride: 1,
             padding: Padding::Same,
             connection: Connection::Groups(1),
-            ending: Ending::BatchNorm(NORM),
+            ending: Ending::BatchNorm(norm(self.dialect)),
             activation: Activation::Relu,
         }
     }
@@ -243,7 +301,10 @@ impl<V: Version, const SIDE: i64> Architecture for Inception<V, SIDE> {
     fn load(shape: Self::Params, weights: &Weights) -> Result<Self> {
         shape.check(V::SMALLEST)?;
         let top = weights.root().at(V::SCOPE);
-        let mut loader = Loader { multiplier: shape.channels, channels: 3 };
+        top.at("AuxLogits").spare();
+        let dialect = weights.dialect();
+        let means_count_padding = dialect == Dialect::PyTorch && V::PYTORCH_MEANS_COUNT_PADDING;
+        let mut loader = Loader { multiplier: shape.channels, dialect, means_count_padding, channels: 3 };
         let layers = loader.row(V::LAYERS, &top);
         let (scope, inputs, outputs) = (top.at("Logits"), loader.channels, shape.classes);
         let logits = match V::LOGITS {
@@ -251,5 +312,9 @@ impl<V: Version, const SIDE: i64> Architecture for Inception<V, SIDE> {
             Logits::Matrix => Dense::load(&scope.at("Logits"), &[inputs, outputs]),
         };
         Ok(Self { card: Self::describe(&shape), layers, logits, version: PhantomData })
+    }
+
+    fn pytorch() -> Option<PyTorch> {
+        Some(V::PYTORCH)
     }
 }

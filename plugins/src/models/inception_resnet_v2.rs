@@ -9,13 +9,16 @@
 //! Inception v3 and a module like its first; blocks come 10, 20 and 10 times, and the last of all
 //! adds its branches unscaled and has no ReLU; a 1×1 convolution follows.
 //!
+//! Weights of timm's `inception_resnet_v2` fit, with 1000 classes.
+//!
 //! Deviations: those of all Inception networks here, see `inception.rs`.
 
-use super::Published;
 use super::inception::Layer::{AveragePool, MaxPool, Mixed, Repeat, Residual};
-use super::inception::{Block, Inception, Layer, Logits, Version, conv, strided};
+use super::inception::{Block, Inception, Layer, Logits, Place, Version, conv, strided, timm_tensor};
+use super::{Published, pytorch_leaf};
 use crate::nn::Activation::{Identity, Relu};
 use crate::nn::Padding::Valid;
+use gauntlet_core::weights::PyTorch;
 
 /// Inception-ResNet v2.
 pub type InceptionResNetV2 = Inception<ResNetV2, 299>;
@@ -47,6 +50,32 @@ const BLOCK8: Block = Block {
     scale: 0.2,
     activation: Relu,
 };
+
+/// timm's name of a tensor: it counts blocks from 0, and leaves kernels out of names.
+fn timm(name: &str) -> Option<String> {
+    let parts: Vec<&str> = name.strip_prefix(ResNetV2::SCOPE)?.strip_prefix('/')?.split('/').collect();
+    let (module, rest) = match parts[..] {
+        ["Logits", "Logits", leaf] => return Some(format!("classif.{}", pytorch_leaf(leaf)?)),
+        [repeat, block, ref rest @ ..] if repeat.starts_with("Repeat") => {
+            let n: usize = block.rsplit_once('_')?.1.parse().ok()?;
+            let theirs = format!("{}.{}", repeat.to_lowercase(), n.checked_sub(1)?);
+            ((format!("{repeat}/{block}"), theirs), rest)
+        }
+        [module, ref rest @ ..] if module.starts_with("Mixed") || module == "Block8" => ((module.to_owned(), module.to_lowercase()), rest),
+        [conv, ref tensor @ ..] => return timm_tensor(&conv.rsplit_once('_')?.0.to_lowercase(), tensor),
+        [] => return None,
+    };
+    let (module, theirs) = module;
+    match *rest {
+        ["Conv2d_1x1", leaf] => Some(format!("{theirs}.conv2d.{}", pytorch_leaf(leaf)?)),
+        [branch, conv, ref tensor @ ..] => {
+            let Place { branch, layer: (n, count), .. } = Place::find(ResNetV2::LAYERS, &module, branch, conv)?;
+            let layer = if count == 1 { format!("branch{branch}") } else { format!("branch{branch}.{n}") };
+            timm_tensor(&format!("{theirs}.{layer}"), tensor)
+        }
+        _ => None,
+    }
+}
 
 impl Version for ResNetV2 {
     const PUBLISHED: Published = Published {
@@ -101,4 +130,5 @@ impl Version for ResNetV2 {
     const LOGITS: Logits = Logits::Matrix;
     // 75 → 37 → 35 → 17 → 15 → 7 → 3 → 1
     const SMALLEST: i64 = 75;
+    const PYTORCH: PyTorch = PyTorch::Fits { library: "timm inception_resnet_v2", rename: timm, spare: &[] };
 }

@@ -13,6 +13,7 @@ use super::inception::Layer::{MaxPool, Mixed};
 use super::inception::{Inception, Layer, Logits, Version, conv, strided};
 use super::{HALVED_FIVE_TIMES, Published};
 use crate::nn::Padding::Same;
+use gauntlet_core::weights::PyTorch;
 
 /// Inception v1.
 pub type InceptionV1 = Inception<V1, 224>;
@@ -74,4 +75,5 @@ impl Version for V1 {
     ];
     const LOGITS: Logits = Logits::Convolution("Conv2d_0c_1x1");
     const SMALLEST: i64 = HALVED_FIVE_TIMES;
+    const PYTORCH: PyTorch = PyTorch::Differs("torchvision's GoogLeNet pads its first convolution and its max-pools otherwise");
 }

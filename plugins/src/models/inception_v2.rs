@@ -14,6 +14,7 @@ use super::inception::Layer::{AveragePool, MaxPool, Mixed, Separable};
 use super::inception::{Inception, Layer, Logits, Version, conv, strided};
 use super::{HALVED_FIVE_TIMES, Published};
 use crate::nn::Padding::Same;
+use gauntlet_core::weights::PyTorch;
 
 /// Inception v2.
 pub type InceptionV2 = Inception<V2, 224>;
@@ -88,4 +89,5 @@ impl Version for V2 {
     ];
     const LOGITS: Logits = Logits::Convolution("Conv2d_1c_1x1");
     const SMALLEST: i64 = HALVED_FIVE_TIMES;
+    const PYTORCH: PyTorch = PyTorch::Differs("neither timm nor torchvision has Inception v2 with its separable first layer");
 }

@@ -8,12 +8,16 @@
 //! Where the reference differs from the paper, this follows the reference: the first three modules
 //! have a 5×5 convolution in one branch, and `Conv2d_3b` is 1×1.
 //!
+//! Weights of timm's and torchvision's `inception_v3` fit, with 1000 classes; their means count the zeros
+//! beyond the edge.
+//!
 //! Deviations: those of all Inception networks here, see `inception.rs`.
 
-use super::Published;
 use super::inception::Layer::{AveragePool, Conv, Fork, MaxPool, Mixed};
-use super::inception::{Inception, Layer, Logits, Version, conv, strided};
+use super::inception::{Inception, Layer, Logits, Place, Version, conv, strided, timm_tensor};
+use super::{Published, pytorch_leaf};
 use crate::nn::Padding::Valid;
+use gauntlet_core::weights::PyTorch;
 
 /// Inception v3.
 pub type InceptionV3 = Inception<V3, 299>;
@@ -65,6 +69,28 @@ const POOL: &[Layer] = &[AveragePool, conv("Conv2d_0b_1x1", 192)];
 /// A convolution that halves the map, of a name that takes its 3×3 kernel for 1×1.
 const fn misnamed(name: &'static str, channels: i64) -> Layer {
     Conv { name, kernel: [3, 3], channels, stride: 2, padding: Valid }
+}
+
+/// timm's name of a tensor, which is torchvision's too.
+fn timm(name: &str) -> Option<String> {
+    let parts: Vec<&str> = name.strip_prefix(V3::SCOPE)?.strip_prefix('/')?.split('/').collect();
+    match parts[..] {
+        ["Logits", "Conv2d_1c_1x1", leaf] => Some(format!("fc.{}", pytorch_leaf(leaf)?)),
+        [module, branch, conv, ref tensor @ ..] if module.starts_with("Mixed") => {
+            let Place { branch, conv: (n, count), side, .. } = Place::find(V3::LAYERS, module, branch, conv)?;
+            let branches: &[&str] = match module.strip_prefix("Mixed_")? {
+                "5b" | "5c" | "5d" => &["branch1x1", "branch5x5", "branch3x3dbl", "branch_pool"],
+                "6a" => &["branch3x3", "branch3x3dbl"],
+                "6b" | "6c" | "6d" | "6e" => &["branch1x1", "branch7x7", "branch7x7dbl", "branch_pool"],
+                "7a" => &["branch3x3", "branch7x7x3"],
+                _ => &["branch1x1", "branch3x3", "branch3x3dbl", "branch_pool"],
+            };
+            let step = if count == 1 { String::new() } else { format!("_{}{side}", n + 1) };
+            timm_tensor(&format!("{module}.{}{step}", branches.get(branch)?), tensor)
+        }
+        [conv, ref tensor @ ..] => timm_tensor(conv, tensor),
+        [] => None,
+    }
 }
 
 impl Version for V3 {
@@ -143,4 +169,6 @@ impl Version for V3 {
     const LOGITS: Logits = Logits::Convolution("Conv2d_1c_1x1");
     // 75 → 37 → 35 → 17 → 15 → 7 → 3 → 1
     const SMALLEST: i64 = 75;
+    const PYTORCH: PyTorch = PyTorch::Fits { library: "timm inception_v3", rename: timm, spare: &["AuxLogits."] };
+    const PYTORCH_MEANS_COUNT_PADDING: bool = true;
 }

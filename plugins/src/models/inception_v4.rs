@@ -5,12 +5,15 @@
 //! Reference: TF-Slim of April 2018, `nets/inception_v4.py`, parameter names likewise.
 //! Accuracies: TF-Slim's table of checkpoints.
 //!
+//! Weights of timm's `inception_v4` fit, with 1000 classes.
+//!
 //! Deviations: those of all Inception networks here, see `inception.rs`.
 
-use super::Published;
-use super::inception::Layer::{AveragePool, Fork, MaxPool, Mixed};
-use super::inception::{Branches, Inception, Layer, Logits, Version, conv, strided};
+use super::inception::Layer::{AveragePool, Conv, Fork, MaxPool, Mixed};
+use super::inception::{Branches, Inception, Layer, Logits, Place, Version, conv, strided, timm_tensor};
+use super::{Published, pytorch_leaf};
 use crate::nn::Padding::Valid;
+use gauntlet_core::weights::PyTorch;
 
 /// Inception v4.
 pub type InceptionV4 = Inception<V4, 299>;
@@ -67,6 +70,29 @@ const C: Branches = &[
     &[AveragePool, conv("Conv2d_0b_1x1", 256)],
 ];
 
+/// timm's name of a tensor: it numbers modules and what is in them through.
+fn timm(name: &str) -> Option<String> {
+    let parts: Vec<&str> = name.strip_prefix(V4::SCOPE)?.strip_prefix('/')?.split('/').collect();
+    match parts[..] {
+        ["Logits", "Logits", leaf] => Some(format!("last_linear.{}", pytorch_leaf(leaf)?)),
+        [module, branch, conv, ref tensor @ ..] if module.starts_with("Mixed") => {
+            let Place { row, branch, layer: (n, count), side, forked, .. } = Place::find(V4::LAYERS, module, branch, conv)?;
+            let layer = match module {
+                "Mixed_3a" | "Mixed_5a" => "conv".to_owned(),
+                _ if count == 1 => format!("branch{branch}"),
+                _ if forked => format!("branch{branch}_{n}{side}"),
+                _ => format!("branch{branch}.{n}"),
+            };
+            timm_tensor(&format!("features.{row}.{layer}"), tensor)
+        }
+        [conv, ref tensor @ ..] => {
+            let row = V4::LAYERS.iter().position(|layer| matches!(layer, Conv { name, .. } if *name == conv))?;
+            timm_tensor(&format!("features.{row}"), tensor)
+        }
+        [] => None,
+    }
+}
+
 impl Version for V4 {
     const PUBLISHED: Published = Published {
         name: "inception_v4",
@@ -111,4 +137,5 @@ impl Version for V4 {
     const LOGITS: Logits = Logits::Matrix;
     // 75 → 37 → 35 → 17 → 15 → 7 → 3 → 1
     const SMALLEST: i64 = 75;
+    const PYTORCH: PyTorch = PyTorch::Fits { library: "timm inception_v4", rename: timm, spare: &[] };
 }

@@ -13,6 +13,7 @@
 use super::{HALVED_FIVE_TIMES, Published, Shape};
 use crate::nn::{self, Activation, BatchNorm, Connection, Conv, Convolution, Dense, Ending, Padding};
 use gauntlet_core::prelude::*;
+use gauntlet_core::weights::PyTorch;
 
 /// Channels of the first convolution, 3×3 with stride 2.
 const ROOT: i64 = 32;
@@ -104,5 +105,9 @@ impl<const PERCENT: usize> Architecture for MobileNetV1<PERCENT> {
         }
         let logits = Dense::load(&top.at("Logits").at("Conv2d_1c_1x1"), &[1, 1, inputs, shape.classes]);
         Ok(Self { card: Self::describe(&shape), convolutions, logits })
+    }
+
+    fn pytorch() -> Option<PyTorch> {
+        Some(PyTorch::Differs("those of timm pad strided convolutions on both sides, and have another ε in batch norm"))
     }
 }

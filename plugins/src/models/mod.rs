@@ -72,6 +72,17 @@ impl<const CLASSES: i64, const SIDE: i64> Shape<CLASSES, SIDE> {
     }
 }
 
+/// PyTorch's name of a tensor within a layer.
+fn pytorch_leaf(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "weights" | "gamma" => "weight",
+        "biases" | "beta" => "bias",
+        "moving_mean" => "running_mean",
+        "moving_variance" => "running_var",
+        _ => return None,
+    })
+}
+
 /// What is known of a network's published weights.
 pub struct Published {
     name: &'static str,

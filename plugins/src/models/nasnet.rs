@@ -6,16 +6,18 @@
 //! (`build_nasnet_large`), parameter names likewise.
 //! Accuracies: TF-Slim's table of checkpoints (331×331).
 //!
+//! Weights of timm's `nasnetalarge` fit, with 1000 classes; its means at stride 2 count the zeros beyond the edge.
+//!
 //! Deviations:
 //! - No dropout, no dropped paths and no auxiliary classifier: they act in training alone.
 //! - A factorized reduction to an odd number of channels gives the odd one to its second path; the
 //!   reference loses it. No reduction of the published network is odd.
 //! - A channel multiplier, with MobileNet's rule; the reference has none.
 
-use super::{HALVED_FIVE_TIMES, Published, Shape};
+use super::{HALVED_FIVE_TIMES, Published, Shape, pytorch_leaf};
 use crate::nn::{self, Activation, BatchNorm, Connection, Conv, Convolution, Dense, Ending, Normalization, Padding};
 use gauntlet_core::prelude::*;
-use gauntlet_core::weights::Scope;
+use gauntlet_core::weights::{Dialect, PyTorch, Scope};
 use std::cell::OnceCell;
 
 /// What is done to a state within a cell.
@@ -120,7 +122,8 @@ enum Loaded {
     Identity,
     /// Depthwise and pointwise, and both again. What goes in has passed a ReLU.
     Separable(Vec<Convolution>),
-    Average(i64),
+    /// At a stride; and whether zeros beyond the edge count.
+    Average(i64, bool),
     Max(i64),
 }
 
@@ -128,7 +131,7 @@ impl Loaded {
     fn load(operation: Operation, scope: &Scope, stride: i64, [inputs, outputs]: [i64; 2]) -> Self {
         let kernel = match operation {
             Identity => return Self::Identity,
-            Average => return Self::Average(stride),
+            Average => return Self::Average(stride, stride > 1 && scope.dialect() == Dialect::PyTorch),
             Max => return Self::Max(stride),
             Separable(kernel) => kernel,
         };
@@ -152,7 +155,8 @@ impl Loaded {
         match self {
             Self::Identity => state.x.shallow_clone(),
             Self::Separable(convolutions) => convolutions.iter().fold(state.relu().shallow_clone(), |x, conv| conv.forward(&x)),
-            Self::Average(stride) => nn::average_pool_same(&state.x, 3, *stride),
+            Self::Average(stride, false) => nn::average_pool_same(&state.x, 3, *stride),
+            Self::Average(stride, true) => nn::average_pool_same_counting(&state.x, 3, *stride),
             Self::Max(stride) => nn::max_pool_same(&state.x, 3, *stride),
         }
     }
@@ -246,6 +250,38 @@ impl Cell {
     }
 }
 
+/// timm's name of a tensor.
+fn timm(name: &str) -> Option<String> {
+    // `separable_5x5_1` and `bn_sep_5x5_1` without their kernels.
+    let step = |name: &str| Some(name.rsplit_once('_')?.1.to_owned());
+    let parts: Vec<&str> = name.split('/').collect();
+    let (layer, leaf) = match parts[..] {
+        ["conv0", leaf] => ("conv0.conv".to_owned(), leaf),
+        ["conv0_bn", leaf] => ("conv0.bn".to_owned(), leaf),
+        ["final_layer", "FC", leaf] => ("last_linear".to_owned(), leaf),
+        [cell, layer, leaf] => {
+            let layer = match layer {
+                "1x1" => "conv_1x1.conv",
+                "beginning_bn" => "conv_1x1.bn",
+                "prev_1x1" => "conv_prev_1x1.conv",
+                "prev_bn" => "conv_prev_1x1.bn",
+                "path1_conv" => "path_1.conv",
+                "path2_conv" => "path_2.conv",
+                "final_path_bn" => "final_path_bn",
+                _ => return None,
+            };
+            (format!("{cell}.{layer}"), leaf)
+        }
+        [cell, sum, side, convolution, kernel @ ("depthwise_weights" | "pointwise_weights")] => {
+            let kernel = kernel.strip_suffix("_weights")?;
+            (format!("{cell}.{sum}_{side}.separable_{}.{kernel}_conv2d", step(convolution)?), "weights")
+        }
+        [cell, sum, side, norm, leaf] => (format!("{cell}.{sum}_{side}.bn_sep_{}", step(norm)?), leaf),
+        _ => return None,
+    };
+    Some(format!("{layer}.{}", pytorch_leaf(leaf)?))
+}
+
 /// NASNet-A (large).
 pub struct NasNetLarge {
     card: ModelCard,
@@ -281,6 +317,7 @@ impl Architecture for NasNetLarge {
     fn load(shape: Self::Params, weights: &Weights) -> Result<Self> {
         shape.check(HALVED_FIVE_TIMES)?;
         let top = weights.root();
+        top.at("aux_11").spare();
         let depth = |channels| nn::depth(channels, shape.channels);
         let root = Conv { padding: Padding::Valid, ..conv(3, 2, [3, depth(ROOT)], Connection::Groups(1), Ending::BatchNorm(NORM)) }
             .load_normed(&top.at("conv0"), &top.at("conv0_bn"));
@@ -312,5 +349,9 @@ impl Architecture for NasNetLarge {
         }
         let logits = Dense::load(&top.at("final_layer").at("FC"), &[widths[widths.len() - 1], shape.classes]);
         Ok(Self { card: Self::describe(&shape), root, cells, logits })
+    }
+
+    fn pytorch() -> Option<PyTorch> {
+        Some(PyTorch::Fits { library: "timm nasnetalarge", rename: timm, spare: &[] })
     }
 }

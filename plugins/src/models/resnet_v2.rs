@@ -15,7 +15,7 @@
 use super::{HALVED_FIVE_TIMES, Published, Shape};
 use crate::nn::{self, Activation, BatchNorm, Connection, Conv, Convolution, Dense, Ending, Normalization, Padding};
 use gauntlet_core::prelude::*;
-use gauntlet_core::weights::Scope;
+use gauntlet_core::weights::{PyTorch, Scope};
 
 /// Channels of the 7×7 convolution at the start.
 const ROOT: i64 = 64;
@@ -163,5 +163,11 @@ impl<const LAYERS: usize> Architecture for ResNetV2<LAYERS> {
         let postnorm = NORM.load(&top.at("postnorm"), inputs);
         let logits = Dense::load(&top.at("logits"), &[1, 1, inputs, shape.classes]);
         Ok(Self { card: Self::describe(&shape), root, units, postnorm, logits })
+    }
+
+    fn pytorch() -> Option<PyTorch> {
+        Some(PyTorch::Differs(
+            "those of timm halve the map in the first unit of a block, here the last does, and its convolutions have biases",
+        ))
     }
 }

@@ -4,6 +4,8 @@
 //! Recognition", ICLR 2015, arXiv 1409.1556, columns D and E of table 1.
 //! Reference: TF-Slim of April 2018, `nets/vgg.py` (`vgg_16`, `vgg_19`), parameter names likewise.
 //! Accuracies: TF-Slim's table of checkpoints.
+//! Weights of torchvision's `vgg16` and `vgg19` fit; they take pixels less ImageNet's mean, over its
+//! standard deviation.
 //!
 //! Deviations:
 //! - No dropout: it acts in training alone.
@@ -11,10 +13,10 @@
 //!   sides work; the reference has 7×7 whatever the side.
 //! - A channel multiplier, with MobileNet's rule; the reference has none.
 
-use super::{HALVED_FIVE_TIMES, Published, Shape};
+use super::{HALVED_FIVE_TIMES, Published, Shape, pytorch_leaf};
 use crate::nn::{self, Activation, Connection, Conv, Convolution, Dense, Ending, Padding};
 use gauntlet_core::prelude::*;
-use gauntlet_core::weights::Scope;
+use gauntlet_core::weights::{Dialect, PyTorch, Scope};
 
 /// Channels of the five groups of 3×3 convolutions; a 2×2 max-pool ends each.
 const CHANNELS: [i64; 5] = [64, 128, 256, 512, 512];
@@ -30,6 +32,7 @@ struct Variant {
 /// VGG with `LAYERS` layers that have weights: 16 or 19.
 pub struct Vgg<const LAYERS: usize> {
     card: ModelCard,
+    dialect: Dialect,
     groups: Vec<Vec<Convolution>>,
     dense: [Dense; 3],
 }
@@ -60,6 +63,22 @@ impl<const LAYERS: usize> Vgg<LAYERS> {
         },
         _ => panic!("VGG has 16 or 19 layers"),
     };
+
+    /// Torchvision numbers all layers through, ReLU and pooling included.
+    fn torchvision(name: &str) -> Option<String> {
+        let parts: Vec<&str> = name.strip_prefix(Self::NAME)?.strip_prefix('/')?.split('/').collect();
+        let (layer, leaf) = match parts[..] {
+            [_, conv, leaf] => {
+                let (group, n) = conv.strip_prefix("conv")?.split_once('_')?;
+                let [group, n]: [usize; 2] = [group.parse().ok()?, n.parse().ok()?];
+                let before: usize = Self::VARIANT.convolutions.iter().take(group - 1).map(|count| 2 * count + 1).sum();
+                (format!("features.{}", before + 2 * (n - 1)), leaf)
+            }
+            [dense, leaf] => (format!("classifier.{}", 3 * (dense.strip_prefix("fc")?.parse::<usize>().ok()? - 6)), leaf),
+            _ => return None,
+        };
+        Some(format!("{layer}.{}", pytorch_leaf(leaf)?))
+    }
 }
 
 fn conv3x3(scope: &Scope, inputs: i64, outputs: i64) -> Convolution {
@@ -82,7 +101,10 @@ impl<const LAYERS: usize> Model for Vgg<LAYERS> {
     }
 
     fn logits(&self, pixels: &Tensor) -> Tensor {
-        let mut x = nn::subtract_means(pixels, nn::VGG_MEANS);
+        let mut x = match self.dialect {
+            Dialect::TensorFlow => nn::subtract_means(pixels, nn::VGG_MEANS),
+            Dialect::PyTorch => nn::torchvision(pixels),
+        };
         for group in &self.groups {
             x = group.iter().fold(x, |x, conv| conv.forward(&x));
             x = nn::max_pool_valid(&x, 2, 2);
@@ -124,6 +146,11 @@ impl<const LAYERS: usize> Architecture for Vgg<LAYERS> {
             Dense::load(&top.at("fc7"), &[1, 1, width, width]),
             Dense::load(&top.at("fc8"), &[1, 1, width, shape.classes]),
         ];
-        Ok(Self { card: Self::describe(&shape), groups, dense })
+        Ok(Self { card: Self::describe(&shape), dialect: weights.dialect(), groups, dense })
+    }
+
+    fn pytorch() -> Option<PyTorch> {
+        let library = if LAYERS == 16 { "torchvision vgg16" } else { "torchvision vgg19" };
+        Some(PyTorch::Fits { library, rename: Self::torchvision, spare: &[] })
     }
 }

@@ -19,8 +19,10 @@ pub use dense::Dense;
 pub use lrn::LocalResponse;
 pub use norm::{BatchNorm, Normalization};
 pub use padding::{Padding, same};
-pub use pool::{average_pool_same, average_pool_valid, global_mean, max_pool_same, max_pool_valid};
-pub use preprocess::{VGG_MEANS, minus_one_to_one, subtract_means};
+pub use pool::{
+    average_pool_same, average_pool_same_counting, average_pool_valid, global_mean, max_pool_around, max_pool_same, max_pool_valid,
+};
+pub use preprocess::{VGG_MEANS, minus_one_to_one, subtract_means, torchvision};
 
 use tch::Tensor;
 

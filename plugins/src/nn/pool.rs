@@ -14,6 +14,11 @@ pub fn max_pool_same(x: &Tensor, window: i64, stride: i64) -> Tensor {
     x.max_pool2d([window; 2], [stride; 2], before(x, window, stride), [1; 2], true)
 }
 
+/// Maximum over 3×3 positions around every second one.
+pub fn max_pool_around(x: &Tensor) -> Tensor {
+    x.max_pool2d([3; 2], [2; 2], [1; 2], [1; 2], false)
+}
+
 /// Mean over `window`×`window` positions every `stride`, without padding.
 pub fn average_pool_valid(x: &Tensor, window: i64, stride: i64) -> Tensor {
     x.avg_pool2d([window; 2], [stride; 2], [0; 2], false, true, None)
@@ -23,6 +28,16 @@ pub fn average_pool_valid(x: &Tensor, window: i64, stride: i64) -> Tensor {
 /// outside counts neither in the sum nor in the divisor. At stride 1 the window is odd.
 pub fn average_pool_same(x: &Tensor, window: i64, stride: i64) -> Tensor {
     x.avg_pool2d([window; 2], [stride; 2], before(x, window, stride), true, false, None)
+}
+
+/// The same where the zeros beyond the edge count in the divisor.
+pub fn average_pool_same_counting(x: &Tensor, window: i64, stride: i64) -> Tensor {
+    let size = x.size();
+    let [(top, bottom), (left, right)] = [2, 3].map(|axis: usize| same(size[axis], window, stride));
+    if top == bottom && left == right {
+        return x.avg_pool2d([window; 2], [stride; 2], [top, left], false, true, None);
+    }
+    average_pool_valid(&x.constant_pad_nd([left, right, top, bottom]), window, stride)
 }
 
 /// SAME padding before each axis. SAME adds at most one position more after than before; pools that

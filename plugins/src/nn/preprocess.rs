@@ -12,6 +12,16 @@ pub fn minus_one_to_one(pixels: &Tensor) -> Tensor {
     channels_last(pixels) * 2 - 1
 }
 
+/// Means and standard deviations of red, green and blue over ImageNet, of pixels in [0, 1], as
+/// torchvision has them.
+const TORCHVISION: [[f32; 3]; 2] = [[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]];
+
+/// (p − mean)/deviation as torchvision's networks take it, channels last.
+pub fn torchvision(pixels: &Tensor) -> Tensor {
+    let [means, deviations] = TORCHVISION.map(|v| Tensor::from_slice(&v).to_device(pixels.device()).view([3, 1, 1]));
+    (channels_last(pixels) - means) / deviations
+}
+
 /// 255p − `means`, channels last.
 pub fn subtract_means(pixels: &Tensor, means: [f32; 3]) -> Tensor {
     let means = Tensor::from_slice(&means).to_device(pixels.device()).view([3, 1, 1]);

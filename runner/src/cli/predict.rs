@@ -3,6 +3,7 @@
 use super::counted;
 use crate::data::{Class, Classes, open_image};
 use crate::report::Grid;
+use crate::store::{self, write_atomically};
 use crate::study::StudyModel;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
@@ -21,9 +22,8 @@ use tch::{Device, Kind, Tensor};
 
 /// How many images the model is given at a time.
 const BATCH: usize = 32;
-const TOP: i64 = 5;
 
-/// Show the five most likely classes of images
+/// Show the most likely classes of images
 #[derive(Args)]
 #[command(after_help = "Examples:
   runner predict --model mini_vgg_16 shoe.png shirt.png
@@ -51,6 +51,12 @@ pub(super) struct PredictArgs {
     /// Where to compute: cpu, cuda or cuda:N
     #[arg(long, default_value = "cpu", value_name = "DEVICE")]
     device: String,
+    /// How many classes are shown
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(i64).range(1..))]
+    top: i64,
+    /// Write all logits to a safetensors file: a tensor `logits`, N×classes
+    #[arg(long, value_name = "FILE")]
+    logits: Option<PathBuf>,
     /// Print JSON with all logits: {"model": …, "images": [{"name": …, "top": [[class, logit], …], "logits": […]}]}
     #[arg(long)]
     json: bool,
@@ -92,6 +98,11 @@ pub(super) fn predict(args: &PredictArgs, registry: &Registry, out: &mut dyn Wri
         let logits = guard::catch("predicting", || oracle.logits(&rows, &batch))?.to_device(Device::Cpu).to_kind(Kind::Float);
         answers.extend((0..images.len() as i64).map(|n| logits.get(n)));
     }
+    if let Some(file) = &args.logits {
+        let file = std::path::absolute(file).with_context(|| format!("logits {}", file.display()))?;
+        write_atomically(&file, &store::safetensors(&[("logits".to_owned(), Tensor::stack(&answers, 0))])?)?;
+    }
+    let top = |logits: &Tensor| top(logits, args.top);
     let card = &chosen.card;
     if args.json {
         let images: Vec<_> = names
@@ -126,8 +137,8 @@ fn conclude(skipped: usize, out: &mut dyn Write) -> Result<ExitCode> {
 }
 
 /// The greatest logits with their classes, in falling order.
-fn top(logits: &Tensor) -> Result<Vec<(i64, f32)>> {
-    let (values, classes) = logits.topk(TOP.min(logits.size()[0]), 0, true, true);
+fn top(logits: &Tensor, count: i64) -> Result<Vec<(i64, f32)>> {
+    let (values, classes) = logits.topk(count.min(logits.size()[0]), 0, true, true);
     Ok(Vec::<i64>::try_from(classes)?.into_iter().zip(Vec::<f32>::try_from(values)?).collect())
 }
 

@@ -2,7 +2,8 @@
 
 use super::counted;
 use crate::execute::Progress;
-use indicatif::{ProgressBar, ProgressStyle};
+use crate::weights;
+use indicatif::{DecimalBytes, ProgressBar, ProgressStyle};
 use std::io::{self, IsTerminal, Write};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -77,5 +78,82 @@ impl Progress for Terminal {
 
     fn end(&self) {
         self.state.lock().expect("nobody panics with the lock").bar.finish_and_clear();
+    }
+}
+
+/// How far a download is.
+pub(super) struct Transfer {
+    state: Mutex<Bytes>,
+    attended: bool,
+}
+
+struct Bytes {
+    bar: ProgressBar,
+    begun: Instant,
+    told: Instant,
+    /// At the beginning.
+    before: u64,
+}
+
+impl Transfer {
+    pub fn new() -> Self {
+        let now = Instant::now();
+        let state = Bytes { bar: ProgressBar::hidden(), begun: now, told: now, before: 0 };
+        Self { state: Mutex::new(state), attended: io::stderr().is_terminal() }
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, Bytes> {
+        self.state.lock().expect("nobody panics with the lock")
+    }
+}
+
+impl weights::Progress for Transfer {
+    fn begin(&self, what: &str, total: u64, done: u64) {
+        let mut state = self.state();
+        let style = ProgressStyle::with_template(
+            "[{bar:24}] {decimal_bytes}/{decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left  {wide_msg}",
+        )
+        .expect("the template is valid")
+        .progress_chars("=> ");
+        let now = Instant::now();
+        let bar = if self.attended {
+            ProgressBar::new(total)
+        } else {
+            ProgressBar::with_draw_target(Some(total), indicatif::ProgressDrawTarget::hidden())
+        };
+        *state =
+            Bytes { bar: bar.with_style(style).with_message(what.to_owned()).with_position(done), begun: now, told: now, before: done };
+        state.bar.reset_eta();
+        if self.attended {
+            state.bar.enable_steady_tick(Duration::from_millis(500));
+        } else {
+            let _ = writeln!(io::stderr(), "{what}: {} of {}", DecimalBytes(done), DecimalBytes(total));
+        }
+    }
+
+    fn advance(&self, bytes: u64) {
+        let mut state = self.state();
+        state.bar.inc(bytes);
+        if !self.attended && state.told.elapsed() >= QUIET {
+            state.told = Instant::now();
+            let (done, total) = (state.bar.position(), state.bar.length().unwrap_or_default());
+            let rate = (done - state.before) as f64 / state.begun.elapsed().as_secs_f64();
+            let left = total.saturating_sub(done) as f64 / rate;
+            let _ = writeln!(
+                io::stderr(),
+                "{} of {}, {} per second, {left:.0} s left",
+                DecimalBytes(done),
+                DecimalBytes(total),
+                DecimalBytes(rate as u64)
+            );
+        }
+    }
+
+    fn warn(&self, message: &str) {
+        self.state().bar.suspend(|| drop(writeln!(io::stderr(), "warning: {message}")));
+    }
+
+    fn end(&self) {
+        self.state().bar.finish_and_clear();
     }
 }

@@ -5,11 +5,35 @@
 //! commands get them. A file is called `<model>.safetensors` or `<model>.pb`, or as in the study's
 //! archive of frozen graphs.
 
+#[cfg(feature = "pull")]
+mod check;
+#[cfg(feature = "pull")]
+mod download;
+#[cfg(feature = "pull")]
+mod import;
+#[cfg(feature = "pull")]
+mod pull;
+#[cfg(feature = "pull")]
+mod shelf;
+
+#[cfg(feature = "pull")]
+pub use check::{Answer, Report, check};
+#[cfg(feature = "pull")]
+pub use download::{Progress, Settings, Silent};
+#[cfg(feature = "pull")]
+pub use import::{Imported, import};
+#[cfg(feature = "pull")]
+pub use pull::{Pulled, pull};
+#[cfg(feature = "pull")]
+pub use shelf::{sum, sum_of};
+
 use crate::study::WeightsPlace;
 use gauntlet_core::registry::ModelEntry;
+use gauntlet_core::weights::Weights;
 use std::env;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use toml::Table;
 
 /// Gauntlet's own folder: `GAUNTLET_HOME`, or `gauntlet` in the user's data folder, which is
 /// `XDG_DATA_HOME` or `~/.local/share`. None where there is no home either.
@@ -51,11 +75,20 @@ pub struct Member {
     pub model: &'static str,
     /// Its name.
     pub file: &'static str,
+    /// The licence that is stated where the weights were first published; the archive states none.
+    pub licence: &'static str,
 }
 
-const fn member(model: &'static str, file: &'static str) -> Member {
-    Member { model, file }
+const fn member(model: &'static str, file: &'static str, licence: &'static str) -> Member {
+    Member { model, file, licence }
 }
+
+/// TensorFlow's models, TF-Slim among them.
+const SLIM: &str = "Apache-2.0";
+/// Of the University of Oxford.
+const OXFORD: &str = "CC-BY-4.0";
+/// Of the paper's authors, whose weights were converted.
+const DENSENET: &str = "BSD-3-Clause";
 
 /// The weights of the ECCV 2018 study, as its authors publish them.
 pub const ECCV2018: Archive = Archive {
@@ -65,24 +98,24 @@ pub const ECCV2018: Archive = Archive {
     size: 2_828_941_127,
     sha256: "493533fb8c4ed957e5ea575833310e61512a177571fb352692dc4992dec891a7",
     members: &[
-        member("alexnet", "alexnet_frozen.pb"),
-        member("densenet121_k32", "densenet121_k32_frozen.pb"),
-        member("densenet161_k48", "densenet161_k48_frozen.pb"),
-        member("densenet169_k32", "densenet169_k32_frozen.pb"),
-        member("inception_resnet_v2", "frozen_inception_resnet_v2.pb"),
-        member("inception_v1", "frozen_inception_v1.pb"),
-        member("inception_v2", "frozen_inception_v2.pb"),
-        member("inception_v3", "frozen_inception_v3.pb"),
-        member("inception_v4", "frozen_inception_v4.pb"),
-        member("mobilenet_v1_025", "frozen_mobilenet_v1_025.pb"),
-        member("mobilenet_v1_050", "frozen_mobilenet_v1_050.pb"),
-        member("mobilenet_v1_100", "frozen_mobilenet_v1_100.pb"),
-        member("nasnet_large", "frozen_nasnet_large.pb"),
-        member("resnet_v2_101", "frozen_resnet_v2_101.pb"),
-        member("resnet_v2_152", "frozen_resnet_v2_152.pb"),
-        member("resnet_v2_50", "frozen_resnet_v2_50.pb"),
-        member("vgg_16", "frozen_vgg_16.pb"),
-        member("vgg_19", "frozen_vgg_19.pb"),
+        member("alexnet", "alexnet_frozen.pb", "unrestricted"),
+        member("densenet121_k32", "densenet121_k32_frozen.pb", DENSENET),
+        member("densenet161_k48", "densenet161_k48_frozen.pb", DENSENET),
+        member("densenet169_k32", "densenet169_k32_frozen.pb", DENSENET),
+        member("inception_resnet_v2", "frozen_inception_resnet_v2.pb", SLIM),
+        member("inception_v1", "frozen_inception_v1.pb", SLIM),
+        member("inception_v2", "frozen_inception_v2.pb", SLIM),
+        member("inception_v3", "frozen_inception_v3.pb", SLIM),
+        member("inception_v4", "frozen_inception_v4.pb", SLIM),
+        member("mobilenet_v1_025", "frozen_mobilenet_v1_025.pb", SLIM),
+        member("mobilenet_v1_050", "frozen_mobilenet_v1_050.pb", SLIM),
+        member("mobilenet_v1_100", "frozen_mobilenet_v1_100.pb", SLIM),
+        member("nasnet_large", "frozen_nasnet_large.pb", SLIM),
+        member("resnet_v2_101", "frozen_resnet_v2_101.pb", SLIM),
+        member("resnet_v2_152", "frozen_resnet_v2_152.pb", SLIM),
+        member("resnet_v2_50", "frozen_resnet_v2_50.pb", SLIM),
+        member("vgg_16", "frozen_vgg_16.pb", OXFORD),
+        member("vgg_19", "frozen_vgg_19.pb", OXFORD),
     ],
 };
 
@@ -142,6 +175,13 @@ pub fn locate(entry: &ModelEntry, given: Option<&Path>) -> Result<WeightsPlace, 
     })
 }
 
+/// The parameters of a model that a weights file speaks of, below those that are `given`.
+pub fn parameters(weights: &Weights, given: &Table) -> Table {
+    let mut parameters = weights.note().map(|note| note.parameters.clone()).unwrap_or_default();
+    parameters.extend(given.clone());
+    parameters
+}
+
 /// The file names that a model's weights may have, the preferred one first.
 fn file_names(model: &str) -> impl Iterator<Item = String> {
     let member = ECCV2018.member(model).map(|member| member.file.to_owned());
@@ -149,7 +189,7 @@ fn file_names(model: &str) -> impl Iterator<Item = String> {
 }
 
 /// A model's weights in a folder.
-fn find(model: &str, folder: &Path) -> Option<PathBuf> {
+pub fn find(model: &str, folder: &Path) -> Option<PathBuf> {
     file_names(model).map(|name| folder.join(name)).find(|path| path.is_file())
 }
 

@@ -1,0 +1,181 @@
+//! What a weights file is, and whether a network runs on it.
+
+use super::download::sha256;
+use super::parameters;
+use anyhow::{Context, Result, anyhow, ensure};
+use gauntlet_core::device::Device;
+use gauntlet_core::guard;
+use gauntlet_core::model::{Model, ModelCard};
+use gauntlet_core::registry::{ModelEntry, Registry};
+use gauntlet_core::weights::{Dialect, Graph, Note, Read, Weights};
+use serde::Serialize;
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use tch::{Kind, Tensor};
+use toml::Table;
+
+/// Graph operations that are named, the most frequent first.
+const NAMED_OPERATIONS: usize = 8;
+
+/// What is known of a file that fits its network.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// The file.
+    pub file: PathBuf,
+    /// The model whose weights it holds.
+    pub model: String,
+    /// All its parameters.
+    pub parameters: Table,
+    /// What the model says of itself.
+    pub card: ModelCard,
+    /// What kind of file it is.
+    pub form: String,
+    /// Whose conventions the weights go with.
+    pub dialect: Dialect,
+    /// What the file says of where it comes from.
+    pub note: Option<Note>,
+    /// Bytes.
+    pub size: u64,
+    /// Of the file, in hexadecimal.
+    pub sha256: String,
+    /// Of the file, in hexadecimal; results name weights by it.
+    pub blake3: String,
+    /// Tensors that the network reads.
+    pub tensors: usize,
+    /// Numbers in them; moving statistics of batch norm included.
+    pub values: i64,
+    /// What else the file tells, for people.
+    pub facts: Vec<String>,
+    /// Mean and standard deviation of the logits of two plain images, and the classes they are taken for.
+    pub answer: Answer,
+}
+
+/// What a network says of two plain images: mid-grey, and a slope from black to white.
+#[derive(Debug, Serialize)]
+pub struct Answer {
+    /// Of all logits.
+    pub mean: f64,
+    /// Of all logits.
+    pub deviation: f64,
+    /// The greatest logit's index, per image.
+    pub classes: Vec<i64>,
+}
+
+/// Loads a file strictly, and runs the network on it. `given` are the model's parameters that are not
+/// the defaults.
+///
+/// # Errors
+/// Says all that does not fit, or that logits are not finite.
+pub fn check(registry: &Registry, file: &Path, model: &str, given: &Table) -> Result<Report> {
+    Ok(examine(registry, file, model, given, |_| {})?.0)
+}
+
+/// As [`check`], with an observer of all that is read, and whether the network looked into the graph.
+pub(super) fn examine(
+    registry: &Registry,
+    file: &Path,
+    name: &str,
+    given: &Table,
+    observer: impl Fn(&Read) + 'static,
+) -> Result<(Report, bool)> {
+    let place = || format!("weights {}", file.display());
+    let entry = registry.find_model(name)?;
+    let weights = Weights::open(file, Device::Cpu)?;
+    let parameters = entry.entry.parameters(None, &parameters(&weights, given))?;
+    let note = weights.note().cloned();
+    let facts = weights.graph().map(facts).unwrap_or_default();
+    let weights = weights.translated(entry.pytorch).with_context(|| format!("model `{name}`")).with_context(place)?;
+    let (form, dialect) = (weights.description(), weights.dialect());
+    let counts = Rc::new(Cell::new((0, 0, false)));
+    let counting = Rc::clone(&counts);
+    let weights = weights.observed(move |read| {
+        let (tensors, values, graph_read) = counting.get();
+        counting.set(match &read {
+            Read::Tensor(_, tensor) => (tensors + 1, values + tensor.numel() as i64, graph_read),
+            Read::Graph => (tensors, values, true),
+        });
+        observer(&read);
+    });
+    let model = load(entry, &parameters, weights).with_context(place)?;
+    let answer = answer(model.as_ref()).with_context(place)?;
+    let (tensors, values, graph_read) = counts.get();
+    let report = Report {
+        file: file.to_owned(),
+        model: name.to_owned(),
+        card: model.card().clone(),
+        parameters,
+        form,
+        dialect,
+        note,
+        size: file.metadata().with_context(place)?.len(),
+        sha256: sha256(file).with_context(place)?,
+        blake3: blake3::Hasher::new().update_reader(File::open(file).with_context(place)?).with_context(place)?.finalize().to_string(),
+        tensors,
+        values,
+        facts,
+        answer,
+    };
+    Ok((report, graph_read))
+}
+
+fn load(entry: &ModelEntry, parameters: &Table, weights: Weights) -> Result<Box<dyn Model>> {
+    entry.load(parameters, weights).map_err(|error| {
+        // Only the last layer does not fit: the one thing that people's own files differ in.
+        let text = format!("{error:#}");
+        let classes = parameters.contains_key("classes") && !text.contains("\n  missing") && text.matches("\n  misshapen").count() == 2;
+        if classes { anyhow!("{text}\nA file for another number of classes is had by `--params 'classes = N'`") } else { error }
+    })
+}
+
+fn answer(model: &dyn Model) -> Result<Answer> {
+    let ModelCard { side, classes, .. } = *model.card();
+    let grey = Tensor::full([3, side, side], 0.5, (Kind::Float, Device::Cpu));
+    let slope = Tensor::linspace(0.0, 1.0, side, (Kind::Float, Device::Cpu)).expand([3, side, side], true);
+    let logits = guard::catch("the forward pass", || Ok(tch::no_grad(|| model.logits(&Tensor::stack(&[grey, slope], 0)))))?;
+    ensure!(logits.size() == [2, classes], "its logits have shape {:?}, expected [2, {classes}]", logits.size());
+    let logits = logits.to_kind(Kind::Double);
+    ensure!(
+        logits.isfinite().all().int64_value(&[]) == 1,
+        "its logits are not finite: the weights hold NaN, infinity or far too large numbers"
+    );
+    Ok(Answer {
+        mean: logits.mean(Kind::Double).double_value(&[]),
+        deviation: logits.std(false).double_value(&[]),
+        classes: Vec::try_from(logits.argmax(1, false))?,
+    })
+}
+
+/// What a graph says beside its weights.
+fn facts(graph: &Graph) -> Vec<String> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut used = BTreeSet::new();
+    for (_, node) in graph.nodes() {
+        *counts.entry(&node.op).or_default() += 1;
+        used.extend(node.inputs.iter().map(String::as_str));
+    }
+    let named = |wanted: &dyn Fn(&str, &str) -> bool| -> String {
+        let names: Vec<&str> = graph.nodes().filter(|(name, node)| wanted(name, &node.op)).map(|(name, _)| name).take(4).collect();
+        names.join(", ")
+    };
+    let inputs = named(&|_, op| op == "Placeholder");
+    let outputs = named(&|name, op| !used.contains(name) && !matches!(op, "Const" | "NoOp"));
+    let mut operations: Vec<(&str, usize)> = counts.into_iter().filter(|(op, _)| !matches!(*op, "Const" | "Identity")).collect();
+    operations.sort_by_key(|&(op, count)| (usize::MAX - count, op));
+    let operations: Vec<String> = operations.iter().take(NAMED_OPERATIONS).map(|(op, count)| format!("{count} {op}")).collect();
+    let mut facts = vec![format!("from {inputs} to {outputs}"), format!("operations: {}", operations.join(", "))];
+    for (name, node) in graph.nodes().filter(|(_, node)| node.op == "LRN") {
+        let number = |key| node.float(key).map_or_else(|| "default".to_owned(), |value| value.to_string());
+        let before = node.inputs.first().and_then(|input| graph.node(input)).map_or("?", |node| &node.op);
+        facts.push(format!(
+            "{name}: local response normalization after {before}, radius {}, α {}, β {}, bias {}",
+            node.int("depth_radius").unwrap_or(5),
+            number("alpha"),
+            number("beta"),
+            number("bias")
+        ));
+    }
+    facts
+}

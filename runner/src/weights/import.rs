@@ -1,0 +1,108 @@
+//! Weights of one's own into Gauntlet's folder, under the names and in the layouts of the reference checkpoints.
+
+use super::check::{Report, examine};
+use super::shelf::Shelf;
+use crate::store::Pending;
+use anyhow::{Context, Result};
+use gauntlet_core::registry::Registry;
+use gauntlet_core::weights::{Note, Read};
+use safetensors::tensor::{Dtype, View};
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use tch::{Kind, Tensor};
+use toml::Table;
+
+/// A file that has been taken in.
+#[derive(Debug)]
+pub struct Imported {
+    /// What came in, and whether it fits.
+    pub report: Report,
+    /// Where it is now.
+    pub path: PathBuf,
+    /// SHA-256 of that, in hexadecimal.
+    pub sha256: String,
+    /// Whether the file was copied as it is: a graph that decides on more than its weights do.
+    pub as_it_is: bool,
+}
+
+/// Checks a file and puts it into `folder` as `<model>.safetensors`; `given` are the model's parameters
+/// that are not the defaults, which the file then remembers. Takes the place of what was there.
+///
+/// # Errors
+/// Says all that does not fit, or what cannot be written; then nothing has changed.
+pub fn import(registry: &Registry, file: &Path, model: &str, given: &Table, folder: &Path) -> Result<Imported> {
+    let tensors: Rc<RefCell<Vec<(String, Stored)>>> = Rc::default();
+    let collecting = Rc::clone(&tensors);
+    let (report, as_it_is) = examine(registry, file, model, given, move |read| {
+        if let Read::Tensor(name, tensor) = read {
+            collecting.borrow_mut().push(((*name).to_owned(), Stored::new(tensor)));
+        }
+    })?;
+    let shelf = Shelf::open(folder)?;
+    let own = format!("{model}.{}", if as_it_is { "pb" } else { "safetensors" });
+    let path = folder.join(&own);
+    let place = || format!("writing {}", path.display());
+    let mut pending = Pending::new(&path)?;
+    if as_it_is {
+        io::copy(&mut File::open(file)?, pending.file()).with_context(place)?;
+    } else {
+        let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let defaults = &registry.find_model(model)?.entry.defaults;
+        let parameters = report.parameters.iter().filter(|(key, value)| defaults.get(*key) != Some(value));
+        let note = Note {
+            source: name,
+            source_sha256: report.sha256.clone(),
+            dialect: report.dialect,
+            parameters: parameters.map(|(key, value)| (key.clone(), value.clone())).collect(),
+        };
+        let tensors = tensors.take();
+        safetensors::serialize_to_file(tensors, Some(note.metadata()), pending.path()).with_context(place)?;
+    }
+    let sha256 = super::download::sha256(pending.path()).with_context(place)?;
+    pending.commit()?;
+    shelf.record(&own, &sha256)?;
+    // What would be found in its place.
+    for other in super::file_names(model).take_while(|name| *name != own) {
+        match std::fs::remove_file(folder.join(&other)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error).with_context(|| format!("removing {other}")),
+            _ => {}
+        }
+    }
+    Ok(Imported { report, path, sha256, as_it_is })
+}
+
+/// A float32 tensor as safetensors wants it.
+struct Stored {
+    tensor: Tensor,
+    shape: Vec<usize>,
+}
+
+impl Stored {
+    fn new(tensor: &Tensor) -> Self {
+        Self { tensor: tensor.to_kind(Kind::Float).contiguous(), shape: tensor.size().iter().map(|&n| n as usize).collect() }
+    }
+}
+
+impl View for Stored {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        let mut values = vec![0f32; self.tensor.numel()];
+        self.tensor.copy_data(&mut values, self.tensor.numel());
+        values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>().into()
+    }
+
+    fn data_len(&self) -> usize {
+        self.tensor.numel() * 4
+    }
+}
