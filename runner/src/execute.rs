@@ -13,7 +13,8 @@ mod worker;
 use crate::plan::{Cell, CellId, PHASES, Plan, Work};
 use crate::rows::CraftRow;
 use crate::store::Store;
-use anyhow::Result;
+use crate::study::Study;
+use anyhow::{Result, bail};
 pub(crate) use cell::{Site, read};
 use cell::{look_for, pixels};
 pub(crate) use compute::first_line;
@@ -193,7 +194,8 @@ pub struct Failure {
 /// Computes what is missing, once every model that takes is known to load. libtorch is told to use
 /// one thread per worker for the time being.
 pub(crate) fn run(site: Site, survey: &Survey, progress: &dyn Progress) -> Result<Outcome> {
-    let Site { plan, options, .. } = site;
+    let Site { study, plan, options, .. } = site;
+    permit(study, options)?;
     let crew = Crew::new(site, survey, progress);
     let mut outcome = Outcome::default();
     check_models(&crew)?;
@@ -237,8 +239,8 @@ pub(crate) fn run(site: Site, survey: &Survey, progress: &dyn Progress) -> Resul
 }
 
 /// Loads every model that a cell to be computed needs, each once, so that weights that do not fit
-/// are an error before any work. A model that ends the process in which it is loaded is a warning:
-/// its cells will fail.
+/// are an error before any work. A plugin's model that cannot be loaded, and one that ends the process
+/// in which it is loaded, are warnings: their cells will fail.
 fn check_models(crew: &Crew) -> Result<()> {
     let Site { study, plan, registry, options, .. } = crew.site;
     let mut checked = BTreeSet::new();
@@ -254,6 +256,18 @@ fn check_models(crew: &Crew) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Plugins that cannot catch a panic must be isolated: errors of libtorch's are panics too.
+fn permit(study: &Study, options: &Options) -> Result<()> {
+    let fatal = study.plugins.iter().find(|library| library.aborts() && options.isolation.is_none());
+    fatal.map_or(Ok(()), |library| {
+        bail!(
+            "plugin {} was built with panic = \"abort\", so that any error of libtorch's in it ends the process: isolate it \
+             (leave out `--isolate never`), or build it with panic = \"unwind\"",
+            library.describe()
+        )
+    })
 }
 
 /// Runs `work` for 0..count on some threads.

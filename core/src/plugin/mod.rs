@@ -15,7 +15,6 @@ use crate::LIBTORCH;
 use crate::registry::Registry;
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The name and version of this crate.
@@ -50,7 +49,7 @@ impl Library {
     pub fn read(path: &Path) -> Result<Self> {
         let read = || -> Result<Self> {
             let path = path.canonicalize()?;
-            let bytes = fs::read(&path)?;
+            let bytes = stamp::open(&path)?;
             let name = path.file_stem().unwrap_or_default().to_string_lossy();
             let stamp = stamp::read(&bytes, name.strip_prefix("lib").unwrap_or(&name))?;
             Ok(Self { hash: blake3::hash(&bytes).to_string(), path, stamp })

@@ -4,9 +4,12 @@
 use super::{VERSION, abi};
 use crate::LIBTORCH;
 use anyhow::{Context, Result, ensure};
-use object::{Object, ObjectSection};
+use object::{Object, ObjectKind, ObjectSection};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::Path;
 
 /// Name of the link section.
 pub const SECTION: &str = ".gauntlet";
@@ -130,18 +133,37 @@ impl fmt::Display for NotAPlugin {
 
 impl std::error::Error for NotAPlugin {}
 
+/// Opens a file that may be a library, and reads no more of it than is needed to see that it is none.
+///
+/// # Errors
+/// [`NotAPlugin`] when it is none; otherwise when it cannot be read.
+pub(super) fn open(path: &Path) -> Result<Vec<u8>> {
+    let not = |what: &str| NotAPlugin(format!("{what}, so not a plugin; `cargo build --release` leaves one in `target/release`"));
+    ensure!(fs::metadata(path)?.is_file(), not("not a file"));
+    let mut file = File::open(path)?;
+    let mut bytes = Vec::new();
+    file.by_ref().take(MAGIC.len() as u64).read_to_end(&mut bytes)?;
+    ensure!(!bytes.is_empty(), not("an empty file"));
+    ensure!(bytes == MAGIC, not("not a shared library (ELF)"));
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// How a shared library begins.
+const MAGIC: &[u8] = b"\x7fELF";
+
 /// The stamp in the bytes of a library. A library that holds other plugins too has several: `stem`,
 /// its file's name without `lib` and ending, says which one it is.
 ///
 /// # Errors
-/// [`NotAPlugin`] when this is no shared library or has no stamp; otherwise says what is wrong with it.
+/// [`NotAPlugin`] when it is a program, or has no stamp; otherwise says what is wrong with it.
 pub(super) fn read(bytes: &[u8], stem: &str) -> Result<Stamp> {
-    if !bytes.starts_with(b"\x7fELF") {
-        let what = if bytes.is_empty() { "an empty file" } else { "not a shared library (ELF)" };
-        return Err(NotAPlugin(format!("{what}, so not a plugin; `cargo build --release` leaves one in `target/release`")).into());
-    }
     let damaged = "the file is damaged or not whole; build or copy it again";
     let file = object::File::parse(bytes).context(damaged)?;
+    // A program that links plugins in has their stamps too.
+    if file.kind() != ObjectKind::Dynamic || file.section_by_name(".interp").is_some() {
+        return Err(NotAPlugin("a program or an object file, so not a plugin".into()).into());
+    }
     let Some(section) = file.section_by_name(SECTION) else {
         let remedy = "a plugin is made with `export_plugin!` and `crate-type = [\"cdylib\"]`, or with `GAUNTLET_PLUGIN` in C++";
         return Err(NotAPlugin(format!("a shared library without the stamp of a plugin; {remedy}")).into());

@@ -122,15 +122,20 @@ impl<'a> Crew<'a> {
 
     /// Loads a model in a process of its own, see [`super::check_models`].
     pub fn check_model(&self, index: usize) -> Result<()> {
-        let label = &self.site.study.models[index].part.label;
+        let part = &self.site.study.models[index].part;
         let mut worker = self.hire()?;
-        match worker.ask(&Order::Load(index), self.site.study.cell_timeout, &self.site.options.cancel) {
+        let fault = match worker.ask(&Order::Load(index), self.site.study.cell_timeout, &self.site.options.cancel) {
+            Answer::Reply(Reply::Done) => {
+                self.idle.lock().expect("no worker panics").push(worker);
+                return Ok(());
+            }
+            Answer::Reply(Reply::Failed(reason)) if part.plugin.is_some() => reason,
             Answer::Reply(Reply::Failed(reason) | Reply::Fatal(reason)) => bail!(reason),
-            Answer::Reply(Reply::Done) => self.idle.lock().expect("no worker panics").push(worker),
-            Answer::Died(how) => self.progress.warn(&format!("the process that loaded model `{label}` {how}")),
-            Answer::OutOfTime => self.progress.warn(&format!("loading model `{label}` takes longer than a cell may")),
-            Answer::Cancelled => {}
-        }
+            Answer::Died(how) => format!("the process that loaded it {how}"),
+            Answer::OutOfTime => "loading it takes longer than a cell may".to_owned(),
+            Answer::Cancelled => return Ok(()),
+        };
+        self.progress.warn(&format!("model `{}`, whose cells will fail: {fault}", part.label));
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use gauntlet_core::attack::{Budget, Norm};
 use gauntlet_core::prelude::*;
 use gauntlet_core::weights::Role;
 
-export_plugin!(attack Noisy, model Patch, metric Mean, metric Margin);
+export_plugin!(attack Noisy, model Patch, model Bands, metric Mean, metric Margin);
 
 /// One step along the gradient's sign, with a random length for every pixel.
 pub struct Noisy(NoisyParams);
@@ -109,6 +109,45 @@ impl Architecture for Patch {
             bias: place.tensor("biases", &[params.classes], Role::Bias),
             card: Self::describe(&params),
         })
+    }
+}
+
+/// A model for small images of ten classes that needs no weights: the mean of each of ten bands.
+pub struct Bands(ModelCard);
+
+impl Model for Bands {
+    fn card(&self) -> &ModelCard {
+        &self.0
+    }
+
+    fn logits(&self, pixels: &Tensor) -> Tensor {
+        pixels.mean_dim([1].as_slice(), true, Kind::Float).adaptive_avg_pool2d([10, 1]).flatten(1, -1) * 8.0
+    }
+}
+
+impl Architecture for Bands {
+    const NAME: &'static str = "bands";
+    type Params = NoParams;
+
+    fn describe(_: &NoParams) -> ModelCard {
+        ModelCard {
+            name: "bands".into(),
+            family: "bands".into(),
+            side: 28,
+            classes: 10,
+            label_offset: 0,
+            top1: None,
+            top5: None,
+            source: "means of horizontal bands".into(),
+        }
+    }
+
+    fn load(params: NoParams, _: &Weights) -> Result<Self> {
+        Ok(Self(Self::describe(&params)))
+    }
+
+    fn embedded_weights() -> Option<&'static [u8]> {
+        Some(b"\x02\0\0\0\0\0\0\0{}")
     }
 }
 

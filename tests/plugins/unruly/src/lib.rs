@@ -1,7 +1,8 @@
-//! A plugin that misbehaves in every way that a panic, an error or a lie can be.
+//! A plugin that misbehaves in every way that the tests can think of.
 
 use gauntlet_core::prelude::*;
 use std::cell::Cell;
+use std::time::Duration;
 
 export_plugin!(attack Unruly, model Fragile, metric Miscounted);
 
@@ -48,6 +49,18 @@ pub enum Way {
     Forgetful,
     /// Gives NaN, a wrong shape, values out of range, a wrong type, no tensor, and the image as it is.
     Sloppy,
+    /// Says of every image as it is that it is adversarial.
+    Liar,
+    /// Never returns, and never looks at the clock.
+    Hang,
+    /// Keeps 64 MiB for itself, and finds nothing.
+    Leak,
+    /// Writes where nothing is.
+    Segfault,
+    /// Aborts the process.
+    Abort,
+    /// Calls itself until the stack is full.
+    Overflow,
 }
 
 /// An error without words.
@@ -102,6 +115,19 @@ impl Attack for Unruly {
             Way::Endless => loop {
                 oracle.check_time()?;
             },
+            Way::Liar => return Ok(all.into_iter().map(|n| Answer::Pixels(cases.image(n))).collect()),
+            Way::Hang => loop {
+                std::thread::sleep(Duration::from_hours(1));
+            },
+            Way::Leak => {
+                // Written to, or the system would only promise it.
+                std::mem::forget(vec![1u8; 64 << 20]);
+                return Ok(all.into_iter().map(|_| Answer::NotFound).collect());
+            }
+            // SAFETY: none, that is the point.
+            Way::Segfault => unsafe { std::ptr::without_provenance_mut::<u8>(16).write_volatile(1) },
+            Way::Abort => std::process::abort(),
+            Way::Overflow => drop(std::hint::black_box(bottomless(1))),
             Way::Forgetful => return Ok((1..cases.len()).map(|_| Answer::NotFound).collect()),
             Way::Sloppy => {
                 let answer = |n: usize| {
@@ -122,11 +148,16 @@ impl Attack for Unruly {
     }
 }
 
+#[expect(unconditional_recursion, reason = "it is meant to be")]
+fn bottomless(depth: u64) -> u64 {
+    std::hint::black_box(bottomless(std::hint::black_box(depth) + 1)) + 1
+}
+
 /// A model that breaks after some calls.
 pub struct Fragile {
     card: ModelCard,
     left: Cell<u32>,
-    misshapen: bool,
+    params: FragileParams,
 }
 
 params! {
@@ -136,8 +167,14 @@ params! {
         pub calls: u32 = 0,
         /// Whether it gives a logit too many.
         pub misshapen: bool = false,
+        /// What its logits are multiplied with.
+        pub scale: f64 = 1.0,
+        /// Whether it aborts the process instead of panicking.
+        pub fatal: bool = false,
         /// Whether it panics while it is loaded.
         pub stillborn: bool = false,
+        /// Number of logits.
+        pub classes: i64 = 3,
     }
 }
 
@@ -147,10 +184,15 @@ impl Model for Fragile {
     }
 
     fn logits(&self, pixels: &Tensor) -> Tensor {
-        let left = self.left.get().checked_sub(1).expect("worn out");
+        let Some(left) = self.left.get().checked_sub(1) else {
+            if self.params.fatal {
+                std::process::abort();
+            }
+            panic!("worn out");
+        };
         self.left.set(left);
-        let logits = pixels.flatten(1, -1).narrow(1, 0, self.card.classes + i64::from(self.misshapen));
-        logits * 1.0
+        let logits = pixels.flatten(1, -1).narrow(1, 0, self.card.classes + i64::from(self.params.misshapen));
+        logits * self.params.scale
     }
 }
 
@@ -158,12 +200,12 @@ impl Architecture for Fragile {
     const NAME: &'static str = "fragile";
     type Params = FragileParams;
 
-    fn describe(_: &FragileParams) -> ModelCard {
+    fn describe(params: &FragileParams) -> ModelCard {
         ModelCard {
             name: "fragile".into(),
             family: "fragile".into(),
             side: 6,
-            classes: 3,
+            classes: params.classes,
             label_offset: 0,
             top1: None,
             top5: None,
@@ -174,7 +216,7 @@ impl Architecture for Fragile {
 
     fn load(params: FragileParams, _: &Weights) -> Result<Self> {
         assert!(!params.stillborn, "cannot be loaded");
-        Ok(Self { card: Self::describe(&params), left: Cell::new(params.calls), misshapen: params.misshapen })
+        Ok(Self { card: Self::describe(&params), left: Cell::new(params.calls), params })
     }
 
     fn embedded_weights() -> Option<&'static [u8]> {
