@@ -385,3 +385,29 @@ fn conclude(outcome: &Outcome) -> ExitCode {
     let _ = writeln!(io::stderr(), "{}", lines.join("\n"));
     ExitCode::from(1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Cli, Command, Common, PathBuf};
+
+    fn parse(line: &str) -> Result<(Command, Common), String> {
+        Cli::parse(line.split(' ').map(Into::into).collect()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn plugins_alone_ask_for_the_default_study() {
+        let (command, common) = parse("runner --plugins here -v").unwrap();
+        assert!(matches!(command, Command::Run(args) if args.study == "mini" && args.images.is_none()));
+        assert!(common.plugins == [PathBuf::from("here")] && common.verbose);
+        let error = parse("runner -v").err().unwrap();
+        assert!(error.starts_with("error: a command is missing"), "{error}");
+        assert!(parse("runner").err().unwrap().contains("Usage: runner"));
+    }
+
+    #[test]
+    fn plugins_before_and_after_a_command_s_name_add_up() {
+        let (command, common) = parse("runner --plugins a plugins --plugins=b list --plugins c --plugins-lock l").unwrap();
+        assert!(matches!(command, Command::Plugins(_)) && !common.verbose);
+        assert_eq!((common.plugins, common.plugins_lock), (["a", "b", "c"].map(PathBuf::from).to_vec(), vec![PathBuf::from("l")]));
+    }
+}

@@ -95,6 +95,24 @@ fn a_study_with_the_minis_runs_once() {
 }
 
 #[test]
+fn plugins_join_the_built_in_study() {
+    let place = tempfile::tempdir().unwrap();
+    let built = std::env::current_exe().unwrap().with_file_name("libgauntlet_sample.so");
+    fs::create_dir(place.path().join("plugins")).unwrap();
+    fs::copy(built, place.path().join("plugins/sample.so")).unwrap();
+    // All but one of the study's own models and attacks are left out, to save time.
+    let few = ["--images", "6", "--exclude", "mini_[!m]*,mini_mobilenet_v1_050,mini_mobilenet_v1_100,ifgsm,cw_l2,ead_l1"];
+    let out = said(&runner(&[&["--plugins", "plugins", "run", "mini"][..], &few].concat(), place.path()));
+    assert!(out.starts_with("mini: 6 images, 2 models, 2 attacks, transfer crop_or_pad\nplugins gauntlet-sample 1.2.3\n"), "{out}");
+    assert!(out.contains("\njoined by model bands, attack noisy, metric goal_margin, metric mean_change\n"), "{out}");
+    assert!(out.contains("\nleft out: model patch: no weights"), "{out}");
+    let transfer = fs::read_to_string(place.path().join("results/mini/transfer.csv")).unwrap();
+    for pair in ["bands,mini_mobilenet_v1_025,fgsm,untargeted,", "mini_mobilenet_v1_025,bands,noisy,random,"] {
+        assert!(transfer.contains(pair), "{pair}\n{transfer}");
+    }
+}
+
+#[test]
 fn built_in_studies_are_sound_and_say_what_they_are() {
     let registry = Registry::linked().unwrap();
     for built_in in BUILT_IN {

@@ -4,8 +4,8 @@
 use gauntlet_core::device::Device;
 use gauntlet_core::plugin::Library;
 use gauntlet_core::registry::Registry;
+use gauntlet_runner::Session;
 use gauntlet_runner::execute::{Isolation, Options, Silent};
-use gauntlet_runner::session::Session;
 use gauntlet_runner::study::{self, Study};
 use gauntlet_tests::libraries::{altered, library, rogue};
 use gauntlet_tests::toys;
@@ -113,9 +113,9 @@ fn a_folder_s_libraries_are_loaded_and_all_else_in_it_is_ignored() {
     assert_eq!(session(command(at, &["list", "attacks", "--plugins", "plugins"])), (0, list, String::new()));
 
     let json: Value = serde_json::from_str(&said(at, &["list", "models", "--json", "--plugins", "plugins"])).unwrap();
-    let patch = json.as_array().unwrap().iter().find(|model| model["name"] == "patch").unwrap();
+    let [patch, toy] = ["patch", "toy_8"].map(|name| json.as_array().unwrap().iter().find(|model| model["name"] == name).unwrap());
     assert_eq!((&patch["origin"], &patch["plugin"]["hash"]), (&"gauntlet-sample 1.2.3".into(), &hash.into()));
-    assert_eq!((&patch["plugin"]["stamp"]["version"], &json[0]["plugin"]), (&"1.2.3".into(), &Value::Null));
+    assert_eq!((&patch["plugin"]["stamp"]["version"], &toy["plugin"]), (&"1.2.3".into(), &Value::Null));
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn plugins_are_named_before_and_after_the_command_by_variable_and_by_the_study()
     assert!(again.contains("\n0 of "), "{again}");
     fs::write(at.join("studies/own.toml"), text.replace("../plugins", "../plugin")).unwrap();
     let error = refusal(at, &["run", "studies/own.toml"]);
-    assert!(error.starts_with("error: studies/own.toml, line 4, column 8: there is no folder or library studies/../plugin\n"), "{error}");
+    assert!(error.starts_with("error: studies/own.toml, line 4, column 9: there is no folder or library studies/../plugin\n"), "{error}");
 }
 
 #[test]
@@ -208,10 +208,10 @@ fn a_library_that_does_not_fit_is_refused_with_the_remedy() {
         refusal(at, &["--plugins", "plugins", "list", "attacks"])
     };
     let whole = fs::read(library("sample")).unwrap();
-    for length in [4, 64, 100, whole.len() / 2, whole.len() - 1] {
+    for length in [4, 64, 100, whole.len() / 2] {
         let error = damaged(&whole[..length]);
-        let expected = format!("error: {root}/plugins/libgauntlet_sample.so: the file is damaged or not whole; build or copy it again");
-        assert!(error.starts_with(&expected) || length == whole.len() - 1, "{length}: {error}");
+        let expected = "error: plugins/libgauntlet_sample.so: the file is damaged or not whole; build or copy it again";
+        assert!(error.starts_with(expected), "{length}: {error}");
     }
     altered("sample", &at.join("plugins"), "\nlibtorch = \"2.11.0\"", "\nlibtorch = 2.11.0  ");
     let error = refusal(at, &["--plugins", "plugins", "list", "attacks"]);
@@ -219,7 +219,7 @@ fn a_library_that_does_not_fit_is_refused_with_the_remedy() {
 
     // What was named itself is more than ignored.
     let error = refusal(at, &["--plugins", "study.toml", "list", "attacks"]);
-    assert!(error.starts_with(&format!("error: {}/study.toml: not a shared library (ELF), so not a plugin; ", at.display())), "{error}");
+    assert!(error.starts_with("error: study.toml: not a shared library (ELF), so not a plugin; "), "{error}");
     for (name, why) in [("gone", "No such file or directory"), ("circle", "Too many levels of symbolic links")] {
         symlink("circle", at.join("circle")).ok();
         let error = refusal(at, &["--plugins", name, "list", "attacks"]);
@@ -334,9 +334,11 @@ fn a_rebuilt_plugin_computes_its_own_cells_again() {
         let metadata = reader.metadata().file_metadata().key_value_metadata().unwrap().clone();
         serde_json::from_str(metadata.iter().find(|entry| entry.key == key).unwrap().value.as_ref().unwrap()).unwrap()
     };
-    let plugins = provenance(&at.join("results/toys/rows.parquet"), "gauntlet.plugins");
-    assert_eq!((&plugins[0]["blake3"], &plugins[0]["origin"]), (&hash(&path).into(), &"gauntlet-sample 1.2.3".into()));
-    assert_eq!((&plugins[0]["attacks"], &plugins[0]["metrics"][0]), (&serde_json::json!(["noisy"]), &"mean_change".into()));
+    let whole: Value = serde_json::from_slice(&fs::read(at.join("results/toys/provenance.json")).unwrap()).unwrap();
+    let plugin = |part: &Value| (part["name"].as_str().unwrap().to_owned(), part["origin"].clone(), part["plugin"].clone());
+    let (noisy, step) = (plugin(&whole["attacks"][0]), plugin(&whole["attacks"][1]));
+    assert_eq!(noisy, ("noisy".to_owned(), "gauntlet-sample 1.2.3".into(), hash(&path).into()));
+    assert_eq!(step, ("step".to_owned(), "toys 1.0.0".into(), Value::Null));
     let crafted = fs::read_dir(at.join("results/toys/cells/craft")).unwrap().map(|file| file.unwrap().path());
     let crafted = crafted.filter(|path| path.extension().is_some_and(|kind| kind == "parquet"));
     let mut attacks: Vec<(String, Value)> = crafted
@@ -378,11 +380,10 @@ fn a_study_with_lists_takes_plugins_in_when_asked() {
     for line in [
         "left out: model patch: no weights, see `runner weights list`\n",
         "left out: model bands: it has 10 classes, and the study 4\n",
-        "left out: metric goal_margin: it takes long: name it in the study, or say `--include 'metric:*'`\n",
+        "joined by model toy_12, model toy_8, attack noisy, metric goal_margin, metric largest, metric mean_change\n",
     ] {
         assert!(open.contains(line), "{line}\n{open}");
     }
-    assert!(open.contains("attack noisy") && open.contains("metric mean_change"), "{open}");
 }
 
 /// The tables' lines that do not speak of attacks that begin with `other`.
@@ -463,7 +464,7 @@ fn a_model_and_a_metric_cost_their_own_cells_too() {
         "warning: model `bad born`, whose cells will fail: model `fragile`: model `fragile` panicked: cannot be loaded\n",
         "  clean answers of bad born, images 1–12: model `fragile`: model `fragile` panicked: cannot be loaded\n",
         "  clean answers of bad shape, images 1–12: model `fragile` gave logits [12, 5], expected [12, 4]\n",
-        "  clean answers of bad numbers, images 1–12: model `fragile` gave logits that are NaN for image `1.00.png`\n",
+        "  clean answers of bad numbers, images 1–12: model `fragile` gave logits that are NaN for image `",
         "  clean answers of bad panic, images 1–12: model `fragile` panicked: worn out\n",
         "  step (untargeted) on bad abort, images 1–12: the process that computed it died of SIGABRT\n",
     ] {

@@ -14,6 +14,17 @@
 //!   fields; what lies beyond `size` is absent. Whatever cannot be appended raises [`ABI`].
 //! - Tables, names and embedded bytes of a plugin stay where they are for the life of the process: a
 //!   library is never unloaded.
+//!
+//! The stamp. A library says in plain text what it is, so that a program knows before any of its code
+//! runs: in a link section `.gauntlet` of the ELF file, TOML that ends with a zero byte. Keys:
+//!
+//! - `abi`: [`ABI`] as the library was compiled. The only key whose meaning never changes.
+//! - `target`: the target triple, such as `x86_64-unknown-linux-gnu`. `libtorch`: its version, such as
+//!   `2.11.0`. Both must be the program's own.
+//! - `name`, `version`: of the plugin. The name is taken once among all that are loaded.
+//! - `entry`: the name of the exported function of the type [`Entry`]; begins with `gauntlet_plugin_`.
+//! - `with`, `compiler` (for people) and `panic`: `abort` where a panic or an exception ends the process,
+//!   otherwise `unwind`, which may be left out.
 
 // `include/gauntlet.h` is made from this file, see `tests/header.rs`.
 

@@ -138,6 +138,7 @@ impl Architecture for Bands {
             label_offset: 0,
             top1: None,
             top5: None,
+            depth: None,
             source: "means of horizontal bands".into(),
         }
     }
