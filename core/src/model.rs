@@ -27,7 +27,7 @@ pub trait Model: Send {
 }
 
 /// What a reader of a result needs to know about a model.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ModelCard {
     /// The name in studies and tables, such as `vgg_16`.
     pub name: String,

@@ -245,9 +245,15 @@ pub(crate) fn named<'a, S: AsRef<str>, P>(sets: &'a [(S, P)], name: Option<&str>
     }
 }
 
-/// Reads a table from TOML text, for what crosses a boundary as text.
+/// Reads a table from TOML text: lines of keys and values, or an inline table.
 pub fn parse(text: &str) -> Result<Table> {
-    text.parse::<Table>().context("not TOML")
+    match text.trim() {
+        inline if inline.starts_with('{') => {
+            let whole = format!("table = {inline}").parse::<Table>().context("not TOML")?;
+            whole.get("table").and_then(Value::as_table).cloned().context("not an inline table")
+        }
+        lines => lines.parse::<Table>().context("not TOML"),
+    }
 }
 
 #[cfg(test)]

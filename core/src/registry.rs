@@ -4,7 +4,7 @@ use crate::attack::{Answer, Attack, Budget, Cases, Cost, Goal};
 use crate::metric::{Direction, Metric, Scope};
 use crate::model::{Architecture, Model, ModelCard};
 use crate::oracle::Oracle;
-use crate::params::{self, Description, Params, Preset, suggestion};
+use crate::params::{self, Description, NoParams, Params, Preset, suggestion};
 use crate::plugin::{self, Library, Linked};
 use crate::weights::{PyTorch, Weights};
 use anyhow::{Context, Result, bail};
@@ -73,6 +73,9 @@ impl<M: Metric> DynMetric for M {
 pub(crate) type Make<T> = Box<dyn Fn(&Table) -> Result<T> + Send + Sync>;
 pub(crate) type MakeModel = Box<dyn Fn(&Table, &Weights) -> Result<Box<dyn Model>> + Send + Sync>;
 pub(crate) type Resolve = Box<dyn Fn(Option<&str>, &Table) -> Result<Table> + Send + Sync>;
+
+/// A safetensors file without tensors.
+const NO_WEIGHTS: &[u8] = b"\x02\0\0\0\0\0\0\0{}";
 
 /// What every entry has: a name, where it came from, and its parameters.
 pub struct Entry {
@@ -265,6 +268,24 @@ impl Registry {
     /// Adds an architecture. `origin` says who brings it, such as `my-crate 1.2.0`.
     pub fn model<A: Architecture>(&mut self, origin: &str) -> Result<()> {
         self.add_model(ModelEntry::of::<A>(origin))
+    }
+
+    /// Adds a model that the program makes itself: `make` is called once for every thread that
+    /// computes with it, and again later. `origin` says who brings it in which version, such as
+    /// `my-crate 1.2.0`: results are kept by name, card and origin, so it must change with the model.
+    pub fn model_with(
+        &mut self,
+        card: ModelCard,
+        origin: &str,
+        make: impl Fn(Device) -> Result<Box<dyn Model>> + Send + Sync + 'static,
+    ) -> Result<()> {
+        self.add_model(ModelEntry {
+            entry: Entry::new::<NoParams>(&card.name, &card.source, origin, Vec::new),
+            embedded_weights: Some(NO_WEIGHTS),
+            pytorch: None,
+            describe: Box::new(move |_| Ok(card.clone())),
+            load: Box::new(move |_, weights| make(weights.device())),
+        })
     }
 
     /// Adds an attack.

@@ -284,7 +284,7 @@ fn measure(study: &Study, registry: &Registry, options: &Options) -> Result<(Vec
 fn load(model: &StudyModel, registry: &Registry, device: Device) -> Result<Box<dyn Model>> {
     match &model.weights {
         WeightsPlace::Absent(_) => registry.find_model(&model.part.name)?.load(&model.part.parameters, Weights::new(MadeUp, device)),
-        WeightsPlace::Embedded(_) | WeightsPlace::File(_) => model.load(registry, device),
+        WeightsPlace::Embedded(_) | WeightsPlace::File(_) | WeightsPlace::TorchScript(_) => model.load(registry, device),
     }
 }
 

@@ -33,6 +33,7 @@ pub mod stats;
 pub mod store;
 pub mod study;
 pub mod summary;
+pub mod torchscript;
 pub mod weights;
 
 pub use session::Session;

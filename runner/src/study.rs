@@ -1,14 +1,17 @@
 //! A study: which images, models, attacks and metrics, read from TOML and checked against the
 //! registry before any work.
 
+mod builder;
 mod config;
 mod members;
 mod set;
 
 use crate::data::{self, Classes, Data, Folder, Picture, Source};
 use crate::plugins::Sources;
+use crate::torchscript::{self, Script};
 use crate::weights;
 use anyhow::{Context, Result, bail, ensure};
+pub use builder::{Builder, Member};
 use config::{Choice, Refusal};
 use gauntlet_core::device::Device;
 use gauntlet_core::guard;
@@ -25,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -166,6 +169,8 @@ pub enum WeightsPlace {
     File(PathBuf),
     /// Nowhere: the study is only planned.
     Absent(weights::Missing),
+    /// In the file of a TorchScript module, which is the model.
+    TorchScript(PathBuf),
 }
 
 impl StudyModel {
@@ -187,14 +192,14 @@ impl StudyModel {
     fn with(entry: &ModelEntry, params: &Table, weights: WeightsPlace) -> Result<Self> {
         let opened = match &weights {
             WeightsPlace::File(path) => Weights::open(path, Device::Cpu).ok(), // `load` says what is wrong
-            WeightsPlace::Embedded(_) | WeightsPlace::Absent(_) => None,
+            WeightsPlace::Embedded(_) | WeightsPlace::TorchScript(_) | WeightsPlace::Absent(_) => None,
         };
         let params = opened.map_or_else(|| params.clone(), |opened| weights::parameters(&opened, params));
         let parameters = entry.entry.parameters(None, &params)?;
         let card = guard::catch(&format!("model `{}`", entry.entry.name), || entry.card(&parameters))?;
         let weights_hash = match &weights {
             WeightsPlace::Embedded(bytes) => blake3::hash(bytes).to_string(),
-            WeightsPlace::File(path) => {
+            WeightsPlace::File(path) | WeightsPlace::TorchScript(path) => {
                 File::open(path).and_then(|mut file| hash(&mut file)).with_context(|| format!("weights {}", path.display()))?
             }
             WeightsPlace::Absent(_) => "absent".to_owned(),
@@ -202,10 +207,29 @@ impl StudyModel {
         let opened = match &weights {
             WeightsPlace::Embedded(bytes) => Weights::from_bytes(*bytes, Device::Cpu).ok(),
             WeightsPlace::File(path) => Weights::open(path, Device::Cpu).ok(),
-            WeightsPlace::Absent(_) => None,
+            WeightsPlace::Absent(_) | WeightsPlace::TorchScript(_) => None,
         };
         let values = opened.map(|weights| weights.values()).filter(|values| *values > 0); // what is wrong, loading will say
         Ok(Self { part: Part::new(&entry.entry, parameters), card, weights, weights_hash, parameters: values })
+    }
+
+    /// Finds a model that is a TorchScript module, called `name`. That it is as `script` says shows
+    /// when it is loaded.
+    ///
+    /// # Errors
+    /// When `script` cannot be true of any, or the file cannot be read.
+    pub fn torchscript(name: &str, file: &Path, script: &Script) -> Result<Self> {
+        script.check()?;
+        let weights_hash =
+            File::open(file).and_then(|mut file| hash(&mut file)).with_context(|| format!("TorchScript module {}", file.display()))?;
+        let part = Part {
+            label: name.to_owned(),
+            name: "torchscript".to_owned(),
+            origin: concat!("gauntlet-runner ", env!("CARGO_PKG_VERSION")).to_owned(),
+            plugin: None,
+            parameters: script.to_table(),
+        };
+        Ok(Self { part, card: script.card(name), weights: WeightsPlace::TorchScript(file.to_owned()), weights_hash, parameters: None })
     }
 
     /// Number of real classes.
@@ -218,23 +242,31 @@ impl StudyModel {
     /// # Errors
     /// When the weights do not fit, or are not those that were planned with.
     pub fn load(&self, registry: &Registry, device: Device) -> Result<Box<dyn Model>> {
-        let entry = registry.find_model(&self.part.name)?;
-        let weights = match &self.weights {
-            WeightsPlace::Embedded(bytes) => Weights::from_bytes(*bytes, device)?,
-            WeightsPlace::File(path) => {
-                let place = || format!("weights {}", path.display());
-                let mut file = File::open(path).with_context(place)?;
-                let hash = hash(&mut file).with_context(place)?;
-                ensure!(hash == self.weights_hash, "{} changed since the study was read: run it again", place());
-                Weights::from_file(file, device).with_context(place)?
-            }
-            WeightsPlace::Absent(missing) => return Err(missing.clone().into()),
-        };
-        let model = entry.load(&self.part.parameters, weights);
+        let load = |weights| registry.find_model(&self.part.name)?.load(&self.part.parameters, weights);
         match &self.weights {
-            WeightsPlace::File(path) => model.with_context(|| format!("weights {}", path.display())),
-            WeightsPlace::Embedded(_) | WeightsPlace::Absent(_) => model,
+            WeightsPlace::Embedded(bytes) => load(Weights::from_bytes(*bytes, device)?),
+            WeightsPlace::File(path) => {
+                let load = || load(Weights::from_file(self.open(path)?, device)?);
+                load().with_context(|| format!("weights {}", path.display()))
+            }
+            WeightsPlace::Absent(missing) => Err(missing.clone().into()),
+            WeightsPlace::TorchScript(path) => {
+                let load = || {
+                    let mut bytes = Vec::new();
+                    self.open(path)?.read_to_end(&mut bytes)?;
+                    torchscript::load(&self.card.name, &self.part.parameters.clone().try_into()?, &bytes, device)
+                };
+                load().with_context(|| format!("model `{}`, TorchScript module {}", self.part.label, path.display()))
+            }
         }
+    }
+
+    /// Opens the file of the weights that were planned with.
+    fn open(&self, path: &Path) -> Result<File> {
+        let mut file = File::open(path)?;
+        ensure!(hash(&mut file)? == self.weights_hash, "the file changed since the study was read: run it again");
+        file.rewind()?;
+        Ok(file)
     }
 }
 
@@ -452,7 +484,7 @@ impl Study {
         let plugins = registry.libraries().iter().filter(|library| hashes.contains(&library.hash)).cloned().collect();
         let absent = models.iter().filter_map(|model| match &model.weights {
             WeightsPlace::Absent(missing) => Some(missing.clone()),
-            WeightsPlace::Embedded(_) | WeightsPlace::File(_) => None,
+            WeightsPlace::Embedded(_) | WeightsPlace::File(_) | WeightsPlace::TorchScript(_) => None,
         });
         let absent = absent.collect();
         let mut study = Self {
@@ -611,6 +643,12 @@ fn images(refusal: &Refusal, file: &config::File, folder: &Path, options: &Optio
 }
 
 fn model(registry: &Registry, refusal: &Refusal, choice: &config::ModelChoice, folder: &Path, options: &Options) -> Result<StudyModel> {
+    if let Some((file, script)) = choice.script(refusal)? {
+        let path = folder.join(file.get_ref());
+        let mut model = StudyModel::torchscript(choice.name.get_ref(), &path, &script).map_err(|error| refusal.at(&file.span(), error))?;
+        relabel(&mut model.part, choice.label.as_ref());
+        return Ok(model);
+    }
     let named = choice.weights.as_ref().map(|path| (folder.join(path.get_ref()), path.span()));
     if let Some((path, span)) = &named
         && !path.exists()

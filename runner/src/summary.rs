@@ -3,7 +3,7 @@
 //! `timing.csv`, single outcomes in `outcomes.parquet`.
 //!
 //! Models, attacks and metrics go by their labels, in the study's order. Rates and means come with
-//! intervals of 95 % ([`stats::CONFIDENCE`](crate::stats::CONFIDENCE)): Wilson's for rates, a bootstrap
+//! intervals of 95 % ([`CONFIDENCE`](crate::stats::CONFIDENCE)): Wilson's for rates, a bootstrap
 //! over images for everything else. What is not known is null: the mean of no values, an interval that
 //! no two resamples give.
 

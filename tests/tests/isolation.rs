@@ -248,3 +248,33 @@ fn an_embedding_program_names_the_program_that_works_for_it() {
     assert_eq!(gone, format!("{expected}/no/such/program: No such file or directory (os error 2)"));
     assert_eq!(error(by("true", &[])), format!("{expected}true: it ended with exit code 0"));
 }
+
+#[test]
+fn neither_workers_nor_isolation_change_a_byte() {
+    let place = place(70, &["nudge"]);
+    let left = |out: &str| {
+        let out = place.path().join(out);
+        let files = fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
+        let tables = files.map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), fs::read(path).unwrap()));
+        let mut tables: Vec<_> = tables.filter(|(name, _)| !name.starts_with("timing.")).collect();
+        tables.sort();
+        let names = fs::read_dir(out.join("cells/craft")).unwrap().map(|entry| entry.unwrap().file_name());
+        // Named after the hash of what is in them.
+        let mut pixels: Vec<_> = names.filter(|name| name.to_string_lossy().ends_with(".safetensors")).collect();
+        pixels.sort();
+        (tables, pixels)
+    };
+    let run = |isolate: &str, workers: &str| {
+        let out = format!("{isolate}-{workers}");
+        let output = command(place.path(), &out, &["--isolate", isolate, "--workers", workers]).output().unwrap();
+        assert!(output.status.success(), "{}", said(&output).1);
+        left(&out)
+    };
+    let first = run("never", "1");
+    assert!(first.0.len() >= 9 && first.1.len() >= 12, "{:?}", first.1);
+    for (isolate, workers) in [("never", "2"), ("never", "3"), ("always", "1"), ("always", "2"), ("always", "3")] {
+        let again = run(isolate, workers);
+        let differ: Vec<&str> = first.0.iter().zip(&again.0).filter(|(a, b)| a != b).map(|(a, _)| a.0.as_str()).collect();
+        assert!(differ.is_empty() && again.0.len() == first.0.len() && again.1 == first.1, "{isolate} {workers}: {differ:?}");
+    }
+}

@@ -26,7 +26,7 @@ use variables::Variables;
 /// Each network is trained from scratch on the 60,000 training images, with AdamW, a rate that rises
 /// over the first tenth of the steps and falls along a cosine to zero, label smoothing, and, for all
 /// but the MobileNets, images moved by up to two pixels and mirrored at random. The last epoch's
-/// weights are written in half precision as <OUT>/<name>.safetensors; accuracy on the 10,000 test
+/// weights are written in half precision as `<OUT>/<name>.safetensors`; accuracy on the 10,000 test
 /// images is measured from that file. The same seed, device and number of threads give the same
 /// weights.
 #[derive(Parser)]

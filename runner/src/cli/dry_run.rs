@@ -72,7 +72,7 @@ fn models(study: &Study, estimate: &Estimate, out: &mut dyn Write) -> Result<()>
     for (model, pace) in study.models.iter().zip(&estimate.models) {
         let weights = match &model.weights {
             WeightsPlace::Embedded(_) => "built in".to_owned(),
-            WeightsPlace::File(path) => path.display().to_string(),
+            WeightsPlace::File(path) | WeightsPlace::TorchScript(path) => path.display().to_string(),
             WeightsPlace::Absent(_) => "missing, measured with made-up ones".to_owned(),
         };
         let each = |seconds: f64| format!("{:.2} ms", seconds * 1e3);

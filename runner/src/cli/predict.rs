@@ -5,7 +5,8 @@ use crate::data::{Class, Classes, open_image};
 use crate::report::Grid;
 use crate::store::{self, write_atomically};
 use crate::study::StudyModel;
-use anyhow::{Context, Result, ensure};
+use crate::torchscript::Script;
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
 use gauntlet_core::device;
 use gauntlet_core::guard;
@@ -19,6 +20,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tch::{Device, Kind, Tensor};
+use toml::Table;
 
 /// How many images the model is given at a time.
 const BATCH: usize = 32;
@@ -30,13 +32,17 @@ const BATCH: usize = 32;
   runner predict --model vgg_16 --weights vgg_16.safetensors photo.jpg --json
   runner predict --model vgg_16 --weights frozen_vgg_16.pb photo.jpg
   runner predict --model mini_vgg_16 batch.safetensors
+  runner predict --torchscript resnet50.pt --params '{ side = 224, classes = 1000 }' photo.jpg
 
 A photograph's shorter side is resized to the model's side (antialiased Lanczos), the centre cut out. \
 A safetensors file holds a tensor `pixels`, N×3×S×S in [0, 1].")]
 pub(super) struct PredictArgs {
     /// The model, see `runner list models`
-    #[arg(long, value_name = "NAME")]
-    model: String,
+    #[arg(long, value_name = "NAME", required_unless_present = "torchscript")]
+    model: Option<String>,
+    /// A TorchScript module in place of a registered model; `--params` says its `side`, `classes` and so on
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "weights"])]
+    torchscript: Option<PathBuf>,
     /// Its weights: a safetensors file, a frozen graph (.pb), or a folder with such files [default: those built in, or in
     /// the folder of `runner weights`]
     #[arg(long, value_name = "FILE|DIR")]
@@ -69,7 +75,10 @@ pub(super) struct PredictArgs {
 pub(super) fn predict(args: &PredictArgs, registry: &Registry, out: &mut dyn Write) -> Result<ExitCode> {
     let device = device::open(&args.device)?;
     let parameters = params::parse(&args.params).with_context(|| format!("`--params '{}'`", args.params))?;
-    let chosen = StudyModel::new(registry, &args.model, &parameters, args.weights.as_deref())?;
+    let chosen = match (&args.torchscript, &args.model) {
+        (Some(file), _) => module(file, &parameters)?,
+        (None, model) => StudyModel::new(registry, model.as_deref().unwrap_or_default(), &parameters, args.weights.as_deref())?,
+    };
     let classes = class_names(args.classes.as_deref(), &chosen)?;
     let mut names = Vec::new();
     let mut pixels = Vec::new();
@@ -110,7 +119,7 @@ pub(super) fn predict(args: &PredictArgs, registry: &Registry, out: &mut dyn Wri
             .zip(&answers)
             .map(|(name, logits)| Ok(json!({ "name": name, "top": top(logits)?, "logits": Vec::<f32>::try_from(logits)? })))
             .collect::<Result<_>>()?;
-        writeln!(out, "{}", json!({ "model": args.model, "images": images }))?;
+        writeln!(out, "{}", json!({ "model": chosen.part.label, "images": images }))?;
         return conclude(skipped, out);
     }
     for (name, logits) in names.iter().zip(&answers) {
@@ -125,6 +134,15 @@ pub(super) fn predict(args: &PredictArgs, registry: &Registry, out: &mut dyn Wri
         grid.print(out, 3)?;
     }
     conclude(skipped, out)
+}
+
+/// A TorchScript module, called as its file.
+fn module(file: &Path, parameters: &Table) -> Result<StudyModel> {
+    let script: Script = parameters.clone().try_into().map_err(|error: toml::de::Error| {
+        anyhow!("`--params` of a TorchScript module: {}; it needs `side` and `classes`", error.message().trim_end())
+    })?;
+    let name = file.file_stem().unwrap_or_default().to_string_lossy();
+    StudyModel::torchscript(&name, file, &script)
 }
 
 fn conclude(skipped: usize, out: &mut dyn Write) -> Result<ExitCode> {

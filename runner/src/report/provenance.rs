@@ -27,7 +27,7 @@ pub(super) fn provenance(study: &Study, plan: &Plan) -> Result<Vec<u8>> {
             "blake3": model.weights_hash,
             "file": match &model.weights {
                 WeightsPlace::Embedded(_) | WeightsPlace::Absent(_) => None,
-                WeightsPlace::File(path) => Some(path),
+                WeightsPlace::File(path) | WeightsPlace::TorchScript(path) => Some(path),
             },
             "values": model.parameters,
         });

@@ -3,8 +3,9 @@
 use super::members::Named;
 use super::{GoalKind, Policy, Study, WeightsPlace};
 use crate::data::Source;
+use crate::torchscript::{self, Preprocessing, Script};
 use anyhow::{Context, Result, anyhow};
-use gauntlet_core::params::suggestion;
+use gauntlet_core::params::{from_table, suggestion};
 use serde::de::{self, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
@@ -65,10 +66,72 @@ pub(super) enum NamedSource {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ModelChoice {
+    pub kind: Option<ModelKind>,
     pub name: Spanned<String>,
     pub label: Option<String>,
+    // Of a registered model:
     pub weights: Option<Spanned<PathBuf>>,
     pub params: Option<Spanned<Table>>,
+    // Of a TorchScript module, see [`Script`]:
+    pub file: Option<Spanned<PathBuf>>,
+    pub side: Option<Spanned<i64>>,
+    pub classes: Option<Spanned<i64>>,
+    pub label_offset: Option<Spanned<i64>>,
+    pub family: Option<Spanned<String>>,
+    pub preprocessing: Option<Spanned<Table>>,
+}
+
+/// What a model is that is not registered.
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum ModelKind {
+    TorchScript,
+}
+
+impl ModelChoice {
+    /// The file and what it is to be told, if this is a TorchScript module.
+    pub fn script(&self, refusal: &Refusal) -> Result<Option<(&Spanned<PathBuf>, Script)>> {
+        fn there<T>(key: &'static str, value: Option<&Spanned<T>>) -> Option<(&'static str, Range<usize>)> {
+            value.map(|value| (key, value.span()))
+        }
+        let registered = [there("weights", self.weights.as_ref()), there("params", self.params.as_ref())];
+        let module = [
+            there("file", self.file.as_ref()),
+            there("side", self.side.as_ref()),
+            there("classes", self.classes.as_ref()),
+            there("label_offset", self.label_offset.as_ref()),
+            there("family", self.family.as_ref()),
+            there("preprocessing", self.preprocessing.as_ref()),
+        ];
+        if self.kind.is_none() {
+            return module.into_iter().flatten().next().map_or(Ok(None), |(key, span)| {
+                Err(refusal.at(&span, anyhow!("`{key}` goes with `kind = \"torchscript\"`; a registered model has `weights` and `params`")))
+            });
+        }
+        if let Some((key, span)) = registered.into_iter().flatten().next() {
+            return Err(refusal.at(&span, anyhow!("a TorchScript module has no `{key}`, but a `file`, `side`, `classes`, `preprocessing`")));
+        }
+        let (Some(file), Some(side), Some(classes)) = (&self.file, &self.side, &self.classes) else {
+            return Err(refusal.at(&self.name.span(), anyhow!("a TorchScript module needs `file`, `side` and `classes`")));
+        };
+        let preprocessing = self.preprocessing.as_ref().map_or(Ok(Preprocessing::default()), |given| {
+            from_table(&Preprocessing::default(), given.get_ref()).map_err(|error| refusal.at(&given.span(), error))
+        })?;
+        let script = Script {
+            side: *side.get_ref(),
+            classes: *classes.get_ref(),
+            label_offset: self.label_offset.as_ref().map_or(0, |offset| *offset.get_ref()),
+            family: self.family.as_ref().map_or_else(torchscript::family, |family| family.get_ref().clone()),
+            preprocessing,
+        };
+        script.check().map_err(|error| {
+            // The message begins with the key that is wrong.
+            let text = error.to_string();
+            let wrong = module.into_iter().flatten().find(|(key, _)| text.starts_with(&format!("`{key}`")));
+            refusal.at(&wrong.map_or_else(|| self.name.span(), |(_, span)| span), error)
+        })?;
+        Ok(Some((file, script)))
+    }
 }
 
 #[derive(Deserialize)]
@@ -238,8 +301,15 @@ struct Resolved<'a> {
 pub(super) fn resolved(study: &Study, source: Option<&Source>, images: Option<usize>) -> Result<String> {
     let models = study.models.iter().map(|model| {
         let mut table = part_table(&model.part);
-        if let WeightsPlace::File(path) = &model.weights {
-            table.insert("weights".into(), absolute(path)?);
+        match &model.weights {
+            WeightsPlace::Embedded(_) | WeightsPlace::Absent(_) => {}
+            WeightsPlace::File(path) => drop(table.insert("weights".into(), absolute(path)?)),
+            WeightsPlace::TorchScript(path) => {
+                table = model.part.parameters.clone();
+                table.insert("kind".into(), "torchscript".into());
+                table.insert("name".into(), model.part.label.clone().into());
+                table.insert("file".into(), absolute(path)?);
+            }
         }
         Ok(table)
     });

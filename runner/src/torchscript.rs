@@ -1,0 +1,219 @@
+//! Models without code: TorchScript modules, as `torch.jit.trace(model, example).save(file)` writes
+//! them, with what a module does not say of itself.
+//!
+//! A module is run as it is written, without libtorch's optimiser: that one first watches and then
+//! rewrites, so that the bits of an answer would depend on what was asked before.
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use gauntlet_core::device::Device;
+use gauntlet_core::guard;
+use gauntlet_core::model::{Model, ModelCard};
+use gauntlet_core::params;
+use gauntlet_core::params::to_table;
+use serde::{Deserialize, Serialize};
+use tch::{CModule, IValue, Kind, TchError, Tensor, jit};
+use toml::{Table, Value};
+
+/// How to write a module, as errors say it.
+const WRITE: &str = "in Python, `torch.jit.trace(model.eval(), torch.rand(1, 3, S, S)).save(\"FILE.pt\")` writes one";
+
+/// What a module's file does not say.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Script {
+    /// Height and width of the images that it takes, in pixels.
+    pub side: i64,
+    /// Number of its logits.
+    pub classes: i64,
+    /// Index of the first real class: 1 where class 0 is "background", otherwise 0.
+    #[serde(default)]
+    pub label_offset: i64,
+    /// The family that figures colour by.
+    #[serde(default = "family")]
+    pub family: String,
+    /// What it expects of its pixels.
+    #[serde(default)]
+    pub preprocessing: Preprocessing,
+}
+
+pub(crate) fn family() -> String {
+    "TorchScript".to_owned()
+}
+
+params! {
+    /// What is done to the pixels p, RGB in [0, 1], before a module sees them: they are spread over
+    /// `range`, put into the order of `channels`, and of each channel `mean` is subtracted; the rest
+    /// is divided by `std`.
+    pub struct Preprocessing {
+        /// What p = 0 and p = 1 become.
+        pub range: [f64; 2] = [0.0, 1.0],
+        /// The order of the channels.
+        pub channels: Channels = Channels::Rgb,
+        /// Subtracted from each channel.
+        pub mean: [f64; 3] = [0.0; 3],
+        /// What each channel is divided by.
+        pub std: [f64; 3] = [1.0; 3],
+    }
+}
+
+/// The order of the channels that a module expects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Channels {
+    /// Red, green, blue.
+    Rgb,
+    /// Blue, green, red.
+    Bgr,
+}
+
+impl Script {
+    /// Whether this can be true of a module.
+    ///
+    /// # Errors
+    /// Names the value that is out of range.
+    pub fn check(&self) -> Result<()> {
+        let Self { side, classes, label_offset, family, preprocessing: Preprocessing { range, mean, std, .. } } = self;
+        ensure!(*side >= 1, "`side` is {side}, expected the height and width of the images that the module takes");
+        ensure!([0, 1].contains(label_offset), "`label_offset` is {label_offset}, expected 0, or 1 where class 0 is \"background\"");
+        ensure!(
+            classes - label_offset >= 2,
+            "`classes` is {classes}, expected the number of the module's logits, with 2 real classes at least"
+        );
+        ensure!(!family.trim().is_empty(), "`family` is empty");
+        ensure!(range.iter().chain(mean).all(|value| value.is_finite()), "`range` and `mean` must be finite numbers");
+        ensure!(range[0] != range[1], "`range` is {range:?}, expected what 0 and 1 become");
+        ensure!(std.iter().all(|std| std.is_finite() && *std > 0.0), "`std` is {std:?}, expected positive numbers");
+        Ok(())
+    }
+
+    /// As a study file says it.
+    pub fn to_table(&self) -> Table {
+        let Self { side, classes, label_offset, family, preprocessing } = self;
+        Table::from_iter([
+            ("side".to_owned(), Value::from(*side)),
+            ("classes".to_owned(), (*classes).into()),
+            ("label_offset".to_owned(), (*label_offset).into()),
+            ("family".to_owned(), family.as_str().into()),
+            ("preprocessing".to_owned(), to_table(preprocessing).into()),
+        ])
+    }
+
+    /// The card of a module of this name.
+    pub fn card(&self, name: &str) -> ModelCard {
+        ModelCard {
+            name: name.to_owned(),
+            family: self.family.clone(),
+            side: self.side,
+            classes: self.classes,
+            label_offset: self.label_offset,
+            source: "TorchScript".to_owned(),
+            ..ModelCard::default()
+        }
+    }
+}
+
+/// A module with frozen weights.
+struct Module {
+    card: ModelCard,
+    code: CModule,
+    preprocessing: Preprocessing,
+    /// 1×3×1×1.
+    mean: Tensor,
+    std: Tensor,
+}
+
+/// Reads a module, and tries it: that it takes the images and gives the logits that `script` says,
+/// each image for itself, with a gradient.
+///
+/// # Errors
+/// When these are not the bytes of a module, or it is not as it should be: says what to change.
+pub fn load(name: &str, script: &Script, mut bytes: &[u8], device: Device) -> Result<Box<dyn Model>> {
+    script.check()?;
+    let mut module = CModule::load_data_on_device(&mut bytes, device)
+        .map_err(|error| anyhow!("this is no TorchScript module ({}): {WRITE}; `torch.save` writes something else", reason(&error)))?;
+    module.f_set_eval().map_err(|error| anyhow!("it cannot be switched to evaluation: {}", reason(&error)))?;
+    for (_, mut parameter) in module.named_parameters()? {
+        let _ = parameter.requires_grad_(false);
+    }
+    let per_channel = |values: [f64; 3]| Tensor::from_slice(&values).to_kind(Kind::Float).view([1, 3, 1, 1]).to_device(device);
+    let Preprocessing { mean, std, .. } = script.preprocessing;
+    let (mean, std) = (per_channel(mean), per_channel(std));
+    let module = Module { card: script.card(name), code: module, preprocessing: script.preprocessing.clone(), mean, std };
+    guard::catch("the module", || module.try_out(device))?;
+    Ok(Box::new(module))
+}
+
+impl Module {
+    fn prepare(&self, pixels: &Tensor) -> Tensor {
+        let Preprocessing { range: [low, high], channels, mean, std } = self.preprocessing;
+        let mut x = pixels.shallow_clone();
+        if [low, high] != [0.0, 1.0] {
+            x = x * (high - low) + low;
+        }
+        if channels == Channels::Bgr {
+            x = x.flip([1]);
+        }
+        if mean != [0.0; 3] {
+            x = &x - &self.mean;
+        }
+        if std != [1.0; 3] {
+            x = &x / &self.std;
+        }
+        x
+    }
+
+    fn answer(&self, pixels: &Tensor) -> Result<Tensor> {
+        jit::f_set_graph_executor_optimize(false)?; // of this thread
+        let found = match self.code.forward_is(&[IValue::Tensor(self.prepare(pixels))]) {
+            Ok(IValue::Tensor(logits)) => return Ok(logits.to_kind(Kind::Float)),
+            Ok(IValue::Tuple(values)) => format!("a tuple of {}", values.len()),
+            Ok(IValue::TensorList(_) | IValue::GenericList(_)) => "a list".to_owned(),
+            Ok(IValue::GenericDict(_)) => "a dictionary".to_owned(),
+            Ok(_) => "no tensor".to_owned(),
+            Err(error) => bail!(reason(&error)),
+        };
+        bail!("it gives {found}, expected a tensor of logits: wrap it in a module whose `forward` returns the logits alone, and save that")
+    }
+
+    fn try_out(&self, device: Device) -> Result<()> {
+        const COUNT: i64 = 3;
+        let ModelCard { side, classes, .. } = self.card;
+        let grid = Tensor::arange(COUNT * 3 * side * side, (Kind::Float, device)).view([COUNT, 3, side, side]);
+        let pixels = ((grid * 0.37).sin() * 0.5 + 0.5).set_requires_grad(true);
+        let logits = self.answer(&pixels).with_context(|| format!("given {COUNT} images of `side = {side}`"))?;
+        ensure!(
+            logits.size() == [COUNT, classes],
+            "for {COUNT} images it gives logits of shape {:?}, expected [{COUNT}, {classes}] by `classes = {classes}`",
+            logits.size()
+        );
+        ensure!(logits.requires_grad(), "its logits have no gradient with respect to the pixels: attacks need one");
+        let gradient = Tensor::f_run_backward(&[logits.sum(Kind::Float)], &[&pixels], false, false);
+        gradient.map_err(|error| anyhow!("its logits have no gradient with respect to the pixels: {}", reason(&error)))?;
+        let alone = tch::no_grad(|| self.answer(&pixels.narrow(0, 0, 1))).context("given one image")?;
+        let (together, alone) = (logits.detach().narrow(0, 0, 1), alone);
+        let near = |a: &Tensor, b: &Tensor| a.allclose(b, 1e-3, 1e-3 * logits.detach().abs().max().double_value(&[]), true);
+        ensure!(
+            near(&together, &alone),
+            "it gives an image other logits beside other images, or each time: call `model.eval()` before it is traced or scripted"
+        );
+        Ok(())
+    }
+}
+
+impl Model for Module {
+    fn card(&self) -> &ModelCard {
+        &self.card
+    }
+
+    fn logits(&self, pixels: &Tensor) -> Tensor {
+        self.answer(pixels).unwrap_or_else(|error| guard::throw(error))
+    }
+}
+
+/// What went wrong, in one line: of an error of the interpreter, what the operation said, not where.
+fn reason(error: &TchError) -> String {
+    let text = if let TchError::Torch(text) = error { text.clone() } else { error.to_string() };
+    let said = text.lines().rev().find_map(|line| line.strip_prefix("RuntimeError: "));
+    let line = said.or(text.lines().map(str::trim).find(|line| !line.is_empty())).unwrap_or_default();
+    line.to_owned()
+}
