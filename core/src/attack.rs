@@ -4,7 +4,7 @@ use crate::oracle::Oracle;
 use crate::params::{Params, Preset};
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// An attack on classifiers.
 pub trait Attack: Send + Sync + Sized + 'static {
@@ -183,6 +183,25 @@ pub enum Answer {
     NotFound,
 }
 
+/// How far pixels may lie outside [0, 1] by rounding; such pixels are clamped.
+const SLACK: f64 = 1e-6;
+
+/// The pixels of an answer, on the CPU, if they are an image of a model's domain.
+///
+/// # Errors
+/// Says what they are instead of 3×`side`×`side` finite float32 in [0, 1].
+pub fn admit(pixels: &Tensor, side: i64) -> Result<Tensor> {
+    ensure!(pixels.defined(), "no tensor");
+    ensure!(pixels.kind() == Kind::Float, "the pixels are {:?}, expected Float", pixels.kind());
+    ensure!(pixels.size() == [3, side, side], "the pixels have shape {:?}, expected [3, {side}, {side}]", pixels.size());
+    let pixels = pixels.detach().to_device(Device::Cpu).contiguous();
+    let broken = pixels.isfinite().logical_not().sum(Kind::Int64).int64_value(&[]);
+    ensure!(broken == 0, "{broken} of the pixels are not finite numbers");
+    let (low, high) = (pixels.min().double_value(&[]), pixels.max().double_value(&[]));
+    ensure!(low >= -SLACK && high <= 1.0 + SLACK, "the pixels run from {low} to {high}, expected within [0, 1]");
+    Ok(pixels.clamp(0.0, 1.0))
+}
+
 /// The goals of a batch as tensors, for losses over mixed goals. M is the batch's size.
 pub struct Goals {
     /// M int64: the class that each goal speaks of.
@@ -269,7 +288,7 @@ mod tests {
 
     #[test]
     fn cases_check_their_shape() {
-        let pixels = Tensor::zeros([2, 3, 4, 4], (Kind::Float, tch::Device::Cpu));
+        let pixels = Tensor::zeros([2, 3, 4, 4], (Kind::Float, Device::Cpu));
         let error = Cases::new(pixels, vec![Goal::Away(0)]).err().unwrap().to_string();
         assert_eq!(error, "1 goals need pixels 1×3×H×W, found [2, 3, 4, 4]");
     }

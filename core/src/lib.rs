@@ -42,8 +42,3 @@ pub mod prelude {
 #[doc(hidden)]
 pub use {inventory, serde};
 extern crate self as gauntlet_core;
-
-/// The examples of CONTRIBUTING.md are tested with the documentation.
-#[cfg(doctest)]
-#[doc = include_str!("../../CONTRIBUTING.md")]
-pub struct Contributing;

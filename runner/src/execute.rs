@@ -25,6 +25,8 @@ use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+#[cfg(feature = "cli")]
+pub(crate) use worker::ending;
 pub use worker::{Isolation, serve};
 
 /// Where, how widely and how carefully to compute.

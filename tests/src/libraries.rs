@@ -4,12 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The library of a crate that the tests depend on: `sample` or `unruly`.
+/// The library of a crate that the tests depend on: `sample`, `unruly`, or an example such as `plugin_attack`.
 pub fn library(name: &str) -> PathBuf {
     let tests = std::env::current_exe().expect("a test has a file");
-    let path = tests.with_file_name(format!("libgauntlet_{name}.so"));
-    assert!(path.is_file(), "{} is not there", path.display());
-    path
+    let places = [format!("libgauntlet_{name}.so"), format!("lib{name}.so")].map(|file| tests.with_file_name(file));
+    places.iter().find(|path| path.is_file()).unwrap_or_else(|| panic!("{} is not there", places[0].display())).clone()
 }
 
 /// A copy of a library into a folder, in which every `from` is another text of the same length.

@@ -10,6 +10,7 @@ use gauntlet_core::model::Model;
 use gauntlet_core::registry::{ModelEntry, Registry};
 use gauntlet_core::weights::Weights;
 use gauntlet_plugins as _;
+use plugin_model as _;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use std::f64::consts::PI;
@@ -21,7 +22,7 @@ use tch::{Device, Kind, Tensor};
 use toml::Table;
 use variables::Variables;
 
-/// Trains the mini zoo (`mini_vgg_16`, …) on Fashion-MNIST and writes its weights.
+/// Trains the mini zoo (`mini_vgg_16`, …), or the example `lenet`, on Fashion-MNIST and writes its weights.
 ///
 /// Each network is trained from scratch on the 60,000 training images, with AdamW, a rate that rises
 /// over the first tenth of the steps and falls along a cosine to zero, label smoothing, and, for all
@@ -97,6 +98,7 @@ fn recipe(name: &str) -> Recipe {
         "mini_mobilenet_v1_025" => Recipe { epochs: 20, rate: 1e-2, gain: 1.0, moved: false },
         "mini_mobilenet_v1_050" => Recipe { epochs: 10, rate: 1e-2, gain: 1.0, moved: false },
         "mini_mobilenet_v1_100" => Recipe { epochs: 8, rate: 1e-2, gain: 1.0, moved: false },
+        "lenet" => Recipe { epochs: 8, rate: 4e-3, gain: 1.0, moved: true },
         "mini_alexnet" => Recipe { epochs: 8, rate: 1e-3, gain: 0.6, moved: true },
         "mini_resnet_v2_50" => Recipe { epochs: 5, rate: 4e-3, gain: 1.0, moved: true },
         "mini_vgg_16" => Recipe { epochs: 8, rate: 1e-3, gain: 0.74, moved: true },

@@ -1,5 +1,8 @@
 //! `runner plugins`, and loading plugins for the other commands.
 
+mod check;
+mod new;
+
 use crate::plugins::{Found, Sources, lock_line};
 use crate::report::Grid;
 use anyhow::{Result, ensure};
@@ -14,7 +17,7 @@ use std::process::ExitCode;
 /// How much of a hash is shown where room is short.
 pub(super) const SHORT_HASH: usize = 12;
 
-/// See which plugin libraries there are, what is in them, and what is wrong with them
+/// Write plugin libraries, see which there are, what is in them, and what is wrong with them
 #[derive(Args)]
 pub(super) struct PluginsArgs {
     #[command(subcommand)]
@@ -25,6 +28,8 @@ pub(super) struct PluginsArgs {
 enum Command {
     List(ListArgs),
     Inspect(InspectArgs),
+    Check(check::CheckArgs),
+    New(new::NewArgs),
     /// Print a lock that admits the plugins named now, and no others: `--plugins-lock FILE` reads it
     Lock,
 }
@@ -53,6 +58,8 @@ pub(super) fn plugins(args: &PluginsArgs, sources: &Sources, verbose: bool, regi
     match &args.command {
         Command::List(args) => list(args, sources, verbose, registry, out),
         Command::Inspect(args) => inspect(args, out),
+        Command::Check(args) => check::check(args, registry, out),
+        Command::New(args) => new::new(args, &registry, out),
         Command::Lock => {
             let found = sources.search()?;
             tell(&found, verbose);

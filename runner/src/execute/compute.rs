@@ -7,7 +7,7 @@ use crate::rows::{CleanRow, CraftRow, MeasureRow, ScoreRow, Status, TransferRow}
 use crate::store::Stored;
 use crate::study::{GoalKind, Policy, Study, StudyAttack, StudyMetric};
 use anyhow::{Result, bail, ensure};
-use gauntlet_core::attack::{Answer, Cases, Goal};
+use gauntlet_core::attack::{Answer, Cases, Goal, admit};
 use gauntlet_core::device::Device;
 use gauntlet_core::guard;
 use gauntlet_core::model::{Model, ModelCard};
@@ -17,8 +17,6 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 use tch::{Kind, Tensor};
 
-/// How far pixels may lie outside [0, 1] by rounding; such pixels are clamped.
-const SLACK: f64 = 1e-6;
 const MID_GREY: f64 = 0.5;
 
 /// What a cell is computed under.
@@ -220,19 +218,6 @@ pub(super) fn craft(
         }
     }
     Ok((rows, Some(images)))
-}
-
-/// The pixels of an answer, on the CPU, if they are an image of the model's domain.
-fn admit(pixels: &Tensor, side: i64) -> Result<Tensor> {
-    ensure!(pixels.defined(), "no tensor");
-    ensure!(pixels.kind() == Kind::Float, "the pixels are {:?}, expected Float", pixels.kind());
-    ensure!(pixels.size() == [3, side, side], "the pixels have shape {:?}, expected [3, {side}, {side}]", pixels.size());
-    let pixels = pixels.detach().to_device(Device::Cpu).contiguous();
-    let broken = pixels.isfinite().logical_not().sum(Kind::Int64).int64_value(&[]);
-    ensure!(broken == 0, "{broken} of the pixels are not finite numbers");
-    let (low, high) = (pixels.min().double_value(&[]), pixels.max().double_value(&[]));
-    ensure!(low >= -SLACK && high <= 1.0 + SLACK, "the pixels run from {low} to {high}, expected within [0, 1]");
-    Ok(pixels.clamp(0.0, 1.0))
 }
 
 pub(super) fn transfer(

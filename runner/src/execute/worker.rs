@@ -206,7 +206,8 @@ impl Drop for Worker {
     }
 }
 
-fn ending(status: ExitStatus) -> String {
+/// How a process ended, in words: `died of SIGSEGV`.
+pub(crate) fn ending(status: ExitStatus) -> String {
     match (status.signal(), status.code()) {
         (Some(signal), _) => {
             low_level::signal_name(signal).map_or_else(|| format!("died of signal {signal}"), |name| format!("died of {name}"))

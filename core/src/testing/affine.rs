@@ -1,13 +1,12 @@
-//! For tests of plugins: a model whose nearest adversarials are known in closed form, and a
-//! check of what every attack must keep.
+//! A model whose nearest adversarials are known in closed form, and an attack that does next to nothing.
 
 use crate::attack::{Answer, Attack, Cases, Goal};
 use crate::model::{Architecture, Model, ModelCard};
-use crate::oracle::{Oracle, Settings};
+use crate::oracle::Oracle;
 use crate::params::NoParams;
 use crate::weights::{Role, Weights};
 use anyhow::{Result, ensure};
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 /// z = W·p + b, with p the flattened pixels: the closest adversarial of an affine model between
 /// two classes lies at |m|/‖w‖ₓ, m the difference of the logits, w of the rows of W, and ‖·‖ₓ the
@@ -33,6 +32,19 @@ impl Affine {
         let weight = Tensor::from_slice(&weight).view([classes, inputs]);
         let bias = Tensor::from_slice(&bias) - weight.sum_dim_intlist(1, false, Kind::Float) * 0.5;
         Self::of(weight, bias, side)
+    }
+
+    /// As [`new`](Self::new), with logits of 0 for grey: every class is near every image.
+    pub(super) fn centred(classes: i64, side: i64, seed: u64) -> Self {
+        let weight = Self::new(classes, side, seed).weight;
+        let bias = weight.sum_dim_intlist(1, false, Kind::Float) * -0.5;
+        Self::of(weight, bias, side)
+    }
+
+    /// The logits `bias` for every image, with the gradients of this model, or none where `gain` is 0.
+    pub(super) fn stubborn(&self, bias: &Tensor, gain: f64) -> Self {
+        let weight = &self.weight * gain;
+        Self::of(weight.shallow_clone(), bias - weight.sum_dim_intlist(1, false, Kind::Float) * 0.5, self.card.side)
     }
 
     fn of(weight: Tensor, bias: Tensor, side: i64) -> Self {
@@ -133,79 +145,10 @@ impl Attack for Nudge {
     }
 }
 
-/// Checks what every attack must keep, on an affine model: one answer per case, pixels of the
-/// right shape inside the box without NaN, and the same answers whatever the number of lanes and
-/// whichever cases run together.
-///
-/// # Errors
-/// Says which rule was broken and where.
-pub fn check_attack<A: Attack>(params: A::Params) -> Result<()> {
-    let model = Affine::new(4, 6, 11);
-    let attack = A::new(params)?;
-    let count = 6usize;
-    let grid = Tensor::arange(count as i64 * 108, (Kind::Float, Device::Cpu));
-    let pixels = ((grid * 0.7).sin() * 0.45 + 0.5).view([count as i64, 3, 6, 6]);
-    let labels = Vec::<i64>::try_from(model.logits(&pixels).argmax(1, false))?;
-    let goals: Vec<Goal> =
-        labels.iter().enumerate().map(|(n, &l)| if n % 2 == 0 { Goal::Away(l) } else { Goal::Towards((l + 1) % 4) }).collect();
-    let answers = |members: &[usize], lanes: usize| -> Result<Vec<Option<Tensor>>> {
-        let index: Vec<i64> = members.iter().map(|&n| n as i64).collect();
-        let cases = Cases::new(pixels.index_select(0, &Tensor::from_slice(&index)), members.iter().map(|&n| goals[n]).collect())?;
-        let oracle = Oracle::new(&model, members.iter().map(|&n| n as u64).collect(), Settings { lanes, ..Settings::default() });
-        let found = attack.run(&oracle, &cases)?;
-        ensure!(found.len() == members.len(), "{} answers for {} cases", found.len(), members.len());
-        Ok(found.into_iter().map(|a| if let Answer::Pixels(p) = a { Some(p) } else { None }).collect())
-    };
-    let all: Vec<usize> = (0..count).collect();
-    let together = answers(&all, 32)?;
-    for (n, answer) in together.iter().enumerate() {
-        if let Some(p) = answer {
-            ensure!(p.size() == [3, 6, 6], "case {n}: pixels {:?}, expected [3, 6, 6]", p.size());
-            let (low, high) = (p.min().double_value(&[]), p.max().double_value(&[]));
-            ensure!(low >= 0.0 && high <= 1.0, "case {n}: pixels run from {low} to {high}, expected within [0, 1]");
-        }
-    }
-    let reversed: Vec<usize> = all.iter().rev().copied().collect();
-    for lanes in [1, 3] {
-        for members in [&all, &reversed] {
-            for (&n, answer) in members.iter().zip(answers(members, lanes)?) {
-                let same = match (&together[n], &answer) {
-                    (Some(a), Some(b)) => (a - b).abs().max().double_value(&[]) < 1e-4,
-                    (a, b) => a.is_none() && b.is_none(),
-                };
-                ensure!(same, "case {n}: the answer with {lanes} lanes differs from the answer with all cases together");
-            }
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_lawful_attack_passes() {
-        check_attack::<Nudge>(NudgeParams::default()).unwrap();
-    }
-
-    #[test]
-    fn an_attack_that_looks_at_its_neighbours_is_found_out() {
-        struct Herd;
-        impl Attack for Herd {
-            const NAME: &'static str = "herd";
-            const SUMMARY: &'static str = "moves all images to their common mean";
-            type Params = NoParams;
-            fn new(_: NoParams) -> Result<Self> {
-                Ok(Self)
-            }
-            fn run(&self, oracle: &Oracle, cases: &Cases) -> Result<Vec<Answer>> {
-                let first = cases.image(0) * (1.0 / oracle.lanes() as f64);
-                Ok((0..cases.len()).map(|_| Answer::Pixels(first.shallow_clone())).collect())
-            }
-        }
-        assert!(check_attack::<Herd>(NoParams {}).unwrap_err().to_string().contains("differs"));
-    }
+    use tch::Device;
 
     #[test]
     fn distances_of_two_classes_agree_with_a_step_along_the_gradient() {

@@ -1,0 +1,310 @@
+//! `runner plugins new`: a plugin to start from. What it is, is the example of its kind, under
+//! another name.
+
+use anyhow::{Context, Result, ensure};
+use clap::{Args, ValueEnum};
+use gauntlet_core::registry::Registry;
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Write a plugin to start from: it builds, has a test, and takes part in studies at once
+#[derive(Args)]
+#[command(after_help = "Examples:
+  runner plugins new my-attack --kind attack
+  runner plugins new my-metric --kind metric --cpp")]
+pub(super) struct NewArgs {
+    /// The plugin's name, or a path whose last part that is
+    #[arg(value_name = "NAME")]
+    place: PathBuf,
+    /// What it brings
+    #[arg(long)]
+    kind: Kind,
+    /// Write it in C++ instead of Rust
+    #[arg(long)]
+    cpp: bool,
+    /// Gauntlet's source: a folder, or (for Rust) the URL of a git repository [default: the source that
+    /// this program was built from]
+    #[arg(long, value_name = "PATH")]
+    gauntlet: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    Attack,
+    Model,
+    Metric,
+}
+
+/// A file of a plugin: its place below the folder, and what is in it.
+type Content = (String, Vec<u8>);
+
+macro_rules! example {
+    ($path:literal) => {
+        include_str!(concat!("../../../../examples/", $path))
+    };
+}
+
+/// The weights of both models.
+const WEIGHTS: &[u8] = include_bytes!("../../../../examples/plugin-model/lenet.safetensors");
+
+impl Kind {
+    /// The source of the example, in Rust or C++.
+    fn example(self, cpp: bool) -> &'static str {
+        match (self, cpp) {
+            (Self::Attack, false) => example!("plugin-attack/src/lib.rs"),
+            (Self::Model, false) => example!("plugin-model/src/lib.rs"),
+            (Self::Metric, false) => example!("plugin-metric/src/lib.rs"),
+            (Self::Attack, true) => example!("plugin-cpp/attack.cpp"),
+            (Self::Model, true) => example!("plugin-cpp/model.cpp"),
+            (Self::Metric, true) => example!("plugin-cpp/metric.cpp"),
+        }
+    }
+
+    /// The names of the example, in Rust or C++: its type, and how studies call it.
+    fn names(self, cpp: bool) -> (&'static str, &'static str) {
+        match (self, cpp) {
+            (Self::Attack, false) => ("MiFgsm", "mi_fgsm"),
+            (Self::Model, false) => ("LeNet", "lenet"),
+            (Self::Metric, false) => ("Psnr", "psnr"),
+            (Self::Attack, true) => ("PgdL2", "pgd_l2"),
+            (Self::Model, true) => ("LeNet", "lenet_cpp"),
+            (Self::Metric, true) => ("Psnr", "psnr_cpp"),
+        }
+    }
+}
+
+pub(super) fn new(args: &NewArgs, registry: &Registry, out: &mut dyn Write) -> Result<ExitCode> {
+    let name = check_name(args, registry)?;
+    ensure!(!args.place.exists(), "{} is there already: choose another name, or move it away", args.place.display());
+    let files = if args.cpp { cpp(args, &name)? } else { rust(args, &name)? };
+    write(&args.place, &files)?;
+
+    let folder = args.place.display();
+    writeln!(out, "{folder}: {}", files.iter().map(|(path, _)| path.as_str()).collect::<Vec<_>>().join(", "))?;
+    let (build, test, library) = if args.cpp {
+        ("cmake -S . -B build && cmake --build build", None, format!("build/lib{}.so", crate_name(&name)))
+    } else {
+        ("cargo build --release", Some("cargo test"), format!("target/release/lib{}.so", crate_name(&name)))
+    };
+    writeln!(out, "\nWhat comes next:\n  cd {folder}")?;
+    if let Some(test) = test {
+        writeln!(out, "  {test:<42}  the conformance kit; the first build takes minutes")?;
+    }
+    let program = std::env::current_exe().context("this program does not find itself")?;
+    let program = program.display();
+    writeln!(out, "  {build}\n  {program} plugins check {library}\n  {program} --plugins {library} run mini --images 10")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The plugin's name.
+fn check_name(args: &NewArgs, registry: &Registry) -> Result<String> {
+    /// What cannot be the name of a crate, or of something in it.
+    const TAKEN: [&str; 49] = [
+        "abstract",
+        "alloc",
+        "as",
+        "async",
+        "await",
+        "become",
+        "box",
+        "break",
+        "const",
+        "continue",
+        "core",
+        "crate",
+        "do",
+        "dyn",
+        "else",
+        "enum",
+        "extern",
+        "false",
+        "final",
+        "fn",
+        "for",
+        "gen",
+        "if",
+        "impl",
+        "in",
+        "let",
+        "loop",
+        "macro",
+        "match",
+        "mod",
+        "move",
+        "mut",
+        "override",
+        "priv",
+        "proc_macro",
+        "pub",
+        "ref",
+        "return",
+        "self",
+        "static",
+        "std",
+        "struct",
+        "super",
+        "test",
+        "trait",
+        "true",
+        "type",
+        "unsafe",
+        "use",
+    ];
+    let name = args.place.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c);
+    ensure!(
+        name.starts_with(|c: char| c.is_ascii_lowercase()) && name.chars().all(plain) && name.len() <= 64,
+        "the name `{name}` is not made of small letters, digits, `-` and `_` with a letter first, such as `my-{}`",
+        args.kind.to_possible_value().map_or_else(String::new, |kind| kind.get_name().to_owned())
+    );
+    ensure!(!TAKEN.contains(&name) && !name.starts_with("gauntlet"), "the name `{name}` means something else already: choose another");
+    let registered = crate_name(name);
+    let taken = match args.kind {
+        Kind::Attack => registry.find_attack(&registered).is_ok(),
+        Kind::Model => registry.find_model(&registered).is_ok(),
+        Kind::Metric => registry.find_metric(&registered).is_ok(),
+    };
+    ensure!(!taken, "`{registered}` is built in, and a name is taken once: choose another");
+    Ok(name.to_owned())
+}
+
+/// As studies and Rust call it.
+fn crate_name(name: &str) -> String {
+    name.replace('-', "_")
+}
+
+/// `my-attack` → `MyAttack`.
+fn type_name(name: &str) -> String {
+    let word = |word: &str| word[..1.min(word.len())].to_ascii_uppercase() + word.get(1..).unwrap_or_default();
+    name.split(['-', '_']).map(word).collect()
+}
+
+/// The example with other names.
+fn renamed(kind: Kind, cpp: bool, name: &str) -> String {
+    let (type_before, name_before) = kind.names(cpp);
+    let text = word_replaced(kind.example(cpp), type_before, &type_name(name));
+    let text = word_replaced(&text, &format!("{type_before}Params"), &format!("{}Params", type_name(name)));
+    word_replaced(&text, name_before, &crate_name(name))
+}
+
+/// Puts `after` where `before` stands as a word; `LeNet-5` is another word than `LeNet`.
+fn word_replaced(text: &str, before: &str, after: &str) -> String {
+    let part = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
+    let mut made = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find(before) {
+        let (head, tail) = (&rest[..at], &rest[at + before.len()..]);
+        let word = !head.ends_with(part) && !tail.starts_with(part);
+        made.extend([head, if word { after } else { before }]);
+        rest = tail;
+    }
+    made + rest
+}
+
+/// Gauntlet's source on this machine.
+fn source(args: &NewArgs) -> Result<PathBuf> {
+    let built_from = || Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("");
+    let source = args.gauntlet.as_ref().map_or_else(built_from, PathBuf::from);
+    ensure!(
+        source.join("core/include/gauntlet.h").is_file(),
+        "{} is not the source of Gauntlet: name it with `--gauntlet PATH`",
+        source.display()
+    );
+    source.canonicalize().with_context(|| source.display().to_string())
+}
+
+/// A path as text in quotes.
+fn quoted(path: &Path) -> Result<String> {
+    Ok(toml::Value::from(path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))?).to_string())
+}
+
+fn rust(args: &NewArgs, name: &str) -> Result<Vec<Content>> {
+    let remote = args.gauntlet.as_ref().filter(|place| place.contains("://") || place.starts_with("git@"));
+    let (source, libtorch) = if let Some(url) = remote {
+        (format!("{{ git = {} }}", toml::Value::from(url.as_str())), std::env::var_os("LIBTORCH").map(PathBuf::from))
+    } else {
+        let source = source(args)?;
+        (format!("{{ path = {} }}", quoted(&source.join("core"))?), Some(source.join(".libtorch")))
+    };
+    let manifest = include_str!("../../../templates/Cargo.toml").replace("{package}", name).replace("{source}", &source);
+    let mut files = vec![
+        ("Cargo.toml".to_owned(), manifest.into_bytes()),
+        // The versions that Gauntlet itself is tested with.
+        ("Cargo.lock".to_owned(), include_bytes!("../../../../Cargo.lock").to_vec()),
+        ("build.rs".to_owned(), include_bytes!("../../../../core/build.rs").to_vec()),
+        (".gitignore".to_owned(), b"/target\n".to_vec()),
+        ("src/lib.rs".to_owned(), renamed(args.kind, false, name).into_bytes()),
+    ];
+    if let Some(libtorch) = libtorch {
+        let config = include_str!("../../../templates/config.toml").replace("\"{libtorch}\"", &quoted(&libtorch)?);
+        files.push((".cargo/config.toml".to_owned(), config.into_bytes()));
+    }
+    if args.kind == Kind::Model {
+        files.push((format!("{}.safetensors", crate_name(name)), WEIGHTS.to_vec()));
+    }
+    Ok(files)
+}
+
+fn cpp(args: &NewArgs, name: &str) -> Result<Vec<Content>> {
+    let source = source(args)?;
+    let cmake = include_str!("../../../templates/CMakeLists.txt")
+        .replace("{crate}", &crate_name(name))
+        .replace("\"{include}\"", &quoted(&source.join("core/include"))?)
+        .replace("\"{libtorch}\"", &quoted(&source.join(".libtorch"))?);
+    let mut files = vec![
+        ("CMakeLists.txt".to_owned(), cmake.into_bytes()),
+        (".gitignore".to_owned(), b"/build\n".to_vec()),
+        ("plugin.cpp".to_owned(), renamed(args.kind, true, name).into_bytes()),
+    ];
+    if args.kind == Kind::Model {
+        files.push(("lenet.safetensors".to_owned(), WEIGHTS.to_vec()));
+    }
+    Ok(files)
+}
+
+/// Writes all files, or nothing: under another name first.
+fn write(place: &Path, files: &[Content]) -> Result<()> {
+    let above = place.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let written = || -> Result<()> {
+        let new = tempfile::Builder::new().prefix(".new-plugin-").tempdir_in(above)?;
+        for (path, content) in files {
+            let path = new.path().join(path);
+            fs::create_dir_all(path.parent().unwrap_or(above))?;
+            fs::write(path, content)?;
+        }
+        // Temporary folders are their owner's alone; this one is an ordinary one.
+        fs::set_permissions(new.path(), fs::Permissions::from_mode(0o755))?;
+        fs::rename(new.path(), place)?;
+        let _ = new.keep();
+        Ok(())
+    };
+    written().with_context(|| format!("{} cannot be written", place.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_of_an_example_s_names_is_left() {
+        for kind in [Kind::Attack, Kind::Model, Kind::Metric] {
+            for cpp in [false, true] {
+                let (type_before, name_before) = kind.names(cpp);
+                let before = kind.example(cpp);
+                assert!(before.contains(&format!("\"{name_before}\"")) && before.contains(type_before));
+                let after = renamed(kind, cpp, "of-mine").replace("LeNet-5", "");
+                assert!(!after.contains(type_before) && !after.contains(name_before), "{after}");
+                assert!(after.contains("\"of_mine\"") && after.contains("OfMine"));
+            }
+        }
+    }
+
+    #[test]
+    fn a_word_is_replaced_and_no_part_of_one() {
+        assert_eq!(word_replaced("LeNet, LeNet-5, TinyLeNet; LeNet", "LeNet", "Mine"), "Mine, LeNet-5, TinyLeNet; Mine");
+        assert_eq!(type_name("my-own_attack-2"), "MyOwnAttack2");
+    }
+}
