@@ -105,6 +105,7 @@ enum Command {
     Run(RunArgs),
     List(list::ListArgs),
     Predict(predict::PredictArgs),
+    Report(ReportArgs),
     Plugins(plugins::PluginsArgs),
     Rerun(results::RerunArgs),
     Diff(results::DiffArgs),
@@ -180,6 +181,14 @@ fn help_on_studies() -> String {
     format!("A study file, or the name of a built-in study: {}", names.join(", "))
 }
 
+/// Write the report of a results' folder anew: report.html, and figures/ as SVG and PNG
+#[derive(Args)]
+struct ReportArgs {
+    /// The results' folder, as `runner run` leaves it
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+}
+
 /// What `--isolate` takes.
 #[derive(Clone, Copy, Default, ValueEnum)]
 enum Isolate {
@@ -238,6 +247,11 @@ fn perform(command: Command, common: &Common, registry: Registry, out: &mut dyn 
         Command::Run(args) => study(&args, common, load(registry)?, out),
         Command::List(args) => list::list(&args, &load(registry)?, out).map(|()| ExitCode::SUCCESS),
         Command::Predict(args) => predict::predict(&args, &load(registry)?, out),
+        Command::Report(args) => {
+            let page = report::write_report(&args.folder)?;
+            writeln!(out, "Report: {}", page.display())?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Plugins(args) => plugins::plugins(&args, &sources, common.verbose, registry, out),
         Command::Rerun(args) => results::rerun(&args, common, load(registry)?, out),
         Command::Diff(args) => results::diff(&args, out),
@@ -302,7 +316,8 @@ fn study(args: &RunArgs, common: &Common, registry: Registry, out: &mut dyn Writ
         return Ok(stopped(&outcome, cells, signal.load(Ordering::Relaxed)));
     }
     report::print(&study, &session.report()?, out)?;
-    writeln!(out, "\nResults: {}", folder.display())?;
+    let page = report::write_report(&folder)?;
+    writeln!(out, "\nResults: {}\nReport: {}", folder.display(), page.display())?;
     out.flush()?;
     Ok(conclude(&outcome))
 }

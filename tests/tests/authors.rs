@@ -214,7 +214,7 @@ fn check_reports_what_fails_and_dies() {
     assert!(out.contains(line) && out.contains("3 values, expected 4"), "{out}");
 
     // The system ends a process that has used up its time on the processor.
-    let limited = "ulimit -t 3 && exec \"$0\" plugins check \"$1\" --set unruly.way=endless --json";
+    let limited = "ulimit -S -t 3 && exec \"$0\" plugins check \"$1\" --set unruly.way=endless --json";
     let mut command = Command::new("sh");
     let output = command.args(["-c", limited, env!("CARGO_BIN_EXE_toy-runner")]).arg(&unruly).output().unwrap();
     let (code, out, _) = said(&output);

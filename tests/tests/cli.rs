@@ -64,11 +64,19 @@ step, untargeted: success of n attacked images; mean distortion of the successes
   toy_8  10    80.0%  80.0%   0.0500        1         1
 
 Results: results/toys
+Report: results/toys/report.html
 ";
     assert_eq!(out, expected);
     assert_eq!(err, "clean answers: 1 cell, 12 images\nattacks: 1 cell, 12 images\ntransfer and metrics: 1 cell, 12 images\n");
     let (code, again, err) = session(place.path(), &["run", "study.toml"]);
     assert_eq!((code, again, err.as_str()), (0, expected.replace("3 of 3", "0 of 3"), ""));
+    let page = place.path().join("results/toys/report.html");
+    let first = fs::read(&page).unwrap();
+    fs::remove_file(&page).unwrap();
+    let (code, out, err) = session(place.path(), &["report", "results/toys"]);
+    assert_eq!((code, out.as_str(), err.as_str()), (0, "Report: results/toys/report.html\n", ""));
+    assert_eq!(fs::read(&page).unwrap(), first);
+    assert!(refusal(place.path(), &["report", "images"]).contains("a results' folder is expected"));
 }
 
 #[test]
@@ -77,7 +85,7 @@ fn failed_cells_are_told_at_the_end() {
     fs::write(place.path().join("study.toml"), STUDY.replace("\"step\"", "\"forgetful\"")).unwrap();
     let (code, out, err) = session(place.path(), &["run", "study.toml"]);
     assert_eq!(code, 1);
-    assert!(out.ends_with("\n  model  n  success  8-bit  largest  forward  backward  missing\n  toy_8  0        –      –        –        –         –       12\n\nResults: results/toys\n"), "{out}");
+    assert!(out.ends_with("\n  model  n  success  8-bit  largest  forward  backward  missing\n  toy_8  0        –      –        –        –         –       12\n\nResults: results/toys\nReport: results/toys/report.html\n"), "{out}");
     let last: Vec<&str> = err.lines().rev().take(2).collect();
     assert_eq!(
         last,

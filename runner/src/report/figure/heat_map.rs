@@ -1,0 +1,171 @@
+//! A matrix of rates, ordered by family.
+
+use super::Figure;
+use super::canvas::{Anchor, Area, Canvas};
+use super::frame::Name;
+use super::palette::{hue, magnitude};
+use super::text::{Style, fitted, width};
+
+/// A matrix of rates: rows do something to columns, which are the same things in the same order.
+pub struct HeatMap<'a> {
+    /// What it shows.
+    pub title: String,
+    /// What a row is.
+    pub rows: &'a str,
+    /// What a column is.
+    pub columns: &'a str,
+    /// What a colour says, with its unit.
+    pub values: &'a str,
+    /// The things, one family after the other.
+    pub names: &'a [Name],
+    /// The families' names.
+    pub families: &'a [String],
+    /// By row and column.
+    pub cells: Vec<Vec<HeatCell>>,
+}
+
+/// A cell of a [`HeatMap`].
+pub struct HeatCell {
+    /// The rate, in [0, 1]; none where there is none.
+    pub value: Option<f64>,
+    /// All that is known of it, in words.
+    pub tip: String,
+    /// `data-` attributes.
+    pub data: Vec<(&'static str, String)>,
+}
+
+/// Cells, in pixels.
+const CELL: (f64, f64) = (27.0, 23.0);
+/// Between families.
+const GAP: f64 = 5.0;
+/// A name longer than this is cut.
+const LONGEST: f64 = 150.0;
+/// How columns' names are turned, clockwise.
+const TURN: f64 = -50.0;
+
+impl HeatMap<'_> {
+    /// Draws it.
+    pub fn draw(self) -> Figure {
+        let mut canvas = Canvas::default();
+        let texts: Vec<String> = self.names.iter().map(|name| fitted(&name.text, Style::TICK, LONGEST)).collect();
+        let longest = texts.iter().map(|text| width(text, Style::TICK)).fold(0.0, f64::max);
+        let steep = TURN.to_radians();
+        let left = 26.0 + longest + 14.0;
+        let top = 26.0 + longest * -steep.sin() + 14.0;
+        // Where each thing begins, in cells and gaps.
+        let mut gaps = 0.0;
+        let offsets: Vec<(f64, f64)> = (0..self.names.len())
+            .map(|n| {
+                gaps += if n > 0 && self.names[n].family != self.names[n - 1].family { GAP } else { 0.0 };
+                (n as f64, gaps)
+            })
+            .collect();
+        let x = |n: usize| left + offsets[n].0 * CELL.0 + offsets[n].1;
+        let y = |n: usize| top + offsets[n].0 * CELL.1 + offsets[n].1;
+        let count = self.names.len();
+        let (right, bottom) = (x(count - 1) + CELL.0, y(count - 1) + CELL.1);
+
+        canvas.text((left, 14.0), Anchor::Start, Style::STRONG, "muted", &format!("{} →", self.columns));
+        canvas.turned((14.0, bottom), -90.0, Anchor::Start, Style::STRONG, "muted", &format!("← {}", self.rows));
+        for (n, text) in texts.iter().enumerate() {
+            let colour = hue(self.names[n].family).0;
+            canvas.text((left - 12.0, y(n) + CELL.1 / 2.0 + 4.0), Anchor::End, Style::TICK, "ink", text);
+            canvas.turned((x(n) + CELL.0 / 2.0 + 3.0, top - 12.0), TURN, Anchor::Start, Style::TICK, "ink", text);
+            canvas.rect(Area { x: left - 8.0, y: y(n), w: 4.0, h: CELL.1 }, &colour);
+            canvas.rect(Area { x: x(n), y: top - 8.0, w: CELL.0, h: 4.0 }, &colour);
+        }
+        for (row, cells) in self.cells.iter().enumerate() {
+            for (column, cell) in cells.iter().enumerate() {
+                let area = Area { x: x(column), y: y(row), w: CELL.0, h: CELL.1 };
+                let mut data = vec![("row", row.to_string()), ("column", column.to_string())];
+                data.extend(cell.data.iter().cloned());
+                canvas.open("cell", &cell.tip, &data);
+                let middle = (area.x + area.w / 2.0, area.y + area.h / 2.0 + 3.5);
+                match cell.value {
+                    None => {
+                        canvas.rect(area, "hatch");
+                        canvas.text(middle, Anchor::Middle, Style::CELL, "muted", "–");
+                    }
+                    Some(value) => {
+                        let (ground, light) = magnitude(value);
+                        canvas.tile(area, &ground);
+                        let class = if light { "on-dark" } else { "on-light" };
+                        canvas.text(middle, Anchor::Middle, Style::CELL, class, &format!("{:.0}", 100.0 * value));
+                    }
+                }
+                if row == column {
+                    canvas.rect(area.grown(-1.0), "own");
+                }
+                canvas.close();
+            }
+        }
+        let key = self.key(&mut canvas, left, bottom + 20.0, right - left);
+        let over = texts.last().map_or(0.0, |text| width(text, Style::TICK) * steep.cos());
+        let used: Vec<(usize, &String)> =
+            self.families.iter().enumerate().filter(|(n, _)| self.names.iter().any(|name| name.family == *n)).collect();
+        let mut at = (left, key + 20.0);
+        for (n, family) in used {
+            let needed = 14.0 + width(family, Style::TICK);
+            if at.0 > left && at.0 + needed > right {
+                at = (left, at.1 + 18.0);
+            }
+            canvas.rect(Area { x: at.0, y: at.1 - 9.0, w: 9.0, h: 9.0 }, &hue(n).0);
+            canvas.text((at.0 + 14.0, at.1), Anchor::Start, Style::TICK, "ink", family);
+            at.0 += needed + 16.0;
+        }
+        let words = left + width(self.values, Style::TICK);
+        let wide = (right - CELL.0 / 2.0 + over).max(right).max(words) + 12.0;
+        Figure::new(canvas, wide, at.1 + 12.0, self.title)
+    }
+
+    /// What colours mean; returns where it ends.
+    fn key(&self, canvas: &mut Canvas, left: f64, top: f64, room: f64) -> f64 {
+        let (steps, wide) = (50, room.clamp(160.0, 300.0));
+        for n in 0..steps {
+            let w = wide / f64::from(steps);
+            canvas.tile(
+                Area { x: left + w * f64::from(n), y: top, w: w + 0.3, h: 9.0 },
+                &magnitude((f64::from(n) + 0.5) / f64::from(steps)).0,
+            );
+        }
+        for part in [0, 25, 50, 75, 100] {
+            let x = left + wide * f64::from(part) / 100.0;
+            canvas.line((x, top + 9.0), (x, top + 12.0), "axis");
+            let anchor = if part == 0 { Anchor::Start } else { Anchor::Middle };
+            canvas.text((x, top + 23.0), anchor, Style::TICK, "muted", &part.to_string());
+        }
+        canvas.text((left, top + 39.0), Anchor::Start, Style::TICK, "muted", self.values);
+        top + 39.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn eighteen_by_eighteen_cells_have_their_numbers_and_no_text_touches_another() {
+        let families: Vec<String> = (0..7).map(|n| format!("family {n}")).collect();
+        let names: Vec<Name> = (0..18).map(|n| Name { text: format!("inception_resnet_v{n}"), family: n * 7 / 18 }).collect();
+        let cell = |row: usize, column: usize| HeatCell {
+            value: (row != 3).then(|| (row * 18 + column) as f64 / 323.0),
+            tip: format!("{row} to {column}: 5 of 40"),
+            data: vec![("n", "40".into())],
+        };
+        let cells = (0..18).map(|row| (0..18).map(|column| cell(row, column)).collect()).collect();
+        let map = HeatMap {
+            title: "who fools whom".into(),
+            rows: "source",
+            columns: "target",
+            values: "%",
+            names: &names,
+            families: &families,
+            cells,
+        };
+        let figure = map.draw();
+        let svg = figure.inline();
+        assert_eq!(svg.matches("<g class=\"cell\"").count(), 324);
+        assert!(svg.contains("data-row=\"17\" data-column=\"17\" data-n=\"40\"><title>17 to 17: 5 of 40</title>"));
+        super::super::tests::no_text_touches(&figure);
+    }
+}

@@ -1,0 +1,300 @@
+//! `report.html`: a results' folder on one page that needs nothing else, and its figures as files.
+
+mod cost;
+mod models;
+mod overview;
+mod pictures;
+mod transfer;
+
+use super::figure::{FONTS, Figure, Name, escape, style_sheet, variables};
+use crate::store::write_atomically;
+use crate::summary::{Rate, Summary, Timing};
+use anyhow::{Context, Result};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The page, in the results' folder.
+pub const FILE: &str = "report.html";
+/// The folder of the figures, in the results' folder.
+const FIGURES: &str = "figures";
+
+/// Writes the report of a results' folder from what a run has left there: `report.html`, and its figures
+/// as SVG and PNG into `figures/`. Returns where the page is. Other programs' files are left alone.
+///
+/// # Errors
+/// When the folder holds no results of this version, or cannot be written to.
+pub fn write_report(folder: &Path) -> Result<PathBuf> {
+    let summary = Summary::open(folder)?;
+    let view = View::new(&summary);
+    let mut page = Page::default();
+    // A folder may have been copied without its times.
+    let times = Timing::read(folder).unwrap_or_default();
+    overview::headline(&view, &mut page);
+    overview::verdicts(&view, &mut page);
+    overview::accuracy(&view, &mut page)?;
+    transfer::matrices(&view, &mut page)?;
+    transfer::families(&view, &mut page)?;
+    models::laws(&view, &mut page)?;
+    models::frontiers(&view, &mut page)?;
+    models::curves(&view, &mut page)?;
+    models::scores(&view, &mut page)?;
+    models::depth(&view, &mut page)?;
+    cost::cost(&view, &times, &mut page)?;
+    pictures::examples(&view, folder, &mut page)?;
+    overview::gaps(&view, &mut page);
+    overview::provenance(&view, folder, &mut page);
+
+    let figures = folder.join(FIGURES);
+    fs::create_dir_all(&figures).with_context(|| format!("{} cannot be made", figures.display()))?;
+    for (stem, figure) in &page.figures {
+        write_atomically(&figures.join(format!("{stem}.svg")), figure.standalone().as_bytes())?;
+        write_atomically(&figures.join(format!("{stem}.png")), &figure.png()?)?;
+    }
+    let path = folder.join(FILE);
+    write_atomically(&path, page.html(&summary.study.name).as_bytes())?;
+    Ok(path)
+}
+
+/// A summary, and how its models stand in figures.
+struct View<'a> {
+    summary: &'a Summary,
+    /// The families, in the order of their first models.
+    families: Vec<String>,
+    /// The models' names in figures, without a beginning that all have.
+    names: Vec<Name>,
+    /// The models, one family after the other.
+    order: Vec<usize>,
+}
+
+impl<'a> View<'a> {
+    fn new(summary: &'a Summary) -> Self {
+        let mut families: Vec<String> = Vec::new();
+        for model in &summary.models {
+            if !families.contains(&model.family) {
+                families.push(model.family.clone());
+            }
+        }
+        let prefix = common_prefix(summary.models.iter().map(|model| model.label.as_str()));
+        let names: Vec<Name> = summary
+            .models
+            .iter()
+            .map(|model| Name {
+                text: model.label[prefix..].to_owned(),
+                family: families.iter().position(|family| *family == model.family).unwrap_or_default(),
+            })
+            .collect();
+        let mut order: Vec<usize> = (0..names.len()).collect();
+        order.sort_by_key(|&n| names[n].family);
+        Self { summary, families, names, order }
+    }
+
+    fn model(&self, label: &str) -> Option<usize> {
+        self.summary.models.iter().position(|model| model.label == label)
+    }
+
+    fn name<'b>(&'b self, label: &'b str) -> &'b str {
+        self.model(label).map_or(label, |n| &self.names[n].text)
+    }
+
+    /// The unit of a metric.
+    fn unit(&self, metric: &str) -> &str {
+        self.summary.metrics.iter().find(|known| known.label == metric).map_or("", |known| &known.unit)
+    }
+}
+
+/// Length of what all names begin with, up to and with an underscore; nothing of a single name.
+fn common_prefix<'a>(names: impl Iterator<Item = &'a str> + Clone) -> usize {
+    let first = names.clone().next().unwrap_or_default();
+    let shared = |end: usize| names.clone().all(|name| name.len() > end && name.starts_with(&first[..end]));
+    let ends = first.match_indices('_').map(|(n, _)| n + 1);
+    ends.rev().find(|&end| names.clone().count() > 1 && shared(end)).unwrap_or(0)
+}
+
+/// A table of strings, as CSV.
+struct Data(csv::Writer<Vec<u8>>);
+
+impl Data {
+    fn new<const N: usize>(head: [&str; N]) -> Result<Self> {
+        let mut data = Self(csv::Writer::from_writer(Vec::new()));
+        data.0.write_record(head)?;
+        Ok(data)
+    }
+
+    fn row<const N: usize>(&mut self, row: [String; N]) -> Result<()> {
+        Ok(self.0.write_record(row)?)
+    }
+
+    fn link(self, stem: &str) -> Result<String> {
+        let bytes = BASE64_STANDARD.encode(self.0.into_inner()?);
+        Ok(format!("<a class=\"button\" download=\"{stem}.csv\" href=\"data:text/csv;base64,{bytes}\">Data (CSV)</a>"))
+    }
+}
+
+/// A number for a CSV file: as it is, or nothing.
+fn plain(value: Option<f64>) -> String {
+    value.map_or_else(String::new, |value| value.to_string())
+}
+
+/// Ends of an interval for a CSV file.
+fn ends(interval: Option<(f64, f64)>) -> [String; 2] {
+    [plain(interval.map(|ends| ends.0)), plain(interval.map(|ends| ends.1))]
+}
+
+/// Parts of the page that are ready.
+#[derive(Default)]
+struct Page {
+    body: String,
+    contents: Vec<(&'static str, &'static str)>,
+    figures: Vec<(String, Figure)>,
+}
+
+/// A figure on the page.
+struct Shown {
+    /// Name of its files, without ending.
+    stem: String,
+    /// What it is, and its name among its like.
+    title: String,
+    /// What it shows, in a line that is computed from the data.
+    reading: String,
+    /// The drawing.
+    figure: Figure,
+    /// The numbers behind it.
+    data: Data,
+}
+
+impl Page {
+    fn section(&mut self, id: &'static str, title: &'static str, body: &str) {
+        self.contents.push((id, title));
+        let _ =
+            write!(self.body, "<section id=\"{id}\" aria-labelledby=\"{id}-title\"><h2 id=\"{id}-title\">{title}</h2>\n{body}</section>\n");
+    }
+
+    /// A section of figures of one kind, of which the reader chooses one; a line says why there is none.
+    fn gallery(&mut self, id: &'static str, title: &'static str, about: &str, shown: Vec<Shown>, none: &str) -> Result<()> {
+        let mut body = format!("<p class=\"about\">{}</p>", escape(about));
+        if shown.is_empty() {
+            body = format!("<p class=\"none\">{}</p>", escape(none));
+        }
+        if shown.len() > 1 {
+            body.push_str("<div class=\"choices\">");
+        }
+        let many = shown.len() > 1;
+        for one in shown {
+            body.push_str(&self.figure(one)?);
+        }
+        if many {
+            body.push_str("</div>");
+        }
+        self.section(id, title, &body);
+        Ok(())
+    }
+
+    fn figure(&mut self, shown: Shown) -> Result<String> {
+        let Shown { stem, title, reading, figure, data } = shown;
+        // Labels are free text, file names are not.
+        let stem: String = stem.chars().map(|c| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '_' }).collect();
+        let taken = self.figures.iter().filter(|(other, _)| other.starts_with(&stem)).count();
+        let stem = if self.figures.iter().any(|(other, _)| *other == stem) { format!("{stem}-{taken}") } else { stem };
+        let html = format!(
+            "<figure id=\"figure-{stem}\"><figcaption><h3>{}</h3><p class=\"reading\">{}</p></figcaption>\
+             <div class=\"drawing\">{}</div>\
+             <p class=\"downloads\">{}<button type=\"button\" class=\"button svg\" data-file=\"{stem}.svg\">Figure (SVG)</button></p></figure>\n",
+            escape(&title),
+            escape(&reading),
+            figure.inline(),
+            data.link(&stem)?
+        );
+        self.figures.push((stem, figure));
+        Ok(html)
+    }
+
+    fn html(&self, study: &str) -> String {
+        let fonts = FONTS.iter().zip([400, 600]).fold(String::new(), |mut sheet, (font, weight)| {
+            let font = BASE64_STANDARD.encode(font);
+            let _ = writeln!(
+                sheet,
+                "@font-face{{font-family:Inter;font-weight:{weight};src:url(data:font/otf;base64,{font}) format(\"opentype\")}}"
+            );
+            sheet
+        });
+        let (light, dark) = (variables(false), variables(true));
+        let contents = self.contents.iter().fold(String::new(), |mut list, (id, title)| {
+            let _ = write!(list, "<li><a href=\"#{id}\">{title}</a></li>");
+            list
+        });
+        format!(
+            "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n\
+             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n\
+             <title>{title}: Gauntlet report</title>\n<style>\n{fonts}\
+             :root{{color-scheme:light;{light}}}\n\
+             @media screen and (prefers-color-scheme: dark){{:root:not([data-theme=light]){{color-scheme:dark;{dark}}}}}\n\
+             @media screen{{:root[data-theme=dark]{{color-scheme:dark;{dark}}}}}\n{figures}{page}</style>\n\
+             <style id=\"plain-figure\" media=\"not all\">{plain}</style>\n</head>\n<body>\n\
+             <header><div class=\"bar\"><h1>{title}</h1><button type=\"button\" id=\"theme\" class=\"button\" hidden=\"hidden\">Dark</button></div>\
+             <nav aria-label=\"Contents\"><ol>{contents}</ol></nav></header>\n<main>\n{body}</main>\n\
+             <div id=\"tip\" role=\"status\" aria-live=\"polite\" hidden=\"hidden\"></div>\n<script>\n{script}</script>\n</body>\n</html>\n",
+            title = escape(study),
+            figures = style_sheet(),
+            page = include_str!("report.css"),
+            plain = super::figure::plain_style_sheet(),
+            body = self.body,
+            script = include_str!("report.js"),
+        )
+    }
+}
+
+/// A table with a heading that sorts it. Columns from `left` on hold numbers.
+fn table(caption: &str, head: &[&str], left: usize, rows: &[Vec<(String, Option<f64>)>]) -> String {
+    let mut html = format!("<div class=\"drawing\"><table class=\"sortable\"><caption>{}</caption><thead><tr>", escape(caption));
+    for (n, title) in head.iter().enumerate() {
+        let class = if n < left { "" } else { " class=\"number\"" };
+        let _ = write!(html, "<th scope=\"col\"{class}>{}</th>", escape(title));
+    }
+    html.push_str("</tr></thead><tbody>\n");
+    for row in rows {
+        html.push_str("<tr>");
+        for (n, (text, value)) in row.iter().enumerate() {
+            let class = if n < left { "" } else { " class=\"number\"" };
+            let value = value.map_or_else(String::new, |value| format!(" data-value=\"{value}\""));
+            let _ = write!(html, "<td{class}{value}>{}</td>", escape(text));
+        }
+        html.push_str("</tr>\n");
+    }
+    html.push_str("</tbody></table></div>\n");
+    html
+}
+
+/// A fraction as per cent.
+fn percent(value: Option<f64>) -> String {
+    value.map_or_else(|| "–".to_owned(), |value| format!("{:.1} %", 100.0 * value))
+}
+
+/// A rate in words: per cent, counts, interval.
+fn rate(rate: &Rate) -> String {
+    match (rate.rate, rate.interval) {
+        (Some(_), Some((low, high))) => {
+            format!("{} ({} of {}; 95 % interval {:.1} to {:.1} %)", percent(rate.rate), rate.k, rate.n, 100.0 * low, 100.0 * high)
+        }
+        _ => "none (0 of 0)".to_owned(),
+    }
+}
+
+/// `a`, `a and b`, `a, b and c`.
+fn listed<S: AsRef<str>>(items: &[S]) -> String {
+    match items {
+        [] => "none".to_owned(),
+        [one] => one.as_ref().to_owned(),
+        [first @ .., last] => format!("{} and {}", first.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(", "), last.as_ref()),
+    }
+}
+
+/// `1 image`, `2 images`.
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests;
