@@ -14,5 +14,5 @@ pub(crate) use files::DISTORTION;
 pub use files::write;
 #[cfg(feature = "report")]
 pub use html::write_report;
-pub(crate) use provenance::device;
+pub use provenance::device;
 pub use terminal::{Grid, print};

@@ -11,7 +11,10 @@ pub(super) const FILE: &str = "provenance.json";
 const DEVICE: &str = "device";
 
 /// The kind of device that the cells of a results' folder were computed on: `cpu` or `cuda`.
-pub(crate) fn device(folder: &Path) -> Result<String> {
+///
+/// # Errors
+/// When the folder's `provenance.json` is missing or says nothing of it.
+pub fn device(folder: &Path) -> Result<String> {
     let path = folder.join(FILE);
     let place = || format!("{} cannot be read: a results' folder is expected, as `runner run` leaves it", path.display());
     let document: Value = serde_json::from_slice(&fs::read(&path).with_context(place)?).with_context(place)?;

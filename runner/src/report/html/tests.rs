@@ -3,7 +3,7 @@
 use super::*;
 use crate::store::write_atomically;
 use crate::summary::EXAMPLES;
-use resvg::usvg::roxmltree::{Document, ParsingOptions};
+use resvg::usvg::roxmltree::{Document, Node, ParsingOptions};
 use serde_json::{Value, json};
 use std::process::Command;
 use tempfile::TempDir;
@@ -172,7 +172,7 @@ fn the_page_is_well_formed_needs_nothing_else_and_is_the_same_again() {
     let text = xml(&html);
     let document = Document::parse_with_options(&text, ParsingOptions { allow_dtd: true, ..ParsingOptions::default() }).unwrap();
     let mut ids = std::collections::BTreeSet::new();
-    for node in document.descendants().filter(|node| node.is_element()) {
+    for node in document.descendants().filter(Node::is_element) {
         for attribute in node.attributes() {
             let value = attribute.value();
             if ["href", "src", "srcset", "action", "data", "poster"].contains(&attribute.name()) {
