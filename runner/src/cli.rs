@@ -56,7 +56,7 @@ impl Cli {
     }
 }
 
-/// Options that may stand before and after every command's name, and in both places.
+// Options that may stand before and after every command's name, and in both places.
 #[derive(Args, Default)]
 struct Common {
     /// Load the plugin libraries in this folder, or this one library; may be given more than once. The

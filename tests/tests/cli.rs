@@ -218,6 +218,28 @@ fn usage_mistakes_are_bad_input_too() {
 }
 
 #[test]
+fn help_says_what_each_command_does() {
+    let place = place();
+    let (_, help, _) = session(place.path(), &["--help"]);
+    assert!(help.starts_with("Runs image classifiers through adversarial attacks"), "{help}");
+    let (_, commands) = help.split_once("Commands:\n").unwrap();
+    let commands: Vec<(&str, &str)> = commands
+        .lines()
+        .take_while(|line| !line.is_empty())
+        .filter(|line| !line.starts_with("   "))
+        .map(|line| line.trim().split_once("  ").map_or((line, ""), |(name, about)| (name, about.trim())))
+        .collect();
+    assert!(commands.len() > 8, "{help}");
+    for (n, (name, about)) in commands.iter().enumerate() {
+        assert!(about.len() > 10 && commands[..n].iter().all(|(_, other)| other != about), "{name}: {about}");
+        if *name != "help" {
+            let (code, own, _) = session(place.path(), &[name, "--help"]);
+            assert!(code == 0 && own.starts_with(about), "{name}: {own}");
+        }
+    }
+}
+
+#[test]
 fn who_listens_to_half_of_it_is_no_error() {
     let place = place();
     let mut child = command(place.path(), &["list", "attacks"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

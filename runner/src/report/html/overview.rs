@@ -1,7 +1,7 @@
 //! What was run and found, in words; the models as they are; what is missing; where it comes from.
 
 use super::{Data, Page, Shown, View, counted, ends, listed, percent, plain, rate, table};
-use crate::report::figure::{Axis, Interval, Intervals, Kind, Whisker, escape};
+use crate::report::figure::{Axis, Interval, Intervals, Kind, Whisker, escape, short};
 use crate::summary::{Finding, Match, Pixels, Rate};
 use std::fmt::Write;
 use std::fs;
@@ -98,12 +98,13 @@ pub(super) fn verdicts(view: &View, page: &mut Page) {
             .evidence
             .iter()
             .map(|evidence| {
-                let interval = evidence.value.interval.map_or_else(|| "–".into(), |(low, high)| format!("{low} to {high}"));
+                let interval =
+                    evidence.value.interval.map_or_else(|| "–".into(), |(low, high)| format!("{} to {}", short(low), short(high)));
                 let value = evidence.value.value;
                 let word = self::word(evidence.finding).1;
                 vec![
                     (evidence.what.clone(), None),
-                    (value.map_or_else(|| "–".into(), |value| value.to_string()), value),
+                    (value.map_or_else(|| "–".into(), short), value),
                     (interval, evidence.value.interval.map(|ends| ends.0)),
                     (word.to_owned(), None),
                 ]
