@@ -78,8 +78,10 @@ impl Missing {
         let commands = vec![
             format!("mkdir -p '{place}' && cd '{place}'"),
             format!("curl -fLO -C - {}", eccv2018::URL),
-            format!("echo '{}  img.tar.gz' | sha256sum -c", eccv2018::SHA256),
-            "tar xzf img.tar.gz --wildcards '*.jpg' --transform 's,.*/,,' && rm img.tar.gz".to_owned(),
+            format!(
+                "echo '{}  img.tar.gz' | sha256sum -c && tar xzf img.tar.gz --wildcards '*.jpg' --transform 's,.*/,,' && rm img.tar.gz",
+                eccv2018::SHA256
+            ),
         ];
         Self { folder, commands }
     }
@@ -87,7 +89,8 @@ impl Missing {
 
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "there is no folder {}", self.folder.display())?;
+        let path = self.folder.display();
+        if self.folder.exists() { write!(f, "{path} is a file, a folder is expected") } else { write!(f, "there is no folder {path}") }?;
         if !self.commands.is_empty() {
             let size = eccv2018::SIZE as f64 / 1e9;
             write!(f, "; these commands get the images ({size:.1} GB):\n  {}\n", self.commands.join("\n  "))?;
@@ -300,12 +303,13 @@ fn grey(bytes: &[u8]) -> RgbImage {
 fn fit(image: &RgbImage, side: u32) -> RgbImage {
     let (width, height) = image.dimensions();
     let ratio = f64::from(side) / f64::from(width.min(height));
-    let longer = |length: u32| (f64::from(length) * ratio) as u32;
+    let longer = |length: u32| ((f64::from(length) * ratio) as u32).max(1);
     let (width, height) = if width < height { (side, longer(height)) } else { (longer(width), side) };
-    let resized = resample::lanczos(image, width, height);
     let start = |length: u32| i64::from(length / 2) - i64::from(side / 2);
+    let inside = |length: u32| start(length).max(0) as u32..(start(length) + i64::from(side)).min(i64::from(length)) as u32;
+    let resized = resample::lanczos(image, (width, height), inside(width), inside(height));
     let mut window = RgbImage::new(side, side);
-    image::imageops::replace(&mut window, &resized, -start(width), -start(height));
+    image::imageops::replace(&mut window, &resized, (-start(width)).max(0), (-start(height)).max(0));
     window
 }
 

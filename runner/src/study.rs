@@ -472,7 +472,8 @@ impl Study {
             bail!("{place}: a study needs at least one model ([[models]]){}", missing.concat());
         }
         let classes = agree_on_classes(&models).with_context(|| place.to_owned())?;
-        check_labels(&data, classes).with_context(|| place.to_owned())?;
+        let first_label = if let Some(Source::Folder(folder)) = &source { folder.first_label } else { 0 };
+        check_labels(&data, first_label, classes).with_context(|| place.to_owned())?;
         let given = |goals: &[GoalKind]| goals.contains(&GoalKind::Given);
         if missing.is_none() && (attacks.iter().any(|a| given(&a.goals)) || metrics.iter().any(|m| given(&m.goals))) {
             check_targets(&data).with_context(|| place.to_owned())?;
@@ -547,17 +548,19 @@ impl Draft {
     }
 }
 
-fn check_labels(data: &Data, classes: i64) -> Result<()> {
+fn check_labels(data: &Data, first_label: i64, classes: i64) -> Result<()> {
     let fits = |class: i64| (0..classes).contains(&class);
+    let range = format!("(counted from {first_label}), but the models have {classes} classes");
     for picture in &data.pictures {
         let (name, label) = (&picture.name, picture.label);
         ensure!(
             fits(label),
-            "image `{name}` has the label {label} (counted from 0), but the models have {classes} classes{}",
-            if label == classes { "; if the label file counts from 1, say `first_label = 1`" } else { "" }
+            "image `{name}` has the label {} {range}{}",
+            label + first_label,
+            if label == classes && first_label == 0 { "; if the label file counts from 1, say `first_label = 1`" } else { "" }
         );
         if let Some(target) = picture.target.filter(|&target| !fits(target)) {
-            bail!("image `{name}` has the target {target} (counted from 0), but the models have {classes} classes");
+            bail!("image `{name}` has the target {} {range}", target + first_label);
         }
     }
     Ok(())

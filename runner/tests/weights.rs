@@ -190,6 +190,28 @@ fn torchvision_s_weights_come_in_under_the_checkpoint_s_names() {
     // Once more, from its own names: the same tensors, and still torchvision's preprocessing.
     runner(home.path(), &["weights", "import", own.to_str().unwrap(), "--model", "vgg_16"]);
     assert!(alike(&answers(&[]), &expected));
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode(&own), mode(&home.path().join("weights/SHA256SUMS")), "others may read it as they may read any file");
+    }
+    // What has taken its place since is not what was written down.
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    fs::write(&own, "another").unwrap();
+    let listed = json(home.path(), &["weights", "list"]);
+    let row = listed["weights"].as_array().unwrap().iter().find(|row| row["model"] == "vgg_16").unwrap();
+    assert_eq!(row["sha256"], "ae448ac86c4e8e4dec645729708ef41873ae79c6dff84eff73360989487f08e5");
+    assert_eq!((&row["source"], &row["licence"]), (&"import".into(), &"".into()));
+}
+
+#[test]
+fn weights_that_are_part_of_the_program_stay_what_they_are() {
+    let home = tempfile::tempdir().unwrap();
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../plugins/mini/mini_vgg_16.safetensors");
+    let error = refusal(home.path(), &["weights", "import", file, "--model", "mini_vgg_16"]);
+    assert!(error.contains("are part of the program") && error.contains("--weights "), "{error}");
+    assert!(!home.path().join("weights").exists());
 }
 
 #[test]
@@ -216,7 +238,7 @@ fn pulling_what_cannot_be_pulled_says_what_to_do() {
     assert!(error.contains("the mirror `here` is no address"), "{error}");
     fs::write(home.path().join("config.toml"), "mirror = \"http://127.0.0.1:1/x\"\n").unwrap();
     let error = refusal(home.path(), &["weights", "pull", "vgg_16"]);
-    assert!(error.contains("http://127.0.0.1:1/x/frozen_imagenet_models_v1.1.tar.gz could not be fetched."), "{error}");
+    assert!(error.contains("http://127.0.0.1:1/x/frozen_imagenet_models_v1.1.tar.gz could not be fetched: "), "{error}");
     assert!(error.contains("Connection refused"), "{error}");
     fs::write(home.path().join("config.toml"), "miror = \"x\"\n").unwrap();
     let error = refusal(home.path(), &["weights", "pull", "vgg_16"]);

@@ -184,7 +184,11 @@ impl Constant {
         };
         let count = self.shape.iter().product::<i64>() as usize * size;
         let values = match &self.content {
-            Some(content) => bytes.read(content.clone())?,
+            Some(content) => {
+                let found = content.end - content.start;
+                ensure!(found == count as u64, "it has {found} bytes of values, {count} are expected");
+                bytes.read(content.clone())?
+            }
             None => self.values(bytes, field, size, count)?,
         };
         ensure!(values.len() == count, "it has {} bytes of values, {count} are expected", values.len());

@@ -21,7 +21,8 @@ pub use note::Note;
 pub use pytorch::PyTorch;
 pub use safetensors::read_safetensors;
 
-use anyhow::{Context, Result, bail};
+use crate::guard;
+use anyhow::{Context, Error, Result, anyhow, bail};
 use bytes::Bytes;
 use pytorch::Renamed;
 use serde::{Deserialize, Serialize};
@@ -161,7 +162,13 @@ struct Reading {
     /// Beginnings of names that need not be asked for.
     spare: Vec<String>,
     faults: BTreeMap<(Fault, String), String>,
+    /// Values in what stands in for tensors that do not fit.
+    made_up: u64,
 }
+
+/// So many values more than the source has may stand in for tensors that do not fit: enough for a network
+/// whose weights are those of another, and not what a few bytes can ask for by naming parameters.
+const MADE_UP: u64 = 1 << 28;
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Fault {
@@ -267,16 +274,17 @@ impl Weights {
     /// # Errors
     /// One message that lists every missing, misshapen, unreadable and unexpected tensor.
     pub fn finish(self) -> Result<()> {
-        let Reading { used, spare, mut faults } = self.reading.into_inner();
+        let Reading { used, spare, mut faults, .. } = self.reading.into_inner();
         for name in self.source.names() {
             if !used.contains(&name) && !spare.iter().any(|start| name.starts_with(start)) {
                 faults.insert((Fault::Unexpected, name), String::new());
             }
         }
+        if faults.is_empty() { Ok(()) } else { Err(Self::unfit(&faults)) }
+    }
+
+    fn unfit(faults: &BTreeMap<(Fault, String), String>) -> Error {
         let count = faults.len();
-        if count == 0 {
-            return Ok(());
-        }
         let mut text = format!("{count} tensor{} not fit the network:", if count == 1 { " does" } else { "s do" });
         for ((fault, name), more) in faults {
             let word = match fault {
@@ -285,9 +293,9 @@ impl Weights {
                 Fault::Unreadable => "unreadable",
                 Fault::Unexpected => "unexpected",
             };
-            write!(text, "\n  {word}  {name}{more}")?;
+            let _ = write!(text, "\n  {word}  {name}{more}");
         }
-        bail!(text)
+        anyhow!(text)
     }
 
     pub(crate) fn spare(&self, start: &str) {
@@ -314,6 +322,10 @@ impl Weights {
                 Misfit::Unreadable(why) => (Fault::Unreadable, format!(": {why}")),
             };
             reading.faults.insert((fault, name.clone()), more);
+            reading.made_up = reading.made_up.saturating_add(count(shape.iter().map(|&size| size.max(0) as u64)));
+            if reading.made_up > self.source.values().saturating_add(MADE_UP) {
+                guard::throw(Self::unfit(&reading.faults).context("the network is far larger than its weights"));
+            }
             // Reading goes on, so that `finish` can report everything at once.
             Tensor::zeros(shape, (Kind::Float, self.device))
         });
@@ -392,6 +404,21 @@ mod tests {
             weights.finish().unwrap_err().to_string(),
             "4 tensors do not fit the network:\n  missing     b/weights [1, 1, 3, 4]\n  \
              misshapen   a/biases: found [3], expected [4]\n  unreadable  a/gone: the disk is broken\n  unexpected  global_step"
+        );
+    }
+
+    #[test]
+    fn a_network_far_larger_than_its_weights_is_not_made() {
+        let error = guard::catch::<()>("it", || {
+            let weights = Weights::new(Two, Device::Cpu);
+            let _ = weights.root().at("a").tensor("weights", &[1 << 20, 1 << 20], Role::Kernel);
+            panic!("four terabytes were made")
+        });
+        let error = format!("{:#}", error.unwrap_err());
+        assert_eq!(
+            error,
+            "the network is far larger than its weights: 1 tensor does not fit the network:\n  \
+             misshapen   a/weights: found [2, 3], expected [1048576, 1048576]"
         );
     }
 }

@@ -37,7 +37,7 @@ const HALVED_FIVE_TIMES: i64 = 32;
 params! {
     /// What can be chosen when a network is built. The defaults are those of the published weights.
     pub struct Shape<const CLASSES: i64, const SIDE: i64> {
-        /// Number of logits, at least 2.
+        /// Number of logits, 2 to 1048576; 1001 of them have a background class first, as the 2018 study's.
         pub classes: i64 = CLASSES,
         /// Height and width of the pixels, from the network's smallest (32 or more) to 4096.
         pub side: i64 = SIDE,
@@ -49,7 +49,7 @@ params! {
 impl<const CLASSES: i64, const SIDE: i64> Shape<CLASSES, SIDE> {
     /// Says which value is out of range, and what the range is; sides are at least `smallest`.
     fn check(&self, smallest: i64) -> Result<()> {
-        ensure!(self.classes >= 2, "`classes` is {}, expected 2 or more", self.classes);
+        ensure!((2..=1 << 20).contains(&self.classes), "`classes` is {}, expected 2 to 1048576", self.classes);
         ensure!(self.side >= smallest && self.side <= 4096, "`side` is {}, expected {smallest} to 4096", self.side);
         ensure!(self.channels > 0.0 && self.channels <= 16.0, "`channels` is {}, expected above 0 and up to 16", self.channels);
         Ok(())

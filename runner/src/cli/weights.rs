@@ -3,7 +3,7 @@
 use super::plugins::SHORT_HASH;
 use super::progress::Transfer;
 use crate::report::Grid;
-use crate::weights::{self, Archive, ECCV2018, Report, Settings};
+use crate::weights::{self, ECCV2018, Report, Settings};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use gauntlet_core::params;
@@ -16,7 +16,9 @@ use toml::Table;
 
 /// See which weights there are, fetch the study's, take in your own, look at a file
 #[derive(Args)]
-#[command(after_help = "Weights lie in the folder `weights` of GAUNTLET_HOME, or of ~/.local/share/gauntlet.")]
+#[command(
+    after_help = "Weights lie in the folder `weights` of GAUNTLET_HOME, or else of $XDG_DATA_HOME/gauntlet or ~/.local/share/gauntlet."
+)]
 pub(super) struct WeightsArgs {
     #[command(subcommand)]
     command: Command,
@@ -31,7 +33,7 @@ enum Command {
   runner weights import frozen_vgg_16.pb --model vgg_16
   runner weights import inception_v3.safetensors --model inception_v3 --params 'classes = 1000'
 
-The file is stored as safetensors under the names of the reference checkpoint, and remembers parameters that are not the \
+The file takes the place of what was there. It is stored as safetensors under the names of the reference checkpoint, and remembers parameters that are not the \
 defaults. Pickles (.pt, .pth, .bin) are never opened.")]
     Import(FileArgs),
     /// Load a weights file strictly, run the network, and say what the file is or all that is wrong with it
@@ -102,15 +104,17 @@ struct Row<'a> {
     size: Option<u64>,
     sha256: Option<String>,
     licence: &'a str,
-    source: Option<&'a Archive>,
+    source: &'a str,
 }
 
 impl<'a> Row<'a> {
     fn new(entry: &'a ModelEntry, folder: Option<&Path>) -> Result<Self> {
         let model = entry.entry.name.as_str();
         let member = ECCV2018.member(model);
-        let file = folder.and_then(|folder| weights::find(model, folder));
-        let (size, sha256) = match (&file, entry.embedded_weights) {
+        // What is part of the program comes before what lies in the folder.
+        let embedded = entry.embedded_weights;
+        let file = folder.filter(|_| embedded.is_none()).and_then(|folder| weights::find(model, folder));
+        let (size, sha256) = match (&file, embedded) {
             (Some(file), _) => {
                 let place = || format!("weights {}", file.display());
                 (Some(file.metadata().with_context(place)?.len()), Some(weights::sum(file).with_context(place)?))
@@ -118,12 +122,14 @@ impl<'a> Row<'a> {
             (None, Some(bytes)) => (Some(bytes.len() as u64), Some(weights::sum_of(bytes))),
             (None, None) => (None, None),
         };
-        let licence = match (member, entry.embedded_weights) {
-            (Some(member), _) => member.licence,
-            (None, Some(_)) => env!("CARGO_PKG_LICENSE"),
-            (None, None) => "",
+        // An imported file is safetensors, and may come from anywhere; the study's are graphs.
+        let imported = file.as_ref().is_some_and(|file| file.extension().is_some_and(|end| end == "safetensors"));
+        let (source, licence) = match (member, embedded) {
+            (_, Some(_)) => ("part of the program", env!("CARGO_PKG_LICENSE")),
+            (Some(member), None) if !imported => (ECCV2018.name, member.licence),
+            _ => ("import", ""),
         };
-        Ok(Self { model, file, embedded: entry.embedded_weights.is_some(), size, sha256, licence, source: member.map(|_| &ECCV2018) })
+        Ok(Self { model, file, embedded: embedded.is_some(), size, sha256, licence, source })
     }
 
     fn presence(&self) -> &'static str {
@@ -131,14 +137,6 @@ impl<'a> Row<'a> {
             (Some(_), _) => "yes",
             (None, true) => "built in",
             (None, false) => "no",
-        }
-    }
-
-    fn source(&self) -> &str {
-        match (self.source, self.embedded) {
-            (Some(archive), _) => archive.name,
-            (None, true) => "part of the program",
-            (None, false) => "import",
         }
     }
 
@@ -151,7 +149,7 @@ impl<'a> Row<'a> {
             "size": self.size,
             "sha256": self.sha256,
             "licence": self.licence,
-            "source": self.source(),
+            "source": self.source,
         })
     }
 }
@@ -173,7 +171,7 @@ fn list(args: &ListArgs, registry: &Registry, out: &mut dyn Write) -> Result<()>
         grid.row([
             row.model.to_owned(),
             row.presence().to_owned(),
-            row.source().to_owned(),
+            row.source.to_owned(),
             row.licence.to_owned(),
             row.sha256.as_ref().map_or_else(String::new, |sum| sum[..SHORT_HASH].to_owned()),
             row.size.map_or_else(String::new, |size| DecimalBytes(size).to_string()),

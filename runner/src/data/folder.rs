@@ -188,6 +188,7 @@ impl Folder {
     /// A class by number, counted from `first_label`, or by name.
     fn class(&self, text: &str, index: &Index) -> Result<i64> {
         let first = self.first_label;
+        ensure!(!text.is_empty(), "nothing stands there; a number counted from {first} or a class's name is expected");
         match text.parse::<i64>() {
             Ok(number) if number >= first => Ok(number - first),
             Ok(number) => bail!("found {number}, but classes are counted from {first} (`first_label`)"),

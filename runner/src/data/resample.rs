@@ -6,22 +6,28 @@
 
 use image::RgbImage;
 use std::f64::consts::PI;
+use std::ops::Range;
 
 /// Bits after the binary point of a filter weight: 8 of 32 are the sample's, 2 keep the sum's sign.
 const PRECISION: u32 = 22;
 const SUPPORT: f64 = 3.0;
 
-/// Resizes to `width`×`height` pixels, both at least 1.
-pub fn lanczos(image: &RgbImage, width: u32, height: u32) -> RgbImage {
+/// Resizes to `width`×`height` pixels, both at least 1, of which a window is computed: it takes no more
+/// than the window needs, however long the image is.
+pub fn lanczos(image: &RgbImage, (width, height): (u32, u32), columns: Range<u32>, rows: Range<u32>) -> RgbImage {
     let (old_width, old_height) = image.dimensions();
-    let mut rows = image.as_raw().clone();
-    if width != old_width {
-        rows = resample(&rows, old_height as usize, 3, &filters(old_width as usize, width as usize));
+    let (wide, high) = (columns.len() as u32, rows.len() as u32);
+    let across = filters(old_width as usize, width as usize, columns);
+    let mut down = filters(old_height as usize, height as usize, rows);
+    let first = down.iter().map(|filter| filter.first).min().unwrap_or(0);
+    let end = down.iter().map(|filter| filter.first + filter.weights.len()).max().unwrap_or(first);
+    for filter in &mut down {
+        filter.first -= first;
     }
-    if height != old_height {
-        rows = resample(&rows, 1, 3 * width as usize, &filters(old_height as usize, height as usize));
-    }
-    RgbImage::from_raw(width, height, rows).expect("the buffer has one sample per pixel and channel")
+    let row = 3 * old_width as usize;
+    let samples = resample(&image.as_raw()[first * row..end * row], end - first, 3, &across);
+    let samples = resample(&samples, 1, 3 * wide as usize, &down);
+    RgbImage::from_raw(wide, high, samples).expect("the buffer has one sample per pixel and channel")
 }
 
 /// What one output sample is made of: the first input sample, and a weight for it and those after.
@@ -30,11 +36,15 @@ struct Filter {
     weights: Vec<i64>,
 }
 
-fn filters(old: usize, new: usize) -> Vec<Filter> {
+fn filters(old: usize, new: usize, wanted: Range<u32>) -> Vec<Filter> {
+    let wanted = wanted.map(|n| n as usize);
+    if old == new {
+        return wanted.map(|n| Filter { first: n, weights: vec![1 << PRECISION] }).collect();
+    }
     let scale = old as f64 / new as f64;
     let stretch = scale.max(1.0);
     let support = SUPPORT * stretch;
-    (0..new)
+    wanted
         .map(|n| {
             let centre = (n as f64 + 0.5) * scale;
             let first = ((centre - support + 0.5) as i64).max(0) as usize;
@@ -53,7 +63,7 @@ fn window(x: f64) -> f64 {
 
 /// Filters the middle axis of samples laid out outer × axis × inner.
 fn resample(samples: &[u8], outer: usize, inner: usize, filters: &[Filter]) -> Vec<u8> {
-    let axis = samples.len() / (outer * inner);
+    let axis = samples.len() / (outer * inner).max(1);
     let mut out = Vec::with_capacity(outer * filters.len() * inner);
     for block in samples.chunks_exact(axis * inner) {
         for Filter { first, weights } in filters {
@@ -86,10 +96,30 @@ mod tests {
             Rgb([sample(0), sample(1), sample(2)])
         });
         for ((width, height), first, expected) in EXPECTED {
-            let resized = lanczos(&image, width, height);
+            let resized = lanczos(&image, (width, height), 0..width, 0..height);
             assert_eq!(resized.as_raw()[..6], first, "{width}×{height}");
             assert_eq!(fingerprint(&resized), expected, "{width}×{height}");
         }
+    }
+
+    #[test]
+    fn a_window_is_cut_out_of_the_whole() {
+        let image = RgbImage::from_fn(53, 37, |x, y| Rgb([(x * 5) as u8, (y * 7) as u8, (x * y) as u8]));
+        for (width, height) in [(53, 37), (20, 14), (90, 61), (53, 60)] {
+            let whole = lanczos(&image, (width, height), 0..width, 0..height);
+            let part = lanczos(&image, (width, height), 6..width - 3, 2..height - 5);
+            let expected = image::imageops::crop_imm(&whole, 6, 2, width - 9, height - 7).to_image();
+            assert_eq!(part, expected, "{width}×{height}");
+        }
+    }
+
+    #[test]
+    fn a_long_image_takes_what_its_window_needs() {
+        // As a whole it would be 1000×50,000,000 pixels.
+        let image = RgbImage::from_fn(1, 50_000, |_, y| Rgb([(y / 200) as u8; 3]));
+        let part = lanczos(&image, (1000, 50_000_000), 0..1000, 24_999_500..25_000_500);
+        assert_eq!(part.dimensions(), (1000, 1000));
+        assert_eq!((part.get_pixel(3, 0).0, part.get_pixel(999, 999).0), ([124; 3], [125; 3]));
     }
 
     const EXPECTED: [((u32, u32), [u8; 6], u64); 6] = [

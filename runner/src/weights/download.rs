@@ -3,7 +3,7 @@
 //! Bytes go to `FILE.part`, which is there to be continued until it is whole and verified, and then
 //! becomes `FILE`.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use attohttpc::header::{CONTENT_LENGTH, CONTENT_RANGE, PROXY_AUTHORIZATION, RANGE};
 use attohttpc::{ErrorKind, ProxySettings, Response, StatusCode};
 use base64::Engine;
@@ -167,7 +167,7 @@ pub(super) fn fetch(wanted: &Wanted, settings: &Settings, progress: &dyn Progres
     while done < wanted.size {
         let before = done;
         let stopped = match request(wanted, settings, done) {
-            Err(Stop::ForGood(error)) => return Err(error.context(stopped_at(wanted, done))),
+            Err(Stop::ForGood(error)) => return Err(given_up(wanted, done, &error)),
             Err(Stop::ForNow(error)) => error,
             Ok((response, from)) => {
                 if from < done {
@@ -180,7 +180,7 @@ pub(super) fn fetch(wanted: &Wanted, settings: &Settings, progress: &dyn Progres
                 progress.end();
                 match copied {
                     Ok(()) if done == wanted.size => break,
-                    Ok(()) => anyhow::anyhow!("the connection ended early"),
+                    Ok(()) => anyhow!("the connection ended early"),
                     Err(Broken::Disk(error)) => return Err(anyhow::Error::from(error).context(place())),
                     Err(Broken::Network(error)) => error.into(),
                 }
@@ -188,7 +188,7 @@ pub(super) fn fetch(wanted: &Wanted, settings: &Settings, progress: &dyn Progres
         };
         tries = if done > before { 1 } else { tries + 1 };
         if tries >= TRIES {
-            return Err(stopped.context(stopped_at(wanted, done)));
+            return Err(given_up(wanted, done, &stopped));
         }
         progress.warn(&format!("{stopped:#}; trying again"));
         thread::sleep(settings.pause * tries);
@@ -242,12 +242,16 @@ pub(super) fn each_chunk(source: &mut dyn Read, mut each: impl FnMut(&[u8]) -> i
     }
 }
 
-fn stopped_at(wanted: &Wanted, done: u64) -> String {
+/// What has happened, and what can be done. Nothing is left of a download that has not begun.
+fn given_up(wanted: &Wanted, done: u64, why: &anyhow::Error) -> anyhow::Error {
+    if done == 0 {
+        let _ = fs::remove_file(part(&wanted.path));
+    }
     let Wanted { url, path, size, .. } = wanted;
     let kept =
         if done > 0 { format!("{done} of {size} bytes are there and kept: the same command goes on from there. ") } else { String::new() };
-    format!(
-        "{url} could not be fetched. {kept}Behind a proxy, set HTTP_PROXY or HTTPS_PROXY; name a mirror with `--mirror URL` or \
+    anyhow!(
+        "{url} could not be fetched: {why:#}. {kept}Behind a proxy, set HTTP_PROXY or HTTPS_PROXY; name a mirror with `--mirror URL` or \
          GAUNTLET_MIRROR; without a network, bring the file here and put it at {}",
         path.display()
     )

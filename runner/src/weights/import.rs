@@ -3,14 +3,14 @@
 use super::check::{Report, examine};
 use super::shelf::Shelf;
 use crate::store::Pending;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use gauntlet_core::registry::Registry;
 use gauntlet_core::weights::{Note, Read};
 use safetensors::tensor::{Dtype, View};
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use tch::{Kind, Tensor};
@@ -42,13 +42,21 @@ pub fn import(registry: &Registry, file: &Path, model: &str, given: &Table, fold
             collecting.borrow_mut().push(((*name).to_owned(), Stored::new(tensor)));
         }
     })?;
+    if registry.find_model(model)?.embedded_weights.is_some() {
+        bail!(
+            "the weights of `{model}` are part of the program, so that studies with it stay what they are; use yours with \
+             `--weights {0}`, or `weights = \"{0}\"` in a study",
+            file.display()
+        );
+    }
     let shelf = Shelf::open(folder)?;
     let own = format!("{model}.{}", if as_it_is { "pb" } else { "safetensors" });
     let path = folder.join(&own);
     let place = || format!("writing {}", path.display());
     let mut pending = Pending::new(&path)?;
     if as_it_is {
-        io::copy(&mut File::open(file)?, pending.file()).with_context(place)?;
+        let mut graph = File::open(file).with_context(|| format!("weights {}", file.display()))?;
+        io::copy(&mut graph, pending.file()).with_context(place)?;
     } else {
         let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let defaults = &registry.find_model(model)?.entry.defaults;
@@ -60,11 +68,11 @@ pub fn import(registry: &Registry, file: &Path, model: &str, given: &Table, fold
             parameters: parameters.map(|(key, value)| (key.clone(), value.clone())).collect(),
         };
         let tensors = tensors.take();
-        safetensors::serialize_to_file(tensors, Some(note.metadata()), pending.path()).with_context(place)?;
+        let bytes = safetensors::serialize(tensors, Some(note.metadata())).with_context(place)?;
+        pending.file().write_all(&bytes).with_context(place)?;
     }
     let sha256 = super::download::sha256(pending.path()).with_context(place)?;
     pending.commit()?;
-    shelf.record(&own, &sha256)?;
     // What would be found in its place.
     for other in super::file_names(model).take_while(|name| *name != own) {
         match std::fs::remove_file(folder.join(&other)) {
@@ -72,6 +80,7 @@ pub fn import(registry: &Registry, file: &Path, model: &str, given: &Table, fold
             _ => {}
         }
     }
+    shelf.record(&own, &sha256)?;
     Ok(Imported { report, path, sha256, as_it_is })
 }
 

@@ -36,9 +36,10 @@ impl Shelf {
         }
     }
 
-    /// Writes down the hash of a file of the folder.
+    /// Writes down the hash of a file of the folder, and forgets files that are gone.
     pub fn record(&self, file: &str, sha256: &str) -> Result<()> {
         let mut sums = sums(&self.folder);
+        sums.retain(|file, _| self.folder.join(file).is_file());
         sums.insert(file.to_owned(), sha256.to_owned());
         let text: String = sums.iter().flat_map(|(file, sha256)| [sha256, "  ", file, "\n"]).collect();
         write_atomically(&self.folder.join(SUMS), text.as_bytes())
@@ -51,12 +52,18 @@ fn sums(folder: &Path) -> BTreeMap<String, String> {
     text.lines().filter_map(|line| line.split_once("  ")).map(|(sum, file)| (file.to_owned(), sum.to_owned())).collect()
 }
 
-/// SHA-256 of a weights file, in hexadecimal: as it was written down beside it, or by reading the file.
+/// SHA-256 of a weights file, in hexadecimal: as it was written down beside it, unless the file has changed
+/// since; or by reading the file.
 ///
 /// # Errors
 /// When it cannot be read.
 pub fn sum(file: &Path) -> io::Result<String> {
-    let known = file.file_name().and_then(|name| sums(file.parent()?).remove(name.to_str()?));
+    let changed = |path: &Path| path.metadata()?.modified();
+    let known = file.file_name().and_then(|name| {
+        let folder = file.parent()?;
+        let settled = changed(file).ok()? <= changed(&folder.join(SUMS)).ok()?;
+        sums(folder).remove(name.to_str()?).filter(|_| settled)
+    });
     known.map_or_else(|| sha256(file), Ok)
 }
 
