@@ -143,7 +143,7 @@ for (const button of document.querySelectorAll("button.svg")) {
 }
 
 addEventListener("beforeprint", () => {
-  for (const details of document.querySelectorAll("details:not([open])")) {
+  for (const details of document.querySelectorAll("section:not(#provenance) details:not([open])")) {
     details.open = true;
     details.dataset.printed = "";
   }

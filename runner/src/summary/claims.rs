@@ -113,7 +113,7 @@ fn linear(laws: &[&Law]) -> Verdict {
     });
     verdict(
         1,
-        "The l2 and l∞ distortion of minimal adversarials falls linearly with the logarithm of the classification error.",
+        "The l2 and l∞ distortion of minimal adversarials is linear in the logarithm of the classification error, and less for models that err less.",
         "Read off the l∞ distortion of I-FGSM and the l2 distortion of C&W. For each goal the slope against ln(error) must be positive, over \
          all models and without AlexNet and VGG, by the bootstrap over images and by Student's interval for the scatter of the models, and \
          R² above 0.5. Supported when all of this holds with whole intervals, not supported when one of it fails with its whole interval, \

@@ -89,9 +89,8 @@ pub(super) fn verdicts(view: &View, page: &mut Page) {
         let (class, word) = word(verdict.finding);
         let _ = write!(
             body,
-            "<li><p><span class=\"finding {class}\">{word}</span> <strong>{}</strong></p><p>{}</p><details><summary>Rule and numbers</summary><p>{}</p>",
+            "<li><p><span class=\"finding {class}\">{word}</span> <strong>{}</strong></p><p class=\"about\">{}</p>",
             escape(&verdict.statement),
-            escape(&verdict.reading),
             escape(&verdict.rule)
         );
         let rows: Vec<Vec<(String, Option<f64>)>> = verdict
@@ -110,10 +109,13 @@ pub(super) fn verdicts(view: &View, page: &mut Page) {
                 ]
             })
             .collect();
-        if !rows.is_empty() {
-            body.push_str(&table("", &["number", "value", "interval", "by itself"], 1, &rows));
+        if rows.is_empty() {
+            let _ = write!(body, "<p>{}</p>", escape(&verdict.reading));
+        } else {
+            let numbers = table("", &["number", "value", "interval", "by itself"], 1, &rows);
+            let _ = write!(body, "<details><summary>{}</summary>{numbers}</details>", counted(rows.len(), "number"));
         }
-        body.push_str("</details></li>\n");
+        body.push_str("</li>\n");
     }
     page.section("claims", "The study’s claims", &format!("{body}</ol>"));
 }
