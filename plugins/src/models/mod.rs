@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn wrong_parameters_are_refused_with_what_is_expected() {
         for (name, _, _, _, smallest) in NETWORKS {
-            assert!(refusal(name, "classes = 1").ends_with("`classes` is 1, expected 2 or more"));
+            assert!(refusal(name, "classes = 1").ends_with("`classes` is 1, expected 2 to 1048576"));
             let side = smallest - 1;
             assert!(refusal(name, &format!("side = {side}")).ends_with(&format!("`side` is {side}, expected {smallest} to 4096")));
             assert!(refusal(name, "channels = 0").ends_with("`channels` is 0, expected above 0 and up to 16"));
