@@ -6,23 +6,17 @@
 
 use anyhow::{Context, Result};
 use gauntlet_core::attack::{Cases, Goal, Goals};
-use gauntlet_core::device::Device;
 use gauntlet_core::model::{Model, ModelCard};
 use gauntlet_core::oracle::{Oracle, Passes, Settings};
 use gauntlet_core::registry::Registry;
-use gauntlet_core::weights::Weights;
 use gauntlet_plugins as _;
-use gauntlet_tests::golden::{Formula, network_images};
+use gauntlet_tests::benching::{self, FULL, MINI, Origin, Ratio, seconds};
+use gauntlet_tests::golden::network_images;
 use std::cell::RefCell;
-use std::env;
 use std::hint::black_box;
-use std::time::Instant;
 use tch::{Kind, Tensor};
-use toml::Table;
 
 const BATCH: usize = 8;
-const FULL: [&str; 3] = ["mobilenet_v1_100", "resnet_v2_50", "vgg_16"];
-const MINI: [&str; 3] = ["mini_mobilenet_v1_100", "mini_resnet_v2_50", "mini_vgg_16"];
 
 /// Parameters that fix how many passes an attack makes.
 const ATTACKS: [(&str, &str); 4] = [
@@ -31,56 +25,6 @@ const ATTACKS: [(&str, &str); 4] = [
     ("cw_l2", "iterations = 4\nsearch_steps = 1\nabort_checks = 0"),
     ("ead_l1", "iterations = 4\nsearch_steps = 1\nabort_checks = 0"),
 ];
-
-fn seconds(work: impl FnOnce()) -> f64 {
-    let start = Instant::now();
-    work();
-    start.elapsed().as_secs_f64()
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
-/// Median and range of the time of one ÷ the time of the other, run in turn.
-struct Ratio {
-    median: f64,
-    least: f64,
-    greatest: f64,
-    /// Median time of the other, in seconds.
-    unit: f64,
-}
-
-fn ratio(rounds: usize, mut one: impl FnMut() -> f64, mut other: impl FnMut() -> f64) -> Ratio {
-    // libtorch chooses its kernels at the first run
-    one();
-    other();
-    let pairs: Vec<(f64, f64)> = (0..rounds).map(|_| (one(), other())).collect();
-    let ratios: Vec<f64> = pairs.iter().map(|(one, other)| one / other).collect();
-    let bound = |choose: fn(f64, f64) -> f64| ratios.iter().copied().reduce(choose).unwrap_or(f64::NAN);
-    let (least, greatest) = (bound(f64::min), bound(f64::max));
-    Ratio { median: median(ratios), least, greatest, unit: median(pairs.iter().map(|pair| pair.1).collect()) }
-}
-
-fn line(what: &str, network: &str, ratio: &Ratio) {
-    println!(
-        "{what:<34} {network:<22} {:>6.3}  ({:.3} to {:.3}; unit {:.1} ms)",
-        ratio.median,
-        ratio.least,
-        ratio.greatest,
-        ratio.unit * 1e3
-    );
-}
-
-fn load(registry: &Registry, name: &str) -> Result<Box<dyn Model>> {
-    let entry = registry.find_model(name).with_context(|| format!("no model `{name}`"))?;
-    let parameters = entry.entry.parameters(None, &Table::new())?;
-    match entry.embedded_weights {
-        Some(_) => entry.load_embedded(&parameters, Device::Cpu),
-        None => entry.load(&parameters, Weights::new(Formula { prefix: format!("bench/{name}/"), gain: 1.2 }, Device::Cpu)),
-    }
-}
 
 /// A batch of waves, moved from image to image, with the classes that the model sees in them.
 fn cases(model: &dyn Model, count: usize) -> Result<Cases> {
@@ -125,18 +69,14 @@ impl Model for Counted<'_> {
 }
 
 fn main() -> Result<()> {
-    let rounds: usize = env::var("ROUNDS").map_or(Ok(5), |text| text.parse()).context("ROUNDS is a number")?;
-    let chosen = env::var("NETWORKS").ok();
-    let networks: Vec<&str> = match &chosen {
-        Some(names) => names.split(',').collect(),
-        None => FULL.iter().chain(&MINI).copied().collect(),
-    };
+    let rounds = benching::setting("ROUNDS", 5)?;
     tch::set_num_threads(1); // as a worker of the engine has
     let registry = Registry::linked()?;
-    println!("{:<34} {:<22} ratio  (range over {rounds} rounds; one thread, batch {BATCH})", "", "network");
+    println!("{:<40} {:<22}  ratio  (range over {rounds} rounds; one thread, batch {BATCH})", "", "network");
 
-    for name in networks {
-        let model = load(&registry, name)?;
+    let load = |name: &str| benching::load(&registry, name, &Origin::find(&registry, name, None)?);
+    for name in benching::list("NETWORKS", &[FULL, MINI].concat()) {
+        let model = load(&name)?;
         let model = &*model;
         let cases = cases(model, BATCH)?;
         let goals = Goals::new(&cases.goals, &cases.pixels);
@@ -155,12 +95,12 @@ fn main() -> Result<()> {
                 backward + (passes.backward..passes.forward).map(|_| forward(model, &cases)).sum::<f64>()
             };
             let attacked = || seconds(|| drop(black_box(run())));
-            line(&format!("{} ÷ its bare passes", entry.entry.name), name, &ratio(rounds, attacked, bare));
+            benching::print(&format!("{} ÷ its bare passes", entry.entry.name), &name, &Ratio::take(rounds, attacked, bare));
         }
     }
 
     for name in MINI {
-        let model = load(&registry, name)?;
+        let model = load(name)?;
         let counted = Counted { model: &*model, sizes: RefCell::default() };
         let cases = cases(&*model, 4 * BATCH)?;
         let entry = registry.find_attack("cw_l2").context("a built-in attack is missing")?;
@@ -171,7 +111,7 @@ fn main() -> Result<()> {
         let work: i64 = sizes.iter().sum();
         let full = sizes.iter().rposition(|&size| size == BATCH as i64).map_or(0, |last| last + 1);
         println!(
-            "{:<34} {name:<22} {:>6.3}  (until the last case has begun: {:.3}; of {} cases, {} batches)",
+            "{:<40} {name:<22} {:>6.3}  (until the last case has begun: {:.3}; of {} cases, {} batches)",
             "rows at work ÷ lanes × batches",
             work as f64 / (sizes.len() * BATCH) as f64,
             sizes[..full].iter().sum::<i64>() as f64 / (full * BATCH).max(1) as f64,

@@ -48,6 +48,7 @@ pub fn values(name: &str, shape: &[i64], role: Role, gain: f64) -> Vec<f32> {
 }
 
 /// Weights by the formula, under a seed and with the names below a prefix.
+#[derive(Clone)]
 pub struct Formula {
     /// What goes before every name, such as `public/vgg_16/`.
     pub prefix: String,

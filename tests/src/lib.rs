@@ -1,5 +1,6 @@
 //! What the cross-crate tests share.
 
+pub mod benching;
 pub mod golden;
 pub mod libraries;
 pub mod tiny;

@@ -1,0 +1,152 @@
+//! What the benches share: times taken in turn, networks that are loaded whatever weights there are.
+
+use anyhow::{Context, Result};
+use gauntlet_core::device::Device;
+use gauntlet_core::model::Model;
+use gauntlet_core::registry::Registry;
+use gauntlet_core::weights::{Misfit, Role, Source, Weights};
+use std::env;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+use tch::Tensor;
+use toml::Table;
+
+use crate::golden::Formula;
+
+/// Networks of full size, and miniatures, that the benches look at.
+pub const FULL: [&str; 3] = ["mobilenet_v1_100", "resnet_v2_50", "vgg_16"];
+/// The same in miniature.
+pub const MINI: [&str; 3] = ["mini_mobilenet_v1_100", "mini_resnet_v2_50", "mini_vgg_16"];
+
+/// A number in the environment.
+///
+/// # Errors
+/// When it is none.
+pub fn setting<T: FromStr>(name: &str, default: T) -> Result<T> {
+    let text = env::var(name).ok();
+    text.map_or(Ok(default), |text| text.parse().ok().with_context(|| format!("{name}={text}: a number is expected")))
+}
+
+/// A list in the environment, separated by commas.
+pub fn list(name: &str, default: &[&str]) -> Vec<String> {
+    let text = env::var(name).unwrap_or_else(|_| default.join(","));
+    text.split(',').map(str::to_owned).collect()
+}
+
+/// How long it takes.
+pub fn seconds(work: impl FnOnce()) -> f64 {
+    let start = Instant::now();
+    work();
+    start.elapsed().as_secs_f64()
+}
+
+/// The middle one, of an even number the upper of the two.
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// The time of one ÷ the time of the other. Times on a shared machine drift; ratios of times that are
+/// taken in turn hardly do.
+pub struct Ratio {
+    /// Median over the rounds.
+    pub median: f64,
+    /// The least and the greatest.
+    pub range: (f64, f64),
+    /// Median time of the other, in seconds.
+    pub unit: f64,
+}
+
+impl Ratio {
+    /// Takes both times in turn, so many rounds, once each has run for nothing: libtorch chooses its
+    /// kernels at the first run.
+    pub fn take(rounds: usize, mut one: impl FnMut() -> f64, mut other: impl FnMut() -> f64) -> Self {
+        one();
+        other();
+        Self::of(&(0..rounds).map(|_| (one(), other())).collect::<Vec<_>>())
+    }
+
+    /// Of times that were taken in turn.
+    pub fn of(pairs: &[(f64, f64)]) -> Self {
+        let ratios: Vec<f64> = pairs.iter().map(|(one, other)| one / other).collect();
+        let bound = |choose: fn(f64, f64) -> f64| ratios.iter().copied().reduce(choose).unwrap_or(f64::NAN);
+        let range = (bound(f64::min), bound(f64::max));
+        Self { median: median(ratios), range, unit: median(pairs.iter().map(|pair| pair.1).collect()) }
+    }
+}
+
+/// A line of a bench.
+pub fn print(what: &str, network: &str, ratio: &Ratio) {
+    let Ratio { median, range: (least, greatest), unit } = ratio;
+    println!("{what:<40} {network:<22} {median:>6.3}  ({least:.3} to {greatest:.3}; unit {:.1} ms)", unit * 1e3);
+}
+
+/// Where a network's weights come from.
+pub enum Origin {
+    /// A part of the program.
+    Embedded,
+    /// A file.
+    File(PathBuf),
+    /// The golden values' formula: as quick as real ones.
+    MadeUp,
+}
+
+impl Origin {
+    /// Embedded ones where there are, or `folder`'s, or made-up ones.
+    pub fn find(registry: &Registry, network: &str, folder: Option<PathBuf>) -> Result<Self> {
+        let entry = registry.find_model(network).with_context(|| format!("no model `{network}`"))?;
+        Ok(match (entry.embedded_weights, folder) {
+            (Some(_), _) => Self::Embedded,
+            (None, Some(folder)) => Self::File(folder.join(format!("{network}.safetensors"))),
+            (None, None) => Self::MadeUp,
+        })
+    }
+}
+
+/// Loads a registered network.
+///
+/// # Errors
+/// When there is none of that name, or weights do not fit.
+pub fn load(registry: &Registry, network: &str, origin: &Origin) -> Result<Box<dyn Model>> {
+    let entry = registry.find_model(network).with_context(|| format!("no model `{network}`"))?;
+    let parameters = entry.entry.parameters(None, &Table::new())?;
+    match origin {
+        Origin::Embedded => entry.load_embedded(&parameters, Device::Cpu),
+        Origin::File(path) => entry.load(&parameters, Weights::open(path, Device::Cpu)?),
+        Origin::MadeUp => entry.load(&parameters, Weights::new(made_up(network), Device::Cpu)),
+    }
+}
+
+/// Weights that a network takes for real ones, as far as time is concerned.
+pub fn made_up(network: &str) -> Formula {
+    Formula { prefix: format!("bench/{network}/"), gain: 1.2 }
+}
+
+/// Keeps what a network asks of another source, under the names that it asks by.
+#[derive(Clone)]
+pub struct Recorder<S> {
+    source: S,
+    kept: Arc<Mutex<Vec<(String, Tensor)>>>,
+}
+
+impl<S: Source> Recorder<S> {
+    /// Keeps what is asked of `source`.
+    pub fn new(source: S) -> Self {
+        Self { source, kept: Arc::default() }
+    }
+
+    /// What has been asked so far.
+    pub fn kept(&self) -> Vec<(String, Tensor)> {
+        std::mem::take(&mut self.kept.lock().expect("nothing panics under it"))
+    }
+}
+
+impl<S: Source> Source for Recorder<S> {
+    fn tensor(&self, name: &str, shape: &[i64], role: Role) -> Result<Tensor, Misfit> {
+        let found = self.source.tensor(name, shape, role)?;
+        self.kept.lock().expect("nothing panics under it").push((name.to_owned(), found.shallow_clone()));
+        Ok(found)
+    }
+}
