@@ -57,7 +57,13 @@ impl Progress for Clock {
 
 impl Clock {
     fn seconds(&self, phase: &str) -> f64 {
-        self.0.lock().expect("nothing panics under it").iter().filter(|(name, ..)| name.starts_with(phase)).map(|(.., seconds)| seconds).sum()
+        self.0
+            .lock()
+            .expect("nothing panics under it")
+            .iter()
+            .filter(|(name, ..)| name.starts_with(phase))
+            .map(|(.., seconds)| seconds)
+            .sum()
     }
 }
 
@@ -130,7 +136,10 @@ fn main() -> Result<()> {
     let whole = (0..rounds).map(|_| run(&registry, &networks, ALL, "[\"l0\", \"l1\", \"l2\", \"linf\"]", SLICE, 1));
     let whole = whole.collect::<Result<Vec<_>>>()?;
     let rest = |taken: &Taken| taken.whole - taken.clean - taken.attacks - taken.looks;
-    print("all but the attacks, transfer and clean answers ÷ a study", Ratio::of(&whole.iter().map(|t| (rest(t), t.whole)).collect::<Vec<_>>()));
+    print(
+        "all but the attacks, transfer and clean answers ÷ a study",
+        Ratio::of(&whole.iter().map(|t| (rest(t), t.whole)).collect::<Vec<_>>()),
+    );
 
     let cores = std::thread::available_parallelism().context("how many cores are there?")?.get();
     let attacks = |workers, images| -> Result<f64> { Ok(run(&registry, &networks, ALL, "[]", images, workers)?.whole) };

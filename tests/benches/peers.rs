@@ -7,7 +7,8 @@
 //!
 //! - `NETWORKS`, `ATTACKS`, `PEERS`: names, separated by commas; the three miniatures, all and all.
 //! - `IMAGES` (16) and `BATCH` (8): so many images, so many at a time. `ROUNDS` (3).
-//! - `ITERATIONS` (1000) and `STEPS` (9): of the searches of C&W and EAD.
+//! - `ITERATIONS` (1000) and `STEPS` (9): of the searches of C&W and EAD. `PATIENCE` (600): seconds that a
+//!   library may take for a task.
 //! - `WEIGHTS`, `PHOTOS`: folders for networks of full size; made-up weights and waves without.
 
 use anyhow::{Context, Result, bail, ensure};
@@ -15,7 +16,7 @@ use gauntlet_core::attack::{Answer, Cases, Goal, Goals};
 use gauntlet_core::device::Device;
 use gauntlet_core::model::Model;
 use gauntlet_core::oracle::{Oracle, Passes, Settings};
-use gauntlet_core::registry::Registry;
+use gauntlet_core::registry::{DynAttack, Registry};
 use gauntlet_core::weights::Weights;
 use gauntlet_plugins as _;
 use gauntlet_runner::data::{self, Data, Folder, Source};
@@ -26,30 +27,35 @@ use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::Mutex;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
 use tch::{Kind, Tensor};
 use toml::Table;
 
-const PACKAGES: [&str; 8] = [
+const PACKAGES: [&str; 7] = [
     "torch==2.11.0",
+    "torchvision",
+    "safetensors",
+    "scikit-learn", // ART imports it
     "foolbox==3.3.4",
     "torchattacks==3.5.1",
     "adversarial-robustness-toolbox==1.20.1",
-    "adv-lib==0.2.8",
-    "safetensors",
-    "scikit-learn", // ART imports it
-    "torchvision",
 ];
+/// Without what it requires: it would draw pictures with visdom, which cannot be installed any more.
+const ALONE: &str = "adv-lib==0.2.8";
 const PEERS: [&str; 4] = ["foolbox", "torchattacks", "art", "adv_lib"];
 const ATTACKS: [&str; 4] = ["fgsm", "ifgsm", "cw_l2", "ead_l1"];
-/// A peer that takes longer has no further rounds.
-const PATIENCE: f64 = 300.0;
+const TOO_LONG: &str = "takes longer than PATIENCE";
+/// Attacks that are over in a moment have so many times as many rounds.
+const QUICK: usize = 5;
 const EPSILON: f64 = 8.0 / 255.0;
 
 fn main() -> Result<()> {
     let rounds = setting("ROUNDS", 3)?;
-    let cores = std::thread::available_parallelism()?.get();
+    let cores = thread::available_parallelism()?.get();
     let registry = Registry::linked()?;
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/peers");
     fs::create_dir_all(&folder)?;
@@ -69,9 +75,12 @@ fn main() -> Result<()> {
 
 /// The process with the other libraries.
 struct Python {
+    program: PathBuf,
     process: Child,
     requests: ChildStdin,
-    answers: BufReader<ChildStdout>,
+    answers: Receiver<String>,
+    /// What it was last told to open.
+    open: Option<Value>,
 }
 
 impl Python {
@@ -79,30 +88,52 @@ impl Python {
         let program = folder.join("bin/python");
         let ready = folder.join("ready");
         if !ready.exists() {
-            eprintln!("installing {} in {}", PACKAGES.join(", "), folder.display());
+            eprintln!("installing {} and {ALONE} in {}", PACKAGES.join(", "), folder.display());
             let run = |program: &Path, arguments: &[&str]| -> Result<()> {
                 let status = Command::new(program).args(arguments).stdout(Stdio::null()).status();
                 ensure!(status.with_context(|| program.display().to_string())?.success(), "{} {arguments:?} fails", program.display());
                 Ok(())
             };
-            run(Path::new("python3"), &["-m", "venv", folder.to_str().context("the path is not UTF-8")?])?;
+            if !program.exists() {
+                run(Path::new("python3"), &["-m", "venv", folder.to_str().context("the path is not UTF-8")?])?;
+            }
             run(&program, &[&["-m", "pip", "install"], &PACKAGES[..]].concat())?;
+            run(&program, &["-m", "pip", "install", "--no-deps", ALONE])?;
             fs::write(ready, "")?;
         }
+        Self::spawn(program)
+    }
+
+    fn spawn(program: PathBuf) -> Result<Self> {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers.py");
         let mut command = Command::new(&program);
         // It has a libtorch of its own.
         command.arg("-B").arg(script).env_remove("LD_LIBRARY_PATH").stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = command.spawn().with_context(|| program.display().to_string())?;
-        let (requests, answers) = (process.stdin.take().context("no pipe")?, process.stdout.take().context("no pipe")?);
-        Ok(Self { process, requests, answers: BufReader::new(answers) })
+        let (requests, output) = (process.stdin.take().context("no pipe")?, process.stdout.take().context("no pipe")?);
+        let (sender, answers) = mpsc::channel();
+        thread::spawn(move || BufReader::new(output).lines().map_while(Result::ok).all(|line| sender.send(line).is_ok()));
+        Ok(Self { program, process, requests, answers, open: None })
     }
 
-    fn ask(&mut self, request: &Value) -> Result<Value> {
+    /// The answer; none when it takes too long. The process is then another.
+    fn ask(&mut self, request: &Value) -> Result<Option<Value>> {
         writeln!(self.requests, "{request}")?;
-        let mut line = String::new();
-        self.answers.read_line(&mut line)?;
-        serde_json::from_str(&line).context("peers.py has ended")
+        if request["do"] == "open" {
+            self.open = Some(request.clone());
+        }
+        match self.answers.recv_timeout(Duration::from_secs(setting("PATIENCE", 600)?)) {
+            Ok(line) => Ok(Some(serde_json::from_str(&line)?)),
+            Err(RecvTimeoutError::Disconnected) => bail!("peers.py has ended"),
+            Err(RecvTimeoutError::Timeout) => {
+                let open = self.open.take();
+                *self = Self::spawn(self.program.clone())?;
+                if let Some(open) = open {
+                    self.ask(&open)?;
+                }
+                Ok(None)
+            }
+        }
     }
 }
 
@@ -114,13 +145,38 @@ impl Drop for Python {
     }
 }
 
+type Part = (Tensor, Vec<Passes>);
+type Work = Box<dyn FnOnce(&dyn Model) + Send>;
+
+/// A thread with a network of its own, as the engine's workers are.
+struct Hand(Sender<Work>);
+
+impl Hand {
+    fn new(model: Box<dyn Model>) -> Self {
+        let (sender, work) = mpsc::channel::<Work>();
+        thread::spawn(move || {
+            tch::set_num_threads(1);
+            work.iter().for_each(|work| work(&*model));
+        });
+        Self(sender)
+    }
+
+    fn give(&self, work: impl FnOnce(&dyn Model) -> Result<Part> + Send + 'static) -> Result<Receiver<Result<Part>>> {
+        let (sender, result) = mpsc::channel();
+        let work: Work = Box::new(move |model| drop(sender.send(work(model))));
+        self.0.send(work).ok().context("the thread has ended")?;
+        Ok(result)
+    }
+}
+
 /// One network and its images.
 struct Contest<'a> {
     registry: &'a Registry,
     folder: &'a Path,
-    name: String,
+    /// For looking at what everybody has made.
+    model: Box<dyn Model>,
     /// One for each core.
-    models: Vec<Mutex<Box<dyn Model>>>,
+    hands: Vec<Hand>,
     pixels: Tensor,
     labels: Vec<i64>,
     targets: Vec<i64>,
@@ -138,9 +194,10 @@ struct Attempt {
 impl<'a> Contest<'a> {
     fn open(registry: &'a Registry, folder: &'a Path, name: &str, cores: usize, python: &mut Python) -> Result<Self> {
         let origin = Origin::find(registry, name, env::var_os("WEIGHTS").map(PathBuf::from))?;
-        let models = (0..cores).map(|_| benching::load(registry, name, &origin)).collect::<Result<Vec<_>>>()?;
-        let model = &models[0];
-        let (pixels, labels) = images(&**model, setting("IMAGES", 16)?)?;
+        let load = || benching::load(registry, name, &origin);
+        let hands = (0..cores).map(|_| Ok(Hand::new(load()?))).collect::<Result<Vec<_>>>()?;
+        let model = load()?;
+        let (pixels, labels) = images(&*model, setting("IMAGES", 16)?)?;
         let classes = model.card().classes;
         let targets: Vec<i64> = (0..).zip(&labels).map(|(n, label)| (label + 1 + n * 7 % (classes - 1)) % classes).collect();
 
@@ -151,28 +208,34 @@ impl<'a> Contest<'a> {
         let plain = name.strip_prefix("mini_");
         let enlarged = plain.map(|plain| if plain == "vgg_16" { 32 } else { 64 });
         let request = json!({
-            "do": "open", "network": plain.unwrap_or(name), "enlarged": enlarged, "threads": cores,
+            "do": "open", "network": plain.unwrap_or(name), "enlarged": enlarged, "threads": cores, "batch": setting("BATCH", 8)?,
             "weights": weights, "cases": cases, "out": logits,
         });
-        let answer = python.ask(&request)?;
+        let answer = python.ask(&request)?.context("opening a network takes too long")?;
         ensure!(answer.get("error").is_none(), "peers.py: {answer}");
         let (own, other) = (tch::no_grad(|| model.logits(&pixels)), read(&logits, "logits")?);
         let difference = ((&own - other).abs().max() / (own.max() - own.min())).double_value(&[]);
         ensure!(difference < 1e-4, "{name}: logits of the two networks differ by {difference:.1e} of their spread");
         println!("\n## {name}: {} images of side {}, batches of {}\n", labels.len(), model.card().side, setting("BATCH", 8)?);
-        println!("| attack | goal | by | time, s | ÷ ours | success | median distortion | ÷ ours, where both succeed | forward, backward passes |");
+        println!(
+            "| attack | goal | by | time, s | ÷ ours | success | median distortion | ÷ ours, where both succeed | forward, backward passes |"
+        );
         println!("|---|---|---|---|---|---|---|---|---|");
-        let models = models.into_iter().map(Mutex::new).collect();
-        Ok(Self { registry, folder, name: name.to_owned(), models, pixels, labels, targets, batch: setting("BATCH", 8)? })
+        Ok(Self { registry, folder, model, hands, pixels, labels, targets, batch: setting("BATCH", 8)? })
     }
 
     fn cases(&self, targeted: bool) -> Result<Cases> {
-        let goals = if targeted { self.targets.iter().map(|&c| Goal::Towards(c)).collect() } else { self.labels.iter().map(|&c| Goal::Away(c)).collect() };
+        let goals = if targeted {
+            self.targets.iter().map(|&c| Goal::Towards(c)).collect()
+        } else {
+            self.labels.iter().map(|&c| Goal::Away(c)).collect()
+        };
         Cases::new(self.pixels.shallow_clone(), goals)
     }
 
     /// The same task for everybody, in turn; prints a line each.
     fn hold(&self, attack: &str, targeted: bool, rounds: usize, python: &mut Python) -> Result<()> {
+        let goal = if targeted { "random" } else { "untargeted" };
         let (steps, iterations): (u32, u32) = (setting("STEPS", 9)?, setting("ITERATIONS", 1000)?);
         let search = format!("iterations = {iterations}\nsearch_steps = {steps}");
         let sign = json!({"attack": attack, "epsilon": EPSILON, "step": EPSILON / 10.0, "iterations": 20});
@@ -181,17 +244,29 @@ impl<'a> Contest<'a> {
         let (ours, theirs) = match attack {
             "fgsm" => (vec![("gauntlet", None, format!("epsilon = {EPSILON}"))], vec![("", sign)]),
             "ifgsm" => {
-                let fixed = format!("epsilon = {EPSILON}\nstep = {}\niterations = 20\nsearch_tries = 0", EPSILON / 10.0);
-                (vec![("gauntlet", None, fixed)], vec![("", sign)])
+                // `step` is a multiple of ε/iterations.
+                let fixed =
+                    |more: &str| format!("epsilon = {EPSILON}\nstep = 2.0\nanneal = false\niterations = 20\nsearch_tries = 0\n{more}");
+                (
+                    vec![("gauntlet", None, fixed("stop_early = false")), ("gauntlet, until the goal is met", None, fixed(""))],
+                    vec![("", sign)],
+                )
             }
-            "cw_l2" => (vec![("gauntlet", None, search.clone()), ("gauntlet, eccv2018", Some("eccv2018"), search)], vec![("", rate(2e-3)), (", rate 0.01", rate(1e-2))]),
-            "ead_l1" => (vec![("gauntlet", None, search.clone()), ("gauntlet, eccv2018", Some("eccv2018"), search)], vec![("", rate(1e-2))]),
+            "cw_l2" => (
+                vec![("gauntlet", None, search.clone()), ("gauntlet, eccv2018", Some("eccv2018"), search)],
+                vec![("", rate(2e-3)), (", rate 0.01", rate(1e-2))],
+            ),
+            "ead_l1" => {
+                (vec![("gauntlet", None, search.clone()), ("gauntlet, eccv2018", Some("eccv2018"), search)], vec![("", rate(1e-2))])
+            }
             other => bail!("no attack `{other}` is compared"),
         };
         let peers = benching::list("PEERS", &PEERS);
         let mut everybody: Vec<(String, Vec<Attempt>)> = Vec::new();
         let mut given_up: Vec<String> = Vec::new();
-        for round in 0..rounds {
+        // What runs first, finds nothing ready.
+        self.own("fgsm", None, "", targeted)?;
+        for _ in 0..if attack.contains('_') { rounds } else { QUICK * rounds } {
             let mut note = |who: String, attempt: Attempt| match everybody.iter_mut().find(|(known, _)| *known == who) {
                 Some((_, attempts)) => attempts.push(attempt),
                 None => everybody.push((who, vec![attempt])),
@@ -206,15 +281,10 @@ impl<'a> Contest<'a> {
                         continue;
                     }
                     match self.other(python, peer, parameters, targeted)? {
-                        Ok(attempt) => {
-                            if attempt.seconds > PATIENCE {
-                                given_up.push(who.clone());
-                            }
-                            note(who, attempt);
-                        }
+                        Ok(attempt) => note(who, attempt),
                         Err(reason) => {
-                            if round == 0 && !reason.starts_with("NotImplementedError") {
-                                eprintln!("{}: {who}, {attack}: {reason}", self.name);
+                            if !reason.starts_with("NotImplementedError") {
+                                println!("| {attack} | {goal} | {who} | {reason} |");
                             }
                             given_up.push(who);
                         }
@@ -222,39 +292,33 @@ impl<'a> Contest<'a> {
                 }
             }
         }
-        self.judge(attack, targeted, &everybody)
+        self.judge(attack, targeted, goal, &everybody)
     }
 
     fn own(&self, attack: &str, preset: Option<&str>, parameters: &str, targeted: bool) -> Result<Attempt> {
         let entry = self.registry.find_attack(attack).context("a built-in attack is missing")?;
-        let attack = entry.make(&entry.entry.parameters(preset, &parameters.parse::<Table>()?)?)?;
+        let attack: Arc<dyn DynAttack> = Arc::from(entry.make(&entry.entry.parameters(preset, &parameters.parse::<Table>()?)?)?);
         let cases = self.cases(targeted)?;
-        let share = cases.len().div_ceil(self.models.len());
-        let parts: Vec<Mutex<Option<Result<(Tensor, Vec<Passes>)>>>> = self.models.iter().map(|_| Mutex::default()).collect();
-        let seconds = benching::seconds(|| {
-            std::thread::scope(|scope| {
-                for (n, (model, part)) in self.models.iter().zip(&parts).enumerate() {
-                    let (from, to) = ((n * share).min(cases.len()), ((n + 1) * share).min(cases.len()));
-                    let own = Cases::new(cases.pixels.slice(0, from as i64, to as i64, 1), cases.goals[from..to].to_vec());
-                    let (attack, batch) = (&attack, self.batch);
-                    scope.spawn(move || {
-                        tch::set_num_threads(1);
-                        let run = || {
-                            let (own, model) = (own?, model.lock().expect("nothing panics under it"));
-                            let oracle = Oracle::new(&**model, (from as u64..to as u64).collect(), Settings { lanes: batch, ..Settings::default() });
-                            let answers = attack.run(&oracle, &own)?;
-                            let images = (0..own.len()).zip(answers).map(|(n, answer)| match answer {
-                                Answer::Pixels(pixels) => pixels,
-                                Answer::NotFound => own.image(n),
-                            });
-                            Ok((Tensor::stack(&images.collect::<Vec<_>>(), 0), oracle.passes()))
-                        };
-                        *part.lock().expect("nothing panics under it") = Some(run());
-                    });
-                }
-            });
-        });
-        let parts = parts.into_iter().filter_map(|part| part.into_inner().ok().flatten()).collect::<Result<Vec<_>>>()?;
+        let share = cases.len().div_ceil(self.hands.len());
+        let start = Instant::now();
+        let mut parts = Vec::new();
+        for (n, hand) in self.hands.iter().enumerate() {
+            let range = (n * share).min(cases.len())..((n + 1) * share).min(cases.len());
+            let pixels = cases.pixels.slice(0, range.start as i64, range.end as i64, 1);
+            let own = Cases::new(pixels, cases.goals[range.clone()].to_vec())?;
+            let (attack, settings) = (Arc::clone(&attack), Settings { lanes: self.batch, ..Settings::default() });
+            parts.push(hand.give(move |model| {
+                let oracle = Oracle::new(model, (range.start as u64..range.end as u64).collect(), settings);
+                let answers = attack.run(&oracle, &own)?;
+                let images = (0..own.len()).zip(answers).map(|(n, answer)| match answer {
+                    Answer::Pixels(pixels) => pixels,
+                    Answer::NotFound => own.image(n),
+                });
+                Ok((Tensor::stack(&images.collect::<Vec<_>>(), 0), oracle.passes()))
+            })?);
+        }
+        let parts = parts.into_iter().map(|part| part.recv()?).collect::<Result<Vec<_>>>()?;
+        let seconds = start.elapsed().as_secs_f64();
         let sum = |of: fn(&Passes) -> u64| parts.iter().flat_map(|(_, passes)| passes).map(of).sum::<u64>() as f64 / cases.len() as f64;
         let pixels = Tensor::cat(&parts.iter().map(|(pixels, _)| pixels).collect::<Vec<_>>(), 0);
         Ok(Attempt { seconds, forward: sum(|p| p.forward), backward: sum(|p| p.backward), pixels })
@@ -262,8 +326,9 @@ impl<'a> Contest<'a> {
 
     fn other(&self, python: &mut Python, peer: &str, parameters: &Value, targeted: bool) -> Result<Result<Attempt, String>> {
         let out = self.folder.join("adversarials.safetensors");
-        let request = json!({"do": "attack", "peer": peer, "parameters": parameters, "targeted": targeted, "batch": self.batch, "out": out});
-        let answer = python.ask(&request)?;
+        let request =
+            json!({"do": "attack", "peer": peer, "parameters": parameters, "targeted": targeted, "batch": self.batch, "out": out});
+        let Some(answer) = python.ask(&request)? else { return Ok(Err(TOO_LONG.into())) };
         if let Some(error) = answer["error"].as_str() {
             return Ok(Err(error.to_owned()));
         }
@@ -274,14 +339,13 @@ impl<'a> Contest<'a> {
     }
 
     /// Looks at what everybody has made, and prints it. Ours comes first.
-    fn judge(&self, attack: &str, targeted: bool, everybody: &[(String, Vec<Attempt>)]) -> Result<()> {
+    fn judge(&self, attack: &str, targeted: bool, goal: &str, everybody: &[(String, Vec<Attempt>)]) -> Result<()> {
         let cases = self.cases(targeted)?;
         let goals = Goals::new(&cases.goals, &cases.pixels);
-        let model = self.models[0].lock().expect("nothing panics under it");
         let look = |pixels: &Tensor| -> Result<Vec<Option<f64>>> {
             let in_box = bool::try_from(pixels.ge(0.0).logical_and(&pixels.le(1.0)).all())?;
             ensure!(in_box && pixels.size() == cases.pixels.size(), "pixels are not in the box");
-            let met = Vec::<bool>::try_from(goals.met(&tch::no_grad(|| model.logits(pixels)), 0.0))?;
+            let met = Vec::<bool>::try_from(goals.met(&tch::no_grad(|| self.model.logits(pixels)), 0.0))?;
             let change = (pixels - &cases.pixels).flatten(1, -1).to_kind(Kind::Double);
             let axis = [1i64].as_slice();
             let distance = match attack {
@@ -298,7 +362,7 @@ impl<'a> Contest<'a> {
             let found = match look(&attempts[0].pixels) {
                 Ok(found) => found,
                 Err(reason) => {
-                    println!("| {attack} | | {who} | {reason} |");
+                    println!("| {attack} | {goal} | {who} | {reason} |");
                     continue;
                 }
             };
@@ -306,8 +370,7 @@ impl<'a> Contest<'a> {
             let pairs: Vec<(f64, f64)> = attempts.iter().zip(own).map(|(this, own)| (this.seconds, own.seconds)).collect();
             let Ratio { median: slower, range: (least, greatest), .. } = Ratio::of(&pairs);
             println!(
-                "| {attack} | {} | {who} | {:.2} | {slower:.2} ({least:.2} to {greatest:.2}) | {} of {} | {:.4} | {:.3} | {:.0}, {:.0} |",
-                if targeted { "random" } else { "untargeted" },
+                "| {attack} | {goal} | {who} | {:.3} | {slower:.2} ({least:.2} to {greatest:.2}) | {} of {} | {:.4} | {:.3} | {:.0}, {:.0} |",
                 median(attempts.iter().map(|attempt| attempt.seconds).collect()),
                 found.iter().flatten().count(),
                 found.len(),
@@ -323,7 +386,11 @@ impl<'a> Contest<'a> {
 
 fn read(path: &Path, name: &str) -> Result<Tensor> {
     let tensors = Tensor::read_safetensors(path)?;
-    tensors.into_iter().find(|(found, _)| found == name).map(|(_, tensor)| tensor).with_context(|| format!("{}: no `{name}`", path.display()))
+    tensors
+        .into_iter()
+        .find(|(found, _)| found == name)
+        .map(|(_, tensor)| tensor)
+        .with_context(|| format!("{}: no `{name}`", path.display()))
 }
 
 /// So many images that the network knows, and what it takes them for.
