@@ -46,7 +46,8 @@ const PACKAGES: [&str; 7] = [
 ];
 /// Without what it requires: it would draw pictures with visdom, which cannot be installed any more.
 const ALONE: &str = "adv-lib==0.2.8";
-const PEERS: [&str; 4] = ["foolbox", "torchattacks", "art", "adv_lib"];
+/// `pytorch` is FGSM written by hand: a bare pass there and back.
+const PEERS: [&str; 5] = ["pytorch", "foolbox", "torchattacks", "art", "adv_lib"];
 const ATTACKS: [&str; 4] = ["fgsm", "ifgsm", "cw_l2", "ead_l1"];
 const TOO_LONG: &str = "takes longer than PATIENCE";
 /// Attacks that are over in a moment have so many times as many rounds.

@@ -81,6 +81,15 @@ fn main() -> Result<()> {
         let cases = cases(model, BATCH)?;
         let goals = Goals::new(&cases.goals, &cases.pixels);
 
+        let cores = std::thread::available_parallelism()?.get() as i32;
+        let threads = |count: i32| {
+            tch::set_num_threads(count);
+            let taken = gradient(model, &cases, &goals);
+            tch::set_num_threads(1);
+            taken
+        };
+        benching::print(&format!("a pass by one thread ÷ by {cores}"), &name, &Ratio::take(rounds, || threads(1), || threads(cores)));
+
         for (attack, parameters) in ATTACKS {
             let entry = registry.find_attack(attack).context("a built-in attack is missing")?;
             let attack = entry.make(&entry.entry.parameters(None, &parameters.parse()?)?)?;
