@@ -244,7 +244,7 @@ fn perform(command: Command, common: &Common, registry: Registry, out: &mut dyn 
     let sources = common.sources();
     let load = |registry| plugins::load(&sources, common.verbose, registry);
     match command {
-        Command::Run(args) => study(&args, common, load(registry)?, out),
+        Command::Run(args) => study(&args, common, registry, out),
         Command::List(args) => list::list(&args, &load(registry)?, out).map(|()| ExitCode::SUCCESS),
         Command::Predict(args) => predict::predict(&args, &load(registry)?, out),
         Command::Report(args) => {
@@ -253,9 +253,9 @@ fn perform(command: Command, common: &Common, registry: Registry, out: &mut dyn 
             Ok(ExitCode::SUCCESS)
         }
         Command::Plugins(args) => plugins::plugins(&args, &sources, common.verbose, registry, out),
-        Command::Rerun(args) => results::rerun(&args, common, load(registry)?, out),
+        Command::Rerun(args) => results::rerun(&args, common, registry, out),
         Command::Diff(args) => results::diff(&args, out),
-        Command::Export(args) => results::export(&args, common, load(registry)?, out),
+        Command::Export(args) => results::export(&args, common, registry, out),
         Command::Weights(args) => weights::weights(&args, &load(registry)?, out).map(|()| ExitCode::SUCCESS),
         Command::Work => execute::serve(registry).map(|()| ExitCode::SUCCESS),
     }
@@ -292,8 +292,7 @@ fn study(args: &RunArgs, common: &Common, registry: Registry, out: &mut dyn Writ
         exclude: args.exclude.clone(),
         ..Options::default()
     };
-    let mut wanted = Study::sources(&args.study, &args.set)?;
-    wanted.locks.extend(common.plugins_lock.iter().cloned());
+    let wanted = common.sources().and(Study::sources(&args.study, &args.set)?);
     let registry = &plugins::load(&wanted, common.verbose, registry)?;
     let study = Study::open(&args.study, registry, choices)?;
     let folder = args.out.clone().unwrap_or_else(|| PathBuf::from("results").join(&study.name));

@@ -1,10 +1,13 @@
 //! Two studies beside each other, outcome by outcome: what both have done is compared in pairs.
 
 use crate::outcomes::{self, Outcome};
+use crate::rows::OutcomeRow;
 use crate::stats;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs;
 use std::path::Path;
+use toml::{Table, Value};
 
 /// What two results' folders have in common, and in what they differ.
 #[derive(Debug)]
@@ -21,6 +24,8 @@ pub struct Comparison {
     pub second_only: usize,
     /// Models, attacks and images that one of them alone has: `model vgg_16`.
     pub names: [BTreeSet<String>; 2],
+    /// What models and attacks of the same label have been told that differs, in words.
+    pub settings: Vec<String>,
     /// The probabilities of all tests, ascending.
     tests: Vec<f64>,
 }
@@ -60,11 +65,64 @@ pub struct Shift {
     pub p: f64,
 }
 
-type Key = (String, String, String, String, String);
+/// Source, target, attack and goal.
+type Group = (String, String, String, String);
+/// A group, the image's content, the class aimed at, and which of several such images it is.
+type Key = (Group, String, Option<i64>, usize);
 
-fn key(outcome: &Outcome) -> Key {
-    let row = &outcome.row;
-    (row.source.clone(), row.target.clone(), row.attack.clone(), row.goal.clone(), row.image_hash.clone())
+/// Gives every outcome a key of its own.
+#[derive(Default)]
+struct Keys(HashMap<(Group, String, Option<i64>), usize>);
+
+impl Keys {
+    fn of(&mut self, row: &OutcomeRow) -> Key {
+        let group = (row.source.clone(), row.target.clone(), row.attack.clone(), row.goal.clone());
+        let seen = self.0.entry((group.clone(), row.image_hash.clone(), row.target_class)).or_default();
+        *seen += 1;
+        (group, row.image_hash.clone(), row.target_class, *seen)
+    }
+}
+
+/// What two studies' attacks and models have been told that differs, in words.
+fn settings(folders: [&Path; 2]) -> Result<Vec<String>> {
+    let studies = folders.map(|folder| -> Result<Table> {
+        let path = folder.join("study.toml");
+        let text = fs::read_to_string(&path).with_context(|| format!("{}", path.display()))?;
+        text.parse().with_context(|| format!("{}", path.display()))
+    });
+    let [first, second] = studies;
+    let [first, second] = [first?, second?];
+    let members = |study: &Table, kind: &str| -> BTreeMap<String, Table> {
+        let all = study.get(kind).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_table);
+        let named = |member: &Table| ["label", "name"].iter().find_map(|key| member.get(*key)?.as_str().map(str::to_owned));
+        all.filter_map(|member| Some((named(member)?, member.clone()))).collect()
+    };
+    let mut differences = Vec::new();
+    for (kind, word) in [("models", "model"), ("attacks", "attack")] {
+        let (before, after) = (members(&first, kind), members(&second, kind));
+        for (name, member) in &before {
+            let Some(other) = after.get(name) else { continue };
+            let mut settings: Vec<String> = Vec::new();
+            compare_tables("", member, other, &mut settings);
+            if !settings.is_empty() {
+                differences.push(format!("{word} {name} differs: {}", settings.join("; ")));
+            }
+        }
+    }
+    Ok(differences)
+}
+
+fn compare_tables(at: &str, a: &Table, b: &Table, differences: &mut Vec<String>) {
+    for key in a.keys().chain(b.keys().filter(|key| !a.contains_key(*key))) {
+        match (a.get(key), b.get(key)) {
+            (Some(Value::Table(a)), Some(Value::Table(b))) => compare_tables(&format!("{at}{key}."), a, b, differences),
+            (a, b) if a == b => {}
+            (a, b) => {
+                let [a, b] = [a, b].map(|value| value.map_or_else(|| "nothing".to_owned(), ToString::to_string));
+                differences.push(format!("{at}{key} is {a} in A, {b} in B"));
+            }
+        }
+    }
 }
 
 /// What is needed of an outcome.
@@ -82,7 +140,7 @@ fn kept(outcome: Outcome) -> Kept {
 }
 
 /// Compares the outcomes in two results' folders. They are the same where source, target, attack
-/// and goal have the same labels and the image has the same content.
+/// and goal have the same labels, the class aimed at is the same, and the image has the same content.
 ///
 /// # Errors
 /// When one of them has no outcomes, or damaged ones.
@@ -95,36 +153,31 @@ pub fn compare(first: &Path, second: &Path) -> Result<Comparison> {
         }
     };
     let mut before: HashMap<Key, Kept> = HashMap::new();
-    let mut order: Vec<(String, String, String, String)> = Vec::new();
-    let mut seen: BTreeSet<(String, String, String, String)> = BTreeSet::new();
+    let mut order: Vec<Group> = Vec::new();
+    let mut seen: BTreeSet<Group> = BTreeSet::new();
+    let mut keys = Keys::default();
     outcomes::read(first, |_, outcome| {
         note(&mut names[0], &outcome);
-        let (source, target, attack, goal, image) = key(&outcome);
-        let group = (source.clone(), target.clone(), attack.clone(), goal.clone());
-        if seen.insert(group.clone()) {
-            order.push(group);
+        let key = keys.of(&outcome.row);
+        if seen.insert(key.0.clone()) {
+            order.push(key.0.clone());
         }
-        before.insert((source, target, attack, goal, image), kept(outcome));
+        before.insert(key, kept(outcome));
         Ok(())
     })?;
-    let mut pairings: HashMap<(String, String, String, String), Pairing> = HashMap::new();
+    let mut pairings: HashMap<Group, Pairing> = HashMap::new();
+    let mut keys = Keys::default();
     let (mut common, mut second_only) = (0, 0);
     outcomes::read(second, |_, outcome| {
         note(&mut names[1], &outcome);
-        let key = key(&outcome);
+        let key = keys.of(&outcome.row);
         let Some(old) = before.remove(&key) else {
             second_only += 1;
             return Ok(());
         };
         common += 1;
-        let (source, target, attack, goal, _) = key;
-        let pairing = pairings.entry((source.clone(), target.clone(), attack.clone(), goal.clone())).or_insert_with(|| Pairing {
-            source,
-            target,
-            attack,
-            goal,
-            ..Pairing::default()
-        });
+        let (source, target, attack, goal) = key.0.clone();
+        let pairing = pairings.entry(key.0).or_insert_with(|| Pairing { source, target, attack, goal, ..Pairing::default() });
         pairing.add(&old, &kept(outcome));
         Ok(())
     })?;
@@ -134,7 +187,8 @@ pub fn compare(first: &Path, second: &Path) -> Result<Comparison> {
     let tests = stats::sorted(attacks.iter().chain(&transfer).flat_map(of).collect());
     let [a, b] = &names;
     let alone = [a - b, b - a];
-    Ok(Comparison { attacks, transfer, common, first_only: before.len(), second_only, names: alone, tests })
+    let settings = settings([first, second])?;
+    Ok(Comparison { attacks, transfer, common, first_only: before.len(), second_only, names: alone, settings, tests })
 }
 
 impl Pairing {

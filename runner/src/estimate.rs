@@ -7,7 +7,7 @@
 //! measured with made-up ones: passes take as long.
 
 use crate::data::{self, Picture};
-use crate::execute::{Options, Silent, Survey, device_kind};
+use crate::execute::{Options, Silent, Survey, device_kind, permit};
 use crate::plan::{Plan, SLICE, Work};
 use crate::rows::{Status, TransferRow};
 use crate::store::{Address, Found, Store, Stored};
@@ -142,8 +142,10 @@ struct Machine {
 /// not made.
 ///
 /// # Errors
-/// When a model cannot be loaded or run, or nothing can be stored in the system's temporary folder.
+/// When a model cannot be loaded or run, a plugin ends the process where it panics, or nothing can be stored in
+/// the system's temporary folder.
 pub fn estimate(study: &Study, registry: &Registry, out: &Path, options: &Options) -> Result<Estimate> {
+    permit(&study.plugins, "it computes in processes of its own alone, and measuring starts none; ")?;
     let plan = Plan::new(study, device_kind(options.device));
     let begun = out.join("cells").is_dir().then(|| Store::open(out)).transpose()?;
     let survey = begun.map(|store| Survey::take(&plan, &store, options, &Silent));

@@ -13,7 +13,6 @@ mod worker;
 use crate::plan::{Cell, CellId, PHASES, Plan, Work};
 use crate::rows::CraftRow;
 use crate::store::Store;
-use crate::study::Study;
 use anyhow::{Result, bail};
 pub(crate) use cell::{Site, read};
 use cell::{look_for, pixels};
@@ -21,6 +20,7 @@ pub(crate) use compute::first_line;
 use crew::Crew;
 use gauntlet_core::device::Device;
 use gauntlet_core::guard;
+use gauntlet_core::plugin::Library;
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -197,7 +197,9 @@ pub struct Failure {
 /// one thread per worker for the time being.
 pub(crate) fn run(site: Site, survey: &Survey, progress: &dyn Progress) -> Result<Outcome> {
     let Site { study, plan, options, .. } = site;
-    permit(study, options)?;
+    if options.isolation.is_none() {
+        permit(&study.plugins, "isolate it (leave out `--isolate never`), or ")?;
+    }
     let crew = Crew::new(site, survey, progress);
     let mut outcome = Outcome::default();
     check_models(&crew)?;
@@ -260,13 +262,14 @@ fn check_models(crew: &Crew) -> Result<()> {
     Ok(())
 }
 
-/// Plugins that cannot catch a panic must be isolated: errors of libtorch's are panics too.
-fn permit(study: &Study, options: &Options) -> Result<()> {
-    let fatal = study.plugins.iter().find(|library| library.aborts() && options.isolation.is_none());
+/// Plugins that cannot catch a panic must be isolated: errors of libtorch's are panics too. `remedy` says
+/// how, where they are not.
+pub(crate) fn permit<'l>(libraries: impl IntoIterator<Item = &'l Arc<Library>>, remedy: &str) -> Result<()> {
+    let fatal = libraries.into_iter().find(|library| library.aborts());
     fatal.map_or(Ok(()), |library| {
         bail!(
-            "plugin {} was built with panic = \"abort\", so that any error of libtorch's in it ends the process: isolate it \
-             (leave out `--isolate never`), or build it with panic = \"unwind\"",
+            "plugin {} was built with panic = \"abort\", so that any error of libtorch's in it ends the process: {remedy}build it with \
+             panic = \"unwind\"",
             library.describe()
         )
     })

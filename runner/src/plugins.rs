@@ -47,6 +47,14 @@ impl Found {
 }
 
 impl Sources {
+    /// All places of both, and all locks: a library must stand in each, whoever named it.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.places.extend(other.places);
+        self.locks.extend(other.locks);
+        self
+    }
+
     /// Looks for libraries. None of their code runs.
     ///
     /// # Errors
@@ -107,8 +115,10 @@ impl Found {
         let library = match Library::read(path) {
             Ok(library) => library,
             Err(error) => {
+                let nowhere = !path.exists(); // a link, or it was deleted just now
                 match error.downcast_ref::<NotAPlugin>() {
                     Some(what) if !named => self.ignored.push((path.to_owned(), what.to_string())),
+                    None if !named && nowhere => self.ignored.push((path.to_owned(), "a link to nothing".into())),
                     _ => self.refused.push((path.to_owned(), error)),
                 }
                 return;

@@ -1,12 +1,15 @@
 //! One outcome once more: its cells are computed again, in a folder of their own, and compared bit for bit.
 
 use crate::execute::{self, Options, Progress, Site, Survey, read};
+use crate::outcomes::Outcome;
 use crate::plan::{CellId, Plan, Work};
+use crate::report::DISTORTION;
 use crate::rows::{CleanRow, CraftRow, MeasureRow, OutcomeRow, Row, ScoreRow, TransferRow};
 use crate::store::{Store, Stored};
 use crate::study::Study;
 use anyhow::{Context, Result, bail, ensure};
 use gauntlet_core::registry::Registry;
+use std::collections::{BTreeMap, BTreeSet};
 use tch::Tensor;
 
 /// A part of an outcome that was computed again.
@@ -18,8 +21,8 @@ pub struct Part {
     pub differences: Vec<String>,
 }
 
-/// Computes an outcome again, with all that it rests on, and compares it with what is stored. A cell is
-/// repeated as a whole: only then its bits repeat.
+/// Computes an outcome again, with all that it rests on, and compares it with what is stored; and what is
+/// stored with the row itself. A cell is repeated as a whole: only then its bits repeat.
 ///
 /// # Errors
 /// When the study has no such outcome, a cell is not stored, or it fails now.
@@ -30,22 +33,73 @@ pub fn rerun(
     registry: &Registry,
     options: &Options,
     progress: &dyn Progress,
-    row: &OutcomeRow,
+    outcome: &Outcome,
 ) -> Result<Vec<Part>> {
-    let image = study.data.pictures.iter().position(|picture| picture.hash == row.image_hash);
+    let row = &outcome.row;
+    let image = study.data.pictures.iter().position(|picture| picture.hash == row.image_hash && picture.name == row.image);
     let image = image.with_context(|| format!("the study has no image `{}` of that content", row.image))?;
     let (slice, place) = plan.place(image);
     let wanted = cells(study, plan, row, slice)
         .with_context(|| format!("the study has no {} ({}) on {} for {}", row.attack, row.goal, row.source, row.target))?;
     let survey = Survey::only(plan, &wanted);
+    for cell in survey.cells() {
+        let what = || {
+            format!("the results have no whole {}: study.toml or weights have changed since, or it is damaged", plan.describe(study, cell))
+        };
+        ensure!(is_whole(store, plan, cell), what());
+    }
+    let written = written(study, plan, store, &wanted, outcome, place)?;
     let scratch = tempfile::tempdir()?;
     let again = Store::open(scratch.path())?;
-    let outcome = execute::run(Site { study, plan, registry, store: &again, options }, &survey, progress)?;
-    if let Some(failure) = outcome.failures.first() {
+    let run = execute::run(Site { study, plan, registry, store: &again, options }, &survey, progress)?;
+    if let Some(failure) = run.failures.first() {
         bail!("{}: {}", failure.what, failure.reason);
     }
-    ensure!(outcome.left == 0, "stopped before the end");
-    survey.cells().map(|cell| compare(study, plan, [store, &again], cell, place)).collect()
+    ensure!(run.left == 0, "stopped before the end");
+    let cells = survey.cells().map(|cell| compare(study, plan, [store, &again], cell, place));
+    std::iter::once(Ok(written)).chain(cells).collect()
+}
+
+fn is_whole(store: &Store, plan: &Plan, cell: CellId) -> bool {
+    let cell = &plan.cells[cell];
+    match cell.work {
+        Work::Clean { .. } => read::<CleanRow>(store, cell).is_ok(),
+        Work::Score { .. } => read::<ScoreRow>(store, cell).is_ok(),
+        Work::Measure { .. } => read::<MeasureRow>(store, cell).is_ok(),
+        Work::Transfer { .. } => read::<TransferRow>(store, cell).is_ok(),
+        Work::Craft { .. } => read::<CraftRow>(store, cell).is_ok(),
+    }
+}
+
+/// The row against the stored cells that it was written from. Whether all models are correct it says itself.
+fn written(study: &Study, plan: &Plan, store: &Store, cells: &[CellId], outcome: &Outcome, place: usize) -> Result<Part> {
+    let Outcome { row, distortions } = outcome;
+    let (mut craft, mut seen, mut measured) = (None, None, BTreeMap::new());
+    for &id in cells {
+        let cell = &plan.cells[id];
+        match cell.work {
+            Work::Craft { .. } => craft = read::<CraftRow>(store, cell)?.rows.into_iter().nth(place),
+            Work::Transfer { .. } => seen = read::<TransferRow>(store, cell)?.rows.into_iter().nth(place),
+            Work::Measure { metric, .. } => {
+                let found = read::<MeasureRow>(store, cell)?.rows.into_iter().nth(place).context("a cell has fewer rows than images")?;
+                let name = format!("{DISTORTION}{}", study.metrics[metric].part.label);
+                measured.extend(found.value_8bit.map(|value| (format!("{name}_8bit"), value)));
+                measured.extend(found.value.map(|value| (name, value)));
+            }
+            Work::Clean { .. } | Work::Score { .. } => {}
+        }
+    }
+    let names = [&row.source, &row.target, &row.attack, &row.goal, &row.image].map(Clone::clone);
+    let craft = craft.context("a cell has fewer rows than images")?;
+    let mut differences = row.differences(&OutcomeRow::new(names, &craft, seen.as_ref(), row.all_correct));
+    let columns: BTreeSet<&String> = distortions.keys().chain(measured.keys()).collect();
+    for column in columns {
+        let [written, stored] = [distortions.get(column), measured.get(column)];
+        if written != stored {
+            differences.push(format!("{column}: {written:?}, {stored:?}"));
+        }
+    }
+    Ok(Part { cell: "the row itself, against the cells".into(), differences })
 }
 
 fn cells(study: &Study, plan: &Plan, row: &OutcomeRow, slice: usize) -> Option<Vec<CellId>> {

@@ -444,6 +444,41 @@ fn value<V: Value>(array: &dyn Array, row: usize, name: &str) -> Result<V> {
     V::get(array, row).with_context(|| format!("column `{name}`, row {row}: no value"))
 }
 
+impl OutcomeRow {
+    /// From what an attack gave and what another model says of it; none: source and target are the same.
+    /// `names` are those of source, target, attack, goal and image.
+    pub fn new(names: [String; 5], craft: &CraftRow, seen: Option<&TransferRow>, all_correct: bool) -> Self {
+        let [source, target, attack, goal, image] = names;
+        let targeted = |of: fn(&TransferRow) -> bool| seen.filter(|_| craft.target_class.is_some()).map(of);
+        Self {
+            source,
+            target,
+            attack,
+            goal,
+            image,
+            image_hash: craft.image.clone(),
+            label: craft.label,
+            target_class: craft.target_class,
+            status: craft.status.clone(),
+            source_clean: craft.clean,
+            source_prediction: craft.prediction,
+            source_prediction_8bit: craft.prediction_8bit,
+            source_success: craft.success,
+            source_success_8bit: craft.success_8bit,
+            target_correct: seen.map_or(craft.status.attempted(), |seen| seen.target_correct),
+            all_correct,
+            prediction: seen.map_or(craft.prediction, |seen| seen.prediction),
+            prediction_8bit: seen.map_or(craft.prediction_8bit, |seen| seen.prediction_8bit),
+            success: seen.map_or(craft.success, |seen| seen.success),
+            success_8bit: seen.map_or(craft.success_8bit, |seen| seen.success_8bit),
+            top5: targeted(|seen| seen.top5),
+            top5_8bit: targeted(|seen| seen.top5_8bit),
+            forward: craft.forward,
+            backward: craft.backward,
+        }
+    }
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;

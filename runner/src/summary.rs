@@ -74,6 +74,9 @@ pub struct Summary {
     pub missing: Vec<Missing>,
 }
 
+/// Norms by which attacks are shown.
+pub(crate) const NORMS: [&str; 3] = ["linf", "l2", "l1"];
+
 impl Summary {
     /// Reads the document of a results' folder.
     ///
@@ -91,6 +94,25 @@ impl Summary {
         let Format { format } = serde_json::from_slice(&text).with_context(place)?;
         ensure!(format == FORMAT, "{} is of format {format}, this program reads {FORMAT}: run the study again", place());
         serde_json::from_slice(&text).with_context(place)
+    }
+
+    /// The metric by which an attack is shown: that in which it most often comes nearest to the smallest
+    /// distortion found by any attack; of [`NORMS`], if the study has one of them.
+    pub(crate) fn own_metric(&self, attack: &str, goal: GoalKind) -> Option<&str> {
+        let of_outcomes = || self.metrics.iter().filter(|metric| metric.of_outcomes).map(|metric| metric.label.as_str());
+        let normal = of_outcomes().any(|label| NORMS.contains(&label));
+        let best = |label: &str| {
+            let campaigns = self.campaigns.iter().filter(|campaign| campaign.attack == attack && campaign.goal == goal);
+            let own = campaigns.filter_map(|campaign| campaign.distortions.iter().find(|distortion| distortion.metric == label)?.gap);
+            own.map(|gap| gap.best).sum::<usize>()
+        };
+        let mut chosen: Option<(&str, usize)> = None;
+        for label in of_outcomes().filter(|label| !normal || NORMS.contains(label)) {
+            if chosen.is_none_or(|(_, most)| best(label) > most) {
+                chosen = Some((label, best(label)));
+            }
+        }
+        chosen.map(|(label, _)| label)
     }
 
     pub(crate) fn to_json(&self) -> Result<Vec<u8>> {

@@ -83,6 +83,15 @@ fn a_study_with_the_minis_runs_once() {
     assert!(differ.starts_with("64 outcomes in both, 0 in A alone, 0 in B alone\n"), "{differ}");
     assert!(differ.contains("Transfer: 0 of 4 pairs changed, 0 significantly"), "{differ}");
 
+    let other = place.path().join("results/other");
+    fs::create_dir(&other).unwrap();
+    fs::copy(place.path().join("results/few/outcomes.parquet"), other.join("outcomes.parquet")).unwrap();
+    let study = fs::read_to_string(place.path().join("results/few/study.toml")).unwrap();
+    let epsilon = study.lines().find_map(|line| line.strip_prefix("epsilon = ")).unwrap();
+    fs::write(other.join("study.toml"), study.replacen(&format!("epsilon = {epsilon}"), "epsilon = 0.75", 1)).unwrap();
+    let differ = said(&runner(&["diff", "results/few", "results/other"], place.path()));
+    assert!(differ.contains(&format!("\nattack fgsm differs: params.epsilon is {epsilon} in A, 0.75 in B\n")), "{differ}");
+
     let all = said(&runner(&["export", "results/few", "files"], place.path()));
     assert!(all.ends_with(" images in 4 files under files\n"), "{all}");
     said(&runner(&["export", "results/few", "files", "--png", "--successes", "--model", "mini_vgg_16"], place.path()));
@@ -92,6 +101,12 @@ fn a_study_with_the_minis_runs_once() {
     let unknown = runner(&["export", "results/few", "files", "--model", "vgg"], place.path());
     let error = String::from_utf8_lossy(&unknown.stderr).into_owned();
     assert_eq!(error, "error: the study has no model `vgg`; it has mini_vgg_16, mini_mobilenet_v1_025\n");
+    let craft = fs::read_dir(place.path().join("results/few/cells/craft")).unwrap().map(|entry| entry.unwrap().path());
+    fs::write(craft.filter(|path| path.extension().is_some_and(|e| e == "parquet")).min().unwrap(), "damaged").unwrap();
+    let damaged = runner(&["export", "results/few", "again"], place.path());
+    let error = String::from_utf8_lossy(&damaged.stderr).into_owned();
+    assert_eq!(damaged.status.code(), Some(1));
+    assert!(error.starts_with("1 cell could not be read; `runner run` computes what is missing\n  fgsm ("), "{error}");
 }
 
 #[test]

@@ -157,7 +157,9 @@ impl Hand {
         let (sender, work) = mpsc::channel::<Work>();
         thread::spawn(move || {
             tch::set_num_threads(1);
-            work.iter().for_each(|work| work(&*model));
+            for work in work {
+                work(&*model);
+            }
         });
         Self(sender)
     }

@@ -1,9 +1,11 @@
 //! What those who write plugins are given: the tutorial, `runner plugins new` and `check`, the examples.
 
 use anyhow::{Context, Result};
+use gauntlet_core::attack::{Cases, Goal};
+use gauntlet_core::oracle::{Oracle, Settings};
 use gauntlet_core::params::parse;
 use gauntlet_core::registry::{Entry, Registry};
-use gauntlet_core::testing::Report;
+use gauntlet_core::testing::{Affine, Report};
 use gauntlet_plugins as _;
 use gauntlet_runner::study::{Options, Study};
 use gauntlet_tests::libraries::library;
@@ -115,6 +117,21 @@ fn what_new_writes_builds_loads_and_conforms() -> Result<()> {
     };
     compile(cpp().args(["-x", "c++-header"]).arg(format!("{ROOT}/core/include/gauntlet.hpp")).arg("-o").arg(&precompiled));
 
+    // What cargo would do; with cargo, libtorch's bindings would be compiled anew.
+    let rust = |name: &str| -> Result<Command> {
+        let manifest: toml::Table = fs::read_to_string(place.path().join(name).join("Cargo.toml"))?.parse()?;
+        let own = manifest["package"].as_table().context("a package")?;
+        let mut command = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+        command.args(["--edition", "2024", "--crate-type", "cdylib", "--crate-name", &name.replace('-', "_")]);
+        command.env("CARGO_PKG_NAME", own["name"].as_str().context("a name")?);
+        command.env("CARGO_PKG_VERSION", own["version"].as_str().context("a version")?);
+        command.env("CARGO_CRATE_NAME", name.replace('-', "_"));
+        command.arg("--extern").arg(format!("gauntlet_core={}", core.display()));
+        command.arg("-L").arg(format!("dependency={}", deps.display()));
+        command.arg("-L").arg(format!("native={}", libtorch.join("lib").display()));
+        Ok(command)
+    };
+
     for (kind, is_cpp) in [("attack", false), ("model", false), ("metric", false), ("attack", true), ("model", true), ("metric", true)] {
         let name = format!("own-{kind}{}", if is_cpp { "-cpp" } else { "" });
         let mut arguments = vec!["plugins", "new", &name, "--kind", kind, "--gauntlet", ROOT];
@@ -131,21 +148,17 @@ fn what_new_writes_builds_loads_and_conforms() -> Result<()> {
             command.arg("-shared").arg(format!("-DPLUGIN_DIR=\"{}\"", folder.display())).args(["plugin.cpp", "-o"]).arg(&made);
             compile(command.arg("-L").arg(libtorch.join("lib")).args(["-ltorch_cpu", "-lc10"]));
         } else {
-            // What cargo would do; with cargo, libtorch's bindings would be compiled anew.
-            let manifest: toml::Table = fs::read_to_string(folder.join("Cargo.toml"))?.parse()?;
-            let own = manifest["package"].as_table().context("a package")?;
-            let mut command = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
-            command.args(["--edition", "2024", "--crate-type", "cdylib", "--crate-name", &name.replace('-', "_")]);
-            command.env("CARGO_PKG_NAME", own["name"].as_str().context("a name")?);
-            command.env("CARGO_PKG_VERSION", own["version"].as_str().context("a version")?);
-            command.env("CARGO_CRATE_NAME", name.replace('-', "_"));
-            command.arg("--extern").arg(format!("gauntlet_core={}", core.display()));
-            command
-                .arg("-L")
-                .arg(format!("dependency={}", deps.display()))
-                .arg("-L")
-                .arg(format!("native={}", libtorch.join("lib").display()));
-            compile(command.arg(folder.join("src/lib.rs")).arg("-o").arg(&made));
+            compile(rust(&name)?.arg(folder.join("src/lib.rs")).arg("-o").arg(&made));
+        }
+        if (kind, is_cpp) == ("attack", false) {
+            // Other flags make another library, which loads as well.
+            let mut command = rust(&name)?;
+            command.args(["-C", "opt-level=3", "-C", "panic=abort", "-C", "strip=symbols", "-C", "target-cpu=native"]);
+            let other = folder.join("other.so");
+            compile(command.arg(folder.join("src/lib.rs")).arg("-o").arg(&other));
+            let (code, out, error) = said(&runner(&folder, &["plugins", "check", "other.so"]));
+            assert!(code == Some(0) && out.contains(" passed, 0 failed, "), "{out}{error}");
+            assert!(said(&runner(&folder, &["plugins", "inspect", "other.so"])).1.contains("ends the process"));
         }
         let (code, out, error) = said(&runner(&folder, &["plugins", "check", made.to_str().context("a path")?]));
         assert_eq!((code, error.as_str()), (Some(0), ""), "{out}");
@@ -161,6 +174,31 @@ fn what_new_writes_builds_loads_and_conforms() -> Result<()> {
     let logits = registry.models().map(|model| Ok(model.load_embedded(&toml::Table::new(), tch::Device::Cpu)?.logits(&images)));
     let logits = logits.collect::<Result<Vec<_>>>()?;
     assert!((&logits[0] - &logits[1]).abs().max().double_value(&[]) < 1e-4, "Rust and C++ differ");
+
+    // What is thrown comes back as an error, and the object is made anew.
+    let thrower = place.path().join("libthrower.so");
+    let mut command = cpp();
+    command.arg("-I").arg(place.path()).arg("-I").arg(format!("{ROOT}/core/include")).arg("-shared");
+    command.arg(format!("{ROOT}/tests/plugins/c/thrower.cpp")).arg("-o").arg(&thrower);
+    compile(command.arg("-L").arg(libtorch.join("lib")).args(["-ltorch_cpu", "-lc10"]));
+    registry.load(&thrower)?;
+    let entry = registry.find_attack("thrower")?;
+    let make = |what: i64| entry.make(&entry.entry.parameters(None, &parse(&format!("what = {what}"))?)?);
+    assert_eq!(make(-1).err().context("an error")?.root_cause().to_string(), "`what` is negative");
+    let model = Affine::new(3, 6, 1);
+    let cases = Cases::new(images.narrow(0, 0, 2).narrow(2, 0, 6).narrow(3, 0, 6), vec![Goal::Away(0); 2])?;
+    for (what, expected) in [
+        (0, "I would rather not"),
+        (1, "attack `thrower` panicked: out of order"),
+        (2, "attack `thrower` panicked: an exception that is no std::exception"),
+        (3, "attack `thrower` panicked: The size of tensor a (6) must match the size of tensor b (7) at non-singleton dimension 3"),
+    ] {
+        let attack = make(what)?;
+        for _ in 0..2 {
+            let error = attack.run(&Oracle::new(&model, vec![0; 2], Settings::default()), &cases).err().context("an error")?;
+            assert!(format!("{error:#}").contains(expected), "{error:#}");
+        }
+    }
     Ok(())
 }
 

@@ -95,6 +95,9 @@ fn a_folder_s_libraries_are_loaded_and_all_else_in_it_is_ignored() {
     fs::copy(env!("CARGO_BIN_EXE_toy-runner"), at.join("plugins/runner")).unwrap();
     symlink("libgauntlet_sample.so", at.join("plugins/libgauntlet_sample.so.1")).unwrap();
     Command::new("mkfifo").arg(at.join("plugins/pipe")).status().unwrap();
+    symlink("nowhere", at.join("plugins/old.so")).unwrap();
+    let symbols = Command::new("objcopy").arg("--only-keep-debug").arg(library("sample")).arg(at.join("plugins/sample.debug")).status();
+    assert!(symbols.unwrap().success());
 
     let (code, list, err) = session(command(at, &["-v", "list", "attacks", "--plugins", "plugins"]));
     let hash = hash(&library("sample"));
@@ -105,9 +108,11 @@ fn a_folder_s_libraries_are_loaded_and_all_else_in_it_is_ignored() {
     let notes = format!(
         "note: plugins/empty.so: an empty file, {build}\n\
          note: plugins/more: a folder; name it with a `--plugins` of its own\n\
+         note: plugins/old.so: a link to nothing\n\
          note: plugins/pipe: not a file, {build}\n\
          note: plugins/readme.txt: not a shared library (ELF), {build}\n\
-         note: plugins/runner: a program or an object file, so not a plugin\n"
+         note: plugins/runner: a program or an object file, so not a plugin\n\
+         note: plugins/sample.debug: a library whose stamp is empty, as in a file of debugging symbols, so not a plugin\n"
     );
     assert_eq!(err, notes);
     assert_eq!(session(command(at, &["list", "attacks", "--plugins", "plugins"])), (0, list, String::new()));
@@ -160,7 +165,7 @@ fn what_a_library_says_of_itself_is_read_without_running_it() {
         &format!("BLAKE3      {}\n", hash(&path)),
         "ABI         1 (this program's: 1)\n",
         "libtorch    2.11.0\n",
-        "a panic     ends the process: runs in processes of its own alone\n",
+        "a panic     ends the process: computes in processes of its own alone\n",
         "this program can load it\n",
     ] {
         assert!(text.contains(line), "{line}{text}");
@@ -287,6 +292,11 @@ fn a_lock_admits_what_it_lists() {
     assert_eq!(refusal(at, &["run", "study.toml", "--plugins-lock", "plugins.lock"]), expected);
     fs::write(at.join("study.toml"), text.replace("[data]", "lock = \"plugins.lock\"\n[data]")).unwrap();
     assert_eq!(refusal(at, &["run", "study.toml"]), expected.replace("lock plugins.lock", "lock ./plugins.lock"));
+    // A study's lock is for what the command line names, and a lock for what is checked.
+    let unruly = library("unruly").display().to_string();
+    fs::write(at.join("study.toml"), STUDY.replace("[data]", "[plugins]\nfrom = []\nlock = \"plugins.lock\"\n[data]")).unwrap();
+    assert!(refusal(at, &["run", "study.toml", "--plugins", &unruly]).contains(" is not in the lock ./plugins.lock: "));
+    assert!(refusal(at, &["plugins", "check", &unruly, "--plugins-lock", "plugins.lock"]).contains(" is not in the lock plugins.lock: "));
     fs::write(at.join("plugins.lock"), "\nsha256:abc libx.so\n").unwrap();
     let error = refusal(at, &locked);
     assert!(
@@ -476,6 +486,36 @@ fn a_model_and_a_metric_cost_their_own_cells_too() {
 }
 
 #[test]
+fn a_model_may_take_its_time_to_load_but_not_for_ever() {
+    let place = place();
+    let at = place.path();
+    let model = |seconds: &str| format!("[[models]]\nname = \"fragile\"\nparams = {{ classes = 4, calls = 99, loading = {seconds} }}\n");
+    let unruly = library("unruly").display().to_string();
+    let run = |seconds: &str, limit: &str, out: &str| {
+        fs::write(at.join("slow.toml"), STUDY.replacen("[[models]]", &format!("{}[[models]]", model(seconds)), 1)).unwrap();
+        let (code, _, err) =
+            session(command(at, &["run", "slow.toml", "--plugins", &unruly, "--out", out, "--workers", "1", "--cell-timeout", limit]));
+        (code, err)
+    };
+    let (code, err) = run("0.3", "0", "slow");
+    assert!(code == 0 && !err.contains("warning"), "{err}");
+    let (code, err) = run("1e9", "0.5", "hang");
+    assert_eq!(code, 1, "{err}");
+    assert!(err.contains("warning: model `fragile`, whose cells will fail: loading it takes longer than a cell may\n"), "{err}");
+    assert!(err.contains("  clean answers of fragile, images 1–12: out of time: it may take 0.5 s; "), "{err}");
+    let accuracy = fs::read_to_string(at.join("hang/accuracy.csv")).unwrap();
+    assert!(accuracy.contains("toy_8,"), "the others go on: {accuracy}");
+}
+
+#[test]
+fn a_library_that_ends_the_process_quietly_is_not_passed() {
+    let place = place();
+    let path = rogue(place.path(), &["FAULT=LEAVES"]).display().to_string();
+    let (code, out, err) = session(command(place.path(), &["plugins", "check", &path]));
+    assert!(code == 2 && err.ends_with("librogue.so: loading it fails: the process ended with exit code 0\n"), "{out}{err}");
+}
+
+#[test]
 fn a_leak_ends_with_the_process_that_it_is_in() {
     let place = place();
     let at = place.path();
@@ -511,6 +551,14 @@ fn a_plugin_that_cannot_catch_its_panics_is_isolated_or_refused() {
         format!("error: {who} was built with panic = \"abort\", so that any error of libtorch's in it ends the process: isolate it ");
     assert!(code == 2 && err.starts_with(&expected), "{err}");
     assert!(said(at, &run).contains("\nnoisy, untargeted: "));
+    // These compute in the program itself.
+    let why =
+        format!("error: {who} was built with panic = \"abort\", so that any error of libtorch's in it ends the process: it computes in");
+    let predict = ["--plugins", "plugins", "predict", "--model", "patch", "images/none.png"];
+    for arguments in [&[&run[..], &["--dry-run"]].concat(), &predict[..]] {
+        let (code, _, err) = session(command(at, arguments));
+        assert!(code == 2 && err.starts_with(&why), "{err}");
+    }
 }
 
 #[test]

@@ -169,6 +169,10 @@ pub(super) fn read(bytes: &[u8], stem: &str) -> Result<Stamp> {
         return Err(NotAPlugin(format!("a shared library without the stamp of a plugin; {remedy}")).into());
     };
     let section = section.data().context(damaged)?;
+    // So it is in a file of debugging symbols that were split off.
+    if section.iter().all(|&byte| byte == 0) {
+        return Err(NotAPlugin("a library whose stamp is empty, as in a file of debugging symbols, so not a plugin".into()).into());
+    }
     ensure!(
         section.len() <= MAX_SECTION,
         "the stamp has {} bytes, expected {MAX_SECTION} at the most; build the plugin again",

@@ -49,6 +49,8 @@ pub enum Event {
     Begun(String),
     /// A check has ended.
     Ended(Check),
+    /// There is nothing left to check.
+    Finished,
 }
 
 impl Report {

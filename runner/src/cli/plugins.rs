@@ -58,7 +58,7 @@ pub(super) fn plugins(args: &PluginsArgs, sources: &Sources, verbose: bool, regi
     match &args.command {
         Command::List(args) => list(args, sources, verbose, registry, out),
         Command::Inspect(args) => inspect(args, out),
-        Command::Check(args) => check::check(args, registry, out),
+        Command::Check(args) => check::check(args, sources, registry, out),
         Command::New(args) => new::new(args, &registry, out),
         Command::Lock => {
             let found = sources.search()?;
@@ -149,7 +149,7 @@ fn inspect(args: &InspectArgs, out: &mut dyn Write) -> Result<ExitCode> {
         writeln!(out, "{}", serde_json::to_string_pretty(&value)?)?;
     } else {
         let stamp = &library.stamp;
-        let panics = if library.aborts() { "ends the process: runs in processes of its own alone" } else { "costs a cell" };
+        let panics = if library.aborts() { "ends the process: computes in processes of its own alone" } else { "costs a cell" };
         for (what, value) in [
             ("plugin", stamp.to_string()),
             ("file", library.path.display().to_string()),

@@ -2,6 +2,7 @@
 
 use super::counted;
 use crate::data::{Class, Classes, open_image};
+use crate::execute::permit;
 use crate::report::Grid;
 use crate::store::{self, write_atomically};
 use crate::study::StudyModel;
@@ -75,6 +76,9 @@ pub(super) struct PredictArgs {
 pub(super) fn predict(args: &PredictArgs, registry: &Registry, out: &mut dyn Write) -> Result<ExitCode> {
     let device = device::open(&args.device)?;
     let parameters = params::parse(&args.params).with_context(|| format!("`--params '{}'`", args.params))?;
+    let named = registry.models().find(|model| Some(&model.entry.name) == args.model.as_ref());
+    let library = named.and_then(|model| model.entry.library.as_ref());
+    permit(library, "it computes in processes of its own alone, in `runner run`; ")?;
     let chosen = match (&args.torchscript, &args.model) {
         (Some(file), _) => module(file, &parameters)?,
         (None, model) => StudyModel::new(registry, model.as_deref().unwrap_or_default(), &parameters, args.weights.as_deref())?,

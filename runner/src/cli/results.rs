@@ -1,14 +1,14 @@
 //! Commands on results' folders: `rerun`, `diff`, `export`.
 
 use super::progress::Terminal;
-use super::{Common, Isolate, plugins};
+use super::{Common, Isolate, counted, plugins};
 use crate::diff::{self, Comparison, Pairing};
 use crate::execute::{self, read};
-use crate::outcomes;
+use crate::outcomes::{self, Outcome};
 use crate::plan::Plan;
 use crate::report::{self, Grid};
 use crate::rerun;
-use crate::rows::{CraftRow, OutcomeRow};
+use crate::rows::CraftRow;
 use crate::store::{Store, safetensors, write_atomically};
 use crate::study::{Options, Study};
 use anyhow::{Context, Result, bail, ensure};
@@ -37,8 +37,7 @@ impl Results {
         let kind = report::device(folder)?;
         let file = folder.join("study.toml");
         let name = file.to_str().with_context(|| format!("{} is not UTF-8", file.display()))?;
-        let mut wanted = Study::sources(name, &[])?;
-        wanted.locks.extend(common.plugins_lock.iter().cloned());
+        let wanted = common.sources().and(Study::sources(name, &[])?);
         let registry = plugins::load(&wanted, common.verbose, registry)?;
         let study = Study::open(name, &registry, Options::default())?;
         let plan = Plan::new(&study, &kind);
@@ -52,7 +51,7 @@ impl Results {
   runner rerun results/mini 1234
 
 The cells that the outcome rests on are computed again as wholes, from the images on, and their rows for
-its image compared bit for bit. Exit code 1 when something differs, as it may on another processor.")]
+its image compared bit for bit; and the row with those that are stored. Exit code 1 when something differs, as it may on another processor.")]
 pub(super) struct RerunArgs {
     /// A results' folder
     #[arg(value_name = "DIR")]
@@ -67,16 +66,17 @@ pub(super) fn rerun(args: &RerunArgs, common: &Common, registry: Registry, out: 
     outcomes::read(&args.folder, |number, outcome| {
         count = number + 1;
         if number == args.row {
-            found = Some(outcome.row);
+            found = Some(outcome);
         }
         Ok(())
     })?;
-    let row: OutcomeRow = found.with_context(|| format!("there is no row {}: the folder has {count}, counted from 0", args.row))?;
+    let outcome: Outcome = found.with_context(|| format!("there is no row {}: the folder has {count}, counted from 0", args.row))?;
+    let row = &outcome.row;
     let Results { registry, study, plan, store, device } = Results::open(&args.folder, common, registry)?;
     let mut options = execute::Options::on(device);
     options.isolation = Isolate::Auto.isolation();
     writeln!(out, "row {}: {} ({}) on {}, given to {}, image {}", args.row, row.attack, row.goal, row.source, row.target, row.image)?;
-    let parts = rerun::rerun(&study, &plan, &store, &registry, &options, &Terminal::new(), &row)?;
+    let parts = rerun::rerun(&study, &plan, &store, &registry, &options, &Terminal::new(), &outcome)?;
     for part in &parts {
         writeln!(out, "  {}: {}", part.cell, if part.differences.is_empty() { "agrees" } else { "differs" })?;
         for difference in &part.differences {
@@ -93,8 +93,8 @@ pub(super) fn rerun(args: &RerunArgs, common: &Common, registry: Registry, out: 
 #[command(after_help = "Example:
   runner diff results/old-weights results/new-weights
 
-Outcomes are the same where source, target, attack and goal have the same labels and the image the same
-content. Success is compared by McNemar's exact test, distortion by Wilcoxon's signed-rank test on the
+Outcomes are the same where source, target, attack and goal have the same labels, the class aimed at is the
+same, and the image has the same content. Success is compared by McNemar's exact test, distortion by Wilcoxon's signed-rank test on the
 images on which both succeed; p is corrected for the number of tests (Holm). What has p < 0.05 is marked with `*`.")]
 pub(super) struct DiffArgs {
     /// A results' folder
@@ -119,6 +119,9 @@ pub(super) fn diff(args: &DiffArgs, out: &mut dyn Write) -> Result<ExitCode> {
         let shown: Vec<&str> = names.iter().take(NAMES).map(String::as_str).collect();
         let more = if names.len() > NAMES { format!(" and {} more", names.len() - NAMES) } else { String::new() };
         writeln!(out, "only in {folder}: {}{more}", shown.join(", "))?;
+    }
+    for difference in &comparison.settings {
+        writeln!(out, "{difference}")?;
     }
     ensure!(common > 0, "the two folders have no outcome in common");
     let p = |p: f64| {
@@ -206,7 +209,7 @@ pub(super) fn export(args: &ExportArgs, common: &Common, registry: Registry, out
     check_labels("model", &args.model, study.models.iter().map(|model| &model.part.label))?;
     check_labels("attack", &args.attack, study.attacks.iter().map(|attack| &attack.part.label))?;
     let chosen = |wanted: &[String], label: &String| wanted.is_empty() || wanted.contains(label);
-    let (mut written, mut files) = (0, BTreeSet::new());
+    let (mut written, mut files, mut missing) = (0, BTreeSet::new(), Vec::new());
     let mut put = |path: PathBuf, bytes: &[u8]| -> Result<()> {
         ensure!(files.insert(path.clone()), "two of the names would be one file, {}: give a model or attack another label", path.display());
         let folder = path.parent().context("a file has a folder")?;
@@ -220,7 +223,13 @@ pub(super) fn export(args: &ExportArgs, common: &Common, registry: Registry, out
         }
         let mut images: Vec<(String, Tensor)> = Vec::new();
         for (slice, &cell) in campaign.craft.iter().enumerate() {
-            let Ok(stored) = read::<CraftRow>(&store, &plan.cells[cell]) else { continue }; // it has failed
+            let stored = match read::<CraftRow>(&store, &plan.cells[cell]) {
+                Ok(stored) => stored,
+                Err(error) => {
+                    missing.push(format!("{}: {error:#}", plan.describe(&study, cell)));
+                    continue;
+                }
+            };
             let Some(hash) = &stored.pixels else { continue };
             let pixels = store.read_pixels(&plan.cells[cell].address, hash)?;
             let named = study.data.pictures[plan.range(slice)].iter().zip(&stored.rows);
@@ -239,7 +248,15 @@ pub(super) fn export(args: &ExportArgs, common: &Common, registry: Registry, out
         }
     }
     writeln!(out, "{written} images in {} files under {}", files.len(), args.to.display())?;
-    Ok(ExitCode::SUCCESS)
+    if missing.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let shown: Vec<&str> = missing.iter().take(NAMES).map(String::as_str).collect();
+    let more = if missing.len() > NAMES { format!("\n  … and {} more", missing.len() - NAMES) } else { String::new() };
+    let what = counted(missing.len(), "cell");
+    out.flush()?;
+    let _ = writeln!(io::stderr(), "{what} could not be read; `runner run` computes what is missing\n  {}{more}", shown.join("\n  "));
+    Ok(ExitCode::from(1))
 }
 
 fn check_labels<'a>(kind: &str, wanted: &[String], known: impl Iterator<Item = &'a String>) -> Result<()> {

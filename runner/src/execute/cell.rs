@@ -78,8 +78,12 @@ impl Site<'_> {
 
     /// How long a cell may take.
     pub(super) fn time_limit(&self, id: CellId) -> Option<Duration> {
-        let limit = self.study.cell_timeout.or(self.involves_plugin(id).then_some(PLUGIN_TIMEOUT));
-        limit.filter(|limit| !limit.is_zero())
+        self.limit(self.involves_plugin(id))
+    }
+
+    /// How long something may take in which code of a plugin library runs, or not.
+    pub(super) fn limit(&self, plugin: bool) -> Option<Duration> {
+        self.study.cell_timeout.or(plugin.then_some(PLUGIN_TIMEOUT)).filter(|limit| !limit.is_zero())
     }
 
     /// Why a cell failed that took longer.

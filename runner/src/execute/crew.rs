@@ -124,7 +124,7 @@ impl<'a> Crew<'a> {
     pub fn check_model(&self, index: usize) -> Result<()> {
         let part = &self.site.study.models[index].part;
         let mut worker = self.hire()?;
-        let fault = match worker.ask(&Order::Load(index), self.site.study.cell_timeout, &self.site.options.cancel) {
+        let fault = match worker.ask(&Order::Load(index), self.site.limit(part.plugin.is_some()), &self.site.options.cancel) {
             Answer::Reply(Reply::Done) => {
                 self.idle.lock().expect("no worker panics").push(worker);
                 return Ok(());

@@ -39,8 +39,9 @@ pub fn write(study: &Study, plan: &Plan, store: &Store, failures: &[Failure], ou
     text("scores.csv", scores(study, &tables)?)?;
     text("timing.csv", timing(study, &tables)?)?;
     text("skipped.csv", skipped(study)?)?;
-    let (examples, pixels) = summary::examples(study, plan, store, &tables);
-    let summary = summary::build(study, plan, &tables, failures, examples);
+    let mut summary = summary::build(study, plan, &tables, failures);
+    let (examples, pixels) = summary::examples(study, plan, store, &tables, &summary);
+    summary.examples = examples;
     text(summary::EXAMPLES, safetensors(&pixels)?)?;
     text(summary::FILE, summary.to_json()?)?;
     text("tables.tex", latex::tables(&summary).into_bytes())?;
@@ -201,9 +202,17 @@ fn matrices(summary: &Summary) -> Result<Vec<u8>> {
 }
 
 fn scores(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
+    let mut extras: Vec<&str> = Vec::new();
+    for extra in tables.scores.iter().flat_map(|row| &study.metrics[row.metric].extras) {
+        if !extras.contains(&extra.as_str()) {
+            extras.push(extra);
+        }
+    }
+    let head = ["model", "metric", "goal", "unit", "source_correct", "missing", "mean", "median"].map(str::to_owned);
+    let head: Vec<String> = head.into_iter().chain(extras.iter().map(|extra| format!("mean_{extra}"))).collect();
     let rows = tables.scores.iter().map(|row| {
         let metric = &study.metrics[row.metric];
-        [
+        let own = [
             study.models[row.model].part.label.clone(),
             metric.part.label.clone(),
             row.goal.name().to_owned(),
@@ -212,9 +221,11 @@ fn scores(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
             row.missing.to_string(),
             number(row.summary.mean),
             number(row.summary.median),
-        ]
+        ];
+        let extra = |name: &&str| metric.extras.iter().position(|own| own == name).and_then(|n| row.extras[n]);
+        own.into_iter().chain(extras.iter().map(|name| number(extra(name)))).collect::<Vec<_>>()
     });
-    table(["model", "metric", "goal", "unit", "source_correct", "missing", "mean", "median"], rows)
+    csv_bytes(&head, rows)
 }
 
 fn timing(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
@@ -302,34 +313,15 @@ impl<'a> Merged<'a> {
         let row = |(n, craft): (usize, &CraftRow)| {
             let picture = &self.study.data.pictures[self.plan.range(outcomes.slice)][n];
             let seen = target.map(|(_, rows)| &rows[n]);
-            let targeted = |of: fn(&TransferRow) -> bool| seen.filter(|_| craft.target_class.is_some()).map(of);
-            let row = OutcomeRow {
-                source: label(campaign.model),
-                target: label(target.map_or(campaign.model, |(target, _)| *target)),
-                attack: self.study.attacks[campaign.attack].part.label.clone(),
-                goal: campaign.goal.name().into(),
-                image: picture.name.clone(),
-                image_hash: craft.image.clone(),
-                label: craft.label,
-                target_class: craft.target_class,
-                status: craft.status.clone(),
-                source_clean: craft.clean,
-                source_prediction: craft.prediction,
-                source_prediction_8bit: craft.prediction_8bit,
-                source_success: craft.success,
-                source_success_8bit: craft.success_8bit,
-                target_correct: seen.map_or(craft.status.attempted(), |seen| seen.target_correct),
-                all_correct: outcomes.everyone[n],
-                prediction: seen.map_or(craft.prediction, |seen| seen.prediction),
-                prediction_8bit: seen.map_or(craft.prediction_8bit, |seen| seen.prediction_8bit),
-                success: seen.map_or(craft.success, |seen| seen.success),
-                success_8bit: seen.map_or(craft.success_8bit, |seen| seen.success_8bit),
-                top5: targeted(|seen| seen.top5),
-                top5_8bit: targeted(|seen| seen.top5_8bit),
-                forward: craft.forward,
-                backward: craft.backward,
-            };
-            let OutcomeRow { source, target, attack, goal, image, .. } = row.clone();
+            let names = [
+                label(campaign.model),
+                label(target.map_or(campaign.model, |(target, _)| *target)),
+                self.study.attacks[campaign.attack].part.label.clone(),
+                campaign.goal.name().into(),
+                picture.name.clone(),
+            ];
+            let row = OutcomeRow::new(names.clone(), craft, seen, outcomes.everyone[n]);
+            let [source, target, attack, goal, image] = names;
             let milliseconds = seen.map_or(craft.milliseconds, |seen| seen.milliseconds);
             (row, TimeRow { source, target, attack, goal, image, milliseconds })
         };

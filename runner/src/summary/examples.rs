@@ -1,24 +1,33 @@
 //! Which outcomes are shown as images, and their pixels.
 
-use super::{Example, number};
+use super::{Example, Summary, number};
 use crate::analysis::Tables;
 use crate::execute;
 use crate::plan::Plan;
 use crate::rows::CraftRow;
 use crate::store::Store;
-use crate::study::Study;
+use crate::study::{GoalKind, Study};
 use anyhow::{Context, Result};
 use tch::Tensor;
 
 /// Small, typical and large perturbations are shown.
 const QUANTILES: [f64; 3] = [0.1, 0.5, 0.9];
 
-/// Chooses and reads examples, see [`Example`]. One whose pixels are damaged is left out.
-pub(crate) fn examples(study: &Study, plan: &Plan, store: &Store, tables: &Tables) -> (Vec<Example>, Vec<(String, Tensor)>) {
+/// Chooses and reads examples, see [`Example`], by the metric in which each attack is shown. One whose pixels
+/// are damaged is left out.
+pub(crate) fn examples(
+    study: &Study,
+    plan: &Plan,
+    store: &Store,
+    tables: &Tables,
+    summary: &Summary,
+) -> (Vec<Example>, Vec<(String, Tensor)>) {
     let (mut examples, mut pixels) = (Vec::new(), Vec::new());
     for (attack, chosen) in study.attacks.iter().enumerate() {
         for &goal in &chosen.goals {
-            for (campaign, image) in choose(tables, attack, goal) {
+            let metric = summary.own_metric(&chosen.part.label, goal);
+            let metric = study.metrics.iter().position(|other| Some(other.part.label.as_str()) == metric);
+            for (campaign, image) in choose(tables, attack, goal, metric) {
                 let tensor = format!("{:03}", examples.len());
                 let Ok((example, original, adversarial)) = read(study, plan, store, tables, campaign, image, tensor.clone()) else {
                     continue;
@@ -32,10 +41,11 @@ pub(crate) fn examples(study: &Study, plan: &Plan, store: &Store, tables: &Table
 }
 
 /// Campaign and image of each.
-fn choose(tables: &Tables, attack: usize, goal: crate::study::GoalKind) -> Vec<(usize, usize)> {
+fn choose(tables: &Tables, attack: usize, goal: GoalKind, metric: Option<usize>) -> Vec<(usize, usize)> {
     let mut successes: Vec<(f64, usize, usize)> = Vec::new();
     for (campaign, row) in tables.success.iter().enumerate().filter(|(_, row)| (row.attack, row.goal) == (attack, goal)) {
-        let cases = row.distortions.first().into_iter().flat_map(|distortion| distortion.cases.iter().enumerate());
+        let distortion = row.distortions.iter().find(|distortion| Some(distortion.metric) == metric);
+        let cases = distortion.into_iter().flat_map(|distortion| distortion.cases.iter().enumerate());
         successes.extend(cases.filter_map(|(image, value)| Some(((*value)?, campaign, image))));
     }
     successes.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)).then(a.2.cmp(&b.2)));

@@ -2,6 +2,7 @@
 //! is reported and not suffered. What that process finds it says line by line.
 
 use crate::execute::ending;
+use crate::plugins::Sources;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use gauntlet_core::params::{parse, suggestion};
@@ -48,7 +49,7 @@ pub(super) struct CheckArgs {
     inside: bool,
 }
 
-pub(super) fn check(args: &CheckArgs, registry: Registry, out: &mut dyn Write) -> Result<ExitCode> {
+pub(super) fn check(args: &CheckArgs, sources: &Sources, registry: Registry, out: &mut dyn Write) -> Result<ExitCode> {
     if args.inside {
         return inside(args, registry).map(|()| ExitCode::SUCCESS);
     }
@@ -56,6 +57,7 @@ pub(super) fn check(args: &CheckArgs, registry: Registry, out: &mut dyn Write) -
     let limit = limit.with_context(|| format!("`--time-limit {}`: a positive number of seconds is expected", args.time_limit))?;
     let library = Library::read(&args.file)?;
     library.check()?;
+    Sources { places: vec![args.file.clone()], locks: sources.locks.clone() }.search()?.check()?;
     if !args.json {
         writeln!(out, "{}", library.describe())?;
     }
@@ -112,7 +114,7 @@ fn watch(args: &CheckArgs, limit: Duration, mut out: Option<&mut dyn Write>) -> 
     });
 
     let mut reports: Vec<Report> = Vec::new();
-    let mut begun: Option<String> = None;
+    let (mut begun, mut finished): (Option<String>, bool) = (None, false);
     let mut print = |line: String| -> Result<()> {
         let Some(out) = &mut out else { return Ok(()) };
         writeln!(out, "{line}")?;
@@ -126,6 +128,7 @@ fn watch(args: &CheckArgs, limit: Duration, mut out: Option<&mut dyn Write>) -> 
                 reports.push(Report { subject, checks: Vec::new() });
             }
             Ok(Event::Begun(name)) => begun = Some(name),
+            Ok(Event::Finished) => finished = true,
             Ok(Event::Ended(check)) => {
                 begun = None;
                 print(format!("  {check}"))?;
@@ -136,7 +139,7 @@ fn watch(args: &CheckArgs, limit: Duration, mut out: Option<&mut dyn Write>) -> 
             }
             Err(RecvTimeoutError::Disconnected) => {
                 let status = process.0.wait()?;
-                if status.success() && begun.is_none() {
+                if status.success() && finished {
                     return Ok((reports, End::Checked));
                 }
                 if status.code() == Some(2) && reports.is_empty() {
@@ -192,6 +195,7 @@ fn inside(args: &CheckArgs, mut registry: Registry) -> Result<()> {
     for (metric, parameters) in metrics {
         Report::of_metric(metric, &parameters, &mut watch);
     }
+    watch(&Event::Finished);
     Ok(())
 }
 

@@ -3,29 +3,8 @@
 use super::{Data, Page, Shown, View, counted, ends, listed, percent, plain};
 use crate::report::figure::{Axis, Curve, Curves, Fit, Interval, Intervals, Kind, Scatter, ScatterPoint, Whisker, short};
 use crate::study::GoalKind;
-use crate::summary::{Campaign, DepthEffect, Distortion, Law, Point, Score, Subset};
+use crate::summary::{Campaign, DepthEffect, Distortion, Law, NORMS, Point, Score, Subset};
 use anyhow::Result;
-
-/// Norms in which distortions are reported, if the study has them.
-const NORMS: [&str; 3] = ["linf", "l2", "l1"];
-
-/// The metric by which an attack is shown: that in which it most often comes nearest to the smallest
-/// distortion found by any attack.
-fn metric<'a>(view: &'a View, attack: &str, goal: GoalKind) -> Option<&'a str> {
-    let of_outcomes = || view.summary.metrics.iter().filter(|metric| metric.of_outcomes).map(|metric| metric.label.as_str());
-    let normal = of_outcomes().any(|label| NORMS.contains(&label));
-    let best = |label: &str| {
-        let campaigns = view.summary.campaigns.iter().filter(|campaign| campaign.attack == attack && campaign.goal == goal);
-        campaigns.filter_map(|campaign| distortion(campaign, label)?.gap).map(|gap| gap.best).sum::<usize>()
-    };
-    let mut chosen: Option<(&str, usize)> = None;
-    for label in of_outcomes().filter(|label| !normal || NORMS.contains(label)) {
-        if chosen.is_none_or(|(_, most)| best(label) > most) {
-            chosen = Some((label, best(label)));
-        }
-    }
-    chosen.map(|(label, _)| label)
-}
 
 fn distortion<'a>(campaign: &'a Campaign, metric: &str) -> Option<&'a Distortion> {
     campaign.distortions.iter().find(|distortion| distortion.metric == metric)
@@ -58,7 +37,9 @@ fn about_interval(interval: Option<(f64, f64)>) -> String {
 /// The laws worth a figure: of every attack and goal the one of its own metric.
 fn chosen<'a>(view: &'a View) -> impl Iterator<Item = &'a Law> {
     view.summary.laws.iter().filter(|law| {
-        law.points.len() > 1 && metric(view, &law.attack, law.goal) == Some(&law.metric) && !constant(view, &law.attack, law.goal)
+        law.points.len() > 1
+            && view.summary.own_metric(&law.attack, law.goal) == Some(&law.metric)
+            && !constant(view, &law.attack, law.goal)
     })
 }
 
@@ -136,18 +117,19 @@ fn law_figure(view: &View, law: &Law) -> Result<Shown> {
             data.row(["line".into(), name.into(), x, y, low, high, plain(slope), plain(intercept), plain(r2)])?;
         }
         let line = fit.band.iter().map(|band| (band.ln_error.exp(), band.line, band.interval)).collect();
-        let worth = r2.map_or_else(String::new, |r2| format!(", R² {r2:.2}"));
+        // A line through two points explains them.
+        let worth = r2.filter(|_| fit.models > 2).map_or_else(String::new, |r2| format!(", R² {r2:.2}"));
         figure.fits.push(Fit { name: format!("{name} (n = {}{worth})", fit.models), line });
         if let (Some(slope), Some((low, high))) = (slope, fit.slope.interval) {
-            let sure = if low > 0.0 {
-                "rises"
-            } else if high < 0.0 {
-                "falls"
-            } else {
-                "may do either"
+            let sure = match fit.subset {
+                Subset::Frontier => "which rises in any case",
+                _ if low > 0.0 => "so it rises",
+                _ if high < 0.0 => "so it falls",
+                _ => "so it may do either",
             };
             said.push(format!(
-                "{name}: slope {} per e-fold of the error{}, so it {sure}{worth}",
+                "{name} (n = {}): slope {} per e-fold of the error{}, {sure}{worth}",
+                fit.models,
                 short(slope),
                 about_interval(Some((low, high)))
             ));
@@ -216,7 +198,7 @@ pub(super) fn curves(view: &View, page: &mut Page) -> Result<()> {
     let mut shown = Vec::new();
     for attack in &view.summary.attacks {
         for &goal in &attack.goals {
-            let Some(metric) = metric(view, &attack.label, goal) else { continue };
+            let Some(metric) = view.summary.own_metric(&attack.label, goal) else { continue };
             if !constant(view, &attack.label, goal) {
                 shown.extend(curve_figure(view, &attack.label, goal, metric)?);
             }
@@ -230,7 +212,7 @@ pub(super) fn curves(view: &View, page: &mut Page) -> Result<()> {
 
 fn curve_figure(view: &View, attack: &str, goal: GoalKind, metric: &str) -> Result<Option<Shown>> {
     let mut data = Data::new(["model", metric, "share"])?;
-    let (mut curves, mut medians) = (Vec::new(), Vec::new());
+    let (mut curves, mut medians, mut never) = (Vec::new(), Vec::new(), Vec::new());
     for &n in &view.order {
         let label = &view.summary.models[n].label;
         let campaign = view.summary.campaigns.iter().find(|one| one.model == *label && one.attack == attack && one.goal == goal);
@@ -244,7 +226,10 @@ fn curve_figure(view: &View, attack: &str, goal: GoalKind, metric: &str) -> Resu
         }
         // Over all images attacked: a failure is farther than any success.
         let half = points.iter().find(|(_, share)| *share >= 0.5).map(|(distance, _)| *distance);
-        medians.extend(half.map(|half| (half, n)));
+        match half {
+            Some(half) => medians.push((half, n)),
+            None => never.push(view.names[n].text.clone()),
+        }
         let reached = percent(points.last().map(|(_, share)| *share));
         let half = half.map_or_else(|| "half is never reached".to_owned(), |half| format!("half within {metric} {}", short(half)));
         curves.push(Curve {
@@ -269,6 +254,9 @@ fn curve_figure(view: &View, attack: &str, goal: GoalKind, metric: &str) -> Resu
         [(half, n)] => format!("Half of the images fall within {metric} {} for {}.", short(*half), view.names[*n].text),
         [] => "Against no model does the attack succeed on half of the images.".to_owned(),
     };
+    let firm =
+        if never.is_empty() || medians.is_empty() { String::new() } else { format!(" Half is never reached for {}.", listed(&never)) };
+    let reading = reading + &firm;
     // Attacks that search have a long tail to the right.
     let positive = curves.iter().flat_map(|curve| &curve.points).map(|point| point.0).filter(|value| *value > 0.0);
     let ends = positive.fold((f64::INFINITY, 0.0f64), |(low, high), value| (low.min(value), high.max(value)));
@@ -354,7 +342,11 @@ fn score_figure(view: &View, score: &str, goal: GoalKind, values: &[&Score]) -> 
     let below = at.iter().filter(|(x, y)| y < x).count();
     let order = spearman(&at)
         .map_or_else(String::new, |rho| format!("The ranks of both agree with Spearman’s ρ = {rho:.2} over {} models. ", at.len()));
-    let reading = format!("{order}For {below} of {} the attack needed less than the mean score.", counted(at.len(), "model"));
+    // CLEVER says of each fit whether it passes a Kolmogorov-Smirnov test.
+    let fits: Vec<f64> = values.iter().filter_map(|value| value.extras.get("good_fit").copied().flatten()).collect();
+    let poor = (!fits.is_empty()).then(|| 1.0 - fits.iter().sum::<f64>() / fits.len() as f64);
+    let poor = poor.map_or_else(String::new, |poor| format!(" Of the fits of its distribution {} are poor.", percent(Some(poor))));
+    let reading = format!("{order}For {below} of {} the attack needed less than the mean score.{poor}", counted(at.len(), "model"));
     let (low, high) = at.iter().fold((f64::INFINITY, 0.0f64), |(low, high), (x, _)| (low.min(*x), high.max(*x)));
     let figure = Scatter {
         title: format!("Mean {score} against mean {norm} distortion of {}, {}", attack.label, worded(goal)),
@@ -392,7 +384,7 @@ pub(super) fn depth(view: &View, page: &mut Page) -> Result<()> {
     let mut shown = Vec::new();
     for attack in &view.summary.attacks {
         for &goal in &attack.goals {
-            let Some(metric) = metric(view, &attack.label, goal) else { continue };
+            let Some(metric) = view.summary.own_metric(&attack.label, goal) else { continue };
             let effects: Vec<&DepthEffect> = view
                 .summary
                 .depth

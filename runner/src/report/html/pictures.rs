@@ -27,8 +27,8 @@ pub(super) fn examples(view: &View, folder: &Path, page: &mut Page) -> Result<()
         }
     };
     let mut body = String::from(
-        "<p class=\"about\">Of every attack and goal the successes at the 0.1-, 0.5- and 0.9-quantile of distortion. Third: the difference, \
-         grey where nothing changed, amplified until its largest change fills the range.</p><div class=\"examples\">",
+        "<p class=\"about\">Of every attack and goal the successes at the 0.1-, 0.5- and 0.9-quantile of distortion, in the norm in which the \
+         attack is nearest to the best of all attacks. Third: the difference, grey where nothing changed, amplified until its largest change fills the range.</p><div class=\"examples\">",
     );
     for example in examples {
         let tensor = |end: &str| {

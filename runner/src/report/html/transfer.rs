@@ -165,9 +165,14 @@ fn within(transfer: &FamilyTransfer) -> Result<Shown> {
         .collect();
     let spread = match (transfer.difference.value, transfer.difference.interval) {
         (Some(value), Some((low, high))) => {
-            let between = format!("{:.1} points (95 % interval {:.1} to {:.1})", 100.0 * value.abs(), 100.0 * low, 100.0 * high);
+            let points = |rate: f64| format!("{:+.1}", 100.0 * rate).replace('-', "−");
             let sure = if low > 0.0 || high < 0.0 { "" } else { ", which may be chance" };
-            format!("Transfer within families is {between} {}{sure}", if value < 0.0 { "lower" } else { "higher" })
+            format!(
+                "Transfer within families less that across: {} points (95 % interval {} to {}){sure}",
+                points(value),
+                points(low),
+                points(high)
+            )
         }
         _ => "Within and across families cannot be compared".to_owned(),
     };

@@ -173,6 +173,8 @@ params! {
         pub fatal: bool = false,
         /// Whether it panics while it is loaded.
         pub stillborn: bool = false,
+        /// Seconds that loading takes.
+        pub loading: f64 = 0.0,
         /// Number of logits.
         pub classes: i64 = 3,
     }
@@ -216,6 +218,7 @@ impl Architecture for Fragile {
 
     fn load(params: FragileParams, _: &Weights) -> Result<Self> {
         assert!(!params.stillborn, "cannot be loaded");
+        std::thread::sleep(Duration::from_secs_f64(params.loading));
         Ok(Self { card: Self::describe(&params), left: Cell::new(params.calls), params })
     }
 
