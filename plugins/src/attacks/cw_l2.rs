@@ -178,13 +178,16 @@ impl Search for CwL2 {
         let met = lanes.goals.met(&answer.logits, params.kappa);
         penalty::keep(lanes, plan, &aborted, &pixels, &l2, &met);
 
-        // Adam's step, each lane at its own time.
-        let mut gradient: Tensor = answer.pixels + difference * 2.0;
+        // Adam's step, each lane at its own time; in place, since new memory costs more than sums.
+        let mut gradient = answer.pixels;
+        gradient += difference * 2.0;
         if let Some(slope) = slope {
             gradient *= slope;
         }
-        lanes.rows[MOMENT1] = &lanes.rows[MOMENT1] * BETA1 + &gradient * (1.0 - BETA1);
-        lanes.rows[MOMENT2] = &lanes.rows[MOMENT2] * BETA2 + gradient.square() * (1.0 - BETA2);
+        lanes.rows[MOMENT1] *= BETA1;
+        lanes.rows[MOMENT1] += &gradient * (1.0 - BETA1);
+        lanes.rows[MOMENT2] *= BETA2;
+        lanes.rows[MOMENT2] += gradient.square_() * (1.0 - BETA2);
         let late = match params.bias_correction {
             BiasCorrection::T => 1,
             BiasCorrection::TPlusOne => 2,
@@ -194,13 +197,16 @@ impl Search for CwL2 {
         let correction1 = Tensor::from_slice(&correct(BETA1)).to_device(l2.device()).view(per_image);
         let correction2 = Tensor::from_slice(&correct(BETA2)).to_device(l2.device()).view(per_image).sqrt();
         let root = if params.epsilon_inside_root {
-            (&lanes.rows[MOMENT2] + params.adam_epsilon).sqrt() / &correction2
+            (&lanes.rows[MOMENT2] + params.adam_epsilon).sqrt_().divide_(&correction2)
         } else {
-            lanes.rows[MOMENT2].sqrt() / &correction2 + params.adam_epsilon
+            lanes.rows[MOMENT2].sqrt().divide_(&correction2).g_add_scalar_(params.adam_epsilon)
         };
-        lanes.rows[MODIFIER] = &lanes.rows[MODIFIER] - (&lanes.rows[MOMENT1] / correction1) / root * params.learning_rate;
+        let mut step = (&lanes.rows[MOMENT1] / correction1).divide_(&root);
+        step *= params.learning_rate;
+        lanes.rows[MODIFIER] -= step;
         if params.space == Space::Pixels {
-            lanes.rows[MODIFIER] = (&lanes.rows[START] + &lanes.rows[MODIFIER]).clamp(-0.5, 0.5) - &lanes.rows[START];
+            let start = lanes.rows[START].shallow_clone();
+            let _ = lanes.rows[MODIFIER].g_add_(&start).clamp_(-0.5, 0.5).g_sub_(&start);
         }
 
         Ok(penalty::turn(lanes, plan, &aborted, |lanes, lane| {
