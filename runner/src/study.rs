@@ -394,6 +394,11 @@ impl Part {
     }
 }
 
+/// What errors call a text that was changed by `--set`: its lines are no longer the file's.
+fn with_set<'a>(place: &'a str, set: &[String]) -> Cow<'a, str> {
+    if set.is_empty() { place.into() } else { format!("{place} with --set").into() }
+}
+
 impl Study {
     /// Opens a study: the name of a built-in one, or a TOML file.
     ///
@@ -411,7 +416,7 @@ impl Study {
     /// When there is no such study, its syntax is wrong, or what it names is not there.
     pub fn sources(name: &str, set: &[String]) -> Result<Sources> {
         let Draft { text, place, folder, .. } = Draft::fetch(name)?;
-        let refusal = Refusal { text: &set::apply(&text, set)?, place: &place };
+        let refusal = Refusal { text: &set::apply(&text, set)?, place: &with_set(&place, set) };
         let Some(plugins) = refusal.parse()?.plugins else { return Ok(Sources::default()) };
         let find = |what: &str, path: &Spanned<PathBuf>| {
             let found = folder.join(path.get_ref());
@@ -436,7 +441,7 @@ impl Study {
 
     fn read(text: &str, place: &str, folder: &Path, registry: &Registry, options: Options, built_in: bool) -> Result<Self> {
         let text = &*set::apply(text, &options.set)?;
-        let place = &*if options.set.is_empty() { Cow::from(place) } else { format!("{place} with --set").into() };
+        let place = &*with_set(place, &options.set);
         let refusal = Refusal { text, place };
         let file = refusal.parse()?;
         check_name(&file.name).map_err(|error| refusal.at(&file.name.span(), error))?;

@@ -209,7 +209,7 @@ fn deeper(builder: &Builder, depth: &[DepthEffect]) -> Verdict {
         "Within a family, more depth raises the l∞ distortion slightly.",
         "Read off the l∞ distortion of I-FGSM on models that differ from another of their family in depth, each against the next less deep one, \
          on the images on which the attack succeeds against both. For each goal the geometric mean of the ratios must be above 1 with its \
-         whole interval (bootstrap over images); below 1 speaks against it.",
+         whole interval (bootstrap over images); below 1 speaks against it. DenseNet-161 is also wider than its neighbours.",
         evidence.collect(),
         "the study has no two models of a family that differ in depth, with I-FGSM and l∞",
     )
