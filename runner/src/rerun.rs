@@ -1,6 +1,6 @@
 //! One outcome once more: its cells are computed again, in a folder of their own, and compared bit for bit.
 
-use crate::execute::{self, Options, Progress, Site, Survey, read};
+use crate::execute::{self, Options, Progress, Site, Survey, look_for, read};
 use crate::outcomes::Outcome;
 use crate::plan::{CellId, Plan, Work};
 use crate::report::DISTORTION;
@@ -46,7 +46,7 @@ pub fn rerun(
         let what = || {
             format!("the results have no whole {}: study.toml or weights have changed since, or it is damaged", plan.describe(study, cell))
         };
-        ensure!(is_whole(store, plan, cell), what());
+        ensure!(look_for(store, plan, cell).is_none(), what());
     }
     let written = written(study, plan, store, &wanted, outcome, place)?;
     let scratch = tempfile::tempdir()?;
@@ -58,17 +58,6 @@ pub fn rerun(
     ensure!(run.left == 0, "stopped before the end");
     let cells = survey.cells().map(|cell| compare(study, plan, [store, &again], cell, place));
     std::iter::once(Ok(written)).chain(cells).collect()
-}
-
-fn is_whole(store: &Store, plan: &Plan, cell: CellId) -> bool {
-    let cell = &plan.cells[cell];
-    match cell.work {
-        Work::Clean { .. } => read::<CleanRow>(store, cell).is_ok(),
-        Work::Score { .. } => read::<ScoreRow>(store, cell).is_ok(),
-        Work::Measure { .. } => read::<MeasureRow>(store, cell).is_ok(),
-        Work::Transfer { .. } => read::<TransferRow>(store, cell).is_ok(),
-        Work::Craft { .. } => read::<CraftRow>(store, cell).is_ok(),
-    }
 }
 
 /// The row against the stored cells that it was written from. Whether all models are correct it says itself.

@@ -174,7 +174,7 @@ impl Site<'_> {
 
 /// `None` when the cell is there; otherwise what is wrong, if anything is there at all.
 #[expect(clippy::option_option, reason = "absent, missing without and with a reason are three answers")]
-pub(super) fn look_for(store: &Store, plan: &Plan, id: CellId) -> Option<Option<String>> {
+pub(crate) fn look_for(store: &Store, plan: &Plan, id: CellId) -> Option<Option<String>> {
     let cell = &plan.cells[id];
     let cases = plan.cases(id);
     match cell.work {

@@ -56,7 +56,6 @@ pub(super) fn check(args: &CheckArgs, sources: &Sources, registry: Registry, out
     let limit = Duration::try_from_secs_f64(args.time_limit).ok().filter(|limit| !limit.is_zero());
     let limit = limit.with_context(|| format!("`--time-limit {}`: a positive number of seconds is expected", args.time_limit))?;
     let library = Library::read(&args.file)?;
-    library.check()?;
     Sources { places: vec![args.file.clone()], locks: sources.locks.clone() }.search()?.check()?;
     if !args.json {
         writeln!(out, "{}", library.describe())?;
