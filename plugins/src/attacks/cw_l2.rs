@@ -179,8 +179,8 @@ impl Search for CwL2 {
         penalty::keep(lanes, plan, &aborted, &pixels, &l2, &met);
 
         // Adam's step, each lane at its own time; in place, since new memory costs more than sums.
-        let mut gradient = answer.pixels;
-        gradient += difference * 2.0;
+        // The model's gradient itself may be a view of fewer numbers.
+        let mut gradient = answer.pixels + difference * 2.0;
         if let Some(slope) = slope {
             gradient *= slope;
         }
@@ -225,12 +225,52 @@ impl Search for CwL2 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use gauntlet_core::model::{Model, ModelCard};
+    use gauntlet_core::oracle::Settings;
     use gauntlet_core::testing::check_attack;
 
     #[test]
     fn is_a_lawful_attack() {
         for base in [CwL2Params::default(), CwL2Params::eccv2018()] {
             check_attack::<CwL2>(CwL2Params { iterations: 60, search_steps: 4, ..base }).unwrap();
+        }
+    }
+
+    /// Sees the sum of all pixels alone: its gradient is one number, seen everywhere.
+    struct Sum(ModelCard);
+
+    impl Model for Sum {
+        fn card(&self) -> &ModelCard {
+            &self.0
+        }
+
+        fn logits(&self, pixels: &Tensor) -> Tensor {
+            let sum = pixels.sum_dim_intlist([1i64, 2, 3].as_slice(), false, Kind::Float);
+            Tensor::stack(&[&sum, &(24.0 - &sum)], 1)
+        }
+    }
+
+    #[test]
+    fn a_gradient_that_is_a_view_is_taken_as_well() {
+        let card = ModelCard {
+            name: "sum".into(),
+            family: "sum".into(),
+            side: 4,
+            classes: 2,
+            label_offset: 0,
+            top1: None,
+            top5: None,
+            depth: None,
+            source: "for tests".into(),
+        };
+        let pixels = Tensor::full([2, 3, 4, 4], 0.3, (Kind::Float, tch::Device::Cpu));
+        let cases = Cases::new(pixels, vec![Goal::Away(0), Goal::Towards(1)]).unwrap();
+        let model = Sum(card);
+        for base in [CwL2Params::default(), CwL2Params::eccv2018()] {
+            let attack = CwL2::new(CwL2Params { iterations: 60, search_steps: 4, learning_rate: 0.02, ..base }).unwrap();
+            let oracle = Oracle::new(&model, vec![0, 1], Settings::default());
+            let answers = attack.run(&oracle, &cases).unwrap();
+            assert!(answers.iter().all(|answer| matches!(answer, Answer::Pixels(_))), "{answers:?}");
         }
     }
 
