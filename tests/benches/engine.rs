@@ -1,17 +1,23 @@
 //! What the engine adds to the attacks' own work, as shares and ratios of times in one process:
-//! `cargo bench -p gauntlet-tests --bench engine`. `ROUNDS` (3) and `NETWORKS` (three miniatures) in the
-//! environment.
+//! `cargo bench -p gauntlet-tests --bench engine`. In the environment:
+//!
+//! - `ROUNDS` (3), `NETWORKS` (three miniatures).
+//! - `ROWS`: `transfer`, `share`, `workers`, `images`, `dry_run`, separated by commas; all.
+//! - `WEIGHTS`, `PHOTOS`: folders for networks of full size; the photographs' has a `labels.csv`, whose classes count from
+//!   `FIRST_LABEL` (0).
 
 use anyhow::{Context, Result, ensure};
 use gauntlet_core::device::Device;
 use gauntlet_core::registry::Registry;
 use gauntlet_plugins as _;
-use gauntlet_runner::data::{self, Data, Source};
+use gauntlet_runner::data::{self, Data, Folder, Source};
 use gauntlet_runner::execute::{Options, Progress};
-use gauntlet_runner::{Session, Study, study};
-use gauntlet_tests::benching::{self, MINI, Origin, Ratio, seconds};
+use gauntlet_runner::{Session, Study, estimate, study};
+use gauntlet_tests::benching::{self, MINI, Origin, Ratio, seconds, setting};
+use std::env;
+use std::fs;
 use std::hint::black_box;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Instant;
 
@@ -36,6 +42,8 @@ name = "ead_l1"
 params = { initial_c = 1.0, search_steps = 4, iterations = 60, learning_rate = 0.02, abort_checks = 3 }
 goals = ["untargeted", "random"]
 "#;
+
+const NORMS: &str = "[\"l0\", \"l1\", \"l2\", \"linf\"]";
 
 /// Images in a cell.
 const SLICE: usize = 32;
@@ -70,6 +78,8 @@ impl Clock {
 
 /// What a study took.
 struct Taken {
+    /// What the folder has in the end.
+    bytes: f64,
     /// From the study's text to its tables.
     whole: f64,
     clean: f64,
@@ -80,22 +90,42 @@ struct Taken {
     looks: f64,
 }
 
-fn run(registry: &Registry, networks: &[String], attacks: &str, metrics: &str, images: usize, workers: usize) -> Result<Taken> {
+/// The bench's images: a folder's, or those that are a part of the program.
+fn source() -> Result<Source> {
+    let Some(path) = env::var_os("PHOTOS").map(PathBuf::from) else { return Ok(Source::FashionMnist) };
+    let labels = path.join("labels.csv");
+    Ok(Source::Folder(Folder { labels: Some(labels), path, first_label: setting("FIRST_LABEL", 0)?, ..Folder::default() }))
+}
+
+fn study(registry: &Registry, networks: &[String], attacks: &str, metrics: &str, images: usize) -> Result<Study> {
     let models: Vec<String> = networks.iter().map(|name| format!("{{ name = \"{name}\" }}")).collect();
+    let data = match source()? {
+        Source::Folder(Folder { path, labels, first_label, .. }) => {
+            let labels = labels.context("a folder of photographs has labels")?;
+            format!("folder = \"{}\"\nlabels = \"{}\"\nfirst_label = {first_label}", path.display(), labels.display())
+        }
+        _ => "source = \"fashion-mnist\"".to_owned(),
+    };
     let text = format!(
-        "name = \"bench\"\nmetrics = {metrics}\nmodels = [{}]\n[data]\nsource = \"fashion-mnist\"\nimages = {images}\n{attacks}\n\
+        "name = \"bench\"\nmetrics = {metrics}\nmodels = [{}]\n[data]\n{data}\nimages = {images}\n{attacks}\n\
          [transfer]\npolicy = \"crop_or_pad\"\n",
         models.join(", ")
     );
+    let options = study::Options { weights: env::var_os("WEIGHTS").map(PathBuf::from), ..study::Options::default() };
+    Study::parse(&text, "the bench's study", &env::current_dir()?, registry, options)
+}
+
+fn run(registry: &Registry, networks: &[String], attacks: &str, metrics: &str, images: usize, workers: usize) -> Result<Taken> {
     let out = tempfile::tempdir()?;
     let (start, clock) = (Instant::now(), Clock::default());
-    let study = Study::parse(&text, "the bench's study", Path::new("."), registry, study::Options::default())?;
+    let study = study(registry, networks, attacks, metrics, images)?;
     let options = Options { workers, ..Options::on(Device::Cpu) };
     let session = Session::open(&study, registry, out.path(), options, &clock)?;
     let outcome = session.run()?;
     ensure!(outcome.failures.is_empty() && outcome.computed > 0, "cells fail: {:?}", outcome.failures);
     let tables = session.report()?;
     Ok(Taken {
+        bytes: size(out.path())?,
         whole: start.elapsed().as_secs_f64(),
         clean: clock.seconds("clean"),
         transfer: clock.seconds("transfer"),
@@ -106,10 +136,10 @@ fn run(registry: &Registry, networks: &[String], attacks: &str, metrics: &str, i
 
 /// Seconds of nothing but the forward passes of the transfer of a study with FGSM, in batches of a cell.
 fn passes(registry: &Registry, networks: &[String]) -> Result<f64> {
-    let pictures = Data::open(&Source::FashionMnist, Some(SLICE), 0)?.pictures;
+    let pictures = Data::open(&source()?, Some(SLICE), 0)?.pictures;
     let mut all = 0.0;
     for name in networks {
-        let model = benching::load(registry, name, &Origin::find(registry, name, None)?)?;
+        let model = benching::load(registry, name, &Origin::find(registry, name, env::var_os("WEIGHTS").map(PathBuf::from))?)?;
         let pixels = data::batch(&pictures, model.card().side)?;
         let looks = 2 * 2 * (networks.len() - 1); // goals; as float and rounded; the other models
         tch::no_grad(|| drop(model.logits(&pixels)));
@@ -118,8 +148,17 @@ fn passes(registry: &Registry, networks: &[String]) -> Result<f64> {
     Ok(all)
 }
 
+/// Bytes of all files below a folder.
+fn size(folder: &Path) -> Result<f64> {
+    let sizes = fs::read_dir(folder)?.map(|entry| {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() { size(&entry.path()) } else { Ok(entry.metadata()?.len() as f64) }
+    });
+    sizes.sum()
+}
+
 fn main() -> Result<()> {
-    let rounds = benching::setting("ROUNDS", 3)?;
+    let rounds = setting("ROUNDS", 3)?;
     let networks = benching::list("NETWORKS", &MINI);
     let registry = Registry::linked()?;
     gauntlet_runner::execute::keep_memory();
@@ -129,25 +168,47 @@ fn main() -> Result<()> {
         println!("{what:<60} {median:>6.3}  ({least:.3} to {greatest:.3}; unit {unit:.2} s)");
     };
 
-    let pairs = (0..rounds).map(|_| {
-        let bare = passes(&registry, &networks)?;
-        Ok((bare, run(&registry, &networks, FGSM, "[]", SLICE, 1)?.transfer))
-    });
-    print("images per second of transfer ÷ of its forward passes alone", Ratio::of(&pairs.collect::<Result<Vec<_>>>()?));
+    let rows = benching::list("ROWS", &["transfer", "share", "workers", "images", "dry_run"]);
+    let asked = |row: &str| rows.iter().any(|name| name == row);
 
-    let whole = (0..rounds).map(|_| run(&registry, &networks, ALL, "[\"l0\", \"l1\", \"l2\", \"linf\"]", SLICE, 1));
-    let whole = whole.collect::<Result<Vec<_>>>()?;
-    let rest = |taken: &Taken| taken.whole - taken.clean - taken.attacks - taken.looks;
-    print(
-        "all but the attacks, transfer and clean answers ÷ a study",
-        Ratio::of(&whole.iter().map(|t| (rest(t), t.whole)).collect::<Vec<_>>()),
-    );
-
+    if asked("transfer") {
+        let pairs = (0..rounds).map(|_| {
+            let bare = passes(&registry, &networks)?;
+            Ok((bare, run(&registry, &networks, FGSM, "[]", SLICE, 1)?.transfer))
+        });
+        print("images per second of transfer ÷ of its forward passes alone", Ratio::of(&pairs.collect::<Result<Vec<_>>>()?));
+    }
+    if asked("share") {
+        let whole = (0..rounds).map(|_| run(&registry, &networks, ALL, NORMS, SLICE, 1));
+        let whole = whole.collect::<Result<Vec<_>>>()?;
+        let rest = |taken: &Taken| taken.whole - taken.clean - taken.attacks - taken.looks;
+        print(
+            "all but the attacks, transfer and clean answers ÷ a study",
+            Ratio::of(&whole.iter().map(|t| (rest(t), t.whole)).collect::<Vec<_>>()),
+        );
+    }
     let cores = std::thread::available_parallelism().context("how many cores are there?")?.get();
     let time = |workers, images| -> Result<f64> { Ok(run(&registry, &networks, IFGSM, "[]", images, workers)?.whole) };
-    let pairs = (0..rounds).map(|_| Ok((time(1, 2 * SLICE)?, time(cores, 2 * SLICE)? * cores as f64)));
-    print(&format!("{cores} workers: time of one ÷ {cores} × time of all"), Ratio::of(&pairs.collect::<Result<Vec<_>>>()?));
-    let pairs = (0..rounds).map(|_| Ok((time(1, 4 * SLICE)?, 4.0 * time(1, SLICE)?)));
-    print("four times the images: time ÷ 4 × time", Ratio::of(&pairs.collect::<Result<Vec<_>>>()?));
+    if asked("workers") {
+        let pairs = (0..rounds).map(|_| Ok((time(1, 2 * SLICE)?, time(cores, 2 * SLICE)? * cores as f64)));
+        print(&format!("{cores} workers: time of one ÷ {cores} × time of all"), Ratio::of(&pairs.collect::<Result<Vec<_>>>()?));
+    }
+    if asked("images") {
+        let pairs = (0..rounds).map(|_| Ok((time(1, 4 * SLICE)?, 4.0 * time(1, SLICE)?)));
+        print("four times the images: time ÷ 4 × time", Ratio::of(&pairs.collect::<Result<Vec<_>>>()?));
+    }
+    if asked("dry_run") {
+        let attacks = if env::var_os("PHOTOS").is_some() { IFGSM } else { ALL };
+        let (mut times, mut sizes) = (Vec::new(), Vec::new());
+        for _ in 0..rounds {
+            let study = study(&registry, &networks, attacks, NORMS, SLICE)?;
+            let foretold = estimate::estimate(&study, &registry, Path::new("no such folder"), &Options::on(Device::Cpu))?;
+            let taken = run(&registry, &networks, attacks, NORMS, SLICE, cores)?;
+            times.push((foretold.seconds, taken.whole));
+            sizes.push((foretold.bytes, taken.bytes));
+        }
+        print("time that a dry run foretells ÷ taken", Ratio::of(&times));
+        print("bytes that a dry run foretells ÷ taken", Ratio::of(&sizes));
+    }
     Ok(())
 }

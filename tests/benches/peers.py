@@ -5,6 +5,7 @@ same weights, and runs the attacks of other libraries on it. Reads requests, a l
 standard input; answers on standard output. Tensors travel in safetensors files.
 """
 
+import copy
 import json
 import sys
 import time
@@ -14,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 def same(n, kernel, stride):
@@ -154,6 +156,16 @@ class Counted(nn.Module):
     def __init__(self, network, enlarged):
         super().__init__()
         self.network, self.enlarged, self.passes = network, enlarged, [0, 0]
+        self.forms = {}
+
+    def form(self, name):
+        """The same network in another form, such as `folded` or `folded+channels_last`."""
+        if name not in self.forms:
+            form = Counted(copy.deepcopy(self.network), self.enlarged)
+            for change in name.split("+"):
+                FORMS[change](form)
+            self.forms[name] = form
+        return self.forms[name]
 
     def back(self, gradient):
         self.passes[1] += len(gradient)
@@ -168,6 +180,19 @@ class Counted(nn.Module):
         return logits
 
 
+def fold(model):
+    for module in model.modules():
+        if isinstance(module, Conv) and module.norm is not None:
+            module.conv, module.norm = fuse_conv_bn_eval(module.conv, module.norm), None
+
+
+FORMS = {
+    "folded": fold,
+    "channels_last": lambda model: model.to(memory_format=torch.channels_last),
+    "weights_too": lambda model: model.requires_grad_(True),
+}
+
+
 # Each takes the model, a batch of pixels, labels, the classes aimed at (or None) and parameters, and gives adversarials.
 
 
@@ -175,8 +200,18 @@ def by_hand(model, pixels, labels, targets, p):
     if p["attack"] != "fgsm":
         raise NotImplementedError
     pixels = pixels.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(F.cross_entropy(model(pixels), labels, reduction="sum"), pixels)
-    return (pixels.detach() + p["epsilon"] * gradient.sign()).clamp(0, 1)
+    F.cross_entropy(model(pixels), labels, reduction="sum").backward()
+    for weight in model.parameters():
+        weight.grad = None
+    return (pixels.detach() + p["epsilon"] * pixels.grad.sign()).clamp(0, 1)
+
+
+def in_form(name):
+    def attack(model, pixels, labels, targets, p):
+        layout = torch.channels_last if "channels_last" in name else torch.contiguous_format
+        return by_hand(model.form(name), pixels.contiguous(memory_format=layout), labels, targets, p).contiguous()
+
+    return attack
 
 
 def foolbox_attack(model, pixels, labels, targets, p):
@@ -258,7 +293,8 @@ def adv_lib_attack(model, pixels, labels, targets, p):
     )
 
 
-PEERS = {"pytorch": by_hand, "foolbox": foolbox_attack, "torchattacks": torchattacks_attack, "art": art_attack, "adv_lib": adv_lib_attack}
+PEERS = {"pytorch": by_hand} | {f"pytorch {name}": in_form(name) for name in ["weights_too", "folded", "channels_last", "folded+channels_last"]}
+PEERS |= {"foolbox": foolbox_attack, "torchattacks": torchattacks_attack, "art": art_attack, "adv_lib": adv_lib_attack}
 
 
 def main():
@@ -278,8 +314,9 @@ def main():
                     save_file({"logits": model(cases["pixels"])}, request["out"])
                 # Importing a library, and its first run, count for nobody.
                 first = slice(0, request["batch"])
-                for attack in PEERS.values():
-                    name = "fgsm" if attack is by_hand else "ifgsm"
+                for peer in request["peers"]:
+                    attack = PEERS[peer]
+                    name = "fgsm" if peer.startswith("pytorch") else "ifgsm"
                     attack(model, cases["pixels"][first], cases["labels"][first], None, {"attack": name, "epsilon": 0.1, "step": 0.1, "iterations": 2})
                 answer = {}
             else:

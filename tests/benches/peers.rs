@@ -6,7 +6,7 @@
 //! and by the distance to the image. In the environment:
 //!
 //! - `NETWORKS`, `ATTACKS`, `PEERS`: names, separated by commas; the three miniatures, all and all.
-//! - `IMAGES` (16) and `BATCH` (8): so many images, so many at a time. `ROUNDS` (3).
+//! - `IMAGES` (16) and `BATCH` (8): so many images, so many at a time. `ROUNDS` (3). `THREADS`: all cores.
 //! - `ITERATIONS` (1000) and `STEPS` (9): of the searches of C&W and EAD. `PATIENCE` (600): seconds that a
 //!   library may take for a task.
 //! - `WEIGHTS`, `PHOTOS`: folders for networks of full size; made-up weights and waves without.
@@ -46,8 +46,19 @@ const PACKAGES: [&str; 7] = [
 ];
 /// Without what it requires: it would draw pictures with visdom, which cannot be installed any more.
 const ALONE: &str = "adv-lib==0.2.8";
-/// `pytorch` is FGSM written by hand: a bare pass there and back.
-const PEERS: [&str; 5] = ["pytorch", "foolbox", "torchattacks", "art", "adv_lib"];
+/// `pytorch` is FGSM written by hand: a bare pass there and back. The network's other forms are what PyTorch
+/// itself gains by a means, or loses without it.
+const PEERS: [&str; 9] = [
+    "pytorch",
+    "pytorch weights_too",
+    "pytorch folded",
+    "pytorch channels_last",
+    "pytorch folded+channels_last",
+    "foolbox",
+    "torchattacks",
+    "art",
+    "adv_lib",
+];
 const ATTACKS: [&str; 4] = ["fgsm", "ifgsm", "cw_l2", "ead_l1"];
 const TOO_LONG: &str = "takes longer than PATIENCE";
 /// Attacks that are over in a moment have so many times as many rounds.
@@ -57,12 +68,12 @@ const EPSILON: f64 = 8.0 / 255.0;
 fn main() -> Result<()> {
     gauntlet_runner::execute::keep_memory();
     let rounds = setting("ROUNDS", 3)?;
-    let cores = thread::available_parallelism()?.get();
+    let cores = setting("THREADS", thread::available_parallelism()?.get())?;
     let registry = Registry::linked()?;
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/peers");
     fs::create_dir_all(&folder)?;
     let mut python = Python::start(&folder)?;
-    println!("{cores} cores on either side; times are medians of up to {rounds} rounds");
+    println!("{cores} threads on either side; times are medians of up to {rounds} rounds");
     for name in benching::list("NETWORKS", &MINI) {
         let contest = Contest::open(&registry, &folder, &name, cores, &mut python)?;
         for attack in benching::list("ATTACKS", &ATTACKS) {
@@ -213,7 +224,7 @@ impl<'a> Contest<'a> {
         let enlarged = plain.map(|plain| if plain == "vgg_16" { 32 } else { 64 });
         let request = json!({
             "do": "open", "network": plain.unwrap_or(name), "enlarged": enlarged, "threads": cores, "batch": setting("BATCH", 8)?,
-            "weights": weights, "cases": cases, "out": logits,
+            "peers": benching::list("PEERS", &PEERS), "weights": weights, "cases": cases, "out": logits,
         });
         let answer = python.ask(&request)?.context("opening a network takes too long")?;
         ensure!(answer.get("error").is_none(), "peers.py: {answer}");
@@ -241,7 +252,14 @@ impl<'a> Contest<'a> {
     fn hold(&self, attack: &str, targeted: bool, rounds: usize, python: &mut Python) -> Result<()> {
         let goal = if targeted { "random" } else { "untargeted" };
         let (steps, iterations): (u32, u32) = (setting("STEPS", 9)?, setting("ITERATIONS", 1000)?);
-        let search = format!("iterations = {iterations}\nsearch_steps = {steps}");
+        let search = |iterations: u32| format!("iterations = {iterations}\nsearch_steps = {steps}");
+        let searches = || {
+            vec![
+                ("gauntlet", None, search(iterations)),
+                ("gauntlet, a quarter of the iterations", None, search(iterations.div_ceil(4))),
+                ("gauntlet, eccv2018", Some("eccv2018"), search(iterations)),
+            ]
+        };
         let sign = json!({"attack": attack, "epsilon": EPSILON, "step": EPSILON / 10.0, "iterations": 20});
         let rate = |rate: f64| json!({"attack": attack, "iterations": iterations, "search_steps": steps, "initial_c": 0.01, "beta": 0.01, "c": 1.0, "rate": rate});
         // Ours, by name; and what the peers are given: our parameters, and for searches also a rate of their own.
@@ -256,13 +274,8 @@ impl<'a> Contest<'a> {
                     vec![("", sign)],
                 )
             }
-            "cw_l2" => (
-                vec![("gauntlet", None, search.clone()), ("gauntlet, eccv2018", Some("eccv2018"), search)],
-                vec![("", rate(2e-3)), (", rate 0.01", rate(1e-2))],
-            ),
-            "ead_l1" => {
-                (vec![("gauntlet", None, search.clone()), ("gauntlet, eccv2018", Some("eccv2018"), search)], vec![("", rate(1e-2))])
-            }
+            "cw_l2" => (searches(), vec![("", rate(2e-3)), (", rate 0.01", rate(1e-2))]),
+            "ead_l1" => (searches(), vec![("", rate(1e-2))]),
             other => bail!("no attack `{other}` is compared"),
         };
         let peers = benching::list("PEERS", &PEERS);

@@ -8,11 +8,12 @@ use anyhow::{Context, Result};
 use gauntlet_core::attack::{Cases, Goal, Goals};
 use gauntlet_core::model::{Model, ModelCard};
 use gauntlet_core::oracle::{Oracle, Passes, Settings};
-use gauntlet_core::registry::Registry;
+use gauntlet_core::registry::{DynAttack, Registry};
 use gauntlet_plugins as _;
 use gauntlet_tests::benching::{self, FULL, MINI, Origin, Ratio, seconds};
 use gauntlet_tests::golden::network_images;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::hint::black_box;
 use tch::{Kind, Tensor};
 
@@ -24,6 +25,15 @@ const ATTACKS: [(&str, &str); 4] = [
     ("ifgsm", "iterations = 4\nsearch_tries = 0\nstop_early = false"),
     ("cw_l2", "iterations = 4\nsearch_steps = 1\nabort_checks = 0"),
     ("ead_l1", "iterations = 4\nsearch_steps = 1\nabort_checks = 0"),
+];
+
+/// Searches in short.
+const SEARCHES: [(&str, Option<&str>, &str); 5] = [
+    ("ifgsm", None, "iterations = 20\nsearch_tries = 7"),
+    ("ifgsm", Some("eccv2018"), "iterations = 20\nsearch_tries = 7"),
+    ("ifgsm", Some("eccv2018_transfer"), "iterations = 100"),
+    ("cw_l2", None, "iterations = 60\nsearch_steps = 4"),
+    ("ead_l1", None, "iterations = 60\nsearch_steps = 4"),
 ];
 
 /// A batch of waves, moved from image to image, with the classes that the model sees in them.
@@ -48,24 +58,121 @@ fn gradient(model: &dyn Model, cases: &Cases, goals: &Goals) -> f64 {
     })
 }
 
-/// Notes the size of every batch that a model is given.
-struct Counted<'a> {
+/// Notes every batch that a model is given.
+struct Watched<'a> {
     model: &'a dyn Model,
+    /// Number of images of each.
     sizes: RefCell<Vec<i64>>,
+    /// What has been asked before, and how many times something has been asked again.
+    asked: RefCell<HashSet<Vec<u32>>>,
+    again: Cell<usize>,
+    remember: bool,
 }
 
 // SAFETY of the trait's `Send` bound: the bench has one thread, and the reference does not leave it.
-unsafe impl Send for Counted<'_> {}
+unsafe impl Send for Watched<'_> {}
 
-impl Model for Counted<'_> {
+impl Model for Watched<'_> {
     fn card(&self) -> &ModelCard {
         self.model.card()
     }
 
     fn logits(&self, pixels: &Tensor) -> Tensor {
         self.sizes.borrow_mut().push(pixels.size()[0]);
+        if self.remember {
+            let bits = Vec::<f32>::try_from(pixels.detach().contiguous().view([-1])).expect("pixels are float32");
+            let known = !self.asked.borrow_mut().insert(bits.into_iter().map(f32::to_bits).collect());
+            self.again.set(self.again.get() + usize::from(known));
+        }
         self.model.logits(pixels)
     }
+}
+
+impl<'a> Watched<'a> {
+    fn new(model: &'a dyn Model, remember: bool) -> Self {
+        Self { model, sizes: RefCell::default(), asked: RefCell::default(), again: Cell::new(0), remember }
+    }
+}
+
+fn make(registry: &Registry, attack: &str, preset: Option<&str>, parameters: &str) -> Result<Box<dyn DynAttack>> {
+    let entry = registry.find_attack(attack).context("a built-in attack is missing")?;
+    entry.make(&entry.entry.parameters(preset, &parameters.parse()?)?)
+}
+
+fn run(attack: &dyn DynAttack, model: &dyn Model, cases: &Cases) -> Result<Vec<Passes>> {
+    let oracle = Oracle::new(model, (0..cases.len() as u64).collect(), Settings { lanes: BATCH, ..Settings::default() });
+    attack.run(&oracle, cases)?;
+    Ok(oracle.passes())
+}
+
+/// What threads gain, and what each attack adds to its passes.
+fn steps(registry: &Registry, name: &str, model: &dyn Model, rounds: usize) -> Result<()> {
+    let cases = cases(model, BATCH)?;
+    let goals = Goals::new(&cases.goals, &cases.pixels);
+    let cores = std::thread::available_parallelism()?.get() as i32;
+    let threads = |count: i32| {
+        tch::set_num_threads(count);
+        let taken = gradient(model, &cases, &goals);
+        tch::set_num_threads(1);
+        taken
+    };
+    benching::print(&format!("a pass by one thread ÷ by {cores}"), name, &Ratio::take(rounds, || threads(1), || threads(cores)));
+
+    for (attack, parameters) in ATTACKS {
+        let made = make(registry, attack, None, parameters)?;
+        let passes = run(&*made, model, &cases)?[0];
+        let bare = || {
+            let backward: f64 = (0..passes.backward).map(|_| gradient(model, &cases, &goals)).sum();
+            backward + (passes.backward..passes.forward).map(|_| forward(model, &cases)).sum::<f64>()
+        };
+        let attacked = || seconds(|| drop(black_box(run(&*made, model, &cases))));
+        benching::print(&format!("{attack} ÷ its bare passes"), name, &Ratio::take(rounds, attacked, bare));
+    }
+    Ok(())
+}
+
+/// How many lanes work for a case that is not done, and what it gains to fill them again.
+fn lanes(registry: &Registry, name: &str, model: &dyn Model, rounds: usize) -> Result<()> {
+    let cases = cases(model, 4 * BATCH)?;
+    let attack = make(registry, "cw_l2", None, "iterations = 100\nsearch_steps = 6")?;
+    let watched = Watched::new(model, false);
+    run(&*attack, &watched, &cases)?;
+    let sizes = watched.sizes.take();
+    let work: i64 = sizes.iter().sum();
+    let full = sizes.iter().rposition(|&size| size == BATCH as i64).map_or(0, |last| last + 1);
+    println!(
+        "{:<40} {name:<22} {:>6.3}  (until the last case has begun: {:.3}; of {} cases, {} batches)",
+        "rows at work ÷ lanes × batches",
+        work as f64 / (sizes.len() * BATCH) as f64,
+        sizes[..full].iter().sum::<i64>() as f64 / (full * BATCH).max(1) as f64,
+        cases.len(),
+        sizes.len()
+    );
+    let group = |n: usize| Cases::new(cases.pixels.narrow(0, n as i64, BATCH as i64), cases.goals[n..n + BATCH].to_vec());
+    let groups: Vec<Cases> = (0..cases.len()).step_by(BATCH).map(group).collect::<Result<_>>()?;
+    let apart = || seconds(|| groups.iter().for_each(|group| drop(black_box(run(&*attack, model, group)))));
+    let together = || seconds(|| drop(black_box(run(&*attack, model, &cases))));
+    benching::print("lanes not filled again ÷ filled again", name, &Ratio::take(rounds, apart, together));
+    Ok(())
+}
+
+/// Which part of its passes an attack makes at pixels that it has asked about before, bit by bit: what it
+/// could save at the most by remembering answers, or by noticing that its iterates go round in a circle.
+fn known(registry: &Registry, name: &str, model: &dyn Model) -> Result<()> {
+    let cases = cases(model, BATCH)?;
+    for (attack, preset, parameters) in SEARCHES {
+        let made = make(registry, attack, preset, parameters)?;
+        let (mut again, mut all) = (0, 0);
+        for n in 0..cases.len() {
+            let watched = Watched::new(model, true);
+            run(&*made, &watched, &Cases::new(cases.image(n).unsqueeze(0), vec![cases.goals[n]])?)?;
+            again += watched.again.get();
+            all += watched.sizes.take().len();
+        }
+        let what = format!("{attack} {}: passes asked before", preset.unwrap_or("default"));
+        println!("{what:<40} {name:<22} {:>6.3}  ({again} of {all})", again as f64 / all as f64);
+    }
+    Ok(())
 }
 
 fn main() -> Result<()> {
@@ -74,60 +181,13 @@ fn main() -> Result<()> {
     tch::set_num_threads(1); // as a worker of the engine has
     let registry = Registry::linked()?;
     println!("{:<40} {:<22}  ratio  (range over {rounds} rounds; one thread, batch {BATCH})", "", "network");
-
-    let load = |name: &str| benching::load(&registry, name, &Origin::find(&registry, name, None)?);
     for name in benching::list("NETWORKS", &[FULL, MINI].concat()) {
-        let model = load(&name)?;
-        let model = &*model;
-        let cases = cases(model, BATCH)?;
-        let goals = Goals::new(&cases.goals, &cases.pixels);
-
-        let cores = std::thread::available_parallelism()?.get() as i32;
-        let threads = |count: i32| {
-            tch::set_num_threads(count);
-            let taken = gradient(model, &cases, &goals);
-            tch::set_num_threads(1);
-            taken
-        };
-        benching::print(&format!("a pass by one thread ÷ by {cores}"), &name, &Ratio::take(rounds, || threads(1), || threads(cores)));
-
-        for (attack, parameters) in ATTACKS {
-            let entry = registry.find_attack(attack).context("a built-in attack is missing")?;
-            let attack = entry.make(&entry.entry.parameters(None, &parameters.parse()?)?)?;
-            let run = || -> Result<Vec<Passes>> {
-                let oracle = Oracle::new(model, (0..BATCH as u64).collect(), Settings { lanes: BATCH, ..Settings::default() });
-                attack.run(&oracle, &cases)?;
-                Ok(oracle.passes())
-            };
-            let passes = run()?[0];
-            let bare = || {
-                let backward: f64 = (0..passes.backward).map(|_| gradient(model, &cases, &goals)).sum();
-                backward + (passes.backward..passes.forward).map(|_| forward(model, &cases)).sum::<f64>()
-            };
-            let attacked = || seconds(|| drop(black_box(run())));
-            benching::print(&format!("{} ÷ its bare passes", entry.entry.name), &name, &Ratio::take(rounds, attacked, bare));
+        let model = benching::load(&registry, &name, &Origin::find(&registry, &name, None)?)?;
+        steps(&registry, &name, &*model, rounds)?;
+        if name.starts_with("mini_") {
+            lanes(&registry, &name, &*model, rounds)?;
+            known(&registry, &name, &*model)?;
         }
-    }
-
-    for name in MINI {
-        let model = load(name)?;
-        let counted = Counted { model: &*model, sizes: RefCell::default() };
-        let cases = cases(&*model, 4 * BATCH)?;
-        let entry = registry.find_attack("cw_l2").context("a built-in attack is missing")?;
-        let attack = entry.make(&entry.entry.parameters(None, &"iterations = 100\nsearch_steps = 6".parse()?)?)?;
-        let oracle = Oracle::new(&counted, (0..cases.len() as u64).collect(), Settings { lanes: BATCH, ..Settings::default() });
-        attack.run(&oracle, &cases)?;
-        let sizes = counted.sizes.take();
-        let work: i64 = sizes.iter().sum();
-        let full = sizes.iter().rposition(|&size| size == BATCH as i64).map_or(0, |last| last + 1);
-        println!(
-            "{:<40} {name:<22} {:>6.3}  (until the last case has begun: {:.3}; of {} cases, {} batches)",
-            "rows at work ÷ lanes × batches",
-            work as f64 / (sizes.len() * BATCH) as f64,
-            sizes[..full].iter().sum::<i64>() as f64 / (full * BATCH).max(1) as f64,
-            cases.len(),
-            sizes.len()
-        );
     }
     Ok(())
 }

@@ -367,6 +367,32 @@ fn ifgsm_agrees_with_the_authors_code() {
     faults.report();
 }
 
+/// A try's first gradient is the first try's, which saves a pass and nothing else.
+#[test]
+fn the_tries_of_an_ifgsm_search_are_those_that_start_from_the_image() {
+    let model = model(&GOLDEN.network);
+    let run = &GOLDEN.main.ifgsm.search[0];
+    let passes = |oracle: &Oracle| oracle.passes()[0].backward;
+    for params in [IfgsmParams::default(), eccv2018::<Ifgsm>()] {
+        let params = IfgsmParams { iterations: 12, search_tries: 6, ..params };
+        for (n, goal) in run.cases().goals.iter().enumerate() {
+            let case = || Cases::new(tiny_images().narrow(0, n as i64, 1), vec![*goal]).unwrap();
+            let whole = oracle(&model);
+            let found = Ifgsm::new(params.clone()).unwrap().trace(&whole, &case()).unwrap().remove(0);
+            let (mut last, mut sum) = (None, 0);
+            for epsilon in &found.epsilons {
+                let alone = oracle(&model);
+                let attempt = IfgsmParams { epsilon: *epsilon, search_tries: 1, ..params.clone() };
+                let attempt = Ifgsm::new(attempt).unwrap().trace(&alone, &case()).unwrap().remove(0);
+                last = attempt.pixels.or(last);
+                sum += passes(&alone);
+            }
+            assert_eq!(found.pixels, last, "image {n}");
+            assert_eq!(passes(&whole), sum - 5, "image {n}");
+        }
+    }
+}
+
 /// Tolerances of a run with a search over c: of each distortion, and of their median.
 struct Tolerance {
     each: f64,

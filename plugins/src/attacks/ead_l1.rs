@@ -13,7 +13,7 @@ use gauntlet_core::oracle::Oracle;
 use gauntlet_core::params;
 use gauntlet_core::params::Preset;
 use serde::{Deserialize, Serialize};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// The attack.
 pub struct EadL1(EadL1Params);
@@ -189,7 +189,7 @@ impl Search for EadL1 {
         let change = &point - image;
         let l1 = change.abs().sum_dim_intlist(over_image, false, Kind::Float);
         let pixels = lanes.rows[ORIGINAL].where_self(&point.eq_tensor(image), &(&point + 0.5));
-        let logits = oracle.logits(&lanes.cases, &pixels)?;
+        let logits = look(oracle, lanes, &pixels, &undecided(lanes, plan, &l1)?)?;
 
         let aborted = penalty::look(lanes, plan, |lanes| {
             let l2 = change.square().sum_dim_intlist(over_image, false, Kind::Float);
@@ -211,6 +211,27 @@ impl Search for EadL1 {
     fn finish(&self, walk: Walk, rows: Vec<Tensor>) -> PenaltyOutcome {
         penalty::finish(self.0.plan(), walk, &rows)
     }
+}
+
+/// The lanes whose new point is shown to the model. On a GPU these are all, since to ask which they are would be
+/// to wait for it at every iteration.
+fn undecided(lanes: &Lanes<Walk>, plan: Plan, distortion: &Tensor) -> Result<Vec<usize>> {
+    if distortion.device() == Device::Cpu { penalty::undecided(lanes, plan, distortion) } else { Ok((0..lanes.len()).collect()) }
+}
+
+/// Logits of some lanes' pixels; zero in the others, in which they do not matter.
+fn look(oracle: &Oracle, lanes: &Lanes<Walk>, pixels: &Tensor, some: &[usize]) -> Result<Tensor> {
+    if some.len() == lanes.len() {
+        return oracle.logits(&lanes.cases, pixels);
+    }
+    let logits = Tensor::zeros([lanes.len() as i64, oracle.card().classes], (Kind::Float, pixels.device()));
+    if some.is_empty() {
+        return Ok(logits);
+    }
+    let cases: Vec<usize> = some.iter().map(|&lane| lanes.cases[lane]).collect();
+    let index = Tensor::from_slice(&some.iter().map(|&lane| lane as i64).collect::<Vec<_>>());
+    let found = oracle.logits(&cases, &pixels.index_select(0, &index))?;
+    Ok(logits.index_copy(0, &index, &found))
 }
 
 #[cfg(test)]

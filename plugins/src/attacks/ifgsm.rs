@@ -106,7 +106,10 @@ impl Attack for Ifgsm {
             Goal::Towards(_) => SHARE_TOWARDS,
         };
         let tries = f64::from(self.0.search_tries);
-        let gradients = tries.max(1.0) * f64::from(self.0.iterations) * share;
+        let iterations = f64::from(self.0.iterations);
+        // Tries after the first have their first gradient from it.
+        let known = if iterations > 1.0 { (tries - 1.0).max(0.0) } else { 0.0 };
+        let gradients = tries.max(1.0) * iterations * share - known;
         Some(Cost { forward: gradients + tries, backward: gradients })
     }
 
@@ -158,6 +161,7 @@ const ETA: usize = 1; // the perturbation
 const BEST: usize = 2; // the pixels that are kept
 const EPSILON: usize = 3;
 const ORIGINAL: usize = 4; // p itself, for the pixels that do not move
+const AT_IMAGE: usize = 5; // the gradient's sign at the image, where every try begins
 
 impl Search for Ifgsm {
     type Lane = Tries;
@@ -167,7 +171,7 @@ impl Search for Ifgsm {
         let epsilon = self.0.epsilon;
         let tries = Tries { epsilons: vec![epsilon], iteration: 0, success: None, failure: None };
         let scalar = Tensor::full([0i64; 0].as_slice(), epsilon, (Kind::Float, image.device()));
-        (tries, vec![image - 0.5, image.zeros_like(), image.zeros_like(), scalar, image.shallow_clone()])
+        (tries, vec![image - 0.5, image.zeros_like(), image.zeros_like(), scalar, image.shallow_clone(), image.zeros_like()])
     }
 
     fn step(&self, oracle: &Oracle, lanes: &mut Lanes<Tries>) -> Result<Vec<bool>> {
@@ -178,11 +182,10 @@ impl Search for Ifgsm {
         let image = &lanes.rows[IMAGE];
         let epsilon = lanes.rows[EPSILON].view(per_image);
 
-        // One step, then the box, then the ball.
         let point = image + &lanes.rows[ETA];
         let answer = oracle.gradient(&lanes.cases, &(&point + 0.5), |z| params.objective.cost(&lanes.goals, z))?;
-        let moved = (point - answer.pixels.sign() * lengths).clamp(-0.5, 0.5);
-        let eta = (moved - image).maximum(&-&epsilon).minimum(&epsilon);
+        let sign = answer.pixels.sign();
+        let eta = step(image, point, &sign * lengths, &epsilon);
 
         // A try ends after its last iteration, or where the goal was met before this step, which
         // then is not taken.
@@ -196,6 +199,9 @@ impl Search for Ifgsm {
         }
         let mut ended = Vec::new();
         for (lane, tries) in lanes.states.iter_mut().enumerate() {
+            if tries.epsilons.len() == 1 && tries.iteration == 0 && !met[lane] {
+                lanes.rows[AT_IMAGE].get(lane as i64).copy_(&sign.get(lane as i64));
+            }
             tries.iteration += 1;
             if met[lane] || tries.iteration == params.iterations {
                 ended.push(lane);
@@ -246,12 +252,25 @@ impl Ifgsm {
             }
             tries.judge(met[n].then_some(counted));
             tries.iteration = 0;
-            let epsilon = tries.epsilon();
-            let _ = lanes.rows[EPSILON].get(lane as i64).fill_(epsilon);
-            let _ = lanes.rows[ETA].get(lane as i64).zero_();
+            let length = self.0.length(tries);
+            let _ = lanes.rows[EPSILON].get(lane as i64).fill_(tries.epsilon());
+            let [image, mut eta, sign, epsilon] = [IMAGE, ETA, AT_IMAGE, EPSILON].map(|row| lanes.rows[row].get(lane as i64));
+            if self.0.iterations > 1 {
+                // The first step needs no pass: it is the first try's, at another length.
+                eta.copy_(&step(&image, image.shallow_clone(), sign * length, &epsilon));
+                tries.iteration = 1;
+            } else {
+                let _ = eta.zero_();
+            }
         }
         Ok(())
     }
+}
+
+/// The perturbation after a step from `point`, then the box, then the ball.
+fn step(image: &Tensor, point: Tensor, step: Tensor, epsilon: &Tensor) -> Tensor {
+    let moved = (point - step).clamp(-0.5, 0.5);
+    (moved - image).maximum(&-epsilon).minimum(epsilon)
 }
 
 impl IfgsmParams {

@@ -182,6 +182,15 @@ pub fn begin(plan: Plan, image: &Tensor, own: Vec<Tensor>) -> (Walk, Vec<Tensor>
     (walk, rows)
 }
 
+/// The lanes in which it matters what the model makes of pixels at this distortion (M): not those that have
+/// met their goal in this step of the search already, at a smaller distortion, unless their loss is looked at.
+/// Asking is a wait for the device.
+pub fn undecided(lanes: &Lanes<Walk>, plan: Plan, distortion: &Tensor) -> Result<Vec<usize>> {
+    let decided = lanes.rows[FOUND].gt(0.0).logical_and(&distortion.ge_tensor(&lanes.rows[BEST_DISTORTION]));
+    let decided = Vec::<bool>::try_from(decided)?;
+    Ok((0..lanes.len()).filter(|&lane| !decided[lane] || lanes.states[lane].due(plan)).collect())
+}
+
 /// Looks at the losses (M), in the lanes whose turn it is; says which lanes give their step up.
 /// `losses` is asked for only when there is such a lane: it is the one wait for the device.
 pub fn look(lanes: &mut Lanes<Walk>, plan: Plan, losses: impl FnOnce(&Lanes<Walk>) -> Tensor) -> Result<Vec<bool>> {
@@ -215,8 +224,8 @@ pub fn keep(lanes: &mut Lanes<Walk>, plan: Plan, aborted: &[bool], pixels: &Tens
 pub fn turn(lanes: &mut Lanes<Walk>, plan: Plan, aborted: &[bool], restart: impl Fn(&mut Lanes<Walk>, usize)) -> Vec<bool> {
     let mut done = vec![false; lanes.len()];
     for lane in 0..lanes.len() {
-        let found = lanes.rows[FOUND].get(lane as i64);
-        match lanes.states[lane].advance(plan, aborted[lane], || found.double_value(&[]) > 0.0) {
+        let found = &lanes.rows[FOUND];
+        match lanes.states[lane].advance(plan, aborted[lane], || found.double_value(&[lane as i64]) > 0.0) {
             Turn::Iterate => {}
             Turn::Done => done[lane] = true,
             Turn::NextStep => {
