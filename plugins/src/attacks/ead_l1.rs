@@ -5,9 +5,9 @@
 //! minimise c·max(0, margin(p′) + κ) + w‖p′ − p‖₂² + β‖p′ − p‖₁ by FISTA: a gradient step on the
 //! smooth part from the slack point y, shrinkage around the image, the box, then momentum.
 
-use super::penalty::{self, C, Habit, ORIGINAL, OWN, PenaltyOutcome, Plan, Walk};
+use super::penalty::{self, C, Habit, ORIGINAL, OWN, PenaltyOutcome, Plan, Rest, Walk};
 use anyhow::{Result, ensure};
-use gauntlet_core::attack::{Answer, Attack, Cases, Cost, Goal};
+use gauntlet_core::attack::{Answer, Attack, Cases, Cost, Goal, Goals};
 use gauntlet_core::lanes::{self, Lanes, Search};
 use gauntlet_core::oracle::Oracle;
 use gauntlet_core::params;
@@ -160,13 +160,11 @@ impl Search for EadL1 {
         };
         let per_image = [-1i64, 1, 1, 1].as_slice();
         let over_image = [1i64, 2, 3].as_slice();
-        let hinge = |lanes: &Lanes<Walk>, logits: &Tensor| (lanes.goals.margin(logits) + params.kappa).clamp_min(0.0) * &lanes.rows[C];
-
         // A gradient step on the smooth part, from the slack point.
         let image = &lanes.rows[IMAGE];
         let rate = per_lane(&|walk| params.learning_rate * params.decay.at(walk.iteration, params.iterations)).view(per_image);
-        let gradient = oracle.gradient(&lanes.cases, &(&lanes.rows[SLACK] + 0.5), |z| hinge(lanes, z))?.pixels;
-        let slack = &lanes.rows[SLACK] - (gradient + (&lanes.rows[SLACK] - image) * (2.0 * params.l2_weight)) * &rate;
+        let gradient = self.gradient(oracle, lanes)?;
+        let slack = &lanes.rows[SLACK] - (&gradient + (&lanes.rows[SLACK] - image) * (2.0 * params.l2_weight)) * &rate;
 
         // Shrinkage around the image, and the box.
         let threshold = match params.shrinkage {
@@ -189,11 +187,11 @@ impl Search for EadL1 {
         let change = &point - image;
         let l1 = change.abs().sum_dim_intlist(over_image, false, Kind::Float);
         let pixels = lanes.rows[ORIGINAL].where_self(&point.eq_tensor(image), &(&point + 0.5));
-        let logits = look(oracle, lanes, &pixels, &undecided(lanes, plan, &l1)?)?;
+        let logits = self.look(oracle, lanes, &gradient, &pixels, &l1)?;
 
         let aborted = penalty::look(lanes, plan, |lanes| {
             let l2 = change.square().sum_dim_intlist(over_image, false, Kind::Float);
-            hinge(lanes, &logits) + l2 * params.l2_weight + &l1 * params.beta
+            self.hinge(&lanes.goals, &logits) * &lanes.rows[C] + l2 * params.l2_weight + &l1 * params.beta
         })?;
         let met = lanes.goals.met(&logits, params.kappa);
         penalty::keep(lanes, plan, &aborted, &pixels, &l1, &met);
@@ -213,36 +211,122 @@ impl Search for EadL1 {
     }
 }
 
-/// The lanes whose new point is shown to the model. On a GPU these are all, since to ask which they are would be
-/// to wait for it at every iteration.
-fn undecided(lanes: &Lanes<Walk>, plan: Plan, distortion: &Tensor) -> Result<Vec<usize>> {
-    if distortion.device() == Device::Cpu { penalty::undecided(lanes, plan, distortion) } else { Ok((0..lanes.len()).collect()) }
+/// Passes whose result is known are left out; which they are, the host must look up at every iteration. On a GPU
+/// that would be to wait for it each time, so that there all are made.
+impl EadL1 {
+    fn hinge(&self, goals: &Goals, logits: &Tensor) -> Tensor {
+        (goals.margin(logits) + self.0.kappa).clamp_min(0.0)
+    }
+
+    /// The gradients at the slack points. As long as a case has not left its image, which at a small c it never
+    /// does, its gradient stays what it was.
+    fn gradient(&self, oracle: &Oracle, lanes: &Lanes<Walk>) -> Result<Tensor> {
+        let part = Part::new(lanes, |lane| lanes.states[lane].rest.is_none());
+        let known = part.others(&lanes.rows[SLACK], lanes, |rest| &rest.gradient);
+        part.fill(known, || {
+            let (goals, c, slack) = (part.goals(lanes), part.rows(&lanes.rows[C]), part.rows(&lanes.rows[SLACK]));
+            Ok(oracle.gradient(&part.cases(lanes), &(slack + 0.5), |z| self.hinge(&goals, z) * c)?.pixels)
+        })
+    }
+
+    /// Logits of the new points' pixels, at these L1 distortions (M). They are zero where they do not matter.
+    fn look(&self, oracle: &Oracle, lanes: &mut Lanes<Walk>, gradient: &Tensor, pixels: &Tensor, l1: &Tensor) -> Result<Tensor> {
+        if l1.device() != Device::Cpu {
+            return oracle.logits(&lanes.cases, pixels);
+        }
+        let distortions = Vec::<f32>::try_from(l1)?;
+        let decided = penalty::decided(lanes, self.0.plan(), &distortions)?;
+        // From the image to the image: the slack point is there as well.
+        let stays = |lane: usize| distortions[lane] == 0.0 && (lanes.states[lane].iteration == 0 || lanes.states[lane].rest.is_some());
+        let stays: Vec<bool> = (0..lanes.len()).map(stays).collect();
+        let part = Part::new(lanes, |lane| !decided[lane] && !(stays[lane] && lanes.states[lane].rest.is_some()));
+        let nothing = Tensor::zeros([lanes.len() as i64, oracle.card().classes], (Kind::Float, Device::Cpu));
+        let known = part.others(&nothing, lanes, |rest| &rest.logits);
+        let logits = part.fill(known, || oracle.logits(&part.cases(lanes), &part.rows(pixels)))?;
+        for (lane, walk) in lanes.states.iter_mut().enumerate() {
+            if !stays[lane] {
+                walk.rest = None;
+            } else if walk.rest.is_none() {
+                let [gradient, logits] = [gradient, &logits].map(|tensor| tensor.get(lane as i64).copy());
+                walk.rest = Some(Rest { gradient, logits });
+            }
+        }
+        Ok(logits)
+    }
 }
 
-/// Logits of some lanes' pixels; zero in the others, in which they do not matter.
-fn look(oracle: &Oracle, lanes: &Lanes<Walk>, pixels: &Tensor, some: &[usize]) -> Result<Tensor> {
-    if some.len() == lanes.len() {
-        return oracle.logits(&lanes.cases, pixels);
+/// The lanes for which the model is asked.
+struct Part {
+    lanes: Vec<usize>,
+    /// The same, on the device; none for all lanes.
+    index: Option<Tensor>,
+}
+
+impl Part {
+    fn new(lanes: &Lanes<Walk>, asked: impl Fn(usize) -> bool) -> Self {
+        let chosen: Vec<usize> = (0..lanes.len()).filter(|&lane| asked(lane)).collect();
+        let numbers: Vec<i64> = chosen.iter().map(|&lane| lane as i64).collect();
+        let index = (chosen.len() < lanes.len()).then(|| Tensor::from_slice(&numbers).to_device(lanes.rows[IMAGE].device()));
+        Self { lanes: chosen, index }
     }
-    let logits = Tensor::zeros([lanes.len() as i64, oracle.card().classes], (Kind::Float, pixels.device()));
-    if some.is_empty() {
-        return Ok(logits);
+
+    fn cases(&self, lanes: &Lanes<Walk>) -> Vec<usize> {
+        self.lanes.iter().map(|&lane| lanes.cases[lane]).collect()
     }
-    let cases: Vec<usize> = some.iter().map(|&lane| lanes.cases[lane]).collect();
-    let index = Tensor::from_slice(&some.iter().map(|&lane| lane as i64).collect::<Vec<_>>());
-    let found = oracle.logits(&cases, &pixels.index_select(0, &index))?;
-    Ok(logits.index_copy(0, &index, &found))
+
+    fn rows(&self, tensor: &Tensor) -> Tensor {
+        self.index.as_ref().map_or_else(|| tensor.shallow_clone(), |index| tensor.index_select(0, index))
+    }
+
+    fn goals(&self, lanes: &Lanes<Walk>) -> Goals {
+        Goals { class: self.rows(&lanes.goals.class), sign: self.rows(&lanes.goals.sign) }
+    }
+
+    /// A tensor like this one with what is known of lanes that rest.
+    fn others(&self, like: &Tensor, lanes: &Lanes<Walk>, known: impl Fn(&Rest) -> &Tensor) -> Option<Tensor> {
+        self.index.as_ref()?;
+        let all = like.zeros_like();
+        for (lane, rest) in lanes.states.iter().enumerate().filter_map(|(lane, walk)| Some((lane, walk.rest.as_ref()?))) {
+            all.get(lane as i64).copy_(known(rest));
+        }
+        Some(all)
+    }
+
+    /// What is known, with what is found out about the lanes that are asked for.
+    fn fill(&self, known: Option<Tensor>, find: impl FnOnce() -> Result<Tensor>) -> Result<Tensor> {
+        let (Some(known), Some(index)) = (known, &self.index) else { return find() };
+        if self.lanes.is_empty() { Ok(known) } else { Ok(known.index_copy(0, index, &find()?)) }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gauntlet_core::testing::check_attack;
+    use gauntlet_core::model::Model;
+    use gauntlet_core::oracle::Settings;
+    use gauntlet_core::testing::{Affine, check_attack};
 
     #[test]
     fn is_a_lawful_attack() {
         for base in [EadL1Params::default(), EadL1Params::eccv2018()] {
             check_attack::<EadL1>(EadL1Params { iterations: 60, search_steps: 4, ..base }).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_case_that_does_not_leave_its_image_is_looked_at_once() {
+        let model = Affine::new(5, 4, 3);
+        let oracle = Oracle::new(&model, vec![0, 1], Settings::default());
+        let pixels = Tensor::full([2, 3, 4, 4], 0.4, (Kind::Float, Device::Cpu));
+        let class = tch::no_grad(|| model.logits(&pixels)).argmax(1, false).int64_value(&[0]);
+        let params = EadL1Params { initial_c: 1e-9, search_steps: 2, iterations: 50, ..EadL1Params::default() };
+        let attack = EadL1::new(params).unwrap();
+        let found = attack.search(&oracle, &Cases::new(pixels, vec![Goal::Away(class); 2]).unwrap()).unwrap();
+        for (outcome, passes) in found.iter().zip(oracle.passes()) {
+            assert!(outcome.best.is_none());
+            // Looked at at iterations 0 and 5, and given up.
+            assert_eq!(outcome.trace.iterations, [6, 6]);
+            assert_eq!((passes.forward, passes.backward), (4, 2));
         }
     }
 

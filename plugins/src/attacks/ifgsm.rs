@@ -199,7 +199,7 @@ impl Search for Ifgsm {
         }
         let mut ended = Vec::new();
         for (lane, tries) in lanes.states.iter_mut().enumerate() {
-            if tries.epsilons.len() == 1 && tries.iteration == 0 && !met[lane] {
+            if params.search_tries > 1 && tries.epsilons.len() == 1 && tries.iteration == 0 && !met[lane] {
                 lanes.rows[AT_IMAGE].get(lane as i64).copy_(&sign.get(lane as i64));
             }
             tries.iteration += 1;

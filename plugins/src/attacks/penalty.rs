@@ -86,10 +86,20 @@ pub struct Walk {
     pub c: f64,
     /// Iteration within the step.
     pub iteration: u32,
+    /// What the model made of the image itself at this c, while the case has not left it.
+    pub rest: Option<Rest>,
     lower: f64,
     upper: f64,
     previous_loss: f64,
     pub trace: Trace,
+}
+
+/// A model's answer to a case's image.
+pub struct Rest {
+    /// The gradient that the first iteration has taken, 3×S×S.
+    pub gradient: Tensor,
+    /// Logits, K.
+    pub logits: Tensor,
 }
 
 /// What a lane does after an iteration.
@@ -107,6 +117,7 @@ impl Walk {
         Self {
             c: plan.initial_c,
             iteration: 0,
+            rest: None,
             lower: 0.0,
             upper: f64::INFINITY,
             previous_loss: 1e6,
@@ -153,6 +164,7 @@ impl Walk {
         }
         self.c = if self.upper.is_finite() { f64::midpoint(self.lower, self.upper) } else { self.c * 10.0 };
         self.iteration = 0;
+        self.rest = None;
         self.previous_loss = 1e6;
         self.trace.constants.push(self.c);
         self.trace.iterations.push(0);
@@ -182,13 +194,12 @@ pub fn begin(plan: Plan, image: &Tensor, own: Vec<Tensor>) -> (Walk, Vec<Tensor>
     (walk, rows)
 }
 
-/// The lanes in which it matters what the model makes of pixels at this distortion (M): not those that have
-/// met their goal in this step of the search already, at a smaller distortion, unless their loss is looked at.
-/// Asking is a wait for the device.
-pub fn undecided(lanes: &Lanes<Walk>, plan: Plan, distortion: &Tensor) -> Result<Vec<usize>> {
-    let decided = lanes.rows[FOUND].gt(0.0).logical_and(&distortion.ge_tensor(&lanes.rows[BEST_DISTORTION]));
-    let decided = Vec::<bool>::try_from(decided)?;
-    Ok((0..lanes.len()).filter(|&lane| !decided[lane] || lanes.states[lane].due(plan)).collect())
+/// The lanes in which it does not matter what the model makes of pixels at these distortions: those that have
+/// met their goal in this step of the search already, at a smaller distortion, and whose loss is not looked at.
+pub fn decided(lanes: &Lanes<Walk>, plan: Plan, distortions: &[f32]) -> Result<Vec<bool>> {
+    let [found, best] = [FOUND, BEST_DISTORTION].map(|row| Vec::<f32>::try_from(&lanes.rows[row]));
+    let (found, best) = (found?, best?);
+    Ok((0..lanes.len()).map(|lane| found[lane] > 0.0 && distortions[lane] >= best[lane] && !lanes.states[lane].due(plan)).collect())
 }
 
 /// Looks at the losses (M), in the lanes whose turn it is; says which lanes give their step up.
