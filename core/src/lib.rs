@@ -10,6 +10,7 @@ pub mod attack;
 pub mod device;
 pub mod guard;
 pub mod lanes;
+pub mod logits;
 pub mod metric;
 pub mod model;
 pub mod oracle;

@@ -60,6 +60,22 @@ impl fmt::Display for Stop {
 
 impl std::error::Error for Stop {}
 
+/// Why there is no gradient: logits that no pixel stands behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Detached {
+    /// The model's name.
+    pub model: String,
+}
+
+impl fmt::Display for Detached {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let name = &self.model;
+        write!(f, "the logits of model `{name}` have no gradient: something in it is detached, rounded to integers, or under `no_grad`")
+    }
+}
+
+impl std::error::Error for Detached {}
+
 /// The answer of [`Oracle::gradient`] for a batch of M.
 pub struct Gradient {
     /// M×K logits.
@@ -194,10 +210,16 @@ impl Access for Direct<'_> {
                 let pixels = pixels.detach().set_requires_grad(true);
                 let logits = self.model.logits(&pixels);
                 self.check(&logits, cases.len())?;
+                ensure!(logits.requires_grad(), self.detached());
                 let loss = loss(&logits)?;
                 ensure!(loss.size() == [cases.len() as i64], "a loss must have one value per row, found shape {:?}", loss.size());
                 // The sum's gradient is each row's own: a row's logits depend on that row alone.
-                let gradient = Tensor::f_run_backward(&[loss.sum(tch::Kind::Float)], &[&pixels], false, false)?.remove(0);
+                let gradient = Tensor::f_run_backward(&[loss.sum(tch::Kind::Float)], &[&pixels], false, false).map_err(|error| {
+                    // The graph is one of weights that want a gradient, and no pixel is in it.
+                    let unused = error.to_string().contains("appears to not have been used in the graph");
+                    if unused { anyhow::Error::from(self.detached()) } else { error.into() }
+                });
+                let gradient = gradient?.remove(0);
                 Ok(Gradient { logits: logits.detach(), loss: loss.detach(), pixels: gradient })
             })
         })?;
@@ -235,6 +257,10 @@ impl Access for Direct<'_> {
 impl Direct<'_> {
     fn who(&self) -> String {
         format!("model `{}`", self.model.card().name)
+    }
+
+    fn detached(&self) -> Detached {
+        Detached { model: self.model.card().name.clone() }
     }
 
     fn admit(&self, cases: &[usize], pixels: &Tensor) -> Result<()> {
@@ -315,6 +341,31 @@ mod tests {
         let pixels = Tensor::full([1, 3, 2, 2], 0.5, (Kind::Float, Device::Cpu));
         let error = oracle.gradient(&[0], &pixels, |_| panic!("no idea")).err().unwrap().to_string();
         assert_eq!(error, "the loss panicked: no idea");
+    }
+
+    /// Logits that have forgotten the pixels; those of a model with weights that are not frozen have a graph.
+    struct Forgetful(Affine, bool);
+
+    impl Model for Forgetful {
+        fn card(&self) -> &ModelCard {
+            self.0.card()
+        }
+
+        fn logits(&self, pixels: &Tensor) -> Tensor {
+            let logits = self.0.logits(&pixels.detach());
+            if self.1 { logits * Tensor::ones([1], (Kind::Float, Device::Cpu)).set_requires_grad(true) } else { logits }
+        }
+    }
+
+    #[test]
+    fn logits_without_a_gradient_are_told_from_other_mistakes() {
+        let pixels = Tensor::full([1, 3, 2, 2], 0.5, (Kind::Float, Device::Cpu));
+        for trains in [false, true] {
+            let model = Forgetful(Affine::new(3, 2, 1), trains);
+            let oracle = Oracle::new(&model, vec![0], Settings::default());
+            let error = oracle.gradient(&[0], &pixels, |z| z.select(1, 0)).err().unwrap();
+            assert_eq!(error.downcast_ref(), Some(&Detached { model: "affine".into() }), "{error}");
+        }
     }
 
     #[test]

@@ -3,8 +3,9 @@
 //! Everything is counted from the stored rows, in the study's order, so the tables are the same
 //! byte for byte however the cells came to be.
 
+use crate::flags::{self, Findings};
 use crate::plan::{Campaign, CellId, Plan, Scoring};
-use crate::rows::{CleanRow, CraftRow, MeasureRow, Row, ScoreRow, Status, TransferRow};
+use crate::rows::{CleanRow, CraftRow, MeasureRow, ProbeRow, Row, ScoreRow, Status, TransferRow};
 use crate::stats;
 use crate::store::{Found, Store};
 use crate::study::{GoalKind, Study};
@@ -25,6 +26,10 @@ pub struct Tables {
     pub scores: Vec<Score>,
     /// Per model and image, whether the model classifies it correctly; none where its cell failed.
     pub correct: Vec<Vec<Option<bool>>>,
+    /// What probing each model has shown; empty lists without a probe.
+    pub probes: Vec<Probe>,
+    /// Signs that a model or an attack is not measured right.
+    pub findings: Findings,
     /// Transfer per image within and across families, one per attack, goal and family of sources.
     pub spread: Vec<Spread>,
     /// Cells that are not there, though those that they need are.
@@ -54,6 +59,15 @@ pub struct Tally {
     pub hits: u32,
     /// Of how many.
     pub of: u32,
+}
+
+/// What probing a model has shown.
+#[derive(Debug)]
+pub struct Probe {
+    /// Index of the model.
+    pub model: usize,
+    /// Per image, from the first on; none where it was not probed.
+    pub cases: Vec<Option<ProbeRow>>,
 }
 
 /// How a model does without an attack.
@@ -94,6 +108,8 @@ pub struct Success {
     pub success: usize,
     /// The same, rounded to 8 bits.
     pub success_8bit: usize,
+    /// Per image, whether it was attacked.
+    pub attacked: Vec<bool>,
     /// Per image, whether the goal is met.
     pub met: Vec<bool>,
     /// The same, rounded to 8 bits.
@@ -189,6 +205,9 @@ pub struct Transfer {
     pub images: [usize; 6],
     /// For each of [`DENOMINATORS`] how many of these meet the goal on the target.
     pub transferred: [usize; 6],
+    /// As float and top-1, per image whether the goal is met on the target, where the image was attacked and the
+    /// target knows it; otherwise empty.
+    pub met: Vec<Option<bool>>,
     /// What the target makes of the images of `both`: it still sees the true class, it sees another
     /// class than the source, it sees the source's class.
     pub split: [usize; 3],
@@ -213,6 +232,8 @@ pub struct Score {
     pub cases: Vec<Option<f64>>,
     /// Mean of each number that comes with the values.
     pub extras: Vec<Option<f64>>,
+    /// Per image the numbers that come with its value; none where there is no value.
+    pub extra_cases: Vec<Vec<f64>>,
 }
 
 /// Is handed all outcomes of a study in order, for files that hold them all.
@@ -252,8 +273,10 @@ pub fn analyse(study: &Study, plan: &Plan, store: &Store, sink: &mut dyn Outcome
     let goal = |row: &Transfer| study.attacks[row.attack].goals.iter().position(|goal| *goal == row.goal);
     tables.transfer.sort_by_key(|row| (row.source, row.attack, goal(row), row.target));
     tables.scores = plan.scores.iter().map(|scoring| reader.score(scoring)).collect();
+    tables.probes = plan.probes.iter().enumerate().map(|(model, cells)| reader.probe(model, cells)).collect();
     let missing = reader.missing.into_inner();
     tables.missing = missing.iter().copied().filter(|&id| plan.needs(id).iter().all(|need| !missing.contains(need))).collect();
+    tables.findings = flags::find(study, &tables);
     Ok(tables)
 }
 
@@ -299,17 +322,17 @@ impl Reader<'_> {
         let everyone: Vec<bool> = (0..self.study.data.pictures.len()).map(|image| tables.everyone(image)).collect();
         let mut counts = Transfer::counts(campaign);
         let mut all: Vec<CraftRow> = Vec::new();
-        let (mut met, mut met_8bit) = (Vec::new(), Vec::new());
+        let (mut attacked, mut met, mut met_8bit) = (Vec::new(), Vec::new(), Vec::new());
         let (mut missing, mut transfer_seconds) = (0, 0.0);
         let mut values: Vec<[Vec<Option<f64>>; 2]> = campaign.measures.iter().map(|_| Default::default()).collect();
         for (slice, &id) in campaign.craft.iter().enumerate() {
             let Some(craft) = self.rows::<CraftRow>(id) else {
                 missing += self.plan.cases(id);
-                for met in [&mut met, &mut met_8bit] {
+                for met in [&mut attacked, &mut met, &mut met_8bit] {
                     met.extend(std::iter::repeat_n(false, self.plan.cases(id)));
                 }
                 values.iter_mut().flatten().for_each(|values| values.extend(std::iter::repeat_n(None, self.plan.cases(id))));
-                counts.iter_mut().flatten().for_each(|count| count.missing += self.plan.cases(id));
+                counts.iter_mut().flatten().for_each(|count| count.miss(self.plan.cases(id)));
                 continue;
             };
             let measures: Vec<Option<Vec<MeasureRow>>> = campaign.measures.iter().map(|(_, cells)| self.rows(cells[slice])).collect();
@@ -319,7 +342,7 @@ impl Reader<'_> {
             for ((target, cells), counts) in campaign.transfers.iter().zip(&mut counts) {
                 let Some(rows) = self.rows::<TransferRow>(cells[slice]) else {
                     for count in counts {
-                        count.missing += craft.len();
+                        count.miss(craft.len());
                     }
                     continue;
                 };
@@ -345,6 +368,7 @@ impl Reader<'_> {
                     values[1].push(measure.and_then(|measure| measure.value_8bit).filter(|_| row.success_8bit));
                 }
             }
+            attacked.extend(craft.iter().map(|row| row.status.attempted()));
             met.extend(craft.iter().map(|row| row.success));
             met_8bit.extend(craft.iter().map(|row| row.success_8bit));
             all.extend(craft);
@@ -357,7 +381,7 @@ impl Reader<'_> {
             }
             return Ok(());
         }
-        tables.success.push(Success { met, met_8bit, transfer_seconds, ..Success::count(campaign, &all, missing, values) });
+        tables.success.push(Success { attacked, met, met_8bit, transfer_seconds, ..Success::count(campaign, &all, missing, values) });
         Ok(())
     }
 
@@ -365,23 +389,34 @@ impl Reader<'_> {
         let &Scoring { metric, model, goal, ref cells } = scoring;
         let mut cases = Vec::new();
         let mut extras = vec![Vec::new(); self.study.metrics[metric].extras.len()];
+        let mut extra_cases = Vec::new();
         let mut missing = 0;
         for &id in cells {
             let Some(rows) = self.rows::<ScoreRow>(id) else {
                 missing += self.plan.cases(id);
                 cases.extend(std::iter::repeat_n(None, self.plan.cases(id)));
+                extra_cases.extend(std::iter::repeat_n(Vec::new(), self.plan.cases(id)));
                 continue;
             };
             for row in rows {
                 cases.push(row.value);
-                for (all, value) in extras.iter_mut().zip(row.extras) {
-                    all.extend(Some(value).filter(|value| value.is_finite()));
+                for (all, value) in extras.iter_mut().zip(&row.extras) {
+                    all.extend(Some(*value).filter(|value| value.is_finite()));
                 }
+                extra_cases.push(row.extras);
             }
         }
         let values: Vec<f64> = cases.iter().copied().flatten().collect();
         let extras = extras.iter().map(|values| stats::mean(values)).collect();
-        Score { metric, model, goal, missing, scored: values.len(), summary: summary(values), cases, extras }
+        Score { metric, model, goal, missing, scored: values.len(), summary: summary(values), cases, extras, extra_cases }
+    }
+
+    fn probe(&self, model: usize, cells: &[CellId]) -> Probe {
+        let of = |&id: &CellId| {
+            let rows = self.rows::<ProbeRow>(id);
+            rows.map_or_else(|| vec![None; self.plan.cases(id)], |rows| rows.into_iter().map(|row| Some(row).filter(|row| row.probed)).collect())
+        };
+        Probe { model, cases: cells.iter().flat_map(of).collect() }
     }
 }
 
@@ -439,6 +474,7 @@ impl Success {
             passes: Passes { forward: passes(|row| row.forward), backward: passes(|row| row.backward) },
             seconds: all.iter().map(|row| row.milliseconds / 1e3).sum(),
             transfer_seconds: 0.0,
+            attacked: Vec::new(),
             met: Vec::new(),
             met_8bit: Vec::new(),
         }
@@ -459,10 +495,23 @@ impl Transfer {
             missing: 0,
             images: [0; 6],
             transferred: [0; 6],
+            met: Vec::new(),
             split: [0; 3],
         };
         let of = |target| ranks.iter().flat_map(|&rank| [Depth::Float, Depth::EightBit].map(|depth| empty(target, depth, rank))).collect();
         campaign.transfers.iter().map(|(target, _)| of(*target)).collect()
+    }
+
+    /// Notes images without rows.
+    fn miss(&mut self, images: usize) {
+        self.missing += images;
+        if self.is_plain() {
+            self.met.extend(std::iter::repeat_n(None, images));
+        }
+    }
+
+    fn is_plain(&self) -> bool {
+        (self.depth, self.rank) == (Depth::Float, Rank::Top1)
     }
 
     /// `everyone`: whether all models of the study classify the image correctly.
@@ -479,6 +528,9 @@ impl Transfer {
         for (n, member) in member.into_iter().enumerate() {
             self.images[n] += usize::from(member);
             self.transferred[n] += usize::from(member && hit);
+        }
+        if self.is_plain() {
+            self.met.push((attempted && row.target_correct).then_some(hit));
         }
         if both {
             let (seen, by_source) = match self.depth {

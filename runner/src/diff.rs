@@ -224,10 +224,8 @@ impl Pairing {
 }
 
 impl Comparison {
-    /// What a probability is among all tests of the comparison (Holm 1979): the probability of one so
-    /// small by chance, were there no difference at all.
+    /// What a probability is among all tests of the comparison, see [`stats::holm`].
     pub fn corrected(&self, p: f64) -> f64 {
-        let upto = self.tests.iter().take_while(|other| **other <= p).enumerate();
-        upto.map(|(n, other)| other * (self.tests.len() - n) as f64).fold(0.0, f64::max).min(1.0)
+        stats::holm(&self.tests, p)
     }
 }

@@ -7,7 +7,7 @@
 //! measured with made-up ones: passes take as long.
 
 use crate::data::{self, Picture};
-use crate::execute::{Options, Silent, Survey, device_kind, permit};
+use crate::execute::{Options, Silent, Survey, device_kind, permit, probe_cost};
 use crate::plan::{Plan, SLICE, Work};
 use crate::rows::{Status, TransferRow};
 use crate::store::{Address, Found, Store, Stored};
@@ -158,11 +158,12 @@ pub fn estimate(study: &Study, registry: &Registry, out: &Path, options: &Option
 }
 
 fn add_up(study: &Study, plan: &Plan, survey: Option<&Survey>, models: Vec<Pace>, machine: &Machine, workers: usize) -> Estimate {
-    let mut kinds: Vec<Kinds> = ["clean", "craft", "score", "measure", "transfer"].map(|kind| Kinds { kind, ..Kinds::default() }).to_vec();
+    let mut kinds: Vec<Kinds> = ["clean", "probe", "craft", "score", "measure", "transfer"].map(|kind| Kinds { kind, ..Kinds::default() }).to_vec();
     let mut work: BTreeMap<(bool, usize, GoalKind), Campaigns> = BTreeMap::new();
     let mut serial = 0.0;
+    let probe = probe_cost(&study.radii());
     for (id, cell) in plan.cells.iter().enumerate() {
-        let sum = kinds.iter_mut().find(|sum| sum.kind == cell.address.kind).expect("there are five kinds");
+        let sum = kinds.iter_mut().find(|sum| sum.kind == cell.address.kind).expect("there are six kinds");
         sum.cells += 1;
         serial += machine.read; // for the tables
         if survey.is_some_and(|survey| !survey.is_missing(id)) {
@@ -182,6 +183,11 @@ fn add_up(study: &Study, plan: &Plan, survey: Option<&Survey>, models: Vec<Pace>
             Work::Clean { model, .. } => {
                 forward = images;
                 seconds += images * loading + models[model].forward.of(images);
+            }
+            Work::Probe { model, .. } => {
+                let (pace, cases) = (&models[model], attacked(model));
+                (forward, backward) = (cases * probe.forward, cases * probe.backward);
+                seconds += cases * loading + passes(pace, cases, probe) + machine.read;
             }
             Work::Craft { model, attack, goal, .. } => {
                 let chosen = &study.attacks[attack];

@@ -6,6 +6,7 @@
 mod cell;
 mod compute;
 mod crew;
+mod probe;
 mod queue;
 mod view;
 mod worker;
@@ -17,6 +18,7 @@ use anyhow::{Result, bail};
 use cell::pixels;
 pub(crate) use cell::{Site, look_for, read};
 pub(crate) use compute::first_line;
+pub(crate) use probe::cost as probe_cost;
 use crew::Crew;
 use gauntlet_core::device::Device;
 use gauntlet_core::guard;

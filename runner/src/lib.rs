@@ -22,6 +22,7 @@ pub mod data;
 pub mod diff;
 pub mod estimate;
 pub mod execute;
+pub mod flags;
 pub mod outcomes;
 pub mod plan;
 pub mod plugins;

@@ -62,6 +62,13 @@ pub enum Work {
         /// The model's clean cell.
         clean: CellId,
     },
+    /// A look at how a model behaves: its gradients, whether its answers repeat, what is deceived by lot.
+    Probe {
+        /// The model.
+        model: usize,
+        /// The model's clean cell.
+        clean: CellId,
+    },
     /// A metric of a craft cell's pixels.
     Measure {
         /// The craft cell.
@@ -124,6 +131,8 @@ pub struct Plan {
     pub cells: Vec<Cell>,
     /// Clean cells, by model and slice.
     pub clean: Vec<Vec<CellId>>,
+    /// Probe cells, by model and slice: of the first slices alone.
+    pub probes: Vec<Vec<CellId>>,
     /// The attacks, ordered by model, attack and goal as in the study; those at sides of other models
     /// come after all others.
     pub campaigns: Vec<Campaign>,
@@ -140,6 +149,10 @@ impl Plan {
         let slices = images.div_ceil(SLICE);
         let models = 0..study.models.len();
         let clean: Vec<Vec<CellId>> = models.clone().map(|m| (0..slices).map(|s| builder.clean(m, builder.side(m), s)).collect()).collect();
+
+        let probed = study.probe.div_ceil(SLICE).min(slices);
+        let radii = study.radii();
+        let probes = clean.iter().map(|clean| clean[..probed].iter().map(|&clean| builder.probe(clean, &radii)).collect()).collect();
 
         let of_scope =
             |scope: Scope| study.metrics.iter().enumerate().filter(move |(_, metric)| metric.scope == scope).map(|(index, _)| index);
@@ -187,7 +200,7 @@ impl Plan {
                 }
             }
         }
-        Self { device: device.to_owned(), cells: builder.cells, clean, campaigns, scores, images }
+        Self { device: device.to_owned(), cells: builder.cells, clean, probes, campaigns, scores, images }
     }
 
     /// The images of a slice.
@@ -204,7 +217,7 @@ impl Plan {
     pub fn side(&self, cell: CellId) -> i64 {
         match self.cells[cell].work {
             Work::Clean { side, .. } => side,
-            Work::Craft { clean, .. } | Work::Score { clean, .. } => self.side(clean),
+            Work::Craft { clean, .. } | Work::Score { clean, .. } | Work::Probe { clean, .. } => self.side(clean),
             Work::Measure { craft, .. } | Work::Transfer { craft, .. } => self.side(craft),
         }
     }
@@ -218,7 +231,7 @@ impl Plan {
     pub fn phase(&self, cell: CellId) -> usize {
         match self.cells[cell].work {
             Work::Clean { .. } => 0,
-            Work::Craft { .. } | Work::Score { .. } => 1,
+            Work::Craft { .. } | Work::Score { .. } | Work::Probe { .. } => 1,
             Work::Measure { .. } | Work::Transfer { .. } => 2,
         }
     }
@@ -226,7 +239,7 @@ impl Plan {
     /// The model that must be loaded to compute a cell.
     pub fn model(&self, cell: CellId) -> Option<usize> {
         match self.cells[cell].work {
-            Work::Clean { model, .. } | Work::Craft { model, .. } | Work::Score { model, .. } => Some(model),
+            Work::Clean { model, .. } | Work::Craft { model, .. } | Work::Score { model, .. } | Work::Probe { model, .. } => Some(model),
             Work::Transfer { target, .. } => Some(target),
             Work::Measure { .. } => None,
         }
@@ -236,7 +249,9 @@ impl Plan {
     pub fn parts<'a>(&self, study: &'a Study, cell: CellId) -> Vec<&'a Part> {
         let model = |index: usize| &study.models[index].part;
         match self.cells[cell].work {
-            Work::Clean { model: index, .. } | Work::Transfer { target: index, .. } => vec![model(index)],
+            Work::Clean { model: index, .. } | Work::Probe { model: index, .. } | Work::Transfer { target: index, .. } => {
+                vec![model(index)]
+            }
             Work::Craft { model: index, attack, .. } => vec![model(index), &study.attacks[attack].part],
             Work::Score { model: index, metric, .. } => vec![model(index), &study.metrics[metric].part],
             Work::Measure { metric, .. } => vec![&study.metrics[metric].part],
@@ -256,7 +271,7 @@ impl Plan {
     pub fn needs(&self, cell: CellId) -> Vec<CellId> {
         match self.cells[cell].work {
             Work::Clean { .. } => vec![],
-            Work::Craft { clean, .. } | Work::Score { clean, .. } => vec![clean],
+            Work::Craft { clean, .. } | Work::Score { clean, .. } | Work::Probe { clean, .. } => vec![clean],
             Work::Measure { craft, .. } => vec![craft],
             Work::Transfer { craft, clean, .. } => vec![craft, clean],
         }
@@ -276,6 +291,7 @@ impl Plan {
         let what = match self.cells[cell].work {
             Work::Clean { model: index, .. } => format!("clean answers of {}", model(index)),
             Work::Craft { .. } => craft(cell),
+            Work::Probe { model: index, .. } => format!("probe of {}", model(index)),
             Work::Score { model: index, metric, goal, .. } => {
                 format!("{} ({}) of {}", study.metrics[metric].part.label, goal.name(), model(index))
             }
@@ -368,6 +384,12 @@ impl Builder<'_> {
         });
         self.add_targets(&mut spec, goal, clean);
         self.add("score", &spec, Work::Score { model, metric, goal, clean }, self.cells[clean].slice)
+    }
+
+    fn probe(&mut self, clean: CellId, radii: &[f64]) -> CellId {
+        let Work::Clean { model, .. } = self.cells[clean].work else { unreachable!("a clean cell is named") };
+        let spec = json!({ "cell": "probe", "clean": self.key(clean), "radii": radii, "seed": self.study.seed });
+        self.add("probe", &spec, Work::Probe { model, clean }, self.cells[clean].slice)
     }
 
     fn measure(&mut self, craft: CellId, metric: usize) -> CellId {

@@ -4,7 +4,7 @@ use crate::execute::{self, Options, Progress, Site, Survey, look_for, read};
 use crate::outcomes::Outcome;
 use crate::plan::{CellId, Plan, Work};
 use crate::report::DISTORTION;
-use crate::rows::{CleanRow, CraftRow, MeasureRow, OutcomeRow, Row, ScoreRow, TransferRow};
+use crate::rows::{CleanRow, CraftRow, MeasureRow, OutcomeRow, ProbeRow, Row, ScoreRow, TransferRow};
 use crate::store::{Store, Stored};
 use crate::study::Study;
 use anyhow::{Context, Result, bail, ensure};
@@ -75,7 +75,7 @@ fn written(study: &Study, plan: &Plan, store: &Store, cells: &[CellId], outcome:
                 measured.extend(found.value_8bit.map(|value| (format!("{name}_8bit"), value)));
                 measured.extend(found.value.map(|value| (name, value)));
             }
-            Work::Clean { .. } | Work::Score { .. } => {}
+            Work::Clean { .. } | Work::Score { .. } | Work::Probe { .. } => {}
         }
     }
     let names = [&row.source, &row.target, &row.attack, &row.goal, &row.image].map(Clone::clone);
@@ -112,6 +112,7 @@ fn compare(study: &Study, plan: &Plan, stores: [&Store; 2], cell: CellId, place:
     let differences = match plan.cells[cell].work {
         Work::Clean { .. } => rows::<CleanRow>(plan, stores, cell, place)?,
         Work::Score { .. } => rows::<ScoreRow>(plan, stores, cell, place)?,
+        Work::Probe { .. } => rows::<ProbeRow>(plan, stores, cell, place)?,
         Work::Measure { .. } => rows::<MeasureRow>(plan, stores, cell, place)?,
         Work::Transfer { .. } => rows::<TransferRow>(plan, stores, cell, place)?,
         Work::Craft { .. } => {

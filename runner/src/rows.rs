@@ -192,6 +192,41 @@ row! {
 }
 
 row! {
+    /// How a model behaves at one image, and what perturbations that are drawn by lot do to it there. An image
+    /// that the model misclassifies is not probed: it has no numbers.
+    ProbeRow {
+        /// BLAKE3 of the image's content.
+        image: String,
+        /// The true class.
+        label: i64,
+        /// Whether it was probed.
+        probed: bool,
+        /// The greatest element of the gradient of the cross entropy, without its sign; NaN where the gradient is
+        /// not finite, none where the logits have none.
+        cross_entropy: Option<f64>,
+        /// The same of the gradient of the margin between the true class and the next.
+        margin: Option<f64>,
+        /// How far the logits of the same batch, asked for twice, are apart, of their spread.
+        again: Option<f64>,
+        /// Whether the answer was another the second time.
+        again_differs: bool,
+        /// How far the logits of the image by itself are from those in its batch, of their spread; none where it
+        /// was not asked for by itself.
+        alone: Option<f64>,
+        /// Whether its outputs could be probabilities.
+        probabilities: bool,
+        /// The least ℓ∞ radius at which a perturbation drawn by lot deceives the model, pixels in [0, 1].
+        random_radius: Option<f64>,
+        /// Forward passes that the probe took.
+        forward: i64,
+        /// Backward passes that the probe took.
+        backward: i64,
+        /// The cell's time, shared equally by the images probed in it.
+        milliseconds: f64,
+    }
+}
+
+row! {
     /// An outcome, as in `outcomes.parquet`: an image, an attack on one model with a goal, and what
     /// a model, the same or another, says of the attack's pixels. Where source and target are the same
     /// the row is about the attack itself; of pixels that there are not, all is null or false.

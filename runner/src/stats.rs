@@ -201,6 +201,19 @@ pub fn mcnemar(b: usize, c: usize) -> f64 {
     (2.0 * half).min(1.0)
 }
 
+/// What a probability is among all tests of a family, given in ascending order (Holm 1979): the probability
+/// of one so small by chance, were there no difference at all.
+pub fn holm(sorted: &[f64], p: f64) -> f64 {
+    let upto = sorted.iter().take_while(|other| **other <= p).enumerate();
+    upto.map(|(n, other)| other * (sorted.len() - n) as f64).fold(0.0, f64::max).min(1.0)
+}
+
+/// The exact binomial test, one-sided: the probability of at least `k` in `n`, each with probability `rate`.
+pub fn at_least(k: usize, n: usize, rate: f64) -> f64 {
+    let Some(below) = k.checked_sub(1) else { return 1.0 };
+    Binomial::new(rate, n as u64).map_or(1.0, |binomial| binomial.sf(below as u64))
+}
+
 /// So many differences have an exact distribution of ranks computed for them.
 const EXACT: usize = 50;
 

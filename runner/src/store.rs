@@ -104,7 +104,7 @@ impl Store {
     /// When nothing can be written there.
     pub fn open(out: &Path) -> Result<Self> {
         let folder = out.join("cells");
-        for kind in ["clean", "craft", "measure", "score", "transfer"] {
+        for kind in ["clean", "craft", "measure", "probe", "score", "transfer"] {
             let place = folder.join(kind);
             fs::create_dir_all(&place)
                 .and_then(|()| NamedTempFile::with_prefix_in(TEMPORARY, &place).map(drop))

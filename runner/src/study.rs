@@ -13,6 +13,7 @@ use crate::weights;
 use anyhow::{Context, Result, bail, ensure};
 pub use builder::{Builder, Member};
 use config::{Choice, Refusal};
+use gauntlet_core::attack::{Budget, Norm};
 use gauntlet_core::device::Device;
 use gauntlet_core::guard;
 use gauntlet_core::metric::{Direction, Scope};
@@ -89,6 +90,9 @@ pub struct Study {
     pub class_names: Option<Classes>,
     /// How adversarials are fitted to models of another size; none when the study has no transfer.
     pub transfer: Option<Policy>,
+    /// With how many images, from the first on, each model is probed for what makes attacks on it fail, rounded up
+    /// to whole [slices](crate::plan::SLICE) (`images` in `[probe]`, 64 unless given); 0 is no probe.
+    pub probe: usize,
     /// The plugin libraries whose code takes part, in the order in which they were loaded.
     pub plugins: Vec<Arc<Library>>,
     /// What must still be got before it can be run; nothing unless [`Options::plan_only`].
@@ -303,7 +307,18 @@ pub struct StudyMetric {
     pub metric: Box<dyn DynMetric>,
 }
 
+/// So many radii at the most are tried by lot.
+const RADII: usize = 4;
+/// The radius that is tried where no attack has one: what studies of ImageNet mostly use.
+const USUAL_RADIUS: f64 = 8.0 / 255.0;
+
 impl StudyAttack {
+    /// How far its answers lie from the image at the most, if its settings limit that and it says so.
+    pub fn budget(&self) -> Option<Budget> {
+        let asked = guard::catch(&format!("attack `{}`", self.part.name), || Ok(self.attack.budget()));
+        asked.ok().flatten().filter(|budget| budget.radius.is_finite() && budget.radius > 0.0)
+    }
+
     fn new(registry: &Registry, name: &str, parameters: Table, goals: Vec<GoalKind>) -> Result<Self> {
         let entry = registry.find_attack(name)?;
         let attack = guard::catch(&format!("attack `{name}`"), || entry.make(&parameters))?;
@@ -505,6 +520,7 @@ impl Study {
             metrics,
             class_names,
             transfer,
+            probe: file.probe.images,
             plugins,
             missing: Missing { weights: absent, images: missing },
             joined,
@@ -518,6 +534,20 @@ impl Study {
     /// The study as TOML with everything spelled out: all parameters, absolute paths.
     pub fn to_toml(&self) -> &str {
         &self.resolved
+    }
+
+    /// The ℓ∞ radii that attacks are limited to, ascending: perturbations drawn by lot are as large. Of many, some
+    /// from the least to the greatest; of none, 8/255.
+    pub fn radii(&self) -> Vec<f64> {
+        let budgets = self.attacks.iter().filter_map(StudyAttack::budget);
+        let mut radii: Vec<f64> = budgets.filter(|budget| budget.norm == Norm::Linf).map(|budget| budget.radius).collect();
+        radii.sort_by(f64::total_cmp);
+        radii.dedup();
+        if radii.is_empty() {
+            return vec![USUAL_RADIUS];
+        }
+        let (count, last) = (radii.len().min(RADII), radii.len() - 1);
+        (0..count).map(|n| radii[if count == 1 { 0 } else { n * last / (count - 1) }]).collect()
     }
 
     /// The class that [`GoalKind::Random`] aims at: drawn by seed and image over the other classes.

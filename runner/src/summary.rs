@@ -14,6 +14,7 @@ mod examples;
 pub(crate) use build::build;
 pub(crate) use examples::examples;
 
+use crate::flags::Findings;
 use crate::stats::{self, Interval};
 use crate::study::{GoalKind, Policy};
 use anyhow::{Context, Result, ensure};
@@ -68,6 +69,9 @@ pub struct Summary {
     pub families: Vec<FamilyTransfer>,
     /// The four claims of the 2018 study, held against these results.
     pub verdicts: Vec<Verdict>,
+    /// Signs that a model is broken, that its gradients are masked, or that an attack is too weak.
+    #[serde(default)]
+    pub findings: Findings,
     /// Original and adversarial images for a look, see [`Example`].
     pub examples: Vec<Example>,
     /// Cells without a result: what depends on them is counted over fewer images.

@@ -1,6 +1,7 @@
 //! What every model must keep.
 
 use super::report::{Event, Report, Session, distance, images, skip, untouched};
+use crate::logits::{TOLERANCE, apart, are_probabilities};
 use crate::model::{Model, ModelCard};
 use crate::registry::ModelEntry;
 use crate::weights::{Misfit, Role, Source, Weights};
@@ -10,8 +11,6 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 use tch::{Device, Kind, Tensor};
 use toml::Table;
 
-/// How far a logit may move with the batch, of the logits' spread: float32 sums differ with the shape.
-const TOLERANCE: f64 = 1e-4;
 /// How far the mean slope of the gradient may lie from that of the logits, of the slope: the mean is
 /// taken at [`POINTS`] points, and between them lie kinks of rectifiers and of maxima.
 const SLOPE_TOLERANCE: f64 = 0.05;
@@ -81,8 +80,6 @@ fn check(session: &mut Session, card: &ModelCard, model: &dyn Model) {
     };
     let together = session.check("logits are N×classes float32, finite", || untouched("the pixels", &pixels, || logits(&pixels)));
     let Some(together) = together else { return };
-    let spread = (together.max() - together.min()).double_value(&[]).max(f64::MIN_POSITIVE);
-
     session.check("black, grey, white and single images have logits too", || {
         let even: Vec<Tensor> = [0.0, 0.5, 1.0].iter().map(|&grey| Tensor::full_like(&pixels.get(0), grey)).collect();
         let _ = logits(&Tensor::stack(&even, 0))?;
@@ -94,8 +91,7 @@ fn check(session: &mut Session, card: &ModelCard, model: &dyn Model) {
         Ok(())
     });
     session.check("they are logits, not probabilities", || {
-        let sums = together.sum_dim_intlist(1, false, Kind::Double) - 1.0;
-        let probabilities = together.min().double_value(&[]) >= 0.0 && sums.abs().max().double_value(&[]) < 1e-4;
+        let probabilities = are_probabilities(&together).into_iter().all(|row| row);
         ensure!(!probabilities, "every row is from 0 up and sums to 1; leave the softmax out: it flattens the gradient");
         Ok(())
     });
@@ -112,7 +108,7 @@ fn check(session: &mut Session, card: &ModelCard, model: &dyn Model) {
         let turned = logits(&pixels.index_select(0, &reversed))?.index_select(0, &reversed);
         let alone: Vec<Tensor> = (0..3).map(|n| logits(&pixels.narrow(0, n, 1))).collect::<Result<_>>()?;
         for (how, found) in [("in reverse order", turned), ("one by one", Tensor::cat(&alone, 0))] {
-            let apart = distance(&found, &together) / spread;
+            let apart = apart(&together, &found).into_iter().fold(0.0, f64::max);
             ensure!(apart <= TOLERANCE, "{how} they differ by {apart:.1e} of their spread, expected {TOLERANCE:.0e} at the most");
         }
         Ok(())

@@ -2,9 +2,10 @@
 
 use super::Options;
 use super::compute::{self, Bench, first_line};
+use super::probe;
 use super::view::View;
 use crate::plan::{Cell, CellId, Plan, SLICE, Work};
-use crate::rows::{CleanRow, CraftRow, MeasureRow, Row, ScoreRow, TransferRow};
+use crate::rows::{CleanRow, CraftRow, MeasureRow, ProbeRow, Row, ScoreRow, TransferRow};
 use crate::store::{Found, Store, Stored};
 use crate::study::Study;
 use anyhow::{Context, Result, bail};
@@ -48,6 +49,7 @@ enum Content {
     Clean(Vec<CleanRow>),
     Craft(Vec<CraftRow>, Option<Tensor>),
     Score(Vec<ScoreRow>),
+    Probe(Vec<ProbeRow>),
     Measure(Vec<MeasureRow>),
     Transfer(Vec<TransferRow>),
 }
@@ -113,6 +115,10 @@ impl Site<'_> {
                 let model = self.load(model, plan.side(id), loaded)?;
                 Content::Score(compute::score(bench, model, &study.metrics[metric], goal, pictures, &rows(clean)?)?)
             }
+            Work::Probe { model, clean } => {
+                let model = self.load(model, plan.side(id), loaded)?;
+                Content::Probe(probe::probe(bench, model, pictures, &rows(clean)?)?)
+            }
             Work::Measure { craft, metric } => {
                 let (craft, pixels) = crafted(craft)?;
                 Content::Measure(compute::measure(&study.metrics[metric], plan.side(id), pictures, &craft, pixels.as_ref())?)
@@ -150,7 +156,7 @@ impl Site<'_> {
         let cell = &self.plan.cells[id];
         let model = match cell.work {
             Work::Measure { craft, .. } | Work::Transfer { craft, .. } => self.source(craft),
-            Work::Clean { model, .. } | Work::Craft { model, .. } | Work::Score { model, .. } => model,
+            Work::Clean { model, .. } | Work::Craft { model, .. } | Work::Score { model, .. } | Work::Probe { model, .. } => model,
         };
         let origin = match cell.work {
             Work::Measure { craft, .. } | Work::Transfer { craft, .. } => self.plan.cells[craft].work,
@@ -161,6 +167,7 @@ impl Site<'_> {
         match content {
             Content::Clean(rows) => store.write(at, &Stored { rows: rows.clone(), provenance, pixels: None }),
             Content::Score(rows) => store.write(at, &Stored { rows: rows.clone(), provenance, pixels: None }),
+            Content::Probe(rows) => store.write(at, &Stored { rows: rows.clone(), provenance, pixels: None }),
             Content::Measure(rows) => store.write(at, &Stored { rows: rows.clone(), provenance, pixels: None }),
             Content::Transfer(rows) => store.write(at, &Stored { rows: rows.clone(), provenance, pixels: None }),
             Content::Craft(rows, pixels) => {
@@ -184,6 +191,7 @@ pub(crate) fn look_for(store: &Store, plan: &Plan, id: CellId) -> Option<Option<
             stored.pixels.as_ref().map_or(Ok(()), |hash| store.check_pixels(&cell.address, hash, count))
         }),
         Work::Score { .. } => look::<ScoreRow>(store, cell, cases, |_| Ok(())),
+        Work::Probe { .. } => look::<ProbeRow>(store, cell, cases, |_| Ok(())),
         Work::Measure { .. } => look::<MeasureRow>(store, cell, cases, |_| Ok(())),
         Work::Transfer { .. } => look::<TransferRow>(store, cell, cases, |_| Ok(())),
     }

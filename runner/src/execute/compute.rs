@@ -34,13 +34,13 @@ pub(super) struct Bench<'a> {
 
 impl Bench<'_> {
     /// What an attack or a score works under.
-    fn settings(self) -> Settings {
+    pub fn settings(self) -> Settings {
         Settings { lanes: self.lanes, seed: self.study.seed, deadline: self.deadline, cancel: self.cancel.clone() }
     }
 }
 
 /// The answer of an attack or a score, if the clock had no part in it.
-fn unhurried<T>(oracle: &Oracle, answer: Result<T>) -> Result<T> {
+pub(super) fn unhurried<T>(oracle: &Oracle, answer: Result<T>) -> Result<T> {
     oracle.stopped().map_or(answer, |stop| Err(stop.into()))
 }
 
@@ -54,11 +54,16 @@ fn answers(model: &dyn Model, device: Device, pixels: &Tensor) -> Result<Tensor>
     let count = pixels.size()[0] as usize;
     let oracle = Oracle::new(model, vec![0; count], Settings::default());
     let logits = oracle.logits(&(0..count).collect::<Vec<_>>(), &pixels.to_device(device))?;
-    Ok(logits.to_device(Device::Cpu).to_kind(Kind::Float))
+    Ok(answers_of(&logits))
+}
+
+/// Logits on the CPU, in float32.
+pub(super) fn answers_of(logits: &Tensor) -> Tensor {
+    logits.to_device(Device::Cpu).to_kind(Kind::Float)
 }
 
 /// Per row the class with the greatest logit, counted as in the dataset; none where a logit is NaN.
-fn predictions(logits: &Tensor, card: &ModelCard) -> Result<Vec<Option<i64>>> {
+pub(super) fn predictions(logits: &Tensor, card: &ModelCard) -> Result<Vec<Option<i64>>> {
     let classes = Vec::<i64>::try_from(logits.argmax(1, false))?;
     let broken = Vec::<i64>::try_from(logits.isnan().any_dim(1, false).to_kind(Kind::Int64))?;
     Ok(classes.iter().zip(broken).map(|(class, broken)| (broken == 0).then_some(class - card.label_offset)).collect())
@@ -103,7 +108,7 @@ pub(super) fn clean(bench: Bench, model: &dyn Model, pictures: &[Picture]) -> Re
 }
 
 /// The number of a picture's random stream: the same in whatever company.
-fn stream(picture: &Picture) -> u64 {
+pub(super) fn stream(picture: &Picture) -> u64 {
     u64::from_str_radix(&picture.hash[..16], 16).expect("a hash is hexadecimal")
 }
 
@@ -124,7 +129,7 @@ fn goal(target_class: Option<i64>, label: i64) -> Goal {
 }
 
 /// The model counts its background too.
-fn of_model(goal: Goal, card: &ModelCard) -> Goal {
+pub(super) fn of_model(goal: Goal, card: &ModelCard) -> Goal {
     match goal {
         Goal::Away(class) => Goal::Away(class + card.label_offset),
         Goal::Towards(class) => Goal::Towards(class + card.label_offset),
@@ -405,7 +410,7 @@ pub(super) fn provenance(study: &Study, device: Device, model: usize, work: Work
     let (metric, target) = match work {
         Work::Score { metric, .. } | Work::Measure { metric, .. } => (Some(&study.metrics[metric]), None),
         Work::Transfer { target, .. } => (None, Some(&study.models[target])),
-        Work::Clean { .. } | Work::Craft { .. } => (None, None),
+        Work::Clean { .. } | Work::Craft { .. } | Work::Probe { .. } => (None, None),
     };
     let who = |model: &crate::study::StudyModel| json!({ "card": model.card, "weights": model.weights_hash, "model": part(&model.part) });
     crate::store::canonical(&json!({

@@ -35,6 +35,8 @@ pub(super) struct File {
     pub models: Option<Vec<ModelChoice>>,
     pub attacks: Option<Vec<AttackChoice>>,
     pub transfer: Option<TransferChoice>,
+    #[serde(default)]
+    pub probe: ProbeChoice,
 }
 
 /// Folders and libraries, and a list of the hashes that may be loaded, see [`crate::plugins`].
@@ -194,6 +196,19 @@ impl<'de> Deserialize<'de> for Choice {
     }
 }
 
+/// How many images each model is probed with, from the first on, rounded up to slices; 0 for no probe.
+#[derive(Clone, Copy, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ProbeChoice {
+    pub images: usize,
+}
+
+impl Default for ProbeChoice {
+    fn default() -> Self {
+        Self { images: 64 }
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TransferChoice {
@@ -295,6 +310,7 @@ struct Resolved<'a> {
     attacks: Vec<Table>,
     #[serde(skip_serializing_if = "Option::is_none")]
     transfer: Option<Table>,
+    probe: ProbeChoice,
 }
 
 /// `source` and `images` are those of the study's data, unless they are in memory.
@@ -337,6 +353,7 @@ pub(super) fn resolved(study: &Study, source: Option<&Source>, images: Option<us
         models: models.collect::<Result<_>>()?,
         attacks: attacks.collect(),
         transfer: study.transfer.map(|policy| Table::from_iter([("policy".to_owned(), Value::from(policy.name()))])),
+        probe: ProbeChoice { images: study.probe },
     };
     toml::to_string(&resolved).context("the study cannot be written as TOML")
 }

@@ -47,6 +47,7 @@ pub(crate) fn build(study: &Study, plan: &Plan, tables: &Tables, failures: &[Fai
         laws,
         depth,
         families,
+        findings: tables.findings.clone(),
         examples: Vec::new(),
         missing: missing.collect(),
     }
