@@ -55,13 +55,13 @@ fn a_study_with_the_minis_runs_once() {
     let place = tempfile::tempdir().unwrap();
     fs::write(place.path().join("few.toml"), STUDY).unwrap();
     let first = said(&runner(&["run", "few.toml", "--workers", "1"], place.path()));
-    // 2 clean, 4 craft, 8 measure and 4 transfer cells
-    assert!(first.starts_with("few: 8 images, 2 models, 1 attack, transfer crop_or_pad\n18 of 18 cells to compute\n"), "{first}");
+    // 2 clean, 2 probe, 4 craft, 8 measure and 4 transfer cells
+    assert!(first.starts_with("few: 8 images, 2 models, 1 attack, transfer crop_or_pad\n20 of 20 cells to compute\n"), "{first}");
     let tables = |name: &str| fs::read_to_string(place.path().join("results/few").join(name)).unwrap();
     let before = tables("transfer.csv");
     assert_eq!(before.lines().count(), 1 + 2 * (2 + 4), "a line per pair, goal, depth and rank");
     let second = said(&runner(&["run", "few.toml", "--workers", "2"], place.path()));
-    assert_eq!(second, first.replacen("18 of 18", "0 of 18", 1));
+    assert_eq!(second, first.replacen("20 of 20", "0 of 20", 1));
     assert_eq!(tables("transfer.csv"), before);
     let latex = tables("tables.tex");
     // accuracy, 2 goals of success, and of transfer 1 + 2 ranks

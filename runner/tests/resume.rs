@@ -25,8 +25,8 @@ goals = ["untargeted", "random"]
 policy = "resize"
 "#;
 
-const TABLES: [&str; 7] =
-    ["accuracy.csv", "success.csv", "transfer.csv", "scores.csv", "study.json", "outcomes.parquet", "examples.safetensors"];
+const TABLES: [&str; 8] =
+    ["accuracy.csv", "flags.csv", "success.csv", "transfer.csv", "scores.csv", "study.json", "outcomes.parquet", "examples.safetensors"];
 
 fn runner(study: &Path, out: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_runner"));
@@ -70,7 +70,7 @@ fn killed_at_any_instant_a_study_ends_the_same() {
             let _ = fs::remove_dir_all(killed.join("cells")); // not there when the last was killed at once
         } else if round % 2 == 1 {
             for cell in cells(&killed).keys().step_by(2) {
-                for kind in ["clean", "craft", "measure", "transfer"] {
+                for kind in ["clean", "craft", "measure", "probe", "transfer"] {
                     let _ = fs::remove_file(killed.join("cells").join(kind).join(cell));
                 }
             }
@@ -90,7 +90,7 @@ fn killed_at_any_instant_a_study_ends_the_same() {
     // Something is left to be done in any case.
     let first = cells(&killed).into_keys().next();
     if let Some(first) = first {
-        for kind in ["clean", "craft", "measure", "transfer"] {
+        for kind in ["clean", "craft", "measure", "probe", "transfer"] {
             let _ = fs::remove_file(killed.join("cells").join(kind).join(&first));
         }
     }

@@ -108,7 +108,7 @@ fn study(registry: &Registry, networks: &[String], attacks: &str, metrics: &str,
     };
     let text = format!(
         "name = \"bench\"\nmetrics = {metrics}\nmodels = [{}]\n[data]\n{data}\nimages = {images}\n{attacks}\n\
-         [transfer]\npolicy = \"crop_or_pad\"\n",
+         [transfer]\npolicy = \"crop_or_pad\"\n[probe]\nimages = 0\n",
         models.join(", ")
     );
     let options = study::Options { weights: env::var_os("WEIGHTS").map(PathBuf::from), ..study::Options::default() };

@@ -53,7 +53,7 @@ fn a_study_from_the_first_word_to_the_last() {
     assert_eq!(code, 0, "{err}");
     let expected = "\
 toys: 12 images, 1 model, 1 attack, no transfer
-3 of 3 cells to compute
+4 of 4 cells to compute
 
 Accuracy without an attack, 12 images
   model  top-1          top-5
@@ -63,13 +63,15 @@ step, untargeted: success of n attacked images; mean distortion of the successes
   model   n  success  8-bit  largest  forward  backward
   toy_8  10    80.0%  80.0%   0.0500        1         1
 
+Flags: none; 7 looks for signs of broken models, masked gradients and weak attacks
+
 Results: results/toys
 Report: results/toys/report.html
 ";
     assert_eq!(out, expected);
-    assert_eq!(err, "clean answers: 1 cell, 12 images\nattacks: 1 cell, 12 images\ntransfer and metrics: 1 cell, 12 images\n");
+    assert_eq!(err, "clean answers: 1 cell, 12 images\nattacks: 2 cells, 24 images\ntransfer and metrics: 1 cell, 12 images\n");
     let (code, again, err) = session(place.path(), &["run", "study.toml"]);
-    assert_eq!((code, again, err.as_str()), (0, expected.replace("3 of 3", "0 of 3"), ""));
+    assert_eq!((code, again, err.as_str()), (0, expected.replace("4 of 4", "0 of 4"), ""));
     let page = place.path().join("results/toys/report.html");
     let first = fs::read(&page).unwrap();
     fs::remove_file(&page).unwrap();
@@ -119,7 +121,7 @@ fn a_dry_run_counts_and_writes_nothing() {
     let (code, out, err) = session(place.path(), &["run", "study.toml", "--dry-run"]);
     assert_eq!((code, err.as_str()), (0, ""));
     assert!(out.starts_with("toys: 12 images, 1 model, 1 attack, no transfer\n\nCells; passes, time of one worker"), "{out}");
-    for kind in ["clean", "craft", "measure"] {
+    for kind in ["clean", "probe", "craft", "measure"] {
         let line = out.lines().find(|line| line.trim_start().starts_with(kind)).unwrap();
         assert_eq!(line.split_whitespace().skip(1).take(2).collect::<Vec<_>>(), ["1", "0"], "one cell, none done: {line}");
     }
@@ -130,7 +132,7 @@ fn a_dry_run_counts_and_writes_nothing() {
     let (_, json, _) = session(place.path(), &["run", "study.toml", "--dry-run", "--json"]);
     let json: Value = serde_json::from_str(&json).unwrap();
     let cells = json["estimate"]["cells"].as_array().unwrap();
-    assert!(cells.len() == 3 && cells.iter().all(|kind| kind["done"] == kind["cells"] && kind["seconds"] == 0.0), "{json}");
+    assert!(cells.len() == 4 && cells.iter().all(|kind| kind["done"] == kind["cells"] && kind["seconds"] == 0.0), "{json}");
     assert!(refusal(place.path(), &["run", "study.toml", "--json"]).contains("--dry-run"));
 }
 

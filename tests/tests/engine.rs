@@ -531,13 +531,13 @@ fn only_what_is_missing_is_computed() {
     assert_eq!(tables(out.path()), before);
 
     let missing = |text: &str, images: usize| Run::of(text, images, out.path(), 1).unwrap().missing;
-    // 3 clean, 3 score, 12 craft, 12 measure and 24 transfer cells per slice.
-    assert_eq!(first.plan.cells.len(), 2 * 54);
+    // 3 clean, 3 probe, 3 score, 12 craft, 12 measure and 24 transfer cells per slice.
+    assert_eq!(first.plan.cells.len(), 2 * 57);
     assert_eq!(missing(&STUDY.replace("\"largest\", ", "\"largest\", { name = \"largest\", label = \"again\" }, "), 40), 0, "a label");
     assert_eq!(missing(&STUDY.replace("crop_or_pad", "resize"), 40), 2 * 16, "pairs of different sides");
     assert_eq!(missing(STUDY, 32), 0, "fewer images");
-    assert_eq!(missing(STUDY, 45), 54, "a longer last slice");
-    assert_eq!(missing(&STUDY.replace("seed = 9", "seed = 10"), 40), 2 * (1 + 1 + 4 + 4 + 16), "another model");
+    assert_eq!(missing(STUDY, 45), 57, "a longer last slice");
+    assert_eq!(missing(&STUDY.replace("seed = 9", "seed = 10"), 40), 2 * (1 + 1 + 1 + 4 + 4 + 16), "another model");
 }
 
 #[test]
@@ -553,6 +553,7 @@ fn every_setting_is_in_the_key() {
     let same = STUDY.to_owned();
     let clean = |work: &Work| matches!(work, Work::Clean { model: 0, .. });
     let craft = |work: &Work| matches!(work, Work::Craft { model: 0, .. });
+    let probe = |work: &Work| matches!(work, Work::Probe { model: 0, .. });
     let transfer = |work: &Work| matches!(work, Work::Transfer { target: 1, .. });
     let measure = |work: &Work| matches!(work, Work::Measure { .. });
     let model = change("name = \"toy_8\"\n", "name = \"toy_8\"\nparams = { seed = 6 }\n");
@@ -566,6 +567,7 @@ fn every_setting_is_in_the_key() {
     for (what, cell, texts) in [
         ("clean", clean as fn(&Work) -> bool, vec![&same, &model]),
         ("craft", craft, vec![&same, &model, &attack, &parameters, &goal, &seed, &ties]),
+        ("probe", probe, vec![&same, &model, &seed]),
         ("transfer", transfer, vec![&same, &model, &attack, &parameters, &goal, &seed, &policy, &target]),
         ("measure", measure, vec![&same, &model, &attack, &parameters, &goal, &seed]),
     ] {
@@ -587,7 +589,7 @@ fn damaged_files_are_computed_again() {
     Run::of(STUDY, 40, out.path(), 2).unwrap();
     let before = tables(out.path());
     let mut damaged = 0;
-    for (kind, damage) in [("clean", 0), ("craft", 1), ("measure", 2), ("transfer", 3), ("score", 0)] {
+    for (kind, damage) in [("clean", 0), ("craft", 1), ("measure", 2), ("transfer", 3), ("score", 0), ("probe", 0)] {
         let path = &files(out.path(), kind, "parquet")[0];
         let mut bytes = fs::read(path).unwrap();
         let middle = bytes.len() / 2;

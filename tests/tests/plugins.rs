@@ -337,8 +337,8 @@ fn a_rebuilt_plugin_computes_its_own_cells_again() {
         let out = said(at, &[&["run", "study.toml", "--plugins", "plugins"], arguments].concat());
         out.lines().find(|line| line.ends_with("cells to compute")).unwrap().to_owned()
     };
-    // 2 clean; for either attack 2 craft, 4 measure and 2 transfer.
-    assert_eq!(cells(&[]), "18 of 18 cells to compute");
+    // 2 clean and 2 probe; for either attack 2 craft, 4 measure and 2 transfer.
+    assert_eq!(cells(&[]), "20 of 20 cells to compute");
     let provenance = |file: &Path, key: &str| -> Value {
         let reader = SerializedFileReader::new(File::open(file).unwrap()).unwrap();
         let metadata = reader.metadata().file_metadata().key_value_metadata().unwrap().clone();
@@ -359,12 +359,26 @@ fn a_rebuilt_plugin_computes_its_own_cells_again() {
     attacks.dedup();
     assert_eq!(attacks, [("noisy".to_owned(), hash(&path).into()), ("step".to_owned(), Value::Null)]);
 
-    assert_eq!(cells(&["--isolate", "never"]), "0 of 18 cells to compute");
+    assert_eq!(cells(&["--isolate", "never"]), "0 of 20 cells to compute");
     let mut rebuilt = fs::read(&path).unwrap();
     rebuilt.push(0);
     fs::write(&path, rebuilt).unwrap();
     // Of the other attack what the plugin's metric measures.
-    assert_eq!(cells(&[]), "10 of 18 cells to compute");
+    assert_eq!(cells(&[]), "10 of 20 cells to compute");
+}
+
+#[test]
+fn a_model_of_a_library_is_probed_like_any_other() {
+    let place = place();
+    let at = place.path();
+    install(at, "unruly");
+    // Its logits are 0 whatever the pixels.
+    let flat = "[[models]]\nname = \"fragile\"\nparams = { calls = 10000, scale = 0.0, classes = 4 }\n[[attacks]]";
+    fs::write(at.join("study.toml"), STUDY.replacen("[[attacks]]", flat, 1)).unwrap();
+    let out = said(at, &["run", "study.toml", "--plugins", "plugins"]);
+    assert!(out.contains("\n  error zero_gradients: 1 of 3\n    fragile: the gradient of the margin is exactly zero on 3 of 3 images\n"), "{out}");
+    let flags = fs::read_to_string(at.join("results/toys/flags.csv")).unwrap();
+    assert!(flags.contains("\nzero_gradients,error,fragile,,,3,3,1,,,,"), "{flags}");
 }
 
 #[test]

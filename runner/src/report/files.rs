@@ -37,6 +37,7 @@ pub fn write(study: &Study, plan: &Plan, store: &Store, failures: &[Failure], ou
     text("success.csv", success(study, &tables)?)?;
     text("transfer.csv", transfer(study, &tables)?)?;
     text("scores.csv", scores(study, &tables)?)?;
+    text("flags.csv", flags(&tables)?)?;
     text("timing.csv", timing(study, &tables)?)?;
     text("skipped.csv", skipped(study)?)?;
     let mut summary = summary::build(study, plan, &tables, failures);
@@ -226,6 +227,28 @@ fn scores(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
         own.into_iter().chain(extras.iter().map(|name| number(extra(name)))).collect::<Vec<_>>()
     });
     csv_bytes(&head, rows)
+}
+
+fn flags(tables: &Tables) -> Result<Vec<u8>> {
+    let head = ["flag", "severity", "model", "attack", "goal", "k", "n", "rate", "against", "k_against", "p", "reading", "remedy"];
+    let rows = tables.findings.flags.iter().map(|flag| {
+        [
+            flag.flag.name().to_owned(),
+            flag.severity.name().to_owned(),
+            flag.model.clone(),
+            flag.attack.clone().unwrap_or_default(),
+            flag.goal.map_or_else(String::new, |goal| goal.name().to_owned()),
+            flag.found.k.to_string(),
+            flag.found.n.to_string(),
+            number(flag.found.rate),
+            flag.against.clone().unwrap_or_default(),
+            flag.compared.map_or_else(String::new, |compared| compared.k.to_string()),
+            number(flag.p),
+            flag.reading.clone(),
+            flag.remedy.clone(),
+        ]
+    });
+    table(head, rows)
 }
 
 fn timing(study: &Study, tables: &Tables) -> Result<Vec<u8>> {

@@ -1,6 +1,7 @@
 //! `report.html`: a results' folder on one page that needs nothing else, and its figures as files.
 
 mod cost;
+mod flags;
 mod models;
 mod overview;
 mod pictures;
@@ -33,6 +34,7 @@ pub fn write_report(folder: &Path) -> Result<PathBuf> {
     // A folder may have been copied without its times.
     let times = Timing::read(folder).unwrap_or_default();
     overview::headline(&view, &mut page);
+    flags::flags(&view, &mut page);
     overview::verdicts(&view, &mut page);
     overview::accuracy(&view, &mut page)?;
     transfer::matrices(&view, &mut page)?;

@@ -1,6 +1,7 @@
 //! Tables on the terminal: aligned, at most 100 columns wide for a dozen models.
 
 use crate::analysis::{Depth, PUBLISHED, Rank, Summary, Tables, Transfer, rate};
+use crate::flags::{Findings, Flag};
 use crate::study::{GoalKind, Study};
 use std::io::{self, Write};
 
@@ -8,6 +9,9 @@ use std::io::{self, Write};
 const MANY: usize = 6;
 /// From this many classes on, "among the first five" says something about a targeted attack.
 const MANY_CLASSES: i64 = 100;
+
+/// So many flags of a kind are shown.
+const SHOWN: usize = 2;
 
 /// Rows of text in aligned columns.
 #[derive(Default)]
@@ -65,6 +69,32 @@ pub fn print(study: &Study, tables: &Tables, out: &mut dyn Write) -> io::Result<
                 }
             }
         }
+    }
+    flags(&tables.findings, out)
+}
+
+/// By kind: how often each was raised, where first, and what to do; `flags.csv` has all.
+fn flags(findings: &Findings, out: &mut dyn Write) -> io::Result<()> {
+    let looked_at: usize = findings.checks.iter().map(|check| check.looked_at).sum();
+    if findings.flags.is_empty() {
+        return writeln!(out, "\nFlags: none; {looked_at} looks for signs of broken models, masked gradients and weak attacks");
+    }
+    writeln!(out, "\nFlags: signs of broken models, masked gradients and weak attacks; flags.csv has all")?;
+    for check in findings.checks.iter().filter(|check| check.raised > 0) {
+        let raised: Vec<&Flag> = findings.flags.iter().filter(|flag| flag.flag == check.flag).collect();
+        let Some(worst) = raised.iter().min_by_key(|flag| flag.severity) else { continue };
+        let place = |flag: &Flag| match (&flag.attack, flag.goal) {
+            (Some(attack), Some(goal)) => format!("{attack} ({}) on {}", goal.name(), flag.model),
+            _ => flag.model.clone(),
+        };
+        writeln!(out, "  {} {}: {} of {}", worst.severity.name(), check.flag.name(), raised.len(), check.looked_at)?;
+        for flag in raised.iter().take(SHOWN) {
+            writeln!(out, "    {}: {}", place(flag), flag.reading)?;
+        }
+        if raised.len() > SHOWN {
+            writeln!(out, "    and {} more", raised.len() - SHOWN)?;
+        }
+        writeln!(out, "    {}", worst.remedy)?;
     }
     Ok(())
 }

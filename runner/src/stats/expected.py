@@ -6,6 +6,7 @@
 import numpy as np
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 import statsmodels.api as sm
 
@@ -28,6 +29,12 @@ print("mcnemar")
 for b, c in [(0, 0), (1, 5), (10, 10), (3, 20)]:
     p = 1.0 if b + c == 0 else mcnemar([[0, b], [c, 0]], exact=True).pvalue
     print(f"    ({b}, {c}, {p}),")
+
+print("binomial")
+for k, n, rate in [(2, 8, 0.025), (3, 8, 0.025), (10, 80, 0.05), (0, 5, 0.3)]:
+    print(f"    ({k}, {n}, {rate}, {stats.binomtest(k, n, rate, alternative='greater').pvalue}),")
+
+print("holm", multipletests([0.001, 0.012, 0.02, 0.04], method="holm")[1])
 
 print("wilcoxon")
 short = [0.3, -0.1, 0.7, 1.2, -0.4, 0.9, 1.1, 0.2]

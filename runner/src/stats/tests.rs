@@ -97,6 +97,25 @@ fn mcnemar_s_exact_test() {
 }
 
 #[test]
+fn the_binomial_test_is_exact() {
+    for (k, n, rate, expected) in [
+        (2, 8, 0.025, 0.015829877637786864),
+        (3, 8, 0.025, 0.0007961823698425295),
+        (10, 80, 0.05, 0.006534280619844943),
+        (0, 5, 0.3, 1.0),
+    ] {
+        close(at_least(k, n, rate), expected);
+    }
+}
+
+#[test]
+fn holm_corrects_for_the_number_of_tests() {
+    let tests = [0.001, 0.012, 0.02, 0.04];
+    assert_eq!(tests.map(|p| (holm(&tests, p) * 1e6).round() / 1e6), [0.004, 0.036, 0.04, 0.04]);
+    assert_eq!(holm(&[0.6, 0.9], 0.9), 1.0);
+}
+
+#[test]
 fn wilcoxon_s_signed_ranks() {
     close(wilcoxon(&[0.3, -0.1, 0.7, 1.2, -0.4, 0.9, 1.1, 0.2]), 0.078125);
     close(wilcoxon(&[1.0, 1.0, -1.0, 2.0, 0.0, 3.0, -2.0, 4.0, 5.0, 5.0]), 0.05670572280075483);

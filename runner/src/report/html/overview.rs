@@ -3,6 +3,7 @@
 use super::{Data, Page, Shown, View, counted, ends, listed, percent, plain, rate, table};
 use crate::report::figure::{Axis, Interval, Intervals, Kind, Whisker, escape, short};
 use crate::summary::{Finding, Match, Pixels, Rate};
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
@@ -61,6 +62,11 @@ pub(super) fn headline(view: &View, page: &mut Page) {
         let pairs = summary.models.len() * (summary.models.len() - 1);
         lines
             .push(format!("Over all {pairs} ordered pairs, adversarials of one model deceive another at these rates: {}.", listed(&means)));
+    }
+    let flags = &summary.findings.flags;
+    if !flags.is_empty() {
+        let models: BTreeSet<&str> = flags.iter().map(|flag| flag.model.as_str()).collect();
+        lines.push(format!("{} on {}: see which numbers they are about.", counted(flags.len(), "flag"), counted(models.len(), "model")));
     }
     if !summary.missing.is_empty() {
         lines.push(format!("{} without a result: see what is missing.", counted(summary.missing.len(), "cell")));

@@ -133,6 +133,18 @@ fn summary(count: usize) -> Value {
                 "mean": estimate(0.4 * strength(n)), "quantiles": quantiles(0.4), "extras": {} })
         })
         .collect();
+    let flag = |severity: &str, model: &str, attack: Option<&str>| {
+        json!({ "flag": "random_beats_gradient", "severity": severity, "model": model, "attack": attack, "goal": attack.map(|_| "untargeted"),
+            "against": HOSTILE, "found": rate(3, 40), "compared": rate(20, 40), "p": 1.23e-4, "reading": HOSTILE, "remedy": HOSTILE })
+    };
+    let flags: Vec<Value> = names
+        .iter()
+        .step_by(4)
+        .flat_map(|name| [flag("error", name, Some("cw_l2")), flag("warning", name, None), flag("note", name, Some("ifgsm"))])
+        .chain(names.last().into_iter().flat_map(|name| (0..5).map(|_| flag("note", name, Some("cw_l2")))))
+        .collect();
+    let check = |flag: &str, looked_at: usize, raised: usize| json!({ "flag": flag, "looked_at": looked_at, "raised": raised, "meaning": "It means." });
+    let findings = json!({ "flags": flags, "checks": [check("random_beats_gradient", 40, flags.len()), check("below_clever", 0, 0)] });
     let example = json!({ "tensor": "0", "attack": "cw_l2", "goal": "random", "model": names.first().copied().unwrap_or_default(), "image": HOSTILE, "label": 1,
         "target_class": 2, "prediction": 2, "success_8bit": false, "distortions": { "l2": 0.5, "linf": null } });
     json!({
@@ -143,7 +155,7 @@ fn summary(count: usize) -> Value {
         "attacks": attacks.map(|(attack, _)| json!({ "label": attack, "name": attack, "origin": "here 1.0.0", "parameters": "a = 1\n", "goals": goals })),
         "metrics": [metric("l2", true), metric("linf", true), metric("clever_l2", false)],
         "campaigns": campaigns, "transfer": matrices, "scores": scores, "laws": laws, "depth": depth, "families": families, "verdicts": verdicts,
-        "examples": [example], "missing": [{ "cell": HOSTILE, "reason": null }],
+        "findings": findings, "examples": [example], "missing": [{ "cell": HOSTILE, "reason": null }],
     })
 }
 
@@ -192,7 +204,7 @@ fn the_page_is_well_formed_needs_nothing_else_and_is_the_same_again() {
     // Everything that the study has stands on the page and in the folder.
     let sections: Vec<&str> =
         document.descendants().filter(|node| node.has_tag_name("section")).filter_map(|node| node.attribute("id")).collect();
-    let expected = "overview claims accuracy transfer families law frontier curves scores depth cost examples missing provenance";
+    let expected = "overview flags claims accuracy transfer families law frontier curves scores depth cost examples missing provenance";
     assert_eq!(sections.join(" "), expected);
     let figures = document.descendants().filter(|node| node.has_tag_name("svg")).count();
     let files = |ending: &str| {
@@ -214,10 +226,32 @@ fn what_a_study_lacks_is_said() {
     for name in ["attacks", "metrics", "campaigns", "transfer", "scores", "laws", "depth", "families", "verdicts", "examples", "missing"] {
         summary[name] = json!([]);
     }
+    // As of a program that did not know flags.
+    summary.as_object_mut().unwrap().remove("findings");
     let folder = folder(&summary);
     let html = fs::read_to_string(write_report(folder.path()).unwrap()).unwrap();
     Document::parse_with_options(&xml(&html), ParsingOptions { allow_dtd: true, ..ParsingOptions::default() }).unwrap();
-    assert_eq!(html.matches("<p class=\"none\">").count(), 8, "transfer, families, law, frontier, curves, scores, depth, examples");
+    assert_eq!(html.matches("<p class=\"none\">").count(), 9, "flags, transfer, families, law, frontier, curves, scores, depth, examples");
+}
+
+#[test]
+fn flags_stand_by_model_with_their_remedy_or_what_was_looked_for() {
+    let flagged = folder(&summary(18));
+    let html = fs::read_to_string(write_report(flagged.path()).unwrap()).unwrap();
+    assert!(html.contains("<summary>mini_AlexNet_v0: 1 error, 1 warning, 1 note</summary>"));
+    assert!(html.contains("<li>20 flags on 6 models: see which numbers they are about.</li>"));
+    let escaped = escape(HOSTILE);
+    assert!(html.contains(&format!(
+        "<strong>random_beats_gradient</strong> of cw_l2 (untargeted): {escaped} (p = 1.2e-4, corrected).</p>\
+         <p class=\"about\">There are adversarials within the bound that the attack does not find: the gradient misleads it. {escaped}</p>"
+    )));
+    assert!(html.contains("comparisons: random_beats_gradient (40). This study has nothing to see below_clever by."));
+
+    let mut sound = summary(2);
+    sound["findings"]["flags"] = json!([]);
+    let sound = folder(&sound);
+    let html = fs::read_to_string(write_report(sound.path()).unwrap()).unwrap();
+    assert!(html.contains("<p>No sign of a broken model, masked gradients or a weak attack.</p>") && !html.contains(" flags on "));
 }
 
 #[test]

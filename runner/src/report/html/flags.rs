@@ -1,0 +1,71 @@
+//! Signs that numbers on this page say less than they seem to, by model.
+
+use super::{Page, View, counted};
+use crate::flags::{Check, Flag, Severity};
+use crate::report::figure::escape;
+use std::fmt::Write;
+
+/// Models with at most so many flags are shown opened.
+const OPEN: usize = 4;
+
+pub(super) fn flags(view: &View, page: &mut Page) {
+    let findings = &view.summary.findings;
+    let mut body = String::new();
+    if !findings.flags.is_empty() {
+        body.push_str(
+            "<p class=\"about\">An error: the numbers that it is about cannot be taken as the model’s robustness. A warning: they may overstate \
+             it. A note: good to know.</p>",
+        );
+    }
+    for model in &view.summary.models {
+        let of: Vec<&Flag> = findings.flags.iter().filter(|flag| flag.model == model.label).collect();
+        if !of.is_empty() {
+            body.push_str(&of_model(&model.label, &of));
+        }
+    }
+    body.push_str(&checked(&findings.checks, findings.flags.is_empty()));
+    page.section("flags", "Flags", &body);
+}
+
+fn of_model(model: &str, flags: &[&Flag]) -> String {
+    let count = |severity: Severity| flags.iter().filter(|flag| flag.severity == severity).count();
+    let counts = [Severity::Error, Severity::Warning, Severity::Note].map(|severity| (count(severity), severity.name()));
+    let counts: Vec<String> = counts.into_iter().filter(|(count, _)| *count > 0).map(|(count, name)| counted(count, name)).collect();
+    let open = if flags.len() <= OPEN { " open=\"open\"" } else { "" };
+    let mut html = format!("<details{open}><summary>{}: {}</summary><ul class=\"flags\">", escape(model), counts.join(", "));
+    for flag in flags {
+        let (severity, name) = (flag.severity.name(), flag.flag.name());
+        let place = match (&flag.attack, flag.goal) {
+            (Some(attack), Some(goal)) => format!(" of {} ({})", escape(attack), goal.name().replace('_', " ")),
+            _ => String::new(),
+        };
+        let p = flag.p.map_or_else(String::new, |p| format!(" (p = {p:.1e}, corrected)"));
+        let _ = write!(
+            html,
+            "<li><p><span class=\"finding {severity}\">{severity}</span> <strong>{name}</strong>{place}: {}{p}.</p>\
+             <p class=\"about\">{} {}</p></li>",
+            escape(&flag.reading),
+            escape(flag.flag.meaning()),
+            escape(&flag.remedy)
+        );
+    }
+    html + "</ul></details>\n"
+}
+
+/// What was looked for, and what the study has nothing to see by.
+fn checked(checks: &[Check], none: bool) -> String {
+    if checks.is_empty() {
+        return "<p class=\"none\">These results are of a program that did not look for signs of broken models and weak attacks.</p>".into();
+    }
+    let names = |looked_at: bool| -> Vec<String> {
+        let some = checks.iter().filter(|check| (check.looked_at > 0) == looked_at);
+        some.map(|check| if looked_at { format!("{} ({})", check.flag.name(), check.looked_at) } else { check.flag.name().into() }).collect()
+    };
+    let (seen, unseen) = (names(true), names(false));
+    let start = if none { "<p>No sign of a broken model, masked gradients or a weak attack.</p>" } else { "" };
+    let mut html = format!("{start}<p class=\"about\">Looked for, in so many models or comparisons: {}.", escape(&super::listed(&seen)));
+    if !unseen.is_empty() {
+        let _ = write!(html, " This study has nothing to see {} by.", escape(&super::listed(&unseen)));
+    }
+    html + "</p>"
+}
