@@ -414,7 +414,10 @@ impl Reader<'_> {
     fn probe(&self, model: usize, cells: &[CellId]) -> Probe {
         let of = |&id: &CellId| {
             let rows = self.rows::<ProbeRow>(id);
-            rows.map_or_else(|| vec![None; self.plan.cases(id)], |rows| rows.into_iter().map(|row| Some(row).filter(|row| row.probed)).collect())
+            rows.map_or_else(
+                || vec![None; self.plan.cases(id)],
+                |rows| rows.into_iter().map(|row| Some(row).filter(|row| row.probed)).collect(),
+            )
         };
         Probe { model, cases: cells.iter().flat_map(of).collect() }
     }

@@ -158,7 +158,8 @@ pub fn estimate(study: &Study, registry: &Registry, out: &Path, options: &Option
 }
 
 fn add_up(study: &Study, plan: &Plan, survey: Option<&Survey>, models: Vec<Pace>, machine: &Machine, workers: usize) -> Estimate {
-    let mut kinds: Vec<Kinds> = ["clean", "probe", "craft", "score", "measure", "transfer"].map(|kind| Kinds { kind, ..Kinds::default() }).to_vec();
+    let mut kinds: Vec<Kinds> =
+        ["clean", "probe", "craft", "score", "measure", "transfer"].map(|kind| Kinds { kind, ..Kinds::default() }).to_vec();
     let mut work: BTreeMap<(bool, usize, GoalKind), Campaigns> = BTreeMap::new();
     let mut serial = 0.0;
     let probe = probe_cost(&study.radii());

@@ -95,10 +95,14 @@ impl Sign {
             Self::AnswerDependsOnBatch => "The answer to an image depends on its neighbours: rates change with the batch.",
             Self::ProbabilitiesNotLogits => "The model ends in a softmax: losses apply another, which flattens the gradient.",
             Self::RandomBeatsGradient => "There are adversarials within the bound that the attack does not find: the gradient misleads it.",
-            Self::TransferBeatsWhiteBox => "There are adversarials that the attack on the model itself does not find: the gradient misleads it.",
+            Self::TransferBeatsWhiteBox => {
+                "There are adversarials that the attack on the model itself does not find: the gradient misleads it."
+            }
             Self::IteratedWeakerThanSingleStep => "Many small steps should do no worse than one: they get stuck, or are too short.",
             Self::SuccessFallsWithEpsilon => "The larger bound allows all that the smaller does: the attack does not find it.",
-            Self::UnboundedAttackFails => "Without a bound nearly every image has an adversarial: the attack is cut short, or the gradient misleads it.",
+            Self::UnboundedAttackFails => {
+                "Without a bound nearly every image has an adversarial: the attack is cut short, or the gradient misleads it."
+            }
             Self::BelowClever => "The score is too high there: it is an estimate, and these adversarials contradict it.",
         }
     }

@@ -63,7 +63,7 @@ step, untargeted: success of n attacked images; mean distortion of the successes
   model   n  success  8-bit  largest  forward  backward
   toy_8  10    80.0%  80.0%   0.0500        1         1
 
-Flags: none; 7 looks for signs of broken models, masked gradients and weak attacks
+Flags: none in 7 checks for broken models, masked gradients and weak attacks
 
 Results: results/toys
 Report: results/toys/report.html
@@ -87,7 +87,7 @@ fn failed_cells_are_told_at_the_end() {
     fs::write(place.path().join("study.toml"), STUDY.replace("\"step\"", "\"forgetful\"")).unwrap();
     let (code, out, err) = session(place.path(), &["run", "study.toml"]);
     assert_eq!(code, 1);
-    assert!(out.ends_with("\n  model  n  success  8-bit  largest  forward  backward  missing\n  toy_8  0        –      –        –        –         –       12\n\nResults: results/toys\nReport: results/toys/report.html\n"), "{out}");
+    assert!(out.ends_with("\n  model  n  success  8-bit  largest  forward  backward  missing\n  toy_8  0        –      –        –        –         –       12\n\nFlags: none in 6 checks for broken models, masked gradients and weak attacks\n\nResults: results/toys\nReport: results/toys/report.html\n"), "{out}");
     let last: Vec<&str> = err.lines().rev().take(2).collect();
     assert_eq!(
         last,

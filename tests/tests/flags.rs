@@ -36,7 +36,7 @@ enum Fault {
     Quantises,
     /// The pixels are forgotten.
     Detaches,
-    /// A square root whose slope is infinite at 0, where all pixels are cut off to.
+    /// A square root at 0, where its slope is infinite.
     Roots,
     /// Logits so large that the softmax is exactly 1.
     Saturates,
@@ -64,7 +64,7 @@ impl Model for Ailing {
             Fault::Sure => toy(pixels) * 10.0,
             Fault::Quantises => toy(&((pixels * 31.0).round() / 31.0)),
             Fault::Detaches => toy(&pixels.detach()),
-            Fault::Roots => toy(&(pixels + (pixels - 2.0).relu().sqrt())),
+            Fault::Roots => toy(&(pixels + (pixels * 0.0).sqrt())),
             Fault::Saturates => toy(pixels) * 1e6,
             Fault::Drops => toy(pixels) * (1.0 + 0.2 * (asked * 2.7).sin()),
             Fault::Trembles => toy(pixels) * (1.0 + 1e-6 * (asked % 2.0)),
@@ -270,9 +270,15 @@ fn attacks_that_are_weaker_than_they_should_be_are_flagged() {
     let attacks = [attack("one", 0.05, 1), attack("large", 0.5, 1), attack("many", 0.05, 3)].concat();
     let (flags, looked_at) = flags(&study(&["toy_8"], &format!("{attacks}[[attacks]]\nname = \"liar\"\n")));
     let weak = raised(&flags, Sign::IteratedWeakerThanSingleStep);
-    assert_eq!(weak.iter().map(|flag| (flag.attack.as_deref(), flag.against.as_deref())).collect::<Vec<_>>(), [(Some("many"), Some("one"))]);
+    assert_eq!(
+        weak.iter().map(|flag| (flag.attack.as_deref(), flag.against.as_deref())).collect::<Vec<_>>(),
+        [(Some("many"), Some("one"))]
+    );
     let falls = raised(&flags, Sign::SuccessFallsWithEpsilon);
-    assert_eq!(falls.iter().map(|flag| (flag.attack.as_deref(), flag.against.as_deref())).collect::<Vec<_>>(), [(Some("large"), Some("one"))]);
+    assert_eq!(
+        falls.iter().map(|flag| (flag.attack.as_deref(), flag.against.as_deref())).collect::<Vec<_>>(),
+        [(Some("large"), Some("one"))]
+    );
     assert_eq!(falls[0].severity, Severity::Note, "it is of a single step");
     let fails = raised(&flags, Sign::UnboundedAttackFails);
     assert_eq!((fails.len(), fails[0].attack.as_deref(), fails[0].severity), (1, Some("liar"), Severity::Warning));
@@ -287,7 +293,10 @@ fn adversarials_nearer_than_clever_says_are_counted() {
     let below = raised(&flags, Sign::BelowClever);
     assert!(!below.is_empty() && below.len() == flags.len(), "{flags:?}");
     let search = below.iter().find(|flag| flag.attack.as_deref() == Some("search")).unwrap();
-    assert_eq!((search.found.k, search.against.as_deref(), search.goal), (search.found.n, Some("clever_linf"), Some(study::GoalKind::Untargeted)));
+    assert_eq!(
+        (search.found.k, search.against.as_deref(), search.goal),
+        (search.found.n, Some("clever_linf"), Some(study::GoalKind::Untargeted))
+    );
 }
 
 #[test]

@@ -376,7 +376,10 @@ fn a_model_of_a_library_is_probed_like_any_other() {
     let flat = "[[models]]\nname = \"fragile\"\nparams = { calls = 10000, scale = 0.0, classes = 4 }\n[[attacks]]";
     fs::write(at.join("study.toml"), STUDY.replacen("[[attacks]]", flat, 1)).unwrap();
     let out = said(at, &["run", "study.toml", "--plugins", "plugins"]);
-    assert!(out.contains("\n  error zero_gradients: 1 of 3\n    fragile: the gradient of the margin is exactly zero on 3 of 3 images\n"), "{out}");
+    assert!(
+        out.contains("\n  error zero_gradients: 1 of 3\n    fragile: the gradient of the margin is exactly zero on 3 of 3 images\n"),
+        "{out}"
+    );
     let flags = fs::read_to_string(at.join("results/toys/flags.csv")).unwrap();
     assert!(flags.contains("\nzero_gradients,error,fragile,,,3,3,1,,,,"), "{flags}");
 }

@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn a_lot_decides_alike_in_whatever_company() {
-        let model = Affine::new(3, 8, 2);
+        let model = Affine::new(10, 8, 2);
         let pixels = Tensor::rand([6, 3, 8, 8], (Kind::Float, Device::Cpu));
         let labels = Vec::<i64>::try_from(model.logits(&pixels).argmax(1, false)).unwrap();
         let run = |chosen: &[usize]| {

@@ -77,7 +77,7 @@ pub fn print(study: &Study, tables: &Tables, out: &mut dyn Write) -> io::Result<
 fn flags(findings: &Findings, out: &mut dyn Write) -> io::Result<()> {
     let looked_at: usize = findings.checks.iter().map(|check| check.looked_at).sum();
     if findings.flags.is_empty() {
-        return writeln!(out, "\nFlags: none; {looked_at} looks for signs of broken models, masked gradients and weak attacks");
+        return writeln!(out, "\nFlags: none in {looked_at} checks for broken models, masked gradients and weak attacks");
     }
     writeln!(out, "\nFlags: signs of broken models, masked gradients and weak attacks; flags.csv has all")?;
     for check in findings.checks.iter().filter(|check| check.raised > 0) {

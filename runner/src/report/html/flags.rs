@@ -55,11 +55,13 @@ fn of_model(model: &str, flags: &[&Flag]) -> String {
 /// What was looked for, and what the study has nothing to see by.
 fn checked(checks: &[Check], none: bool) -> String {
     if checks.is_empty() {
-        return "<p class=\"none\">These results are of a program that did not look for signs of broken models and weak attacks.</p>".into();
+        return "<p class=\"none\">These results are of a program that did not look for signs of broken models and weak attacks.</p>"
+            .into();
     }
     let names = |looked_at: bool| -> Vec<String> {
         let some = checks.iter().filter(|check| (check.looked_at > 0) == looked_at);
-        some.map(|check| if looked_at { format!("{} ({})", check.flag.name(), check.looked_at) } else { check.flag.name().into() }).collect()
+        some.map(|check| if looked_at { format!("{} ({})", check.flag.name(), check.looked_at) } else { check.flag.name().into() })
+            .collect()
     };
     let (seen, unseen) = (names(true), names(false));
     let start = if none { "<p>No sign of a broken model, masked gradients or a weak attack.</p>" } else { "" };
