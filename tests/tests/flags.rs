@@ -308,7 +308,9 @@ fn few_images_and_no_image_to_attack_raise_nothing() {
     // Of the wrong labels the model knows none.
     let registry = registry();
     let mut pictures = toys::pictures(8);
-    pictures.iter_mut().for_each(|picture| picture.label = (picture.label + 1) % 4);
+    for picture in &mut pictures {
+        picture.label = (picture.label + 1) % 4;
+    }
     let options = study::Options { pictures: Some(pictures), ..study::Options::default() };
     let study = Study::parse(&misled, "flags.toml", Path::new("."), &registry, options).unwrap();
     let session = Session::open(&study, &registry, out.path(), Options::on(Device::Cpu), &Silent).unwrap();

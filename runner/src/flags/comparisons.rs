@@ -270,7 +270,8 @@ fn worst_source(signals: &mut [Signal]) {
         if best != Some(n) {
             signals[n].raised = false;
         } else if rivals.len() > 1 {
-            signals[n].flag.reading += &format!(" ({} models do better than it)", rivals.len());
+            let rest = format!("; those of {} models beat it, these most", rivals.len());
+            signals[n].flag.reading.push_str(&rest);
         }
     }
 }
