@@ -214,12 +214,9 @@ impl Access for Direct<'_> {
                 let loss = loss(&logits)?;
                 ensure!(loss.size() == [cases.len() as i64], "a loss must have one value per row, found shape {:?}", loss.size());
                 // The sum's gradient is each row's own: a row's logits depend on that row alone.
-                let gradient = Tensor::f_run_backward(&[loss.sum(tch::Kind::Float)], &[&pixels], false, false).map_err(|error| {
-                    // The graph is one of weights that want a gradient, and no pixel is in it.
-                    let unused = error.to_string().contains("appears to not have been used in the graph");
-                    if unused { anyhow::Error::from(self.detached()) } else { error.into() }
-                });
-                let gradient = gradient?.remove(0);
+                let gradient = Tensor::f_run_backward(&[loss.sum(tch::Kind::Float)], &[&pixels], false, false)?.remove(0);
+                // The graph may be one of weights that want a gradient, without the pixels.
+                ensure!(gradient.defined(), self.detached());
                 Ok(Gradient { logits: logits.detach(), loss: loss.detach(), pixels: gradient })
             })
         })?;
