@@ -196,6 +196,8 @@ pub struct Flag {
     pub p: Option<f64>,
     /// The finding in a sentence, with its numbers.
     pub reading: String,
+    /// What it says of the numbers that it is about, in a sentence.
+    pub meaning: String,
     /// What to do.
     pub remedy: String,
 }
@@ -258,6 +260,7 @@ impl Flag {
             compared: None,
             p: None,
             reading,
+            meaning: flag.meaning().into(),
             remedy: flag.remedy().into(),
         }
     }

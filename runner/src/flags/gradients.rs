@@ -58,7 +58,8 @@ fn of_rows(study: &Study, model: usize, rows: &[&ProbeRow]) -> Vec<Signal> {
     let severity = if random { Severity::Error } else { Severity::Note };
     let mut flag = signal(Sign::NondeterministicLogits, again, again.k > 0, severity, reading);
     if !random {
-        flag.flag.remedy = "None is needed but where bits matter: it is no more than float32 noise, results repeat to that.".into();
+        flag.flag.meaning = "It is no more than float32 noise: answers repeat, bits do not.".into();
+        flag.flag.remedy = "None is needed, unless bits matter.".into();
     }
     signals.push(flag);
 

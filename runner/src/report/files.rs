@@ -230,7 +230,8 @@ fn scores(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
 }
 
 fn flags(tables: &Tables) -> Result<Vec<u8>> {
-    let head = ["flag", "severity", "model", "attack", "goal", "k", "n", "rate", "against", "k_against", "p", "reading", "remedy"];
+    let head =
+        ["flag", "severity", "model", "attack", "goal", "k", "n", "rate", "against", "k_against", "p", "reading", "meaning", "remedy"];
     let rows = tables.findings.flags.iter().map(|flag| {
         [
             flag.flag.name().to_owned(),
@@ -245,6 +246,7 @@ fn flags(tables: &Tables) -> Result<Vec<u8>> {
             flag.compared.map_or_else(String::new, |compared| compared.k.to_string()),
             number(flag.p),
             flag.reading.clone(),
+            flag.meaning.clone(),
             flag.remedy.clone(),
         ]
     });

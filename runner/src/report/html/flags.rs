@@ -45,7 +45,7 @@ fn of_model(model: &str, flags: &[&Flag]) -> String {
             "<li><p><span class=\"finding {severity}\">{severity}</span> <strong>{name}</strong>{place}: {}{p}.</p>\
              <p class=\"about\">{} {}</p></li>",
             escape(&flag.reading),
-            escape(flag.flag.meaning()),
+            escape(&flag.meaning),
             escape(&flag.remedy)
         );
     }
@@ -67,7 +67,7 @@ fn checked(checks: &[Check], none: bool) -> String {
     let start = if none { "<p>No sign of a broken model, masked gradients or a weak attack.</p>" } else { "" };
     let mut html = format!("{start}<p class=\"about\">Looked for, in so many models or comparisons: {}.", escape(&super::listed(&seen)));
     if !unseen.is_empty() {
-        let _ = write!(html, " This study has nothing to see {} by.", escape(&super::listed(&unseen)));
+        let _ = write!(html, " The study has nothing to see these by: {}.", escape(&super::listed(&unseen)));
     }
     html + "</p>"
 }

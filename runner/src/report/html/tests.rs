@@ -135,7 +135,7 @@ fn summary(count: usize) -> Value {
         .collect();
     let flag = |severity: &str, model: &str, attack: Option<&str>| {
         json!({ "flag": "random_beats_gradient", "severity": severity, "model": model, "attack": attack, "goal": attack.map(|_| "untargeted"),
-            "against": HOSTILE, "found": rate(3, 40), "compared": rate(20, 40), "p": 1.23e-4, "reading": HOSTILE, "remedy": HOSTILE })
+            "against": HOSTILE, "found": rate(3, 40), "compared": rate(20, 40), "p": 1.23e-4, "reading": HOSTILE, "meaning": HOSTILE, "remedy": HOSTILE })
     };
     let flags: Vec<Value> = names
         .iter()
@@ -243,9 +243,9 @@ fn flags_stand_by_model_with_their_remedy_or_what_was_looked_for() {
     let escaped = escape(HOSTILE);
     assert!(html.contains(&format!(
         "<strong>random_beats_gradient</strong> of cw_l2 (untargeted): {escaped} (p = 1.2e-4, corrected).</p>\
-         <p class=\"about\">There are adversarials within the bound that the attack does not find: the gradient misleads it. {escaped}</p>"
+         <p class=\"about\">{escaped} {escaped}</p>"
     )));
-    assert!(html.contains("comparisons: random_beats_gradient (40). This study has nothing to see below_clever by."));
+    assert!(html.contains("comparisons: random_beats_gradient (40). The study has nothing to see these by: below_clever."));
 
     let mut sound = summary(2);
     sound["findings"]["flags"] = json!([]);
