@@ -35,11 +35,13 @@ use std::time::{Duration, Instant};
 use tch::{Kind, Tensor};
 use toml::Table;
 
-const PACKAGES: [&str; 7] = [
+const PACKAGES: [&str; 8] = [
     "torch==2.11.0",
     "torchvision",
     "safetensors",
-    "scikit-learn", // ART imports it
+    // ART imports them.
+    "packaging",
+    "scikit-learn",
     "foolbox==3.3.4",
     "torchattacks==3.5.1",
     "adversarial-robustness-toolbox==1.20.1",
