@@ -29,8 +29,12 @@ pub fn open(name: &str) -> Result<Device> {
     Ok(Device::Cuda(index))
 }
 
-/// Reads a device's name.
-pub(crate) fn parse(name: &str) -> Result<Device> {
+/// Reads a device's name: `cpu`, `cuda` (the first GPU) or `cuda:N`. Whether there is such a device shows
+/// when it is [opened](open).
+///
+/// # Errors
+/// When it is no such name.
+pub fn parse(name: &str) -> Result<Device> {
     let index = match name.split_once(':') {
         None if name == "cpu" => return Ok(Device::Cpu),
         None if name == "cuda" => 0,

@@ -8,7 +8,9 @@ mod plugins;
 mod predict;
 mod progress;
 mod results;
+mod slurm;
 mod weights;
+mod work;
 
 use crate::execute::{self, Isolation, Outcome};
 use crate::plugins::Sources;
@@ -110,10 +112,11 @@ enum Command {
     Rerun(results::RerunArgs),
     Diff(results::DiffArgs),
     Export(results::ExportArgs),
+    Submit(slurm::SubmitArgs),
+    Status(slurm::StatusArgs),
+    Cancel(slurm::CancelArgs),
+    Work(work::WorkArgs),
     Weights(weights::WeightsArgs),
-    /// Compute isolated cells for another process of this program
-    #[command(hide = true)]
-    Work,
 }
 
 /// Run a study; what is already in the results' folder is not computed again
@@ -130,6 +133,23 @@ A run can be stopped at any time, by Ctrl-C or otherwise; the same command goes 
 Several runs may share a results' folder: each leaves out what it finds done when
 its turn comes; what two of them are computing at the same time is computed twice.")]
 struct RunArgs {
+    #[command(flatten)]
+    study: StudyArgs,
+    /// Cells computed at a time; never changes a result [default: the cores on cpu, 1 on cuda]
+    #[arg(long, value_name = "N")]
+    workers: Option<usize>,
+    /// Compute nothing: say which cells there are, which weights and images are missing and how to get
+    /// them, and how many passes, how much time and disk it would take, by measuring for some seconds
+    #[arg(long)]
+    dry_run: bool,
+    /// Print the dry run as JSON
+    #[arg(long, requires = "dry_run")]
+    json: bool,
+}
+
+/// Which study, and how it is computed.
+#[derive(Args)]
+struct StudyArgs {
     #[arg(value_name = "STUDY", help = help_on_studies())]
     study: String,
     /// The results' folder [default: results/<name of the study>]
@@ -138,22 +158,12 @@ struct RunArgs {
     /// Where to compute: cpu, cuda or cuda:N
     #[arg(long, default_value = "cpu", value_name = "DEVICE")]
     device: String,
-    /// Cells computed at a time; never changes a result [default: the cores on cpu, 1 on cuda]
-    #[arg(long, value_name = "N")]
-    workers: Option<usize>,
     /// A folder with weights, for models to which the study names none: <model>.safetensors or .pb
     #[arg(long, value_name = "DIR")]
     weights: Option<PathBuf>,
     /// Use the study's first N images
     #[arg(long, value_name = "N")]
     images: Option<usize>,
-    /// Compute nothing: say which cells there are, which weights and images are missing and how to get
-    /// them, and how many passes, how much time and disk it would take, by measuring for some seconds
-    #[arg(long)]
-    dry_run: bool,
-    /// Print the dry run as JSON
-    #[arg(long, requires = "dry_run")]
-    json: bool,
     /// Change something in the study; repeatable. PATH is as in the study (`data.images`, `seed`), with
     /// `attack.NAME.PARAMETER`, `model.NAME.…` and `metric.NAME.…` for what has a name: its label or name, the
     /// beginning of one, or a pattern. An empty VALUE takes the setting away
@@ -174,6 +184,38 @@ struct RunArgs {
     /// unless given, 3600 where a plugin library is involved, 0 elsewhere]
     #[arg(long, value_name = "SECONDS")]
     cell_timeout: Option<f64>,
+}
+
+impl StudyArgs {
+    /// Reads the study, with the plugins that it and the command line name; with it comes the results' folder.
+    fn open(&self, common: &Common, registry: Registry, plan_only: bool) -> Result<(Registry, Study, PathBuf)> {
+        ensure!(self.images != Some(0), "`--images 0`: at least one is needed");
+        let cell_timeout = self.cell_timeout.map(|seconds| {
+            Duration::try_from_secs_f64(seconds)
+                .with_context(|| format!("`--cell-timeout {seconds}`: a number of seconds is expected, or 0 for no limit"))
+        });
+        if let Some(folder) = self.weights.as_deref().filter(|path| !path.is_dir()) {
+            bail!(
+                "`--weights {}`: there is no such folder; a single file is named in the study, by a model's `weights = \"…\"`",
+                folder.display()
+            );
+        }
+        let choices = Options {
+            images: self.images,
+            set: self.set.clone(),
+            plan_only,
+            weights: self.weights.clone(),
+            cell_timeout: cell_timeout.transpose()?,
+            include: self.include.clone(),
+            exclude: self.exclude.clone(),
+            ..Options::default()
+        };
+        let wanted = common.sources().and(Study::sources(&self.study, &self.set)?);
+        let registry = plugins::load(&wanted, common.verbose, registry)?;
+        let study = Study::open(&self.study, &registry, choices)?;
+        let folder = self.out.clone().unwrap_or_else(|| PathBuf::from("results").join(&study.name));
+        Ok((registry, study, folder))
+    }
 }
 
 fn help_on_studies() -> String {
@@ -199,6 +241,15 @@ enum Isolate {
 }
 
 impl Isolate {
+    /// As on the command line.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Always => "always",
+            Self::Never => "never",
+        }
+    }
+
     fn isolation(self) -> Option<Isolation> {
         let by_work = |everything| Isolation::by_this_program(everything, [OsString::from("work")]);
         match self {
@@ -258,7 +309,10 @@ fn perform(command: Command, common: &Common, registry: Registry, out: &mut dyn 
         Command::Diff(args) => results::diff(&args, out),
         Command::Export(args) => results::export(&args, common, registry, out),
         Command::Weights(args) => weights::weights(&args, &load(registry)?, out).map(|()| ExitCode::SUCCESS),
-        Command::Work => execute::serve(registry).map(|()| ExitCode::SUCCESS),
+        Command::Submit(args) => slurm::submit(&args, common, registry, out),
+        Command::Status(args) => slurm::status(&args, out),
+        Command::Cancel(args) => slurm::cancel(&args, out),
+        Command::Work(args) => work::work(&args, registry, out),
     }
 }
 
@@ -268,35 +322,11 @@ fn broken_pipe(error: &anyhow::Error) -> bool {
 
 fn study(args: &RunArgs, common: &Common, registry: Registry, out: &mut dyn Write) -> Result<ExitCode> {
     ensure!(args.workers != Some(0), "`--workers 0`: at least one is needed");
-    ensure!(args.images != Some(0), "`--images 0`: at least one is needed");
-    let cell_timeout = args.cell_timeout.map(|seconds| {
-        Duration::try_from_secs_f64(seconds)
-            .with_context(|| format!("`--cell-timeout {seconds}`: a number of seconds is expected, or 0 for no limit"))
-    });
-    let device = device::open(&args.device)?;
-    if let Some(folder) = args.weights.as_deref().filter(|path| !path.is_dir()) {
-        bail!(
-            "`--weights {}`: there is no such folder; a single file is named in the study, by a model's `weights = \"…\"`",
-            folder.display()
-        );
-    }
-    let mut options = execute::Options::on(device);
+    let mut options = execute::Options::on(device::open(&args.study.device)?);
     options.workers = args.workers.unwrap_or(options.workers);
-    options.isolation = args.isolate.isolation();
-    let choices = Options {
-        images: args.images,
-        set: args.set.clone(),
-        plan_only: args.dry_run,
-        weights: args.weights.clone(),
-        cell_timeout: cell_timeout.transpose()?,
-        include: args.include.clone(),
-        exclude: args.exclude.clone(),
-        ..Options::default()
-    };
-    let wanted = common.sources().and(Study::sources(&args.study, &args.set)?);
-    let registry = &plugins::load(&wanted, common.verbose, registry)?;
-    let study = Study::open(&args.study, registry, choices)?;
-    let folder = args.out.clone().unwrap_or_else(|| PathBuf::from("results").join(&study.name));
+    options.isolation = args.study.isolate.isolation();
+    let (registry, study, folder) = args.study.open(common, registry, args.dry_run)?;
+    let registry = &registry;
     if args.dry_run {
         if !args.json {
             introduce(&study, out)?;
@@ -412,7 +442,7 @@ mod tests {
     #[test]
     fn plugins_alone_ask_for_the_default_study() {
         let (command, common) = parse("runner --plugins here -v").unwrap();
-        assert!(matches!(command, Command::Run(args) if args.study == "mini" && args.images.is_none()));
+        assert!(matches!(command, Command::Run(args) if args.study.study == "mini" && args.study.images.is_none()));
         assert!(common.plugins == [PathBuf::from("here")] && common.verbose);
         let error = parse("runner -v").err().unwrap();
         assert!(error.starts_with("error: a command is missing"), "{error}");

@@ -116,7 +116,7 @@ pub struct Data {
 }
 
 /// A file that is not used, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Skipped {
     /// File name.
     pub name: String,
@@ -179,6 +179,14 @@ impl Picture {
             .finalize()
             .to_string();
         Self { name: name.to_owned(), label, target: None, hash, content: Content::Memory(image) }
+    }
+
+    /// The same image for processes that run in other folders.
+    pub(crate) fn absolute(mut self) -> Result<Self> {
+        if let Content::File(path) = &mut self.content {
+            *path = std::path::absolute(&*path)?;
+        }
+        Ok(self)
     }
 
     /// The shorter side, unless it is a file that would have to be opened to tell.

@@ -8,7 +8,7 @@
 
 use crate::data::{self, Picture};
 use crate::execute::{Options, Silent, Survey, device_kind, permit, probe_cost};
-use crate::plan::{Plan, SLICE, Work};
+use crate::plan::{CellId, Plan, SLICE, Work};
 use crate::rows::{Status, TransferRow};
 use crate::store::{Address, Found, Store, Stored};
 use crate::study::{GoalKind, Study, StudyAttack, StudyModel, WeightsPlace};
@@ -21,7 +21,7 @@ use gauntlet_core::oracle::{Oracle, Settings};
 use gauntlet_core::registry::Registry;
 use gauntlet_core::weights::{Misfit, Role, Source, Weights};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -145,50 +145,94 @@ struct Machine {
 /// When a model cannot be loaded or run, a plugin ends the process where it panics, or nothing can be stored in
 /// the system's temporary folder.
 pub fn estimate(study: &Study, registry: &Registry, out: &Path, options: &Options) -> Result<Estimate> {
-    permit(&study.plugins, "it computes in processes of its own alone, and measuring starts none; ")?;
     let plan = Plan::new(study, device_kind(options.device));
     let begun = out.join("cells").is_dir().then(|| Store::open(out)).transpose()?;
     let survey = begun.map(|store| Survey::take(&plan, &store, options, &Silent));
-    let threads = tch::get_num_threads();
-    tch::set_num_threads(1);
-    let measured = measure(study, registry, options);
-    tch::set_num_threads(threads);
-    let (models, machine) = measured?;
+    let (models, machine) = measure(study, registry, options)?;
     Ok(add_up(study, &plan, survey.as_ref(), models, &machine, options.workers))
 }
 
-fn add_up(study: &Study, plan: &Plan, survey: Option<&Survey>, models: Vec<Pace>, machine: &Machine, workers: usize) -> Estimate {
-    let mut kinds: Vec<Kinds> =
-        ["clean", "probe", "craft", "score", "measure", "transfer"].map(|kind| Kinds { kind, ..Kinds::default() }).to_vec();
-    let mut work: BTreeMap<(bool, usize, GoalKind), Campaigns> = BTreeMap::new();
-    let mut serial = 0.0;
-    let probe = probe_cost(&study.radii());
-    for (id, cell) in plan.cells.iter().enumerate() {
-        let sum = kinds.iter_mut().find(|sum| sum.kind == cell.address.kind).expect("there are six kinds");
-        sum.cells += 1;
-        serial += machine.read; // for the tables
-        if survey.is_some_and(|survey| !survey.is_missing(id)) {
-            sum.done += 1;
-            continue;
-        }
+/// The seconds that one worker takes for each of some cells.
+pub(crate) struct Seconds {
+    /// By cell, in the order in which they were asked for; none where it is not known.
+    pub seconds: Vec<Option<f64>>,
+    /// Attacks and scores that do not know what they cost.
+    pub unknown: Vec<String>,
+}
+
+/// Foretells how long each of some cells takes, from the same measurements as [`estimate`].
+///
+/// # Errors
+/// As [`estimate`].
+pub(crate) fn seconds(study: &Study, registry: &Registry, plan: &Plan, options: &Options, cells: &[CellId]) -> Result<Seconds> {
+    let (models, machine) = measure(study, registry, options)?;
+    let rates = Rates { study, plan, models: &models, machine: &machine, probe: probe_cost(&study.radii()) };
+    let mut unknown = BTreeSet::new();
+    let takes = cells.iter().map(|&id| {
+        let take = rates.of(id);
+        let silent = take.own.filter(|own| own.each.is_none());
+        unknown.extend(silent.as_ref().map(Own::name));
+        silent.is_none().then_some(take.seconds)
+    });
+    let seconds = takes.collect();
+    Ok(Seconds { seconds, unknown: unknown.into_iter().collect() })
+}
+
+/// What a cell takes.
+struct Take<'a> {
+    forward: f64,
+    backward: f64,
+    seconds: f64,
+    bytes: f64,
+    own: Option<Own<'a>>,
+}
+
+/// What an attack or a score takes in a cell.
+struct Own<'a> {
+    key: (bool, usize, GoalKind),
+    label: &'a str,
+    /// For an image, if that is known.
+    each: Option<Cost>,
+    seconds: f64,
+}
+
+impl Own<'_> {
+    fn name(&self) -> String {
+        format!("{} ({})", self.label, self.key.2.name())
+    }
+}
+
+/// All that was measured, for a study.
+struct Rates<'a> {
+    study: &'a Study,
+    plan: &'a Plan,
+    models: &'a [Pace],
+    machine: &'a Machine,
+    /// What a probe costs, for each image.
+    probe: Cost,
+}
+
+impl<'a> Rates<'a> {
+    fn of(&self, id: CellId) -> Take<'a> {
+        let Self { study, plan, models, machine, probe } = *self;
         let images = plan.cases(id) as f64;
-        let source = |craft: usize| plan.model(craft).expect("a craft cell has a model");
+        let source = |craft: CellId| plan.model(craft).expect("a craft cell has a model");
         let attacked = |model: usize| images * models[model].accuracy;
         let side = plan.side(id);
         let (elements, loading) = ((3 * side * side) as f64, machine.loading[&side]);
         let pixels = |model: usize| attacked(model) * elements * 4.0;
-        let mut bytes = machine.size.of(images);
-        let mut seconds = machine.write;
-        let (mut forward, mut backward) = (0.0, 0.0);
-        match cell.work {
+        // Rows of attacks and transfer stand in the merged tables once more.
+        let bytes = machine.size.of(images) + machine.size.each * images;
+        let mut take = Take { forward: 0.0, backward: 0.0, seconds: machine.write, bytes, own: None };
+        match plan.cells[id].work {
             Work::Clean { model, .. } => {
-                forward = images;
-                seconds += images * loading + models[model].forward.of(images);
+                take.forward = images;
+                take.seconds += images * loading + models[model].forward.of(images);
             }
             Work::Probe { model, .. } => {
                 let (pace, cases) = (&models[model], attacked(model));
-                (forward, backward) = (cases * probe.forward, cases * probe.backward);
-                seconds += cases * loading + passes(pace, cases, probe) + machine.read;
+                (take.forward, take.backward) = (cases * probe.forward, cases * probe.backward);
+                take.seconds += cases * loading + passes(pace, cases, probe) + machine.read;
             }
             Work::Craft { model, attack, goal, .. } => {
                 let chosen = &study.attacks[attack];
@@ -196,55 +240,66 @@ fn add_up(study: &Study, plan: &Plan, survey: Option<&Survey>, models: Vec<Pace>
                 let cost = chosen.attack.cost(asked(goal));
                 let each = cost.unwrap_or_default();
                 let overhead = machine.overhead.get(&chosen.part.name).copied().unwrap_or_default() * elements;
-                let attack_time = passes(pace, cases, each) + cases * each.backward * overhead;
-                (forward, backward) = (cases * (each.forward + 2.0), cases * each.backward);
-                seconds += cases * loading + attack_time + 2.0 * pace.forward.of(cases) + machine.read + pixels(model) * machine.pixels;
-                bytes += pixels(model);
-                note(&mut work, (false, attack, goal), &chosen.part.label, cost, attack_time);
+                let seconds = passes(pace, cases, each) + cases * each.backward * overhead;
+                (take.forward, take.backward) = (cases * (each.forward + 2.0), cases * each.backward);
+                take.seconds += cases * loading + seconds + 2.0 * pace.forward.of(cases) + machine.read + pixels(model) * machine.pixels;
+                take.bytes += pixels(model);
+                take.own = Some(Own { key: (false, attack, goal), label: &chosen.part.label, each: cost, seconds });
             }
             Work::Score { model, metric, goal, .. } => {
                 let chosen = &study.metrics[metric];
                 let cases = attacked(model);
                 let cost = chosen.metric.cost(asked(goal), study.models[model].card.classes);
                 let each = cost.unwrap_or_default();
-                (forward, backward) = (cases * each.forward, cases * each.backward);
+                (take.forward, take.backward) = (cases * each.forward, cases * each.backward);
                 // A score fills its batches with points around one image.
-                let time = cases * (each.backward / SLICE as f64).ceil() * models[model].gradient.of((SLICE as f64).min(each.backward));
-                seconds += cases * loading + time + machine.read;
-                note(&mut work, (true, metric, goal), &chosen.part.label, cost, time);
+                let seconds = cases * (each.backward / SLICE as f64).ceil() * models[model].gradient.of((SLICE as f64).min(each.backward));
+                take.seconds += cases * loading + seconds + machine.read;
+                take.own = Some(Own { key: (true, metric, goal), label: &chosen.part.label, each: cost, seconds });
             }
             Work::Measure { craft, .. } => {
                 let model = source(craft);
-                seconds += machine.read + pixels(model) * machine.pixels + attacked(model) * loading;
+                take.seconds += machine.read + pixels(model) * machine.pixels + attacked(model) * loading;
             }
             Work::Transfer { craft, target, .. } => {
                 let cases = attacked(source(craft));
-                forward = 2.0 * cases;
-                seconds += 2.0 * machine.read + pixels(source(craft)) * machine.pixels + 2.0 * models[target].forward.of(cases);
+                take.forward = 2.0 * cases;
+                take.seconds += 2.0 * machine.read + pixels(source(craft)) * machine.pixels + 2.0 * models[target].forward.of(cases);
             }
         }
-        sum.forward += forward;
-        sum.backward += backward;
-        sum.seconds += seconds;
-        // Rows of attacks and transfer stand in the merged tables once more.
-        sum.bytes += bytes + machine.size.each * images;
+        take
     }
-    let unknown = work.values().filter(|work| work.each.is_none()).map(|work| format!("{} ({})", work.label, work.goal)).collect();
+}
+
+fn add_up(study: &Study, plan: &Plan, survey: Option<&Survey>, models: Vec<Pace>, machine: &Machine, workers: usize) -> Estimate {
+    let mut kinds: Vec<Kinds> =
+        ["clean", "probe", "craft", "score", "measure", "transfer"].map(|kind| Kinds { kind, ..Kinds::default() }).to_vec();
+    let mut work: BTreeMap<(bool, usize, GoalKind), Campaigns> = BTreeMap::new();
+    let rates = Rates { study, plan, models: &models, machine, probe: probe_cost(&study.radii()) };
+    let serial = plan.cells.len() as f64 * machine.read; // for the tables
+    for (id, cell) in plan.cells.iter().enumerate() {
+        let sum = kinds.iter_mut().find(|sum| sum.kind == cell.address.kind).expect("there are six kinds");
+        sum.cells += 1;
+        if survey.is_some_and(|survey| !survey.is_missing(id)) {
+            sum.done += 1;
+            continue;
+        }
+        let take = rates.of(id);
+        sum.forward += take.forward;
+        sum.backward += take.backward;
+        sum.seconds += take.seconds;
+        sum.bytes += take.bytes;
+        if let Some(own) = take.own {
+            let goal = own.key.2.name();
+            let none = || Campaigns { label: own.label.to_owned(), goal, each: own.each, seconds: 0.0 };
+            work.entry(own.key).or_insert_with(none).seconds += own.seconds;
+        }
+    }
     let seconds = kinds.iter().map(|sum| sum.seconds).sum::<f64>() / workers as f64 + serial;
     let bytes = kinds.iter().map(|sum| sum.bytes).sum();
     kinds.retain(|sum| sum.cells > 0);
+    let unknown = work.values().filter(|work| work.each.is_none()).map(|work| format!("{} ({})", work.label, work.goal)).collect();
     Estimate { cells: kinds, work: work.into_values().collect(), models, workers, seconds, bytes, unknown }
-}
-
-fn note(
-    work: &mut BTreeMap<(bool, usize, GoalKind), Campaigns>,
-    key: (bool, usize, GoalKind),
-    label: &str,
-    each: Option<Cost>,
-    seconds: f64,
-) {
-    let sum = work.entry(key).or_insert_with(|| Campaigns { label: label.to_owned(), goal: key.2.name(), each, seconds: 0.0 });
-    sum.seconds += seconds;
 }
 
 fn asked(goal: GoalKind) -> Goal {
@@ -257,6 +312,15 @@ fn passes(pace: &Pace, cases: f64, each: Cost) -> f64 {
 }
 
 fn measure(study: &Study, registry: &Registry, options: &Options) -> Result<(Vec<Pace>, Machine)> {
+    permit(&study.plugins, "it computes in processes of its own alone, and measuring starts none; ")?;
+    let threads = tch::get_num_threads();
+    tch::set_num_threads(1);
+    let measured = measure_all(study, registry, options);
+    tch::set_num_threads(threads);
+    measured
+}
+
+fn measure_all(study: &Study, registry: &Registry, options: &Options) -> Result<(Vec<Pace>, Machine)> {
     let lanes = study.data.pictures.len().min(SLICE);
     let next = AtomicUsize::new(0);
     let paces: Mutex<BTreeMap<usize, Result<Pace>>> = Mutex::default();

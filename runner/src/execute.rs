@@ -6,6 +6,7 @@
 mod cell;
 mod compute;
 mod crew;
+mod job;
 mod probe;
 mod queue;
 mod view;
@@ -22,8 +23,9 @@ use crew::Crew;
 use gauntlet_core::device::Device;
 use gauntlet_core::guard;
 use gauntlet_core::plugin::Library;
+pub(crate) use job::{Job, Shop};
 pub(crate) use probe::cost as probe_cost;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -63,7 +65,7 @@ impl Options {
         Self { device, workers, isolation: None, cancel: Arc::default() }
     }
 
-    fn cancelled(&self) -> bool {
+    pub(crate) fn cancelled(&self) -> bool {
         self.cancel.load(Ordering::Relaxed)
     }
 }
@@ -152,6 +154,32 @@ impl Survey {
         });
         let plain = |flags: Vec<AtomicBool>| flags.into_iter().map(AtomicBool::into_inner).collect();
         Self { missing: plain(missing), spoilt: plain(spoilt) }
+    }
+
+    /// Looks for some cells. Of those that are missing, only what can be computed is to be computed; the
+    /// answer's second part is the others, each with a cell that it needs and that is not there.
+    pub fn part(plan: &Plan, store: &Store, cells: &[CellId]) -> (Self, Vec<(CellId, CellId)>) {
+        let mut survey = Self { missing: vec![false; plan.cells.len()], spoilt: vec![false; plan.cells.len()] };
+        let mut cells = cells.to_vec();
+        cells.sort_by_key(|&id| plan.phase(id));
+        let mut seen: HashMap<CellId, bool> = HashMap::new();
+        let mut held_up = Vec::new();
+        for id in cells {
+            if look_for(store, plan, id).is_none() {
+                let cell = &plan.cells[id];
+                let craft = matches!(cell.work, Work::Craft { .. });
+                survey.spoilt[id] = craft && read::<CraftRow>(store, cell).and_then(|stored| pixels(store, cell, &stored)).is_err();
+                survey.missing[id] = survey.spoilt[id];
+                continue;
+            }
+            let mut absent =
+                |need: &CellId| !survey.missing[*need] && *seen.entry(*need).or_insert_with(|| look_for(store, plan, *need).is_some());
+            match plan.needs(id).into_iter().find(|need| absent(need)) {
+                Some(need) => held_up.push((id, need)),
+                None => survey.missing[id] = true,
+            }
+        }
+        (survey, held_up)
     }
 
     /// As though only some cells were missing, and those that they need.

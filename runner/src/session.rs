@@ -2,7 +2,7 @@
 
 use crate::analysis::Tables;
 use crate::execute::{self, Failure, Options, Outcome, Progress, Site, Survey};
-use crate::plan::Plan;
+use crate::plan::{CellId, Plan};
 use crate::report;
 use crate::store::Store;
 use crate::study::Study;
@@ -36,6 +36,21 @@ impl<'a> Session<'a> {
         let (plan, store) = (Plan::new(study, execute::device_kind(options.device)), Store::open(out)?);
         let survey = Survey::take(&plan, &store, &options, progress);
         Ok(Self { study, registry, options, progress, plan, store, survey, failures: RefCell::default() })
+    }
+
+    /// As [`Session::open`], but only `cells` are to be computed, of those that are missing. The answer's second
+    /// part is those that cannot be, each with a cell that it needs and that is not there.
+    pub(crate) fn part(
+        study: &'a Study,
+        plan: Plan,
+        registry: &'a Registry,
+        store: Store,
+        options: Options,
+        cells: &[CellId],
+        progress: &'a dyn Progress,
+    ) -> (Self, Vec<(CellId, CellId)>) {
+        let (survey, held_up) = Survey::part(&plan, &store, cells);
+        (Self { study, registry, options, progress, plan, store, survey, failures: RefCell::default() }, held_up)
     }
 
     /// All cells.

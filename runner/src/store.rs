@@ -14,6 +14,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -22,6 +23,8 @@ use tch::{Kind, Tensor};
 use tempfile::NamedTempFile;
 
 const TEMPORARY: &str = ".tmp-";
+/// Ends the name of a cell's file.
+const ROWS: &str = ".parquet";
 /// A temporary file that is older than this was left behind by a process that died.
 const STALE: Duration = Duration::from_hours(1);
 
@@ -44,7 +47,17 @@ pub struct Address {
     pub spec: String,
 }
 
+/// The name of a cell's file in the folder of its kind.
+fn file_name(key: &str) -> String {
+    format!("{key}{ROWS}")
+}
+
 impl Address {
+    /// Kind and key, by which lists of cells name it: `craft/2f0a…`.
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.kind, self.key)
+    }
+
     /// The address that a specification has.
     pub fn new(kind: &'static str, spec: &serde_json::Value) -> Self {
         let spec = canonical(spec);
@@ -97,14 +110,44 @@ pub struct Store {
     folder: PathBuf,
 }
 
+/// The folder of the cells, in the results' folder.
+const CELLS: &str = "cells";
+/// A folder for each kind of cell.
+const KINDS: [&str; 6] = ["clean", "craft", "measure", "probe", "score", "transfer"];
+
+/// The [names](Address::name) of all cells that stand in a results' folder. That they are whole is not
+/// verified: a cell's file is complete or absent, but for damage that came later.
+///
+/// # Errors
+/// When a folder is there and cannot be read.
+pub fn names(out: &Path) -> Result<BTreeSet<String>> {
+    let mut names = BTreeSet::new();
+    for kind in KINDS {
+        let folder = out.join(CELLS).join(kind);
+        let place = || format!("the cells in {}", folder.display());
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error).with_context(place),
+        };
+        for entry in entries {
+            let name = entry.with_context(place)?.file_name();
+            if let Some(key) = name.to_str().and_then(|name| name.strip_suffix(ROWS)) {
+                names.insert(format!("{kind}/{key}"));
+            }
+        }
+    }
+    Ok(names)
+}
+
 impl Store {
     /// Opens the folder `out`, makes it if need be, and clears away what dead processes left.
     ///
     /// # Errors
     /// When nothing can be written there.
     pub fn open(out: &Path) -> Result<Self> {
-        let folder = out.join("cells");
-        for kind in ["clean", "craft", "measure", "probe", "score", "transfer"] {
+        let folder = out.join(CELLS);
+        for kind in KINDS {
             let place = folder.join(kind);
             fs::create_dir_all(&place)
                 .and_then(|()| NamedTempFile::with_prefix_in(TEMPORARY, &place).map(drop))
@@ -121,12 +164,17 @@ impl Store {
     }
 
     fn path(&self, address: &Address) -> PathBuf {
-        self.folder.join(address.kind).join(format!("{}.parquet", address.key))
+        self.folder.join(address.kind).join(file_name(&address.key))
     }
 
     fn pixel_path(&self, address: &Address, hash: &str) -> PathBuf {
         let hash = hash.get(..16).unwrap_or(hash);
         self.folder.join(address.kind).join(format!("{}-{hash}.safetensors", address.key))
+    }
+
+    /// Whether a cell stands there, verified or not.
+    pub fn holds(&self, address: &Address) -> bool {
+        self.path(address).exists()
     }
 
     /// Looks for a cell and verifies it.
@@ -260,9 +308,10 @@ impl Pending {
 }
 
 fn sweep(folder: &Path) {
+    // Names first: to ask for the age of every cell takes long on a shared file system.
     let stale = |entry: &fs::DirEntry| {
-        let age = entry.metadata().and_then(|m| m.modified()).ok().and_then(|time| SystemTime::now().duration_since(time).ok());
-        entry.file_name().to_string_lossy().starts_with(TEMPORARY) && age.is_some_and(|age| age > STALE)
+        let age = || entry.metadata().and_then(|m| m.modified()).ok().and_then(|time| SystemTime::now().duration_since(time).ok());
+        entry.file_name().to_string_lossy().starts_with(TEMPORARY) && age().is_some_and(|age| age > STALE)
     };
     for entry in fs::read_dir(folder).into_iter().flatten().flatten().filter(stale) {
         // Another process may have been quicker.

@@ -6,7 +6,7 @@ mod config;
 mod members;
 mod set;
 
-use crate::data::{self, Classes, Data, Folder, Picture, Source};
+use crate::data::{self, Classes, Data, Folder, Picture, Skipped, Source};
 use crate::plugins::Sources;
 use crate::torchscript::{self, Script};
 use crate::weights;
@@ -111,6 +111,16 @@ pub struct Missing {
     pub weights: Vec<weights::Missing>,
     /// The images.
     pub images: Option<data::Missing>,
+}
+
+/// What was found when a study was read, beside what its text says.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Found {
+    pictures: Vec<Picture>,
+    skipped: Vec<Skipped>,
+    classes: Option<Classes>,
+    joined: Vec<(MemberKind, String)>,
+    left_out: Vec<LeftOut>,
 }
 
 /// What a program may set besides the study file.
@@ -528,6 +538,27 @@ impl Study {
             resolved: String::new(),
         };
         study.resolved = config::resolved(&study, source.as_ref(), count)?;
+        Ok(study)
+    }
+
+    /// What [`Study::to_toml`] leaves to be found: for a process that shall have the very same study.
+    pub(crate) fn found(&self) -> Result<Found> {
+        Ok(Found {
+            pictures: self.data.pictures.iter().cloned().map(Picture::absolute).collect::<Result<_>>()?,
+            skipped: self.data.skipped.clone(),
+            classes: self.class_names.clone(),
+            joined: self.joined.clone(),
+            left_out: self.left_out.clone(),
+        })
+    }
+
+    /// The study of another process, from what [`Study::to_toml`] and [`Study::found`] gave there.
+    pub(crate) fn reopen(text: &str, found: Found, registry: &Registry) -> Result<Self> {
+        let options = Options { pictures: Some(found.pictures), ..Options::default() };
+        let mut study = Self::parse(text, "the study", Path::new("/"), registry, options)?;
+        study.data.skipped = found.skipped;
+        study.class_names = found.classes;
+        (study.joined, study.left_out) = (found.joined, found.left_out);
         Ok(study)
     }
 

@@ -147,7 +147,7 @@ fn number(value: f64) -> String {
     groups.join(",")
 }
 
-fn duration(seconds: f64) -> String {
+pub(super) fn duration(seconds: f64) -> String {
     match seconds {
         s if s < 1.0 => format!("{s:.2} s"),
         s if s < 100.0 => format!("{s:.0} s"),

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use gauntlet_core::params::suggestion;
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
@@ -14,11 +15,11 @@ const FASHION_MNIST: [&str; 10] =
 const IMAGENET: &str = include_str!("../../data/imagenet/classes.txt");
 
 /// The names of a data set's real classes, counted from 0: no background.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Classes(Vec<Class>);
 
 /// A class that has a name.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Class {
     /// The WordNet id, such as `n01440764`, where it is known.
     pub id: Option<String>,

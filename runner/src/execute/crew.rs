@@ -2,8 +2,10 @@
 //! isolated.
 
 use super::cell::{Loaded, Site, Verdict, look_for};
+use super::device_name;
+use super::job::Job;
 use super::queue::Queue;
-use super::worker::{Answer, Job, Order, Reply, Worker};
+use super::worker::{Answer, Order, Reply, Worker};
 use super::{Failure, Outcome, Progress, Survey};
 use crate::plan::CellId;
 use anyhow::{Context, Result, bail};
@@ -144,6 +146,7 @@ impl<'a> Crew<'a> {
             return Ok(worker);
         }
         let isolation = self.site.options.isolation.as_ref().context("without isolation nothing is isolated")?;
-        Worker::start(isolation, &Job::new(&self.site))
+        let Site { study, registry, plan, store, options } = self.site;
+        Worker::start(isolation, &Job::new(study, registry, plan, store.out(), &device_name(options.device))?)
     }
 }

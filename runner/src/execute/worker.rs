@@ -4,17 +4,15 @@
 //! Both sides speak in lines of JSON: first the [`Job`], then [`Order`]s, each answered by a [`Reply`].
 //! A process opens the same study and store as the one that started it, and stores what it computes.
 
+use super::Options;
 use super::cell::{Loaded, Site, Verdict};
 use super::compute::first_line;
-use super::{Options, device_kind, device_name};
-use crate::data::Picture;
-use crate::plan::{CellId, Plan};
+use super::job::Job;
+use crate::plan::CellId;
 use crate::store::Store;
-use crate::study::{self, Study};
-use anyhow::{Context, Result, bail, ensure};
-use gauntlet_core::device::{self, Device};
+use anyhow::{Context, Result, bail};
+use gauntlet_core::device::Device;
 use gauntlet_core::guard;
-use gauntlet_core::plugin::Library;
 use gauntlet_core::registry::Registry;
 use serde::{Deserialize, Serialize};
 use signal_hook::low_level;
@@ -23,7 +21,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -57,27 +55,6 @@ impl Isolation {
     }
 }
 
-/// What a process must know to compute any cell of a study.
-#[derive(Serialize, Deserialize)]
-pub(super) struct Job {
-    /// The study with everything spelled out, as TOML.
-    study: String,
-    /// The plugin libraries that it was read with.
-    plugins: Vec<Plugin>,
-    /// Its images.
-    pictures: Vec<Picture>,
-    /// The results' folder.
-    out: PathBuf,
-    /// Where to compute.
-    device: String,
-    /// The plan's fingerprint: both sides mean the same cells.
-    plan: String,
-}
-
-/// A plugin library: its file, and BLAKE3 of that.
-#[derive(Serialize, Deserialize)]
-struct Plugin(PathBuf, String);
-
 /// What a process shall do.
 #[derive(Serialize, Deserialize)]
 pub(super) enum Order {
@@ -95,19 +72,6 @@ pub(super) enum Reply {
     Failed(String),
     /// Nothing can be done; says why.
     Fatal(String),
-}
-
-impl Job {
-    pub fn new(site: &Site) -> Self {
-        Self {
-            study: site.study.to_toml().to_owned(),
-            plugins: site.registry.libraries().iter().map(|library| Plugin(library.path.clone(), library.hash.clone())).collect(),
-            pictures: site.study.data.pictures.clone(),
-            out: site.store.out().to_owned(),
-            device: device_name(site.options.device),
-            plan: site.plan.fingerprint(),
-        }
-    }
 }
 
 /// A process at work, seen from the one that started it. Dropped, it is killed.
@@ -229,15 +193,16 @@ pub fn serve(mut registry: Registry) -> Result<()> {
     rustix::stdio::dup2_stdout(io::stderr())?;
     let mut say = move |reply: &Reply| -> Result<()> { Ok(writeln!(replies, "{}", serde_json::to_string(reply)?)?) };
     let lines = listen();
-    let job = serde_json::from_str(&lines.recv()?).context("this is for other processes of this program to call, not by hand")?;
-    let shop = match Shop::open(job, &mut registry) {
-        Ok(shop) => shop,
+    let job: Job = serde_json::from_str(&lines.recv()?).context("this is for other processes of this program to call, not by hand")?;
+    let opened = Job::open(job, &mut registry).and_then(|shop| Ok((Store::open(&shop.out)?, Options::on(shop.device()?), shop)));
+    let (store, options, shop) = match opened {
+        Ok(opened) => opened,
         Err(error) => return say(&Reply::Fatal(format!("{error:#}"))),
     };
     tch::set_num_threads(1);
     say(&Reply::Done)?;
     let cells: HashMap<&str, CellId> = shop.plan.cells.iter().enumerate().map(|(id, cell)| (cell.address.key.as_str(), id)).collect();
-    let site = Site { study: &shop.study, plan: &shop.plan, registry: &registry, store: &shop.store, options: &shop.options };
+    let site = Site { study: &shop.study, plan: &shop.plan, registry: &registry, store: &store, options: &options };
     let mut loaded = Loaded::default();
     for line in lines {
         let reply = match serde_json::from_str(&line)? {
@@ -270,30 +235,4 @@ fn listen() -> Receiver<String> {
         low_level::exit(0)
     });
     lines
-}
-
-/// A job, opened.
-struct Shop {
-    study: Study,
-    plan: Plan,
-    store: Store,
-    options: Options,
-}
-
-impl Shop {
-    fn open(job: Job, registry: &mut Registry) -> Result<Self> {
-        const CHANGED: &str = "the program, a plugin or weights have changed since the study was read: run it again";
-        let device = device::open(&job.device)?;
-        for Plugin(path, hash) in &job.plugins {
-            let library = Library::read(path)?;
-            ensure!(library.hash == *hash, "{}: {CHANGED}", path.display());
-            registry.load_library(library)?;
-        }
-        let options = study::Options { pictures: Some(job.pictures), ..study::Options::default() };
-        let study = Study::parse(&job.study, "the study", Path::new("/"), registry, options)?;
-        let plan = Plan::new(&study, device_kind(device));
-        ensure!(plan.fingerprint() == job.plan, "{CHANGED}");
-        let store = Store::open(&job.out)?;
-        Ok(Self { study, plan, store, options: Options::on(device) })
-    }
 }

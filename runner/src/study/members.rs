@@ -13,6 +13,7 @@ use crate::weights::Missing;
 use anyhow::{Context, Result, anyhow};
 use gauntlet_core::params::suggestion;
 use gauntlet_core::registry::{Entry, Registry};
+use serde::{Deserialize, Serialize};
 use std::cell::Cell;
 use std::fmt;
 use std::ops::Range;
@@ -20,7 +21,7 @@ use std::path::Path;
 use toml::{Spanned, Table};
 
 /// What a member is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum MemberKind {
     /// A model.
     Model,
@@ -48,7 +49,7 @@ impl fmt::Display for MemberKind {
 }
 
 /// Somebody who could take part and does not.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeftOut {
     /// What it is.
     pub kind: MemberKind,

@@ -1,0 +1,173 @@
+//! Part of a study's cells, for a process that files tell what to do: a job, and a list of cells. Beside
+//! the list it leaves what went wrong, so that others can tell cells that fail from cells that are lost.
+
+use crate::analysis::Tables;
+use crate::execute::{Failure, Options, Outcome, Progress, Shop};
+use crate::plan::{CellId, Plan};
+use crate::report;
+use crate::session::Session;
+use crate::store::{Store, write_atomically};
+use anyhow::{Context, Result};
+use gauntlet_core::registry::Registry;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Between two looks for cells that others have stored.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Writes a list of cells: their [names](crate::store::Address::name), one a line.
+pub(crate) fn write_cells<'a>(path: &Path, names: impl IntoIterator<Item = &'a str>) -> Result<()> {
+    let text: String = names.into_iter().flat_map(|name| [name, "\n"]).collect();
+    write_atomically(path, text.as_bytes())
+}
+
+/// Reads a list of cells.
+pub(crate) fn read_cells(path: &Path) -> Result<Vec<String>> {
+    let text = fs::read_to_string(path).with_context(|| format!("the list of cells {} cannot be read", path.display()))?;
+    Ok(text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect())
+}
+
+/// What went wrong with the cells of a list.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Notes {
+    /// They failed.
+    pub failed: Vec<Note>,
+    /// They could not be tried, since something that they need was not there.
+    pub held_up: Vec<Note>,
+}
+
+/// What went wrong with a cell.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Note {
+    /// The cell's name.
+    pub cell: String,
+    /// The cell in words.
+    pub what: String,
+    /// Why.
+    pub reason: String,
+}
+
+impl Notes {
+    /// Where they stand: beside the list of cells.
+    fn path(cells: &Path) -> PathBuf {
+        cells.with_extension("failed.json")
+    }
+
+    /// Those of a list of cells; none where nothing went wrong yet.
+    pub fn read(cells: &Path) -> Result<Self> {
+        let path = Self::path(cells);
+        let place = || format!("the list of failed cells {}", path.display());
+        match fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).with_context(place),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(error).with_context(place),
+        }
+    }
+
+    /// Replaces what an earlier try has left.
+    fn write(&self, cells: &Path) -> Result<()> {
+        let path = Self::path(cells);
+        if *self == Self::default() && !path.exists() {
+            return Ok(());
+        }
+        write_atomically(&path, &serde_json::to_vec_pretty(self)?)
+    }
+}
+
+/// How it went with a list of cells.
+pub(crate) struct Done {
+    /// The cells that could be tried.
+    pub outcome: Outcome,
+    /// How many were stored already.
+    pub found: usize,
+    /// The cells that could not be tried.
+    pub held_up: Vec<Note>,
+}
+
+/// Computes the cells of the list at `path` that are missing. A cell that others store may show late on a
+/// shared file system: one that is needed is waited for as long as `patience`, unless it is `hopeless`.
+///
+/// # Errors
+/// When the list names a cell that the study does not have; otherwise as [`Session::run`].
+pub(crate) fn compute(
+    shop: Shop,
+    registry: &Registry,
+    options: Options,
+    path: &Path,
+    patience: Duration,
+    hopeless: &BTreeSet<String>,
+    progress: &dyn Progress,
+) -> Result<Done> {
+    let Shop { study, plan, out, .. } = shop;
+    let store = Store::open(&out)?;
+    let cells = {
+        let known: HashMap<String, CellId> = plan.cells.iter().enumerate().map(|(id, cell)| (cell.address.name(), id)).collect();
+        let find = |name: &String| known.get(name).copied().with_context(|| format!("{}: the study has no cell `{name}`", path.display()));
+        read_cells(path)?.iter().map(find).collect::<Result<Vec<_>>>()?
+    };
+    wait_for(&plan, &store, &cells, patience, &options, hopeless);
+    let (session, held_up) = Session::part(&study, plan, registry, store, options, &cells, progress);
+    let plan = session.plan();
+    let note = |cell: CellId, reason: String| Note { cell: plan.cells[cell].address.name(), what: plan.describe(&study, cell), reason };
+    let needed =
+        |need: CellId| format!("it needs {} ({}), which is not there", plan.describe(&study, need), plan.cells[need].address.name());
+    let found = cells.len() - session.to_compute() - held_up.len();
+    let held_up: Vec<Note> = held_up.into_iter().map(|(cell, need)| note(cell, needed(need))).collect();
+    let outcome = session.run()?;
+    if outcome.left == 0 {
+        let failed = outcome.failures.iter().map(|failure| note(failure.cell, failure.reason.clone())).collect();
+        Notes { failed, held_up: held_up.clone() }.write(path)?;
+    }
+    Ok(Done { outcome, found, held_up })
+}
+
+fn wait_for(plan: &Plan, store: &Store, cells: &[CellId], patience: Duration, options: &Options, hopeless: &BTreeSet<String>) {
+    let own: BTreeSet<CellId> = cells.iter().copied().collect();
+    let needs: BTreeSet<CellId> = cells.iter().flat_map(|&id| plan.needs(id)).filter(|need| !own.contains(need)).collect();
+    let mut absent: Vec<CellId> = needs.into_iter().filter(|&need| !hopeless.contains(&plan.cells[need].address.name())).collect();
+    until(patience, options, || {
+        absent.retain(|&need| !store.holds(&plan.cells[need].address));
+        absent.is_empty()
+    });
+}
+
+/// Asks again and again, until it is `so` or the time is over.
+fn until(patience: Duration, options: &Options, mut so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !so() && start.elapsed() < patience && !options.cancelled() {
+        thread::sleep(LOOK.min(patience));
+    }
+}
+
+/// Writes the tables of the cells that are there, see [`report::write`]. `notes` say why others are not;
+/// others still are waited for as long as `patience`. Also answers which cells have failed, and how many
+/// are not there.
+///
+/// # Errors
+/// When the results' folder cannot be read or written to, or everything was stopped.
+pub(crate) fn report(
+    shop: &Shop,
+    options: &Options,
+    patience: Duration,
+    notes: &BTreeMap<String, Note>,
+) -> Result<(Tables, Vec<Failure>, usize)> {
+    let Shop { study, plan, out, .. } = shop;
+    let store = Store::open(out)?;
+    let mut absent: Vec<CellId> = (0..plan.cells.len()).collect();
+    until(patience, options, || {
+        absent.retain(|&id| !store.holds(&plan.cells[id].address));
+        absent.iter().all(|&id| notes.contains_key(&plan.cells[id].address.name()))
+    });
+    let failure = |&id: &CellId| {
+        let Note { what, reason, .. } = notes.get(&plan.cells[id].address.name())?.clone();
+        Some(Failure { cell: id, what, reason })
+    };
+    let failures: Vec<Failure> = absent.iter().filter_map(failure).collect();
+    let tables = report::write(study, plan, &store, &failures, out)?;
+    Ok((tables, failures, absent.len()))
+}

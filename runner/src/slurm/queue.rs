@@ -1,0 +1,136 @@
+//! Slurm itself: `sbatch`, `squeue`, `scancel` and `scontrol`.
+
+use super::time::clock;
+use anyhow::{Context, Result, bail, ensure};
+use serde::Serialize;
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+/// Slurm's own default of `MaxArraySize`: an index is below it.
+const MAX_ARRAY_SIZE: usize = 1001;
+
+/// A task that Slurm knows of and that has not ended, by the number of its job and its index in the array.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Queued {
+    pub state: State,
+    /// Why it waits, in Slurm's words.
+    pub reason: String,
+    /// How long it has been running this time.
+    pub elapsed: Duration,
+}
+
+/// What a task is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum State {
+    Running,
+    Waiting,
+}
+
+pub(super) type Tasks = HashMap<(String, Option<usize>), Queued>;
+
+/// Calls one of Slurm's programs and returns what it prints.
+fn call<A: AsRef<OsStr>>(program: &str, arguments: impl IntoIterator<Item = A>) -> Result<String> {
+    let mut command = Command::new(program);
+    command.args(arguments);
+    // What users set for their own lists, and what the job says in which this is called.
+    let foreign = |name: &str| name.starts_with("SQUEUE_") || name.starts_with("SCANCEL_") || name == "SLURM_RESTART_COUNT";
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(foreign)) {
+        command.env_remove(name);
+    }
+    let output = match command.output() {
+        Ok(output) => output,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            bail!(
+                "there is no `{program}` on PATH: this is for machines on which Slurm's commands are installed, such as a cluster's login node"
+            )
+        }
+        Err(error) => return Err(error).with_context(|| format!("`{program}` cannot be started")),
+    };
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        let said = if said.trim().is_empty() { output.status.to_string().into() } else { said };
+        bail!("`{program}` says: {}", said.trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Submits a script to run after all `others` have ended, whichever way. Returns the job's number.
+pub(super) fn submit(script: &Path, others: &[String]) -> Result<String> {
+    let mut arguments = vec!["--parsable".into()];
+    if !others.is_empty() {
+        arguments.push(format!("--dependency=afterany:{}", others.join(":")).into());
+    }
+    arguments.push(script.as_os_str().to_owned());
+    let answer = call("sbatch", arguments)?;
+    // `number`, or `number;cluster`; a site's own messages may come before.
+    let number = answer.lines().rev().map(|line| line.split(';').next().unwrap_or_default().trim()).find(|line| !line.is_empty());
+    match number {
+        Some(number) if number.bytes().all(|c| c.is_ascii_digit()) => Ok(number.to_owned()),
+        _ => bail!("`sbatch` does not say the job's number, but `{}`", answer.trim()),
+    }
+}
+
+/// Those tasks of some jobs that have not ended.
+pub(super) fn tasks<'a>(jobs: impl IntoIterator<Item = &'a str>) -> Result<Tasks> {
+    let jobs: Vec<&str> = jobs.into_iter().collect();
+    if jobs.is_empty() {
+        return Ok(Tasks::new());
+    }
+    let list = format!("--jobs={}", jobs.join(","));
+    match call("squeue", ["--noheader", "--array", "--format=%F|%K|%T|%M|%r", &list]) {
+        Ok(text) => text.lines().filter(|line| !line.trim().is_empty()).map(read).collect(),
+        // It knows none of them any more.
+        Err(error) if error.to_string().contains("Invalid job id") => Ok(Tasks::new()),
+        Err(error) => Err(error),
+    }
+}
+
+fn read(line: &str) -> Result<((String, Option<usize>), Queued)> {
+    let fields: Vec<&str> = line.split('|').map(str::trim).collect();
+    let &[job, index, state, elapsed, reason] = fields.as_slice() else {
+        bail!("`squeue` prints `{line}`, which is not what was asked for")
+    };
+    let state = match state {
+        "RUNNING" | "COMPLETING" | "SUSPENDED" | "STOPPED" | "SIGNALING" | "STAGE_OUT" => State::Running,
+        _ => State::Waiting,
+    };
+    let elapsed = clock(elapsed).unwrap_or_default(); // `INVALID` while a task begins
+    Ok(((job.to_owned(), index.parse().ok()), Queued { state, reason: reason.to_owned(), elapsed }))
+}
+
+/// Ends jobs, whether they wait or run.
+///
+/// # Errors
+/// When `scancel` cannot, or is not there.
+pub fn cancel<'a>(jobs: impl IntoIterator<Item = &'a str>) -> Result<()> {
+    call("scancel", jobs).map(drop)
+}
+
+/// How many tasks an array may have here.
+pub(super) fn max_array_size() -> Result<usize> {
+    let Ok(text) = call("scontrol", ["show", "config"]) else { return Ok(MAX_ARRAY_SIZE) };
+    let line = text.lines().filter_map(|line| line.split_once('=')).find(|(key, _)| key.trim() == "MaxArraySize");
+    let size = line.map_or(Ok(MAX_ARRAY_SIZE), |(_, size)| size.trim().parse()).context("`scontrol show config`: MaxArraySize")?;
+    ensure!(size > 1, "this cluster has no job arrays: MaxArraySize is {size}");
+    Ok(size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_squeue_are_read() {
+        let (key, task) = read("12|3|RUNNING|1-02:03:04|None").unwrap();
+        assert_eq!(key, ("12".to_owned(), Some(3)));
+        assert_eq!((task.state, task.elapsed.as_secs()), (State::Running, 93784));
+        let (key, task) = read("13|N/A|PENDING|0:00|Dependency").unwrap();
+        assert_eq!(key, ("13".to_owned(), None));
+        assert_eq!((task.state, task.reason.as_str()), (State::Waiting, "Dependency"));
+        assert!(read("what?").is_err());
+    }
+}

@@ -1,0 +1,147 @@
+//! The scripts that `sbatch` takes.
+
+use super::time::TimeLimit;
+use anyhow::{Result, ensure};
+use std::ffi::OsStr;
+use std::path::Path;
+use std::time::Duration;
+
+/// How long before a task's time is over it is told to stop, so that it is requeued and goes on. Slurm may say
+/// so up to a minute too early.
+const WARNING: Duration = Duration::from_secs(90);
+/// A time limit below this has no room for a warning.
+const SHORT: Duration = Duration::from_mins(5);
+
+/// What one script is for.
+pub(super) struct Script<'a> {
+    /// In words.
+    pub about: String,
+    pub name: String,
+    /// Number of tasks, and how many of them may run at a time; none for a job that is no array.
+    pub array: Option<(usize, Option<usize>)>,
+    pub cpus: usize,
+    pub time: Option<TimeLimit>,
+    /// Where the output goes, as an absolute path.
+    pub log: &'a Path,
+    /// Further options of sbatch.
+    pub directives: &'a [String],
+    /// Lines of shell that come first.
+    pub setup: &'a [String],
+    pub restarts: u32,
+    /// The program and its arguments; `$task` is the index in the array.
+    pub command: Vec<String>,
+    /// What comes to the arguments when a task begins anew.
+    pub again: &'a [&'a str],
+}
+
+impl Script<'_> {
+    /// The script. Paths that no line can hold are errors.
+    pub fn text(&self) -> Result<String> {
+        let mut lines = vec!["#!/bin/bash".to_owned(), format!("# {}", self.about)];
+        lines.extend(self.directives()?.iter().map(|directive| format!("#SBATCH {directive}")));
+        lines.push(String::new());
+        lines.extend(self.setup.iter().cloned());
+        if self.array.is_some() {
+            lines.push("task=$SLURM_ARRAY_TASK_ID".into());
+        }
+        let again = self.again.join(" ");
+        let restarts = self.restarts;
+        let command = self.command.join(" ");
+        lines.push(format!(
+            r#"restarts=${{SLURM_RESTART_COUNT:-0}}
+scratch=${{SLURM_TMPDIR:-${{TMPDIR:-/tmp}}}}
+[ -d "$scratch" ] && export TMPDIR=$scratch
+again=()
+[ "$restarts" -gt 0 ] && again=({again})
+
+{command} "${{again[@]}}" &
+worker=$!
+cancelled=
+trap 'interrupted=1; kill -TERM "$worker" 2>/dev/null' USR1
+trap 'interrupted=1; cancelled=1; kill -TERM "$worker" 2>/dev/null' TERM
+# A signal interrupts the wait, not the worker.
+while interrupted=; wait "$worker"; code=$?; [ -n "$interrupted" ]; do :; done
+# Above 128 it died of a signal, or was told that its time is nearly over: the rest is done anew.
+if [ "$code" -gt 128 ] && [ -z "$cancelled" ] && [ "$restarts" -lt {restarts} ]; then
+  echo "ended with exit code $code: requeued"
+  scontrol requeue "${{SLURM_ARRAY_JOB_ID:+${{SLURM_ARRAY_JOB_ID}}_}}${{SLURM_ARRAY_TASK_ID:-$SLURM_JOB_ID}}" && sleep 60
+fi
+exit "$code"
+"#
+        ));
+        Ok(lines.join("\n"))
+    }
+
+    fn directives(&self) -> Result<Vec<String>> {
+        let mut own = vec![format!("--job-name={}", self.name), "--nodes=1".into(), "--ntasks=1".into()];
+        own.push(format!("--cpus-per-task={}", self.cpus));
+        if let Some((count, limit)) = self.array {
+            let limit = limit.map(|limit| format!("%{limit}")).unwrap_or_default();
+            own.push(format!("--array=0-{}{limit}", count - 1));
+        }
+        own.extend(self.time.map(|time| format!("--time={time}")));
+        if self.time.is_none_or(|time| time.duration() >= SHORT) {
+            own.push(format!("--signal=B:USR1@{}", WARNING.as_secs()));
+        }
+        own.extend(["--requeue".into(), "--open-mode=append".into()]);
+        own.push(format!("--output={}", pattern(self.log)?));
+        own.extend(self.directives.iter().cloned());
+        own.iter().map(|directive| quoted_directive(directive)).collect()
+    }
+}
+
+/// A file name in which sbatch replaces nothing but `%a`.
+fn pattern(path: &Path) -> Result<String> {
+    let text = utf8(path.as_os_str())?;
+    ensure!(
+        !text.contains('\\'),
+        "{text}: sbatch takes no output file with a backslash in its path; choose another folder with `--out DIR`"
+    );
+    Ok(match text.strip_suffix("%a.log") {
+        Some(folder) => format!("{}%a.log", folder.replace('%', "%%")),
+        None => text.replace('%', "%%"),
+    })
+}
+
+/// A directive of a script as one argument of sbatch.
+fn quoted_directive(text: &str) -> Result<String> {
+    ensure!(
+        !text.contains(|c: char| c.is_control() || c == '"'),
+        "{text:?}: an option of sbatch cannot have line breaks, other control characters or double quotes in it"
+    );
+    Ok(if text.contains([' ', '\'', '#', '\\']) { format!("\"{text}\"") } else { text.to_owned() })
+}
+
+/// A word of the shell.
+pub(super) fn quoted(text: &OsStr) -> Result<String> {
+    let text = utf8(text)?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-=:,+@%".contains(c);
+    Ok(if !text.is_empty() && text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) })
+}
+
+fn utf8(text: &OsStr) -> Result<&str> {
+    let found = text.to_str().filter(|text| !text.contains(char::is_control));
+    found.ok_or_else(|| anyhow::anyhow!("{text:?} cannot stand in a script: it is not UTF-8, or has control characters in it"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_the_shell_are_quoted() {
+        let quoted = |text: &str| quoted(text.as_ref()).unwrap();
+        assert_eq!(
+            [quoted("/a/b-1.txt"), quoted("a b"), quoted("it's"), quoted("$x"), quoted("")],
+            ["/a/b-1.txt", "'a b'", r"'it'\''s'", "'$x'", "''"]
+        );
+        assert!(super::quoted("a\nb".as_ref()).is_err());
+    }
+
+    #[test]
+    fn directives_hold_no_second_line() {
+        assert_eq!(quoted_directive("--comment=a b").unwrap(), "\"--comment=a b\"");
+        assert!(quoted_directive("--comment=a\n#SBATCH --wrap=b").is_err());
+        assert_eq!(pattern(Path::new("/100%/x-%a.log")).unwrap(), "/100%%/x-%a.log");
+    }
+}

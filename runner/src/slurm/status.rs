@@ -1,0 +1,284 @@
+//! How far a submitted study is: the cells that are stored, and the tasks that Slurm knows of.
+
+use super::queue::{self, Queued, State, Tasks};
+use super::record::{Array, Record, Submission, failures};
+use crate::portion::Note;
+use crate::store;
+use anyhow::{Context, Result};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::Duration;
+
+/// Tasks that have run for less say nothing about how quick they are.
+const SOON: Duration = Duration::from_secs(30);
+
+/// How far a study is, by its last submission.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    /// The study's name.
+    pub study: String,
+    /// Of each phase.
+    pub phases: Vec<PhaseStatus>,
+    /// Tasks of the job that writes the tables: one, or none.
+    pub report: TaskCount,
+    /// Why tasks wait, in Slurm's words, and how many for that reason.
+    pub reasons: BTreeMap<String, usize>,
+    /// The numbers of the jobs that wait or run.
+    pub jobs: BTreeSet<String>,
+    /// About how long it takes until all tasks have ended, once those that run now have their nodes. None where
+    /// nothing waits or runs, or nobody can say.
+    pub seconds_left: Option<f64>,
+    /// Why Slurm could not be asked. Then cells that wait or run are counted among those left.
+    pub no_queue: Option<String>,
+    /// The cells that have failed, in words, and why.
+    pub failures: Vec<(String, String)>,
+    /// Tasks that wait or run for another form of the study.
+    pub strangers: usize,
+}
+
+/// How far a phase is: each cell counts once.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct PhaseStatus {
+    /// The phase.
+    pub name: String,
+    /// All cells.
+    pub cells: usize,
+    /// Cells that are stored.
+    pub done: usize,
+    /// Cells, not yet stored, of tasks that run.
+    pub running: usize,
+    /// Cells of tasks that wait.
+    pub waiting: usize,
+    /// Cells that have failed, and are not tried again as things are.
+    pub failed: usize,
+    /// Cells that nobody computes as things are: submit again.
+    pub left: usize,
+    /// The tasks.
+    pub tasks: TaskCount,
+}
+
+/// Tasks that Slurm knows of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct TaskCount {
+    /// That run.
+    pub running: usize,
+    /// That wait.
+    pub waiting: usize,
+}
+
+impl TaskCount {
+    fn add(&mut self, state: State) {
+        match state {
+            State::Running => self.running += 1,
+            State::Waiting => self.waiting += 1,
+        }
+    }
+}
+
+/// What is left of the tasks of a phase.
+#[derive(Default)]
+struct Work {
+    /// Of all of them, and of the one with most left: in foretold seconds, or cells where nothing was foretold.
+    left: f64,
+    longest: f64,
+    tasks: usize,
+}
+
+impl Status {
+    /// Looks at a results' folder.
+    ///
+    /// # Errors
+    /// When nothing was submitted to it, or it cannot be read.
+    pub fn of(out: &Path) -> Result<Self> {
+        let submissions = Submission::all(out)?;
+        let last = submissions
+            .last()
+            .with_context(|| format!("nothing was submitted to {}: `runner submit STUDY --out DIR` does that", out.display()))?;
+        let Record { study, plan, phases, .. } = &last.record;
+        let stored = store::names(out)?;
+        let (tasks, no_queue) = match queue::tasks(submissions.iter().flat_map(Submission::jobs)) {
+            Ok(tasks) => (tasks, None),
+            Err(error) => (Tasks::new(), Some(format!("{error:#}"))),
+        };
+        let [failed, _] = failures(&submissions, plan)?;
+        let phases = phases.iter().map(|phase| PhaseStatus { name: phase.name.clone(), cells: phase.cells, ..PhaseStatus::default() });
+        let mut status = Self {
+            study: study.clone(),
+            phases: phases.collect(),
+            report: TaskCount::default(),
+            reasons: BTreeMap::new(),
+            jobs: BTreeSet::new(),
+            seconds_left: None,
+            no_queue,
+            failures: Vec::new(),
+            strangers: 0,
+        };
+        status.count(&submissions, plan, &stored, &tasks, &failed)?;
+        Ok(status)
+    }
+
+    fn count(
+        &mut self,
+        submissions: &[Submission],
+        plan: &str,
+        stored: &BTreeSet<String>,
+        tasks: &Tasks,
+        failed: &BTreeMap<String, Note>,
+    ) -> Result<()> {
+        // Cells that are not stored, with what becomes of them; of two tasks with a cell, one that runs counts.
+        let mut open: BTreeMap<String, (usize, Option<State>)> = BTreeMap::new();
+        let mut work: Vec<Work> = self.phases.iter().map(|_| Work::default()).collect();
+        let mut pace = Pace::default();
+        for submission in submissions {
+            let known = submission.record.plan == plan;
+            for array in &submission.record.arrays {
+                for task in 0..array.tasks.len() {
+                    let queued = array.job.as_ref().and_then(|job| tasks.get(&(job.clone(), Some(task))));
+                    self.note(array.job.as_ref(), queued);
+                    if !known {
+                        self.strangers += usize::from(queued.is_some());
+                        continue;
+                    }
+                    if let Some(queued) = queued {
+                        self.phases[array.phase].tasks.add(queued.state);
+                    }
+                    let cells = submission.cells(array, task)?;
+                    let count = cells.len();
+                    let missing: Vec<String> = cells.into_iter().filter(|cell| !stored.contains(cell)).collect();
+                    if let Some(queued) = queued {
+                        let size = size(array, task);
+                        work[array.phase].add(size * missing.len() as f64 / count.max(1) as f64);
+                        pace.add(queued, size * (count - missing.len()) as f64 / count.max(1) as f64);
+                    }
+                    let state = queued.map(|queued| queued.state);
+                    for cell in missing {
+                        let entry = open.entry(cell).or_insert((array.phase, None));
+                        entry.1 = [entry.1, state].into_iter().flatten().min();
+                    }
+                }
+            }
+            if let Some(queued) = submission.record.report.as_ref().and_then(|job| tasks.get(&(job.clone(), None))) {
+                self.note(submission.record.report.as_ref(), Some(queued));
+                if known {
+                    self.report.add(queued.state);
+                }
+            }
+        }
+        for (cell, (phase, state)) in &open {
+            let counts = &mut self.phases[*phase];
+            let note = failed.get(cell);
+            match (state, note) {
+                (Some(State::Running), _) => counts.running += 1,
+                (Some(State::Waiting), _) => counts.waiting += 1,
+                (None, Some(Note { what, reason, .. })) => {
+                    counts.failed += 1;
+                    self.failures.push((what.clone(), reason.clone()));
+                }
+                (None, None) => counts.left += 1,
+            }
+        }
+        for counts in &mut self.phases {
+            counts.done = counts.cells - counts.running - counts.waiting - counts.failed - counts.left;
+        }
+        let foretold = submissions.iter().flat_map(|s| &s.record.arrays).flat_map(|array| &array.tasks).all(|task| task.seconds.is_some());
+        self.seconds_left = pace.time_left(&work, foretold);
+        Ok(())
+    }
+
+    fn note(&mut self, job: Option<&String>, queued: Option<&Queued>) {
+        let Some(queued) = queued else { return };
+        self.jobs.extend(job.cloned());
+        if queued.state == State::Waiting {
+            *self.reasons.entry(queued.reason.clone()).or_default() += 1;
+        }
+    }
+
+    /// Whether anything waits or runs.
+    pub fn under_way(&self) -> bool {
+        !self.jobs.is_empty()
+    }
+}
+
+/// How much a task is: seconds if that was foretold, otherwise cells.
+fn size(array: &Array, task: usize) -> f64 {
+    let task = &array.tasks[task];
+    task.seconds.unwrap_or(task.cells as f64)
+}
+
+impl Work {
+    fn add(&mut self, left: f64) {
+        self.left += left;
+        self.longest = self.longest.max(left);
+        self.tasks += 1;
+    }
+}
+
+/// How quick the tasks are that run now.
+#[derive(Default)]
+struct Pace {
+    tasks: usize,
+    done: f64,
+    elapsed: Duration,
+}
+
+impl Pace {
+    fn add(&mut self, queued: &Queued, done: f64) {
+        if queued.state == State::Running {
+            self.tasks += 1;
+            if queued.elapsed >= SOON && done > 0.0 {
+                self.done += done;
+                self.elapsed += queued.elapsed;
+            }
+        }
+    }
+
+    /// Phases come one after the other, each on as many nodes as there are now. What was not foretold is known
+    /// only while a phase is alone: cells of others take another time.
+    fn time_left(&self, work: &[Work], foretold: bool) -> Option<f64> {
+        let open: Vec<&Work> = work.iter().filter(|work| work.tasks > 0).collect();
+        let pace = if self.elapsed.is_zero() { foretold.then_some(1.0)? } else { self.done / self.elapsed.as_secs_f64() };
+        if open.is_empty() || !foretold && open.len() > 1 {
+            return None;
+        }
+        let of = |work: &Work| (work.left / self.tasks.clamp(1, work.tasks) as f64).max(work.longest) / pace;
+        Some(open.into_iter().map(of).sum())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn work(left: &[f64]) -> Work {
+        let mut work = Work::default();
+        left.iter().for_each(|&left| work.add(left));
+        work
+    }
+
+    fn running(tasks: usize, done: f64, seconds: u64) -> Pace {
+        let mut pace = Pace::default();
+        let queued = Queued { state: State::Running, reason: String::new(), elapsed: Duration::from_secs(seconds) };
+        (0..tasks).for_each(|_| pace.add(&queued, done));
+        pace
+    }
+
+    #[test]
+    fn time_left_follows_from_what_was_foretold_and_how_it_goes() {
+        let todo = [work(&[]), work(&[50.0, 50.0, 100.0]), work(&[30.0; 4])];
+        // Two at a time: 200 / 2, then 120 / 2; nothing is known yet of how quick they are.
+        assert_eq!(running(2, 0.0, 10).time_left(&todo, true), Some(160.0));
+        // They do in 60 s what was foretold to take 30.
+        assert_eq!(running(2, 30.0, 60).time_left(&todo, true), Some(320.0));
+        // Nothing is quicker than its longest task, nor uses more nodes than it has tasks.
+        assert_eq!(running(100, 0.0, 0).time_left(&todo, true), Some(130.0));
+        assert_eq!(running(0, 0.0, 0).time_left(&[work(&[])], true), None);
+    }
+
+    #[test]
+    fn cells_tell_of_their_own_phase_alone() {
+        assert_eq!(running(1, 4.0, 40).time_left(&[work(&[6.0])], false), Some(60.0));
+        assert_eq!(running(1, 0.0, 40).time_left(&[work(&[6.0])], false), None);
+        assert_eq!(running(1, 4.0, 40).time_left(&[work(&[6.0]), work(&[6.0])], false), None);
+    }
+}
