@@ -13,7 +13,7 @@ mod status;
 mod submit;
 mod time;
 
-pub use queue::cancel;
+pub use queue::{cancel, check};
 pub use record::{Array, Phase, Record, Submission, Task};
 pub use status::{PhaseStatus, Status, TaskCount};
 pub use submit::{Draft, Size, Wishes, submit};

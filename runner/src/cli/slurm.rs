@@ -168,6 +168,9 @@ impl SubmitArgs {
 pub(super) fn submit(args: &SubmitArgs, common: &Common, registry: Registry, out: &mut dyn Write) -> Result<ExitCode> {
     let Engine::Slurm = args.engine;
     let wishes = args.wishes()?;
+    if !args.print {
+        slurm::check()?; // before anything is measured
+    }
     let (registry, study, folder) = args.study.open(common, registry, false)?;
     // What is measured here is measured as a task computes.
     let mut options = execute::Options::on(Device::Cpu);

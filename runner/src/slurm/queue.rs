@@ -58,6 +58,14 @@ fn call<A: AsRef<OsStr>>(program: &str, arguments: impl IntoIterator<Item = A>) 
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// Whether jobs can be submitted from here at all.
+///
+/// # Errors
+/// When they cannot: says why.
+pub fn check() -> Result<()> {
+    call("sbatch", ["--version"]).map(drop)
+}
+
 /// Submits a script to run after all `others` have ended, whichever way. Returns the job's number.
 pub(super) fn submit(script: &Path, others: &[String]) -> Result<String> {
     let mut arguments = vec!["--parsable".into()];

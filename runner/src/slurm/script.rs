@@ -30,8 +30,8 @@ pub(super) struct Script<'a> {
     pub restarts: u32,
     /// The program and its arguments; `$task` is the index in the array.
     pub command: Vec<String>,
-    /// What comes to the arguments when a task begins anew.
-    pub again: &'a [&'a str],
+    /// What comes to the arguments when a task begins anew that died, and the file that notes that it did.
+    pub again: Option<(&'a str, String)>,
 }
 
 impl Script<'_> {
@@ -44,27 +44,28 @@ impl Script<'_> {
         if self.array.is_some() {
             lines.push("task=$SLURM_ARRAY_TASK_ID".into());
         }
-        let again = self.again.join(" ");
         let restarts = self.restarts;
         let command = self.command.join(" ");
+        let (again, died) = match &self.again {
+            Some((more, note)) => (format!("again=()\n[ -e {note} ] && again=({more})\n\n"), format!("  [ \"$code\" = 143 ] || touch {note}\n")),
+            None => Default::default(),
+        };
+        let more = if self.again.is_some() { r#" "${again[@]}""# } else { "" };
         lines.push(format!(
             r#"restarts=${{SLURM_RESTART_COUNT:-0}}
 scratch=${{SLURM_TMPDIR:-${{TMPDIR:-/tmp}}}}
 [ -d "$scratch" ] && export TMPDIR=$scratch
-again=()
-[ "$restarts" -gt 0 ] && again=({again})
-
-{command} "${{again[@]}}" &
+worker= cancelled=
+trap 'interrupted=1; kill -TERM $worker' USR1
+trap 'interrupted=1; cancelled=1; kill -TERM $worker' TERM
+{again}{command}{more} &
 worker=$!
-cancelled=
-trap 'interrupted=1; kill -TERM "$worker" 2>/dev/null' USR1
-trap 'interrupted=1; cancelled=1; kill -TERM "$worker" 2>/dev/null' TERM
 # A signal interrupts the wait, not the worker.
 while interrupted=; wait "$worker"; code=$?; [ -n "$interrupted" ]; do :; done
-# Above 128 it died of a signal, or was told that its time is nearly over: the rest is done anew.
+# Above 128 it died of a signal, or (143) was told that its time is nearly over: the rest is done anew.
 if [ "$code" -gt 128 ] && [ -z "$cancelled" ] && [ "$restarts" -lt {restarts} ]; then
-  echo "ended with exit code $code: requeued"
-  scontrol requeue "${{SLURM_ARRAY_JOB_ID:+${{SLURM_ARRAY_JOB_ID}}_}}${{SLURM_ARRAY_TASK_ID:-$SLURM_JOB_ID}}" && sleep 60
+  echo "ended with exit code $code, requeued"
+{died}  scontrol requeue "${{SLURM_ARRAY_JOB_ID:+${{SLURM_ARRAY_JOB_ID}}_}}${{SLURM_ARRAY_TASK_ID:-$SLURM_JOB_ID}}" && sleep 60
 fi
 exit "$code"
 "#

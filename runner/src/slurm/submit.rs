@@ -156,12 +156,12 @@ impl Draft {
         let study = &self.record.study;
         let workers = if wishes.device == "cpu" { "\"${SLURM_CPUS_PER_TASK:-1}\"" } else { "1" };
         let compute: Vec<String> = wishes.compute.iter().chain(&wishes.directives).cloned().collect();
-        let again: &[&str] = if wishes.isolate == "never" { &[] } else { &["--isolate", "always"] };
         let mut scripts = Vec::new();
         for array in &self.record.arrays {
             let cells: usize = array.tasks.iter().map(|task| task.cells).sum();
-            let list = quoted(folder.join("cells").join(&array.name).as_os_str())? + "/\"$task\".txt";
-            let more = ["--cells".into(), list, "--workers".into(), workers.into(), "--isolate".into(), wishes.isolate.clone()];
+            let list = quoted(folder.join("cells").join(&array.name).as_os_str())? + "/\"$task\"";
+            let again = (wishes.isolate != "never").then(|| ("--isolate always", format!("{list}.died")));
+            let more = ["--cells".into(), format!("{list}.txt"), "--workers".into(), workers.into(), "--isolate".into(), wishes.isolate.clone()];
             let script = Script {
                 about: format!("{study}: {}, {cells} cells", PHASES[array.phase]),
                 name: format!("{study}: {}", PHASES[array.phase]),
@@ -188,7 +188,7 @@ impl Draft {
             setup: &wishes.setup,
             restarts: wishes.restarts,
             command: work(&["--report".into()])?,
-            again: &[],
+            again: None,
         };
         scripts.push(("report".into(), script.text()?));
         Ok(scripts)
@@ -311,6 +311,7 @@ impl UnderWay {
 /// # Errors
 /// What cannot be written, and what sbatch says.
 pub fn submit(draft: Draft, out: &Path, wishes: &Wishes) -> Result<Submission> {
+    draft.scripts(out, wishes)?; // what cannot be written shows before anything is
     Store::open(out)?; // that it can be written to shows here, not on the nodes
     let mut submission = Submission::create(out, draft.record.clone())?;
     let scripts = write(&draft, &submission, wishes)?;

@@ -12,10 +12,7 @@ pub struct TimeLimit(Duration);
 impl TimeLimit {
     /// The limit in full minutes, at least one.
     pub fn new(limit: Duration) -> Self {
-        Self(
-            Duration::from_mins(limit.as_secs_f64().div_euclid(60.0) as u64 + u64::from(!limit.as_secs().is_multiple_of(60)))
-                .max(Duration::from_mins(1)),
-        )
+        Self(Duration::from_mins((limit.as_secs_f64() / 60.0).ceil().max(1.0) as u64))
     }
 
     /// The limit itself.
@@ -29,9 +26,8 @@ impl FromStr for TimeLimit {
 
     /// What `sbatch --time` takes, but for no limit at all.
     fn from_str(text: &str) -> Result<Self> {
-        let limit = clock(text).with_context(|| {
-            format!("found `{text}`, expected a time such as 90 (minutes), 1:30:00 (hours) or 2-12 (days and hours), as sbatch takes it")
-        })?;
+        let limit = clock(text)
+            .with_context(|| format!("found `{text}`, expected a time such as 90 (minutes), 1:30:00 (hours) or 2-12 (days and hours), as sbatch takes it"))?;
         ensure!(!limit.is_zero(), "found `{text}`: a task needs some time");
         Ok(Self::new(limit))
     }

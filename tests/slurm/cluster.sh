@@ -1,0 +1,175 @@
+#!/usr/bin/env bash
+# A study on a Slurm cluster of this one machine: as job arrays, of which a running task is killed. Its tables
+# must be those of a local run, byte for byte; prints what the arrays cost beside local workers.
+#
+#     tests/slurm/cluster.sh [STUDY]     (mini-quick unless given)
+#
+# RUNNER names the program (target/release/runner unless given), MINUTES the length of a task (0.25). Debian's
+# slurm-wlm and munge are installed if they are missing. Daemons run in a temporary folder, as root, listen on
+# the loopback interface alone, and end with this script.
+set -euo pipefail
+
+study=${1:-mini-quick}
+root=$(cd "$(dirname "$0")/../.." && pwd)
+runner=$(realpath "${RUNNER:-$root/target/release/runner}")
+minutes=${MINUTES:-0.25}
+
+fail() { echo "tests/slurm: $*" >&2; exit 1; }
+
+[ "$(id -u)" = 0 ] || fail "must be root: slurmd starts other users' jobs"
+[ -x "$runner" ] || fail "there is no $runner: \`make build\` builds it"
+if ! command -v slurmctld munged >/dev/null; then
+  command -v apt-get >/dev/null || fail "slurmctld and munged are missing, and there is no apt-get to install them with"
+  echo "installing slurm-wlm and munge"
+  # No daemon starts by itself: this script starts its own.
+  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends slurm-wlm munge >/dev/null
+fi
+
+place=$(mktemp -d /tmp/gauntlet-slurm.XXXXXX)
+chmod 755 "$place"
+daemons=()
+finish() {
+  code=$?
+  trap - EXIT
+  scancel --quiet --user=root 2>/dev/null || true
+  for daemon in "${daemons[@]}"; do kill "$daemon" 2>/dev/null || true; done
+  for daemon in "${daemons[@]}"; do
+    for _ in $(seq 50); do kill -0 "$daemon" 2>/dev/null || break; sleep 0.1; done
+    kill -KILL "$daemon" 2>/dev/null || true
+  done
+  if [ "$code" = 0 ]; then rm -rf "$place"; else echo "tests/slurm: failed; logs and results stay in $place" >&2; fi
+  exit "$code"
+}
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# A port that nobody listens on, for each of the daemons.
+ports=($(python3 -c 'import socket
+free = [socket.socket() for _ in range(2)]
+for one in free: one.bind(("127.0.0.1", 0))
+print(*(one.getsockname()[1] for one in free))'))
+cores=$(nproc)
+export SLURM_CONF=$place/slurm.conf
+mkdir -p "$place"/{munge,state,spool}
+chmod 700 "$place/munge"
+(umask 077 && head -c 128 /dev/urandom >"$place/munge/key")
+chmod 711 "$place/munge"
+cat >"$SLURM_CONF" <<CONF
+ClusterName=gauntlet
+SlurmctldHost=$(hostname -s)(127.0.0.1)
+SlurmctldPort=${ports[0]}
+SlurmdPort=${ports[1]}
+# Daemons listen on the address that they are known by, not on all of the machine's.
+CommunicationParameters=NoInAddrAny,DisableIPv6
+AuthType=auth/munge
+CredType=cred/munge
+# A requeued task may start again after as long.
+AuthInfo=socket=$place/munge/socket,cred_expire=5
+SlurmUser=root
+SlurmdUser=root
+SwitchType=switch/none
+MpiDefault=none
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+StateSaveLocation=$place/state
+SlurmdSpoolDir=$place/spool
+SlurmctldPidFile=$place/slurmctld.pid
+SlurmdPidFile=$place/slurmd.pid
+SlurmctldLogFile=$place/slurmctld.log
+SlurmdLogFile=$place/slurmd.log
+SchedulerType=sched/backfill
+SchedulerParameters=bf_interval=5,sched_interval=2,batch_sched_delay=0
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU
+ReturnToService=2
+NodeName=$(hostname -s) NodeAddr=127.0.0.1 CPUs=$cores State=UNKNOWN
+PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+CONF
+
+munged --foreground --force --key-file="$place/munge/key" --socket="$place/munge/socket" --pid-file="$place/munge/pid" \
+  --log-file="$place/munge/log" --seed-file="$place/munge/seed" >"$place/munge.out" 2>&1 &
+daemons+=($!)
+for _ in $(seq 100); do [ -S "$place/munge/socket" ] && break; sleep 0.1; done
+[ -S "$place/munge/socket" ] || fail "munged does not start: $(cat "$place/munge.out")"
+slurmctld -D >"$place/slurmctld.out" 2>&1 &
+daemons=($! "${daemons[@]}")
+slurmd -D >"$place/slurmd.out" 2>&1 &
+daemons=($! "${daemons[@]}")
+for _ in $(seq 100); do [ "$(sinfo --noheader --format=%T 2>/dev/null)" = idle ] && break; sleep 0.2; done
+[ "$(sinfo --noheader --format=%T)" = idle ] || fail "the cluster does not come up: $(tail -3 "$place"/slurm*.out)"
+echo "$(sbatch --version) with $cores cores"
+
+cd "$place"
+local=$place/local out="$place/on a cluster"
+TIMEFORMAT='%R %U %S'
+echo "$study with $cores local workers"
+{ time "$runner" run "$study" --out "$local" --workers "$cores" >run.log 2>&1; } 2>local.time || fail "the local run failed: $(tail -3 run.log)"
+
+submit() {
+  # Each task's script says at its end what processor time it took.
+  "$runner" submit "$study" --out "$out" --task-minutes "$minutes" --patience 5 --requeue 2 \
+    "--sbatch-arg=--comment=two words" "--setup=trap times EXIT" "$@"
+}
+submit --print >print.log
+[ ! -e "$out" ] || fail "--print has written something"
+submit
+
+# Until this many tasks of a phase have run, or nothing is left in the queue.
+queue() { squeue --noheader --array "$@"; }
+echo
+echo "killing a task while it attacks"
+attacks=$(sed -n 's/.*"job": "\([0-9]*\)".*/\1/p' "$out/slurm/1/submission.json" | sed -n 2p)
+victim=
+for _ in $(seq 600); do
+  # A worker of the array that has begun: its list is among its arguments.
+  victim=$(pgrep -f "$runner work --job .*/cells/attacks/[0-9]*\.txt" | head -1) && [ -n "$victim" ] &&
+    [ -n "$(ls -A "$out/cells/craft" 2>/dev/null)" ] && break
+  sleep 0.1
+done
+[ -n "$victim" ] || fail "no task came to the attacks: $(queue)"
+killed=$(tr '\0' ' ' <"/proc/$victim/cmdline" | sed 's/.*\(attacks\/[0-9]*\)\.txt.*/\1/')
+kill -KILL "$victim"
+echo "killed a worker of $killed"
+"$runner" status "$out"
+
+# The clock starts once the cluster has nothing but the study to do; the killed task waits to be requeued meanwhile.
+for _ in $(seq 3600); do [ -z "$(queue)" ] && break; sleep 0.5; done
+[ -z "$(queue)" ] || fail "the jobs do not end: $(queue)"
+log=$out/slurm/1/logs/$(dirname "$killed")-$(basename "$killed").log
+grep -q "ended with exit code 137, requeued" "$log" || fail "the killed task was not requeued: $(cat "$log")"
+grep -q "cells computed, " "$log" || fail "the killed task did not come to its end: $(cat "$log")"
+
+status=$("$runner" status "$out")
+echo "$status"
+submit | grep "^0 of " || fail "something is missing: $status"
+for _ in $(seq 600); do [ -z "$(queue)" ] && break; sleep 0.2; done
+for table in accuracy.csv success.csv transfer.csv scores.csv matrices.csv skipped.csv tables.tex study.json study.toml provenance.json \
+  outcomes.parquet examples.safetensors; do
+  cmp "$local/$table" "$out/$table" || fail "$table differs from that of the local run"
+done
+echo "all tables are those of the local run, byte for byte"
+
+echo
+echo "efficiency: once more from nothing, nothing killed"
+out=$place/measured
+begun=$(date +%s%N)
+submit >submit.log
+while [ -n "$(queue)" ]; do sleep 0.2; done
+wall=$((($(date +%s%N) - begun) / 1000000))
+# The children's times are the last line that `times` prints: minutes and seconds, user and system.
+cpu=$(for log in "$out"/slurm/1/logs/*.log; do tail -1 "$log"; done |
+  sed 's/[ms]/ /g' | awk '{ sum += 60 * $1 + $2 + 60 * $3 + $4 } END { print sum }')
+tasks=$(ls "$out/slurm/1/logs" | wc -l)
+cat submit.log
+python3 - "$(cat local.time)" "$wall" "$cpu" "$tasks" <<'PYTHON'
+import sys
+wall, user, system = map(float, sys.argv[1].split())
+arrays_wall, arrays_cpu, tasks = float(sys.argv[2]) / 1000, float(sys.argv[3]), int(sys.argv[4])
+print(f"local workers: {wall:.0f} s, {user + system:.0f} CPU seconds")
+print(f"job arrays, {tasks} tasks: {arrays_wall:.0f} s from the submission to the end, {arrays_cpu:.0f} CPU seconds")
+print(f"efficiency: {wall / arrays_wall:.0%} of the wall time, {(user + system) / arrays_cpu:.0%} of the CPU time; "
+      f"{(arrays_cpu - user - system) / tasks:.1f} CPU seconds more for each task")
+PYTHON
+cmp "$local/outcomes.parquet" "$out/outcomes.parquet" || fail "outcomes.parquet differs from that of the local run"
