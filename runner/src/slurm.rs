@@ -20,3 +20,5 @@ pub use submit::{Draft, Size, Wishes, submit};
 pub use time::{TimeLimit, clock};
 
 pub(crate) use record::failures;
+#[cfg(feature = "cli")]
+pub(crate) use script::quoted;

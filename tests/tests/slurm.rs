@@ -1,7 +1,9 @@
 //! A study on a cluster, with programs in place of Slurm's that run the tasks here (`slurm/fake`). `make slurm`
 //! does the like with Slurm itself.
 
+use gauntlet_tests::libraries::{altered, library};
 use gauntlet_tests::toys;
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -40,6 +42,11 @@ const TABLES: [&str; 12] = [
     "examples.safetensors",
 ];
 
+/// Where the programs are that stand for Slurm's.
+fn fake() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("slurm/fake")
+}
+
 /// A folder with a study, `more` attacks in it, its images, and a cluster.
 struct Place(TempDir);
 
@@ -59,14 +66,30 @@ impl Place {
         self.0.path().join(name)
     }
 
-    /// The program, with the cluster's programs on the path.
-    fn command(&self, arguments: &[&str]) -> Command {
-        let fake = Path::new(env!("CARGO_MANIFEST_DIR")).join("slurm/fake");
+    /// A program, with the cluster's programs on the path.
+    fn with_cluster(&self, program: impl AsRef<OsStr>) -> Command {
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let path = std::env::join_paths(std::iter::once(fake).chain(std::env::split_paths(&path))).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_toy-runner"));
-        command.current_dir(self.0.path()).args(arguments).env("PATH", path).env("FAKE_SLURM", self.path("slurm"));
+        let path = std::env::join_paths(std::iter::once(fake()).chain(std::env::split_paths(&path))).unwrap();
+        let mut command = Command::new(program);
+        command.current_dir(self.0.path()).env("PATH", path).env("FAKE_SLURM", self.path("slurm")).env_remove("GAUNTLET_PLUGINS");
         command
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.with_cluster(env!("CARGO_BIN_EXE_toy-runner"));
+        command.args(arguments);
+        command
+    }
+
+    /// Lets tasks wait that are submitted from now on.
+    fn hold(&self) {
+        fs::write(self.path("slurm/hold"), "").unwrap();
+    }
+
+    /// Runs what waits, and whatever is submitted from now on.
+    fn release(&self) {
+        fs::remove_file(self.path("slurm/hold")).unwrap();
+        assert!(self.with_cluster(fake().join("run-waiting")).status().unwrap().success());
     }
 
     fn session(&self, arguments: &[&str]) -> (i32, String, String) {
@@ -171,7 +194,7 @@ Submission: out/slurm/1
 #[test]
 fn what_waits_is_not_submitted_twice() {
     let place = Place::new(40, &[]);
-    fs::write(place.path("slurm/hold"), "").unwrap();
+    place.hold();
     place.submit(&["--array-limit", "2"]);
     let waiting = vec![[4, 0, 0, 4, 0, 0], [12, 0, 0, 12, 0, 0], [16, 0, 0, 16, 0, 0]];
     let (code, phases, said) = place.status();
@@ -188,7 +211,10 @@ fn what_waits_is_not_submitted_twice() {
 
     // Another study in the same folder has other cells, and knows nothing of these.
     let other = place.said(&["submit", "study.toml", "--out", "out", "--cells-per-task", "50", "--images", "12", "--print"]);
-    assert!(other.contains("\n8 tasks of another form of the study wait or run for this folder: `runner cancel out` ends them\n"), "{other}");
+    assert!(
+        other.contains("\n8 tasks of another form of the study wait or run for this folder: `runner cancel out` ends them\n"),
+        "{other}"
+    );
 
     fs::write(place.path("slurm/broken"), "").unwrap();
     let unknown = "what waits or runs already cannot be known: `squeue` says: slurm_load_jobs error: Unable to contact slurm controller";
@@ -205,7 +231,7 @@ fn what_waits_is_not_submitted_twice() {
     let (code, phases, said) = place.status();
     assert_eq!((code, phases[1]), (0, [12, 0, 0, 0, 0, 12]));
     assert!(said.ends_with("\nNothing waits or runs any more: `runner submit` again submits what is missing\n"), "{said}");
-    fs::remove_file(place.path("slurm/hold")).unwrap();
+    place.release();
     place.submit(&[]);
     place.same_as_here("out");
 }
@@ -257,7 +283,7 @@ fn a_task_that_dies_begins_anew_and_costs_the_cell_that_killed_it() {
 #[test]
 fn when_slurm_refuses_a_job_those_before_it_are_cancelled() {
     let place = Place::new(12, &[]);
-    fs::write(place.path("slurm/hold"), "").unwrap();
+    place.hold();
     let submit = ["submit", "study.toml", "--out", "out", "--cells-per-task", "9", "--partition", "gpu"];
     fs::write(place.path("slurm/refuse"), "103\n").unwrap();
     let error = "`sbatch` says: sbatch: error: invalid partition specified: gpu\n";
@@ -350,11 +376,13 @@ fn tasks_are_as_long_as_they_shall_be() {
     let place = Place::new(70, &[]);
     let submit = ["submit", "study.toml", "--out", "out", "--print"];
     let refusal = place.refusal(&submit);
-    assert!(refusal.starts_with("error: margin (untargeted), step (random), step (untargeted) do not say what they cost; say how many"), "{refusal}");
+    assert!(
+        refusal.starts_with("error: margin (untargeted), step (random), step (untargeted) do not say what they cost; say how many"),
+        "{refusal}"
+    );
 
-    let submit = |minutes: &str| {
-        place.said(&[&submit[..], &["--set", "attacks=[]", "--set", "metrics=[]", "--task-minutes", minutes]].concat())
-    };
+    let submit =
+        |minutes: &str| place.said(&[&submit[..], &["--set", "attacks=[]", "--set", "metrics=[]", "--task-minutes", minutes]].concat());
     let said = submit("30");
     // Seconds of work: one task, and the shortest limit.
     assert!(said.contains("  00:16:00\n") && said.contains("\n#SBATCH --array=0-0\n#SBATCH --time=00:16:00\n"), "{said}");
@@ -366,7 +394,7 @@ fn tasks_are_as_long_as_they_shall_be() {
 #[test]
 fn lists_are_worked_on_by_any_number_at_once() {
     let place = Place::new(70, &[]);
-    fs::write(place.path("slurm/hold"), "").unwrap();
+    place.hold();
     place.sized("100", &[]);
     for phase in ["clean-answers", "attacks", "transfer-and-metrics"] {
         let list = format!("out/slurm/1/cells/{phase}/0.txt");
@@ -387,9 +415,31 @@ fn lists_are_worked_on_by_any_number_at_once() {
 }
 
 #[test]
+fn tasks_compute_with_the_plugins_that_were_submitted_or_not_at_all() {
+    let place = Place::new(12, &["noisy"]);
+    let plugins = place.path("plugins");
+    fs::create_dir(&plugins).unwrap();
+    let file = plugins.join("libgauntlet_sample.so");
+    fs::copy(library("sample"), &file).unwrap();
+    place.hold();
+    place.submit(&["--plugins", "plugins"]);
+    fs::remove_file(&file).unwrap(); // what is loaded already keeps its bytes
+    altered("sample", &plugins, "panic = \"unwind\"\n", "panic = \"abort\" \n");
+    let task = ["work", "--job", "out/slurm/1/job.json", "--cells", "out/slurm/1/cells/clean-answers/0.txt"];
+    let refusal = place.refusal(&task);
+    assert!(refusal.contains("libgauntlet_sample.so: the program, a plugin or weights have changed since"), "{refusal}");
+    fs::remove_file(&file).unwrap();
+    fs::copy(library("sample"), &file).unwrap();
+    place.said(&task);
+    place.release();
+    fs::write(place.path("study.toml"), format!("{}\n[plugins]\nfrom = [\"plugins\"]\n", place.read("study.toml"))).unwrap();
+    place.same_as_here("out");
+}
+
+#[test]
 fn a_worker_that_is_stopped_drops_its_cell_and_the_rest_goes_on() {
     let place = Place::new(12, &["endless"]);
-    fs::write(place.path("slurm/hold"), "").unwrap();
+    place.hold();
     place.sized("100", &[]);
     let job = ["work", "--job", "out/slurm/1/job.json"];
     let attacks = ["--cells", "out/slurm/1/cells/attacks/0.txt"];
@@ -441,7 +491,10 @@ fn wrong_inputs_are_refused_before_anything_is_submitted() {
         (["--cells-per-task", "0"], "error: `--cells-per-task`: at least one is needed"),
         (["--task-minutes", "0"], "error: `--task-minutes 0`: a number above 0 is expected"),
         (["--task-minutes", "nan"], "error: `--task-minutes NaN`: a number above 0 is expected"),
-        (["--device", "cuda"], "error: how long cells take on a GPU cannot be measured on this machine: give `--cells-per-task N`, and `--time`"),
+        (
+            ["--device", "cuda"],
+            "error: how long cells take on a GPU cannot be measured on this machine: give `--cells-per-task N`, and `--time`",
+        ),
     ] {
         let refusal = place.refusal(&[&["submit", "study.toml", "--out", "out"], &size[..]].concat());
         assert!(refusal.contains(expected), "{expected}\n{refusal}");
@@ -456,8 +509,10 @@ fn wrong_inputs_are_refused_before_anything_is_submitted() {
     assert!(code == 2 && !place.path("out").exists());
     assert!(err.starts_with("error: there is no `sbatch` on PATH: "), "{err}");
 
-    assert!(place.refusal(&["work", "--job", "study.toml", "--report"]).starts_with("error: study.toml cannot be read: a job.json is expected"));
-    fs::write(place.path("slurm/hold"), "").unwrap();
+    assert!(
+        place.refusal(&["work", "--job", "study.toml", "--report"]).starts_with("error: study.toml cannot be read: a job.json is expected")
+    );
+    place.hold();
     place.submit(&[]);
     fs::write(place.path("list"), "clean/0123\n").unwrap();
     let refusal = place.refusal(&["work", "--job", "out/slurm/1/job.json", "--cells", "list"]);

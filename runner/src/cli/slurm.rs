@@ -12,7 +12,7 @@ use clap::{Args, ValueEnum};
 use gauntlet_core::device::{self, Device};
 use gauntlet_core::registry::Registry;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -172,7 +172,6 @@ pub(super) fn submit(args: &SubmitArgs, common: &Common, registry: Registry, out
         slurm::check()?; // before anything is measured
     }
     let (registry, study, folder) = args.study.open(common, registry, false)?;
-    // What is measured here is measured as a task computes.
     let mut options = execute::Options::on(Device::Cpu);
     if wishes.device == "cuda" && matches!(wishes.size, Size::Time(_)) {
         let opened = device::open("cuda");
@@ -189,7 +188,7 @@ pub(super) fn submit(args: &SubmitArgs, common: &Common, registry: Registry, out
     }
     if draft.strangers > 0 {
         let tasks = counted(draft.strangers, "task");
-        writeln!(out, "{tasks} of another form of the study wait or run for this folder: `runner cancel {}` ends them", folder.display())?;
+        writeln!(out, "{tasks} of another form of the study wait or run for this folder: `runner cancel {}` ends them", word(&folder))?;
     }
     if open == 0 && draft.under_way > 0 {
         writeln!(out, "Nothing to submit")?;
@@ -203,8 +202,13 @@ pub(super) fn submit(args: &SubmitArgs, common: &Common, registry: Registry, out
     let submission = slurm::submit(draft, &folder, &wishes)?;
     table(&submission.record, out)?;
     writeln!(out, "\nSubmission: {}", submission.folder.display())?;
-    writeln!(out, "`runner status {0}` says how far it is, `runner cancel {0}` ends it", folder.display())?;
+    writeln!(out, "`runner status {0}` says how far it is, `runner cancel {0}` ends it", word(&folder))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// A folder as one types it into a shell.
+fn word(folder: &Path) -> String {
+    slurm::quoted(folder.as_os_str()).unwrap_or_else(|_| folder.display().to_string())
 }
 
 fn table(record: &slurm::Record, out: &mut dyn Write) -> Result<()> {

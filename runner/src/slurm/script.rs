@@ -47,7 +47,9 @@ impl Script<'_> {
         let restarts = self.restarts;
         let command = self.command.join(" ");
         let (again, died) = match &self.again {
-            Some((more, note)) => (format!("again=()\n[ -e {note} ] && again=({more})\n\n"), format!("  [ \"$code\" = 143 ] || touch {note}\n")),
+            Some((more, note)) => {
+                (format!("again=()\n[ -e {note} ] && again=({more})\n\n"), format!("  [ \"$code\" = 143 ] || touch {note}\n"))
+            }
             None => Default::default(),
         };
         let more = if self.again.is_some() { r#" "${again[@]}""# } else { "" };
@@ -114,7 +116,7 @@ fn quoted_directive(text: &str) -> Result<String> {
 }
 
 /// A word of the shell.
-pub(super) fn quoted(text: &OsStr) -> Result<String> {
+pub(crate) fn quoted(text: &OsStr) -> Result<String> {
     let text = utf8(text)?;
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-=:,+@%".contains(c);
     Ok(if !text.is_empty() && text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) })

@@ -161,7 +161,8 @@ impl Draft {
             let cells: usize = array.tasks.iter().map(|task| task.cells).sum();
             let list = quoted(folder.join("cells").join(&array.name).as_os_str())? + "/\"$task\"";
             let again = (wishes.isolate != "never").then(|| ("--isolate always", format!("{list}.died")));
-            let more = ["--cells".into(), format!("{list}.txt"), "--workers".into(), workers.into(), "--isolate".into(), wishes.isolate.clone()];
+            let more =
+                ["--cells".into(), format!("{list}.txt"), "--workers".into(), workers.into(), "--isolate".into(), wishes.isolate.clone()];
             let script = Script {
                 about: format!("{study}: {}, {cells} cells", PHASES[array.phase]),
                 name: format!("{study}: {}", PHASES[array.phase]),

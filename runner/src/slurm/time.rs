@@ -26,8 +26,9 @@ impl FromStr for TimeLimit {
 
     /// What `sbatch --time` takes, but for no limit at all.
     fn from_str(text: &str) -> Result<Self> {
-        let limit = clock(text)
-            .with_context(|| format!("found `{text}`, expected a time such as 90 (minutes), 1:30:00 (hours) or 2-12 (days and hours), as sbatch takes it"))?;
+        let limit = clock(text).with_context(|| {
+            format!("found `{text}`, expected a time such as 90 (minutes), 1:30:00 (hours) or 2-12 (days and hours), as sbatch takes it")
+        })?;
         ensure!(!limit.is_zero(), "found `{text}`: a task needs some time");
         Ok(Self::new(limit))
     }
