@@ -1,6 +1,6 @@
 # `make study` runs a real study, `make test` the tests. Each does all its own set-up.
 
-.PHONY: study test outcomes setup build check clean
+.PHONY: study test outcomes slurm setup build check clean
 
 STUDY ?= mini
 
@@ -18,6 +18,10 @@ outcomes: setup
 	rm -rf target/duckdb/few
 	target/debug/runner run tests/duckdb/few.toml --out target/duckdb/few >/dev/null
 	target/duckdb/bin/python tests/duckdb/count.py target/duckdb/few
+
+# A study as job arrays on a Slurm cluster of this one machine, installed if need be; a running task is killed.
+slurm: build
+	tests/slurm/cluster.sh
 
 setup:
 	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust with rustup"; exit 1; }

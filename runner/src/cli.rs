@@ -112,7 +112,7 @@ enum Command {
     Rerun(results::RerunArgs),
     Diff(results::DiffArgs),
     Export(results::ExportArgs),
-    Submit(slurm::SubmitArgs),
+    Submit(Box<slurm::SubmitArgs>),
     Status(slurm::StatusArgs),
     Cancel(slurm::CancelArgs),
     Work(work::WorkArgs),

@@ -23,7 +23,7 @@ use crew::Crew;
 use gauntlet_core::device::Device;
 use gauntlet_core::guard;
 use gauntlet_core::plugin::Library;
-pub(crate) use job::{Job, Shop};
+pub use job::{Job, Shop};
 pub(crate) use probe::cost as probe_cost;
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};

@@ -26,7 +26,7 @@ pub mod flags;
 pub mod outcomes;
 pub mod plan;
 pub mod plugins;
-mod portion;
+pub mod portion;
 pub mod report;
 pub mod rerun;
 pub mod rows;

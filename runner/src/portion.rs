@@ -2,7 +2,8 @@
 //! the list it leaves what went wrong, so that others can tell cells that fail from cells that are lost.
 
 use crate::analysis::Tables;
-use crate::execute::{Failure, Options, Outcome, Progress, Shop};
+use crate::execute::{Failure, Options, Outcome, Progress};
+pub use crate::execute::{Job, Shop};
 use crate::plan::{CellId, Plan};
 use crate::report;
 use crate::session::Session;
@@ -21,20 +22,20 @@ use std::time::{Duration, Instant};
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Writes a list of cells: their [names](crate::store::Address::name), one a line.
-pub(crate) fn write_cells<'a>(path: &Path, names: impl IntoIterator<Item = &'a str>) -> Result<()> {
+pub fn write_cells<'a>(path: &Path, names: impl IntoIterator<Item = &'a str>) -> Result<()> {
     let text: String = names.into_iter().flat_map(|name| [name, "\n"]).collect();
     write_atomically(path, text.as_bytes())
 }
 
 /// Reads a list of cells.
-pub(crate) fn read_cells(path: &Path) -> Result<Vec<String>> {
+pub fn read_cells(path: &Path) -> Result<Vec<String>> {
     let text = fs::read_to_string(path).with_context(|| format!("the list of cells {} cannot be read", path.display()))?;
     Ok(text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect())
 }
 
 /// What went wrong with the cells of a list.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Notes {
+pub struct Notes {
     /// They failed.
     pub failed: Vec<Note>,
     /// They could not be tried, since something that they need was not there.
@@ -43,7 +44,7 @@ pub(crate) struct Notes {
 
 /// What went wrong with a cell.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Note {
+pub struct Note {
     /// The cell's name.
     pub cell: String,
     /// The cell in words.
@@ -80,7 +81,7 @@ impl Notes {
 }
 
 /// How it went with a list of cells.
-pub(crate) struct Done {
+pub struct Done {
     /// The cells that could be tried.
     pub outcome: Outcome,
     /// How many were stored already.
@@ -94,7 +95,7 @@ pub(crate) struct Done {
 ///
 /// # Errors
 /// When the list names a cell that the study does not have; otherwise as [`Session::run`].
-pub(crate) fn compute(
+pub fn compute(
     shop: Shop,
     registry: &Registry,
     options: Options,
@@ -150,12 +151,7 @@ fn until(patience: Duration, options: &Options, mut so: impl FnMut() -> bool) {
 ///
 /// # Errors
 /// When the results' folder cannot be read or written to, or everything was stopped.
-pub(crate) fn report(
-    shop: &Shop,
-    options: &Options,
-    patience: Duration,
-    notes: &BTreeMap<String, Note>,
-) -> Result<(Tables, Vec<Failure>, usize)> {
+pub fn report(shop: &Shop, options: &Options, patience: Duration, notes: &BTreeMap<String, Note>) -> Result<(Tables, Vec<Failure>, usize)> {
     let Shop { study, plan, out, .. } = shop;
     let store = Store::open(out)?;
     let mut absent: Vec<CellId> = (0..plan.cells.len()).collect();

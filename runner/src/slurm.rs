@@ -14,11 +14,10 @@ mod submit;
 mod time;
 
 pub use queue::{cancel, check};
-pub use record::{Array, Phase, Record, Submission, Task};
+pub use record::{Array, Phase, Record, Submission, Task, failures};
 pub use status::{PhaseStatus, Status, TaskCount};
 pub use submit::{Draft, Size, Wishes, submit};
 pub use time::{TimeLimit, clock};
 
-pub(crate) use record::failures;
 #[cfg(feature = "cli")]
 pub(crate) use script::quoted;

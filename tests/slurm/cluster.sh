@@ -4,7 +4,8 @@
 #
 #     tests/slurm/cluster.sh [STUDY]     (mini-quick unless given)
 #
-# RUNNER names the program (target/release/runner unless given), MINUTES the length of a task (0.25). Debian's
+# RUNNER names the program (target/release/runner unless given), MINUTES the length of a task (0.25), ROUNDS how often
+# time is taken (1). Debian's
 # slurm-wlm and munge are installed if they are missing. Daemons run in a temporary folder, as root, listen on
 # the loopback interface alone, and end with this script.
 set -euo pipefail
@@ -13,6 +14,7 @@ study=${1:-mini-quick}
 root=$(cd "$(dirname "$0")/../.." && pwd)
 runner=$(realpath "${RUNNER:-$root/target/release/runner}")
 minutes=${MINUTES:-0.25}
+rounds=${ROUNDS:-1}
 
 fail() { echo "tests/slurm: $*" >&2; exit 1; }
 
@@ -105,7 +107,7 @@ cd "$place"
 local=$place/local out="$place/on a cluster"
 TIMEFORMAT='%R %U %S'
 echo "$study with $cores local workers"
-{ time "$runner" run "$study" --out "$local" --workers "$cores" >run.log 2>&1; } 2>local.time || fail "the local run failed: $(tail -3 run.log)"
+"$runner" run "$study" --out "$local" --workers "$cores" >run.log 2>&1 || fail "the local run failed: $(tail -3 run.log)"
 
 submit() {
   # Each task's script says at its end what processor time it took.
@@ -116,7 +118,6 @@ submit --print >print.log
 [ ! -e "$out" ] || fail "--print has written something"
 submit
 
-# Until this many tasks of a phase have run, or nothing is left in the queue.
 queue() { squeue --noheader --array "$@"; }
 echo
 echo "killing a task while it attacks"
@@ -134,7 +135,6 @@ kill -KILL "$victim"
 echo "killed a worker of $killed"
 "$runner" status "$out"
 
-# The clock starts once the cluster has nothing but the study to do; the killed task waits to be requeued meanwhile.
 for _ in $(seq 3600); do [ -z "$(queue)" ] && break; sleep 0.5; done
 [ -z "$(queue)" ] || fail "the jobs do not end: $(queue)"
 log=$out/slurm/1/logs/$(dirname "$killed")-$(basename "$killed").log
@@ -152,24 +152,28 @@ done
 echo "all tables are those of the local run, byte for byte"
 
 echo
-echo "efficiency: once more from nothing, nothing killed"
-out=$place/measured
-begun=$(date +%s%N)
-submit >submit.log
-while [ -n "$(queue)" ]; do sleep 0.2; done
-wall=$((($(date +%s%N) - begun) / 1000000))
-# The children's times are the last line that `times` prints: minutes and seconds, user and system.
-cpu=$(for log in "$out"/slurm/1/logs/*.log; do tail -1 "$log"; done |
-  sed 's/[ms]/ /g' | awk '{ sum += 60 * $1 + $2 + 60 * $3 + $4 } END { print sum }')
-tasks=$(ls "$out/slurm/1/logs" | wc -l)
-cat submit.log
-python3 - "$(cat local.time)" "$wall" "$cpu" "$tasks" <<'PYTHON'
+echo "efficiency: local workers and job arrays in turn, nothing killed"
+for round in $(seq "$rounds"); do
+  { time "$runner" run "$study" --out "$place/local-$round" --workers "$cores" >run.log 2>&1; } 2>"local-$round.time"
+  out=$place/arrays-$round
+  begun=$(date +%s%N)
+  submit >submit.log
+  while [ -n "$(queue)" ]; do sleep 0.2; done
+  wall=$((($(date +%s%N) - begun) / 1000000))
+  # The children's times are the last line that `times` prints: minutes and seconds, user and system.
+  cpu=$(for log in "$out"/slurm/1/logs/*.log; do tail -1 "$log"; done |
+    sed 's/[ms]/ /g' | awk '{ sum += 60 * $1 + $2 + 60 * $3 + $4 } END { print sum }')
+  echo "$wall $cpu $(ls "$out/slurm/1/logs" | wc -l)" >"arrays-$round.time"
+  cmp "$place/local-$round/outcomes.parquet" "$out/outcomes.parquet" || fail "outcomes.parquet differs from that of the local run"
+done
+grep -A 8 "tasks" submit.log
+python3 - "$rounds" <<'PYTHON'
 import sys
-wall, user, system = map(float, sys.argv[1].split())
-arrays_wall, arrays_cpu, tasks = float(sys.argv[2]) / 1000, float(sys.argv[3]), int(sys.argv[4])
-print(f"local workers: {wall:.0f} s, {user + system:.0f} CPU seconds")
-print(f"job arrays, {tasks} tasks: {arrays_wall:.0f} s from the submission to the end, {arrays_cpu:.0f} CPU seconds")
-print(f"efficiency: {wall / arrays_wall:.0%} of the wall time, {(user + system) / arrays_cpu:.0%} of the CPU time; "
-      f"{(arrays_cpu - user - system) / tasks:.1f} CPU seconds more for each task")
+for number in range(1, int(sys.argv[1]) + 1):
+    wall, user, system = map(float, open(f"local-{number}.time").read().split())
+    arrays_wall, arrays_cpu, tasks = map(float, open(f"arrays-{number}.time").read().split())
+    cpu, arrays_wall = user + system, arrays_wall / 1000
+    print(f"local workers {wall:.0f} s, {cpu:.0f} CPU seconds; job arrays of {tasks:.0f} tasks {arrays_wall:.0f} s from before the "
+          f"submission to the end, {arrays_cpu:.0f} CPU seconds in the tasks: efficiency {wall / arrays_wall:.0%} (wall), "
+          f"{cpu / arrays_cpu:.0%} (CPU)")
 PYTHON
-cmp "$local/outcomes.parquet" "$out/outcomes.parquet" || fail "outcomes.parquet differs from that of the local run"

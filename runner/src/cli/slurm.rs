@@ -196,7 +196,9 @@ pub(super) fn submit(args: &SubmitArgs, common: &Common, registry: Registry, out
     }
     if args.print {
         table(&draft.record, out)?;
-        write!(out, "\n{}", draft.show(&folder, &wishes)?)?;
+        for (call, script) in draft.show(&folder, &wishes)? {
+            writeln!(out, "\n# {call}\n{script}")?;
+        }
         return Ok(ExitCode::SUCCESS);
     }
     let submission = slurm::submit(draft, &folder, &wishes)?;

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 /// What a process must know to compute any cell of a study.
 #[derive(Serialize, Deserialize)]
-pub(crate) struct Job {
+pub struct Job {
     /// The study with everything spelled out, as TOML.
     study: String,
     /// The plugin libraries that it was read with.
@@ -34,6 +34,9 @@ struct Plugin(PathBuf, String);
 
 impl Job {
     /// `device` is a name that [`device::open`] takes on the machine where the job is done.
+    ///
+    /// # Errors
+    /// When the system does not say what the paths are relative to.
     pub fn new(study: &Study, registry: &Registry, plan: &Plan, out: &Path, device: &str) -> Result<Self> {
         Ok(Self {
             study: study.to_toml().to_owned(),
@@ -45,7 +48,11 @@ impl Job {
         })
     }
 
-    /// Opens the study. No device is opened yet, and nothing written.
+    /// Opens the study, and loads the plugins that it was read with into `registry`. No device is opened yet, and
+    /// nothing written.
+    ///
+    /// # Errors
+    /// When the study would not be the same: a plugin, weights or the program have changed, or are not there.
     pub fn open(self, registry: &mut Registry) -> Result<Shop> {
         const CHANGED: &str = "the program, a plugin or weights have changed since the study was read: run it again";
         for Plugin(path, hash) in &self.plugins {
@@ -61,15 +68,21 @@ impl Job {
 }
 
 /// A job, opened.
-pub(crate) struct Shop {
+pub struct Shop {
+    /// The study.
     pub study: Study,
+    /// Its cells.
     pub plan: Plan,
+    /// The results' folder.
     pub out: PathBuf,
     device: String,
 }
 
 impl Shop {
     /// Opens the device.
+    ///
+    /// # Errors
+    /// When this machine does not have it.
     pub fn device(&self) -> Result<Device> {
         device::open(&self.device)
     }

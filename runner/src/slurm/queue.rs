@@ -4,7 +4,7 @@ use super::time::clock;
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 use std::collections::HashMap;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -66,14 +66,15 @@ pub fn check() -> Result<()> {
     call("sbatch", ["--version"]).map(drop)
 }
 
+/// What [`submit`] gives to sbatch.
+pub(super) fn arguments(script: &Path, others: &[String]) -> Vec<OsString> {
+    let dependency = (!others.is_empty()).then(|| format!("--dependency=afterany:{}", others.join(":")).into());
+    ["--parsable".into()].into_iter().chain(dependency).chain([script.into()]).collect()
+}
+
 /// Submits a script to run after all `others` have ended, whichever way. Returns the job's number.
 pub(super) fn submit(script: &Path, others: &[String]) -> Result<String> {
-    let mut arguments = vec!["--parsable".into()];
-    if !others.is_empty() {
-        arguments.push(format!("--dependency=afterany:{}", others.join(":")).into());
-    }
-    arguments.push(script.as_os_str().to_owned());
-    let answer = call("sbatch", arguments)?;
+    let answer = call("sbatch", arguments(script, others))?;
     // `number`, or `number;cluster`; a site's own messages may come before.
     let number = answer.lines().rev().map(|line| line.split(';').next().unwrap_or_default().trim()).find(|line| !line.is_empty());
     match number {

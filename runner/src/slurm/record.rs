@@ -91,6 +91,11 @@ impl Submission {
         }
     }
 
+    /// The folder of a submission to `out` that has no number yet.
+    pub(super) fn somewhere(out: &Path) -> PathBuf {
+        out.join(FOLDER).join("<n>")
+    }
+
     /// Writes the record down.
     pub(super) fn save(&self) -> Result<()> {
         write_atomically(&self.folder.join(RECORD), &serde_json::to_vec_pretty(&self.record)?)
@@ -164,7 +169,10 @@ fn numbers(all: &Path) -> Result<Vec<u64>> {
 
 /// What went wrong with cells of a plan, by the cells' names: what failed, then what was held up. A later
 /// submission's word counts.
-pub(crate) fn failures(submissions: &[Submission], plan: &str) -> Result<[BTreeMap<String, Note>; 2]> {
+///
+/// # Errors
+/// When a note is damaged.
+pub fn failures(submissions: &[Submission], plan: &str) -> Result<[BTreeMap<String, Note>; 2]> {
     let mut found = [BTreeMap::new(), BTreeMap::new()];
     for submission in submissions.iter().filter(|submission| submission.record.plan == plan) {
         for array in &submission.record.arrays {

@@ -1,7 +1,7 @@
 //! The scripts that `sbatch` takes.
 
 use super::time::TimeLimit;
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use std::ffi::OsStr;
 use std::path::Path;
 use std::time::Duration;
@@ -124,7 +124,7 @@ pub(crate) fn quoted(text: &OsStr) -> Result<String> {
 
 fn utf8(text: &OsStr) -> Result<&str> {
     let found = text.to_str().filter(|text| !text.contains(char::is_control));
-    found.ok_or_else(|| anyhow::anyhow!("{text:?} cannot stand in a script: it is not UTF-8, or has control characters in it"))
+    found.with_context(|| format!("{} cannot stand in a script: it is not UTF-8, or has control characters in it", text.display()))
 }
 
 #[cfg(test)]

@@ -252,14 +252,18 @@ mod tests {
 
     fn work(left: &[f64]) -> Work {
         let mut work = Work::default();
-        left.iter().for_each(|&left| work.add(left));
+        for &left in left {
+            work.add(left);
+        }
         work
     }
 
     fn running(tasks: usize, done: f64, seconds: u64) -> Pace {
         let mut pace = Pace::default();
         let queued = Queued { state: State::Running, reason: String::new(), elapsed: Duration::from_secs(seconds) };
-        (0..tasks).for_each(|_| pace.add(&queued, done));
+        for _ in 0..tasks {
+            pace.add(&queued, done);
+        }
         pace
     }
 

@@ -195,26 +195,22 @@ impl Draft {
         Ok(scripts)
     }
 
-    /// What would be submitted to a results' folder, as text: each script under the call of sbatch that takes
-    /// it. Nothing is written.
+    /// What would be submitted to a results' folder: each call of sbatch, and the script that it takes. A job
+    /// that has no number yet is called `<name of its array>`. Nothing is written.
     ///
     /// # Errors
     /// When a path or option cannot stand in a script.
-    pub fn show(&self, out: &Path, wishes: &Wishes) -> Result<String> {
-        let folder = out.join("slurm/<n>");
-        let mut earlier: Vec<String> = self.before.iter().map(|(_, job)| job.clone()).collect();
-        let mut text = String::new();
-        let scripts = self.scripts(&folder, wishes)?;
+    pub fn show(&self, out: &Path, wishes: &Wishes) -> Result<Vec<(String, String)>> {
+        let folder = Submission::somewhere(out);
         let arrays = self.record.arrays.iter().map(Some).chain([None]);
-        for ((name, script), array) in scripts.into_iter().zip(arrays) {
-            let before: Vec<String> = earlier_than(array, &self.record.arrays).map(|array| format!("<{}>", array.name)).collect();
-            earlier.truncate(0);
-            earlier.extend(self.waits_for(array));
-            earlier.extend(before);
-            let dependency = if earlier.is_empty() { String::new() } else { format!("--dependency=afterany:{} ", earlier.join(":")) };
-            text += &format!("# sbatch --parsable {dependency}{}\n{script}\n", folder.join(format!("{name}.sh")).display());
-        }
-        Ok(text)
+        let shown = self.scripts(&folder, wishes)?.into_iter().zip(arrays).map(|((name, script), array)| {
+            let new = earlier_than(array, &self.record.arrays).map(|array| format!("<{}>", array.name));
+            let arguments =
+                queue::arguments(&folder.join(format!("{name}.sh")), &self.waits_for(array).into_iter().chain(new).collect::<Vec<_>>());
+            let arguments: Vec<_> = arguments.iter().map(|argument| argument.to_string_lossy()).collect();
+            (format!("sbatch {}", arguments.join(" ")), script)
+        });
+        Ok(shown.collect())
     }
 
     /// The jobs of earlier submissions that an array, or the report, must wait for.
@@ -312,7 +308,7 @@ impl UnderWay {
 /// # Errors
 /// What cannot be written, and what sbatch says.
 pub fn submit(draft: Draft, out: &Path, wishes: &Wishes) -> Result<Submission> {
-    draft.scripts(out, wishes)?; // what cannot be written shows before anything is
+    draft.scripts(&Submission::somewhere(out), wishes)?; // what cannot be written shows before anything is
     Store::open(out)?; // that it can be written to shows here, not on the nodes
     let mut submission = Submission::create(out, draft.record.clone())?;
     let scripts = write(&draft, &submission, wishes)?;
