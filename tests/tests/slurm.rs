@@ -239,7 +239,7 @@ fn what_waits_is_not_submitted_twice() {
 #[test]
 fn a_cell_that_fails_costs_what_needs_it_alone() {
     let place = Place::new(40, &["moody"]); // fails on slices of fewer than ten images
-    place.submit(&[]);
+    place.sized("4,8,24", &[]);
     place.same_as_here("out");
     let (code, phases, said) = place.status();
     // Of each model one of moody's two cells, then a metric and a transfer.
@@ -251,7 +251,7 @@ fn a_cell_that_fails_costs_what_needs_it_alone() {
     assert!(codes.lines().any(|line| line.starts_with("102 ") && line.ends_with(" 0 1")), "{codes}");
     let json: serde_json::Value = serde_json::from_str(&place.session(&["status", "out", "--json"]).1).unwrap();
     assert_eq!((&json["phases"][1]["failed"], &json["failures"][0][0]), (&2.into(), &"moody (untargeted) on toy_8, images 33–40".into()));
-    assert!(place.submit(&[]).contains("\n6 of 44 cells to submit\n"));
+    assert!(place.sized("100", &[]).contains("\n6 of 44 cells to submit\n"));
 }
 
 #[test]

@@ -197,7 +197,7 @@ pub(super) fn submit(args: &SubmitArgs, common: &Common, registry: Registry, out
     if args.print {
         table(&draft.record, out)?;
         for (call, script) in draft.show(&folder, &wishes)? {
-            writeln!(out, "\n# {call}\n{script}")?;
+            write!(out, "\n# {call}\n{script}")?;
         }
         return Ok(ExitCode::SUCCESS);
     }
