@@ -4,10 +4,9 @@
 #
 #     tests/slurm/cluster.sh [STUDY]     (mini-quick unless given)
 #
-# RUNNER names the program (target/release/runner unless given), MINUTES the length of a task (0.25), ROUNDS how often
-# time is taken (1). Debian's
-# slurm-wlm and munge are installed if they are missing. Daemons run in a temporary folder, as root, listen on
-# the loopback interface alone, and end with this script.
+# RUNNER names the program (target/release/runner unless given), MINUTES the length of a task (0.25), ROUNDS how
+# often time is taken (1). Debian's slurm-wlm and munge are installed if they are missing. Daemons run in a
+# temporary folder, as root, listen on the loopback interface alone, and end with this script.
 set -euo pipefail
 
 study=${1:-mini-quick}
@@ -166,7 +165,7 @@ for round in $(seq "$rounds"); do
   echo "$wall $cpu $(ls "$out/slurm/1/logs" | wc -l)" >"arrays-$round.time"
   cmp "$place/local-$round/outcomes.parquet" "$out/outcomes.parquet" || fail "outcomes.parquet differs from that of the local run"
 done
-grep -A 8 "tasks" submit.log
+grep -A 5 "  tasks  " submit.log
 python3 - "$rounds" <<'PYTHON'
 import sys
 for number in range(1, int(sys.argv[1]) + 1):

@@ -56,7 +56,8 @@ impl Place {
         fs::create_dir(place.path("images")).unwrap();
         fs::create_dir(place.path("slurm")).unwrap();
         toys::save_pictures(images, &place.path("images"));
-        RgbFile::grey(&place.path("images/1.grey.png"));
+        // Greyscale is left out, and noted.
+        image::GrayImage::from_pixel(10, 10, image::Luma([128])).save(place.path("images/1.grey.png")).unwrap();
         let more: Vec<String> = more.iter().map(|name| format!("[[attacks]]\nname = \"{name}\"\n")).collect();
         fs::write(place.path("study.toml"), format!("{STUDY}{}", more.concat())).unwrap();
         place
@@ -141,18 +142,18 @@ impl Place {
     }
 }
 
-/// A greyscale image, which studies leave out.
-struct RgbFile;
-
-impl RgbFile {
-    fn grey(path: &Path) {
-        image::GrayImage::from_pixel(10, 10, image::Luma([128])).save(path).unwrap();
-    }
-}
-
 fn text(output: &Output) -> (i32, String, String) {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+}
+
+/// Waits for something that comes soon.
+fn until(what: &str, mut so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !so() {
+        assert!(start.elapsed() < Duration::from_mins(1), "{what}");
+        sleep(Duration::from_millis(10));
+    }
 }
 
 #[test]
@@ -453,16 +454,38 @@ fn a_worker_that_is_stopped_drops_its_cell_and_the_rest_goes_on() {
     place.said(&[&job[..], &["--cells", "out/slurm/1/cells/clean-answers/0.txt"]].concat());
     let stoppable = [&job[..], &attacks, &["--workers", "1", "--isolate", "always"]].concat();
     let worker = place.command(&stoppable).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let start = Instant::now();
-    while !place.path("endless").exists() {
-        assert!(start.elapsed() < Duration::from_mins(1), "the attack begins");
-        sleep(Duration::from_millis(10));
-    }
+    until("the attack begins", || place.path("endless").exists());
     assert!(Command::new("kill").arg(worker.id().to_string()).status().unwrap().success());
     let (code, out, err) = text(&worker.wait_with_output().unwrap());
     assert!(code == 143 && err.contains("stopped by SIGTERM: "), "{out}{err}");
     let whole: usize = place.status().1.iter().map(|phase| phase[1]).sum();
     assert!((2..8).contains(&whole), "{whole}");
+}
+
+#[test]
+fn a_task_that_comes_to_its_time_limit_is_requeued_and_one_that_is_cancelled_is_not() {
+    let place = Place::new(12, &["endless"]);
+    place.hold();
+    place.sized("100", &["--isolate", "always"]);
+    place.said(&["work", "--job", "out/slurm/1/job.json", "--cells", "out/slurm/1/cells/clean-answers/0.txt"]);
+    let task = |signal: &str| {
+        let _ = fs::remove_file(place.path("endless"));
+        let mut script = place.with_cluster("bash");
+        script.arg("out/slurm/1/attacks.sh").stdout(Stdio::piped()).stderr(Stdio::piped());
+        script.envs([("SLURM_JOB_ID", "102"), ("SLURM_ARRAY_JOB_ID", "102"), ("SLURM_ARRAY_TASK_ID", "0")]);
+        let script = script.spawn().unwrap();
+        until("the attack begins", || place.path("endless").exists());
+        assert!(Command::new("kill").args([signal, &script.id().to_string()]).status().unwrap().success());
+        script.wait_with_output().unwrap()
+    };
+    let warned = task("-USR1");
+    let said = String::from_utf8_lossy(&warned.stdout).into_owned();
+    assert!(said.ends_with("ended with exit code 143, requeued\n"), "{said}");
+    assert_eq!(place.read("slurm/102.0.task"), "1\n", "how often it was requeued");
+    assert!(!place.path("out/slurm/1/cells/attacks/0.died").exists(), "it did nothing wrong");
+    let cancelled = task("-TERM");
+    let said = String::from_utf8_lossy(&cancelled.stdout).into_owned();
+    assert_eq!((cancelled.status.code(), place.read("slurm/102.0.task").as_str()), (Some(143), "1\n"), "{said}");
 }
 
 #[test]

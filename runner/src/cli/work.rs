@@ -2,14 +2,16 @@
 
 use super::progress::Terminal;
 use super::{Isolate, SHOWN, counted, stop_on_signal};
-use crate::execute::{self, Job, Shop};
-use crate::portion::{self, Done, Note};
+use crate::execute;
+use crate::portion::{self, Done, Job, Note, Shop};
 use crate::report;
 use crate::slurm::{Submission, failures};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
+use gauntlet_core::device::Device;
 use gauntlet_core::registry::Registry;
 use signal_hook::low_level;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -58,20 +60,22 @@ pub(super) fn work(args: &WorkArgs, mut registry: Registry, out: &mut dyn Write)
     ensure!(args.workers != Some(0), "`--workers 0`: at least one is needed");
     let place = || format!("{} cannot be read: a job.json is expected, as `runner submit` leaves it", path.display());
     let job: Job = serde_json::from_slice(&fs::read(path).with_context(place)?).with_context(place)?;
-    let submissions = Submission::all(&job.out)?;
+    let mut submissions = Submission::all(&job.out)?;
+    if args.cells.is_some() {
+        // What failed in an earlier one may have been tried again since.
+        submissions.retain(|submission| submission.job().canonicalize().ok() == path.canonicalize().ok());
+    }
     let [failed, held_up] = failures(&submissions, &job.plan)?;
+    let mut known = held_up;
+    known.extend(failed);
     let shop = job.open(&mut registry)?;
     let patience = Duration::from_secs(args.patience);
-    let Some(cells) = &args.cells else {
-        let mut known = held_up;
-        known.extend(failed);
-        return tables(&shop, patience, known, out);
-    };
+    let Some(cells) = &args.cells else { return tables(&shop, patience, &known, out) };
     let mut options = execute::Options::on(shop.device()?);
     options.workers = args.workers.unwrap_or(options.workers);
     options.isolation = args.isolate.isolation();
     let signal = stop_on_signal(&options.cancel)?;
-    let hopeless = failed.into_keys().chain(held_up.into_keys()).collect();
+    let hopeless = known.into_keys().collect();
     let done = portion::compute(shop, &registry, options, cells, patience, &hopeless, &Terminal::new())?;
     conclude(&done, cells, signal.load(Ordering::Relaxed), out)
 }
@@ -98,10 +102,10 @@ fn conclude(done: &Done, cells: &Path, signal: usize, out: &mut dyn Write) -> Re
     Ok(ExitCode::from(1))
 }
 
-fn tables(shop: &Shop, patience: Duration, known: std::collections::BTreeMap<String, Note>, out: &mut dyn Write) -> Result<ExitCode> {
-    let options = execute::Options::on(gauntlet_core::device::Device::Cpu);
+fn tables(shop: &Shop, patience: Duration, known: &BTreeMap<String, Note>, out: &mut dyn Write) -> Result<ExitCode> {
+    let options = execute::Options::on(Device::Cpu);
     let signal = stop_on_signal(&options.cancel)?;
-    let (tables, failures, absent) = portion::report(shop, &options, patience, &known)?;
+    let (tables, failures, absent) = portion::report(shop, &options, patience, known)?;
     let signal = signal.load(Ordering::Relaxed);
     if signal > 0 {
         return Ok(ExitCode::from(128 + signal as u8));

@@ -108,26 +108,7 @@ impl Draft {
         };
         let open: Vec<CellId> = missing.iter().copied().filter(|&id| !under_way.cells.contains(&plan.cells[id].address.name())).collect();
         let (sizes, unknown) = sizes(study, registry, &plan, options, wishes, &open)?;
-        let largest = queue::max_array_size()?;
-        let mut arrays = Vec::new();
-        let mut cells = Vec::new();
-        for phase in 0..PHASES.len() {
-            let piece = |(&cell, &size): (&CellId, &f64)| Piece { cell, model: plan.model(cell), size };
-            let pieces = open.iter().zip(&sizes).filter(|(cell, _)| plan.phase(**cell) == phase).map(piece).collect();
-            let limit = match wishes.size {
-                Size::Time(length) => length.as_secs_f64() * wishes.workers as f64,
-                Size::Cells(counts) => counts[phase] as f64,
-            };
-            let tasks = cut(pieces, limit);
-            let parts = tasks.chunks(largest);
-            let several = parts.len() > 1;
-            for (number, tasks) in parts.enumerate() {
-                let name = PHASES[phase].replace(' ', "-");
-                let name = if several { format!("{name}-{}", number + 1) } else { name };
-                arrays.push(array(name, phase, tasks, wishes));
-                cells.push(tasks.iter().map(|task| task.iter().map(|piece| plan.cells[piece.cell].address.name()).collect()).collect());
-            }
-        }
+        let (arrays, cells) = arrays(&plan, &open, &sizes, wishes, queue::max_array_size()?);
         let count = |phase: usize| (0..plan.cells.len()).filter(|&id| plan.phase(id) == phase).count();
         let phases = PHASES.iter().enumerate().map(|(phase, name)| Phase { name: (*name).to_owned(), cells: count(phase) }).collect();
         Ok(Self {
@@ -224,6 +205,30 @@ impl Draft {
 fn earlier_than<'a>(array: Option<&Array>, arrays: &'a [Array]) -> impl Iterator<Item = &'a Array> {
     let phase = array.map(|array| array.phase);
     arrays.iter().filter(move |other| phase.is_none_or(|phase| other.phase < phase))
+}
+
+/// Cuts cells into arrays of at most `largest` tasks; with them come the names of each task's cells.
+fn arrays(plan: &Plan, cells: &[CellId], sizes: &[f64], wishes: &Wishes, largest: usize) -> (Vec<Array>, Vec<Vec<Vec<String>>>) {
+    let mut arrays = Vec::new();
+    let mut names = Vec::new();
+    for (phase, title) in PHASES.iter().enumerate() {
+        let of_phase = cells.iter().zip(sizes).filter(|(cell, _)| plan.phase(**cell) == phase);
+        let pieces = of_phase.map(|(&cell, &size)| Piece { cell, model: plan.model(cell), size }).collect();
+        let limit = match wishes.size {
+            Size::Time(length) => length.as_secs_f64() * wishes.workers as f64,
+            Size::Cells(counts) => counts[phase] as f64,
+        };
+        let tasks = cut(pieces, limit);
+        let parts = tasks.chunks(largest);
+        let several = parts.len() > 1;
+        for (number, tasks) in parts.enumerate() {
+            let number = if several { format!("-{}", number + 1) } else { String::new() };
+            arrays.push(array(title.replace(' ', "-") + &number, phase, tasks, wishes));
+            let name = |piece: &Piece| plan.cells[piece.cell].address.name();
+            names.push(tasks.iter().map(|task| task.iter().map(name).collect()).collect());
+        }
+    }
+    (arrays, names)
 }
 
 fn array(name: String, phase: usize, tasks: &[Vec<Piece>], wishes: &Wishes) -> Array {
