@@ -157,12 +157,13 @@ for round in $(seq "$rounds"); do
   out=$place/arrays-$round
   begun=$(date +%s%N)
   submit >submit.log
+  submitted=$((($(date +%s%N) - begun) / 1000000))
   while [ -n "$(queue)" ]; do sleep 0.2; done
   wall=$((($(date +%s%N) - begun) / 1000000))
   # The children's times are the last line that `times` prints: minutes and seconds, user and system.
   cpu=$(for log in "$out"/slurm/1/logs/*.log; do tail -1 "$log"; done |
     sed 's/[ms]/ /g' | awk '{ sum += 60 * $1 + $2 + 60 * $3 + $4 } END { print sum }')
-  echo "$wall $cpu $(ls "$out/slurm/1/logs" | wc -l)" >"arrays-$round.time"
+  echo "$wall $submitted $cpu $(ls "$out/slurm/1/logs" | wc -l)" >"arrays-$round.time"
   cmp "$place/local-$round/outcomes.parquet" "$out/outcomes.parquet" || fail "outcomes.parquet differs from that of the local run"
 done
 grep -A 5 "  tasks  " submit.log
@@ -170,9 +171,8 @@ python3 - "$rounds" <<'PYTHON'
 import sys
 for number in range(1, int(sys.argv[1]) + 1):
     wall, user, system = map(float, open(f"local-{number}.time").read().split())
-    arrays_wall, arrays_cpu, tasks = map(float, open(f"arrays-{number}.time").read().split())
-    cpu, arrays_wall = user + system, arrays_wall / 1000
-    print(f"local workers {wall:.0f} s, {cpu:.0f} CPU seconds; job arrays of {tasks:.0f} tasks {arrays_wall:.0f} s from before the "
-          f"submission to the end, {arrays_cpu:.0f} CPU seconds in the tasks: efficiency {wall / arrays_wall:.0%} (wall), "
-          f"{cpu / arrays_cpu:.0%} (CPU)")
+    whole, submit, arrays_cpu, tasks = map(float, open(f"arrays-{number}.time").read().split())
+    cpu, submit, arrays = user + system, submit / 1000, (whole - submit) / 1000
+    print(f"local workers {wall:.1f} s, {cpu:.1f} CPU seconds; `runner submit` {submit:.1f} s, {tasks:.0f} tasks {arrays:.1f} s until "
+          f"the last has ended, {arrays_cpu:.1f} CPU seconds: efficiency {wall / arrays:.0%} (wall), {cpu / arrays_cpu:.0%} (CPU)")
 PYTHON
