@@ -62,7 +62,7 @@ SlurmctldHost=$(hostname -s)(127.0.0.1)
 SlurmctldPort=${ports[0]}
 SlurmdPort=${ports[1]}
 # Daemons listen on the address that they are known by, not on all of the machine's.
-CommunicationParameters=NoInAddrAny,DisableIPv6
+CommunicationParameters=NoInAddrAny,NoCtldInAddrAny,DisableIPv6
 AuthType=auth/munge
 CredType=cred/munge
 # A requeued task may start again after as long.
