@@ -144,7 +144,7 @@ status=$("$runner" status "$out")
 echo "$status"
 submit | grep "^0 of " || fail "something is missing: $status"
 for _ in $(seq 600); do [ -z "$(queue)" ] && break; sleep 0.2; done
-for table in accuracy.csv success.csv transfer.csv scores.csv matrices.csv skipped.csv tables.tex study.json study.toml provenance.json \
+for table in flags.csv accuracy.csv success.csv transfer.csv scores.csv matrices.csv skipped.csv tables.tex study.json study.toml provenance.json \
   outcomes.parquet examples.safetensors; do
   cmp "$local/$table" "$out/$table" || fail "$table differs from that of the local run"
 done

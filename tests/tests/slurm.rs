@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 const STUDY: &str = r#"name = "toys"
+probe = { images = 0 }
 metrics = ["largest", "margin"]
 [data]
 folder = "images"
@@ -27,7 +28,8 @@ policy = "crop_or_pad"
 "#;
 
 /// Every table of a results' folder, and what says where they come from. None holds a time.
-const TABLES: [&str; 12] = [
+const TABLES: [&str; 13] = [
+    "flags.csv",
     "accuracy.csv",
     "success.csv",
     "transfer.csv",
