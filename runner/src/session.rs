@@ -73,6 +73,8 @@ impl<'a> Session<'a> {
     /// # Errors
     /// When the folder cannot be written to.
     pub fn report(&self) -> Result<Tables> {
-        report::write(self.study, &self.plan, &self.store, &self.failures.borrow(), self.store.out())
+        let tables = report::write(self.study, &self.plan, &self.store, &self.failures.borrow(), self.store.out())?;
+        self.store.tidy(); // a process that computed isolated cells may have been killed
+        Ok(tables)
     }
 }

@@ -5,6 +5,8 @@
 //! share a folder: at worst both compute a cell. Pixels go into a file that is named after its own
 //! hash and stands before the Parquet file that points to it.
 
+mod pending;
+
 use crate::rows::Row;
 use anyhow::{Context, Result, bail, ensure};
 use blake3::Hasher;
@@ -14,16 +16,15 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
+pub(crate) use pending::prepare;
+pub use pending::{Pending, write_atomically};
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 use tch::{Kind, Tensor};
-use tempfile::NamedTempFile;
 
-const TEMPORARY: &str = ".tmp-";
-/// A temporary file that is older than this was left behind by a process that died.
-const STALE: Duration = Duration::from_hours(1);
+/// What kinds of cells there are.
+const KINDS: [&str; 6] = ["clean", "craft", "measure", "probe", "score", "transfer"];
 
 /// The header of a file of pixels is far smaller.
 const MAX_HEADER: u64 = 1 << 16;
@@ -103,16 +104,22 @@ impl Store {
     /// # Errors
     /// When nothing can be written there.
     pub fn open(out: &Path) -> Result<Self> {
-        let folder = out.join("cells");
-        for kind in ["clean", "craft", "measure", "probe", "score", "transfer"] {
-            let place = folder.join(kind);
-            fs::create_dir_all(&place)
-                .and_then(|()| NamedTempFile::with_prefix_in(TEMPORARY, &place).map(drop))
-                .with_context(|| format!("the results' folder {} cannot be written to; choose another with `--out DIR`", out.display()))?;
-            sweep(&place);
-        }
-        sweep(out); // tables are written there
-        Ok(Self { out: out.to_owned(), folder })
+        let store = Self { out: out.to_owned(), folder: out.join("cells") };
+        store
+            .prepare()
+            .with_context(|| format!("the results' folder {} cannot be written to; choose another with `--out DIR`", out.display()))?;
+        Ok(store)
+    }
+
+    /// Clears away what processes left in it that have died by now.
+    pub(crate) fn tidy(&self) {
+        // What stays is for the next one that opens the folder.
+        let _ = self.prepare();
+    }
+
+    fn prepare(&self) -> io::Result<()> {
+        KINDS.iter().try_for_each(|kind| prepare(&self.folder.join(kind)))?;
+        prepare(&self.out) // tables are written there
     }
 
     /// The results' folder, in which the cells are.
@@ -131,7 +138,7 @@ impl Store {
 
     /// Looks for a cell and verifies it.
     pub fn read<R: Row>(&self, address: &Address) -> Found<R> {
-        let file = match File::open(self.path(address)) {
+        let file = match open(&self.path(address)) {
             Ok(file) => file,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Found::Missing,
             Err(e) => return Found::Damaged(format!("cannot be read: {e}")),
@@ -162,7 +169,7 @@ impl Store {
     pub fn check_pixels(&self, address: &Address, hash: &str, count: usize) -> Result<()> {
         let path = self.pixel_path(address, hash);
         let place = || format!("pixels {}", path.display());
-        let mut file = File::open(&path).with_context(place)?;
+        let mut file = open(&path).with_context(place)?;
         let length = file.metadata().with_context(place)?.len();
         let mut start = [0; 8];
         file.read_exact(&mut start).with_context(place)?;
@@ -197,6 +204,11 @@ impl Store {
     }
 }
 
+/// Opens a file, if it is one: to open a pipe would take for ever.
+fn open(path: &Path) -> io::Result<File> {
+    if fs::metadata(path)?.is_file() { File::open(path) } else { Err(io::Error::other("not a file")) }
+}
+
 /// The bytes of a safetensors file with these tensors, as float32.
 pub(crate) fn safetensors(tensors: &[(String, Tensor)]) -> Result<Vec<u8>> {
     let bytes = |tensor: &Tensor| -> Result<Vec<u8>> {
@@ -210,64 +222,6 @@ pub(crate) fn safetensors(tensors: &[(String, Tensor)]) -> Result<Vec<u8>> {
         views.push((name.as_str(), safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape, bytes)?));
     }
     Ok(safetensors::serialize(views, None)?)
-}
-
-/// Puts a file in place, complete or not at all.
-pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut pending = Pending::new(path)?;
-    pending.file().write_all(bytes).with_context(|| format!("writing {}", path.display()))?;
-    pending.commit()
-}
-
-/// A file under a temporary name, beside the place that it will take.
-pub struct Pending {
-    temporary: NamedTempFile,
-    path: PathBuf,
-}
-
-impl Pending {
-    /// Begins a file.
-    pub fn new(path: &Path) -> Result<Self> {
-        let folder = path.parent().context("a file has a folder")?;
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(TEMPORARY);
-        // Results are as readable as any other file: the process's umask decides.
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let temporary = builder.tempfile_in(folder).with_context(|| format!("writing {}", path.display()))?;
-        Ok(Self { temporary, path: path.to_owned() })
-    }
-
-    /// The file to write to.
-    pub fn file(&mut self) -> &mut File {
-        self.temporary.as_file_mut()
-    }
-
-    /// Where it is until then.
-    #[cfg(feature = "pull")]
-    pub(crate) fn path(&self) -> &Path {
-        self.temporary.path()
-    }
-
-    /// Syncs the file and gives it its name.
-    pub fn commit(self) -> Result<()> {
-        let context = || format!("writing {}", self.path.display());
-        self.temporary.as_file().sync_all().with_context(context)?;
-        self.temporary.persist(&self.path).map_err(|e| e.error).with_context(context)?;
-        let folder = self.path.parent().context("a file has a folder")?;
-        File::open(folder).and_then(|folder| folder.sync_all()).with_context(context)
-    }
-}
-
-fn sweep(folder: &Path) {
-    let stale = |entry: &fs::DirEntry| {
-        let age = entry.metadata().and_then(|m| m.modified()).ok().and_then(|time| SystemTime::now().duration_since(time).ok());
-        entry.file_name().to_string_lossy().starts_with(TEMPORARY) && age.is_some_and(|age| age > STALE)
-    };
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten().filter(stale) {
-        // Another process may have been quicker.
-        let _ = fs::remove_file(entry.path());
-    }
 }
 
 /// How all Parquet files are written.
@@ -405,17 +359,5 @@ mod tests {
         fs::write(&path, bytes).unwrap();
         assert!(store.read_pixels(&address, &hash).unwrap_err().to_string().ends_with("does not match the checksum"));
         assert!(store.read_pixels(&address, &"0".repeat(64)).unwrap_err().to_string().starts_with("pixels "));
-    }
-
-    #[test]
-    fn only_what_is_old_is_swept_away() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join(".tmp-abc");
-        let file = File::create(&path).unwrap();
-        sweep(folder.path());
-        assert!(path.exists(), "another process may be writing it");
-        file.set_modified(SystemTime::now() - 2 * STALE).unwrap();
-        sweep(folder.path());
-        assert!(!path.exists());
     }
 }

@@ -4,6 +4,7 @@ use gauntlet_core::device::Device;
 use gauntlet_runner::execute::{Isolation, Options, Silent};
 use gauntlet_runner::study;
 use gauntlet_runner::{Session, Study};
+use gauntlet_tests::processes::{alive, children, until};
 use gauntlet_tests::toys;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -52,27 +53,6 @@ fn tables(out: &Path, others: &[&str]) -> Vec<String> {
     let texts = ["accuracy", "success", "transfer", "scores"].map(|name| fs::read_to_string(out.join(format!("{name}.csv"))).unwrap());
     let all = texts.iter().flat_map(|text| text.lines());
     all.filter(|line| !others.iter().any(|name| line.contains(&format!(",{name},")))).map(String::from).collect()
-}
-
-/// The processes that a process has started and not yet waited for.
-fn children(of: u32) -> Vec<u32> {
-    let tasks = fs::read_dir(format!("/proc/{of}/task")).into_iter().flatten().flatten();
-    let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
-    lists.flat_map(|list| list.split_whitespace().map(|id| id.parse().unwrap()).collect::<Vec<_>>()).collect()
-}
-
-fn alive(process: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-    stat.rsplit(") ").next().is_some_and(|state| !state.is_empty() && !state.starts_with('Z'))
-}
-
-/// Waits for something that comes soon.
-fn until(what: &str, mut so: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !so() {
-        assert!(start.elapsed() < Duration::from_mins(1), "{what}");
-        sleep(Duration::from_millis(10));
-    }
 }
 
 fn temporary(out: &Path) -> Vec<PathBuf> {
