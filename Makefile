@@ -1,6 +1,6 @@
 # `make study` runs a real study, `make test` the tests. Each does all its own set-up.
 
-.PHONY: study test outcomes setup build check clean
+.PHONY: study test outcomes soak fuzz leaks deny advisories setup build check clean
 
 STUDY ?= mini
 
@@ -18,6 +18,39 @@ outcomes: setup
 	rm -rf target/duckdb/few
 	target/debug/runner run tests/duckdb/few.toml --out target/duckdb/few >/dev/null
 	target/duckdb/bin/python tests/duckdb/count.py target/duckdb/few
+
+# The four below are what RELIABILITY.md reports. None of them is part of `test`.
+
+# Faults of every kind: ROUNDS of each kind of killing, a tenth of the others; SEED, ONLY=scenario,…, ROUND. As root.
+soak: setup
+	cargo build -p gauntlet-runner
+	cargo test -p gauntlet-tests --test soak
+
+# Fuzzes what reads other people's files, SECONDS each. Needs `cargo install cargo-fuzz`.
+SECONDS ?= 3600
+TARGETS ?= stamp graphdef safetensors study image cell boundary
+fuzz: setup
+	@cargo fuzz --version >/dev/null || { echo "cargo-fuzz is missing: cargo install cargo-fuzz"; exit 1; }
+	cd tests && for target in $(TARGETS); do \
+		mkdir -p fuzz/corpus/$$target && \
+		RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir fuzz $$target fuzz/corpus/$$target fuzz/seeds/$$target -- \
+			-max_total_time=$(SECONDS) -timeout=10 -rss_limit_mb=4096 -max_len=65536 || exit 1; \
+	done
+
+# Plugins used 10,000 times over; then fewer times under valgrind.
+leaks: setup
+	cargo test -p gauntlet-tests --test leaks
+	@command -v valgrind >/dev/null || { echo "valgrind is missing (Debian: apt-get install valgrind)"; exit 1; }
+	CALLS=20 CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="valgrind --leak-check=full --errors-for-leak-kinds=definite \
+		--error-exitcode=9 --suppressions=leaks/libtorch.supp" cargo test -p gauntlet-tests --test leaks
+
+# Licences, sources, bans. Needs `cargo install cargo-deny`.
+deny:
+	cargo deny check licenses bans sources
+
+# Known weaknesses of dependencies. Fetches the database of them.
+advisories:
+	cargo deny check advisories
 
 setup:
 	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust with rustup"; exit 1; }

@@ -256,7 +256,8 @@ fn decode<R: Row>(file: File, address: &Address) -> Result<Stored<R>> {
     let (Some(spec), Some(provenance), Some(expected)) = (find(CELL), find(PROVENANCE), find(CHECKSUM)) else {
         bail!("not a cell of this program: its specification, provenance or checksum is missing");
     };
-    ensure!(spec == address.spec, "the file belongs to another cell");
+    // The fuzzer's files are of cells that it does not know.
+    ensure!(cfg!(fuzzing) || spec == address.spec, "the file belongs to another cell");
     let mut rows = Vec::new();
     for batch in reader.build()? {
         rows.extend(R::read(&batch?)?);

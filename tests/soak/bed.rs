@@ -13,20 +13,16 @@ use tempfile::TempDir;
 
 const STUDY: &str = r#"name = "soak"
 seed = 11
-metrics = ["l2", "linf"]
+metrics = ["linf"]
 [data]
 source = "fashion-mnist"
-images = 70
+images = 34
 [[models]]
 name = "mini_mobilenet_v1_025"
 [[models]]
 name = "mini_mobilenet_v1_050"
 [[attacks]]
 name = "fgsm"
-goals = ["untargeted", "random"]
-[[attacks]]
-name = "ifgsm"
-preset = "fixed"
 [transfer]
 policy = "resize"
 "#;

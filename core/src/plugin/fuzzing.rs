@@ -9,7 +9,6 @@ use crate::testing::{Affine, Nudge};
 use std::cell::RefCell;
 use std::ffi::c_void;
 use std::sync::Arc;
-use toml::Table;
 
 thread_local! {
     /// What the plugin that is made up below says of itself.
@@ -135,13 +134,7 @@ unsafe impl Sync for Shared {}
 static ITEMS: [Shared; 3] = [
     item(
         abi::ITEM_ATTACK,
-        &abi::Attack {
-            head: head::<abi::Attack>(),
-            make: Some(make),
-            budget: Some(budget),
-            run: Some(run),
-            release: Some(release),
-        },
+        &abi::Attack { head: head::<abi::Attack>(), make: Some(make), budget: Some(budget), run: Some(run), release: Some(release) },
     ),
     item(
         abi::ITEM_MODEL,
@@ -156,12 +149,6 @@ static ITEMS: [Shared; 3] = [
     ),
     item(
         abi::ITEM_METRIC,
-        &abi::Metric {
-            head: head::<abi::Metric>(),
-            make: Some(make),
-            outcome: Some(outcome),
-            model: Some(score),
-            release: Some(release),
-        },
+        &abi::Metric { head: head::<abi::Metric>(), make: Some(make), outcome: Some(outcome), model: Some(score), release: Some(release) },
     ),
 ];

@@ -19,7 +19,6 @@ impl Place {
     }
 
     fn read<R: Row>(&self, kind: &'static str, bytes: &[u8]) {
-        // As in the seeds: a file whose specification is another is not read further.
         let address = Address { kind, key: "cell".to_owned(), spec: "{}".to_owned() };
         let path = self.folder.path().join("cells").join(kind).join("cell.parquet");
         fs::write(path, bytes).expect("there is room");

@@ -42,8 +42,7 @@ pub fn stop(round: &mut Round) -> Result<()> {
 
 /// Whoever reads the output closes the pipe, at once or later. The run goes on to its end.
 pub fn closed_pipe(round: &mut Round) -> Result<()> {
-    let (what, out, errors) =
-        [("standard output", true, false), ("standard error", false, true), ("both", true, true)][round.number % 3];
+    let (what, out, errors) = [("standard output", true, false), ("standard error", false, true), ("both", true, true)][round.number % 3];
     let later = round.dice.below(2) == 0;
     let mut command = command(&[], &round.bed.arguments(&round.out.path), round.bed.place())?;
     let log = round.bed.place().join("stderr");
