@@ -349,6 +349,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_file_is_damaged_and_replaced() {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+        let (_folder, store, address, stored) = example();
+        let path = store.path(&address);
+        fs::remove_file(&path).unwrap();
+        mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o644), 0).unwrap();
+        assert_eq!(damage(&store.read(&address)), "cannot be read: not a file"); // to open it would wait for a writer
+        store.write(&address, &stored).unwrap();
+        assert!(matches!(store.read(&address), Found::Whole(found) if found == stored));
+    }
+
+    #[test]
     fn pixels_are_verified() {
         let (_folder, store, address, _) = example();
         let pixels = Tensor::arange(24, (Kind::Float, tch::Device::Cpu)).view([2, 3, 2, 2]) / 24.0;

@@ -230,6 +230,20 @@ fn an_embedding_program_names_the_program_that_works_for_it() {
 }
 
 #[test]
+fn a_process_that_is_killed_before_it_is_ready_costs_a_cell_and_not_the_run() {
+    let (registry, place) = (toys::registry().unwrap(), tempfile::tempdir().unwrap());
+    let pictures = Some(toys::pictures(8));
+    let text = STUDY.replace("[data]\nfolder = \"images\"\n", "");
+    let study = Study::parse(&text, "toys", Path::new("."), &registry, study::Options { pictures, ..Default::default() }).unwrap();
+    let killed = Isolation { everything: true, program: "sh".into(), arguments: ["-c", "kill -KILL $$"].map(Into::into).to_vec() };
+    let options = Options { workers: 2, isolation: Some(killed), ..Options::on(Device::Cpu) };
+    let session = Session::open(&study, &registry, place.path(), options, &Silent).unwrap();
+    let outcome = session.run().unwrap();
+    assert_eq!((outcome.computed, outcome.failures.len()), (0, 2), "the two clean cells fail, and all others need them");
+    assert_eq!(outcome.failures[0].reason, "a process for isolated cells died of SIGKILL");
+}
+
+#[test]
 fn neither_workers_nor_isolation_change_a_byte() {
     let place = place(70, &["nudge"]);
     let left = |out: &str| {
