@@ -165,6 +165,12 @@ impl Survey {
         survey
     }
 
+    /// Cells whose pixels have turned out to be damaged, and no others.
+    pub fn spoilt(plan: &Plan, cells: &[CellId]) -> Self {
+        let spoilt: Vec<bool> = (0..plan.cells.len()).map(|cell| cells.contains(&cell)).collect();
+        Self { missing: spoilt.clone(), spoilt }
+    }
+
     /// The cells that are to be computed.
     pub fn cells(&self) -> impl Iterator<Item = CellId> {
         self.missing.iter().enumerate().filter(|(_, missing)| **missing).map(|(cell, _)| cell)

@@ -29,6 +29,9 @@ policy = "resize"
 
 const WITH_PLUGIN: &str = "[[models]]\nname = \"bands\"\n[[attacks]]\nname = \"noisy\"\n[plugins]\nfrom = [\"plugins\"]\n";
 
+/// Digits of a cell's key.
+const KEY: usize = 64;
+
 /// Who computes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
@@ -182,13 +185,20 @@ impl Out {
     }
 }
 
-/// All cells that have their names, with pixels.
+/// All complete cells: files of rows that have their names, and the pixels that go with those. Pixels come first, so
+/// those without rows are of a cell that is not complete.
 fn cells(out: &Path) -> Result<BTreeMap<PathBuf, (u64, i64, i64)>> {
-    let named = |file: &PathBuf| file.starts_with("cells") && file.file_name().is_some_and(|name| !name.to_string_lossy().starts_with('.'));
+    let all = files(out)?;
+    let rows = |file: &Path| {
+        let key: String = file.file_name()?.to_str()?.chars().take(KEY).collect();
+        Some(file.with_file_name(format!("{key}.parquet")))
+    };
     let mut found = BTreeMap::new();
-    for file in files(out)?.into_iter().filter(named) {
-        let about = fs::symlink_metadata(out.join(&file))?;
-        found.insert(file, (about.ino(), about.mtime(), about.mtime_nsec()));
+    for file in &all {
+        if file.starts_with("cells") && rows(file).is_some_and(|rows| all.contains(&rows)) {
+            let about = fs::symlink_metadata(out.join(file))?;
+            found.insert(file.clone(), (about.ino(), about.mtime(), about.mtime_nsec()));
+        }
     }
     Ok(found)
 }

@@ -29,10 +29,9 @@ pub fn damaged(round: &mut Round) -> Result<()> {
     ended.expect(&[0])?;
     round.out.look()?;
     // A byte that nobody reads, and pixels that nobody needs any more, may be any.
-    if ended.said.contains("is damaged and will be computed again") {
+    if ended.said.contains("damaged and will be computed again") {
         round.note("told, and computed again");
     }
-    // What was not noticed is put right, so that what is left is as it was.
     Ok(())
 }
 
