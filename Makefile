@@ -38,11 +38,11 @@ fuzz: setup
 	done
 
 # Plugins used 10,000 times over; then fewer times under valgrind.
+VALGRIND = valgrind --leak-check=full --errors-for-leak-kinds=definite --error-exitcode=9 --suppressions=leaks/libtorch.supp
 leaks: setup
 	cargo test -p gauntlet-tests --test leaks
 	@command -v valgrind >/dev/null || { echo "valgrind is missing (Debian: apt-get install valgrind)"; exit 1; }
-	CALLS=20 CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="valgrind --leak-check=full --errors-for-leak-kinds=definite \
-		--error-exitcode=9 --suppressions=leaks/libtorch.supp" cargo test -p gauntlet-tests --test leaks
+	CALLS=20 cargo test -p gauntlet-tests --test leaks --config 'target."cfg(unix)".runner = "$(VALGRIND)"'
 
 # Licences, sources, bans. Needs `cargo install cargo-deny`.
 deny:
