@@ -1,6 +1,6 @@
 # `make study` runs a real study, `make test` the tests. Each does all its own set-up.
 
-.PHONY: study test outcomes slurm setup build check clean
+.PHONY: study test outcomes slurm soak fuzz leaks deny advisories setup build check clean
 
 STUDY ?= mini
 
@@ -22,6 +22,39 @@ outcomes: setup
 # A study as job arrays on a Slurm cluster of this one machine, installed if need be; a running task is killed.
 slurm: build
 	tests/slurm/cluster.sh
+
+# The four below are what RELIABILITY.md reports. None of them is part of `test`.
+
+# Faults of every kind: ROUNDS of each kind of killing, a tenth of the others; SEED, ONLY=scenario,…, ROUND. As root.
+soak: setup
+	cargo build -p gauntlet-runner
+	cargo test -p gauntlet-tests --test soak
+
+# Fuzzes what reads other people's files, SECONDS each. Needs `cargo install cargo-fuzz`.
+SECONDS ?= 3600
+TARGETS ?= stamp graphdef safetensors study image cell boundary
+fuzz: setup
+	@cargo fuzz --version >/dev/null || { echo "cargo-fuzz is missing: cargo install cargo-fuzz"; exit 1; }
+	cd tests && for target in $(TARGETS); do \
+		mkdir -p fuzz/corpus/$$target && \
+		RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir fuzz $$target fuzz/corpus/$$target fuzz/seeds/$$target -- \
+			-max_total_time=$(SECONDS) -timeout=10 -rss_limit_mb=4096 -max_len=65536 || exit 1; \
+	done
+
+# Plugins used 10,000 times over; then fewer times under valgrind.
+VALGRIND = valgrind --leak-check=full --errors-for-leak-kinds=definite --error-exitcode=9
+leaks: setup
+	cargo test -p gauntlet-tests --test leaks
+	@command -v valgrind >/dev/null || { echo "valgrind is missing (Debian: apt-get install valgrind)"; exit 1; }
+	CALLS=20 cargo test -p gauntlet-tests --test leaks --config 'target."cfg(unix)".runner = "$(VALGRIND)"'
+
+# Licences, sources, bans. Needs `cargo install cargo-deny`.
+deny:
+	cargo deny check licenses bans sources
+
+# Known weaknesses of dependencies. Fetches the database of them.
+advisories:
+	cargo deny check advisories
 
 setup:
 	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust with rustup"; exit 1; }

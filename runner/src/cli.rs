@@ -334,6 +334,7 @@ fn study(args: &RunArgs, common: &Common, registry: Registry, out: &mut dyn Writ
         dry_run::dry_run(&study, registry, &folder, &options, args.json, out)?;
         return Ok(ExitCode::SUCCESS);
     }
+    let out = &mut Unheard(out);
     let signal = stop_on_signal(&options.cancel)?;
     let progress = Terminal::new();
     let session = Session::open(&study, registry, &folder, options, &progress)?;
@@ -350,6 +351,28 @@ fn study(args: &RunArgs, common: &Common, registry: Registry, out: &mut dyn Writ
     writeln!(out, "\nResults: {}\nReport: {}", folder.display(), page.display())?;
     out.flush()?;
     Ok(conclude(&outcome))
+}
+
+/// The output of a run, which goes on when nobody reads that any more: the results are files.
+struct Unheard<'a>(&'a mut dyn Write);
+
+impl Unheard<'_> {
+    fn or_unheard<T>(result: io::Result<T>, unheard: T) -> io::Result<T> {
+        match result {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(unheard),
+            result => result,
+        }
+    }
+}
+
+impl Write for Unheard<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Self::or_unheard(self.0.write(bytes), bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Self::or_unheard(self.0.flush(), ())
+    }
 }
 
 /// Lets the first SIGINT or SIGTERM set `cancel`; the second ends the program at once. Which it

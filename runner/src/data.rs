@@ -5,7 +5,10 @@
 //! images a study takes, and in which order, follows from the folder and the seed alone.
 
 mod classes;
+#[cfg(not(fuzzing))]
 mod decode;
+#[cfg(fuzzing)]
+pub mod decode;
 mod folder;
 mod resample;
 

@@ -7,7 +7,7 @@
 //! measured with made-up ones: passes take as long.
 
 use crate::data::{self, Picture};
-use crate::execute::{Options, Silent, Survey, device_kind, permit, probe_cost};
+use crate::execute::{Options, Silent, Survey, crowd, device_kind, permit, probe_cost};
 use crate::plan::{CellId, Plan, SLICE, Work};
 use crate::rows::{Status, TransferRow};
 use crate::store::{Address, Found, Store, Stored};
@@ -25,7 +25,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 use tch::{Kind, Tensor};
 
@@ -324,17 +323,13 @@ fn measure_all(study: &Study, registry: &Registry, options: &Options) -> Result<
     let lanes = study.data.pictures.len().min(SLICE);
     let next = AtomicUsize::new(0);
     let paces: Mutex<BTreeMap<usize, Result<Pace>>> = Mutex::default();
-    thread::scope(|scope| {
-        for _ in 0..options.workers.min(study.models.len()) {
-            scope.spawn(|| {
-                loop {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(model) = study.models.get(index) else { break };
-                    let pace = guard::catch("measuring", || pace(model, registry, options.device, lanes));
-                    let pace = pace.with_context(|| format!("model `{}`", model.part.label));
-                    paces.lock().expect("nobody panics with the lock").insert(index, pace);
-                }
-            });
+    crowd(options.workers.min(study.models.len()), || {
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(model) = study.models.get(index) else { break };
+            let pace = guard::catch("measuring", || pace(model, registry, options.device, lanes));
+            let pace = pace.with_context(|| format!("model `{}`", model.part.label));
+            paces.lock().expect("nobody panics with the lock").insert(index, pace);
         }
     });
     let paces: Vec<Pace> = paces.into_inner().expect("nobody panics with the lock").into_values().collect::<Result<_>>()?;

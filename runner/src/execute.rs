@@ -193,6 +193,12 @@ impl Survey {
         survey
     }
 
+    /// Cells whose pixels have turned out to be damaged, and no others.
+    pub fn spoilt(plan: &Plan, cells: &[CellId]) -> Self {
+        let spoilt: Vec<bool> = (0..plan.cells.len()).map(|cell| cells.contains(&cell)).collect();
+        Self { missing: spoilt.clone(), spoilt }
+    }
+
     /// The cells that are to be computed.
     pub fn cells(&self) -> impl Iterator<Item = CellId> {
         self.missing.iter().enumerate().filter(|(_, missing)| **missing).map(|(cell, _)| cell)
@@ -244,9 +250,12 @@ pub(crate) fn run(site: Site, survey: &Survey, progress: &dyn Progress) -> Resul
     }
     let crew = Crew::new(site, survey, progress);
     let mut outcome = Outcome::default();
-    check_models(&crew)?;
     let threads = tch::get_num_threads();
     tch::set_num_threads(1);
+    if let Err(error) = check_models(&crew) {
+        tch::set_num_threads(threads);
+        return Err(error);
+    }
     let mut failed = vec![false; plan.cells.len()];
     let mut result = Ok(());
     for (phase, name) in PHASES.iter().enumerate() {
@@ -320,17 +329,24 @@ pub(crate) fn permit<'l>(libraries: impl IntoIterator<Item = &'l Arc<Library>>, 
 /// Runs `work` for 0..count on some threads.
 fn in_parallel(workers: usize, count: usize, work: impl Fn(usize) + Sync) {
     let next = AtomicUsize::new(0);
+    crowd(workers.min(count), || {
+        loop {
+            let n = next.fetch_add(1, Ordering::Relaxed);
+            if n >= count {
+                break;
+            }
+            work(n);
+        }
+    });
+}
+
+/// Runs the same `work` on so many threads at a time, at least on one: on fewer where the system has no more, and in the
+/// last resort on this one. The threads share out among themselves what is to be done.
+pub(crate) fn crowd(count: usize, work: impl Fn() + Sync) {
     std::thread::scope(|scope| {
-        for _ in 0..workers.clamp(1, count.max(1)) {
-            scope.spawn(|| {
-                loop {
-                    let n = next.fetch_add(1, Ordering::Relaxed);
-                    if n >= count {
-                        break;
-                    }
-                    work(n);
-                }
-            });
+        let begun = (0..count.max(1)).take_while(|_| std::thread::Builder::new().spawn_scoped(scope, &work).is_ok()).count();
+        if begun == 0 {
+            work();
         }
     });
 }

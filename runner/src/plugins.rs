@@ -6,8 +6,8 @@
 use anyhow::{Context, Error, Result, bail, ensure};
 use gauntlet_core::plugin::{Library, NotAPlugin};
 use gauntlet_core::registry::Registry;
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::fs::{self, Metadata};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// Where plugin libraries come from, and which of them may be loaded.
@@ -74,9 +74,7 @@ impl Sources {
                 found.consider(place, true, &locks);
                 continue;
             }
-            if about.permissions().mode() & WORLD_WRITABLE != 0 {
-                found.warn_of_strangers("folder of plugins", place);
-            }
+            found.warn_of_strangers("folder of plugins", place, &about);
             let entries = fs::read_dir(place).with_context(unreadable)?;
             let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>().with_context(unreadable)?;
             paths.sort();
@@ -104,6 +102,7 @@ impl Sources {
 }
 
 const WORLD_WRITABLE: u32 = 0o002;
+const ROOT: u32 = 0;
 
 impl Found {
     /// `named` is whether the user has named this very file.
@@ -127,8 +126,8 @@ impl Found {
         if self.libraries.iter().any(|known| known.hash == library.hash) {
             return; // another path to the same file, or a copy
         }
-        if fs::metadata(&library.path).is_ok_and(|about| about.permissions().mode() & WORLD_WRITABLE != 0) {
-            self.warn_of_strangers("plugin", &library.path);
+        if let Ok(about) = fs::metadata(&library.path) {
+            self.warn_of_strangers("plugin", &library.path, &about);
         }
         match library.check().and_then(|()| locks.iter().try_for_each(|lock| lock.admit(&library))) {
             Ok(()) => self.libraries.push(library),
@@ -136,9 +135,16 @@ impl Found {
         }
     }
 
-    fn warn_of_strangers(&mut self, what: &str, path: &Path) {
-        let path = path.display();
-        self.warnings.push(format!("{what} {path} can be changed by everybody here, and its code runs as you: `chmod o-w {path}`"));
+    /// Warns of others than the user and the system's own who can change it.
+    fn warn_of_strangers(&mut self, what: &str, path: &Path, about: &Metadata) {
+        let (path, owner) = (path.display(), about.uid());
+        let why = "and its code runs as you";
+        if about.permissions().mode() & WORLD_WRITABLE != 0 {
+            self.warnings.push(format!("{what} {path} can be changed by everybody here, {why}: `chmod o-w {path}`"));
+        }
+        if owner != ROOT && owner != rustix::process::geteuid().as_raw() {
+            self.warnings.push(format!("{what} {path} can be changed by user {owner}, who owns it, {why}: copy it to a folder of yours"));
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use crate::plan::{CellId, Plan};
 use crate::report;
 use crate::session::Session;
 use crate::store::{Store, write_atomically};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use gauntlet_core::registry::Registry;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -164,6 +164,13 @@ pub fn report(shop: &Shop, options: &Options, patience: Duration, notes: &BTreeM
         Some(Failure { cell: id, what, reason })
     };
     let failures: Vec<Failure> = absent.iter().filter_map(failure).collect();
-    let tables = report::write(study, plan, &store, &failures, out)?;
+    let (tables, damaged) = report::write(study, plan, &store, &failures, out)?;
+    if let Some(&cell) = damaged.first() {
+        bail!(
+            "the pixels of craft cell {} are damaged, so that examples are missing; `runner run` on this folder crafts them again",
+            plan.cells[cell].address.key
+        );
+    }
+    store.tidy(); // processes of this machine may have been killed
     Ok((tables, failures, absent.len()))
 }

@@ -83,11 +83,23 @@ impl<'a> Session<'a> {
     }
 
     /// Makes tables of all cells that are there, and writes them into the folder, see
-    /// [`report::write`].
+    /// [`report::write`]. Examples whose pixels turn out to be damaged are crafted again.
     ///
     /// # Errors
     /// When the folder cannot be written to.
     pub fn report(&self) -> Result<Tables> {
-        report::write(self.study, &self.plan, &self.store, &self.failures.borrow(), self.store.out())
+        let Self { study, plan, registry, store, options, progress, .. } = self;
+        let write = || report::write(study, plan, store, &self.failures.borrow(), store.out());
+        let (mut tables, damaged) = write()?;
+        if !damaged.is_empty() {
+            for &cell in &damaged {
+                let key = &plan.cells[cell].address.key;
+                progress.warn(&format!("the pixels of craft cell {key} are damaged and will be computed again"));
+            }
+            execute::run(Site { study, plan, registry, store, options }, &Survey::spoilt(plan, &damaged), *progress)?;
+            tables = write()?.0;
+        }
+        store.tidy(); // a process that computed isolated cells may have been killed
+        Ok(tables)
     }
 }

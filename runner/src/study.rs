@@ -642,11 +642,14 @@ fn check_targets(data: &Data) -> Result<()> {
     })
 }
 
+/// File systems take no longer names.
+const MAX_NAME: usize = 255;
+
 fn check_name(name: &Spanned<String>) -> Result<()> {
     let name = name.get_ref();
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     ensure!(
-        !name.is_empty() && name.chars().all(plain) && !name.starts_with('.'),
+        !name.is_empty() && name.len() <= MAX_NAME && name.chars().all(plain) && !name.starts_with('.'),
         "`{name}` names a folder: use letters, digits, `-`, `_` and `.`"
     );
     Ok(())

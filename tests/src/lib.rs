@@ -3,5 +3,6 @@
 pub mod benching;
 pub mod golden;
 pub mod libraries;
+pub mod processes;
 pub mod tiny;
 pub mod toys;

@@ -248,6 +248,12 @@ fn who_listens_to_half_of_it_is_no_error() {
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
+
+    // A run goes on: its results are files.
+    let mut child = command(place.path(), &["run", "study.toml"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop((child.stdout.take(), child.stderr.take()));
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(place.path().join("results/toys/report.html").is_file());
 }
 
 #[test]

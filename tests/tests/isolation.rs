@@ -4,12 +4,13 @@ use gauntlet_core::device::Device;
 use gauntlet_runner::execute::{Isolation, Options, Silent};
 use gauntlet_runner::study;
 use gauntlet_runner::{Session, Study};
+use gauntlet_tests::processes::{alive, children, until};
 use gauntlet_tests::toys;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tempfile::TempDir;
 
 const STUDY: &str = r#"name = "toys"
@@ -52,27 +53,6 @@ fn tables(out: &Path, others: &[&str]) -> Vec<String> {
     let texts = ["accuracy", "success", "transfer", "scores"].map(|name| fs::read_to_string(out.join(format!("{name}.csv"))).unwrap());
     let all = texts.iter().flat_map(|text| text.lines());
     all.filter(|line| !others.iter().any(|name| line.contains(&format!(",{name},")))).map(String::from).collect()
-}
-
-/// The processes that a process has started and not yet waited for.
-fn children(of: u32) -> Vec<u32> {
-    let tasks = fs::read_dir(format!("/proc/{of}/task")).into_iter().flatten().flatten();
-    let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
-    lists.flat_map(|list| list.split_whitespace().map(|id| id.parse().unwrap()).collect::<Vec<_>>()).collect()
-}
-
-fn alive(process: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-    stat.rsplit(") ").next().is_some_and(|state| !state.is_empty() && !state.starts_with('Z'))
-}
-
-/// Waits for something that comes soon.
-fn until(what: &str, mut so: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !so() {
-        assert!(start.elapsed() < Duration::from_mins(1), "{what}");
-        sleep(Duration::from_millis(10));
-    }
 }
 
 fn temporary(out: &Path) -> Vec<PathBuf> {
@@ -247,6 +227,20 @@ fn an_embedding_program_names_the_program_that_works_for_it() {
     let gone = error(by("/no/such/program", &[]));
     assert_eq!(gone, format!("{expected}/no/such/program: No such file or directory (os error 2)"));
     assert_eq!(error(by("true", &[])), format!("{expected}true: it ended with exit code 0"));
+}
+
+#[test]
+fn a_process_that_is_killed_before_it_is_ready_costs_a_cell_and_not_the_run() {
+    let (registry, place) = (toys::registry().unwrap(), tempfile::tempdir().unwrap());
+    let pictures = Some(toys::pictures(8));
+    let text = STUDY.replace("[data]\nfolder = \"images\"\n", "");
+    let study = Study::parse(&text, "toys", Path::new("."), &registry, study::Options { pictures, ..Default::default() }).unwrap();
+    let killed = Isolation { everything: true, program: "sh".into(), arguments: ["-c", "kill -KILL $$"].map(Into::into).to_vec() };
+    let options = Options { workers: 2, isolation: Some(killed), ..Options::on(Device::Cpu) };
+    let session = Session::open(&study, &registry, place.path(), options, &Silent).unwrap();
+    let outcome = session.run().unwrap();
+    assert_eq!((outcome.computed, outcome.failures.len()), (0, 2), "the two clean cells fail, and all others need them");
+    assert_eq!(outcome.failures[0].reason, "a process for isolated cells died of SIGKILL");
 }
 
 #[test]

@@ -321,6 +321,12 @@ fn what_everybody_can_write_to_is_warned_of() {
     open(&path, 0o666);
     let path = path.canonicalize().unwrap();
     assert_eq!(warned(), format!("warning: plugin {} {why}: `chmod o-w {}`\n", path.display(), path.display()));
+    open(&path, 0o644);
+    // Only root can give a file away.
+    if std::os::unix::fs::chown(&path, Some(12345), None).is_ok() {
+        let expected = "can be changed by user 12345, who owns it, and its code runs as you: copy it to a folder of yours";
+        assert_eq!(warned(), format!("warning: plugin {} {expected}\n", path.display()));
+    }
 }
 
 #[test]

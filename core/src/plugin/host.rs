@@ -85,7 +85,7 @@ unsafe fn table<T>(table: *const T, what: &str) -> Result<&'static T> {
     Ok(unsafe { &*table })
 }
 
-fn register(registry: &mut Registry, library: &Arc<Library>, item: &abi::Item) -> Result<()> {
+pub(super) fn register(registry: &mut Registry, library: &Arc<Library>, item: &abi::Item) -> Result<()> {
     // SAFETY: `kind` says which table this is.
     unsafe {
         match item.kind {

@@ -4,6 +4,8 @@
 pub mod abi;
 #[doc(hidden)]
 pub mod export;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod host;
 pub mod stamp;
 mod wire;

@@ -11,6 +11,8 @@
 
 mod bytes;
 mod format;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod graphdef;
 mod note;
 mod pytorch;

@@ -283,3 +283,22 @@ fn png(pixels: &Tensor) -> Result<Vec<u8>> {
     image.write_to(&mut bytes, ImageFormat::Png)?;
     Ok(bytes.into_inner())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::file_name;
+
+    #[test]
+    fn a_label_names_one_file_here() {
+        for (label, name) in [
+            ("cw_l2", "cw_l2"),
+            ("../../x", "_.._.._x"),
+            ("/etc/passwd", "_etc_passwd"),
+            ("..", "_.."),
+            ("a\0b\\c\nd:e", "a_b_c_d_e"),
+            ("é 1.5", "é 1.5"),
+        ] {
+            assert_eq!(file_name(label), name);
+        }
+    }
+}

@@ -3,10 +3,12 @@
 
 use super::classes::{Classes, Index};
 use super::{Content, Data, Picture, Skipped, coloured};
+use crate::execute::crowd;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// How deep below a class folder images may lie.
@@ -260,18 +262,16 @@ fn walk(root: &Path, start: &str, depth: usize, found: &mut Vec<String>) -> Resu
 fn examine_all(folder: &Path, files: &[Candidate]) -> Vec<Result<String, String>> {
     let workers = std::thread::available_parallelism().map_or(1, usize::from).min(files.len());
     let next = AtomicUsize::new(0);
-    let mut examined: Vec<(usize, Result<String, String>)> = std::thread::scope(|scope| {
-        let work = || {
-            let mut done = Vec::new();
-            loop {
-                let n = next.fetch_add(1, Ordering::Relaxed);
-                let Some(file) = files.get(n) else { return done };
-                done.push((n, examine(&folder.join(&file.name))));
-            }
-        };
-        let handles: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-        handles.into_iter().flat_map(|handle| handle.join().expect("decoders return errors")).collect()
+    let examined = Mutex::new(Vec::with_capacity(files.len()));
+    crowd(workers, || {
+        loop {
+            let n = next.fetch_add(1, Ordering::Relaxed);
+            let Some(file) = files.get(n) else { break };
+            let found = examine(&folder.join(&file.name));
+            examined.lock().expect("nobody panics with the lock").push((n, found));
+        }
     });
+    let mut examined: Vec<(usize, Result<String, String>)> = examined.into_inner().expect("nobody panics with the lock");
     examined.sort_by_key(|(n, _)| *n);
     examined.into_iter().map(|(_, result)| result).collect()
 }

@@ -5,8 +5,8 @@ use super::cell::{Loaded, Site, Verdict, look_for};
 use super::device_name;
 use super::job::Job;
 use super::queue::Queue;
-use super::worker::{Answer, Order, Reply, Worker};
-use super::{Failure, Outcome, Progress, Survey};
+use super::worker::{Answer, Killed, Order, Reply, Worker};
+use super::{Failure, Outcome, Progress, Survey, crowd};
 use crate::plan::CellId;
 use anyhow::{Context, Result, bail};
 use std::sync::Mutex;
@@ -44,29 +44,25 @@ impl<'a> Crew<'a> {
         let queue = Queue::new(todo, |id| (isolated(id), plan.model(id)), |id| plan.cases(id));
         let outcome = Mutex::new(outcome);
         let fatal = Mutex::new(None);
-        std::thread::scope(|scope| {
-            for _ in 0..options.workers.clamp(1, todo.len()) {
-                scope.spawn(|| {
-                    tch::set_num_threads(1);
-                    let mut desk = Desk::default();
-                    let mut group = None;
-                    while let Some(id) = queue.next(&mut group) {
-                        match self.cell(id, isolated(id), &mut desk) {
-                            Ok(Verdict::Cancelled) => {
-                                queue.close();
-                                continue;
-                            }
-                            Ok(verdict) => self.note(id, verdict, &mut outcome.lock().expect("no worker panics")),
-                            Err(error) => {
-                                queue.close();
-                                fatal.lock().expect("no worker panics").get_or_insert(error);
-                            }
-                        }
-                        self.progress.advance(plan.cases(id), &plan.describe(study, id));
+        crowd(options.workers.min(todo.len()), || {
+            tch::set_num_threads(1);
+            let mut desk = Desk::default();
+            let mut group = None;
+            while let Some(id) = queue.next(&mut group) {
+                match self.cell(id, isolated(id), &mut desk) {
+                    Ok(Verdict::Cancelled) => {
+                        queue.close();
+                        continue;
                     }
-                    self.idle.lock().expect("no worker panics").extend(desk.worker);
-                });
+                    Ok(verdict) => self.note(id, verdict, &mut outcome.lock().expect("no worker panics")),
+                    Err(error) => {
+                        queue.close();
+                        fatal.lock().expect("no worker panics").get_or_insert(error);
+                    }
+                }
+                self.progress.advance(plan.cases(id), &plan.describe(study, id));
             }
+            self.idle.lock().expect("no worker panics").extend(desk.worker);
         });
         outcome.into_inner().expect("no worker panics").failures.sort_by_key(|failure| failure.cell);
         fatal.into_inner().expect("no worker panics").map_or(Ok(()), Err)
@@ -99,7 +95,11 @@ impl<'a> Crew<'a> {
         }
         desk.loaded = None; // the process loads its own
         let order = Order::Compute(self.site.plan.cells[id].address.key.clone());
-        let mut worker = desk.worker.take().map_or_else(|| self.hire(), Ok)?;
+        let mut worker = match desk.worker.take().map_or_else(|| self.hire(), Ok) {
+            Ok(worker) => worker,
+            Err(error) if error.is::<Killed>() => return Ok(Verdict::Failed(error.to_string())),
+            Err(error) => return Err(error),
+        };
         let answer = worker.ask(&order, self.site.time_limit(id), &self.site.options.cancel);
         Ok(match answer {
             Answer::Reply(reply) => {
@@ -125,7 +125,15 @@ impl<'a> Crew<'a> {
     /// Loads a model in a process of its own, see [`super::check_models`].
     pub fn check_model(&self, index: usize) -> Result<()> {
         let part = &self.site.study.models[index].part;
-        let mut worker = self.hire()?;
+        let mut worker = match self.hire() {
+            Ok(worker) => worker,
+            // Then its weights are not known to fit before work begins; the cells will tell.
+            Err(error) if error.is::<Killed>() => {
+                self.progress.warn(&format!("model `{}` could not be tried: {error}", part.label));
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
         let fault = match worker.ask(&Order::Load(index), self.site.limit(part.plugin.is_some()), &self.site.options.cancel) {
             Answer::Reply(Reply::Done) => {
                 self.idle.lock().expect("no worker panics").push(worker);

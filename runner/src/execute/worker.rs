@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use signal_hook::low_level;
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -90,8 +91,24 @@ pub(super) enum Answer {
     Cancelled,
 }
 
+/// A process that somebody killed before it was ready, as the system does when memory is short: that says nothing
+/// of the next one. Says how it ended.
+#[derive(Debug)]
+pub(super) struct Killed(pub String);
+
+impl fmt::Display for Killed {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "a process for isolated cells {}", self.0)
+    }
+}
+
+impl std::error::Error for Killed {}
+
 impl Worker {
     /// Starts a process and waits until it is ready.
+    ///
+    /// # Errors
+    /// [`Killed`], or why none can be started.
     pub fn start(isolation: &Isolation, job: &Job) -> Result<Self> {
         let mut command = Command::new(&isolation.program);
         command.args(&isolation.arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -104,19 +121,21 @@ impl Worker {
         let mut process = command.spawn().with_context(failed)?;
         let (orders, output) = (process.stdin.take().context("no pipe")?, process.stdout.take().context("no pipe")?);
         let (sender, replies) = mpsc::channel();
-        thread::spawn(move || {
+        let mut worker = Self { process, orders, replies };
+        let reading = move || {
             for line in BufReader::new(output).lines() {
                 let Some(reply) = line.ok().and_then(|line| serde_json::from_str(&line).ok()) else { break };
                 if sender.send(reply).is_err() {
                     break;
                 }
             }
-        });
-        let mut worker = Self { process, orders, replies };
+        };
+        thread::Builder::new().spawn(reading).with_context(failed)?;
         worker.tell(job);
         match worker.wait(None, &AtomicBool::new(false)) {
             Answer::Reply(Reply::Done) => Ok(worker),
             Answer::Reply(Reply::Failed(reason) | Reply::Fatal(reason)) => bail!("{}: {reason}", failed()),
+            Answer::Died(how) if worker.was_killed() => Err(Killed(how).into()),
             Answer::Died(how) => bail!("{}: it {how}", failed()),
             Answer::OutOfTime | Answer::Cancelled => unreachable!("there is no limit and nobody cancels"),
         }
@@ -146,6 +165,11 @@ impl Worker {
                 Err(RecvTimeoutError::Timeout) => {}
             }
         }
+    }
+
+    /// Whether the process has ended by a signal.
+    fn was_killed(&mut self) -> bool {
+        self.process.try_wait().is_ok_and(|status| status.is_some_and(|status| status.signal().is_some()))
     }
 
     /// How the process ended, which has closed its side.
@@ -192,7 +216,7 @@ pub fn serve(mut registry: Registry) -> Result<()> {
     let mut replies = File::from(rustix::io::fcntl_dupfd_cloexec(io::stdout(), 3)?);
     rustix::stdio::dup2_stdout(io::stderr())?;
     let mut say = move |reply: &Reply| -> Result<()> { Ok(writeln!(replies, "{}", serde_json::to_string(reply)?)?) };
-    let lines = listen();
+    let lines = listen().context("a thread cannot be started")?;
     let job: Job = serde_json::from_str(&lines.recv()?).context("this is for other processes of this program to call, not by hand")?;
     let opened = Job::open(job, &mut registry).and_then(|shop| Ok((Store::open(&shop.out)?, Options::on(shop.device()?), shop)));
     let (store, options, shop) = match opened {
@@ -223,9 +247,9 @@ pub fn serve(mut registry: Registry) -> Result<()> {
 
 /// The lines of standard input. When it closes, nobody wants anything any more: the process ends,
 /// whatever a plugin is doing in it.
-fn listen() -> Receiver<String> {
+fn listen() -> io::Result<Receiver<String>> {
     let (sender, lines) = mpsc::channel();
-    thread::spawn(move || {
+    thread::Builder::new().spawn(move || {
         for line in io::stdin().lines() {
             if line.is_ok_and(|line| sender.send(line).is_ok()) {
                 continue;
@@ -233,6 +257,6 @@ fn listen() -> Receiver<String> {
             break;
         }
         low_level::exit(0)
-    });
-    lines
+    })?;
+    Ok(lines)
 }

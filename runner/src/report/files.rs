@@ -4,7 +4,7 @@
 use super::{latex, provenance};
 use crate::analysis::{self, DENOMINATORS, Depth, OutcomeSink, Outcomes, Rank, Tables, rate};
 use crate::execute::Failure;
-use crate::plan::{ENGINE, Plan};
+use crate::plan::{CellId, ENGINE, Plan};
 use crate::rows::{CraftRow, MeasureRow, OutcomeRow, Row, TimeRow, TransferRow};
 use crate::store::{Pending, Store, properties, safetensors, write_atomically};
 use crate::study::Study;
@@ -24,11 +24,12 @@ pub(crate) const DISTORTION: &str = "distortion_";
 
 /// Analyses a study's cells and writes every file of the results' folder `out`, each replaced as a
 /// whole; `docs/results.md` says what is in them. `failures` are those of the run that computed the
-/// cells, for the reasons.
+/// cells, for the reasons. The second of the answer are the cells of which examples were to be shown, had their
+/// pixels not been damaged.
 ///
 /// # Errors
 /// When the folder cannot be written to.
-pub fn write(study: &Study, plan: &Plan, store: &Store, failures: &[Failure], out: &Path) -> Result<Tables> {
+pub fn write(study: &Study, plan: &Plan, store: &Store, failures: &[Failure], out: &Path) -> Result<(Tables, Vec<CellId>)> {
     let mut merged = Merged::new(study, plan, out)?;
     let tables = analysis::analyse(study, plan, store, &mut merged)?;
     merged.finish()?;
@@ -41,7 +42,7 @@ pub fn write(study: &Study, plan: &Plan, store: &Store, failures: &[Failure], ou
     text("timing.csv", timing(study, &tables)?)?;
     text("skipped.csv", skipped(study)?)?;
     let mut summary = summary::build(study, plan, &tables, failures);
-    let (examples, pixels) = summary::examples(study, plan, store, &tables, &summary);
+    let (examples, pixels, damaged) = summary::examples(study, plan, store, &tables, &summary);
     summary.examples = examples;
     text(summary::EXAMPLES, safetensors(&pixels)?)?;
     text(summary::FILE, summary.to_json()?)?;
@@ -50,7 +51,7 @@ pub fn write(study: &Study, plan: &Plan, store: &Store, failures: &[Failure], ou
     text(provenance::FILE, provenance::provenance(study, plan)?)?;
     text(summary::SCHEMA, summary::schema()?)?;
     text("study.toml", study.to_toml().as_bytes().to_vec())?;
-    Ok(tables)
+    Ok((tables, damaged))
 }
 
 /// A number with six significant digits; nothing when there is none.

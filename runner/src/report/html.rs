@@ -8,13 +8,12 @@ mod pictures;
 mod transfer;
 
 use super::figure::{FONTS, Figure, Name, escape, style_sheet, variables};
-use crate::store::write_atomically;
+use crate::store::{prepare, write_atomically};
 use crate::summary::{Rate, Summary, Timing};
 use anyhow::{Context, Result};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use std::fmt::Write;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The page, in the results' folder.
@@ -50,7 +49,9 @@ pub fn write_report(folder: &Path) -> Result<PathBuf> {
     overview::provenance(&view, folder, &mut page);
 
     let figures = folder.join(FIGURES);
-    fs::create_dir_all(&figures).with_context(|| format!("{} cannot be made", figures.display()))?;
+    for place in [folder, &figures] {
+        prepare(place).with_context(|| format!("{} cannot be written to", place.display()))?;
+    }
     for (stem, figure) in &page.figures {
         write_atomically(&figures.join(format!("{stem}.svg")), figure.standalone().as_bytes())?;
         write_atomically(&figures.join(format!("{stem}.png")), &figure.png()?)?;

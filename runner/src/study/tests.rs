@@ -66,6 +66,17 @@ fn refusal(text: &str) -> String {
 }
 
 #[test]
+fn a_name_is_no_path_out_of_the_results() {
+    let parse_as = |name: &str| parse(&GOOD.replacen("\"toy\"", name, 1));
+    for name in [r#""..""#, r#""../x""#, r#""/etc""#, r#"".hidden""#, r#""a\\b""#, r#""a\u0000b""#, r#""a\nb""#, r#""""#] {
+        let error = format!("{:#}", parse_as(name).err().unwrap());
+        assert!(error.contains("names a folder: use letters, digits"), "{name}: {error}");
+    }
+    assert!(parse_as(&format!("\"{}\"", "x".repeat(256))).is_err());
+    assert_eq!(parse_as("\"a.b-c_1\"").unwrap().name, "a.b-c_1");
+}
+
+#[test]
 fn a_study_is_resolved_in_full() {
     let study = parse(GOOD).unwrap();
     assert_eq!((study.models.len(), study.classes, study.transfer), (1, 3, Some(Policy::Resize)));

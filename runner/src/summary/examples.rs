@@ -3,7 +3,7 @@
 use super::{Example, Summary, number};
 use crate::analysis::Tables;
 use crate::execute;
-use crate::plan::Plan;
+use crate::plan::{CellId, Plan};
 use crate::rows::CraftRow;
 use crate::store::Store;
 use crate::study::{GoalKind, Study};
@@ -14,15 +14,15 @@ use tch::Tensor;
 const QUANTILES: [f64; 3] = [0.1, 0.5, 0.9];
 
 /// Chooses and reads examples, see [`Example`], by the metric in which each attack is shown. One whose pixels
-/// are damaged is left out.
+/// are damaged is left out; the last of the answer are the cells that such pixels are of.
 pub(crate) fn examples(
     study: &Study,
     plan: &Plan,
     store: &Store,
     tables: &Tables,
     summary: &Summary,
-) -> (Vec<Example>, Vec<(String, Tensor)>) {
-    let (mut examples, mut pixels) = (Vec::new(), Vec::new());
+) -> (Vec<Example>, Vec<(String, Tensor)>, Vec<CellId>) {
+    let (mut examples, mut pixels, mut damaged) = (Vec::new(), Vec::new(), Vec::new());
     for (attack, chosen) in study.attacks.iter().enumerate() {
         for &goal in &chosen.goals {
             let metric = summary.own_metric(&chosen.part.label, goal);
@@ -30,6 +30,7 @@ pub(crate) fn examples(
             for (campaign, image) in choose(tables, attack, goal, metric) {
                 let tensor = format!("{:03}", examples.len());
                 let Ok((example, original, adversarial)) = read(study, plan, store, tables, campaign, image, tensor.clone()) else {
+                    damaged.push(plan.campaigns[campaign].craft[plan.place(image).0]);
                     continue;
                 };
                 examples.push(example);
@@ -37,7 +38,9 @@ pub(crate) fn examples(
             }
         }
     }
-    (examples, pixels)
+    damaged.sort_unstable();
+    damaged.dedup();
+    (examples, pixels, damaged)
 }
 
 /// Campaign and image of each.

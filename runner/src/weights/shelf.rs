@@ -2,7 +2,7 @@
 //! `SHA256SUMS`, which `sha256sum -c` reads too.
 
 use super::download::{hexadecimal, sha256};
-use crate::store::write_atomically;
+use crate::store::{prepare, write_atomically};
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -25,7 +25,7 @@ impl Shelf {
     /// When it cannot be written to, or another program is at it.
     pub fn open(folder: &Path) -> Result<Self> {
         let context = || format!("the weights' folder {} cannot be written to; GAUNTLET_HOME chooses another place", folder.display());
-        fs::create_dir_all(folder).with_context(context)?;
+        prepare(folder).with_context(context)?;
         let lock = File::create(folder.join(".lock")).with_context(context)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { folder: folder.to_owned(), _lock: lock }),

@@ -107,10 +107,11 @@ fn watch(args: &CheckArgs, limit: Duration, mut out: Option<&mut dyn Write>) -> 
     let mut process = Watched(command.spawn().context("a process of its own cannot be started")?);
     let said = process.0.stdout.take().context("the process is silent")?;
     let (sender, events) = mpsc::channel();
-    thread::spawn(move || {
+    let reading = move || {
         let lines = BufReader::new(said).lines().map_while(Result::ok);
         lines.filter_map(|line| serde_json::from_str::<Event>(&line).ok()).all(|event| sender.send(event).is_ok())
-    });
+    };
+    thread::Builder::new().spawn(reading).context("a thread cannot be started")?;
 
     let mut reports: Vec<Report> = Vec::new();
     let (mut begun, mut finished): (Option<String>, bool) = (None, false);

@@ -5,6 +5,8 @@ use crate::store::write_atomically;
 use crate::summary::EXAMPLES;
 use resvg::usvg::roxmltree::{Document, Node, ParsingOptions};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::fs;
 use std::process::Command;
 use tempfile::TempDir;
 
@@ -176,14 +178,9 @@ fn xml(html: &str) -> String {
     format!("{start}<script></script>{end}")
 }
 
-#[test]
-fn the_page_is_well_formed_needs_nothing_else_and_is_the_same_again() {
-    let folder = folder(&summary(18));
-    let path = write_report(folder.path()).unwrap();
-    let html = fs::read_to_string(&path).unwrap();
-    let text = xml(&html);
-    let document = Document::parse_with_options(&text, ParsingOptions { allow_dtd: true, ..ParsingOptions::default() }).unwrap();
-    let mut ids = std::collections::BTreeSet::new();
+/// Nothing is fetched, and no code runs but the page's own script.
+fn check_that_nothing_is_code(document: &Document) {
+    let mut ids = BTreeSet::new();
     for node in document.descendants().filter(Node::is_element) {
         for attribute in node.attributes() {
             let value = attribute.value();
@@ -197,6 +194,16 @@ fn the_page_is_well_formed_needs_nothing_else_and_is_the_same_again() {
     }
     let count = |name: &str| document.descendants().filter(|node| node.tag_name().name() == name).count();
     assert_eq!((count("script"), count("link"), count("iframe")), (1, 0, 0));
+}
+
+#[test]
+fn the_page_is_well_formed_needs_nothing_else_and_is_the_same_again() {
+    let folder = folder(&summary(18));
+    let path = write_report(folder.path()).unwrap();
+    let html = fs::read_to_string(&path).unwrap();
+    let text = xml(&html);
+    let document = Document::parse_with_options(&text, ParsingOptions { allow_dtd: true, ..ParsingOptions::default() }).unwrap();
+    check_that_nothing_is_code(&document);
     assert!(!html.contains("@import") && html.matches("url(").count() == html.matches("url(data:").count());
     assert!(!html.contains("<script>alert"), "a name became code");
     assert_eq!(document.root_element().attribute("lang"), Some("en"));
@@ -218,6 +225,57 @@ fn the_page_is_well_formed_needs_nothing_else_and_is_the_same_again() {
 
     write_report(folder.path()).unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), html);
+}
+
+/// All texts of a document, and names in it.
+fn texts(of: &Value, into: &mut BTreeSet<String>) {
+    match of {
+        Value::String(text) => drop(into.insert(text.clone())),
+        Value::Array(items) => items.iter().for_each(|item| texts(item, into)),
+        Value::Object(members) => members.values().for_each(|value| texts(value, into)),
+        _ => {}
+    }
+}
+
+/// The document with another text wherever one stands, also as a name.
+fn with_another(of: &Value, text: &str, by: &str) -> Value {
+    let other = |found: &String| if found == text { by.to_owned() } else { found.clone() };
+    match of {
+        Value::String(found) => Value::String(other(found)),
+        Value::Array(items) => items.iter().map(|item| with_another(item, text, by)).collect(),
+        Value::Object(members) => members.iter().map(|(name, value)| (other(name), with_another(value, text, by))).collect(),
+        value => value.clone(),
+    }
+}
+
+#[test]
+fn no_text_of_a_summary_becomes_code_or_another_folder_s_file() {
+    const CODE: &str = "\"'>]]></style></script></title><img src=x onerror=alert(1)>&{}\\/../../x";
+    let mut summary = summary(3);
+    let mut all = BTreeSet::new();
+    texts(&summary, &mut all);
+    all.remove("0"); // names the pixels in a file that is not changed
+    let mut hostile = Vec::new();
+    for text in all {
+        let changed = with_another(&summary, &text, &format!("{text}{CODE}"));
+        // What is no text but one of some words is refused.
+        if serde_json::from_value::<Summary>(changed.clone()).is_ok() {
+            summary = changed;
+            hostile.push(text);
+        }
+    }
+    for text in ["cw_l2", "l2", "here 1.0.0", "AlexNet", HOSTILE] {
+        assert!(hostile.iter().any(|found| found == text), "{text} is not among {hostile:?}");
+    }
+    let folder = folder(&summary);
+    let html = fs::read_to_string(write_report(folder.path()).unwrap()).unwrap();
+    let text = xml(&html);
+    check_that_nothing_is_code(
+        &Document::parse_with_options(&text, ParsingOptions { allow_dtd: true, ..ParsingOptions::default() }).unwrap(),
+    );
+    assert!(!html.contains("<img src=x"));
+    let found = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert_eq!(found.collect::<BTreeSet<_>>(), ["examples.safetensors", "figures", "report.html", "study.json"].map(String::from).into());
 }
 
 #[test]

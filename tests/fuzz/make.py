@@ -1,0 +1,122 @@
+"""Makes the fuzz targets' seeds: the smallest files of each kind that are whole. Needs a C++ compiler, and the
+results' folder of some study for the cells:
+
+    target/debug/runner run tests/fuzz/few.toml --out /tmp/few && python3 tests/fuzz/make.py /tmp/few
+"""
+
+import json
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).parent
+SEEDS = HERE / "seeds"
+
+
+def put(target, name, data):
+    folder = SEEDS / target
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(data if isinstance(data, bytes) else data.encode())
+
+
+def stamp():
+    text = '\\nabi = 1\\ntarget = \\"x86_64-unknown-linux-gnu\\"\\nlibtorch = \\"2.11.0\\"\\nname = \\"sample\\"\\nversion = \\"1\\"\\nentry = \\"gauntlet_plugin_sample\\"\\n'
+    code = f'__attribute__((section(".gauntlet"), used)) const char stamp[] = "{text}";\n'
+    with tempfile.TemporaryDirectory() as folder:
+        source, library = Path(folder) / "s.c", Path(folder) / "s.so"
+        for name, more in (("one", ""), ("two", code.replace("stamp[]", "other[]").replace("sample", "another"))):
+            source.write_text(code + more)
+            tight = ["-Wl,-z,noseparate-code,--build-id=none,-z,norelro", "-Wl,--hash-style=gnu"]
+            subprocess.run(["cc", "-shared", "-nostdlib", "-fno-asynchronous-unwind-tables", *tight, "-s", source, "-o", library], check=True)
+            put("stamp", name, library.read_bytes())
+
+
+def field(number, kind, data):
+    key = bytes([number << 3 | kind])
+    return key + (varint(len(data)) + data if kind == 2 else data)
+
+
+def varint(value):
+    out = b""
+    while value >= 128:
+        out, value = out + bytes([value & 127 | 128]), value >> 7
+    return out + bytes([value])
+
+
+def node(name, op, inputs=(), attributes=()):
+    data = field(1, 2, name.encode()) + field(2, 2, op.encode()) + b"".join(field(3, 2, i.encode()) for i in inputs)
+    for key, value in attributes:
+        data += field(5, 2, field(1, 2, key.encode()) + field(2, 2, value))
+    return field(1, 2, data)
+
+
+def tensor(shape, content, dtype=1):
+    sizes = b"".join(field(2, 2, field(1, 0, varint(size))) for size in shape)
+    return field(8, 2, field(1, 0, varint(dtype)) + field(2, 2, sizes) + content)
+
+
+def graphdef():
+    values = struct.pack("<6f", *range(6))
+    constants = {
+        "packed": tensor([2, 3], field(4, 2, values)),
+        "splat": tensor([2, 3], field(5, 2, struct.pack("<f", 0.5))),
+        "listed": tensor([2], field(5, 2, struct.pack("<2f", 1, 2))),
+        "half": tensor([2], field(13, 2, varint(0x3C00) + varint(0x4000)), dtype=19),
+    }
+    for name, value in constants.items():
+        graph = node("a", "Const", attributes=[("dtype", field(6, 0, b"\x01")), ("value", value)]) + node("a/read", "Identity", ["a"])
+        graph += node("n", "LRN", ["a/read"], [("alpha", field(4, 5, struct.pack("<f", 1))), ("depth_radius", field(3, 0, b"\x05"))])
+        put("graphdef", name, graph + field(4, 2, field(1, 0, b"\x15")))
+
+
+def safetensors():
+    def file(header, data):
+        text = json.dumps(header).encode()
+        return struct.pack("<Q", len(text)) + text + data
+
+    for dtype, size in (("F32", 4), ("F16", 2), ("BF16", 2), ("F64", 8)):
+        put("safetensors", dtype, file({"a": {"dtype": dtype, "shape": [2], "data_offsets": [0, 2 * size]}}, bytes(2 * size)))
+    note = {"format": "pt", "gauntlet": '{"source":"x","source_sha256":"0","dialect":"pytorch","parameters":{}}'}
+    put("safetensors", "note", file({"__metadata__": note, "a": {"dtype": "F32", "shape": [], "data_offsets": [0, 4]}}, bytes(4)))
+
+
+def boundary():
+    head = 'name = "a"\nsummary = "s"\nnorm = "l2"\nradius = 0.5\nfamily = "f"\nside = 8\nclasses = 4\nsource = "s"\n'
+    measure = 'unit = "1"\nscope = "outcome"\ndirection = "higher_is_more_robust"\nat_identity = 0.0\nextras = ["e"]\n'
+    rest = '[parameters]\namount = 0.5\nsteps = 3\n[[presets]]\nname = "p"\n[presets.parameters]\nsteps = 4\n'
+    rest += '[[descriptions]]\nname = "steps"\ntext = "t"\nchoices = ["x"]\n'
+    put("boundary", "plain", head + measure + rest + "\0amount = 1\nsteps = 2\n")
+    put("boundary", "other", head + rest + "\0classes = 3\nside = 4\nseed = 7\n")
+    put("boundary", "preset", "p\0amount = 0.25\n")
+
+
+def study():
+    put("study", "small", (HERE / "study.toml").read_text())
+    put("study", "set", "#set seed=7\n#set attack.*.amount=0.25\n" + (HERE / "study.toml").read_text())
+    put("study", "lists", 'name = "l"\ninclude = ["model:*"]\nexclude = ["attack:n*"]\ncell_timeout = 1.5\n[data]\nfolder = "."\nfirst_label = 1\n')
+
+
+def images():
+    for name in ("cmyk.jpg", "grey.jpg", "landscape_422_progressive.jpg", "palette.png", "grey.png"):
+        put("image", name, (HERE.parent / "fixtures/images" / name).read_bytes())
+
+
+def cells(results):
+    letters = {"clean": b"c", "craft": b"k", "measure": b"m", "score": b"s", "transfer": b"t"}
+    for kind, letter in letters.items():
+        files = sorted((results / "cells" / kind).glob("*.parquet"))
+        if files:
+            put("cell", kind, letter + files[0].read_bytes())
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    shutil.rmtree(SEEDS, ignore_errors=True)
+    for make in (stamp, graphdef, safetensors, boundary, study, images):
+        make()
+    cells(Path(sys.argv[1]))
+    print(sum(f.stat().st_size for f in SEEDS.rglob("*") if f.is_file()), "bytes")

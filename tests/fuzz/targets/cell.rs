@@ -1,0 +1,46 @@
+//! Cells' files. The first byte says of which kind.
+#![no_main]
+
+use gauntlet_runner::rows::{CleanRow, CraftRow, MeasureRow, Row, ScoreRow, TransferRow};
+use gauntlet_runner::store::{Address, Found, Store};
+use std::cell::LazyCell;
+use std::fs;
+
+struct Place {
+    folder: tempfile::TempDir,
+    store: Store,
+}
+
+impl Place {
+    fn new() -> Self {
+        // In memory, where there is such a place: nothing of it is to stay.
+        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("there is room");
+        Self { store: Store::open(folder.path()).expect("there is room"), folder }
+    }
+
+    fn read<R: Row>(&self, kind: &'static str, bytes: &[u8]) {
+        let address = Address { kind, key: "cell".to_owned(), spec: "{}".to_owned() };
+        let path = self.folder.path().join("cells").join(kind).join("cell.parquet");
+        fs::write(path, bytes).expect("there is room");
+        if let Found::Whole(stored) = self.store.read::<R>(&address)
+            && let Some(hash) = stored.pixels
+        {
+            let _ = (self.store.check_pixels(&address, &hash, stored.rows.len()), self.store.read_pixels(&address, &hash));
+        }
+    }
+}
+
+thread_local! {
+    static PLACE: LazyCell<Place> = LazyCell::new(Place::new);
+}
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let Some((kind, bytes)) = bytes.split_first() else { return };
+    PLACE.with(|place| match kind {
+        b'c' => place.read::<CleanRow>("clean", bytes),
+        b'm' => place.read::<MeasureRow>("measure", bytes),
+        b's' => place.read::<ScoreRow>("score", bytes),
+        b't' => place.read::<TransferRow>("transfer", bytes),
+        _ => place.read::<CraftRow>("craft", bytes),
+    });
+});

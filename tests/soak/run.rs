@@ -1,0 +1,145 @@
+//! One call of `runner`, under watch: it may fail, but neither panic nor hang.
+
+use anyhow::{Context, Result, bail, ensure};
+use gauntlet_tests::processes::{alive, children};
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// What takes longer hangs.
+const PATIENCE: Duration = Duration::from_mins(2);
+const LOOK: Duration = Duration::from_millis(2);
+
+/// The program that cargo built beside this one.
+pub fn runner() -> Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let path = own.parent().and_then(Path::parent).context("this program stands in target/<profile>/deps")?.join("runner");
+    ensure!(path.is_file(), "{} is not there: `cargo build -p gauntlet-runner`, with this program's profile", path.display());
+    Ok(path)
+}
+
+/// A command for a run; `before` goes before the program, such as `prlimit --as=…`.
+pub fn command(before: &[&str], arguments: &[OsString], place: &Path) -> Result<Command> {
+    let mut words: Vec<OsString> = before.iter().map(Into::into).collect();
+    words.push(runner()?.into());
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]).args(arguments).current_dir(place).stdin(Stdio::null());
+    // What the caller's shell sends its group is not for the runs.
+    command.process_group(0);
+    Ok(command)
+}
+
+/// A run that was started. Dropped, it is killed.
+pub struct Run {
+    pub child: Child,
+    workers: Vec<u32>,
+    errors: Option<PathBuf>,
+}
+
+/// How a run ended.
+pub struct Ended {
+    pub status: ExitStatus,
+    /// What it said on standard error.
+    pub said: String,
+}
+
+impl Run {
+    /// Starts it, with its output in files of `place`.
+    pub fn start(mut command: Command, place: &Path) -> Result<Self> {
+        command.stdout(File::create(place.join("stdout"))?);
+        let errors = place.join("stderr");
+        command.stderr(File::create(&errors)?);
+        Self::spawn(command, Some(errors))
+    }
+
+    /// Starts it as it is; `errors` is the file that its standard error goes to, if it goes to one.
+    pub fn spawn(mut command: Command, errors: Option<PathBuf>) -> Result<Self> {
+        Ok(Self { child: command.spawn()?, workers: Vec::new(), errors })
+    }
+
+    /// The processes that compute for it.
+    pub fn workers(&mut self) -> Vec<u32> {
+        let workers = children(self.child.id());
+        self.workers.extend(&workers);
+        workers
+    }
+
+    /// Waits for an instant, in which the run may end too; tells whether it still goes on.
+    pub fn goes_on_after(&mut self, time: Duration) -> Result<bool> {
+        let start = Instant::now();
+        while start.elapsed() < time {
+            if self.child.try_wait()?.is_some() {
+                return Ok(false);
+            }
+            sleep(LOOK.min(time.saturating_sub(start.elapsed())));
+        }
+        Ok(self.child.try_wait()?.is_none())
+    }
+
+    /// Sends a signal.
+    pub fn signal(&mut self, signal: &str) -> Result<()> {
+        send(signal, self.child.id())
+    }
+
+    /// Waits for the end, of its workers too.
+    pub fn end(mut self) -> Result<Ended> {
+        let start = Instant::now();
+        let status = loop {
+            if let Some(status) = self.child.try_wait()? {
+                break status;
+            }
+            self.workers();
+            if start.elapsed() > PATIENCE {
+                bail!("it hangs: {}", self.said()?);
+            }
+            sleep(LOOK);
+        };
+        while self.workers.iter().any(|&worker| alive(worker)) {
+            ensure!(start.elapsed() < PATIENCE, "a worker outlives its run");
+            sleep(LOOK);
+        }
+        let said = self.said()?;
+        ensure!(!said.contains("panicked"), "a panic, and {status}: {said}");
+        Ok(Ended { status, said })
+    }
+
+    fn said(&self) -> Result<String> {
+        let bytes = self.errors.as_ref().map(fs::read).transpose()?.unwrap_or_default();
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Ended {
+    /// How, in few words.
+    pub fn how(&self) -> String {
+        match (self.status.code(), self.status.signal()) {
+            (Some(0), _) => "exit 0".to_owned(),
+            (Some(code), _) => format!("exit {code}"),
+            (None, signal) => format!("died of signal {}", signal.unwrap_or_default()),
+        }
+    }
+
+    /// # Errors
+    /// When it did not end with one of these codes.
+    pub fn expect(&self, codes: &[i32]) -> Result<()> {
+        ensure!(self.status.code().is_some_and(|code| codes.contains(&code)), "{}, expected {codes:?}: {}", self.how(), self.said);
+        Ok(())
+    }
+}
+
+/// Sends a signal to a process, which may be gone.
+pub fn send(signal: &str, process: u32) -> Result<()> {
+    Command::new("kill").arg(format!("-{signal}")).arg(process.to_string()).stderr(Stdio::null()).status()?;
+    Ok(())
+}
