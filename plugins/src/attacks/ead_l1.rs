@@ -88,6 +88,16 @@ impl EadL1Params {
         Self { kappa: 0.0, beta: 1e-3, l2_weight: 1.0, ..Self::default() }
     }
 
+    /// How many steps the search is expected to begin with in which no case leaves its image, so that a single
+    /// gradient is all they take.
+    fn idle_steps(&self) -> u32 {
+        let shrinkage = match self.shrinkage {
+            Shrinkage::Beta => self.beta / self.learning_rate,
+            Shrinkage::BetaTimesRate => self.beta,
+        };
+        (0..self.search_steps).take_while(|&step| self.initial_c * 10f64.powi(step as i32) < IDLE * shrinkage).count() as u32
+    }
+
     fn plan(&self) -> Plan {
         let &Self { initial_c, search_steps, iterations, abort_checks, abort_tolerance, .. } = self;
         Plan { initial_c, search_steps, iterations, abort_checks, abort_tolerance }
@@ -117,7 +127,10 @@ impl Attack for EadL1 {
     }
 
     fn cost(&self, goal: Goal) -> Option<Cost> {
-        let gradients = self.0.plan().gradients(goal, HABITS);
+        let plan = self.0.plan();
+        let idle = self.0.idle_steps();
+        let search_steps = plan.search_steps - idle;
+        let gradients = Plan { search_steps, ..plan }.gradients(goal, HABITS) + f64::from(idle);
         Some(Cost { forward: LOOKS * gradients, backward: gradients })
     }
 
@@ -126,10 +139,12 @@ impl Attack for EadL1 {
     }
 }
 
-/// Measured on the miniatures with 6 × 300 iterations: iterations that take a gradient.
-const HABITS: [Habit; 2] = [Habit { whole: 0.0, looks: 1.6 }, Habit { whole: 0.05, looks: 1.2 }];
+/// Measured on the miniatures with 6 × 300 iterations, in the steps in which cases leave their image.
+const HABITS: [Habit; 2] = [Habit { whole: 0.0, looks: 1.8 }, Habit { whole: 0.05, looks: 1.2 }];
 /// Forward passes for each gradient: two, its own and the new point's, less those whose result is known.
-const LOOKS: f64 = 1.5;
+const LOOKS: f64 = 1.55;
+/// At a smaller part of the shrinkage, c moves no pixel: gradients of the margin reach 20 or so.
+const IDLE: f64 = 0.05;
 
 impl EadL1 {
     /// Runs the attack and keeps the trace of each case.
@@ -330,6 +345,16 @@ mod tests {
             assert_eq!(outcome.trace.iterations, [6, 6]);
             assert_eq!((passes.forward, passes.backward), (4, 2));
         }
+    }
+
+    #[test]
+    fn steps_at_a_c_that_moves_nothing_are_expected_to_cost_a_gradient() {
+        let cost = |params: EadL1Params| EadL1::new(params).unwrap().cost(Goal::Away(0)).unwrap().backward;
+        let params = || EadL1Params { search_steps: 6, iterations: 300, ..EadL1Params::default() };
+        // 0.01 is below 0.05 × 0.01 / 0.01, 0.1 is not; a step is 1.8 × 30 + 1 iterations.
+        assert_eq!(cost(params()), 1.0 + 5.0 * 55.0);
+        assert_eq!(cost(EadL1Params { initial_c: 1.0, ..params() }), 6.0 * 55.0);
+        assert_eq!(cost(EadL1Params { initial_c: 1e-9, ..params() }), 6.0);
     }
 
     #[test]
