@@ -176,6 +176,7 @@ impl Search for EadL1 {
         };
         let per_image = [-1i64, 1, 1, 1].as_slice();
         let over_image = [1i64, 2, 3].as_slice();
+
         // A gradient step on the smooth part, from the slack point.
         let image = &lanes.rows[IMAGE];
         let rate = per_lane(&|walk| params.learning_rate * params.decay.at(walk.iteration, params.iterations)).view(per_image);
@@ -238,7 +239,7 @@ impl EadL1 {
     /// does, its gradient stays what it was.
     fn gradient(&self, oracle: &Oracle, lanes: &Lanes<Walk>) -> Result<Tensor> {
         let part = Part::new(lanes, |lane| lanes.states[lane].rest.is_none());
-        let known = part.others(&lanes.rows[SLACK], lanes, |rest| &rest.gradient);
+        let known = part.others(&lanes.rows[SLACK].size(), lanes, |rest| &rest.gradient);
         part.fill(known, || {
             let (goals, c, slack) = (part.goals(lanes), part.rows(&lanes.rows[C]), part.rows(&lanes.rows[SLACK]));
             Ok(oracle.gradient(&part.cases(lanes), &(slack + 0.5), |z| self.hinge(&goals, z) * c)?.pixels)
@@ -257,8 +258,7 @@ impl EadL1 {
         let stays: Vec<bool> = (0..lanes.len()).map(stays).collect();
         let known = |lane: usize| decided[lane] || (stays[lane] && lanes.states[lane].rest.is_some());
         let part = Part::new(lanes, |lane| !known(lane));
-        let nothing = Tensor::zeros([lanes.len() as i64, oracle.card().classes], (Kind::Float, Device::Cpu));
-        let known = part.others(&nothing, lanes, |rest| &rest.logits);
+        let known = part.others(&[lanes.len() as i64, oracle.card().classes], lanes, |rest| &rest.logits);
         let logits = part.fill(known, || oracle.logits(&part.cases(lanes), &part.rows(pixels)))?;
         for (lane, walk) in lanes.states.iter_mut().enumerate() {
             if !stays[lane] {
@@ -299,10 +299,9 @@ impl Part {
         Goals { class: self.rows(&lanes.goals.class), sign: self.rows(&lanes.goals.sign) }
     }
 
-    /// A tensor like this one with what is known of lanes that rest.
-    fn others(&self, like: &Tensor, lanes: &Lanes<Walk>, known: impl Fn(&Rest) -> &Tensor) -> Option<Tensor> {
-        self.index.as_ref()?;
-        let all = like.zeros_like();
+    /// A tensor of this shape with what is known of lanes that rest, and zeros in the others; none where all are asked for.
+    fn others(&self, shape: &[i64], lanes: &Lanes<Walk>, known: impl Fn(&Rest) -> &Tensor) -> Option<Tensor> {
+        let all = Tensor::zeros(shape, (Kind::Float, self.index.as_ref()?.device()));
         for (lane, rest) in lanes.states.iter().enumerate().filter_map(|(lane, walk)| Some((lane, walk.rest.as_ref()?))) {
             all.get(lane as i64).copy_(known(rest));
         }

@@ -134,7 +134,7 @@ pub struct Convolution {
     kernel: Tensor,
     groups: i64,
     bias: Option<Tensor>,
-    /// Only in training; otherwise it is in product and bias.
+    /// Only in training; otherwise it is in kernel and bias.
     norm: Option<Normalization>,
     conv: Conv,
 }
@@ -162,9 +162,7 @@ impl Convolution {
         };
         self.norm.iter().fold(x, |x, norm| activation.apply(norm.forward(&x)))
     }
-}
 
-impl Convolution {
     /// Whether this is a product of matrices, and a small one.
     fn is_short(&self, x: &Tensor) -> bool {
         let Conv { kernel, stride, inputs, outputs, .. } = self.conv;
