@@ -1,6 +1,6 @@
 # `make study` runs a real study, `make test` the tests. Each does all its own set-up.
 
-.PHONY: study test outcomes slurm soak fuzz leaks deny advisories setup build check clean
+.PHONY: study test outcomes s3 slurm soak fuzz leaks deny advisories setup build check clean
 
 STUDY ?= mini
 
@@ -18,6 +18,12 @@ outcomes: setup
 	rm -rf target/duckdb/few
 	target/debug/runner run tests/duckdb/few.toml --out target/duckdb/few >/dev/null
 	target/duckdb/bin/python tests/duckdb/count.py target/duckdb/few
+
+# Machines that share a bucket of an S3 server of this machine, moto's.
+s3: setup
+	python3 -m venv target/moto
+	target/moto/bin/pip install --quiet 'moto[server]==5.2.5'
+	MOTO=$(CURDIR)/target/moto/bin/moto_server cargo test -p gauntlet-tests --test object_store
 
 # A study as job arrays on a Slurm cluster of this one machine, installed if need be; a running task is killed.
 slurm: build

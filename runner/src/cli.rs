@@ -16,6 +16,7 @@ use crate::execute::{self, Isolation, Outcome};
 use crate::plugins::Sources;
 use crate::report;
 use crate::session::Session;
+use crate::store;
 use crate::study::{BUILT_IN, MemberKind, Options, Study};
 use anyhow::{Context, Result, bail, ensure};
 use clap::error::ErrorKind;
@@ -28,7 +29,7 @@ use signal_hook::{flag, low_level};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -128,10 +129,11 @@ enum Command {
   runner run mini --set attack.cw.kappa=20 --set seed=7
   runner run study.toml --device cuda      your own study, on the GPU
   runner run study.toml --out elsewhere    results in a folder of your choice
+  runner run study.toml --store s3://b/p   on each of several machines: they share the work
 
 A run can be stopped at any time, by Ctrl-C or otherwise; the same command goes on where it stopped.
-Several runs may share a results' folder: each leaves out what it finds done when
-its turn comes; what two of them are computing at the same time is computed twice.")]
+Several runs may share a results' folder, or with --store an object store: each leaves out what it finds
+done when its turn comes; what two of them are computing at the same time is computed twice.")]
 struct RunArgs {
     #[command(flatten)]
     study: StudyArgs,
@@ -155,6 +157,10 @@ struct StudyArgs {
     /// The results' folder [default: results/<name of the study>]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Keep the cells in an object store too, for machines that share no folder: s3://bucket/path. The
+    /// folder remembers it; docs/object-store.md has more
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
     /// Where to compute: cpu, cuda or cuda:N
     #[arg(long, default_value = "cpu", value_name = "DEVICE")]
     device: String,
@@ -215,6 +221,11 @@ impl StudyArgs {
         let study = Study::open(&self.study, &registry, choices)?;
         let folder = self.out.clone().unwrap_or_else(|| PathBuf::from("results").join(&study.name));
         Ok((registry, study, folder))
+    }
+
+    /// Puts the object store behind the results' folder that is asked for.
+    fn attach(&self, folder: &Path) -> Result<()> {
+        self.store.as_ref().map_or(Ok(()), |url| store::attach(folder, url).context("`--store`"))
     }
 }
 
@@ -327,6 +338,7 @@ fn study(args: &RunArgs, common: &Common, registry: Registry, out: &mut dyn Writ
     options.isolation = args.study.isolate.isolation();
     let (registry, study, folder) = args.study.open(common, registry, args.dry_run)?;
     let registry = &registry;
+    args.study.attach(&folder)?;
     if args.dry_run {
         if !args.json {
             introduce(&study, out)?;

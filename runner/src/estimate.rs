@@ -10,7 +10,7 @@ use crate::data::{self, Picture};
 use crate::execute::{Options, Silent, Survey, crowd, device_kind, permit, probe_cost};
 use crate::plan::{CellId, Plan, SLICE, Work};
 use crate::rows::{Status, TransferRow};
-use crate::store::{Address, Found, Store, Stored};
+use crate::store::{Address, Found, Store, Stored, begun};
 use crate::study::{GoalKind, Study, StudyAttack, StudyModel, WeightsPlace};
 use anyhow::{Context, Result, bail};
 use gauntlet_core::attack::{Cases, Cost, Goal};
@@ -145,7 +145,7 @@ struct Machine {
 /// the system's temporary folder.
 pub fn estimate(study: &Study, registry: &Registry, out: &Path, options: &Options) -> Result<Estimate> {
     let plan = Plan::new(study, device_kind(options.device));
-    let begun = out.join("cells").is_dir().then(|| Store::open(out)).transpose()?;
+    let begun = begun(out).then(|| Store::open(out)?.now()).transpose()?;
     let survey = begun.map(|store| Survey::take(&plan, &store, options, &Silent));
     let (models, machine) = measure(study, registry, options)?;
     Ok(add_up(study, &plan, survey.as_ref(), models, &machine, options.workers))

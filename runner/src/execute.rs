@@ -16,7 +16,6 @@ use crate::plan::{Cell, CellId, PHASES, Plan, Work};
 use crate::rows::CraftRow;
 use crate::store::Store;
 use anyhow::{Result, bail};
-use cell::pixels;
 pub(crate) use cell::{Site, look_for, read};
 pub(crate) use compute::first_line;
 use crew::Crew;
@@ -145,7 +144,7 @@ impl Survey {
             if craft
                 && wanted[id]
                 && !missing[id].load(Ordering::Relaxed)
-                && let Err(error) = read::<CraftRow>(store, cell).and_then(|stored| pixels(store, cell, &stored))
+                && let Err(error) = verify_pixels(store, cell)
             {
                 missing[id].store(true, Ordering::Relaxed);
                 spoilt[id].store(true, Ordering::Relaxed);
@@ -168,7 +167,7 @@ impl Survey {
             if look_for(store, plan, id).is_none() {
                 let cell = &plan.cells[id];
                 let craft = matches!(cell.work, Work::Craft { .. });
-                survey.spoilt[id] = craft && read::<CraftRow>(store, cell).and_then(|stored| pixels(store, cell, &stored)).is_err();
+                survey.spoilt[id] = craft && verify_pixels(store, cell).is_err();
                 survey.missing[id] = survey.spoilt[id];
                 continue;
             }
@@ -197,6 +196,31 @@ impl Survey {
     pub fn spoilt(plan: &Plan, cells: &[CellId]) -> Self {
         let spoilt: Vec<bool> = (0..plan.cells.len()).map(|cell| cells.contains(&cell)).collect();
         Self { missing: spoilt.clone(), spoilt }
+    }
+
+    /// Puts cells that are there into the object store behind the folder, if it [lacked](Store::now) them.
+    ///
+    /// # Errors
+    /// When it cannot be written to.
+    pub fn share(&self, plan: &Plan, store: &Store, progress: &dyn Progress) -> Result<()> {
+        let cells: Vec<CellId> = (0..plan.cells.len()).filter(|&id| !self.missing[id] && store.to_share(&plan.cells[id].address)).collect();
+        if cells.is_empty() {
+            return Ok(());
+        }
+        progress.begin("upload", cells.len(), cells.iter().map(|&id| plan.cases(id)).sum());
+        let share = |&id: &CellId| -> Result<()> {
+            let cell = &plan.cells[id];
+            let pixels = match cell.work {
+                Work::Craft { .. } => read::<CraftRow>(store, cell)?.pixels,
+                _ => None,
+            };
+            store.share(&cell.address, pixels.as_deref())?;
+            progress.advance(plan.cases(id), &cell.address.name());
+            Ok(())
+        };
+        let done = cells.iter().try_for_each(share);
+        progress.end();
+        done
     }
 
     /// The cells that are to be computed.
@@ -291,6 +315,12 @@ pub(crate) fn run(site: Site, survey: &Survey, progress: &dyn Progress) -> Resul
     let settled = outcome.computed + outcome.found + outcome.failures.len() + outcome.held_up;
     outcome.left = survey.to_compute() - settled;
     result.map(|()| outcome)
+}
+
+/// Verifies the pixels of a craft cell that is there, as far as the folder has them.
+fn verify_pixels(store: &Store, cell: &Cell) -> Result<()> {
+    let pixels = read::<CraftRow>(store, cell)?.pixels;
+    pixels.map_or(Ok(()), |hash| store.verify_pixels(&cell.address, &hash))
 }
 
 /// Loads every model that a cell to be computed needs, each once, so that weights that do not fit

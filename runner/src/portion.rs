@@ -112,7 +112,7 @@ pub fn compute(
         read_cells(path)?.iter().map(find).collect::<Result<Vec<_>>>()?
     };
     wait_for(&plan, &store, &cells, patience, &options, hopeless);
-    let (session, held_up) = Session::part(&study, plan, registry, store, options, &cells, progress);
+    let (session, held_up) = Session::part(&study, plan, registry, store, options, &cells, progress)?;
     let plan = session.plan();
     let note = |cell: CellId, reason: String| Note { cell: plan.cells[cell].address.name(), what: plan.describe(&study, cell), reason };
     let needed =
@@ -132,7 +132,7 @@ fn wait_for(plan: &Plan, store: &Store, cells: &[CellId], patience: Duration, op
     let needs: BTreeSet<CellId> = cells.iter().flat_map(|&id| plan.needs(id)).filter(|need| !own.contains(need)).collect();
     let mut absent: Vec<CellId> = needs.into_iter().filter(|&need| !hopeless.contains(&plan.cells[need].address.name())).collect();
     until(patience, options, || {
-        absent.retain(|&need| !store.holds(&plan.cells[need].address));
+        absent = store.absent(&absent, |need| &plan.cells[need].address);
         absent.is_empty()
     });
 }
@@ -156,7 +156,7 @@ pub fn report(shop: &Shop, options: &Options, patience: Duration, notes: &BTreeM
     let store = Store::open(out)?;
     let mut absent: Vec<CellId> = (0..plan.cells.len()).collect();
     until(patience, options, || {
-        absent.retain(|&id| !store.holds(&plan.cells[id].address));
+        absent = store.absent(&absent, |id| &plan.cells[id].address);
         absent.iter().all(|&id| notes.contains_key(&plan.cells[id].address.name()))
     });
     let failure = |&id: &CellId| {

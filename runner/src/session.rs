@@ -30,11 +30,13 @@ impl<'a> Session<'a> {
     /// `registry` is the one that the study was opened with; `progress` is told what goes on.
     ///
     /// # Errors
-    /// When nothing can be written to the folder. What is damaged in it is a warning: it will be
-    /// computed again.
+    /// When nothing can be written to the folder, or the object store behind it cannot be reached. What is
+    /// damaged in it is a warning: it will be computed again.
     pub fn open(study: &'a Study, registry: &'a Registry, out: &Path, options: Options, progress: &'a dyn Progress) -> Result<Self> {
         let (plan, store) = (Plan::new(study, execute::device_kind(options.device)), Store::open(out)?);
-        let survey = Survey::take(&plan, &store, &options, progress);
+        let now = store.now()?;
+        let survey = Survey::take(&plan, &now, &options, progress);
+        survey.share(&plan, &now, progress)?;
         Ok(Self { study, registry, options, progress, plan, store, survey, failures: RefCell::default() })
     }
 
@@ -48,9 +50,9 @@ impl<'a> Session<'a> {
         options: Options,
         cells: &[CellId],
         progress: &'a dyn Progress,
-    ) -> (Self, Vec<(CellId, CellId)>) {
-        let (survey, held_up) = Survey::part(&plan, &store, cells);
-        (Self { study, registry, options, progress, plan, store, survey, failures: RefCell::default() }, held_up)
+    ) -> Result<(Self, Vec<(CellId, CellId)>)> {
+        let (survey, held_up) = Survey::part(&plan, &store.now()?, cells);
+        Ok((Self { study, registry, options, progress, plan, store, survey, failures: RefCell::default() }, held_up))
     }
 
     /// All cells.

@@ -4,8 +4,16 @@
 //! the specification and the provenance, and is verified whenever it is read. Two processes may
 //! share a folder: at worst both compute a cell. Pixels go into a file that is named after its own
 //! hash and stands before the Parquet file that points to it.
+//!
+//! A folder may have an object store behind it ([`attach`]), for machines that share no folder: what is not
+//! in the folder is looked for there and copied, and what is computed goes to both.
 
 mod pending;
+#[cfg(feature = "object-store")]
+mod remote;
+#[cfg(not(feature = "object-store"))]
+#[path = "store/no_remote.rs"]
+mod remote;
 
 use crate::rows::Row;
 use anyhow::{Context, Result, bail, ensure};
@@ -18,17 +26,20 @@ use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 pub(crate) use pending::prepare;
 pub use pending::{Pending, write_atomically};
+use remote::Remote;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use tch::{Kind, Tensor};
 
 /// Ends the name of a cell's file.
 const ROWS: &str = ".parquet";
 
 /// The header of a file of pixels is far smaller.
-const MAX_HEADER: u64 = 1 << 16;
+const MAX_HEADER: u64 = 1 << 10;
 
 const CELL: &str = "gauntlet.cell";
 const PROVENANCE: &str = "gauntlet.provenance";
@@ -46,15 +57,20 @@ pub struct Address {
     pub spec: String,
 }
 
-/// The name of a cell's file in the folder of its kind.
-fn file_name(key: &str) -> String {
-    format!("{key}{ROWS}")
-}
-
 impl Address {
     /// Kind and key, by which lists of cells name it: `craft/2f0a…`.
     pub fn name(&self) -> String {
         format!("{}/{}", self.kind, self.key)
+    }
+
+    /// Its file, in the folder of the cells.
+    fn file(&self) -> String {
+        format!("{}{ROWS}", self.name())
+    }
+
+    /// The file of its pixels, in the folder of the cells.
+    fn pixel_file(&self, hash: &str) -> String {
+        format!("{}-{}.safetensors", self.name(), hash.get(..16).unwrap_or(hash))
     }
 
     /// The address that a specification has.
@@ -102,11 +118,14 @@ pub enum Found<R> {
     Damaged(String),
 }
 
-/// A folder of cells.
+/// A folder of cells, with or without an object store behind it.
 #[derive(Clone, Debug)]
 pub struct Store {
     out: PathBuf,
     folder: PathBuf,
+    remote: Option<Arc<Remote>>,
+    /// The only objects that there are; those that are asked for, unless set.
+    listed: Option<Arc<BTreeSet<String>>>,
 }
 
 /// The folder of the cells, in the results' folder.
@@ -114,13 +133,67 @@ const CELLS: &str = "cells";
 /// A folder for each kind of cell.
 const KINDS: [&str; 6] = ["clean", "craft", "measure", "probe", "score", "transfer"];
 
-/// The [names](Address::name) of all cells that stand in a results' folder. That they are whole is not
-/// verified: a cell's file is complete or absent, but for damage that came later.
+/// The file in the results' folder that names the object store behind it.
+const BEHIND: &str = "store.toml";
+
+/// What it holds.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Behind {
+    url: String,
+}
+
+/// Puts an object store behind the results' folder `out`, which is made if need be: `s3://bucket/path`, or a
+/// folder's `file:///path`. Whoever opens the folder from now on uses it. For `s3`, the environment says who
+/// asks and whom: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`, `AWS_ENDPOINT_URL`, ….
 ///
 /// # Errors
-/// When a folder is there and cannot be read.
+/// When the URL is not such a one, the folder has another object store, or it cannot be written to.
+pub fn attach(out: &Path, url: &str) -> Result<()> {
+    let remote = Remote::open(url)?;
+    if let Some(other) = behind(out)? {
+        ensure!(
+            Remote::open(&other)?.url() == remote.url(),
+            "the cells of {} are in {other}, not in {url}: choose another folder with `--out DIR`, or remove {} to start anew with {url}",
+            out.display(),
+            out.join(BEHIND).display()
+        );
+        return Ok(());
+    }
+    let text = toml::to_string(&Behind { url: remote.url().to_owned() })?;
+    let written = prepare(out).map_err(Into::into).and_then(|()| write_atomically(&out.join(BEHIND), text.as_bytes()));
+    written.with_context(|| unwritable(out))
+}
+
+/// The URL of the object store behind a results' folder, if it has one.
+fn behind(out: &Path) -> Result<Option<String>> {
+    let path = out.join(BEHIND);
+    let place = || format!("{}, which names the object store of the cells", path.display());
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&error.kind()) => return Ok(None),
+        Err(error) => return Err(error).with_context(place),
+    };
+    Ok(Some(toml::from_str::<Behind>(&text).with_context(place)?.url))
+}
+
+/// Whether there may be cells of a results' folder, here or in the object store behind it.
+pub(crate) fn begun(out: &Path) -> bool {
+    out.join(CELLS).is_dir() || out.join(BEHIND).exists()
+}
+
+fn unwritable(out: &Path) -> String {
+    format!("the results' folder {} cannot be written to; choose another with `--out DIR`", out.display())
+}
+
+/// The [names](Address::name) of all cells that stand in a results' folder or in the object store behind it.
+/// That they are whole is not verified: a cell's file is complete or absent, but for damage that came later.
+///
+/// # Errors
+/// When a folder is there and cannot be read, or the object store cannot be reached.
 pub fn names(out: &Path) -> Result<BTreeSet<String>> {
-    let mut names = BTreeSet::new();
+    let listed = behind(out)?.map_or_else(|| Ok(BTreeSet::new()), |url| Remote::open(&url)?.list())?;
+    let mut names: BTreeSet<String> = listed.iter().filter_map(|file| file.strip_suffix(ROWS)).map(str::to_owned).collect();
     for kind in KINDS {
         let folder = out.join(CELLS).join(kind);
         let place = || format!("the cells in {}", folder.display());
@@ -145,11 +218,20 @@ impl Store {
     /// # Errors
     /// When nothing can be written there.
     pub fn open(out: &Path) -> Result<Self> {
-        let store = Self { out: out.to_owned(), folder: out.join(CELLS) };
-        store
-            .prepare()
-            .with_context(|| format!("the results' folder {} cannot be written to; choose another with `--out DIR`", out.display()))?;
+        let remote = behind(out)?.map(|url| Remote::open(&url)).transpose()?.map(Arc::new);
+        let store = Self { out: out.to_owned(), folder: out.join(CELLS), remote, listed: None };
+        store.prepare().with_context(|| unwritable(out))?;
         Ok(store)
+    }
+
+    /// As it is now: what comes to the object store from here on is not there. To look for many cells that are
+    /// not, it is asked once.
+    ///
+    /// # Errors
+    /// When the object store cannot be reached.
+    pub(crate) fn now(&self) -> Result<Self> {
+        let listed = self.remote.as_ref().map(|remote| remote.list().map(Arc::new)).transpose()?;
+        Ok(Self { listed, ..self.clone() })
     }
 
     /// Clears away what processes left in it that have died by now.
@@ -168,23 +250,67 @@ impl Store {
         &self.out
     }
 
-    fn path(&self, address: &Address) -> PathBuf {
-        self.folder.join(address.kind).join(file_name(&address.key))
+    /// Of some cells, those that stand neither in the folder nor in the object store, verified or not.
+    pub(crate) fn absent<'a, T: Copy>(&self, cells: &[T], address: impl Fn(T) -> &'a Address) -> Vec<T> {
+        let here = |&cell: &T| self.folder.join(address(cell).file()).exists();
+        let mut absent: Vec<T> = cells.iter().copied().filter(|cell| !here(cell)).collect();
+        if let Some(remote) = self.remote.as_ref().filter(|_| !absent.is_empty()) {
+            // Whether it cannot be reached, or has none of them: they are waited for.
+            let there = remote.list().unwrap_or_default();
+            absent.retain(|&cell| !there.contains(&address(cell).file()));
+        }
+        absent
     }
 
-    fn pixel_path(&self, address: &Address, hash: &str) -> PathBuf {
-        let hash = hash.get(..16).unwrap_or(hash);
-        self.folder.join(address.kind).join(format!("{}-{hash}.safetensors", address.key))
+    /// The object store, if it may have this file.
+    fn remote(&self, file: &str) -> Option<&Remote> {
+        self.remote.as_deref().filter(|_| self.listed.as_ref().is_none_or(|listed| listed.contains(file)))
     }
 
-    /// Whether a cell stands there, verified or not.
-    pub fn holds(&self, address: &Address) -> bool {
-        self.path(address).exists()
+    /// Copies a file from the object store, if it has it, whatever it holds. Answers whether it does.
+    fn fetch(&self, file: &str) -> Result<bool> {
+        let Some(bytes) = self.remote(file).map_or(Ok(None), |remote| remote.get(file))? else { return Ok(false) };
+        write_atomically(&self.folder.join(file), &bytes)?;
+        Ok(true)
+    }
+
+    /// Puts a file into the folder, and into the object store.
+    fn put(&self, file: &str, bytes: Vec<u8>) -> Result<()> {
+        write_atomically(&self.folder.join(file), &bytes)?;
+        self.remote.as_ref().map_or(Ok(()), |remote| remote.put(file, bytes))
+    }
+
+    /// Whether the object store [lacked](Store::now) a cell of the folder: it may have been out of reach when the cell
+    /// was stored, or have come later.
+    pub(crate) fn to_share(&self, address: &Address) -> bool {
+        self.remote.is_some() && self.listed.as_ref().is_some_and(|listed| !listed.contains(&address.file()))
+    }
+
+    /// Puts a cell of the folder into the object store.
+    pub(crate) fn share(&self, address: &Address, pixels: Option<&str>) -> Result<()> {
+        for file in pixels.map(|hash| address.pixel_file(hash)).into_iter().chain([address.file()]) {
+            let path = self.folder.join(&file);
+            let bytes = fs::read(&path).with_context(|| path.display().to_string())?;
+            self.remote.as_ref().map_or(Ok(()), |remote| remote.put(&file, bytes))?;
+        }
+        Ok(())
     }
 
     /// Looks for a cell and verifies it.
     pub fn read<R: Row>(&self, address: &Address) -> Found<R> {
-        let file = match open(&self.path(address)) {
+        let found = self.read_here(address);
+        if matches!(found, Found::Whole(_)) {
+            return found;
+        }
+        match self.fetch(&address.file()) {
+            Ok(true) => self.read_here(address),
+            Ok(false) => found,
+            Err(error) => Found::Damaged(format!("cannot be read: {error:#}")),
+        }
+    }
+
+    fn read_here<R: Row>(&self, address: &Address) -> Found<R> {
+        let file = match open(&self.folder.join(address.file())) {
             Ok(file) => file,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Found::Missing,
             Err(e) => return Found::Damaged(format!("cannot be read: {e}")),
@@ -198,56 +324,91 @@ impl Store {
 
     /// Writes a cell.
     pub fn write<R: Row>(&self, address: &Address, stored: &Stored<R>) -> Result<()> {
-        let bytes = encode(address, stored)?;
-        write_atomically(&self.path(address), &bytes)
+        self.put(&address.file(), encode(address, stored)?)
     }
 
     /// Writes a cell's pixels, N×3×S×S float32, and returns their hash for [`Stored::pixels`].
     pub fn write_pixels(&self, address: &Address, pixels: &Tensor) -> Result<String> {
         let bytes = safetensors(&[("pixels".to_owned(), pixels.shallow_clone())])?;
         let hash = blake3::hash(&bytes).to_string();
-        write_atomically(&self.pixel_path(address, &hash), &bytes)?;
+        self.put(&address.pixel_file(&hash), bytes)?;
         Ok(hash)
     }
 
     /// Checks that a cell's pixels are there, `count` of them, in a file of the right size. The
     /// content is verified by [`Store::read_pixels`] alone.
     pub fn check_pixels(&self, address: &Address, hash: &str, count: usize) -> Result<()> {
-        let path = self.pixel_path(address, hash);
-        let place = || format!("pixels {}", path.display());
-        let mut file = open(&path).with_context(place)?;
-        let length = file.metadata().with_context(place)?.len();
-        let mut start = [0; 8];
-        file.read_exact(&mut start).with_context(place)?;
-        let header = u64::from_le_bytes(start);
-        ensure!(header <= length.saturating_sub(8).min(MAX_HEADER), "{}: not a whole safetensors file", place());
-        let mut text = vec![0; header as usize];
-        file.read_exact(&mut text).with_context(place)?;
-        let text: serde_json::Value = serde_json::from_slice(&text).with_context(place)?;
-        let shape: Option<Vec<u64>> =
-            text["pixels"]["shape"].as_array().map(|shape| shape.iter().filter_map(serde_json::Value::as_u64).collect());
-        let expected = match shape.as_deref() {
-            Some(&[n, 3, height, width]) if n == count as u64 => {
-                3u64.checked_mul(n).and_then(|n| n.checked_mul(height)?.checked_mul(width)?.checked_mul(4))
-            }
-            _ => bail!("{}: {count} images of 3 channels are expected", place()),
-        };
-        ensure!(
-            expected.and_then(|bytes| bytes.checked_add(8 + header)) == Some(length),
-            "{}: {length} bytes are fewer or more than its header says",
-            place()
-        );
-        Ok(())
+        let file = address.pixel_file(hash);
+        let place = || self.pixel_place(&file);
+        let path = self.folder.join(&file);
+        let here =
+            || beginning(&path).map_err(Into::into).and_then(|(start, length)| check_size(&start, length, count)).with_context(place);
+        if path.exists() {
+            return here().or_else(|error| if self.fetch(&file)? { here() } else { Err(error) });
+        }
+        let there = self.remote(&file).map_or(Ok(None), |remote| remote.beginning(&file, 8 + MAX_HEADER))?;
+        there.map_or_else(here, |(start, length)| check_size(&start, length, count).with_context(place))
+    }
+
+    /// Verifies a cell's pixels as far as they are in the folder: those that are not have been
+    /// [checked](Store::check_pixels), and are verified when they are read.
+    pub(crate) fn verify_pixels(&self, address: &Address, hash: &str) -> Result<()> {
+        let file = address.pixel_file(hash);
+        if self.remote(&file).is_some() && !self.folder.join(&file).exists() {
+            return Ok(());
+        }
+        self.pixel_bytes(&file, hash).map(|_| ())
     }
 
     /// Reads a cell's pixels, N×3×S×S float32, and verifies them.
     pub fn read_pixels(&self, address: &Address, hash: &str) -> Result<Tensor> {
-        let path = self.pixel_path(address, hash);
-        let bytes = fs::read(&path).with_context(|| format!("pixels {}", path.display()))?;
-        ensure!(blake3::hash(&bytes).to_string() == hash, "pixels {}: the content does not match the checksum", path.display());
-        let mut tensors = gauntlet_core::weights::read_safetensors(bytes)?;
-        tensors.remove("pixels").with_context(|| format!("pixels {}: no tensor `pixels`", path.display()))
+        let file = address.pixel_file(hash);
+        let mut tensors = gauntlet_core::weights::read_safetensors(self.pixel_bytes(&file, hash)?)?;
+        tensors.remove("pixels").with_context(|| format!("{}: no tensor `pixels`", self.pixel_place(&file)))
     }
+
+    fn pixel_bytes(&self, file: &str, hash: &str) -> Result<Vec<u8>> {
+        let read = || {
+            let bytes = fs::read(self.folder.join(file)).with_context(|| self.pixel_place(file))?;
+            ensure!(blake3::hash(&bytes).to_string() == hash, "{}: the content does not match the checksum", self.pixel_place(file));
+            Ok(bytes)
+        };
+        // A copy that is damaged stays: when it is found again, it is made anew.
+        read().or_else(|error| if self.fetch(file)? { read() } else { Err(error) })
+    }
+
+    fn pixel_place(&self, file: &str) -> String {
+        format!("pixels {}", self.folder.join(file).display())
+    }
+}
+
+/// The first bytes of a file of pixels, with the header among them, and its length.
+fn beginning(path: &Path) -> io::Result<(Vec<u8>, u64)> {
+    let file = open(path)?;
+    let length = file.metadata()?.len();
+    let mut start = Vec::new();
+    file.take(8 + MAX_HEADER).read_to_end(&mut start)?;
+    Ok((start, length))
+}
+
+/// Checks that a file of that length, which begins so, has `count` images.
+fn check_size(start: &[u8], length: u64, count: usize) -> Result<()> {
+    let header = start.first_chunk().map(|bytes| u64::from_le_bytes(*bytes)).filter(|&header| header <= MAX_HEADER);
+    let text = header.and_then(|header| start.get(8..8 + header as usize)).context("not a whole safetensors file")?;
+    let parsed: serde_json::Value = serde_json::from_slice(text)?;
+    let shape: Option<Vec<u64>> =
+        parsed["pixels"]["shape"].as_array().map(|shape| shape.iter().filter_map(serde_json::Value::as_u64).collect());
+    let expected = match shape.as_deref() {
+        Some(&[n, 3, height, width]) if n == count as u64 => {
+            3u64.checked_mul(n).and_then(|n| n.checked_mul(height)?.checked_mul(width)?.checked_mul(4))
+        }
+        _ => bail!("{count} images of 3 channels are expected"),
+    };
+    ensure!(
+        expected.and_then(|bytes| bytes.checked_add(8 + text.len() as u64)) == Some(length),
+        "{length} bytes are fewer or more than its header says"
+    );
+    Ok(())
 }
 
 /// Opens a file, if it is one: to open a pipe would take for ever.
@@ -363,7 +524,7 @@ mod tests {
     #[test]
     fn no_single_damaged_byte_changes_a_row() {
         let (_folder, store, address, stored) = example();
-        let path = store.path(&address);
+        let path = store.folder.join(address.file());
         let whole = fs::read(&path).unwrap();
         let mut noticed = 0;
         for n in (0..whole.len()).step_by(7) {
@@ -382,7 +543,7 @@ mod tests {
     #[test]
     fn truncated_and_foreign_files_are_damaged() {
         let (_folder, store, address, stored) = example();
-        let path = store.path(&address);
+        let path = store.folder.join(address.file());
         let whole = fs::read(&path).unwrap();
         for length in [0, 1, 4, whole.len() / 2, whole.len() - 1] {
             fs::write(&path, &whole[..length]).unwrap();
@@ -390,7 +551,7 @@ mod tests {
         }
         let other = Address::new("craft", &json!("other"));
         store.write(&other, &stored).unwrap();
-        fs::copy(store.path(&other), &path).unwrap();
+        fs::copy(store.folder.join(other.file()), &path).unwrap();
         assert_eq!(damage(&store.read(&address)), "the file belongs to another cell");
     }
 
@@ -398,7 +559,7 @@ mod tests {
     fn what_is_no_file_is_damaged_and_replaced() {
         use rustix::fs::{CWD, FileType, Mode, mknodat};
         let (_folder, store, address, stored) = example();
-        let path = store.path(&address);
+        let path = store.folder.join(address.file());
         fs::remove_file(&path).unwrap();
         mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o644), 0).unwrap();
         assert_eq!(damage(&store.read(&address)), "cannot be read: not a file"); // to open it would wait for a writer
@@ -412,7 +573,7 @@ mod tests {
         let pixels = Tensor::arange(24, (Kind::Float, tch::Device::Cpu)).view([2, 3, 2, 2]) / 24.0;
         let hash = store.write_pixels(&address, &pixels).unwrap();
         assert_eq!(store.read_pixels(&address, &hash).unwrap(), pixels);
-        let path = store.pixel_path(&address, &hash);
+        let path = store.folder.join(address.pixel_file(&hash));
         let mut bytes = fs::read(&path).unwrap();
         *bytes.last_mut().unwrap() ^= 1;
         fs::write(&path, bytes).unwrap();

@@ -281,6 +281,45 @@ attack! {
     }
 }
 
+/// A study of two models, in images/, with `more` attacks in it than one.
+pub fn study(more: &[&str]) -> String {
+    let more: Vec<String> = more.iter().map(|name| format!("[[attacks]]\nname = \"{name}\"\n")).collect();
+    format!(
+        r#"name = "toys"
+metrics = ["largest", "margin"]
+[data]
+folder = "images"
+[[models]]
+name = "toy_8"
+[[models]]
+name = "toy_12"
+[[attacks]]
+name = "step"
+goals = ["untargeted", "random"]
+{}[transfer]
+policy = "crop_or_pad"
+"#,
+        more.concat()
+    )
+}
+
+/// Every table of a results' folder, and what says where they come from. None holds a time.
+pub const TABLES: [&str; 13] = [
+    "flags.csv",
+    "accuracy.csv",
+    "success.csv",
+    "transfer.csv",
+    "scores.csv",
+    "matrices.csv",
+    "skipped.csv",
+    "tables.tex",
+    "study.json",
+    "study.toml",
+    "provenance.json",
+    "outcomes.parquet",
+    "examples.safetensors",
+];
+
 /// Noisy images of 10×10 pixels in the four classes, one after the other.
 pub fn pictures(count: usize) -> Vec<Picture> {
     (0..count).map(|n| Picture::from_rgb(&format!("picture-{n:02}"), (n % 4) as i64, picture(n))).collect()

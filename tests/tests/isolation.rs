@@ -13,28 +13,12 @@ use std::thread::sleep;
 use std::time::Instant;
 use tempfile::TempDir;
 
-const STUDY: &str = r#"name = "toys"
-metrics = ["largest", "margin"]
-[data]
-folder = "images"
-[[models]]
-name = "toy_8"
-[[models]]
-name = "toy_12"
-[[attacks]]
-name = "step"
-goals = ["untargeted", "random"]
-[transfer]
-policy = "crop_or_pad"
-"#;
-
-/// A folder with [`STUDY`], `more` attacks in it, and its images.
+/// A folder with a study, `more` attacks in it, and its images.
 fn place(images: usize, more: &[&str]) -> TempDir {
     let place = tempfile::tempdir().unwrap();
     fs::create_dir(place.path().join("images")).unwrap();
     toys::save_pictures(images, &place.path().join("images"));
-    let more: Vec<String> = more.iter().map(|name| format!("[[attacks]]\nname = \"{name}\"\n")).collect();
-    fs::write(place.path().join("study.toml"), format!("{STUDY}{}", more.concat())).unwrap();
+    fs::write(place.path().join("study.toml"), toys::study(more)).unwrap();
     place
 }
 
@@ -90,7 +74,7 @@ fn a_process_that_dies_is_a_failed_cell() {
     ] {
         assert!(err.contains(line), "{line}{err}");
     }
-    fs::write(place.path().join("study.toml"), STUDY).unwrap();
+    fs::write(place.path().join("study.toml"), toys::study(&[])).unwrap();
     assert!(command(place.path(), "inside", &["--isolate", "never"]).output().unwrap().status.success());
     assert_eq!(tables(&place.path().join("apart"), &attacks), tables(&place.path().join("inside"), &[]));
     assert_eq!(temporary(&place.path().join("apart")), [] as [PathBuf; 0]);
@@ -109,7 +93,7 @@ fn a_cell_that_takes_too_long_is_given_up() {
     assert!(err.contains("\n4 cells failed"), "{err}");
 
     // Code that asks the time needs no process of its own.
-    let text = STUDY.replace("[data]", "cell_timeout = 0.5\n[data]").replace("\"step\"", "\"stubborn\"");
+    let text = toys::study(&[]).replace("[data]", "cell_timeout = 0.5\n[data]").replace("\"step\"", "\"stubborn\"");
     fs::write(place.path().join("study.toml"), text).unwrap();
     let (code, err) = said(&command(place.path(), "inside", &["--isolate", "never"]).output().unwrap());
     assert_eq!(code, Some(1), "{err}");
@@ -151,7 +135,7 @@ fn a_signal_stops_a_run_that_goes_on_later() {
     }
 
     // In the same process: a cell in flight is dropped, and does not count as failed.
-    fs::write(place.path().join("study.toml"), STUDY.replace("\"step\"", "\"slow\"")).unwrap();
+    fs::write(place.path().join("study.toml"), toys::study(&[]).replace("\"step\"", "\"slow\"")).unwrap();
     let alone = command(place.path(), "alone", &["--isolate", "never"]).output().unwrap();
     assert!(alone.status.success());
     let runner =
@@ -198,7 +182,7 @@ fn an_embedding_program_names_the_program_that_works_for_it() {
     let run = |out: &Path, isolation: Option<Isolation>| {
         let pictures = Some(toys::pictures(40));
         let study = Study::parse(
-            &STUDY.replace("[data]\nfolder = \"images\"\n", ""),
+            &toys::study(&[]).replace("[data]\nfolder = \"images\"\n", ""),
             "toys",
             Path::new("."),
             &registry,
@@ -233,7 +217,7 @@ fn an_embedding_program_names_the_program_that_works_for_it() {
 fn a_process_that_is_killed_before_it_is_ready_costs_a_cell_and_not_the_run() {
     let (registry, place) = (toys::registry().unwrap(), tempfile::tempdir().unwrap());
     let pictures = Some(toys::pictures(8));
-    let text = STUDY.replace("[data]\nfolder = \"images\"\n", "");
+    let text = toys::study(&[]).replace("[data]\nfolder = \"images\"\n", "");
     let study = Study::parse(&text, "toys", Path::new("."), &registry, study::Options { pictures, ..Default::default() }).unwrap();
     let killed = Isolation { everything: true, program: "sh".into(), arguments: ["-c", "kill -KILL $$"].map(Into::into).to_vec() };
     let options = Options { workers: 2, isolation: Some(killed), ..Options::on(Device::Cpu) };

@@ -11,39 +11,6 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-const STUDY: &str = r#"name = "toys"
-probe = { images = 0 }
-metrics = ["largest", "margin"]
-[data]
-folder = "images"
-[[models]]
-name = "toy_8"
-[[models]]
-name = "toy_12"
-[[attacks]]
-name = "step"
-goals = ["untargeted", "random"]
-[transfer]
-policy = "crop_or_pad"
-"#;
-
-/// Every table of a results' folder, and what says where they come from. None holds a time.
-const TABLES: [&str; 13] = [
-    "flags.csv",
-    "accuracy.csv",
-    "success.csv",
-    "transfer.csv",
-    "scores.csv",
-    "matrices.csv",
-    "skipped.csv",
-    "tables.tex",
-    "study.json",
-    "study.toml",
-    "provenance.json",
-    "outcomes.parquet",
-    "examples.safetensors",
-];
-
 /// Where the programs are that stand for Slurm's.
 fn fake() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("slurm/fake")
@@ -60,8 +27,7 @@ impl Place {
         toys::save_pictures(images, &place.path("images"));
         // Greyscale is left out, and noted.
         image::GrayImage::from_pixel(10, 10, image::Luma([128])).save(place.path("images/1.grey.png")).unwrap();
-        let more: Vec<String> = more.iter().map(|name| format!("[[attacks]]\nname = \"{name}\"\n")).collect();
-        fs::write(place.path("study.toml"), format!("{STUDY}{}", more.concat())).unwrap();
+        fs::write(place.path("study.toml"), format!("probe = {{ images = 0 }}\n{}", toys::study(more))).unwrap();
         place
     }
 
@@ -128,7 +94,7 @@ impl Place {
     fn same_as_here(&self, out: &str) {
         let here = self.command(&["run", "study.toml", "--out", "here", "--isolate", "always"]).output().unwrap();
         assert!(here.status.code().is_some_and(|code| code < 2), "{here:?}");
-        for table in TABLES {
+        for table in toys::TABLES {
             assert!(fs::read(self.path("here").join(table)).unwrap() == fs::read(self.path(out).join(table)).unwrap(), "{table} differs");
         }
     }

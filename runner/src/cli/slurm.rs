@@ -172,6 +172,9 @@ pub(super) fn submit(args: &SubmitArgs, common: &Common, registry: Registry, out
         slurm::check()?; // before anything is measured
     }
     let (registry, study, folder) = args.study.open(common, registry, false)?;
+    if !args.print {
+        args.study.attach(&folder)?;
+    }
     let mut options = execute::Options::on(Device::Cpu);
     if wishes.device == "cuda" && matches!(wishes.size, Size::Time(_)) {
         let opened = device::open("cuda");

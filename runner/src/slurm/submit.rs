@@ -9,7 +9,7 @@ use crate::estimate;
 use crate::execute::{self, Job, Progress, Survey};
 use crate::plan::{CellId, PHASES, Plan};
 use crate::portion::write_cells;
-use crate::store::{Store, write_atomically};
+use crate::store::{Store, begun, write_atomically};
 use crate::study::Study;
 use anyhow::{Context, Result, bail};
 use gauntlet_core::registry::Registry;
@@ -101,8 +101,8 @@ impl Draft {
         let kind = execute::device_kind(gauntlet_core::device::parse(&wishes.device)?);
         let plan = Plan::new(study, kind);
         let under_way = UnderWay::find(out, &plan)?;
-        let missing: Vec<CellId> = if out.join("cells").is_dir() {
-            Survey::take(&plan, &Store::open(out)?, options, progress).cells().collect()
+        let missing: Vec<CellId> = if begun(out) {
+            Survey::take(&plan, &Store::open(out)?.now()?, options, progress).cells().collect()
         } else {
             (0..plan.cells.len()).collect()
         };

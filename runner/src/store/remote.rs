@@ -1,0 +1,117 @@
+//! An object store, by its URL. An object is named as a cell's file is in the folder, below `URL/cells/`, and is put
+//! whole or not at all.
+
+use super::CELLS;
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use futures_util::TryStreamExt;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{ClientConfigKey, Error, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, RetryConfig};
+use std::collections::BTreeSet;
+use tokio::runtime::{Builder, Runtime};
+use url::Url;
+
+/// How often the first question is asked: whether there is such a store should be known soon.
+const FIRST: usize = 2;
+/// How long a request may take, unless AWS_TIMEOUT says so: pixels may be hundreds of megabytes.
+const TIMEOUT: &str = "10m";
+const EXPECTED: &str = "`s3://bucket/path` is expected, or a folder's `file:///path`";
+
+/// The objects below a URL.
+#[derive(Debug)]
+pub(super) struct Remote {
+    url: String,
+    store: Box<dyn ObjectStore>,
+    /// As `store`, but soon gives up.
+    hasty: Box<dyn ObjectStore>,
+    cells: Path,
+    runtime: Runtime,
+}
+
+impl Remote {
+    /// Nothing is asked of it yet.
+    pub fn open(url: &str) -> Result<Self> {
+        let parsed = Url::parse(url).with_context(|| format!("`{url}` is no URL: {EXPECTED}"))?;
+        let plain = parsed.username().is_empty() && parsed.password().is_none() && parsed.query().is_none() && parsed.fragment().is_none();
+        ensure!(plain, "{}://… has more than a bucket and a path: {EXPECTED}; the environment says who asks", parsed.scheme());
+        let place = Path::from_url_path(parsed.path()).with_context(|| format!("`{url}`: {EXPECTED}"))?;
+        let (store, hasty): (Box<dyn ObjectStore>, Box<dyn ObjectStore>) = match (parsed.scheme(), parsed.host_str()) {
+            ("s3", Some(bucket)) => {
+                (s3(bucket, RetryConfig::default())?, s3(bucket, RetryConfig { max_retries: FIRST, ..RetryConfig::default() })?)
+            }
+            ("file", None) => (Box::new(LocalFileSystem::new()), Box::new(LocalFileSystem::new())),
+            _ => bail!("`{url}`: {EXPECTED}"),
+        };
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().context("a thread cannot be started")?;
+        Ok(Self { url: parsed.as_str().trim_end_matches('/').to_owned(), store, hasty, cells: place.join(CELLS), runtime })
+    }
+
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    fn path(&self, file: &str) -> Path {
+        file.split('/').fold(self.cells.clone(), Path::join)
+    }
+
+    fn place(&self, file: &str) -> String {
+        format!("{}/{CELLS}/{file}", self.url)
+    }
+
+    /// The names of all files of cells. Soon gives up where nobody answers.
+    pub fn list(&self) -> Result<BTreeSet<String>> {
+        let found: Vec<ObjectMeta> = self
+            .runtime
+            .block_on(self.hasty.list(Some(&self.cells)).try_collect())
+            .map_err(|error| anyhow!("the object store {} cannot be read: {error}", self.url))?;
+        let name = |object: &ObjectMeta| {
+            let parts: Vec<String> = object.location.prefix_match(&self.cells)?.map(|part| part.as_ref().to_owned()).collect();
+            Some(parts.join("/"))
+        };
+        Ok(found.iter().filter_map(name).collect())
+    }
+
+    /// A file, if it is there.
+    pub fn get(&self, file: &str) -> Result<Option<Vec<u8>>> {
+        let path = self.path(file);
+        self.answer(file, async { Ok(self.store.get(&path).await?.bytes().await?.to_vec()) })
+    }
+
+    /// At most `count` bytes of a file's beginning, and its length.
+    pub fn beginning(&self, file: &str, count: u64) -> Result<Option<(Vec<u8>, u64)>> {
+        let path = self.path(file);
+        let options = GetOptions { range: Some(GetRange::Bounded(0..count)), ..GetOptions::default() };
+        self.answer(file, async {
+            let found = self.store.get_opts(&path, options).await?;
+            let length = found.meta.size;
+            Ok((found.bytes().await?.to_vec(), length))
+        })
+    }
+
+    /// Puts a file there, or replaces it.
+    pub fn put(&self, file: &str, bytes: Vec<u8>) -> Result<()> {
+        let path = self.path(file);
+        let put = self.runtime.block_on(self.store.put(&path, bytes.into()));
+        put.map(|_| ()).map_err(|error| anyhow!("writing {}: {error}", self.place(file)))
+    }
+
+    fn answer<T>(&self, file: &str, question: impl Future<Output = Result<T, Error>>) -> Result<Option<T>> {
+        match self.runtime.block_on(question) {
+            Ok(answer) => Ok(Some(answer)),
+            Err(Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(anyhow!("{}: {error}", self.place(file))),
+        }
+    }
+}
+
+fn s3(bucket: &str, retry: RetryConfig) -> Result<Box<dyn ObjectStore>> {
+    // Where it is set already, it is one that will do.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket).with_retry(retry);
+    if std::env::var_os("AWS_TIMEOUT").is_none() {
+        builder = builder.with_config(AmazonS3ConfigKey::Client(ClientConfigKey::Timeout), TIMEOUT);
+    }
+    let store = builder.build().map_err(|error| anyhow!("the object store s3://{bucket} cannot be spoken to: {error}"))?;
+    Ok(Box::new(store))
+}
