@@ -18,6 +18,7 @@ mod remote;
 use crate::rows::Row;
 use anyhow::{Context, Result, bail, ensure};
 use blake3::Hasher;
+use bytes::Bytes;
 use gauntlet_core::guard;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -105,6 +106,26 @@ pub struct Stored<R> {
     pub provenance: String,
     /// BLAKE3 of the pixel file, if the cell has one.
     pub pixels: Option<String>,
+}
+
+/// A cell, ready to be written: its files and their bytes, in this order.
+pub(crate) struct Packet(Vec<(String, Vec<u8>)>);
+
+impl Packet {
+    /// `pixels` are N×3×S×S float32.
+    pub fn new<R: Row>(address: &Address, rows: Vec<R>, provenance: String, pixels: Option<&Tensor>) -> Result<Self> {
+        let pixels = pixels.map(pack).transpose()?;
+        let stored = Stored { rows, provenance, pixels: pixels.as_ref().map(|(hash, _)| hash.clone()) };
+        let mut files: Vec<(String, Vec<u8>)> = pixels.into_iter().map(|(hash, bytes)| (address.pixel_file(&hash), bytes)).collect();
+        files.push((address.file(), encode(address, &stored)?));
+        Ok(Self(files))
+    }
+}
+
+/// A file of pixels, and its hash.
+fn pack(pixels: &Tensor) -> Result<(String, Vec<u8>)> {
+    let bytes = safetensors(&[("pixels".to_owned(), pixels.shallow_clone())])?;
+    Ok((blake3::hash(&bytes).to_string(), bytes))
 }
 
 /// The answer to a look for a cell.
@@ -310,13 +331,13 @@ impl Store {
     }
 
     fn read_here<R: Row>(&self, address: &Address) -> Found<R> {
-        let file = match open(&self.folder.join(address.file())) {
-            Ok(file) => file,
+        let bytes = match read(&self.folder.join(address.file())) {
+            Ok(bytes) => bytes,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Found::Missing,
             Err(e) => return Found::Damaged(format!("cannot be read: {e}")),
         };
         // Readers of Parquet are not above panicking on a damaged file.
-        match guard::catch("the reader", || decode(file, address)) {
+        match guard::catch("the reader", || decode(bytes.into(), address)) {
             Ok(stored) => Found::Whole(stored),
             Err(error) => Found::Damaged(format!("{error:#}")),
         }
@@ -329,10 +350,14 @@ impl Store {
 
     /// Writes a cell's pixels, N×3×S×S float32, and returns their hash for [`Stored::pixels`].
     pub fn write_pixels(&self, address: &Address, pixels: &Tensor) -> Result<String> {
-        let bytes = safetensors(&[("pixels".to_owned(), pixels.shallow_clone())])?;
-        let hash = blake3::hash(&bytes).to_string();
+        let (hash, bytes) = pack(pixels)?;
         self.put(&address.pixel_file(&hash), bytes)?;
         Ok(hash)
+    }
+
+    /// Writes a cell.
+    pub(crate) fn keep(&self, packet: Packet) -> Result<()> {
+        packet.0.into_iter().try_for_each(|(file, bytes)| self.put(&file, bytes))
     }
 
     /// Checks that a cell's pixels are there, `count` of them, in a file of the right size. The
@@ -369,7 +394,7 @@ impl Store {
 
     fn pixel_bytes(&self, file: &str, hash: &str) -> Result<Vec<u8>> {
         let read = || {
-            let bytes = fs::read(self.folder.join(file)).with_context(|| self.pixel_place(file))?;
+            let bytes = read(&self.folder.join(file)).with_context(|| self.pixel_place(file))?;
             ensure!(blake3::hash(&bytes).to_string() == hash, "{}: the content does not match the checksum", self.pixel_place(file));
             Ok(bytes)
         };
@@ -411,6 +436,13 @@ fn check_size(start: &[u8], length: u64, count: usize) -> Result<()> {
     Ok(())
 }
 
+/// The bytes of a file.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open(path)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// Opens a file, if it is one: to open a pipe would take for ever.
 fn open(path: &Path) -> io::Result<File> {
     if fs::metadata(path)?.is_file() { File::open(path) } else { Err(io::Error::other("not a file")) }
@@ -450,14 +482,16 @@ fn encode<R: Row>(address: &Address, stored: &Stored<R>) -> Result<Vec<u8>> {
     }
     let batch = R::batch(&stored.rows)?;
     let mut bytes = Vec::new();
-    let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties().set_key_value_metadata(Some(metadata)).build()))?;
+    // For so few rows, to set up compression takes longer than all else.
+    let properties = properties().set_compression(Compression::UNCOMPRESSED).set_dictionary_enabled(false);
+    let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties.set_key_value_metadata(Some(metadata)).build()))?;
     writer.write(&batch)?;
     writer.close()?;
     Ok(bytes)
 }
 
-fn decode<R: Row>(file: File, address: &Address) -> Result<Stored<R>> {
-    let reader = ParquetRecordBatchReaderBuilder::try_new(file).context("not a whole Parquet file")?;
+fn decode<R: Row>(bytes: Bytes, address: &Address) -> Result<Stored<R>> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).context("not a whole Parquet file")?;
     let metadata = reader.metadata().file_metadata().key_value_metadata().cloned().unwrap_or_default();
     let find = |key: &str| metadata.iter().find(|entry| entry.key == key).and_then(|entry| entry.value.clone());
     let (Some(spec), Some(provenance), Some(expected)) = (find(CELL), find(PROVENANCE), find(CHECKSUM)) else {

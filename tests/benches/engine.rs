@@ -134,6 +134,9 @@ fn run(registry: &Registry, networks: &[String], attacks: &str, metrics: &str, i
     })
 }
 
+/// Of the transfer: so many that what a model takes to load counts little, as in a study.
+const SLICES: usize = 8;
+
 /// Seconds of nothing but the forward passes of the transfer of a study with FGSM, in batches of a cell.
 fn passes(registry: &Registry, networks: &[String]) -> Result<f64> {
     let pictures = Data::open(&source()?, Some(SLICE), 0)?.pictures;
@@ -141,7 +144,7 @@ fn passes(registry: &Registry, networks: &[String]) -> Result<f64> {
     for name in networks {
         let model = benching::load(registry, name, &Origin::find(registry, name, env::var_os("WEIGHTS").map(PathBuf::from))?)?;
         let pixels = data::batch(&pictures, model.card().side)?;
-        let looks = 2 * 2 * (networks.len() - 1); // goals; as float and rounded; the other models
+        let looks = SLICES * 2 * 2 * (networks.len() - 1); // goals; as float and rounded; the other models
         tch::no_grad(|| drop(model.logits(&pixels)));
         all += seconds(|| tch::no_grad(|| (0..looks).for_each(|_| drop(black_box(model.logits(&pixels))))));
     }
@@ -174,7 +177,7 @@ fn main() -> Result<()> {
     if asked("transfer") {
         let pairs = (0..rounds).map(|_| {
             let bare = passes(&registry, &networks)?;
-            Ok((bare, run(&registry, &networks, FGSM, "[]", SLICE, 1)?.transfer))
+            Ok((bare, run(&registry, &networks, FGSM, "[]", SLICES * SLICE, 1)?.transfer))
         });
         print("images per second of transfer ÷ of its forward passes alone", Ratio::of(&pairs.collect::<Result<Vec<_>>>()?));
     }

@@ -276,7 +276,11 @@ impl<'a> Contest<'a> {
                     vec![("", sign)],
                 )
             }
-            "cw_l2" => (searches(), vec![("", rate(2e-3)), (", rate 0.01", rate(1e-2))]),
+            "cw_l2" => {
+                let mut ours = searches();
+                ours.push(("gauntlet, rate 0.01", None, format!("{}\nlearning_rate = 0.01", search(iterations))));
+                (ours, vec![("", rate(2e-3)), (", rate 0.01", rate(1e-2))])
+            }
             "ead_l1" => (searches(), vec![("", rate(1e-2))]),
             other => bail!("no attack `{other}` is compared"),
         };

@@ -6,7 +6,7 @@ use super::probe;
 use super::view::View;
 use crate::plan::{Cell, CellId, Plan, SLICE, Work};
 use crate::rows::{CleanRow, CraftRow, MeasureRow, ProbeRow, Row, ScoreRow, TransferRow};
-use crate::store::{Found, Store, Stored};
+use crate::store::{Found, Packet, Store, Stored};
 use crate::study::Study;
 use anyhow::{Context, Result, bail};
 use gauntlet_core::guard;
@@ -41,6 +41,14 @@ pub(super) enum Verdict {
     Cancelled,
 }
 
+/// What has come of computing a cell.
+pub(super) enum Made {
+    /// It is to be stored.
+    Cell(Packet),
+    /// There is nothing to store any more.
+    Not(Verdict),
+}
+
 /// The model at hand: its index and itself, or why it cannot be loaded.
 pub(super) type Loaded = Option<(usize, Result<View, String>)>;
 
@@ -55,8 +63,8 @@ enum Content {
 }
 
 impl Site<'_> {
-    /// Computes and stores a cell. The error is one of storing.
-    pub(super) fn perform(&self, id: CellId, loaded: &mut Loaded) -> Result<Verdict> {
+    /// Computes a cell.
+    pub(super) fn perform(&self, id: CellId, loaded: &mut Loaded) -> Result<Made> {
         let deadline = self.time_limit(id).and_then(|limit| Instant::now().checked_add(limit));
         let bench = Bench { study: self.study, device: self.options.device, lanes: SLICE, deadline, cancel: &self.options.cancel };
         let content = guard::catch("the engine", || {
@@ -64,11 +72,11 @@ impl Site<'_> {
             tch::with_grad(|| self.compute(bench, id, loaded))
         });
         match content {
-            Ok(content) => self.keep(id, &content).map(|()| Verdict::Stored),
+            Ok(content) => self.pack(id, content).map(Made::Cell),
             Err(error) => Ok(match error.downcast_ref() {
-                Some(Stop::Cancelled) => Verdict::Cancelled,
-                Some(Stop::OutOfTime) => Verdict::Failed(self.out_of_time(id)),
-                None => Verdict::Failed(first_line(&error)),
+                Some(Stop::Cancelled) => Made::Not(Verdict::Cancelled),
+                Some(Stop::OutOfTime) => Made::Not(Verdict::Failed(self.out_of_time(id))),
+                None => Made::Not(Verdict::Failed(first_line(&error))),
             }),
         }
     }
@@ -152,7 +160,7 @@ impl Site<'_> {
         }
     }
 
-    fn keep(&self, id: CellId, content: &Content) -> Result<()> {
+    fn pack(&self, id: CellId, content: Content) -> Result<Packet> {
         let cell = &self.plan.cells[id];
         let model = match cell.work {
             Work::Measure { craft, .. } | Work::Transfer { craft, .. } => self.source(craft),
@@ -163,19 +171,23 @@ impl Site<'_> {
             work => work,
         };
         let provenance = compute::provenance(self.study, self.options.device, model, cell.work, origin);
-        let (store, at) = (self.store, &cell.address);
+        let at = &cell.address;
         match content {
-            Content::Clean(rows) => store.write(at, &Stored { rows: rows.clone(), provenance, pixels: None }),
-            Content::Score(rows) => store.write(at, &Stored { rows: rows.clone(), provenance, pixels: None }),
-            Content::Probe(rows) => store.write(at, &Stored { rows: rows.clone(), provenance, pixels: None }),
-            Content::Measure(rows) => store.write(at, &Stored { rows: rows.clone(), provenance, pixels: None }),
-            Content::Transfer(rows) => store.write(at, &Stored { rows: rows.clone(), provenance, pixels: None }),
-            Content::Craft(rows, pixels) => {
-                let pixels = pixels.as_ref().map(|pixels| store.write_pixels(at, pixels)).transpose()?;
-                store.write(at, &Stored { rows: rows.clone(), provenance, pixels })
-            }
+            Content::Clean(rows) => Packet::new(at, rows, provenance, None),
+            Content::Score(rows) => Packet::new(at, rows, provenance, None),
+            Content::Probe(rows) => Packet::new(at, rows, provenance, None),
+            Content::Measure(rows) => Packet::new(at, rows, provenance, None),
+            Content::Transfer(rows) => Packet::new(at, rows, provenance, None),
+            Content::Craft(rows, pixels) => Packet::new(at, rows, provenance, pixels.as_ref()),
         }
-        .context("a result cannot be stored")
+    }
+
+    /// Stores a cell, if there is anything to store.
+    pub(super) fn settle(&self, made: Made) -> Result<Verdict> {
+        match made {
+            Made::Cell(packet) => self.store.keep(packet).map(|()| Verdict::Stored).context("a result cannot be stored"),
+            Made::Not(verdict) => Ok(verdict),
+        }
     }
 }
 

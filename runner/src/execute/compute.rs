@@ -46,7 +46,7 @@ pub(super) fn unhurried<T>(oracle: &Oracle, answer: Result<T>) -> Result<T> {
 
 /// Rounds pixels to what an 8-bit image can hold.
 pub(super) fn to_8bit(pixels: &Tensor) -> Tensor {
-    (pixels * 255.0).round() / 255.0
+    (pixels * 255.0).round_().g_div_scalar_(255.0)
 }
 
 /// The engine's own look at a model: N×3×S×S → N×classes, on the CPU, in float32.
@@ -265,8 +265,12 @@ pub(super) fn transfer(
         Ok((predictions(&logits, card)?, in_top5(&logits, card, &classes)?))
     };
     let (float, float_top5) = look(&fit(pixels, card.side, policy))?;
-    // The target too is given 8-bit pixels: resizing makes new values in between.
-    let (rounded, rounded_top5) = look(&to_8bit(&fit(&to_8bit(pixels), card.side, policy)))?;
+    let mut rounded = fit(&to_8bit(pixels), card.side, policy);
+    if card.side != pixels.size()[3] {
+        // The target too is given 8-bit pixels: resizing makes new values in between.
+        rounded = to_8bit(&rounded);
+    }
+    let (rounded, rounded_top5) = look(&rounded)?;
     let milliseconds = start.elapsed().as_secs_f64() * 1e3 / given.len() as f64;
     for (slot, &n) in given.iter().enumerate() {
         let row = &mut rows[n];

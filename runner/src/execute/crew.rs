@@ -1,7 +1,7 @@
 //! Who computes: threads of this process, each beside a process of its own for the cells that are
 //! isolated.
 
-use super::cell::{Loaded, Site, Verdict, look_for};
+use super::cell::{Loaded, Made, Site, Verdict, look_for};
 use super::device_name;
 use super::job::Job;
 use super::queue::Queue;
@@ -10,6 +10,8 @@ use super::{Failure, Outcome, Progress, Survey, crowd};
 use crate::plan::CellId;
 use anyhow::{Context, Result, bail};
 use std::sync::Mutex;
+use std::sync::mpsc::{self, SendError};
+use std::thread;
 
 pub(super) struct Crew<'a> {
     pub site: Site<'a>,
@@ -44,25 +46,42 @@ impl<'a> Crew<'a> {
         let queue = Queue::new(todo, |id| (isolated(id), plan.model(id)), |id| plan.cases(id));
         let outcome = Mutex::new(outcome);
         let fatal = Mutex::new(None);
-        crowd(options.workers.min(todo.len()), || {
-            tch::set_num_threads(1);
-            let mut desk = Desk::default();
-            let mut group = None;
-            while let Some(id) = queue.next(&mut group) {
-                match self.cell(id, isolated(id), &mut desk) {
-                    Ok(Verdict::Cancelled) => {
-                        queue.close();
-                        continue;
-                    }
-                    Ok(verdict) => self.note(id, verdict, &mut outcome.lock().expect("no worker panics")),
-                    Err(error) => {
-                        queue.close();
-                        fatal.lock().expect("no worker panics").get_or_insert(error);
+        let stop = |error| {
+            queue.close();
+            fatal.lock().expect("no worker panics").get_or_insert(error);
+        };
+        let settle = |(id, made)| {
+            match self.site.settle(made) {
+                Ok(verdict) => self.note(id, verdict, &mut outcome.lock().expect("no worker panics")),
+                Err(error) => stop(error),
+            }
+            self.progress.advance(plan.cases(id), &plan.describe(study, id));
+        };
+        let count = options.workers.min(todo.len());
+        // Files are synced in a thread of its own, while the next cells are computed; not many wait for it.
+        let (give, take) = mpsc::sync_channel(count);
+        thread::scope(|scope| {
+            let settle = &settle;
+            let _ = thread::Builder::new().spawn_scoped(scope, move || take.into_iter().for_each(settle));
+            crowd(count, || {
+                tch::set_num_threads(1);
+                let mut desk = Desk::default();
+                let mut group = None;
+                while let Some(id) = queue.next(&mut group) {
+                    match self.cell(id, isolated(id), &mut desk) {
+                        Ok(Made::Not(Verdict::Cancelled)) => queue.close(),
+                        Ok(made) => {
+                            // Where the system has no such thread, this one does it.
+                            if let Err(SendError(made)) = give.send((id, made)) {
+                                settle(made);
+                            }
+                        }
+                        Err(error) => stop(error),
                     }
                 }
-                self.progress.advance(plan.cases(id), &plan.describe(study, id));
-            }
-            self.idle.lock().expect("no worker panics").extend(desk.worker);
+                self.idle.lock().expect("no worker panics").extend(desk.worker);
+            });
+            drop(give);
         });
         outcome.into_inner().expect("no worker panics").failures.sort_by_key(|failure| failure.cell);
         fatal.into_inner().expect("no worker panics").map_or(Ok(()), Err)
@@ -83,12 +102,12 @@ impl<'a> Crew<'a> {
         }
     }
 
-    fn cell(&self, id: CellId, isolated: bool, desk: &mut Desk) -> Result<Verdict> {
+    fn cell(&self, id: CellId, isolated: bool, desk: &mut Desk) -> Result<Made> {
         if self.site.options.cancelled() {
-            return Ok(Verdict::Cancelled);
+            return Ok(Made::Not(Verdict::Cancelled));
         }
         if !self.survey.spoilt[id] && self.is_stored(id) {
-            return Ok(Verdict::Found);
+            return Ok(Made::Not(Verdict::Found));
         }
         if !isolated {
             return self.site.perform(id, &mut desk.loaded);
@@ -97,11 +116,11 @@ impl<'a> Crew<'a> {
         let order = Order::Compute(self.site.plan.cells[id].address.key.clone());
         let mut worker = match desk.worker.take().map_or_else(|| self.hire(), Ok) {
             Ok(worker) => worker,
-            Err(error) if error.is::<Killed>() => return Ok(Verdict::Failed(error.to_string())),
+            Err(error) if error.is::<Killed>() => return Ok(Made::Not(Verdict::Failed(error.to_string()))),
             Err(error) => return Err(error),
         };
         let answer = worker.ask(&order, self.site.time_limit(id), &self.site.options.cancel);
-        Ok(match answer {
+        Ok(Made::Not(match answer {
             Answer::Reply(reply) => {
                 desk.worker = Some(worker);
                 match reply {
@@ -115,7 +134,7 @@ impl<'a> Crew<'a> {
             Answer::Died(how) => Verdict::Failed(format!("the process that computed it {how}")),
             Answer::OutOfTime => Verdict::Failed(self.site.out_of_time(id)),
             Answer::Cancelled => Verdict::Cancelled,
-        })
+        }))
     }
 
     fn is_stored(&self, id: CellId) -> bool {

@@ -234,11 +234,14 @@ pub fn serve(mut registry: Registry) -> Result<()> {
                 Ok(_) => Reply::Done,
                 Err(error) => Reply::Failed(format!("{error:#}")),
             },
-            Order::Compute(key) => match site.perform(*cells.get(key.as_str()).context("a cell of another plan")?, &mut loaded) {
-                Ok(Verdict::Failed(reason)) => Reply::Failed(reason),
-                Ok(_) => Reply::Done,
-                Err(error) => Reply::Fatal(first_line(&error)),
-            },
+            Order::Compute(key) => {
+                let cell = *cells.get(key.as_str()).context("a cell of another plan")?;
+                match site.perform(cell, &mut loaded).and_then(|made| site.settle(made)) {
+                    Ok(Verdict::Failed(reason)) => Reply::Failed(reason),
+                    Ok(_) => Reply::Done,
+                    Err(error) => Reply::Fatal(first_line(&error)),
+                }
+            }
         };
         say(&reply)?;
     }
