@@ -88,6 +88,8 @@ struct Taken {
     /// The attacks themselves, and other models' looks at their images, as the rows have it.
     attacks: f64,
     looks: f64,
+    /// Images that were attacked, over all goals, by network.
+    attacked: Vec<f64>,
 }
 
 /// The bench's images: a folder's, or those that are a part of the program.
@@ -124,7 +126,9 @@ fn run(registry: &Registry, networks: &[String], attacks: &str, metrics: &str, i
     let outcome = session.run()?;
     ensure!(outcome.failures.is_empty() && outcome.computed > 0, "cells fail: {:?}", outcome.failures);
     let tables = session.report()?;
+    let attacked = |model| tables.success.iter().filter(|row| row.model == model).map(|row| row.found as f64).sum();
     Ok(Taken {
+        attacked: (0..networks.len()).map(attacked).collect(),
         bytes: size(out.path())?,
         whole: start.elapsed().as_secs_f64(),
         clean: clock.seconds("clean"),
@@ -137,16 +141,20 @@ fn run(registry: &Registry, networks: &[String], attacks: &str, metrics: &str, i
 /// Of the transfer: so many that what a model takes to load counts little, as in a study.
 const SLICES: usize = 8;
 
-/// Seconds of nothing but the forward passes of the transfer of a study with FGSM, in batches of a cell.
-fn passes(registry: &Registry, networks: &[String]) -> Result<f64> {
+/// Seconds of nothing but the forward passes of the transfer of a study with FGSM, in batches of a whole cell. `attacked`
+/// are the images of each network's adversarials, over all goals.
+fn passes(registry: &Registry, networks: &[String], attacked: &[f64]) -> Result<f64> {
     let pictures = Data::open(&source()?, Some(SLICE), 0)?.pictures;
     let mut all = 0.0;
-    for name in networks {
+    for (target, name) in networks.iter().enumerate() {
         let model = benching::load(registry, name, &Origin::find(registry, name, env::var_os("WEIGHTS").map(PathBuf::from))?)?;
         let pixels = data::batch(&pictures, model.card().side)?;
-        let looks = SLICES * 2 * 2 * (networks.len() - 1); // goals; as float and rounded; the other models
         tch::no_grad(|| drop(model.logits(&pixels)));
-        all += seconds(|| tch::no_grad(|| (0..looks).for_each(|_| drop(black_box(model.logits(&pixels))))));
+        let looks = SLICES * 2 * 2;
+        let each =
+            seconds(|| tch::no_grad(|| (0..looks).for_each(|_| drop(black_box(model.logits(&pixels)))))) / (looks * pictures.len()) as f64;
+        let others: f64 = attacked.iter().enumerate().filter(|(source, _)| *source != target).map(|(_, images)| images).sum();
+        all += each * 2.0 * others; // as float and rounded
     }
     Ok(all)
 }
@@ -176,8 +184,8 @@ fn main() -> Result<()> {
 
     if asked("transfer") {
         let pairs = (0..rounds).map(|_| {
-            let bare = passes(&registry, &networks)?;
-            Ok((bare, run(&registry, &networks, FGSM, "[]", SLICES * SLICE, 1)?.transfer))
+            let taken = run(&registry, &networks, FGSM, "[]", SLICES * SLICE, 1)?;
+            Ok((passes(&registry, &networks, &taken.attacked)?, taken.transfer))
         });
         print("images per second of transfer ÷ of its forward passes alone", Ratio::of(&pairs.collect::<Result<Vec<_>>>()?));
     }

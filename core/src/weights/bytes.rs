@@ -35,14 +35,18 @@ impl Bytes {
     }
 
     /// The bytes in `range`, which must lie within the file: a caller checks that first.
-    pub fn read(&self, range: Range<u64>) -> Result<Vec<u8>> {
-        let mut bytes = vec![0; (range.end - range.start) as usize];
+    pub fn read(&self, range: Range<u64>) -> Result<Cow<'_, [u8]>> {
+        let (start, end) = (range.start as usize, range.end as usize);
+        if let Self::Memory(bytes) = self {
+            return bytes.get(start..end).map(Cow::Borrowed).context("it cannot be read to its end");
+        }
+        let mut bytes = vec![0; end - start];
         Cursor { bytes: self, at: range.start }.read_exact(&mut bytes).context("it cannot be read to its end")?;
-        Ok(bytes)
+        Ok(bytes.into())
     }
 
     /// At most `count` bytes from the start.
-    pub fn start(&self, count: u64) -> Result<Vec<u8>> {
+    pub fn start(&self, count: u64) -> Result<Cow<'_, [u8]>> {
         self.read(0..count.min(self.len()))
     }
 

@@ -27,7 +27,7 @@ pub(super) fn open(bytes: Bytes) -> Result<Box<dyn Source>> {
     if graphdef::may_begin_with(&head) {
         return graphdef::open(bytes);
     }
-    if bytes.len() >= 8 && bytes.read(bytes.len() - 8..bytes.len())? == TABLE_MAGIC {
+    if bytes.len() >= 8 && *bytes.read(bytes.len() - 8..bytes.len())? == TABLE_MAGIC {
         bail!("a TensorFlow checkpoint's index: {EXPECTED}; save the variables as safetensors under their names, or freeze the graph");
     }
     bail!("{}; {EXPECTED}", if head.is_empty() { "an empty file" } else { "neither safetensors nor a TensorFlow graph" })

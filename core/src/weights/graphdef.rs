@@ -189,7 +189,7 @@ impl Constant {
                 ensure!(found == count as u64, "it has {found} bytes of values, {count} are expected");
                 bytes.read(content.clone())?
             }
-            None => self.values(bytes, field, size, count)?,
+            None => self.values(bytes, field, size, count)?.into(),
         };
         ensure!(values.len() == count, "it has {} bytes of values, {count} are expected", values.len());
         Ok(Tensor::f_from_data_size(&values, &self.shape, kind)?)

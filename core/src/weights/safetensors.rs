@@ -24,7 +24,7 @@ struct Safetensors {
 impl Safetensors {
     fn new(bytes: Bytes) -> Result<Self> {
         ensure!(bytes.len() > PREFIX, "it has {} bytes, too few for a header", bytes.len());
-        let length = u64::from_le_bytes(bytes.start(PREFIX)?.try_into().expect("eight bytes were asked for"));
+        let length = u64::from_le_bytes(bytes.start(PREFIX)?[..].try_into().expect("eight bytes were asked for"));
         ensure!(
             length <= MAX_HEADER && length <= bytes.len() - PREFIX,
             "its header would have {length} bytes, in a file of {} (at most {MAX_HEADER} are read)",

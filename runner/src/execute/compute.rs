@@ -46,7 +46,12 @@ pub(super) fn unhurried<T>(oracle: &Oracle, answer: Result<T>) -> Result<T> {
 
 /// Rounds pixels to what an 8-bit image can hold.
 pub(super) fn to_8bit(pixels: &Tensor) -> Tensor {
-    (pixels * 255.0).round_().g_div_scalar_(255.0)
+    let rounded = pixels.copy();
+    // One image at a time stays in the cache.
+    for n in 0..pixels.size()[0] {
+        let _ = rounded.get(n).g_mul_scalar_(255.0).round_().g_div_scalar_(255.0);
+    }
+    rounded
 }
 
 /// The engine's own look at a model: N×3×S×S → N×classes, on the CPU, in float32.

@@ -59,7 +59,7 @@ impl<'a> Crew<'a> {
         };
         let count = options.workers.min(todo.len());
         // Files are synced in a thread of its own, while the next cells are computed; not many wait for it.
-        let (give, take) = mpsc::sync_channel(count);
+        let (give, take) = mpsc::sync_channel(2 * count);
         thread::scope(|scope| {
             let settle = &settle;
             let _ = thread::Builder::new().spawn_scoped(scope, move || take.into_iter().for_each(settle));
