@@ -321,28 +321,37 @@ fn measure(study: &Study, registry: &Registry, options: &Options) -> Result<(Vec
 
 fn measure_all(study: &Study, registry: &Registry, options: &Options) -> Result<(Vec<Pace>, Machine)> {
     let lanes = study.data.pictures.len().min(SLICE);
-    let next = AtomicUsize::new(0);
+    let (next, measured) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let paces: Mutex<BTreeMap<usize, Result<Pace>>> = Mutex::default();
-    crowd(options.workers.min(study.models.len()), || {
-        loop {
+    crowd(options.workers, || {
+        while measured.load(Ordering::Relaxed) < study.models.len() {
             let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some(model) = study.models.get(index) else { break };
+            let model = &study.models[index % study.models.len()];
             let pace = guard::catch("measuring", || pace(model, registry, options.device, lanes));
-            let pace = pace.with_context(|| format!("model `{}`", model.part.label));
-            paces.lock().expect("nobody panics with the lock").insert(index, pace);
+            // What comes then is for nothing but to keep the machine as busy as it will be.
+            if index < study.models.len() {
+                let pace = pace.with_context(|| format!("model `{}`", model.part.label));
+                paces.lock().expect("nobody panics with the lock").insert(index, pace);
+                measured.fetch_add(1, Ordering::Relaxed);
+            }
         }
     });
     let paces: Vec<Pace> = paces.into_inner().expect("nobody panics with the lock").into_values().collect::<Result<_>>()?;
     let quickest =
         (0..paces.len()).min_by(|&a, &b| paces[a].gradient.each.total_cmp(&paces[b].gradient.each)).context("a study has a model")?;
-    let model = load(&study.models[quickest], registry, options.device)?;
-    let mut overhead = BTreeMap::new();
-    for attack in &study.attacks {
-        if !overhead.contains_key(&attack.part.name) {
+    let additions: Mutex<BTreeMap<String, Vec<f64>>> = Mutex::default();
+    crowd(options.workers, || {
+        let Ok(model) = load(&study.models[quickest], registry, options.device) else { return };
+        let mut done = BTreeSet::new();
+        for attack in study.attacks.iter().filter(|attack| done.insert(attack.part.name.clone())) {
             let found = guard::catch("measuring", || added(attack, model.as_ref(), &paces[quickest], options.device, lanes));
-            overhead.insert(attack.part.name.clone(), found.unwrap_or_default()); // an attack that fails does so in its cells
+            // An attack that fails does so in its cells.
+            let seconds = found.unwrap_or_default();
+            additions.lock().expect("nobody panics with the lock").entry(attack.part.name.clone()).or_default().push(seconds);
         }
-    }
+    });
+    let additions = additions.into_inner().expect("nobody panics with the lock").into_iter();
+    let overhead = additions.map(|(name, mut seconds)| (name, median(&mut seconds))).collect();
     let (write, read, size, pixels) = storing()?;
     let loading = study.models.iter().map(|model| (model.card.side, loading(&study.data.pictures, model.card.side))).collect();
     Ok((paces, Machine { write, read, size, pixels, loading, overhead }))
@@ -377,18 +386,23 @@ fn images(count: usize, side: i64, device: Device) -> Tensor {
     ((grid * 0.37).sin() * 0.5 + 0.5).view([count as i64, 3, side, side]).to_device(device)
 }
 
-/// Time of some work, which is done once before: the shortest of several, since whatever else the machine
-/// does can only add to it.
+/// Time of some work, which is done once before: the median of several, as it will be in a run.
 fn timed(mut work: impl FnMut() -> Result<()>) -> Result<f64> {
     work()?;
     let start = Instant::now();
-    let mut shortest = f64::INFINITY;
-    while shortest.is_infinite() || start.elapsed() < PATIENCE / 2 {
+    let mut times = Vec::new();
+    while times.is_empty() || start.elapsed() < PATIENCE / 2 {
         let begun = Instant::now();
         work()?;
-        shortest = shortest.min(begun.elapsed().as_secs_f64());
+        times.push(begun.elapsed().as_secs_f64());
     }
-    Ok(shortest)
+    Ok(median(&mut times))
+}
+
+/// 0 where there are none.
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
 fn pace(chosen: &StudyModel, registry: &Registry, device: Device, lanes: usize) -> Result<Pace> {

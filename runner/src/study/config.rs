@@ -41,14 +41,14 @@ pub(super) struct File {
 
 /// Folders and libraries, and a list of the hashes that may be loaded, see [`crate::plugins`].
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table, as in `from = [\"plugins\"]` under [plugins]")]
 pub(super) struct PluginsChoice {
     pub from: Vec<Spanned<PathBuf>>,
     pub lock: Option<Spanned<PathBuf>>,
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table, as in `source = \"fashion-mnist\"` under [data]")]
 pub(super) struct DataChoice {
     pub source: Option<NamedSource>,
     pub folder: Option<Spanned<PathBuf>>,
@@ -66,7 +66,7 @@ pub(super) enum NamedSource {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table, as in `{ name = \"vgg_16\" }`")]
 pub(super) struct ModelChoice {
     pub kind: Option<ModelKind>,
     pub name: Spanned<String>,
@@ -137,7 +137,7 @@ impl ModelChoice {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table, as in `{ name = \"fgsm\" }`")]
 pub(super) struct AttackChoice {
     pub name: Spanned<String>,
     pub label: Option<String>,
@@ -198,7 +198,7 @@ impl<'de> Deserialize<'de> for Choice {
 
 /// How many images each model is probed with, from the first on, rounded up to slices; 0 for no probe.
 #[derive(Clone, Copy, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table, as in `{ images = 64 }`")]
 pub(super) struct ProbeChoice {
     pub images: usize,
 }
@@ -210,7 +210,7 @@ impl Default for ProbeChoice {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table, as in `{ policy = \"native\" }`")]
 pub(super) struct TransferChoice {
     pub policy: Policy,
 }

@@ -130,6 +130,7 @@ fn every_mistake_has_its_message() {
         ("[\"largest\", ", "[\"larges\", ", "line 3, column 12: unknown metric `larges`, did you mean `largest`?"),
         ("label =", "lable =", "line 3, column 43: unknown field `lable`, did you mean `label`, expected one of `name`, `label`"),
         ("[\"largest\", ", "[3, ", "line 3, column 12: invalid type: integer `3`, expected a metric's name, or a table {"),
+        ("seed = 7", "probe = 3", "line 2, column 9: invalid type: integer `3`, expected a table, as in `{ images = 64 }`"),
         ("again", "", "line 3, column 23: the label \"\" cannot be shown: at least one visible character"),
         ("again", "a\\tb", "line 3, column 23: the label \"a\\tb\" cannot be shown"),
         ("again", "largest", "line 3, column 23: two metrics are called `largest`: give one another `label = \"…\"`"),
