@@ -263,7 +263,7 @@ pub struct Outcomes<'a> {
 
 /// Reads all cells and counts.
 pub fn analyse(study: &Study, plan: &Plan, store: &Store, sink: &mut dyn OutcomeSink) -> Result<Tables> {
-    let reader = Reader { study, plan, store, missing: RefCell::default() };
+    let reader = Reader { study, plan, store, missing: RefCell::default(), trouble: RefCell::default() };
     let (accuracy, correct): (Vec<_>, Vec<_>) = (0..study.models.len()).map(|model| reader.accuracy(model)).unzip();
     let mut tables = Tables { accuracy, correct, ..Tables::default() };
     for index in 0..plan.campaigns.len() {
@@ -274,6 +274,9 @@ pub fn analyse(study: &Study, plan: &Plan, store: &Store, sink: &mut dyn Outcome
     tables.transfer.sort_by_key(|row| (row.source, row.attack, goal(row), row.target));
     tables.scores = plan.scores.iter().map(|scoring| reader.score(scoring)).collect();
     tables.probes = plan.probes.iter().enumerate().map(|(model, cells)| reader.probe(model, cells)).collect();
+    if let Some(error) = reader.trouble.into_inner() {
+        return Err(error);
+    }
     let missing = reader.missing.into_inner();
     tables.missing = missing.iter().copied().filter(|&id| plan.needs(id).iter().all(|need| !missing.contains(need))).collect();
     tables.findings = flags::find(study, &tables);
@@ -285,18 +288,20 @@ struct Reader<'a> {
     plan: &'a Plan,
     store: &'a Store,
     missing: RefCell<BTreeSet<CellId>>,
+    /// Why a cell could not be looked for.
+    trouble: RefCell<Option<anyhow::Error>>,
 }
 
 impl Reader<'_> {
     /// A cell's rows; none when it failed.
     fn rows<R: Row>(&self, id: CellId) -> Option<Vec<R>> {
         match self.store.read::<R>(&self.plan.cells[id].address) {
-            Found::Whole(stored) => Some(stored.rows),
-            Found::Missing | Found::Damaged(_) => {
-                self.missing.borrow_mut().insert(id);
-                None
-            }
+            Ok(Found::Whole(stored)) => return Some(stored.rows),
+            Ok(Found::Missing | Found::Damaged(_)) => {}
+            Err(error) => drop(self.trouble.borrow_mut().get_or_insert(error)),
         }
+        self.missing.borrow_mut().insert(id);
+        None
     }
 
     fn accuracy(&self, model: usize) -> (Accuracy, Vec<Option<bool>>) {

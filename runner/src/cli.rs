@@ -338,7 +338,7 @@ fn study(args: &RunArgs, common: &Common, registry: Registry, out: &mut dyn Writ
     options.isolation = args.study.isolate.isolation();
     let (registry, study, folder) = args.study.open(common, registry, args.dry_run)?;
     let registry = &registry;
-    args.study.attach(&folder)?;
+    args.study.attach(&folder)?; // a dry run too: what is there is copied
     if args.dry_run {
         if !args.json {
             introduce(&study, out)?;

@@ -146,7 +146,7 @@ struct Machine {
 pub fn estimate(study: &Study, registry: &Registry, out: &Path, options: &Options) -> Result<Estimate> {
     let plan = Plan::new(study, device_kind(options.device));
     let begun = begun(out).then(|| Store::open(out)?.now()).transpose()?;
-    let survey = begun.map(|store| Survey::take(&plan, &store, options, &Silent));
+    let survey = begun.map(|store| Survey::take(&plan, &store, options, &Silent)).transpose()?;
     let (models, machine) = measure(study, registry, options)?;
     Ok(add_up(study, &plan, survey.as_ref(), models, &machine, options.workers))
 }
@@ -486,7 +486,7 @@ fn storing() -> Result<(f64, f64, Batch, f64)> {
     let [(one, one_row), (full, all_rows)] = [1, SLICE].map(cell);
     store.write(&one, &one_row)?;
     let write = timed(|| store.write(&full, &all_rows))?;
-    let read = timed(|| match store.read::<TransferRow>(&full) {
+    let read = timed(|| match store.read::<TransferRow>(&full)? {
         Found::Whole(_) => Ok(()),
         Found::Missing | Found::Damaged(_) => bail!("what was written cannot be read back"),
     })?;

@@ -14,7 +14,7 @@ mod worker;
 
 use crate::plan::{Cell, CellId, PHASES, Plan, Work};
 use crate::rows::CraftRow;
-use crate::store::Store;
+use crate::store::{OutOfReach, Store};
 use anyhow::{Result, bail};
 pub(crate) use cell::{Site, look_for, read};
 pub(crate) use compute::first_line;
@@ -24,10 +24,11 @@ use gauntlet_core::guard;
 use gauntlet_core::plugin::Library;
 pub use job::{Job, Shop};
 pub(crate) use probe::cost as probe_cost;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 #[cfg(feature = "cli")]
 pub(crate) use worker::ending;
 pub use worker::{Isolation, serve};
@@ -112,21 +113,24 @@ pub(crate) struct Survey {
 
 impl Survey {
     /// Looks for every cell of a plan; whatever is damaged counts as missing, with a warning.
-    pub fn take(plan: &Plan, store: &Store, options: &Options, progress: &dyn Progress) -> Self {
+    ///
+    /// # Errors
+    /// When the object store behind the folder cannot be asked.
+    pub fn take(plan: &Plan, store: &Store, options: &Options, progress: &dyn Progress) -> Result<Self> {
         let missing: Vec<AtomicBool> = plan.cells.iter().map(|_| AtomicBool::new(false)).collect();
         let warn = |cell: &Cell, reason: &str| {
             progress.warn(&format!("{} cell {} is damaged and will be computed again: {reason}", cell.address.kind, cell.address.key));
         };
         in_parallel(options.workers, plan.cells.len(), |id| {
             let cell = &plan.cells[id];
-            let damage = look_for(store, plan, id);
-            if let Some(reason) = damage {
+            if let Some(reason) = look_for(store, plan, id)? {
                 missing[id].store(true, Ordering::Relaxed);
                 if let Some(reason) = reason {
                     warn(cell, &reason);
                 }
             }
-        });
+            Ok(())
+        })?;
         // Pixels are large: their content is verified where something is still to be done with them.
         let wanted: Vec<bool> = {
             let mut wanted = vec![false; plan.cells.len()];
@@ -146,39 +150,51 @@ impl Survey {
                 && !missing[id].load(Ordering::Relaxed)
                 && let Err(error) = verify_pixels(store, cell)
             {
+                if error.is::<OutOfReach>() {
+                    return Err(error);
+                }
                 missing[id].store(true, Ordering::Relaxed);
                 spoilt[id].store(true, Ordering::Relaxed);
                 warn(cell, &first_line(&error));
             }
-        });
+            Ok(())
+        })?;
         let plain = |flags: Vec<AtomicBool>| flags.into_iter().map(AtomicBool::into_inner).collect();
-        Self { missing: plain(missing), spoilt: plain(spoilt) }
+        Ok(Self { missing: plain(missing), spoilt: plain(spoilt) })
     }
 
     /// Looks for some cells. Of those that are missing, only what can be computed is to be computed; the
     /// answer's second part is the others, each with a cell that it needs and that is not there.
-    pub fn part(plan: &Plan, store: &Store, cells: &[CellId]) -> (Self, Vec<(CellId, CellId)>) {
+    ///
+    /// # Errors
+    /// When the object store behind the folder cannot be asked.
+    pub fn part(plan: &Plan, store: &Store, cells: &[CellId]) -> Result<(Self, Vec<(CellId, CellId)>)> {
         let mut survey = Self { missing: vec![false; plan.cells.len()], spoilt: vec![false; plan.cells.len()] };
         let mut cells = cells.to_vec();
         cells.sort_by_key(|&id| plan.phase(id));
         let mut seen: HashMap<CellId, bool> = HashMap::new();
         let mut held_up = Vec::new();
         for id in cells {
-            if look_for(store, plan, id).is_none() {
+            if look_for(store, plan, id)?.is_none() {
                 let cell = &plan.cells[id];
                 let craft = matches!(cell.work, Work::Craft { .. });
                 survey.spoilt[id] = craft && verify_pixels(store, cell).is_err();
                 survey.missing[id] = survey.spoilt[id];
                 continue;
             }
-            let mut absent =
-                |need: &CellId| !survey.missing[*need] && *seen.entry(*need).or_insert_with(|| look_for(store, plan, *need).is_some());
-            match plan.needs(id).into_iter().find(|need| absent(need)) {
+            let mut absent = None;
+            for need in plan.needs(id).into_iter().filter(|&need| !survey.missing[need]) {
+                if let Entry::Vacant(entry) = seen.entry(need) {
+                    entry.insert(look_for(store, plan, need)?.is_some());
+                }
+                absent = absent.or(seen[&need].then_some(need));
+            }
+            match absent {
                 Some(need) => held_up.push((id, need)),
                 None => survey.missing[id] = true,
             }
         }
-        (survey, held_up)
+        Ok((survey, held_up))
     }
 
     /// As though only some cells were missing, and those that they need.
@@ -196,31 +212,6 @@ impl Survey {
     pub fn spoilt(plan: &Plan, cells: &[CellId]) -> Self {
         let spoilt: Vec<bool> = (0..plan.cells.len()).map(|cell| cells.contains(&cell)).collect();
         Self { missing: spoilt.clone(), spoilt }
-    }
-
-    /// Puts cells that are there into the object store behind the folder, if it [lacked](Store::now) them.
-    ///
-    /// # Errors
-    /// When it cannot be written to.
-    pub fn share(&self, plan: &Plan, store: &Store, progress: &dyn Progress) -> Result<()> {
-        let cells: Vec<CellId> = (0..plan.cells.len()).filter(|&id| !self.missing[id] && store.to_share(&plan.cells[id].address)).collect();
-        if cells.is_empty() {
-            return Ok(());
-        }
-        progress.begin("upload", cells.len(), cells.iter().map(|&id| plan.cases(id)).sum());
-        let share = |&id: &CellId| -> Result<()> {
-            let cell = &plan.cells[id];
-            let pixels = match cell.work {
-                Work::Craft { .. } => read::<CraftRow>(store, cell)?.pixels,
-                _ => None,
-            };
-            store.share(&cell.address, pixels.as_deref())?;
-            progress.advance(plan.cases(id), &cell.address.name());
-            Ok(())
-        };
-        let done = cells.iter().try_for_each(share);
-        progress.end();
-        done
     }
 
     /// The cells that are to be computed.
@@ -317,6 +308,35 @@ pub(crate) fn run(site: Site, survey: &Survey, progress: &dyn Progress) -> Resul
     result.map(|()| outcome)
 }
 
+/// Puts those of some whole cells into the object store behind the folder that it [lacked](Store::now): it may have been
+/// out of reach when they were stored, or have come later.
+///
+/// # Errors
+/// When it cannot be written to.
+pub(crate) fn share(plan: &Plan, store: &Store, cells: &[CellId], options: &Options, progress: &dyn Progress) -> Result<()> {
+    let cells: Vec<CellId> = cells.iter().copied().filter(|&id| store.to_share(&plan.cells[id].address)).collect();
+    if cells.is_empty() {
+        return Ok(());
+    }
+    progress.begin("upload", cells.len(), cells.iter().map(|&id| plan.cases(id)).sum());
+    let done = in_parallel(options.workers, cells.len(), |n| {
+        let cell = &plan.cells[cells[n]];
+        if options.cancelled() {
+            return Ok(());
+        }
+        let pixels = match cell.work {
+            Work::Craft { .. } => read::<CraftRow>(store, cell)?.pixels,
+            _ => None,
+        };
+        let shared = store.share(&cell.address, pixels.as_deref());
+        progress.advance(plan.cases(cells[n]), &cell.address.name());
+        // Damaged pixels stay here: who needs them finds out.
+        shared.or_else(|error| if error.is::<OutOfReach>() { Err(error) } else { Ok(()) })
+    });
+    progress.end();
+    done
+}
+
 /// Verifies the pixels of a craft cell that is there, as far as the folder has them.
 fn verify_pixels(store: &Store, cell: &Cell) -> Result<()> {
     let pixels = read::<CraftRow>(store, cell)?.pixels;
@@ -356,18 +376,23 @@ pub(crate) fn permit<'l>(libraries: impl IntoIterator<Item = &'l Arc<Library>>, 
     })
 }
 
-/// Runs `work` for 0..count on some threads.
-fn in_parallel(workers: usize, count: usize, work: impl Fn(usize) + Sync) {
+/// Runs `work` for 0..count on some threads, until it is done or the first error.
+fn in_parallel(workers: usize, count: usize, work: impl Fn(usize) -> Result<()> + Sync) -> Result<()> {
     let next = AtomicUsize::new(0);
+    let failed = Mutex::new(None);
     crowd(workers.min(count), || {
         loop {
             let n = next.fetch_add(1, Ordering::Relaxed);
             if n >= count {
                 break;
             }
-            work(n);
+            if let Err(error) = work(n) {
+                next.store(count, Ordering::Relaxed);
+                failed.lock().expect("nobody panics with the lock").get_or_insert(error);
+            }
         }
     });
+    failed.into_inner().expect("nobody panics with the lock").map_or(Ok(()), Err)
 }
 
 /// Runs the same `work` on so many threads at a time, at least on one: on fewer where the system has no more, and in the

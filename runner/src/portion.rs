@@ -2,7 +2,7 @@
 //! the list it leaves what went wrong, so that others can tell cells that fail from cells that are lost.
 
 use crate::analysis::Tables;
-use crate::execute::{Failure, Options, Outcome, Progress};
+use crate::execute::{self, Failure, Options, Outcome, Progress, Silent};
 pub use crate::execute::{Job, Shop};
 use crate::plan::{CellId, Plan};
 use crate::report;
@@ -111,7 +111,7 @@ pub fn compute(
         let find = |name: &String| known.get(name).copied().with_context(|| format!("{}: the study has no cell `{name}`", path.display()));
         read_cells(path)?.iter().map(find).collect::<Result<Vec<_>>>()?
     };
-    wait_for(&plan, &store, &cells, patience, &options, hopeless);
+    wait_for(&plan, &store, &cells, patience, &options, hopeless)?;
     let (session, held_up) = Session::part(&study, plan, registry, store, options, &cells, progress)?;
     let plan = session.plan();
     let note = |cell: CellId, reason: String| Note { cell: plan.cells[cell].address.name(), what: plan.describe(&study, cell), reason };
@@ -127,22 +127,30 @@ pub fn compute(
     Ok(Done { outcome, found, held_up })
 }
 
-fn wait_for(plan: &Plan, store: &Store, cells: &[CellId], patience: Duration, options: &Options, hopeless: &BTreeSet<String>) {
+fn wait_for(
+    plan: &Plan,
+    store: &Store,
+    cells: &[CellId],
+    patience: Duration,
+    options: &Options,
+    hopeless: &BTreeSet<String>,
+) -> Result<()> {
     let own: BTreeSet<CellId> = cells.iter().copied().collect();
     let needs: BTreeSet<CellId> = cells.iter().flat_map(|&id| plan.needs(id)).filter(|need| !own.contains(need)).collect();
     let mut absent: Vec<CellId> = needs.into_iter().filter(|&need| !hopeless.contains(&plan.cells[need].address.name())).collect();
     until(patience, options, || {
-        absent = store.absent(&absent, |need| &plan.cells[need].address);
-        absent.is_empty()
-    });
+        absent = store.absent(&absent, |need| &plan.cells[need].address)?;
+        Ok(absent.is_empty())
+    })
 }
 
 /// Asks again and again, until it is `so` or the time is over.
-fn until(patience: Duration, options: &Options, mut so: impl FnMut() -> bool) {
+fn until(patience: Duration, options: &Options, mut so: impl FnMut() -> Result<bool>) -> Result<()> {
     let start = Instant::now();
-    while !so() && start.elapsed() < patience && !options.cancelled() {
+    while !so()? && start.elapsed() < patience && !options.cancelled() {
         thread::sleep(LOOK.min(patience));
     }
+    Ok(())
 }
 
 /// Writes the tables of the cells that are there, see [`report::write`]. `notes` say why others are not;
@@ -156,15 +164,18 @@ pub fn report(shop: &Shop, options: &Options, patience: Duration, notes: &BTreeM
     let store = Store::open(out)?;
     let mut absent: Vec<CellId> = (0..plan.cells.len()).collect();
     until(patience, options, || {
-        absent = store.absent(&absent, |id| &plan.cells[id].address);
-        absent.iter().all(|&id| notes.contains_key(&plan.cells[id].address.name()))
-    });
+        absent = store.absent(&absent, |id| &plan.cells[id].address)?;
+        Ok(absent.iter().all(|&id| notes.contains_key(&plan.cells[id].address.name())))
+    })?;
     let failure = |&id: &CellId| {
         let Note { what, reason, .. } = notes.get(&plan.cells[id].address.name())?.clone();
         Some(Failure { cell: id, what, reason })
     };
     let failures: Vec<Failure> = absent.iter().filter_map(failure).collect();
     let (tables, damaged) = report::write(study, plan, &store, &failures, out)?;
+    let gone: BTreeSet<CellId> = absent.iter().copied().collect();
+    let present: Vec<CellId> = (0..plan.cells.len()).filter(|id| !gone.contains(id)).collect();
+    execute::share(plan, &store.now()?, &present, options, &Silent)?; // what tasks could not
     if let Some(&cell) = damaged.first() {
         bail!(
             "the pixels of craft cell {} are damaged, so that examples are missing; `runner run` on this folder crafts them again",

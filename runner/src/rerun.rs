@@ -46,7 +46,7 @@ pub fn rerun(
         let what = || {
             format!("the results have no whole {}: study.toml or weights have changed since, or it is damaged", plan.describe(study, cell))
         };
-        ensure!(look_for(store, plan, cell).is_none(), what());
+        ensure!(look_for(store, plan, cell)?.is_none(), what());
     }
     let written = written(study, plan, store, &wanted, outcome, place)?;
     let scratch = tempfile::tempdir()?;

@@ -35,8 +35,9 @@ impl<'a> Session<'a> {
     pub fn open(study: &'a Study, registry: &'a Registry, out: &Path, options: Options, progress: &'a dyn Progress) -> Result<Self> {
         let (plan, store) = (Plan::new(study, execute::device_kind(options.device)), Store::open(out)?);
         let now = store.now()?;
-        let survey = Survey::take(&plan, &now, &options, progress);
-        survey.share(&plan, &now, progress)?;
+        let survey = Survey::take(&plan, &now, &options, progress)?;
+        let present: Vec<CellId> = (0..plan.cells.len()).filter(|&id| !survey.is_missing(id)).collect();
+        execute::share(&plan, &now, &present, &options, progress)?;
         Ok(Self { study, registry, options, progress, plan, store, survey, failures: RefCell::default() })
     }
 
@@ -51,7 +52,10 @@ impl<'a> Session<'a> {
         cells: &[CellId],
         progress: &'a dyn Progress,
     ) -> Result<(Self, Vec<(CellId, CellId)>)> {
-        let (survey, held_up) = Survey::part(&plan, &store.now()?, cells);
+        let now = store.now()?;
+        let (survey, held_up) = Survey::part(&plan, &now, cells)?;
+        let present = cells.iter().copied().filter(|&id| !survey.is_missing(id) && held_up.iter().all(|(held, _)| *held != id));
+        execute::share(&plan, &now, &present.collect::<Vec<_>>(), &options, progress)?;
         Ok((Self { study, registry, options, progress, plan, store, survey, failures: RefCell::default() }, held_up))
     }
 

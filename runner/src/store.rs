@@ -30,6 +30,7 @@ pub use pending::{Pending, write_atomically};
 use remote::Remote;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -169,9 +170,11 @@ struct Behind {
 /// asks and whom: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`, `AWS_ENDPOINT_URL`, ….
 ///
 /// # Errors
-/// When the URL is not such a one, the folder has another object store, or it cannot be written to.
+/// When the URL is not such a one or nobody answers there, the folder has another object store, or it cannot be
+/// written to.
 pub fn attach(out: &Path, url: &str) -> Result<()> {
     let remote = Remote::open(url)?;
+    remote.list()?;
     if let Some(other) = behind(out)? {
         ensure!(
             Remote::open(&other)?.url() == remote.url(),
@@ -207,14 +210,34 @@ fn unwritable(out: &Path) -> String {
     format!("the results' folder {} cannot be written to; choose another with `--out DIR`", out.display())
 }
 
-/// The [names](Address::name) of all cells that stand in a results' folder or in the object store behind it.
-/// That they are whole is not verified: a cell's file is complete or absent, but for damage that came later.
+/// The object store behind a results' folder cannot be asked.
+#[derive(Debug)]
+pub struct OutOfReach(String);
+
+impl fmt::Display for OutOfReach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for OutOfReach {}
+
+/// The [names](Address::name) of all cells that stand in the object store behind a results' folder, if it has one.
 ///
 /// # Errors
-/// When a folder is there and cannot be read, or the object store cannot be reached.
-pub fn names(out: &Path) -> Result<BTreeSet<String>> {
+/// When it cannot be asked.
+pub fn names_behind(out: &Path) -> Result<BTreeSet<String>> {
     let listed = behind(out)?.map_or_else(|| Ok(BTreeSet::new()), |url| Remote::open(&url)?.list())?;
-    let mut names: BTreeSet<String> = listed.iter().filter_map(|file| file.strip_suffix(ROWS)).map(str::to_owned).collect();
+    Ok(listed.iter().filter_map(|file| file.strip_suffix(ROWS)).map(str::to_owned).collect())
+}
+
+/// The [names](Address::name) of all cells that stand in a results' folder. That they are whole is not
+/// verified: a cell's file is complete or absent, but for damage that came later.
+///
+/// # Errors
+/// When a folder is there and cannot be read.
+pub fn names(out: &Path) -> Result<BTreeSet<String>> {
+    let mut names = BTreeSet::new();
     for kind in KINDS {
         let folder = out.join(CELLS).join(kind);
         let place = || format!("the cells in {}", folder.display());
@@ -272,15 +295,14 @@ impl Store {
     }
 
     /// Of some cells, those that stand neither in the folder nor in the object store, verified or not.
-    pub(crate) fn absent<'a, T: Copy>(&self, cells: &[T], address: impl Fn(T) -> &'a Address) -> Vec<T> {
+    pub(crate) fn absent<'a, T: Copy>(&self, cells: &[T], address: impl Fn(T) -> &'a Address) -> Result<Vec<T>> {
         let here = |&cell: &T| self.folder.join(address(cell).file()).exists();
         let mut absent: Vec<T> = cells.iter().copied().filter(|cell| !here(cell)).collect();
         if let Some(remote) = self.remote.as_ref().filter(|_| !absent.is_empty()) {
-            // Whether it cannot be reached, or has none of them: they are waited for.
-            let there = remote.list().unwrap_or_default();
+            let there = remote.list()?;
             absent.retain(|&cell| !there.contains(&address(cell).file()));
         }
-        absent
+        Ok(absent)
     }
 
     /// The object store, if it may have this file.
@@ -295,39 +317,32 @@ impl Store {
         Ok(true)
     }
 
-    /// Puts a file into the folder, and into the object store.
-    fn put(&self, file: &str, bytes: Vec<u8>) -> Result<()> {
-        write_atomically(&self.folder.join(file), &bytes)?;
-        self.remote.as_ref().map_or(Ok(()), |remote| remote.put(file, bytes))
-    }
-
     /// Whether the object store [lacked](Store::now) a cell of the folder: it may have been out of reach when the cell
     /// was stored, or have come later.
     pub(crate) fn to_share(&self, address: &Address) -> bool {
         self.remote.is_some() && self.listed.as_ref().is_some_and(|listed| !listed.contains(&address.file()))
     }
 
-    /// Puts a cell of the folder into the object store.
+    /// Puts a cell of the folder into the object store, as far as that [lacked](Store::now) it.
     pub(crate) fn share(&self, address: &Address, pixels: Option<&str>) -> Result<()> {
-        for file in pixels.map(|hash| address.pixel_file(hash)).into_iter().chain([address.file()]) {
-            let path = self.folder.join(&file);
-            let bytes = fs::read(&path).with_context(|| path.display().to_string())?;
-            self.remote.as_ref().map_or(Ok(()), |remote| remote.put(&file, bytes))?;
+        let (Some(remote), Some(listed)) = (&self.remote, &self.listed) else { return Ok(()) };
+        if let Some((hash, file)) = pixels.map(|hash| (hash, address.pixel_file(hash))).filter(|(_, file)| !listed.contains(file)) {
+            remote.put(&file, self.pixel_bytes(&file, hash)?)?;
         }
-        Ok(())
+        let path = self.folder.join(address.file());
+        remote.put(&address.file(), read(&path).with_context(|| path.display().to_string())?)
     }
 
     /// Looks for a cell and verifies it.
-    pub fn read<R: Row>(&self, address: &Address) -> Found<R> {
+    ///
+    /// # Errors
+    /// When the object store cannot be asked, see [`OutOfReach`], or what it has not be copied.
+    pub fn read<R: Row>(&self, address: &Address) -> Result<Found<R>> {
         let found = self.read_here(address);
-        if matches!(found, Found::Whole(_)) {
-            return found;
+        if !matches!(found, Found::Whole(_)) && self.fetch(&address.file())? {
+            return Ok(self.read_here(address));
         }
-        match self.fetch(&address.file()) {
-            Ok(true) => self.read_here(address),
-            Ok(false) => found,
-            Err(error) => Found::Damaged(format!("cannot be read: {error:#}")),
-        }
+        Ok(found)
     }
 
     fn read_here<R: Row>(&self, address: &Address) -> Found<R> {
@@ -345,19 +360,28 @@ impl Store {
 
     /// Writes a cell.
     pub fn write<R: Row>(&self, address: &Address, stored: &Stored<R>) -> Result<()> {
-        self.put(&address.file(), encode(address, stored)?)
+        self.keep(Packet(vec![(address.file(), encode(address, stored)?)]), true)
     }
 
     /// Writes a cell's pixels, N×3×S×S float32, and returns their hash for [`Stored::pixels`].
     pub fn write_pixels(&self, address: &Address, pixels: &Tensor) -> Result<String> {
         let (hash, bytes) = pack(pixels)?;
-        self.put(&address.pixel_file(&hash), bytes)?;
+        self.keep(Packet(vec![(address.pixel_file(&hash), bytes)]), true)?;
         Ok(hash)
     }
 
-    /// Writes a cell.
-    pub(crate) fn keep(&self, packet: Packet) -> Result<()> {
-        packet.0.into_iter().try_for_each(|(file, bytes)| self.put(&file, bytes))
+    /// Writes a cell: into the folder, and then, if it is to be `shared`, into the object store.
+    pub(crate) fn keep(&self, packet: Packet, shared: bool) -> Result<()> {
+        for (file, bytes) in &packet.0 {
+            write_atomically(&self.folder.join(file), bytes)?;
+        }
+        let remote = self.remote.as_ref().filter(|_| shared);
+        remote.map_or(Ok(()), |remote| packet.0.into_iter().try_for_each(|(file, bytes)| remote.put(&file, bytes)))
+    }
+
+    /// How many files had better be written at a time by a run with so many workers: writing to a disk is quick.
+    pub(crate) fn writers(&self, workers: usize) -> usize {
+        if self.remote.is_some() { workers } else { 1 }
     }
 
     /// Checks that a cell's pixels are there, `count` of them, in a file of the right size. The
@@ -504,6 +528,8 @@ fn decode<R: Row>(bytes: Bytes, address: &Address) -> Result<Stored<R>> {
         rows.extend(R::read(&batch?)?);
     }
     let stored = Stored { rows, provenance, pixels: find(PIXELS) };
+    let is_hash = |text: &String| text.len() == 64 && text.bytes().all(|c| c.is_ascii_hexdigit());
+    ensure!(stored.pixels.as_ref().is_none_or(is_hash), "the hash of its pixels is none"); // it becomes part of a path
     ensure!(checksum(address, &stored) == expected, "the content does not match the checksum");
     Ok(stored)
 }
@@ -551,8 +577,8 @@ mod tests {
     #[test]
     fn a_cell_comes_back_as_it_was() {
         let (_folder, store, address, stored) = example();
-        assert!(matches!(store.read(&address), Found::Whole(found) if found == stored));
-        assert!(matches!(store.read::<CraftRow>(&Address::new("craft", &json!(1))), Found::Missing));
+        assert!(matches!(store.read(&address).unwrap(), Found::Whole(found) if found == stored));
+        assert!(matches!(store.read::<CraftRow>(&Address::new("craft", &json!(1))).unwrap(), Found::Missing));
     }
 
     #[test]
@@ -565,7 +591,7 @@ mod tests {
             let mut bytes = whole.clone();
             bytes[n] ^= 0x5a;
             fs::write(&path, &bytes).unwrap();
-            match store.read(&address) {
+            match store.read(&address).unwrap() {
                 Found::Whole(found) => assert_eq!(found, stored, "byte {n}"),
                 Found::Damaged(_) => noticed += 1,
                 Found::Missing => panic!("byte {n}"),
@@ -581,12 +607,12 @@ mod tests {
         let whole = fs::read(&path).unwrap();
         for length in [0, 1, 4, whole.len() / 2, whole.len() - 1] {
             fs::write(&path, &whole[..length]).unwrap();
-            assert!(damage(&store.read(&address)).starts_with("not a whole Parquet file"), "{length}");
+            assert!(damage(&store.read(&address).unwrap()).starts_with("not a whole Parquet file"), "{length}");
         }
         let other = Address::new("craft", &json!("other"));
         store.write(&other, &stored).unwrap();
         fs::copy(store.folder.join(other.file()), &path).unwrap();
-        assert_eq!(damage(&store.read(&address)), "the file belongs to another cell");
+        assert_eq!(damage(&store.read(&address).unwrap()), "the file belongs to another cell");
     }
 
     #[test]
@@ -596,9 +622,9 @@ mod tests {
         let path = store.folder.join(address.file());
         fs::remove_file(&path).unwrap();
         mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o644), 0).unwrap();
-        assert_eq!(damage(&store.read(&address)), "cannot be read: not a file"); // to open it would wait for a writer
+        assert_eq!(damage(&store.read(&address).unwrap()), "cannot be read: not a file"); // to open it would wait for a writer
         store.write(&address, &stored).unwrap();
-        assert!(matches!(store.read(&address), Found::Whole(found) if found == stored));
+        assert!(matches!(store.read(&address).unwrap(), Found::Whole(found) if found == stored));
     }
 
     #[test]

@@ -85,7 +85,7 @@ impl Run {
     }
 
     fn rows<R: Row>(&self, id: CellId) -> Vec<R> {
-        match self.store.read(&self.plan.cells[id].address) {
+        match self.store.read(&self.plan.cells[id].address).unwrap() {
             Found::Whole(stored) => stored.rows,
             Found::Missing => panic!("missing"),
             Found::Damaged(reason) => panic!("{reason}"),
@@ -336,7 +336,7 @@ fn a_row_computed_again_agrees_unless_what_is_stored_is_wrong() {
     let (slice, place) = run.plan.place(image);
     let campaign = run.plan.campaigns.iter().find(|c| c.model == 2 && c.goal.name() == row.goal).unwrap();
     let address = &run.plan.cells[campaign.craft[slice]].address;
-    let Found::Whole(mut stored) = run.store.read::<CraftRow>(address) else { panic!("it is there") };
+    let Found::Whole(mut stored) = run.store.read::<CraftRow>(address).unwrap() else { panic!("it is there") };
     stored.rows[place].forward += 1;
     run.store.write(address, &stored).unwrap();
     let differences: Vec<String> = again(&outcome).unwrap().into_iter().flat_map(|part| part.differences).collect();
@@ -683,8 +683,12 @@ fn what_comes_of_an_attack_names_it_and_its_goal() {
     let run = Run::of(STUDY, 4, out.path(), 2).unwrap();
     let campaign = run.plan.campaigns.iter().find(|campaign| campaign.goal == GoalKind::Random).unwrap();
     let address = |id: CellId| &run.plan.cells[id].address;
-    let Found::Whole(measure) = run.store.read::<MeasureRow>(address(campaign.measures[0].1[0])) else { panic!("no measure cell") };
-    let Found::Whole(transfer) = run.store.read::<TransferRow>(address(campaign.transfers[0].1[0])) else { panic!("no transfer cell") };
+    let Found::Whole(measure) = run.store.read::<MeasureRow>(address(campaign.measures[0].1[0])).unwrap() else {
+        panic!("no measure cell")
+    };
+    let Found::Whole(transfer) = run.store.read::<TransferRow>(address(campaign.transfers[0].1[0])).unwrap() else {
+        panic!("no transfer cell")
+    };
     for provenance in [measure.provenance, transfer.provenance] {
         assert!(provenance.contains("\"goal\":\"random\"") && provenance.contains("\"name\":\"step\""), "{provenance}");
     }

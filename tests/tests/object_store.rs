@@ -8,6 +8,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 const BUCKET: &str = "cells";
@@ -77,7 +78,7 @@ impl Place {
         }
         if let Some(server) = &self.server {
             command.env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{}", server.port)).env("AWS_ALLOW_HTTP", "true");
-            command.env("AWS_ACCESS_KEY_ID", "someone").env("AWS_SECRET_ACCESS_KEY", "secret");
+            command.env("AWS_ACCESS_KEY_ID", "someone").env("AWS_SECRET_ACCESS_KEY", "secret").env("GAUNTLET_STORE_PATIENCE", "2");
         }
         command
     }
@@ -192,9 +193,13 @@ fn a_store_that_goes_away_costs_nothing_but_time() {
         let running = place.start("one");
         until("the first cells", || place.cells("one").len() > 4);
         place.server = None;
-        // It is asked again for a while, so a server that comes back in time would go unnoticed.
+        let start = Instant::now();
         let error = refused(running.wait_with_output().unwrap());
-        assert!(error.contains("error: a result cannot be stored: writing s3://cells/a%20path/cells/"), "{error}");
+        assert!(start.elapsed() < Duration::from_secs(30), "what waits is not tried one after the other");
+        let unreachable =
+            ["error: a result cannot be stored: writing s3://cells/a%20path/cells/", "error: reading s3://cells/a%20path/cells/"];
+        assert!(unreachable.iter().any(|text| error.contains(text)), "{error}");
+        assert!(!error.contains("damaged") && !error.contains("failed;"), "{error}");
         let kept = place.cells("one").len();
         // It has forgotten everything; the folder has not.
         place.server = Some(Server::start(std::env::var_os("MOTO").unwrap().as_ref(), Some(port)));
@@ -231,7 +236,6 @@ fn what_is_damaged_on_either_side_is_mended() {
     let output = place.machine("two").output().unwrap();
     assert!(String::from_utf8_lossy(&output.stderr).contains(" is damaged and will be computed again: "), "{output:?}");
     said(output);
-    fs::remove_dir_all(place.path("three")).unwrap_or_default();
     assert!(place.run("three").contains("\n0 of 36 cells to compute\n"));
     place.same_as_alone(&["one", "two", "three"]);
 }
@@ -257,15 +261,31 @@ fn pixels_that_are_damaged_in_the_store_cost_one_more_run() {
 }
 
 #[test]
-fn a_task_of_a_cluster_uses_the_store_of_its_folder() {
+fn a_cluster_s_tasks_use_the_store_of_their_folder() {
     let place = Place::new(10, &[]);
-    place.run("one");
+    fs::create_dir(place.path("slurm")).unwrap();
+    let fake = Path::new(env!("CARGO_MANIFEST_DIR")).join("slurm/fake");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::env::join_paths(std::iter::once(fake).chain(std::env::split_paths(&path))).unwrap();
+    let cluster =
+        |arguments: &[&str]| said(place.command(arguments).env("PATH", &path).env("FAKE_SLURM", place.path("slurm")).output().unwrap());
+    cluster(&["submit", "study.toml", "--out", "tasks", "--store", &place.url(), "--cells-per-task", "5", "--patience", "0"]);
+    assert!(place.run("one").contains("\n0 of 18 cells to compute\n"), "the tasks have put them there");
+    place.same_as_alone(&["one", "tasks"]);
+    // What comes to the folder alone, a later task puts there.
+    for path in place.cells("store") {
+        fs::remove_file(path).unwrap();
+    }
+    cluster(&["submit", "study.toml", "--out", "tasks", "--cells-per-task", "5", "--patience", "0"]);
+    assert!(place.run("two").contains("\n0 of 18 cells to compute\n"));
     // A folder that has nothing but the name of the store.
-    fs::create_dir(place.path("two")).unwrap();
-    fs::copy(place.path("one/store.toml"), place.path("two/store.toml")).unwrap();
-    let text = said(place.command(&["submit", "study.toml", "--out", "two", "--print", "--cells-per-task", "5"]).output().unwrap());
+    fs::create_dir(place.path("three")).unwrap();
+    fs::copy(place.path("one/store.toml"), place.path("three/store.toml")).unwrap();
+    let text = cluster(&["submit", "study.toml", "--out", "three", "--print", "--cells-per-task", "5"]);
     assert!(text.contains("\n0 of 18 cells to submit\n"), "{text}");
-    let text = said(place.machine("two").args(["--dry-run"]).output().unwrap());
+    let error = refused(place.command(&["submit", "study.toml", "--out", "four", "--print", "--store", &place.url()]).output().unwrap());
+    assert!(error.contains("leave it out"), "{error}");
+    let text = said(place.machine("three").args(["--dry-run"]).output().unwrap());
     assert!(text.contains("\n  transfer      4     4 "), "{text}");
 }
 
@@ -276,9 +296,13 @@ fn wrong_urls_are_refused_before_anything_is_made() {
     let expected = "`s3://bucket/path` is expected, or a folder's `file:///path`";
     assert_eq!(refuse("bucket/path"), format!("error: `--store`: `bucket/path` is no URL: {expected}: relative URL without a base\n"));
     assert_eq!(refuse("gs://bucket/path"), format!("error: `--store`: `gs://bucket/path`: {expected}\n"));
+    let hidden =
+        format!("error: `--store`: the URL has an `@` in it: {expected}, and the environment says who asks (AWS_ACCESS_KEY_ID, …)\n");
+    assert_eq!(refuse("s3://me:se/cret@bucket"), hidden);
+    let elsewhere = "AWS_ENDPOINT_URL names another server than Amazon's";
     assert_eq!(
-        refuse("s3://me:secret@bucket"),
-        format!("error: `--store`: s3://… has more than a bucket and a path: {expected}; the environment says who asks\n")
+        refuse("s3://minio:9000/path"),
+        format!("error: `--store`: `s3://minio:9000/path` has more than a bucket and a path: {expected}; {elsewhere}\n")
     );
     let path = place.path("store");
     let local = |url: &str| format!("file://{}/{url}", path.display());
@@ -295,5 +319,16 @@ fn wrong_urls_are_refused_before_anything_is_made() {
     let mut command = place.command(&["run", "study.toml", "--out", "far", "--store", "s3://bucket/path"]);
     command.env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{port}")).env("AWS_ALLOW_HTTP", "true");
     let error = refused(command.env("AWS_ACCESS_KEY_ID", "a").env("AWS_SECRET_ACCESS_KEY", "b").output().unwrap());
-    assert!(error.contains("error: the object store s3://bucket/path cannot be read: "), "{error}");
+    assert!(error.contains("error: `--store`: the object store s3://bucket/path cannot be listed: "), "{error}");
+    assert!(!place.path("far").exists(), "a folder is not bound to what may be a mistake");
+}
+
+#[test]
+fn a_bucket_that_is_not_there_is_told() {
+    for place in stores(4, &[]).into_iter().filter(|place| place.server.is_some()) {
+        let error = refused(place.command(&["run", "study.toml", "--out", "out", "--store", "s3://nobody-s/path"]).output().unwrap());
+        let expected = "error: `--store`: the object store s3://nobody-s/path cannot be listed: there is no such bucket: ";
+        assert!(error.starts_with(expected), "{error}");
+        assert!(!place.path("out").exists());
+    }
 }

@@ -172,9 +172,10 @@ pub(super) fn submit(args: &SubmitArgs, common: &Common, registry: Registry, out
         slurm::check()?; // before anything is measured
     }
     let (registry, study, folder) = args.study.open(common, registry, false)?;
-    if !args.print {
-        args.study.attach(&folder)?;
+    if args.print {
+        ensure!(args.study.store.is_none(), "`--print` writes nothing, and so keeps no `--store`: leave it out");
     }
+    args.study.attach(&folder)?;
     let mut options = execute::Options::on(Device::Cpu);
     if wishes.device == "cuda" && matches!(wishes.size, Size::Time(_)) {
         let opened = device::open("cuda");
@@ -266,6 +267,9 @@ pub(super) fn status(args: &StatusArgs, out: &mut dyn Write) -> Result<ExitCode>
     }
     if let Some(seconds) = status.seconds_left {
         writeln!(out, "about {} left, on as many nodes as now", duration(seconds))?;
+    }
+    if let Some(reason) = &status.no_store {
+        writeln!(out, "what the object store has and the folder lacks is not known, and counted as left: {reason}")?;
     }
     if let Some(reason) = &status.no_queue {
         writeln!(out, "what waits and runs is not known, and counted as left: {reason}")?;

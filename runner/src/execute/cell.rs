@@ -6,7 +6,7 @@ use super::probe;
 use super::view::View;
 use crate::plan::{Cell, CellId, Plan, SLICE, Work};
 use crate::rows::{CleanRow, CraftRow, MeasureRow, ProbeRow, Row, ScoreRow, TransferRow};
-use crate::store::{Found, Packet, Store, Stored};
+use crate::store::{Found, OutOfReach, Packet, Store, Stored};
 use crate::study::Study;
 use anyhow::{Context, Result, bail};
 use gauntlet_core::guard;
@@ -72,7 +72,8 @@ impl Site<'_> {
             tch::with_grad(|| self.compute(bench, id, loaded))
         });
         match content {
-            Ok(content) => self.pack(id, content).map(Made::Cell),
+            Ok(content) => self.pack(id, content).map(Made::Cell).context("a result cannot be stored"),
+            Err(error) if error.is::<OutOfReach>() => Err(error),
             Err(error) => Ok(match error.downcast_ref() {
                 Some(Stop::Cancelled) => Made::Not(Verdict::Cancelled),
                 Some(Stop::OutOfTime) => Made::Not(Verdict::Failed(self.out_of_time(id))),
@@ -182,18 +183,19 @@ impl Site<'_> {
         }
     }
 
-    /// Stores a cell, if there is anything to store.
-    pub(super) fn settle(&self, made: Made) -> Result<Verdict> {
+    /// Stores a cell, if there is anything to store; in the object store too, if it is to be `shared`.
+    pub(super) fn settle(&self, made: Made, shared: bool) -> Result<Verdict> {
         match made {
-            Made::Cell(packet) => self.store.keep(packet).map(|()| Verdict::Stored).context("a result cannot be stored"),
+            Made::Cell(packet) => self.store.keep(packet, shared).map(|()| Verdict::Stored).context("a result cannot be stored"),
             Made::Not(verdict) => Ok(verdict),
         }
     }
 }
 
-/// `None` when the cell is there; otherwise what is wrong, if anything is there at all.
+/// `None` when the cell is there; otherwise what is wrong, if anything is there at all. The error is that the object
+/// store cannot be asked.
 #[expect(clippy::option_option, reason = "absent, missing without and with a reason are three answers")]
-pub(crate) fn look_for(store: &Store, plan: &Plan, id: CellId) -> Option<Option<String>> {
+pub(crate) fn look_for(store: &Store, plan: &Plan, id: CellId) -> Result<Option<Option<String>>> {
     let cell = &plan.cells[id];
     let cases = plan.cases(id);
     match cell.work {
@@ -210,18 +212,21 @@ pub(crate) fn look_for(store: &Store, plan: &Plan, id: CellId) -> Option<Option<
 }
 
 #[expect(clippy::option_option, reason = "absent, missing without and with a reason are three answers")]
-fn look<R: Row>(store: &Store, cell: &Cell, cases: usize, check: impl Fn(&Stored<R>) -> Result<()>) -> Option<Option<String>> {
-    match store.read::<R>(&cell.address) {
-        Found::Whole(stored) if stored.rows.len() == cases => check(&stored).err().map(|error| Some(first_line(&error))),
+fn look<R: Row>(store: &Store, cell: &Cell, cases: usize, check: impl Fn(&Stored<R>) -> Result<()>) -> Result<Option<Option<String>>> {
+    Ok(match store.read::<R>(&cell.address)? {
+        Found::Whole(stored) if stored.rows.len() == cases => match check(&stored) {
+            Err(error) if error.is::<OutOfReach>() => return Err(error),
+            checked => checked.err().map(|error| Some(first_line(&error))),
+        },
         Found::Whole(stored) => Some(Some(format!("{} rows, expected {cases}", stored.rows.len()))),
         Found::Missing => Some(None),
         Found::Damaged(reason) => Some(Some(reason)),
-    }
+    })
 }
 
 /// A cell that must be there.
 pub(crate) fn read<R: Row>(store: &Store, cell: &Cell) -> Result<Stored<R>> {
-    match store.read(&cell.address) {
+    match store.read(&cell.address)? {
         Found::Whole(stored) => Ok(stored),
         Found::Missing => bail!("{} cell {} has gone", cell.address.kind, cell.address.key),
         Found::Damaged(reason) => bail!("{} cell {} is damaged: {reason}", cell.address.kind, cell.address.key),

@@ -13,6 +13,9 @@ use std::sync::Mutex;
 use std::sync::mpsc::{self, SendError};
 use std::thread;
 
+/// So many cells wait to be written, at most.
+const WAITING: usize = 4;
+
 pub(super) struct Crew<'a> {
     pub site: Site<'a>,
     pub survey: &'a Survey,
@@ -51,18 +54,29 @@ impl<'a> Crew<'a> {
             fatal.lock().expect("no worker panics").get_or_insert(error);
         };
         let settle = |(id, made)| {
-            match self.site.settle(made) {
+            // Whoever runs this next shares what is not shared now.
+            let shared = !options.cancelled() && fatal.lock().expect("no worker panics").is_none();
+            match self.site.settle(made, shared) {
                 Ok(verdict) => self.note(id, verdict, &mut outcome.lock().expect("no worker panics")),
                 Err(error) => stop(error),
             }
             self.progress.advance(plan.cases(id), &plan.describe(study, id));
         };
         let count = options.workers.min(todo.len());
-        // Files are synced in a thread of its own, while the next cells are computed; not many wait for it.
-        let (give, take) = mpsc::sync_channel(2 * count);
+        // Files are synced in a thread of its own, and uploaded in several, while the next cells are computed.
+        let (give, take) = mpsc::sync_channel(WAITING);
+        let take = Mutex::new(take);
+        let next = || take.lock().expect("no writer panics with it").recv();
         thread::scope(|scope| {
-            let settle = &settle;
-            let _ = thread::Builder::new().spawn_scoped(scope, move || take.into_iter().for_each(settle));
+            let writers = (0..self.site.store.writers(count)).map_while(|_| {
+                let write = || {
+                    while let Ok(made) = next() {
+                        settle(made)
+                    }
+                };
+                thread::Builder::new().spawn_scoped(scope, write).ok()
+            });
+            let writers = writers.count();
             crowd(count, || {
                 tch::set_num_threads(1);
                 let mut desk = Desk::default();
@@ -72,7 +86,9 @@ impl<'a> Crew<'a> {
                         Ok(Made::Not(Verdict::Cancelled)) => queue.close(),
                         Ok(made) => {
                             // Where the system has no such thread, this one does it.
-                            if let Err(SendError(made)) = give.send((id, made)) {
+                            if writers == 0 {
+                                settle((id, made));
+                            } else if let Err(SendError(made)) = give.send((id, made)) {
                                 settle(made);
                             }
                         }
@@ -106,7 +122,7 @@ impl<'a> Crew<'a> {
         if self.site.options.cancelled() {
             return Ok(Made::Not(Verdict::Cancelled));
         }
-        if !self.survey.spoilt[id] && self.is_stored(id) {
+        if !self.survey.spoilt[id] && self.is_stored(id)? {
             return Ok(Made::Not(Verdict::Found));
         }
         if !isolated {
@@ -124,7 +140,7 @@ impl<'a> Crew<'a> {
             Answer::Reply(reply) => {
                 desk.worker = Some(worker);
                 match reply {
-                    Reply::Done if self.is_stored(id) => Verdict::Stored,
+                    Reply::Done if self.is_stored(id)? => Verdict::Stored,
                     Reply::Done => Verdict::Failed("the process that computed it says that it is stored, but it is not".into()),
                     Reply::Failed(reason) => Verdict::Failed(reason),
                     Reply::Fatal(reason) => bail!(reason),
@@ -132,13 +148,15 @@ impl<'a> Crew<'a> {
             }
             // Here the worker is dropped, and what is left of the process ended.
             Answer::Died(how) => Verdict::Failed(format!("the process that computed it {how}")),
+            // It may have been writing.
+            Answer::OutOfTime if self.is_stored(id)? => Verdict::Stored,
             Answer::OutOfTime => Verdict::Failed(self.site.out_of_time(id)),
             Answer::Cancelled => Verdict::Cancelled,
         }))
     }
 
-    fn is_stored(&self, id: CellId) -> bool {
-        look_for(self.site.store, self.site.plan, id).is_none()
+    fn is_stored(&self, id: CellId) -> Result<bool> {
+        Ok(look_for(self.site.store, self.site.plan, id)?.is_none())
     }
 
     /// Loads a model in a process of its own, see [`super::check_models`].

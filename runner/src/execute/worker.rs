@@ -236,7 +236,7 @@ pub fn serve(mut registry: Registry) -> Result<()> {
             },
             Order::Compute(key) => {
                 let cell = *cells.get(key.as_str()).context("a cell of another plan")?;
-                match site.perform(cell, &mut loaded).and_then(|made| site.settle(made)) {
+                match site.perform(cell, &mut loaded).and_then(|made| site.settle(made, true)) {
                     Ok(Verdict::Failed(reason)) => Reply::Failed(reason),
                     Ok(_) => Reply::Done,
                     Err(error) => Reply::Fatal(first_line(&error)),

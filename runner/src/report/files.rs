@@ -42,7 +42,7 @@ pub fn write(study: &Study, plan: &Plan, store: &Store, failures: &[Failure], ou
     text("timing.csv", timing(study, &tables)?)?;
     text("skipped.csv", skipped(study)?)?;
     let mut summary = summary::build(study, plan, &tables, failures);
-    let (examples, pixels, damaged) = summary::examples(study, plan, store, &tables, &summary);
+    let (examples, pixels, damaged) = summary::examples(study, plan, store, &tables, &summary)?;
     summary.examples = examples;
     text(summary::EXAMPLES, safetensors(&pixels)?)?;
     text(summary::FILE, summary.to_json()?)?;

@@ -31,6 +31,9 @@ pub struct Status {
     pub seconds_left: Option<f64>,
     /// Why Slurm could not be asked. Then cells that wait or run are counted among those left.
     pub no_queue: Option<String>,
+    /// Why the object store behind the folder could not be asked. Then cells that only it has are counted among
+    /// those left.
+    pub no_store: Option<String>,
     /// The cells that have failed, in words, and why.
     pub failures: Vec<(String, String)>,
     /// Tasks that wait or run for another form of the study.
@@ -96,7 +99,8 @@ impl Status {
             .last()
             .with_context(|| format!("nothing was submitted to {}: `runner submit STUDY --out DIR` does that", out.display()))?;
         let Record { study, plan, phases, .. } = &last.record;
-        let stored = store::names(out)?;
+        let mut stored = store::names(out)?;
+        let no_store = store::names_behind(out).map(|names| stored.extend(names)).err().map(|error| format!("{error:#}"));
         let (tasks, no_queue) = match queue::tasks(submissions.iter().flat_map(Submission::jobs)) {
             Ok(tasks) => (tasks, None),
             Err(error) => (Tasks::new(), Some(format!("{error:#}"))),
@@ -111,6 +115,7 @@ impl Status {
             jobs: BTreeSet::new(),
             seconds_left: None,
             no_queue,
+            no_store,
             failures: Vec::new(),
             strangers: 0,
         };

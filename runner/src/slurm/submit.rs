@@ -102,7 +102,7 @@ impl Draft {
         let plan = Plan::new(study, kind);
         let under_way = UnderWay::find(out, &plan)?;
         let missing: Vec<CellId> = if begun(out) {
-            Survey::take(&plan, &Store::open(out)?.now()?, options, progress).cells().collect()
+            Survey::take(&plan, &Store::open(out)?.now()?, options, progress)?.cells().collect()
         } else {
             (0..plan.cells.len()).collect()
         };

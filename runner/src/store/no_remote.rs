@@ -9,7 +9,9 @@ pub(super) enum Remote {}
 
 impl Remote {
     pub fn open(url: &str) -> Result<Self> {
-        bail!("{url}: this program was built without object stores: build it with `cargo build --release -p gauntlet-runner --features object-store`")
+        bail!(
+            "{url}: this program was built without object stores: build it with `cargo build --release -p gauntlet-runner --features object-store`"
+        )
     }
 
     pub fn url(&self) -> &str {

@@ -5,7 +5,7 @@ use crate::analysis::Tables;
 use crate::execute;
 use crate::plan::{CellId, Plan};
 use crate::rows::CraftRow;
-use crate::store::Store;
+use crate::store::{OutOfReach, Store};
 use crate::study::{GoalKind, Study};
 use anyhow::{Context, Result};
 use tch::Tensor;
@@ -15,13 +15,16 @@ const QUANTILES: [f64; 3] = [0.1, 0.5, 0.9];
 
 /// Chooses and reads examples, see [`Example`], by the metric in which each attack is shown. One whose pixels
 /// are damaged is left out; the last of the answer are the cells that such pixels are of.
+///
+/// # Errors
+/// When the object store behind the folder cannot be asked.
 pub(crate) fn examples(
     study: &Study,
     plan: &Plan,
     store: &Store,
     tables: &Tables,
     summary: &Summary,
-) -> (Vec<Example>, Vec<(String, Tensor)>, Vec<CellId>) {
+) -> Result<(Vec<Example>, Vec<(String, Tensor)>, Vec<CellId>)> {
     let (mut examples, mut pixels, mut damaged) = (Vec::new(), Vec::new(), Vec::new());
     for (attack, chosen) in study.attacks.iter().enumerate() {
         for &goal in &chosen.goals {
@@ -29,9 +32,13 @@ pub(crate) fn examples(
             let metric = study.metrics.iter().position(|other| Some(other.part.label.as_str()) == metric);
             for (campaign, image) in choose(tables, attack, goal, metric) {
                 let tensor = format!("{:03}", examples.len());
-                let Ok((example, original, adversarial)) = read(study, plan, store, tables, campaign, image, tensor.clone()) else {
-                    damaged.push(plan.campaigns[campaign].craft[plan.place(image).0]);
-                    continue;
+                let (example, original, adversarial) = match read(study, plan, store, tables, campaign, image, tensor.clone()) {
+                    Ok(found) => found,
+                    Err(error) if error.is::<OutOfReach>() => return Err(error),
+                    Err(_) => {
+                        damaged.push(plan.campaigns[campaign].craft[plan.place(image).0]);
+                        continue;
+                    }
                 };
                 examples.push(example);
                 pixels.extend([(format!("{tensor}.original"), original), (format!("{tensor}.adversarial"), adversarial)]);
@@ -40,7 +47,7 @@ pub(crate) fn examples(
     }
     damaged.sort_unstable();
     damaged.dedup();
-    (examples, pixels, damaged)
+    Ok((examples, pixels, damaged))
 }
 
 /// Campaign and image of each.

@@ -22,7 +22,7 @@ impl Place {
         let address = Address { kind, key: "cell".to_owned(), spec: "{}".to_owned() };
         let path = self.folder.path().join("cells").join(kind).join("cell.parquet");
         fs::write(path, bytes).expect("there is room");
-        if let Found::Whole(stored) = self.store.read::<R>(&address)
+        if let Ok(Found::Whole(stored)) = self.store.read::<R>(&address)
             && let Some(hash) = stored.pixels
         {
             let _ = (self.store.check_pixels(&address, &hash, stored.rows.len()), self.store.read_pixels(&address, &hash));
