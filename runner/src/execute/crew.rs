@@ -71,7 +71,7 @@ impl<'a> Crew<'a> {
             let writers = (0..self.site.store.writers(count)).map_while(|_| {
                 let write = || {
                     while let Ok(made) = next() {
-                        settle(made)
+                        settle(made);
                     }
                 };
                 thread::Builder::new().spawn_scoped(scope, write).ok()

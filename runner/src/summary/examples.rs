@@ -13,18 +13,15 @@ use tch::Tensor;
 /// Small, typical and large perturbations are shown.
 const QUANTILES: [f64; 3] = [0.1, 0.5, 0.9];
 
+/// Examples, their pixels by name, and the cells of those that are left out.
+type Chosen = (Vec<Example>, Vec<(String, Tensor)>, Vec<CellId>);
+
 /// Chooses and reads examples, see [`Example`], by the metric in which each attack is shown. One whose pixels
 /// are damaged is left out; the last of the answer are the cells that such pixels are of.
 ///
 /// # Errors
 /// When the object store behind the folder cannot be asked.
-pub(crate) fn examples(
-    study: &Study,
-    plan: &Plan,
-    store: &Store,
-    tables: &Tables,
-    summary: &Summary,
-) -> Result<(Vec<Example>, Vec<(String, Tensor)>, Vec<CellId>)> {
+pub(crate) fn examples(study: &Study, plan: &Plan, store: &Store, tables: &Tables, summary: &Summary) -> Result<Chosen> {
     let (mut examples, mut pixels, mut damaged) = (Vec::new(), Vec::new(), Vec::new());
     for (attack, chosen) in study.attacks.iter().enumerate() {
         for &goal in &chosen.goals {
