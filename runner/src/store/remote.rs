@@ -136,10 +136,11 @@ fn explain(error: &Error) -> String {
     let text = error.to_string();
     // What listing meets is of no kind of its own.
     let meanings = [
+        ("169.254.169.254", "nobody is named who asks (set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY): "),
         ("NoSuchBucket", "there is no such bucket: "),
         ("403 Forbidden", "whoever asks may not (to list, read and write is needed): "),
         ("401 Unauthorized", "whoever asks is not known: "),
-        ("169.254.169.254", "nobody is named who asks (set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY): "),
+        ("builder error", "plain HTTP has to be allowed (AWS_ALLOW_HTTP=true): "),
         ("redirect", "it is elsewhere (set AWS_REGION, or AWS_ENDPOINT_URL): "),
     ];
     let meaning = meanings.iter().find(|(sign, _)| text.contains(sign)).map_or("", |(_, meaning)| meaning);
