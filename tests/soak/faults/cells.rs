@@ -11,7 +11,7 @@ use std::process::Command;
 /// A finished study of which some cells' files, of rows or pixels, are damaged, truncated or another's. All else
 /// stays as it is; what was damaged is told, and computed again.
 pub fn damaged(round: &mut Round) -> Result<()> {
-    let whole = copy(round)?;
+    let mut whole = copy(round)?;
     let count = 1 + round.dice.below(8);
     let mut hit: Vec<PathBuf> = Vec::new();
     for _ in 0..count {
@@ -20,6 +20,7 @@ pub fn damaged(round: &mut Round) -> Result<()> {
         let way = damage(round, &file, &other)?;
         round.note(way);
         hit.push(file);
+        whole.retain(|path| path.exists());
     }
     // Pixels belong to the cell of rows of the same key, and both are written again.
     let key = |path: &Path| path.file_name().map(|name| name.to_string_lossy().chars().take(64).collect::<String>());

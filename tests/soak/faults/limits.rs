@@ -69,9 +69,9 @@ pub fn times_of_files(round: &mut Round) -> Result<()> {
     Ok(())
 }
 
-/// A limit of address space.
+/// A limit of address space: from what the program loads in to what it has enough with.
 pub fn memory(round: &mut Round) -> Result<()> {
-    let limit = format!("--as={}", (round.dice.between(0.2, 3.5) * 2f64.powi(30)) as u64);
+    let limit = format!("--as={}", (round.dice.between(0.40, 0.57) * 2f64.powi(30)) as u64);
     let ended = round.bed.start_under(&["prlimit", &limit], &round.out.path)?.end()?;
     ran_out(round, &ended)
 }
