@@ -151,6 +151,24 @@ fn a_signal_stops_a_run_that_goes_on_later() {
 }
 
 #[test]
+fn a_folder_that_is_moved_away_is_not_made_again() {
+    let place = place(40, &["abort", "slow"]);
+    let (out, away) = (place.path().join("out"), place.path().join("away"));
+    let mut run = command(place.path(), "out", &["--isolate", "always", "--workers", "2"]);
+    let run = run.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    // Each cell of `abort` takes a process of its own.
+    until("attacks have begun", || fs::read_dir(out.join("cells/craft")).is_ok_and(|files| files.count() > 0));
+    fs::rename(&out, &away).unwrap();
+    let (code, said) = said(&run.wait_with_output().unwrap());
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("No such file or directory") && !out.exists(), "{said}");
+    fs::rename(&away, &out).unwrap();
+    let output = command(place.path(), "out", &["--isolate", "always", "--workers", "2"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "the cells of `abort` fail: {output:?}");
+    assert!(temporary(&out).is_empty());
+}
+
+#[test]
 fn killed_at_any_instant_an_isolated_run_ends_the_same() {
     let place = place(70, &[]);
     let isolated = ["--isolate", "always", "--workers", "2"];

@@ -19,7 +19,7 @@ use signal_hook::low_level;
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
@@ -212,13 +212,17 @@ pub(crate) fn ending(status: ExitStatus) -> String {
 pub fn serve(mut registry: Registry) -> Result<()> {
     super::keep_memory();
     // Of all processes the system had better end this one when memory is short.
-    let _ = std::fs::write("/proc/self/oom_score_adj", "500");
+    let _ = fs::write("/proc/self/oom_score_adj", "500");
     let mut replies = File::from(rustix::io::fcntl_dupfd_cloexec(io::stdout(), 3)?);
     rustix::stdio::dup2_stdout(io::stderr())?;
     let mut say = move |reply: &Reply| -> Result<()> { Ok(writeln!(replies, "{}", serde_json::to_string(reply)?)?) };
     let lines = listen().context("a thread cannot be started")?;
     let job: Job = serde_json::from_str(&lines.recv()?).context("this is for other processes of this program to call, not by hand")?;
-    let opened = Job::open(job, &mut registry).and_then(|shop| Ok((Store::open(&shop.out)?, Options::on(shop.device()?), shop)));
+    let opened = Job::open(job, &mut registry).and_then(|shop| {
+        // Where it has been moved away, another must not be made in its place.
+        fs::metadata(&shop.out).with_context(|| format!("the results' folder {} has gone", shop.out.display()))?;
+        Ok((Store::open(&shop.out)?, Options::on(shop.device()?), shop))
+    });
     let (store, options, shop) = match opened {
         Ok(opened) => opened,
         Err(error) => return say(&Reply::Fatal(format!("{error:#}"))),
