@@ -9,8 +9,8 @@ use super::worker::{Answer, Killed, Order, Reply, Worker};
 use super::{Failure, Outcome, Progress, Survey, crowd};
 use crate::plan::CellId;
 use anyhow::{Context, Result, bail};
-use std::sync::Mutex;
 use std::sync::mpsc::{self, SendError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 /// So many cells wait to be written, at most.
@@ -65,18 +65,21 @@ impl<'a> Crew<'a> {
         let count = options.workers.min(todo.len());
         // Files are synced in a thread of its own, and uploaded in several, while the next cells are computed.
         let (give, take) = mpsc::sync_channel(WAITING);
-        let take = Mutex::new(take);
-        let next = || take.lock().expect("no writer panics with it").recv();
         thread::scope(|scope| {
-            let writers = (0..self.site.store.writers(count)).map_while(|_| {
-                let write = || {
+            let (take, settle) = (Arc::new(Mutex::new(take)), &settle);
+            for _ in 0..self.site.store.writers(count) {
+                let take = take.clone();
+                let next = move || take.lock().expect("no writer panics with it").recv();
+                let write = move || {
                     while let Ok(made) = next() {
                         settle(made);
                     }
                 };
-                thread::Builder::new().spawn_scoped(scope, write).ok()
-            });
-            let writers = writers.count();
+                if thread::Builder::new().spawn_scoped(scope, write).is_err() {
+                    break;
+                }
+            }
+            drop(take); // where no writer is left, nothing can be given
             crowd(count, || {
                 tch::set_num_threads(1);
                 let mut desk = Desk::default();
@@ -86,9 +89,7 @@ impl<'a> Crew<'a> {
                         Ok(Made::Not(Verdict::Cancelled)) => queue.close(),
                         Ok(made) => {
                             // Where the system has no such thread, this one does it.
-                            if writers == 0 {
-                                settle((id, made));
-                            } else if let Err(SendError(made)) = give.send((id, made)) {
+                            if let Err(SendError(made)) = give.send((id, made)) {
                                 settle(made);
                             }
                         }
