@@ -103,7 +103,8 @@ impl Run {
             sleep(LOOK);
         }
         let said = self.said()?;
-        ensure!(!said.contains("panicked"), "a panic, and {status}: {said}");
+        // (What libtorch raises is caught, and told as `model … panicked: …`.)
+        ensure!(!said.contains("panicked at "), "a panic, and {status}: {said}");
         Ok(Ended { status, said })
     }
 

@@ -110,6 +110,8 @@ pub fn removed(round: &mut Round) -> Result<()> {
         // The run was quicker in one of the folders.
         Err(_) => round.note(format!("removed in part: {}", ended.how())),
     }
+    // Rows may have lost their pixels, and are computed again.
+    round.bed.run(&at)?.expect(&[0])?;
     round.out.forget();
     Ok(())
 }
