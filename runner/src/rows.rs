@@ -9,7 +9,6 @@ use anyhow::{Context, Result};
 use arrow_array::types::{Float64Type, Int64Type};
 use arrow_array::{Array, ArrayRef, BooleanArray, ListArray, PrimitiveArray, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema};
-use blake3::Hasher;
 use std::sync::Arc;
 
 /// A type that is a row: named columns, to Arrow and back.
@@ -20,8 +19,6 @@ pub trait Row: Sized + Clone {
     fn columns(rows: &[Self]) -> Vec<ArrayRef>;
     /// The rows of a batch; columns are found by name.
     fn read(batch: &RecordBatch) -> Result<Vec<Self>>;
-    /// Feeds a hash; differs for rows that differ.
-    fn digest(&self, hasher: &mut Hasher);
     /// In what another row differs, times aside: `column: this, that`.
     fn differences(&self, other: &Self) -> Vec<String>;
 
@@ -52,10 +49,6 @@ macro_rules! row {
             fn read(batch: &RecordBatch) -> Result<Vec<Self>> {
                 $( let $field = column::<$type>(batch, stringify!($field))?; )+
                 (0..batch.num_rows()).map(|n| Ok(Self { $( $field: value($field, n, stringify!($field))?, )+ })).collect()
-            }
-
-            fn digest(&self, hasher: &mut Hasher) {
-                $( self.$field.digest(hasher); )+
             }
 
             fn differences(&self, other: &Self) -> Vec<String> {
@@ -331,11 +324,10 @@ trait Value: Sized {
     fn data_type() -> DataType;
     fn array(values: impl Iterator<Item = Self>) -> ArrayRef;
     fn get(array: &dyn Array, row: usize) -> Option<Self>;
-    fn digest(&self, hasher: &mut Hasher);
 }
 
 macro_rules! plain {
-    ($type:ty, $data:expr, $array:ty, |$value:ident| $bytes:expr) => {
+    ($type:ty, $data:expr, $array:ty) => {
         impl Value for $type {
             fn data_type() -> DataType {
                 $data
@@ -348,11 +340,6 @@ macro_rules! plain {
             fn get(array: &dyn Array, row: usize) -> Option<Self> {
                 let array = array.as_any().downcast_ref::<$array>()?;
                 (!array.is_null(row)).then(|| array.value(row).into())
-            }
-
-            fn digest(&self, hasher: &mut Hasher) {
-                let $value = self;
-                hasher.update($bytes);
             }
         }
 
@@ -370,23 +357,13 @@ macro_rules! plain {
             fn get(array: &dyn Array, row: usize) -> Option<Self> {
                 if array.is_null(row) { Some(None) } else { <$type>::get(array, row).map(Some) }
             }
-
-            fn digest(&self, hasher: &mut Hasher) {
-                match self {
-                    None => drop(hasher.update(&[0])),
-                    Some(value) => {
-                        hasher.update(&[1]);
-                        value.digest(hasher);
-                    }
-                }
-            }
         }
     };
 }
 
-plain!(i64, DataType::Int64, PrimitiveArray<Int64Type>, |v| &v.to_le_bytes());
-plain!(f64, DataType::Float64, PrimitiveArray<Float64Type>, |v| &v.to_bits().to_le_bytes());
-plain!(bool, DataType::Boolean, BooleanArray, |v| &[u8::from(*v)]);
+plain!(i64, DataType::Int64, PrimitiveArray<Int64Type>);
+plain!(f64, DataType::Float64, PrimitiveArray<Float64Type>);
+plain!(bool, DataType::Boolean, BooleanArray);
 
 impl Value for String {
     fn data_type() -> DataType {
@@ -400,10 +377,6 @@ impl Value for String {
     fn get(array: &dyn Array, row: usize) -> Option<Self> {
         let array = array.as_any().downcast_ref::<StringArray>()?;
         (!array.is_null(row)).then(|| array.value(row).to_owned())
-    }
-
-    fn digest(&self, hasher: &mut Hasher) {
-        hasher.update(&(self.len() as u64).to_le_bytes()).update(self.as_bytes());
     }
 }
 
@@ -422,13 +395,6 @@ impl Value for Vec<f64> {
         let array = array.as_any().downcast_ref::<ListArray>()?;
         let list = (!array.is_null(row)).then(|| array.value(row))?;
         (0..list.len()).map(|n| f64::get(list.as_ref(), n)).collect()
-    }
-
-    fn digest(&self, hasher: &mut Hasher) {
-        hasher.update(&(self.len() as u64).to_le_bytes());
-        for value in self {
-            value.digest(hasher);
-        }
     }
 }
 
@@ -449,10 +415,6 @@ impl Value for Status {
             "misclassified" => Self::Misclassified,
             other => Self::Invalid(other.strip_prefix(INVALID)?.to_owned()),
         })
-    }
-
-    fn digest(&self, hasher: &mut Hasher) {
-        self.to_string().digest(hasher);
     }
 }
 
@@ -562,18 +524,5 @@ pub(crate) mod tests {
     fn the_wrong_columns_are_an_error() {
         let batch = CraftRow::batch(&craft_rows()).unwrap();
         assert_eq!(MeasureRow::read(&batch).unwrap_err().to_string(), "no column `value`");
-    }
-
-    #[test]
-    fn digests_tell_rows_apart() {
-        let digest = |row: &CraftRow| {
-            let mut hasher = Hasher::new();
-            row.digest(&mut hasher);
-            hasher.finalize()
-        };
-        let rows = craft_rows();
-        assert_ne!(digest(&rows[0]), digest(&rows[1]));
-        assert_ne!(digest(&rows[0]), digest(&CraftRow { slot: None, ..rows[0].clone() }));
-        assert_eq!(digest(&rows[0]), digest(&rows[0].clone()));
     }
 }
