@@ -350,9 +350,9 @@ mod tests {
     fn steps_at_a_c_that_moves_nothing_are_expected_to_cost_a_gradient() {
         let cost = |params: EadL1Params| EadL1::new(params).unwrap().cost(Goal::Away(0)).unwrap().backward;
         let params = || EadL1Params { search_steps: 6, iterations: 300, ..EadL1Params::default() };
-        // 0.01 is below 0.05 × 0.01 / 0.01, 0.1 is not; a step is 1.8 × 30 + 1 iterations.
-        assert_eq!(cost(params()), 1.0 + 5.0 * 55.0);
-        assert_eq!(cost(EadL1Params { initial_c: 1.0, ..params() }), 6.0 * 55.0);
+        // 0.01 is below 0.05 × 0.01 / 0.01, 0.1 is not; a step is 1.9 × 30 + 1 iterations.
+        assert_eq!(cost(params()), 1.0 + 5.0 * 58.0);
+        assert_eq!(cost(EadL1Params { initial_c: 1.0, ..params() }), 6.0 * 58.0);
         assert_eq!(cost(EadL1Params { initial_c: 1e-9, ..params() }), 6.0);
     }
 
