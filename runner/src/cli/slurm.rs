@@ -172,9 +172,7 @@ pub(super) fn submit(args: &SubmitArgs, common: &Common, registry: Registry, out
         slurm::check()?; // before anything is measured
     }
     let (registry, study, folder) = args.study.open(common, registry, false)?;
-    if args.print {
-        ensure!(args.study.store.is_none(), "`--print` writes nothing, and so keeps no `--store`: leave it out");
-    }
+    ensure!(!args.print || args.study.store.is_none(), "`--print` writes nothing, and so keeps no `--store`: leave it out");
     args.study.attach(&folder)?;
     let mut options = execute::Options::on(Device::Cpu);
     if wishes.device == "cuda" && matches!(wishes.size, Size::Time(_)) {
