@@ -217,7 +217,8 @@ impl Access for Direct<'_> {
                 let gradient = Tensor::f_run_backward(&[loss.sum(tch::Kind::Float)], &[&pixels], false, false)?.remove(0);
                 // The graph may be one of weights that want a gradient, without the pixels.
                 ensure!(gradient.defined(), self.detached());
-                Ok(Gradient { logits: logits.detach(), loss: loss.detach(), pixels: gradient })
+                // Laid out as pixels are, whatever the model does inside: sums of tensors in two layouts are slow.
+                Ok(Gradient { logits: logits.detach(), loss: loss.detach(), pixels: gradient.contiguous() })
             })
         })?;
         self.count(cases, 1);

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 /// Counts up whenever the engine would give other content for the same specification.
-pub const ENGINE: &str = "3";
+pub const ENGINE: &str = "4";
 
 /// Images per slice. It is part of what determines a cell's bits, so it never depends on the
 /// machine or the number of workers.

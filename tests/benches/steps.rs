@@ -2,15 +2,16 @@
 //! turn in one process: `cargo bench -p gauntlet-tests --bench steps`.
 //!
 //! Times on a shared machine drift; their ratio, taken pair by pair and then the median over the
-//! rounds, hardly does. `ROUNDS` and `NETWORKS` (comma-separated) in the environment choose.
+//! rounds, hardly does. In the environment: `ROUNDS` (5), `NETWORKS` (comma-separated; three of full size and their
+//! miniatures), `ITERATIONS` (40 for a miniature, 10 at full size) of an attack whose steps are timed.
 
 use anyhow::{Context, Result};
 use gauntlet_core::attack::{Cases, Goal, Goals};
 use gauntlet_core::model::{Model, ModelCard};
-use gauntlet_core::oracle::{Oracle, Passes, Settings};
+use gauntlet_core::oracle::{Oracle, Settings};
 use gauntlet_core::registry::{DynAttack, Registry};
 use gauntlet_plugins as _;
-use gauntlet_tests::benching::{self, FULL, MINI, Origin, Ratio, seconds};
+use gauntlet_tests::benching::{self, FULL, MINI, Origin, Ratio, seconds, setting};
 use gauntlet_tests::golden::network_images;
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
@@ -19,13 +20,13 @@ use tch::{Kind, Tensor};
 
 const BATCH: usize = 8;
 
-/// Parameters that fix how many passes an attack makes.
-const ATTACKS: [(&str, &str); 4] = [
-    ("fgsm", ""),
-    ("ifgsm", "iterations = 4\nsearch_tries = 0\nstop_early = false"),
-    ("cw_l2", "iterations = 4\nsearch_steps = 1\nabort_checks = 0"),
+/// Parameters that fix how many steps an attack takes, besides `iterations`.
+const ATTACKS: [(&str, Option<&str>); 4] = [
+    ("fgsm", None),
+    ("ifgsm", Some("search_tries = 0\nstop_early = false")),
+    ("cw_l2", Some("search_steps = 1\nabort_checks = 0")),
     // c is so large that no case stays at its image, where no passes are made.
-    ("ead_l1", "initial_c = 1000.0\niterations = 4\nsearch_steps = 1\nabort_checks = 0"),
+    ("ead_l1", Some("initial_c = 1e6\nsearch_steps = 1\nabort_checks = 0")),
 ];
 
 /// Searches in short.
@@ -46,24 +47,33 @@ fn cases(model: &dyn Model, count: usize) -> Result<Cases> {
     Cases::new(pixels, classes.into_iter().map(Goal::Away).collect())
 }
 
-fn forward(model: &dyn Model, cases: &Cases) -> f64 {
-    seconds(|| drop(black_box(tch::no_grad(|| model.logits(&cases.pixels)))))
+/// A batch that a model is given.
+#[derive(Clone, Copy)]
+struct Batch {
+    images: usize,
+    /// Whether the gradient is asked for too.
+    gradient: bool,
 }
 
-/// A bare forward and input-gradient pass.
-fn gradient(model: &dyn Model, cases: &Cases, goals: &Goals) -> f64 {
+/// A bare pass of so many images: forward, and to the pixels if their gradient is asked for.
+fn pass(model: &dyn Model, cases: &Cases, Batch { images, gradient }: Batch) -> f64 {
+    let pixels = cases.pixels.narrow(0, 0, images as i64);
+    let goals = Goals::new(&cases.goals[..images], &pixels);
     seconds(|| {
-        let pixels = cases.pixels.detach().set_requires_grad(true);
-        let loss = goals.margin(&model.logits(&pixels)).sum(Kind::Float);
-        black_box(Tensor::run_backward(&[loss], &[pixels], false, false));
+        if gradient {
+            let pixels = pixels.detach().set_requires_grad(true);
+            let loss = goals.margin(&model.logits(&pixels)).sum(Kind::Float);
+            black_box(Tensor::run_backward(&[loss], &[pixels], false, false));
+        } else {
+            drop(black_box(tch::no_grad(|| model.logits(&pixels))));
+        }
     })
 }
 
 /// Notes every batch that a model is given.
 struct Watched<'a> {
     model: &'a dyn Model,
-    /// Number of images of each.
-    sizes: RefCell<Vec<i64>>,
+    batches: RefCell<Vec<Batch>>,
     /// What has been asked before, and how many times something has been asked again.
     asked: RefCell<HashSet<Vec<u32>>>,
     again: Cell<usize>,
@@ -79,7 +89,7 @@ impl Model for Watched<'_> {
     }
 
     fn logits(&self, pixels: &Tensor) -> Tensor {
-        self.sizes.borrow_mut().push(pixels.size()[0]);
+        self.batches.borrow_mut().push(Batch { images: pixels.size()[0] as usize, gradient: pixels.requires_grad() });
         if self.remember {
             let bits = Vec::<f32>::try_from(pixels.detach().contiguous().view([-1])).expect("pixels are float32");
             let known = !self.asked.borrow_mut().insert(bits.into_iter().map(f32::to_bits).collect());
@@ -91,7 +101,7 @@ impl Model for Watched<'_> {
 
 impl<'a> Watched<'a> {
     fn new(model: &'a dyn Model, remember: bool) -> Self {
-        Self { model, sizes: RefCell::default(), asked: RefCell::default(), again: Cell::new(0), remember }
+        Self { model, batches: RefCell::default(), asked: RefCell::default(), again: Cell::new(0), remember }
     }
 }
 
@@ -100,32 +110,31 @@ fn make(registry: &Registry, attack: &str, preset: Option<&str>, parameters: &st
     entry.make(&entry.entry.parameters(preset, &parameters.parse()?)?)
 }
 
-fn run(attack: &dyn DynAttack, model: &dyn Model, cases: &Cases) -> Result<Vec<Passes>> {
+fn run(attack: &dyn DynAttack, model: &dyn Model, cases: &Cases) -> Result<()> {
     let oracle = Oracle::new(model, (0..cases.len() as u64).collect(), Settings { lanes: BATCH, ..Settings::default() });
-    attack.run(&oracle, cases)?;
-    Ok(oracle.passes())
+    attack.run(&oracle, cases).map(drop)
 }
 
-/// What threads gain, and what each attack adds to its passes.
+/// What threads gain, and what each attack adds to its passes, in batches of the same sizes.
 fn steps(registry: &Registry, name: &str, model: &dyn Model, rounds: usize) -> Result<()> {
     let cases = cases(model, BATCH)?;
-    let goals = Goals::new(&cases.goals, &cases.pixels);
+    let iterations = setting("ITERATIONS", if name.starts_with("mini_") { 40 } else { 10 })?;
     let cores = std::thread::available_parallelism()?.get() as i32;
     let threads = |count: i32| {
         tch::set_num_threads(count);
-        let taken = gradient(model, &cases, &goals);
+        let taken = pass(model, &cases, Batch { images: BATCH, gradient: true });
         tch::set_num_threads(1);
         taken
     };
     benching::print(&format!("a pass by one thread ÷ by {cores}"), name, &Ratio::take(rounds, || threads(1), || threads(cores)));
 
     for (attack, parameters) in ATTACKS {
-        let made = make(registry, attack, None, parameters)?;
-        let passes = run(&*made, model, &cases)?[0];
-        let bare = || {
-            let backward: f64 = (0..passes.backward).map(|_| gradient(model, &cases, &goals)).sum();
-            backward + (passes.backward..passes.forward).map(|_| forward(model, &cases)).sum::<f64>()
-        };
+        let parameters = parameters.map_or_else(String::new, |more| format!("iterations = {iterations}\n{more}"));
+        let made = make(registry, attack, None, &parameters)?;
+        let watched = Watched::new(model, false);
+        run(&*made, &watched, &cases)?;
+        let batches = watched.batches.take();
+        let bare = || batches.iter().map(|&batch| pass(model, &cases, batch)).sum();
         let attacked = || seconds(|| drop(black_box(run(&*made, model, &cases))));
         benching::print(&format!("{attack} ÷ its bare passes"), name, &Ratio::take(rounds, attacked, bare));
     }
@@ -138,14 +147,14 @@ fn lanes(registry: &Registry, name: &str, model: &dyn Model, rounds: usize) -> R
     let attack = make(registry, "cw_l2", None, "iterations = 100\nsearch_steps = 6")?;
     let watched = Watched::new(model, false);
     run(&*attack, &watched, &cases)?;
-    let sizes = watched.sizes.take();
-    let work: i64 = sizes.iter().sum();
-    let full = sizes.iter().rposition(|&size| size == BATCH as i64).map_or(0, |last| last + 1);
+    let sizes: Vec<usize> = watched.batches.take().iter().map(|batch| batch.images).collect();
+    let work: usize = sizes.iter().sum();
+    let full = sizes.iter().rposition(|&size| size == BATCH).map_or(0, |last| last + 1);
     println!(
         "{:<40} {name:<22} {:>6.3}  (until the last case has begun: {:.3}; of {} cases, {} batches)",
         "rows at work ÷ lanes × batches",
         work as f64 / (sizes.len() * BATCH) as f64,
-        sizes[..full].iter().sum::<i64>() as f64 / (full * BATCH).max(1) as f64,
+        sizes[..full].iter().sum::<usize>() as f64 / (full * BATCH).max(1) as f64,
         cases.len(),
         sizes.len()
     );
@@ -168,7 +177,7 @@ fn known(registry: &Registry, name: &str, model: &dyn Model) -> Result<()> {
             let watched = Watched::new(model, true);
             run(&*made, &watched, &Cases::new(cases.image(n).unsqueeze(0), vec![cases.goals[n]])?)?;
             again += watched.again.get();
-            all += watched.sizes.take().len();
+            all += watched.batches.take().len();
         }
         let what = format!("{attack} {}: passes asked before", preset.unwrap_or("default"));
         println!("{what:<40} {name:<22} {:>6.3}  ({again} of {all})", again as f64 / all as f64);
@@ -177,7 +186,7 @@ fn known(registry: &Registry, name: &str, model: &dyn Model) -> Result<()> {
 }
 
 fn main() -> Result<()> {
-    let rounds = benching::setting("ROUNDS", 5)?;
+    let rounds = setting("ROUNDS", 5)?;
     gauntlet_runner::execute::keep_memory();
     tch::set_num_threads(1); // as a worker of the engine has
     let registry = Registry::linked()?;

@@ -137,50 +137,49 @@ const BETA1: f64 = 0.9;
 const BETA2: f64 = 0.999;
 
 // The rows of a lane, after those of `penalty`.
-const START: usize = OWN; // the image: t in tanh space, p − 0.5 in pixel space
-const MODIFIER: usize = OWN + 1; // m
-const MOMENT1: usize = OWN + 2;
-const MOMENT2: usize = OWN + 3;
+const MODIFIER: usize = OWN; // m
+const MOMENT1: usize = OWN + 1;
+const MOMENT2: usize = OWN + 2;
+// In tanh space alone:
+const START: usize = OWN + 3; // t
+const CENTRE: usize = OWN + 4; // tanh(t)/2, the image as p − 0.5
 
 impl Search for CwL2 {
     type Lane = Walk;
     type Output = PenaltyOutcome;
 
     fn begin(&self, image: &Tensor, _: Goal) -> (Walk, Vec<Tensor>) {
-        let start = match self.0.space {
-            Space::Tanh => ((image * 2.0 - 1.0).to_kind(Kind::Double) * (1.0 - self.0.boundary / 2.0)).atanh().to_kind(Kind::Float),
-            Space::Pixels => image - 0.5,
-        };
-        let own = vec![start, image.zeros_like(), image.zeros_like(), image.zeros_like()];
+        let mut own = vec![image.zeros_like(), image.zeros_like(), image.zeros_like()];
+        if self.0.space == Space::Tanh {
+            let start = ((image * 2.0 - 1.0).to_kind(Kind::Double) * (1.0 - self.0.boundary / 2.0)).atanh().to_kind(Kind::Float);
+            let centre = start.tanh() / 2.0;
+            own.extend([start, centre]);
+        }
         penalty::begin(self.0.plan(), image, own)
     }
 
     fn step(&self, oracle: &Oracle, lanes: &mut Lanes<Walk>) -> Result<Vec<bool>> {
         let (params, plan) = (&self.0, self.0.plan());
         let per_image = [-1i64, 1, 1, 1].as_slice();
-        // The original and the point as p − 0.5, and the slope of the point over the modifier.
-        let (original, point, slope) = match params.space {
+        // The pixels, how far they are from the image, and their slope over the modifier.
+        let (pixels, change, slope) = match params.space {
             Space::Tanh => {
-                let tanh = (&lanes.rows[START] + &lanes.rows[MODIFIER]).tanh();
-                (lanes.rows[START].tanh() / 2.0, &tanh / 2.0, Some((1.0 - tanh.square()) * 0.5))
+                let tanh = (&lanes.rows[START] + &lanes.rows[MODIFIER]).tanh_();
+                let point = &tanh / 2.0;
+                (&point + 0.5, point - &lanes.rows[CENTRE], Some((1.0 - tanh.square()) * 0.5))
             }
-            Space::Pixels => (lanes.rows[START].shallow_clone(), &lanes.rows[START] + &lanes.rows[MODIFIER], None),
+            Space::Pixels => (&lanes.rows[ORIGINAL] + &lanes.rows[MODIFIER], lanes.rows[MODIFIER].shallow_clone(), None),
         };
-        let difference = &point - original;
-        let mut pixels = point + 0.5;
-        if params.space == Space::Pixels {
-            pixels = lanes.rows[ORIGINAL].where_self(&lanes.rows[MODIFIER].eq(0.0), &pixels);
-        }
-        let l2 = difference.square().sum_dim_intlist([1i64, 2, 3].as_slice(), false, Kind::Float);
+        let l2 = change.square().sum_dim_intlist([1i64, 2, 3].as_slice(), false, Kind::Float);
         let answer = oracle.gradient(&lanes.cases, &pixels, |z| (lanes.goals.margin(z) + params.kappa).clamp_min(0.0) * &lanes.rows[C])?;
 
         let aborted = penalty::look(lanes, plan, |_| &answer.loss + &l2)?;
         let met = lanes.goals.met(&answer.logits, params.kappa);
-        penalty::keep(lanes, plan, &aborted, &pixels, &l2, &met);
+        penalty::keep(lanes, plan, &aborted, &pixels, &l2, &met)?;
 
         // Adam's step, each lane at its own time; in place, since new memory costs more than sums.
         // The model's gradient itself may be a view of fewer numbers.
-        let mut gradient = answer.pixels + difference * 2.0;
+        let mut gradient = answer.pixels + change * 2.0;
         if let Some(slope) = slope {
             gradient *= slope;
         }
@@ -205,8 +204,8 @@ impl Search for CwL2 {
         step *= params.learning_rate;
         lanes.rows[MODIFIER] -= step;
         if params.space == Space::Pixels {
-            let start = lanes.rows[START].shallow_clone();
-            let _ = lanes.rows[MODIFIER].g_add_(&start).clamp_(-0.5, 0.5).g_sub_(&start);
+            let image = lanes.rows[ORIGINAL].shallow_clone();
+            let _ = lanes.rows[MODIFIER].g_add_(&image).clamp_(0.0, 1.0).g_sub_(&image);
         }
 
         Ok(penalty::turn(lanes, plan, &aborted, |lanes, lane| {

@@ -181,18 +181,19 @@ impl Search for EadL1 {
         let image = &lanes.rows[IMAGE];
         let rate = per_lane(&|walk| params.learning_rate * params.decay.at(walk.iteration, params.iterations)).view(per_image);
         let gradient = self.gradient(oracle, lanes)?;
-        let slack = &lanes.rows[SLACK] - (&gradient + (&lanes.rows[SLACK] - image) * (2.0 * params.l2_weight)) * &rate;
+        let smooth = if params.l2_weight == 0.0 {
+            gradient.shallow_clone()
+        } else {
+            (&lanes.rows[SLACK] - image) * (2.0 * params.l2_weight) + &gradient
+        };
+        let slack = &lanes.rows[SLACK] - smooth * &rate;
 
-        // Shrinkage around the image, and the box.
+        // Shrinkage around the image, which leaves the point nearest to it within the threshold of the slack point; and the box.
         let threshold = match params.shrinkage {
             Shrinkage::Beta => params.beta * rate.ones_like(),
             Shrinkage::BetaTimesRate => params.beta * &rate,
         };
-        let difference = &slack - image;
-        let up = (&slack - &threshold).clamp_max(0.5);
-        let down = (&slack + &threshold).clamp_min(-0.5);
-        let inside = image.where_self(&difference.abs().le_tensor(&threshold), &down);
-        let point = up.where_self(&difference.gt_tensor(&threshold), &inside);
+        let point = image.clamp_tensor(Some(&slack - &threshold), Some(slack + threshold)).clamp_(-0.5, 0.5);
         let slack = if params.momentum {
             let momentum = per_lane(&|walk| f64::from(walk.iteration + 1) / f64::from(walk.iteration + 4)).view(per_image);
             &point + (&point - &lanes.rows[POINT]) * momentum
@@ -203,7 +204,7 @@ impl Search for EadL1 {
         // The new point's distortion and answer.
         let change = &point - image;
         let l1 = change.abs().sum_dim_intlist(over_image, false, Kind::Float);
-        let pixels = lanes.rows[ORIGINAL].where_self(&point.eq_tensor(image), &(&point + 0.5));
+        let pixels = (&lanes.rows[ORIGINAL] + &change).clamp_(0.0, 1.0);
         let logits = self.look(oracle, lanes, &gradient, &pixels, &l1)?;
 
         let aborted = penalty::look(lanes, plan, |lanes| {
@@ -211,7 +212,7 @@ impl Search for EadL1 {
             self.hinge(&lanes.goals, &logits) * &lanes.rows[C] + l2 * params.l2_weight + &l1 * params.beta
         })?;
         let met = lanes.goals.met(&logits, params.kappa);
-        penalty::keep(lanes, plan, &aborted, &pixels, &l1, &met);
+        penalty::keep(lanes, plan, &aborted, &pixels, &l1, &met)?;
         lanes.rows[POINT] = point;
         lanes.rows[SLACK] = slack;
 

@@ -189,14 +189,11 @@ impl Search for Ifgsm {
 
         // A try ends after its last iteration, or where the goal was met before this step, which
         // then is not taken.
-        let mut met = vec![false; lanes.len()];
-        if params.stop_early {
-            let before = lanes.goals.met(&answer.logits, 0.0);
-            lanes.rows[ETA] = lanes.rows[ETA].where_self(&before.view(per_image), &eta);
-            met = Vec::<bool>::try_from(before)?;
-        } else {
-            lanes.rows[ETA] = eta;
+        let met = if params.stop_early { Vec::<bool>::try_from(lanes.goals.met(&answer.logits, 0.0))? } else { vec![false; lanes.len()] };
+        for lane in (0..).zip(&met).filter_map(|(lane, &met)| met.then_some(lane)) {
+            eta.get(lane).copy_(&lanes.rows[ETA].get(lane));
         }
+        lanes.rows[ETA] = eta;
         let mut ended = Vec::new();
         for (lane, tries) in lanes.states.iter_mut().enumerate() {
             if params.search_tries > 1 && tries.epsilons.len() == 1 && tries.iteration == 0 && !met[lane] {
