@@ -323,6 +323,45 @@ fn wrong_urls_are_refused_before_anything_is_made() {
     assert!(!place.path("far").exists(), "a folder is not bound to what may be a mistake");
 }
 
+/// The port of a server that answers everybody with this, or nobody ever.
+fn stranger(answer: Option<&'static str>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        let mut silent = Vec::new();
+        for mut stream in listener.incoming().flatten() {
+            let Some(answer) = answer else {
+                silent.push(stream);
+                continue;
+            };
+            let _ = (stream.read(&mut [0; 4096]), stream.write_all(answer.as_bytes()));
+        }
+    });
+    port
+}
+
+#[test]
+fn servers_that_refuse_or_never_answer_are_told_in_time() {
+    let place = Place::new(4, &[]);
+    let refuse = |answer| {
+        let mut command = place.command(&["run", "study.toml", "--out", "out", "--store", "s3://bucket/path"]);
+        command.env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{}", stranger(answer))).env("AWS_ALLOW_HTTP", "true");
+        command.env("AWS_ACCESS_KEY_ID", "a").env("AWS_SECRET_ACCESS_KEY", "b").env("AWS_TIMEOUT", "1s");
+        let start = Instant::now();
+        let error = refused(command.output().unwrap());
+        assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
+        assert!(!place.path("out").exists());
+        error
+    };
+    let cannot = "error: `--store`: the object store s3://bucket/path cannot be listed: ";
+    let forbidden = refuse(Some("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"));
+    assert!(forbidden.starts_with(&format!("{cannot}whoever asks may not (to list, read and write is needed): ")), "{forbidden}");
+    let garbage = refuse(Some("HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\n<html>"));
+    assert!(garbage.starts_with(cannot), "{garbage}");
+    let silence = refuse(None);
+    assert!(silence.starts_with(&format!("{cannot}nobody answers in time (AWS_TIMEOUT): ")), "{silence}");
+}
+
 #[test]
 fn a_bucket_that_is_not_there_is_told() {
     for place in stores(4, &[]).into_iter().filter(|place| place.server.is_some()) {

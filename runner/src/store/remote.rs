@@ -10,6 +10,8 @@ use object_store::path::Path;
 use object_store::{ClientConfigKey, Error, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, RetryConfig};
 use std::collections::BTreeSet;
 use std::env;
+use std::error::Error as _;
+use std::iter;
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use url::Url;
@@ -18,7 +20,7 @@ use url::Url;
 const PATIENCE: (&str, u64) = ("GAUNTLET_STORE_PATIENCE", 180);
 /// How long a request may take, unless AWS_TIMEOUT says so: pixels may be hundreds of megabytes.
 const TIMEOUT: &str = "10m";
-/// To list is tried so often, and may take so long: whether there is such a store should be known soon.
+/// To list is tried so often, and may take so long unless AWS_TIMEOUT says otherwise: whether there is such a store should be known soon.
 const HASTE: (usize, &str) = (2, "20s");
 const EXPECTED: &str = "`s3://bucket/path` is expected, or a folder's `file:///path`";
 
@@ -121,11 +123,9 @@ fn s3(bucket: &str, hasty: bool) -> Result<Box<dyn ObjectStore>> {
     // Without haste it is the time that ends it, not the count.
     let retry = RetryConfig { max_retries: if hasty { HASTE.0 } else { usize::MAX }, retry_timeout, ..RetryConfig::default() };
     let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket).with_retry(retry);
-    let timeout = AmazonS3ConfigKey::Client(ClientConfigKey::Timeout);
-    if hasty {
-        builder = builder.with_config(timeout, HASTE.1);
-    } else if env::var_os("AWS_TIMEOUT").is_none() {
-        builder = builder.with_config(timeout, TIMEOUT);
+    if env::var_os("AWS_TIMEOUT").is_none() {
+        let timeout = AmazonS3ConfigKey::Client(ClientConfigKey::Timeout);
+        builder = builder.with_config(timeout, if hasty { HASTE.1 } else { TIMEOUT });
     }
     let store = builder.build().map_err(|error| anyhow!("the object store s3://{bucket} cannot be spoken to: {error}"))?;
     Ok(Box::new(store))
@@ -133,7 +133,12 @@ fn s3(bucket: &str, hasty: bool) -> Result<Box<dyn ObjectStore>> {
 
 /// What an error means, and what it is in the words of those who met it.
 fn explain(error: &Error) -> String {
-    let text = error.to_string();
+    let mut text = error.to_string();
+    // The outer errors' texts have those of the inner ones in them, but for the innermost.
+    let innermost = iter::successors(error.source(), |&error| error.source()).last().map(ToString::to_string);
+    if let Some(innermost) = innermost.filter(|innermost| !text.contains(innermost)) {
+        text = format!("{text}: {innermost}");
+    }
     // What listing meets is of no kind of its own.
     let meanings = [
         ("169.254.169.254", "nobody is named who asks (set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY): "),
@@ -141,6 +146,7 @@ fn explain(error: &Error) -> String {
         ("403 Forbidden", "whoever asks may not (to list, read and write is needed): "),
         ("401 Unauthorized", "whoever asks is not known: "),
         ("builder error", "plain HTTP has to be allowed (AWS_ALLOW_HTTP=true): "),
+        ("timed out", "nobody answers in time (AWS_TIMEOUT): "),
         ("redirect", "it is elsewhere (set AWS_REGION, or AWS_ENDPOINT_URL): "),
     ];
     let meaning = meanings.iter().find(|(sign, _)| text.contains(sign)).map_or("", |(_, meaning)| meaning);
