@@ -1,14 +1,15 @@
-//! What a study takes, before it runs: passes as the attacks and scores themselves expect them,
-//! seconds from a short measurement of every model, bytes from what a cell takes on disk.
+//! What a study takes, before it runs: passes as attacks make them for a few of its images, or where that
+//! would take long, as attacks and scores themselves expect them; seconds from a short measurement of every
+//! model, bytes from what a cell takes on disk.
 //!
 //! Measured are, on the device and with as many models at once as there are workers: a forward and a
-//! gradient pass of each model, for one image and for a batch; what each attack adds to a pass, with the
-//! quickest of the models; storing, reading back and loading an image. A model without weights is
+//! gradient pass of each model, for one image and for a batch; how many passes each attack makes, with one of the
+//! slower models, which take most of the time; what it adds to a pass, with the quickest; storing, reading back and loading an image. A model without weights is
 //! measured with made-up ones: passes take as long.
 
 use crate::data::{self, Picture};
 use crate::execute::{Options, Silent, Survey, crowd, device_kind, permit, probe_cost};
-use crate::plan::{CellId, Plan, SLICE, Work};
+use crate::plan::{CellId, PHASES, Plan, SLICE, Work};
 use crate::rows::{Status, TransferRow};
 use crate::store::{Address, Found, Store, Stored, begun};
 use crate::study::{GoalKind, Study, StudyAttack, StudyModel, WeightsPlace};
@@ -17,7 +18,7 @@ use gauntlet_core::attack::{Cases, Cost, Goal};
 use gauntlet_core::device::Device;
 use gauntlet_core::guard;
 use gauntlet_core::model::Model;
-use gauntlet_core::oracle::{Oracle, Settings};
+use gauntlet_core::oracle::{Oracle, Passes, Settings};
 use gauntlet_core::registry::Registry;
 use gauntlet_core::weights::{Misfit, Role, Source, Weights};
 use serde::Serialize;
@@ -30,6 +31,12 @@ use tch::{Kind, Tensor};
 
 /// How long a measurement goes on, once it has begun.
 const PATIENCE: Duration = Duration::from_millis(400);
+/// With so many images attacks are tried, by so many models in turn,
+const TRIED: (usize, usize) = (8, 3);
+/// until one is done in this time,
+const TRIAL: Duration = Duration::from_secs(2);
+/// and as long as this one is not over.
+const TRIALS: Duration = Duration::from_secs(20);
 /// Part of the images that a model gets right, where nothing is published.
 const ACCURACY: f64 = 0.75;
 /// Seconds to load an image of 224 pixels from a file, where there is none to try.
@@ -93,7 +100,7 @@ pub struct Pace {
     pub model: String,
     /// Whether its weights were made up for the measurement.
     pub made_up: bool,
-    /// Part of the images that are attacked: as published, or a guess.
+    /// Part of the images that are attacked: as counted where they are few, as published, or a guess.
     pub accuracy: f64,
     /// Forward pass of a batch.
     pub forward: Batch,
@@ -135,6 +142,8 @@ struct Machine {
     loading: BTreeMap<i64, f64>,
     /// What an attack adds to a pass, per element of an image, by registered name.
     overhead: BTreeMap<String, f64>,
+    /// What an image costs, by attack and goal, as far as that was tried.
+    tried: BTreeMap<(usize, GoalKind), Cost>,
 }
 
 /// Estimates a study: those of its cells that the results' folder `out` does not have. The folder is
@@ -236,7 +245,7 @@ impl<'a> Rates<'a> {
             Work::Craft { model, attack, goal, .. } => {
                 let chosen = &study.attacks[attack];
                 let (pace, cases) = (&models[model], attacked(model));
-                let cost = chosen.attack.cost(asked(goal));
+                let cost = machine.tried.get(&(attack, goal)).copied().or_else(|| chosen.attack.cost(asked(goal)));
                 let each = cost.unwrap_or_default();
                 let overhead = machine.overhead.get(&chosen.part.name).copied().unwrap_or_default() * elements;
                 let seconds = passes(pace, cases, each) + cases * each.backward * overhead;
@@ -275,7 +284,7 @@ fn add_up(study: &Study, plan: &Plan, survey: Option<&Survey>, models: Vec<Pace>
         ["clean", "probe", "craft", "score", "measure", "transfer"].map(|kind| Kinds { kind, ..Kinds::default() }).to_vec();
     let mut work: BTreeMap<(bool, usize, GoalKind), Campaigns> = BTreeMap::new();
     let rates = Rates { study, plan, models: &models, machine, probe: probe_cost(&study.radii()) };
-    let serial = plan.cells.len() as f64 * machine.read; // for the tables
+    let mut phases: [Phase; PHASES.len()] = Default::default();
     for (id, cell) in plan.cells.iter().enumerate() {
         let sum = kinds.iter_mut().find(|sum| sum.kind == cell.address.kind).expect("there are six kinds");
         sum.cells += 1;
@@ -288,17 +297,39 @@ fn add_up(study: &Study, plan: &Plan, survey: Option<&Survey>, models: Vec<Pace>
         sum.backward += take.backward;
         sum.seconds += take.seconds;
         sum.bytes += take.bytes;
+        phases[plan.phase(id)].add(take.seconds);
         if let Some(own) = take.own {
             let goal = own.key.2.name();
             let none = || Campaigns { label: own.label.to_owned(), goal, each: own.each, seconds: 0.0 };
             work.entry(own.key).or_insert_with(none).seconds += own.seconds;
         }
     }
-    let seconds = kinds.iter().map(|sum| sum.seconds).sum::<f64>() / workers as f64 + serial;
+    let tables = plan.cells.len() as f64 * machine.read;
+    let seconds = phases.iter().map(|phase| phase.seconds(workers)).sum::<f64>() + tables;
     let bytes = kinds.iter().map(|sum| sum.bytes).sum();
     kinds.retain(|sum| sum.cells > 0);
     let unknown = work.values().filter(|work| work.each.is_none()).map(|work| format!("{} ({})", work.label, work.goal)).collect();
     Estimate { cells: kinds, work: work.into_values().collect(), models, workers, seconds, bytes, unknown }
+}
+
+/// The cells of a phase, which all are done before the next begins. In seconds that one worker takes.
+#[derive(Default)]
+struct Phase {
+    all: f64,
+    longest: f64,
+}
+
+impl Phase {
+    fn add(&mut self, cell: f64) {
+        self.all += cell;
+        self.longest = self.longest.max(cell);
+    }
+
+    /// What so many workers take. At the end they wait for the last of them, who is on average in the midst of a cell.
+    fn seconds(&self, workers: usize) -> f64 {
+        let share = 1.0 / workers as f64;
+        self.longest.max(self.all * share + self.longest * (1.0 - share) / 2.0)
+    }
 }
 
 fn asked(goal: GoalKind) -> Goal {
@@ -327,7 +358,7 @@ fn measure_all(study: &Study, registry: &Registry, options: &Options) -> Result<
         while measured.load(Ordering::Relaxed) < study.models.len() {
             let index = next.fetch_add(1, Ordering::Relaxed);
             let model = &study.models[index % study.models.len()];
-            let pace = guard::catch("measuring", || pace(model, registry, options.device, lanes));
+            let pace = guard::catch("measuring", || pace(model, registry, options.device, &study.data.pictures));
             // What comes then is for nothing but to keep the machine as busy as it will be.
             if index < study.models.len() {
                 let pace = pace.with_context(|| format!("model `{}`", model.part.label));
@@ -350,11 +381,40 @@ fn measure_all(study: &Study, registry: &Registry, options: &Options) -> Result<
             additions.lock().expect("nobody panics with the lock").entry(attack.part.name.clone()).or_default().push(seconds);
         }
     });
+    let tried = try_out(study, registry, options, &paces);
     let additions = additions.into_inner().expect("nobody panics with the lock").into_iter();
     let overhead = additions.map(|(name, mut seconds)| (name, median(&mut seconds))).collect();
     let (write, read, size, pixels) = storing()?;
     let loading = study.models.iter().map(|model| (model.card.side, loading(&study.data.pictures, model.card.side))).collect();
-    Ok((paces, Machine { write, read, size, pixels, loading, overhead }))
+    Ok((paces, Machine { write, read, size, pixels, loading, overhead, tried }))
+}
+
+/// What each attack costs for an image, by goal, as far as it can be tried in a short time: by the slowest, a middling
+/// or the quickest of the models that have weights.
+fn try_out(study: &Study, registry: &Registry, options: &Options, paces: &[Pace]) -> BTreeMap<(usize, GoalKind), Cost> {
+    let mut real: Vec<usize> = (0..paces.len()).filter(|&n| !paces[n].made_up).collect();
+    real.sort_by(|&a, &b| paces[b].gradient.each.total_cmp(&paces[a].gradient.each));
+    let spread = |n: usize| (real.len().saturating_sub(1)) * n / (TRIED.1 - 1);
+    let mut chosen: Vec<usize> = (0..TRIED.1).filter_map(|n| real.get(spread(n)).copied()).collect();
+    chosen.dedup();
+    let tasks = study.attacks.iter().enumerate().flat_map(|(n, attack)| attack.goals.iter().map(move |&goal| (n, goal)));
+    let tasks: Mutex<Vec<(usize, GoalKind)>> = Mutex::new(tasks.collect());
+    let costs: Mutex<BTreeMap<(usize, GoalKind), Cost>> = Mutex::default();
+    let start = Instant::now();
+    crowd(options.workers, || {
+        let models: Vec<_> = chosen.iter().filter_map(|&n| load(&study.models[n], registry, options.device).ok()).collect();
+        let next = || tasks.lock().expect("nobody panics with the lock").pop();
+        while let Some((attack, goal)) = next() {
+            let cost = models.iter().take_while(|_| start.elapsed() < TRIALS).find_map(|model| {
+                let trial = || tried(&study.attacks[attack], goal, model.as_ref(), &study.data.pictures, options.device);
+                guard::catch("trying", trial).ok().flatten()
+            });
+            if let Some(cost) = cost {
+                costs.lock().expect("nobody panics with the lock").insert((attack, goal), cost);
+            }
+        }
+    });
+    costs.into_inner().expect("nobody panics with the lock")
 }
 
 /// The model; with made-up weights where it has none.
@@ -405,9 +465,20 @@ fn median(values: &mut [f64]) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
-fn pace(chosen: &StudyModel, registry: &Registry, device: Device, lanes: usize) -> Result<Pace> {
+/// Part of the images that a model gets right.
+fn right(model: &dyn Model, pictures: &[Picture], device: Device) -> Result<f64> {
+    let pixels = data::batch(pictures, model.card().side)?.to_device(device);
+    let classes = Vec::<i64>::try_from(tch::no_grad(|| model.logits(&pixels)).argmax(1, false))?;
+    let count = classes.iter().zip(pictures).filter(|(class, picture)| *class - model.card().label_offset == picture.label).count();
+    Ok(count as f64 / pictures.len() as f64)
+}
+
+fn pace(chosen: &StudyModel, registry: &Registry, device: Device, pictures: &[Picture]) -> Result<Pace> {
     let model = load(chosen, registry, device)?;
-    let card = model.card();
+    let (card, lanes) = (model.card(), pictures.len().min(SLICE));
+    let made_up = matches!(chosen.weights, WeightsPlace::Absent(_));
+    // Pictures that cannot be loaded are told when the study runs.
+    let counted = (!made_up && pictures.len() <= SLICE).then(|| right(model.as_ref(), pictures, device).ok()).flatten();
     let oracle = Oracle::new(model.as_ref(), vec![0; lanes], Settings::default());
     let all: Vec<usize> = (0..lanes).collect();
     // Reading a number waits for the device.
@@ -426,8 +497,8 @@ fn pace(chosen: &StudyModel, registry: &Registry, device: Device, lanes: usize) 
     let batch = ((PATIENCE.as_secs_f64() / one_gradient) as usize).clamp(1, lanes);
     Ok(Pace {
         model: chosen.part.label.clone(),
-        made_up: matches!(chosen.weights, WeightsPlace::Absent(_)),
-        accuracy: card.top1.map_or(ACCURACY, |top1| top1 / 100.0),
+        made_up,
+        accuracy: counted.unwrap_or_else(|| card.top1.map_or(ACCURACY, |top1| top1 / 100.0)),
         forward: Batch::fit(one, forward(batch)?, batch),
         gradient: Batch::fit(one_gradient, gradient(batch)?, batch),
     })
@@ -457,6 +528,32 @@ fn added(attack: &StudyAttack, model: &dyn Model, pace: &Pace, device: Device, l
     let each = Cost { forward: total.forward / lanes as f64, backward: total.backward / lanes as f64 };
     let own = seconds - passes(pace, lanes as f64, each);
     Ok((own / (total.backward * (3 * card.side * card.side) as f64)).max(0.0))
+}
+
+/// What an attack costs for each of a few images, of which it is told to leave the class that the model sees; none
+/// where that takes too long, or the attack fails.
+fn tried(attack: &StudyAttack, goal: GoalKind, model: &dyn Model, pictures: &[Picture], device: Device) -> Result<Option<Cost>> {
+    let card = model.card();
+    let pixels = data::batch(&pictures[..pictures.len().min(TRIED.0)], card.side)?.to_device(device);
+    let others = card.classes - card.label_offset - 1;
+    let order = tch::no_grad(|| model.logits(&pixels)).narrow(1, card.label_offset, others + 1).argsort(1, true);
+    let goals = (0..pixels.size()[0]).map(|n| {
+        let ranked = |rank: i64| order.int64_value(&[n, rank]) + card.label_offset;
+        match goal {
+            GoalKind::Untargeted => Goal::Away(ranked(0)),
+            GoalKind::LeastLikely => Goal::Towards(ranked(others)),
+            GoalKind::Second => Goal::Towards(ranked(1)),
+            GoalKind::Random | GoalKind::Given => Goal::Towards(ranked(1 + (n * 7) % others)),
+        }
+    });
+    let cases = Cases::new(pixels.shallow_clone(), goals.collect())?;
+    let settings = Settings { lanes: SLICE, deadline: Some(Instant::now() + TRIAL), ..Settings::default() };
+    let oracle = Oracle::new(model, (0..cases.len() as u64).collect(), settings);
+    attack.attack.run(&oracle, &cases)?;
+    let count = cases.len() as f64;
+    let mean = |of: fn(&Passes) -> u64| oracle.passes().iter().map(of).sum::<u64>() as f64 / count;
+    let cost = Cost { forward: mean(|passes| passes.forward), backward: mean(|passes| passes.backward) };
+    Ok(oracle.stopped().is_none().then_some(cost))
 }
 
 /// Seconds to write and to read a cell, its size, and seconds per byte of pixels.
@@ -518,6 +615,19 @@ fn loading(pictures: &[Picture], side: i64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_phase_ends_with_its_last_cell() {
+        let phase = |cells: &[f64]| {
+            let mut phase = Phase::default();
+            cells.iter().for_each(|&cell| phase.add(cell));
+            phase
+        };
+        assert_eq!(phase(&[1.0, 2.0, 6.0]).seconds(1), 9.0);
+        assert_eq!(phase(&[1.0, 2.0, 6.0]).seconds(2), 6.0);
+        assert_eq!(phase(&[4.0; 6]).seconds(2), 13.0);
+        assert_eq!(phase(&[]).seconds(2), 0.0);
+    }
 
     #[test]
     fn a_batch_is_fitted_to_one_image_and_to_many() {

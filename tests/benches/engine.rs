@@ -35,7 +35,7 @@ params = { iterations = 20, search_tries = 7 }
 goals = ["untargeted", "random"]
 [[attacks]]
 name = "cw_l2"
-params = { initial_c = 1.0, search_steps = 4, iterations = 60, learning_rate = 0.02, abort_checks = 3 }
+params = { initial_c = 1.0, search_steps = 4, iterations = 60, learning_rate = 1.0, abort_checks = 3 }
 goals = ["untargeted", "random"]
 [[attacks]]
 name = "ead_l1"

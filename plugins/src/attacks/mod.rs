@@ -8,7 +8,7 @@ mod ifgsm;
 mod objective;
 mod penalty;
 
-pub use cw_l2::{BiasCorrection, CwL2, CwL2Params, Space};
+pub use cw_l2::{BiasCorrection, CwL2, CwL2Params, RateOf, Space};
 pub use ead_l1::{Decay, EadL1, EadL1Params, Shrinkage};
 pub use fgsm::{Fgsm, FgsmParams};
 pub use ifgsm::{Ifgsm, IfgsmOutcome, IfgsmParams};
