@@ -183,6 +183,7 @@ impl Status {
                 (None, None) => counts.left += 1,
             }
         }
+        self.failures.sort();
         for counts in &mut self.phases {
             counts.done = counts.cells - counts.running - counts.waiting - counts.failed - counts.left;
         }
