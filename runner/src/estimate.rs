@@ -620,7 +620,9 @@ mod tests {
     fn a_phase_ends_with_its_last_cell() {
         let phase = |cells: &[f64]| {
             let mut phase = Phase::default();
-            cells.iter().for_each(|&cell| phase.add(cell));
+            for &cell in cells {
+                phase.add(cell);
+            }
             phase
         };
         assert_eq!(phase(&[1.0, 2.0, 6.0]).seconds(1), 9.0);
