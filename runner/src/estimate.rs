@@ -35,8 +35,12 @@ const PATIENCE: Duration = Duration::from_millis(400);
 const TRIED: (usize, usize) = (8, 3);
 /// until one is done in this time,
 const TRIAL: Duration = Duration::from_secs(2);
-/// and as long as this one is not over.
+/// as long as this one is not over. What by its own word takes
 const TRIALS: Duration = Duration::from_secs(20);
+/// times as long as a trial may, is not tried.
+const HOPELESS: f64 = 5.0;
+/// Images are counted that a model gets right, where that takes at most so long.
+const COUNT: f64 = 5.0;
 /// Part of the images that a model gets right, where nothing is published.
 const ACCURACY: f64 = 0.75;
 /// Seconds to load an image of 224 pixels from a file, where there is none to try.
@@ -315,12 +319,14 @@ fn add_up(study: &Study, plan: &Plan, survey: Option<&Survey>, models: Vec<Pace>
 /// The cells of a phase, which all are done before the next begins. In seconds that one worker takes.
 #[derive(Default)]
 struct Phase {
+    cells: usize,
     all: f64,
     longest: f64,
 }
 
 impl Phase {
     fn add(&mut self, cell: f64) {
+        self.cells += 1;
         self.all += cell;
         self.longest = self.longest.max(cell);
     }
@@ -328,7 +334,7 @@ impl Phase {
     /// What so many workers take. At the end they wait for the last of them, who is on average in the midst of a cell.
     fn seconds(&self, workers: usize) -> f64 {
         let share = 1.0 / workers as f64;
-        self.longest.max(self.all * share + self.longest * (1.0 - share) / 2.0)
+        if self.cells <= workers { self.longest } else { self.longest.max(self.all * share + self.longest * (1.0 - share) / 2.0) }
     }
 }
 
@@ -358,7 +364,8 @@ fn measure_all(study: &Study, registry: &Registry, options: &Options) -> Result<
         while measured.load(Ordering::Relaxed) < study.models.len() {
             let index = next.fetch_add(1, Ordering::Relaxed);
             let model = &study.models[index % study.models.len()];
-            let pace = guard::catch("measuring", || pace(model, registry, options.device, &study.data.pictures));
+            let pace =
+                guard::catch("measuring", || pace(model, registry, options.device, &study.data.pictures, index < study.models.len()));
             // What comes then is for nothing but to keep the machine as busy as it will be.
             if index < study.models.len() {
                 let pace = pace.with_context(|| format!("model `{}`", model.part.label));
@@ -390,30 +397,46 @@ fn measure_all(study: &Study, registry: &Registry, options: &Options) -> Result<
 }
 
 /// What each attack costs for an image, by goal, as far as it can be tried in a short time: by the slowest, a middling
-/// or the quickest of the models that have weights.
+/// or the quickest of the models that have weights, in this order.
 fn try_out(study: &Study, registry: &Registry, options: &Options, paces: &[Pace]) -> BTreeMap<(usize, GoalKind), Cost> {
     let mut real: Vec<usize> = (0..paces.len()).filter(|&n| !paces[n].made_up).collect();
     real.sort_by(|&a, &b| paces[b].gradient.each.total_cmp(&paces[a].gradient.each));
-    let spread = |n: usize| (real.len().saturating_sub(1)) * n / (TRIED.1 - 1);
+    let spread = |n: usize| real.len().saturating_sub(1) * n / (TRIED.1 - 1);
     let mut chosen: Vec<usize> = (0..TRIED.1).filter_map(|n| real.get(spread(n)).copied()).collect();
     chosen.dedup();
+    let declared = |&(attack, goal): &(usize, GoalKind)| study.attacks[attack].attack.cost(asked(goal)).unwrap_or_default();
     let tasks = study.attacks.iter().enumerate().flat_map(|(n, attack)| attack.goals.iter().map(move |&goal| (n, goal)));
-    let tasks: Mutex<Vec<(usize, GoalKind)>> = Mutex::new(tasks.collect());
+    let mut left: Vec<(usize, GoalKind)> = tasks.collect();
+    // The last comes first: what costs least.
+    left.sort_by(|a, b| declared(b).forward.total_cmp(&declared(a).forward));
     let costs: Mutex<BTreeMap<(usize, GoalKind), Cost>> = Mutex::default();
-    let start = Instant::now();
-    crowd(options.workers, || {
-        let models: Vec<_> = chosen.iter().filter_map(|&n| load(&study.models[n], registry, options.device).ok()).collect();
+    for model in chosen {
+        let images = study.data.pictures.len().min(TRIED.0) as f64;
+        let hopeless = |task: &(usize, GoalKind)| passes(&paces[model], images, declared(task)) > HOPELESS * TRIAL.as_secs_f64();
+        let (tasks, mut later): (Vec<_>, Vec<_>) = left.into_iter().partition(|task| !hopeless(task));
+        let workers = options.workers.min(tasks.len());
+        let (tasks, failed) = (Mutex::new(tasks), Mutex::new(Vec::new()));
         let next = || tasks.lock().expect("nobody panics with the lock").pop();
-        while let Some((attack, goal)) = next() {
-            let cost = models.iter().take_while(|_| start.elapsed() < TRIALS).find_map(|model| {
-                let trial = || tried(&study.attacks[attack], goal, model.as_ref(), &study.data.pictures, options.device);
-                guard::catch("trying", trial).ok().flatten()
+        if workers > 0 {
+            crowd(workers, || {
+                let Ok(model) = guard::catch("loading", || load(&study.models[model], registry, options.device)) else { return };
+                let start = Instant::now();
+                while start.elapsed() < TRIALS / TRIED.1 as u32
+                    && let Some((attack, goal)) = next()
+                {
+                    let trial = || tried(&study.attacks[attack], goal, model.as_ref(), &study.data.pictures, options.device);
+                    match guard::catch("trying", trial).ok().flatten() {
+                        Some(cost) => drop(costs.lock().expect("nobody panics with the lock").insert((attack, goal), cost)),
+                        None => failed.lock().expect("nobody panics with the lock").push((attack, goal)),
+                    }
+                }
             });
-            if let Some(cost) = cost {
-                costs.lock().expect("nobody panics with the lock").insert((attack, goal), cost);
-            }
         }
-    });
+        later.extend(failed.into_inner().expect("nobody panics with the lock"));
+        later.extend(tasks.into_inner().expect("nobody panics with the lock"));
+        later.sort_by(|a, b| declared(b).forward.total_cmp(&declared(a).forward));
+        left = later;
+    }
     costs.into_inner().expect("nobody panics with the lock")
 }
 
@@ -473,12 +496,10 @@ fn right(model: &dyn Model, pictures: &[Picture], device: Device) -> Result<f64>
     Ok(count as f64 / pictures.len() as f64)
 }
 
-fn pace(chosen: &StudyModel, registry: &Registry, device: Device, pictures: &[Picture]) -> Result<Pace> {
+fn pace(chosen: &StudyModel, registry: &Registry, device: Device, pictures: &[Picture], count: bool) -> Result<Pace> {
     let model = load(chosen, registry, device)?;
     let (card, lanes) = (model.card(), pictures.len().min(SLICE));
     let made_up = matches!(chosen.weights, WeightsPlace::Absent(_));
-    // Pictures that cannot be loaded are told when the study runs.
-    let counted = (!made_up && pictures.len() <= SLICE).then(|| right(model.as_ref(), pictures, device).ok()).flatten();
     let oracle = Oracle::new(model.as_ref(), vec![0; lanes], Settings::default());
     let all: Vec<usize> = (0..lanes).collect();
     // Reading a number waits for the device.
@@ -495,6 +516,9 @@ fn pace(chosen: &StudyModel, registry: &Registry, device: Device, pictures: &[Pi
     };
     let (one, one_gradient) = (forward(1)?, gradient(1)?);
     let batch = ((PATIENCE.as_secs_f64() / one_gradient) as usize).clamp(1, lanes);
+    let count = count && !made_up && pictures.len() <= SLICE && one * (pictures.len() as f64) < COUNT;
+    // Pictures that cannot be loaded are told when the study runs.
+    let counted = count.then(|| right(model.as_ref(), pictures, device).ok()).flatten();
     Ok(Pace {
         model: chosen.part.label.clone(),
         made_up,
@@ -628,6 +652,7 @@ mod tests {
         assert_eq!(phase(&[1.0, 2.0, 6.0]).seconds(1), 9.0);
         assert_eq!(phase(&[1.0, 2.0, 6.0]).seconds(2), 6.0);
         assert_eq!(phase(&[4.0; 6]).seconds(2), 13.0);
+        assert_eq!(phase(&[4.0; 6]).seconds(6), 4.0);
         assert_eq!(phase(&[]).seconds(2), 0.0);
     }
 

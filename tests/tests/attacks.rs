@@ -605,12 +605,12 @@ fn reach<A: Attack>(params: A::Params) -> Reach {
     Reach { medians: found.map(|norms| norms.map(median)), passes }
 }
 
-/// The modern default against the published settings: about the passes at the most, at most the distortion
-/// (to `slack`), and within `bound` for each kind of goal.
-fn improves<A: Attack>(norm: usize, slack: f64, bound: [f64; 3]) {
+/// The modern default against the published settings: at most the passes (times `passes`), at most the distortion
+/// (times `slack`), and within `bound` for each kind of goal.
+fn improves<A: Attack>(norm: usize, passes: f64, slack: f64, bound: [f64; 3]) {
     let published = reach::<A>(eccv2018::<A>());
     let modern = reach::<A>(A::Params::default());
-    assert!(modern.passes <= 1.02 * published.passes, "{}: {} passes, published {}", A::NAME, modern.passes, published.passes);
+    assert!(modern.passes <= passes * published.passes, "{}: {} passes, published {}", A::NAME, modern.passes, published.passes);
     for (mode, bound) in bound.iter().enumerate() {
         let (found, before) = (modern.medians[mode][norm], published.medians[mode][norm]);
         println!("{}: {found:.5}, published {before:.5}; passes {:.0}, published {:.0}", A::NAME, modern.passes, published.passes);
@@ -626,15 +626,15 @@ fn improves<A: Attack>(norm: usize, slack: f64, bound: [f64; 3]) {
 
 #[test]
 fn the_modern_cw_takes_fewer_passes_for_the_same_distortion() {
-    improves::<CwL2>(1, 1.002, [0.6695, 3.345, 6.20]);
+    improves::<CwL2>(1, 1.0, 1.002, [0.6695, 3.345, 6.20]);
 }
 
 #[test]
 fn the_modern_ead_comes_closer_in_as_many_passes() {
-    improves::<EadL1>(0, 0.95, [6.85, 52.7, 113.0]);
+    improves::<EadL1>(0, 1.02, 0.95, [6.85, 52.7, 113.0]);
 }
 
 #[test]
 fn the_modern_ifgsm_search_comes_closer_in_fewer_passes() {
-    improves::<Ifgsm>(2, 0.65, [0.0303, 0.163, 0.44]);
+    improves::<Ifgsm>(2, 1.0, 0.65, [0.0303, 0.163, 0.44]);
 }

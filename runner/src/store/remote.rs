@@ -146,7 +146,7 @@ fn explain(error: &Error) -> String {
         ("403 Forbidden", "whoever asks may not (to list, read and write is needed): "),
         ("401 Unauthorized", "whoever asks is not known: "),
         ("builder error", "plain HTTP has to be allowed (AWS_ALLOW_HTTP=true): "),
-        ("timed out", "nobody answers in time (AWS_TIMEOUT): "),
+        ("operation timed out", "nobody answers in time (AWS_TIMEOUT): "),
         ("redirect", "it is elsewhere (set AWS_REGION, or AWS_ENDPOINT_URL): "),
     ];
     let meaning = meanings.iter().find(|(sign, _)| text.contains(sign)).map_or("", |(_, meaning)| meaning);
