@@ -407,10 +407,10 @@ fn try_out(study: &Study, registry: &Registry, options: &Options, paces: &[Pace]
     let declared = |&(attack, goal): &(usize, GoalKind)| study.attacks[attack].attack.cost(asked(goal)).unwrap_or_default();
     let tasks = study.attacks.iter().enumerate().flat_map(|(n, attack)| attack.goals.iter().map(move |&goal| (n, goal)));
     let mut left: Vec<(usize, GoalKind)> = tasks.collect();
-    // The last comes first: what costs least.
-    left.sort_by(|a, b| declared(b).forward.total_cmp(&declared(a).forward));
     let costs: Mutex<BTreeMap<(usize, GoalKind), Cost>> = Mutex::default();
     for model in chosen {
+        // The last comes first: what costs least.
+        left.sort_by(|a, b| declared(b).forward.total_cmp(&declared(a).forward));
         let images = study.data.pictures.len().min(TRIED.0) as f64;
         let hopeless = |task: &(usize, GoalKind)| passes(&paces[model], images, declared(task)) > HOPELESS * TRIAL.as_secs_f64();
         let (tasks, mut later): (Vec<_>, Vec<_>) = left.into_iter().partition(|task| !hopeless(task));
@@ -434,7 +434,6 @@ fn try_out(study: &Study, registry: &Registry, options: &Options, paces: &[Pace]
         }
         later.extend(failed.into_inner().expect("nobody panics with the lock"));
         later.extend(tasks.into_inner().expect("nobody panics with the lock"));
-        later.sort_by(|a, b| declared(b).forward.total_cmp(&declared(a).forward));
         left = later;
     }
     costs.into_inner().expect("nobody panics with the lock")
