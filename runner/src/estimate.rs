@@ -420,11 +420,12 @@ fn try_out(study: &Study, registry: &Registry, options: &Options, paces: &[Pace]
         if workers > 0 {
             crowd(workers, || {
                 let Ok(model) = guard::catch("loading", || load(&study.models[model], registry, options.device)) else { return };
+                let Ok(seen) = guard::catch("looking", || Seen::by(model.as_ref(), &study.data.pictures, options.device)) else { return };
                 let start = Instant::now();
                 while start.elapsed() < TRIALS / TRIED.1 as u32
                     && let Some((attack, goal)) = next()
                 {
-                    let trial = || tried(&study.attacks[attack], goal, model.as_ref(), &study.data.pictures, options.device);
+                    let trial = || tried(&study.attacks[attack], goal, model.as_ref(), &seen);
                     match guard::catch("trying", trial).ok().flatten() {
                         Some(cost) => drop(costs.lock().expect("nobody panics with the lock").insert((attack, goal), cost)),
                         None => failed.lock().expect("nobody panics with the lock").push((attack, goal)),
@@ -537,46 +538,55 @@ fn added(attack: &StudyAttack, model: &dyn Model, pace: &Pace, device: Device, l
         let start = Instant::now();
         let _ = attack.attack.run(&oracle, &cases); // out of time, most likely
         let seconds = start.elapsed().as_secs_f64();
-        let total = oracle.passes().iter().fold(Cost::default(), |sum, passes| Cost {
-            forward: sum.forward + passes.forward as f64,
-            backward: sum.backward + passes.backward as f64,
-        });
-        (seconds, total)
+        (seconds, made(&oracle))
     };
     run(PATIENCE / 4);
-    let (seconds, total) = run(PATIENCE);
-    if total.backward == 0.0 {
+    let (seconds, each) = run(PATIENCE);
+    if each.backward == 0.0 {
         return Ok(0.0);
     }
-    let each = Cost { forward: total.forward / lanes as f64, backward: total.backward / lanes as f64 };
     let own = seconds - passes(pace, lanes as f64, each);
-    Ok((own / (total.backward * (3 * card.side * card.side) as f64)).max(0.0))
+    Ok((own / (each.backward * (lanes as i64 * 3 * card.side * card.side) as f64)).max(0.0))
+}
+
+/// Passes that were made for a case, on average.
+fn made(oracle: &Oracle) -> Cost {
+    let passes = oracle.passes();
+    let mean = |of: fn(&Passes) -> u64| passes.iter().map(of).sum::<u64>() as f64 / passes.len() as f64;
+    Cost { forward: mean(|passes| passes.forward), backward: mean(|passes| passes.backward) }
+}
+
+/// A few images, and the classes that a model sees in each.
+struct Seen {
+    /// N×3×side×side within [0, 1].
+    pixels: Tensor,
+    /// By image, the likeliest first.
+    classes: Vec<Vec<i64>>,
+}
+
+impl Seen {
+    fn by(model: &dyn Model, pictures: &[Picture], device: Device) -> Result<Self> {
+        let (card, pixels) = (model.card(), data::batch(&pictures[..pictures.len().min(TRIED.0)], model.card().side)?.to_device(device));
+        let logits = tch::no_grad(|| model.logits(&pixels)).narrow(1, card.label_offset, card.classes - card.label_offset);
+        let classes = Vec::<Vec<i64>>::try_from(logits.argsort(1, true) + card.label_offset)?;
+        Ok(Self { pixels, classes })
+    }
 }
 
 /// What an attack costs for each of a few images, of which it is told to leave the class that the model sees; none
 /// where that takes too long, or the attack fails.
-fn tried(attack: &StudyAttack, goal: GoalKind, model: &dyn Model, pictures: &[Picture], device: Device) -> Result<Option<Cost>> {
-    let card = model.card();
-    let pixels = data::batch(&pictures[..pictures.len().min(TRIED.0)], card.side)?.to_device(device);
-    let others = card.classes - card.label_offset - 1;
-    let order = tch::no_grad(|| model.logits(&pixels)).narrow(1, card.label_offset, others + 1).argsort(1, true);
-    let goals = (0..pixels.size()[0]).map(|n| {
-        let ranked = |rank: i64| order.int64_value(&[n, rank]) + card.label_offset;
-        match goal {
-            GoalKind::Untargeted => Goal::Away(ranked(0)),
-            GoalKind::LeastLikely => Goal::Towards(ranked(others)),
-            GoalKind::Second => Goal::Towards(ranked(1)),
-            GoalKind::Random | GoalKind::Given => Goal::Towards(ranked(1 + (n * 7) % others)),
-        }
+fn tried(attack: &StudyAttack, goal: GoalKind, model: &dyn Model, seen: &Seen) -> Result<Option<Cost>> {
+    let goals = seen.classes.iter().enumerate().map(|(n, classes)| match goal {
+        GoalKind::Untargeted => Goal::Away(classes[0]),
+        GoalKind::LeastLikely => Goal::Towards(classes[classes.len() - 1]),
+        GoalKind::Second => Goal::Towards(classes[1]),
+        GoalKind::Random | GoalKind::Given => Goal::Towards(classes[1 + (n * 7) % (classes.len() - 1)]),
     });
-    let cases = Cases::new(pixels.shallow_clone(), goals.collect())?;
+    let cases = Cases::new(seen.pixels.shallow_clone(), goals.collect())?;
     let settings = Settings { lanes: SLICE, deadline: Some(Instant::now() + TRIAL), ..Settings::default() };
     let oracle = Oracle::new(model, (0..cases.len() as u64).collect(), settings);
     attack.attack.run(&oracle, &cases)?;
-    let count = cases.len() as f64;
-    let mean = |of: fn(&Passes) -> u64| oracle.passes().iter().map(of).sum::<u64>() as f64 / count;
-    let cost = Cost { forward: mean(|passes| passes.forward), backward: mean(|passes| passes.backward) };
-    Ok(oracle.stopped().is_none().then_some(cost))
+    Ok(oracle.stopped().is_none().then(|| made(&oracle)))
 }
 
 /// Seconds to write and to read a cell, its size, and seconds per byte of pixels.
