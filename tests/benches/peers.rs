@@ -278,7 +278,7 @@ impl<'a> Contest<'a> {
             }
             "cw_l2" => {
                 let mut ours = searches();
-                let pixel = |rate: &str| format!("{}\nrate_of = \"pixel\"\nlearning_rate = {rate}", search(iterations));
+                let pixel = |rate: &str| format!("{}\ngrowth = 1.0\nrate_of = \"pixel\"\nlearning_rate = {rate}", search(iterations));
                 ours.extend([("gauntlet, rate 0.002", None, pixel("0.002")), ("gauntlet, rate 0.01", None, pixel("0.01"))]);
                 (ours, vec![("", rate(2e-3)), (", rate 0.01", rate(1e-2))])
             }

@@ -21,9 +21,10 @@ pub struct CwL2(CwL2Params);
 params! {
     /// Settings of [`CwL2`]. The defaults differ from `eccv2018` in their space, where black and white
     /// pixels move too and the same rate gets there in fewer passes; in the rate, which falls with the
-    /// image's side, so that large images are searched as finely as small ones; in Adam's ε, which
-    /// stands where Adam has it; and in a hair of confidence: an adversarial that wins by less than
-    /// float32 noise does not survive being looked at again.
+    /// image's side, so that large images are searched as finely as small ones, and grows for cases that
+    /// resist, which a fine search gives up too early; in Adam's ε, which stands where Adam has it; and in
+    /// a hair of confidence: an adversarial that wins by less than float32 noise does not survive being
+    /// looked at again.
     pub struct CwL2Params {
         /// Confidence κ: how far, in logits, the goal must be overshot.
         pub kappa: f64 = 1e-3,
@@ -36,9 +37,12 @@ params! {
         /// How pixels are kept in the box.
         pub space: Space = Space::Pixels,
         /// Adam's learning rate, in that space.
-        pub learning_rate: f64 = 0.2,
+        pub learning_rate: f64 = 0.1,
         /// What the learning rate is the length of.
         pub rate_of: RateOf = RateOf::Image,
+        /// As long as a case has no adversarial, each step of the search has so many times the learning rate of
+        /// the one before; from the first adversarial on, the learning rate is as given.
+        pub growth: f64 = 2.0,
         /// Adam's ε.
         pub adam_epsilon: f64 = 1e-8,
         /// Whether Adam's ε stands inside the root, √(v + ε), or after it, √v + ε.
@@ -92,7 +96,15 @@ pub enum BiasCorrection {
 
 impl CwL2Params {
     fn eccv2018() -> Self {
-        Self { kappa: 0.0, space: Space::Tanh, learning_rate: 2e-3, rate_of: RateOf::Pixel, epsilon_inside_root: true, ..Self::default() }
+        Self {
+            kappa: 0.0,
+            space: Space::Tanh,
+            learning_rate: 2e-3,
+            rate_of: RateOf::Pixel,
+            growth: 1.0,
+            epsilon_inside_root: true,
+            ..Self::default()
+        }
     }
 
     fn plan(&self) -> Plan {
@@ -118,6 +130,7 @@ impl Attack for CwL2 {
         params.plan().check()?;
         ensure!(params.kappa >= 0.0 && params.kappa.is_finite(), "`kappa` is {}, expected 0 or more", params.kappa);
         ensure!(params.learning_rate > 0.0, "`learning_rate` is {}, expected a positive number", params.learning_rate);
+        ensure!(params.growth >= 1.0 && params.growth.is_finite(), "`growth` is {}, expected 1 or more", params.growth);
         ensure!(params.adam_epsilon > 0.0, "`adam_epsilon` is {}, expected a positive number", params.adam_epsilon);
         ensure!(
             params.boundary > 0.0 && params.boundary < 0.5,
@@ -143,8 +156,8 @@ impl CwL2 {
     }
 }
 
-/// Measured on the miniatures with 6 × 300, 6 × 100 and 4 × 60 iterations.
-const HABITS: [Habit; 2] = [Habit { whole: 0.0, looks: 2.8 }, Habit { whole: 0.0, looks: 2.9 }];
+/// Measured on the miniatures with 6 × 300 and 6 × 100 iterations.
+const HABITS: [Habit; 2] = [Habit { whole: 0.0, looks: 3.0 }, Habit { whole: 0.0, looks: 3.3 }];
 
 const BETA1: f64 = 0.9;
 const BETA2: f64 = 0.999;
@@ -213,12 +226,13 @@ impl Search for CwL2 {
         } else {
             lanes.rows[MOMENT2].sqrt().divide_(&correction2).g_add_scalar_(params.adam_epsilon)
         };
-        let mut step = (&lanes.rows[MOMENT1] / correction1).divide_(&root);
-        step *= match params.rate_of {
+        let step = (&lanes.rows[MOMENT1] / correction1).divide_(&root);
+        let rate = match params.rate_of {
             RateOf::Pixel => params.learning_rate,
             RateOf::Image => params.learning_rate / (step.get(0).numel() as f64).sqrt(),
         };
-        lanes.rows[MODIFIER] -= step;
+        let rates: Vec<f32> = lanes.states.iter().map(|walk| (rate * params.growth.powi(walk.in_vain() as i32)) as f32).collect();
+        lanes.rows[MODIFIER] -= step * Tensor::from_slice(&rates).to_device(l2.device()).view(per_image);
         if params.space == Space::Pixels {
             let image = lanes.rows[ORIGINAL].shallow_clone();
             let _ = lanes.rows[MODIFIER].g_add_(&image).clamp_(0.0, 1.0).g_sub_(&image);
@@ -251,36 +265,67 @@ mod tests {
         }
     }
 
-    /// Sees the sum of all pixels alone: its gradient is one number, seen everywhere.
-    struct Sum(ModelCard);
+    /// Two classes, and the first one's margin as a function of the sum of all pixels: its gradient is
+    /// one number, seen everywhere.
+    struct OfSum(ModelCard, fn(&Tensor) -> Tensor);
 
-    impl Model for Sum {
+    impl OfSum {
+        fn new(margin: fn(&Tensor) -> Tensor) -> Self {
+            let card = ModelCard {
+                name: "of_sum".into(),
+                family: "of_sum".into(),
+                side: 4,
+                classes: 2,
+                label_offset: 0,
+                top1: None,
+                top5: None,
+                depth: None,
+                source: "for tests".into(),
+            };
+            Self(card, margin)
+        }
+    }
+
+    impl Model for OfSum {
         fn card(&self) -> &ModelCard {
             &self.0
         }
 
         fn logits(&self, pixels: &Tensor) -> Tensor {
-            let sum = pixels.sum_dim_intlist([1i64, 2, 3].as_slice(), false, Kind::Float);
-            Tensor::stack(&[&sum, &(24.0 - &sum)], 1)
+            let margin = self.1(&pixels.sum_dim_intlist([1i64, 2, 3].as_slice(), false, Kind::Float));
+            Tensor::stack(&[&margin, &margin.zeros_like()], 1)
         }
+    }
+
+    /// Images of 0.3 everywhere: the sum is 14.4.
+    fn grey(goals: Vec<Goal>) -> Cases {
+        let count = goals.len() as i64;
+        Cases::new(Tensor::full([count, 3, 4, 4], 0.3, (Kind::Float, tch::Device::Cpu)), goals).unwrap()
+    }
+
+    #[test]
+    fn a_rate_that_grows_gets_over_what_a_small_one_cannot() {
+        // Hollows whose floor is still the first class's, to either side, and ridges behind them.
+        let model = OfSum::new(|sum| {
+            let way: Tensor = sum - 14.4;
+            let hollow: Tensor = (&way * std::f64::consts::PI + 0.5).cos() + 1.2;
+            hollow.where_self(&way.abs().lt(2.0), &(way.abs() * -1.0))
+        });
+        let found = |growth: f64| {
+            let params =
+                CwL2Params { growth, learning_rate: 0.02, iterations: 20, search_steps: 6, abort_checks: 0, ..CwL2Params::default() };
+            let cases = grey(vec![Goal::Away(0)]);
+            let oracle = Oracle::new(&model, vec![0], Settings::default());
+            CwL2::new(params).unwrap().search(&oracle, &cases).unwrap().remove(0).trace.first_found
+        };
+        assert_eq!(found(1.0), None);
+        assert!(found(2.0).is_some_and(|(step, _)| step > 1), "{:?}", found(2.0));
     }
 
     #[test]
     fn a_gradient_that_is_a_view_is_taken_as_well() {
-        let card = ModelCard {
-            name: "sum".into(),
-            family: "sum".into(),
-            side: 4,
-            classes: 2,
-            label_offset: 0,
-            top1: None,
-            top5: None,
-            depth: None,
-            source: "for tests".into(),
-        };
-        let pixels = Tensor::full([2, 3, 4, 4], 0.3, (Kind::Float, tch::Device::Cpu));
-        let cases = Cases::new(pixels, vec![Goal::Away(0), Goal::Towards(1)]).unwrap();
-        let model = Sum(card);
+        let cases = grey(vec![Goal::Away(0), Goal::Towards(1)]);
+        let model = OfSum::new(|sum| sum * 2.0 - 24.0);
         for base in [CwL2Params::default(), CwL2Params::eccv2018()] {
             let attack = CwL2::new(CwL2Params { iterations: 60, search_steps: 4, learning_rate: 0.02, ..base }).unwrap();
             let oracle = Oracle::new(&model, vec![0, 1], Settings::default());
@@ -295,6 +340,7 @@ mod tests {
         for (params, expected) in [
             (CwL2Params { kappa: -1.0, ..d() }, "`kappa` is -1, expected 0 or more"),
             (CwL2Params { initial_c: 0.0, ..d() }, "`initial_c` is 0, expected a positive number"),
+            (CwL2Params { growth: 0.5, ..d() }, "`growth` is 0.5, expected 1 or more"),
             (CwL2Params { iterations: 0, ..d() }, "`iterations` is 0, expected 1 or more"),
             (CwL2Params { boundary: 0.0, ..d() }, "`boundary` is 0, expected above 0 (the image would lie at infinity), below 0.5"),
         ] {

@@ -130,6 +130,11 @@ impl Walk {
         self.trace.constants.len() as u32 - 1
     }
 
+    /// How many steps the case has had that found no adversarial; 0 from its first adversarial on.
+    pub fn in_vain(&self) -> u32 {
+        if self.upper.is_finite() { 0 } else { self.step() }
+    }
+
     /// Whether the loss of this iteration is looked at.
     pub fn due(&self, plan: Plan) -> bool {
         plan.abort_checks > 0 && self.iteration.is_multiple_of((plan.iterations / plan.abort_checks).max(1))
@@ -286,9 +291,12 @@ mod tests {
     #[test]
     fn c_grows_tenfold_until_found_then_halves_the_gap() {
         let mut walk = Walk::new(PLAN);
+        let mut in_vain = vec![walk.in_vain()];
         for found in [false, false, true, false, true, true] {
             walk.advance(PLAN, true, || found);
+            in_vain.push(walk.in_vain());
         }
+        assert_eq!(in_vain, [0, 1, 2, 0, 0, 0, 0]);
         for (c, expected) in walk.trace.constants.iter().zip([0.01, 0.1, 1.0, 0.55, 0.775, 0.6625]) {
             assert!((c - expected).abs() < 1e-12, "{:?}", walk.trace.constants);
         }
