@@ -147,7 +147,22 @@ struct Machine {
     /// What an attack adds to a pass, per element of an image, by registered name.
     overhead: BTreeMap<String, f64>,
     /// What an image costs, by attack and goal, as far as that was tried.
-    tried: BTreeMap<(usize, GoalKind), Cost>,
+    tried: BTreeMap<(usize, GoalKind), Effort>,
+}
+
+/// What the images that are attacked side by side cost.
+#[derive(Clone, Copy, Default)]
+struct Effort {
+    /// An image, on average.
+    each: Cost,
+    /// The one that costs most: as long as it goes on there are batches.
+    longest: Cost,
+}
+
+impl From<Cost> for Effort {
+    fn from(each: Cost) -> Self {
+        Self { each, longest: each }
+    }
 }
 
 /// Estimates a study: those of its cells that the results' folder `out` does not have. The folder is
@@ -244,15 +259,15 @@ impl<'a> Rates<'a> {
             Work::Probe { model, .. } => {
                 let (pace, cases) = (&models[model], attacked(model));
                 (take.forward, take.backward) = (cases * probe.forward, cases * probe.backward);
-                take.seconds += cases * loading + passes(pace, cases, probe) + machine.read;
+                take.seconds += cases * loading + passes(pace, cases, probe.into()) + machine.read;
             }
             Work::Craft { model, attack, goal, .. } => {
                 let chosen = &study.attacks[attack];
                 let (pace, cases) = (&models[model], attacked(model));
-                let cost = machine.tried.get(&(attack, goal)).copied().or_else(|| chosen.attack.cost(asked(goal)));
-                let each = cost.unwrap_or_default();
+                let effort = machine.tried.get(&(attack, goal)).copied().or_else(|| chosen.attack.cost(asked(goal)).map(Effort::from));
+                let (cost, each) = (effort.map(|effort| effort.each), effort.unwrap_or_default().each);
                 let overhead = machine.overhead.get(&chosen.part.name).copied().unwrap_or_default() * elements;
-                let seconds = passes(pace, cases, each) + cases * each.backward * overhead;
+                let seconds = passes(pace, cases, effort.unwrap_or_default()) + cases * each.backward * overhead;
                 (take.forward, take.backward) = (cases * (each.forward + 2.0), cases * each.backward);
                 take.seconds += cases * loading + seconds + 2.0 * pace.forward.of(cases) + machine.read + pixels(model) * machine.pixels;
                 take.bytes += pixels(model);
@@ -342,9 +357,11 @@ fn asked(goal: GoalKind) -> Goal {
     if goal == GoalKind::Untargeted { Goal::Away(0) } else { Goal::Towards(0) }
 }
 
-/// Time of so many passes of each of some cases side by side.
-fn passes(pace: &Pace, cases: f64, each: Cost) -> f64 {
-    each.backward * pace.gradient.of(cases) + (each.forward - each.backward).max(0.0) * pace.forward.of(cases)
+/// Time of the passes of some cases side by side.
+fn passes(pace: &Pace, cases: f64, Effort { each, longest }: Effort) -> f64 {
+    let alone = |cost: Cost| (cost.forward - cost.backward).max(0.0);
+    let batches = |batch: Batch, longest: f64, each: f64| if cases > 0.0 { batch.fixed * longest + batch.each * cases * each } else { 0.0 };
+    batches(pace.gradient, longest.backward, each.backward) + batches(pace.forward, alone(longest), alone(each))
 }
 
 fn measure(study: &Study, registry: &Registry, options: &Options) -> Result<(Vec<Pace>, Machine)> {
@@ -398,7 +415,7 @@ fn measure_all(study: &Study, registry: &Registry, options: &Options) -> Result<
 
 /// What each attack costs for an image, by goal, as far as it can be tried in a short time: by the slowest, a middling
 /// or the quickest of the models that have weights, in this order.
-fn try_out(study: &Study, registry: &Registry, options: &Options, paces: &[Pace]) -> BTreeMap<(usize, GoalKind), Cost> {
+fn try_out(study: &Study, registry: &Registry, options: &Options, paces: &[Pace]) -> BTreeMap<(usize, GoalKind), Effort> {
     let mut real: Vec<usize> = (0..paces.len()).filter(|&n| !paces[n].made_up).collect();
     real.sort_by(|&a, &b| paces[b].gradient.each.total_cmp(&paces[a].gradient.each));
     let spread = |n: usize| real.len().saturating_sub(1) * n / (TRIED.1 - 1);
@@ -407,12 +424,12 @@ fn try_out(study: &Study, registry: &Registry, options: &Options, paces: &[Pace]
     let declared = |&(attack, goal): &(usize, GoalKind)| study.attacks[attack].attack.cost(asked(goal)).unwrap_or_default();
     let tasks = study.attacks.iter().enumerate().flat_map(|(n, attack)| attack.goals.iter().map(move |&goal| (n, goal)));
     let mut left: Vec<(usize, GoalKind)> = tasks.collect();
-    let costs: Mutex<BTreeMap<(usize, GoalKind), Cost>> = Mutex::default();
+    let efforts: Mutex<BTreeMap<(usize, GoalKind), Effort>> = Mutex::default();
     for model in chosen {
         // The last comes first: what costs least.
         left.sort_by(|a, b| declared(b).forward.total_cmp(&declared(a).forward));
         let images = study.data.pictures.len().min(TRIED.0) as f64;
-        let hopeless = |task: &(usize, GoalKind)| passes(&paces[model], images, declared(task)) > HOPELESS * TRIAL.as_secs_f64();
+        let hopeless = |task: &(usize, GoalKind)| passes(&paces[model], images, declared(task).into()) > HOPELESS * TRIAL.as_secs_f64();
         let (tasks, mut later): (Vec<_>, Vec<_>) = left.into_iter().partition(|task| !hopeless(task));
         let workers = options.workers.min(tasks.len());
         let (tasks, failed) = (Mutex::new(tasks), Mutex::new(Vec::new()));
@@ -427,7 +444,7 @@ fn try_out(study: &Study, registry: &Registry, options: &Options, paces: &[Pace]
                 {
                     let trial = || tried(&study.attacks[attack], goal, model.as_ref(), &seen);
                     match guard::catch("trying", trial).ok().flatten() {
-                        Some(cost) => drop(costs.lock().expect("nobody panics with the lock").insert((attack, goal), cost)),
+                        Some(effort) => drop(efforts.lock().expect("nobody panics with the lock").insert((attack, goal), effort)),
                         None => failed.lock().expect("nobody panics with the lock").push((attack, goal)),
                     }
                 }
@@ -437,7 +454,7 @@ fn try_out(study: &Study, registry: &Registry, options: &Options, paces: &[Pace]
         later.extend(tasks.into_inner().expect("nobody panics with the lock"));
         left = later;
     }
-    costs.into_inner().expect("nobody panics with the lock")
+    efforts.into_inner().expect("nobody panics with the lock")
 }
 
 /// The model; with made-up weights where it has none.
@@ -541,19 +558,25 @@ fn added(attack: &StudyAttack, model: &dyn Model, pace: &Pace, device: Device, l
         (seconds, made(&oracle))
     };
     run(PATIENCE / 4);
-    let (seconds, each) = run(PATIENCE);
-    if each.backward == 0.0 {
+    let (seconds, effort) = run(PATIENCE);
+    if effort.each.backward == 0.0 {
         return Ok(0.0);
     }
-    let own = seconds - passes(pace, lanes as f64, each);
-    Ok((own / (each.backward * (lanes as i64 * 3 * card.side * card.side) as f64)).max(0.0))
+    let own = seconds - passes(pace, lanes as f64, effort);
+    Ok((own / (effort.each.backward * (lanes as i64 * 3 * card.side * card.side) as f64)).max(0.0))
 }
 
-/// Passes that were made for a case, on average.
-fn made(oracle: &Oracle) -> Cost {
+/// Passes that were made.
+fn made(oracle: &Oracle) -> Effort {
     let passes = oracle.passes();
-    let mean = |of: fn(&Passes) -> u64| passes.iter().map(of).sum::<u64>() as f64 / passes.len() as f64;
-    Cost { forward: mean(|passes| passes.forward), backward: mean(|passes| passes.backward) }
+    let [forward, backward] = [|made: &Passes| made.forward, |made: &Passes| made.backward]
+        .map(|of| passes.iter().map(|made| of(made) as f64).collect::<Vec<_>>());
+    let mean = |counts: &[f64]| counts.iter().sum::<f64>() / counts.len() as f64;
+    let most = |counts: &[f64]| counts.iter().copied().fold(0.0, f64::max);
+    Effort {
+        each: Cost { forward: mean(&forward), backward: mean(&backward) },
+        longest: Cost { forward: most(&forward), backward: most(&backward) },
+    }
 }
 
 /// A few images, and the classes that a model sees in each.
@@ -566,7 +589,8 @@ struct Seen {
 
 impl Seen {
     fn by(model: &dyn Model, pictures: &[Picture], device: Device) -> Result<Self> {
-        let (card, pixels) = (model.card(), data::batch(&pictures[..pictures.len().min(TRIED.0)], model.card().side)?.to_device(device));
+        let card = model.card();
+        let pixels = data::batch(&pictures[..pictures.len().min(TRIED.0)], card.side)?.to_device(device);
         let logits = tch::no_grad(|| model.logits(&pixels)).narrow(1, card.label_offset, card.classes - card.label_offset);
         let classes = Vec::<Vec<i64>>::try_from(logits.argsort(1, true) + card.label_offset)?;
         Ok(Self { pixels, classes })
@@ -575,14 +599,14 @@ impl Seen {
 
 /// What an attack costs for each of a few images, of which it is told to leave the class that the model sees; none
 /// where that takes too long, or the attack fails.
-fn tried(attack: &StudyAttack, goal: GoalKind, model: &dyn Model, seen: &Seen) -> Result<Option<Cost>> {
+fn tried(attack: &StudyAttack, goal: GoalKind, model: &dyn Model, seen: &Seen) -> Result<Option<Effort>> {
     let goals = seen.classes.iter().enumerate().map(|(n, classes)| match goal {
         GoalKind::Untargeted => Goal::Away(classes[0]),
         GoalKind::LeastLikely => Goal::Towards(classes[classes.len() - 1]),
         GoalKind::Second => Goal::Towards(classes[1]),
         GoalKind::Random | GoalKind::Given => Goal::Towards(classes[1 + (n * 7) % (classes.len() - 1)]),
     });
-    let cases = Cases::new(seen.pixels.shallow_clone(), goals.collect())?;
+    let cases = Cases::new(seen.pixels.copy(), goals.collect())?;
     let settings = Settings { lanes: SLICE, deadline: Some(Instant::now() + TRIAL), ..Settings::default() };
     let oracle = Oracle::new(model, (0..cases.len() as u64).collect(), settings);
     attack.attack.run(&oracle, &cases)?;
@@ -663,6 +687,24 @@ mod tests {
         assert_eq!(phase(&[4.0; 6]).seconds(2), 13.0);
         assert_eq!(phase(&[4.0; 6]).seconds(6), 4.0);
         assert_eq!(phase(&[]).seconds(2), 0.0);
+    }
+
+    #[test]
+    fn the_longest_case_is_waited_for() {
+        let pace = Pace {
+            model: "any".into(),
+            made_up: false,
+            accuracy: 1.0,
+            forward: Batch { fixed: 0.5, each: 0.25 },
+            gradient: Batch { fixed: 1.0, each: 2.0 },
+        };
+        let each = Cost { forward: 5.0, backward: 3.0 };
+        // Three batches of four images forward and back, and two forward alone.
+        assert_eq!(passes(&pace, 4.0, each.into()), 3.0 * 9.0 + 2.0 * 1.5);
+        // Seven more passes, for a part of the images.
+        let longest = Cost { forward: 12.0, backward: 10.0 };
+        assert_eq!(passes(&pace, 4.0, Effort { each, longest }), 3.0 * 9.0 + 2.0 * 1.5 + 7.0);
+        assert_eq!(passes(&pace, 0.0, Effort { each, longest }), 0.0);
     }
 
     #[test]

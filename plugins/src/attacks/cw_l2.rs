@@ -41,7 +41,7 @@ params! {
         /// What the learning rate is the length of.
         pub rate_of: RateOf = RateOf::Image,
         /// As long as a case has no adversarial, each step of the search has so many times the learning rate of
-        /// the one before; from the first adversarial on, the learning rate is as given.
+        /// the one before; the steps after the one that finds the first have the learning rate as given. 1 keeps it.
         pub growth: f64 = 2.0,
         /// Adam's ε.
         pub adam_epsilon: f64 = 1e-8,
@@ -226,13 +226,15 @@ impl Search for CwL2 {
         } else {
             lanes.rows[MOMENT2].sqrt().divide_(&correction2).g_add_scalar_(params.adam_epsilon)
         };
-        let step = (&lanes.rows[MOMENT1] / correction1).divide_(&root);
+        let mut step = (&lanes.rows[MOMENT1] / correction1).divide_(&root);
         let rate = match params.rate_of {
             RateOf::Pixel => params.learning_rate,
             RateOf::Image => params.learning_rate / (step.get(0).numel() as f64).sqrt(),
         };
-        let rates: Vec<f32> = lanes.states.iter().map(|walk| (rate * params.growth.powi(walk.in_vain() as i32)) as f32).collect();
-        lanes.rows[MODIFIER] -= step * Tensor::from_slice(&rates).to_device(l2.device()).view(per_image);
+        let rates: Vec<f32> =
+            lanes.states.iter().map(|walk| (rate * params.growth.powi(walk.in_vain() as i32)).min(f32::MAX.into()) as f32).collect();
+        step *= Tensor::from_slice(&rates).to_device(l2.device()).view(per_image);
+        lanes.rows[MODIFIER] -= step;
         if params.space == Space::Pixels {
             let image = lanes.rows[ORIGINAL].shallow_clone();
             let _ = lanes.rows[MODIFIER].g_add_(&image).clamp_(0.0, 1.0).g_sub_(&image);

@@ -130,7 +130,7 @@ impl Walk {
         self.trace.constants.len() as u32 - 1
     }
 
-    /// How many steps the case has had that found no adversarial; 0 from its first adversarial on.
+    /// How many steps the case has had, as long as none has found an adversarial; 0 once one has.
     pub fn in_vain(&self) -> u32 {
         if self.upper.is_finite() { 0 } else { self.step() }
     }
