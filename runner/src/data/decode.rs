@@ -4,6 +4,7 @@
 //! by 2 in 5 % of the samples where chroma is subsampled. The published study read its images with
 //! Pillow, which has libjpeg-turbo; mozjpeg's decoder is the same and gives the same samples.
 
+use gauntlet_core::guard;
 use image::{ImageFormat, RgbImage};
 use mozjpeg::{ColorSpace, Decompress};
 use std::io::{self, BufRead, Read};
@@ -24,16 +25,19 @@ pub struct Decoded {
 pub fn decode(bytes: &[u8]) -> Result<Decoded, String> {
     match image::guess_format(bytes) {
         Ok(ImageFormat::Jpeg) => jpeg(bytes),
-        Ok(ImageFormat::Png) => {
-            let image = image::load_from_memory_with_format(bytes, ImageFormat::Png).map_err(damaged)?;
-            Ok(Decoded { colour: image.color().has_color(), pixels: image.into_rgb8() })
-        }
+        // The decoder panics over some damaged files.
+        Ok(ImageFormat::Png) => guard::catch("its decoder", || Ok(png(bytes))).map_err(damaged)?,
         _ => Err("neither PNG nor JPEG".into()),
     }
 }
 
 fn damaged(error: impl std::fmt::Display) -> String {
     format!("damaged image: {error}")
+}
+
+fn png(bytes: &[u8]) -> Result<Decoded, String> {
+    let image = image::load_from_memory_with_format(bytes, ImageFormat::Png).map_err(damaged)?;
+    Ok(Decoded { colour: image.color().has_color(), pixels: image.into_rgb8() })
 }
 
 fn jpeg(bytes: &[u8]) -> Result<Decoded, String> {
@@ -117,6 +121,24 @@ mod tests {
             assert!(reason.starts_with("damaged image: "), "{length}: {reason}");
         }
         assert_eq!(refusal(&whole[..2]), "neither PNG nor JPEG");
+    }
+
+    /// A PNG file of 8×8 pixels, the first colours of a palette.
+    fn indexed(palette: &[u8]) -> Vec<u8> {
+        let mut file = Vec::new();
+        let mut encoder = png::Encoder::new(&mut file, 8, 8);
+        encoder.set_color(png::ColorType::Indexed);
+        encoder.set_palette(palette);
+        encoder.write_header().unwrap().write_image_data(&[1; 64]).unwrap();
+        file
+    }
+
+    #[test]
+    fn a_palette_that_ends_within_a_colour_is_damage() {
+        let whole = decode(&indexed(&[0, 0, 0, 200, 30, 90])).unwrap();
+        assert!(whole.pixels.pixels().all(|p| p.0 == [200, 30, 90]));
+        let reason = refusal(&indexed(&[0, 0, 0, 200, 30, 90, 7]));
+        assert!(reason.starts_with("damaged image: its decoder panicked: "), "{reason}");
     }
 
     #[test]
