@@ -29,7 +29,7 @@ s3: setup
 slurm: build
 	tests/slurm/cluster.sh
 
-# The four below are what RELIABILITY.md reports. None of them is part of `test`.
+# What follows is not part of `test`: it takes long, or needs more. RELIABILITY.md and SECURITY.md say what came of it.
 
 # Faults of every kind: ROUNDS of each kind of killing, a tenth of the others; SEED, ONLY=scenario,…, ROUND. As root.
 soak: setup
@@ -77,6 +77,7 @@ build: setup
 check: setup
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy -p gauntlet-tests --test soak --test leaks -- -D warnings
 	cargo clippy -p gauntlet-runner --no-default-features --lib -- -D warnings
 
 clean:

@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import zlib
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -102,6 +103,10 @@ def study():
 def images():
     for name in ("cmyk.jpg", "grey.jpg", "landscape_422_progressive.jpg", "palette.png", "grey.png"):
         put("image", name, (HERE.parent / "fixtures/images" / name).read_bytes())
+    # A palette that ends within a colour: the decoder panicked.
+    chunks = {b"IHDR": struct.pack(">IIBBBBB", 4, 4, 8, 3, 0, 0, 0), b"PLTE": bytes(7), b"IDAT": zlib.compress(bytes(20)), b"IEND": b""}
+    cut = [struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks.items()]
+    put("image", "palette_cut.png", b"\x89PNG\r\n\x1a\n" + b"".join(cut))
 
 
 def cells(results):
