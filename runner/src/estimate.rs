@@ -264,14 +264,16 @@ impl<'a> Rates<'a> {
             Work::Craft { model, attack, goal, .. } => {
                 let chosen = &study.attacks[attack];
                 let (pace, cases) = (&models[model], attacked(model));
-                let effort = machine.tried.get(&(attack, goal)).copied().or_else(|| chosen.attack.cost(asked(goal)).map(Effort::from));
-                let (cost, each) = (effort.map(|effort| effort.each), effort.unwrap_or_default().each);
+                let known = machine.tried.get(&(attack, goal)).copied().or_else(|| chosen.attack.cost(asked(goal)).map(Effort::from));
+                let effort = known.unwrap_or_default();
+                let each = effort.each;
                 let overhead = machine.overhead.get(&chosen.part.name).copied().unwrap_or_default() * elements;
-                let seconds = passes(pace, cases, effort.unwrap_or_default()) + cases * each.backward * overhead;
+                let seconds = passes(pace, cases, effort) + cases * each.backward * overhead;
                 (take.forward, take.backward) = (cases * (each.forward + 2.0), cases * each.backward);
                 take.seconds += cases * loading + seconds + 2.0 * pace.forward.of(cases) + machine.read + pixels(model) * machine.pixels;
                 take.bytes += pixels(model);
-                take.own = Some(Own { key: (false, attack, goal), label: &chosen.part.label, each: cost, seconds });
+                take.own =
+                    Some(Own { key: (false, attack, goal), label: &chosen.part.label, each: known.map(|effort| effort.each), seconds });
             }
             Work::Score { model, metric, goal, .. } => {
                 let chosen = &study.metrics[metric];
