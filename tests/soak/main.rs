@@ -15,7 +15,7 @@ use bed::{Bed, Kind};
 use dice::Dice;
 use faults::SCENARIOS;
 use gauntlet_tests::benching::{list, setting};
-use std::collections::BTreeMap;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -77,10 +77,10 @@ fn soak() -> Result<usize> {
             println!("\n{}: left out: {why}", scenario.name);
             continue;
         }
-        if !beds.contains_key(&scenario.study) {
-            beds.insert(scenario.study, Bed::make(scenario.study)?);
-        }
-        let bed = &beds[&scenario.study];
+        let bed: &Bed = match beds.entry(scenario.study) {
+            Entry::Occupied(made) => made.into_mut(),
+            Entry::Vacant(place) => place.insert(Bed::make(scenario.study)?),
+        };
         let (begun, mut seen, mut done) = (Instant::now(), Seen::new(), 0);
         let numbers = single.map_or(0..rounds.div_ceil(scenario.every), |round| round..round + 1);
         for number in numbers {
