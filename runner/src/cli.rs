@@ -276,7 +276,6 @@ const SHOWN: usize = 20;
 
 /// Runs the program on the command line's arguments with everything that is linked in.
 pub fn main() -> ExitCode {
-    execute::keep_memory();
     run(std::env::args_os(), Registry::linked(), &mut io::stdout())
 }
 

@@ -8,7 +8,7 @@
 //! measured with made-up ones: passes take as long.
 
 use crate::data::{self, Picture};
-use crate::execute::{Options, Silent, Survey, crowd, device_kind, permit, probe_cost};
+use crate::execute::{Options, Queue, Silent, Survey, crowd, device_kind, permit, probe_cost};
 use crate::plan::{CellId, PHASES, Plan, SLICE, Work};
 use crate::rows::{Status, TransferRow};
 use crate::store::{Address, Found, Store, Stored, begun};
@@ -305,7 +305,8 @@ fn add_up(study: &Study, plan: &Plan, survey: Option<&Survey>, models: Vec<Pace>
         ["clean", "probe", "craft", "score", "measure", "transfer"].map(|kind| Kinds { kind, ..Kinds::default() }).to_vec();
     let mut work: BTreeMap<(bool, usize, GoalKind), Campaigns> = BTreeMap::new();
     let rates = Rates { study, plan, models: &models, machine, probe: probe_cost(&study.radii()) };
-    let mut phases: [Phase; PHASES.len()] = Default::default();
+    let mut phases: [Vec<CellId>; PHASES.len()] = Default::default();
+    let mut taken = vec![0.0; plan.cells.len()];
     for (id, cell) in plan.cells.iter().enumerate() {
         let sum = kinds.iter_mut().find(|sum| sum.kind == cell.address.kind).expect("there are six kinds");
         sum.cells += 1;
@@ -318,7 +319,8 @@ fn add_up(study: &Study, plan: &Plan, survey: Option<&Survey>, models: Vec<Pace>
         sum.backward += take.backward;
         sum.seconds += take.seconds;
         sum.bytes += take.bytes;
-        phases[plan.phase(id)].add(take.seconds);
+        phases[plan.phase(id)].push(id);
+        taken[id] = take.seconds;
         if let Some(own) = take.own {
             let goal = own.key.2.name();
             let none = || Campaigns { label: own.label.to_owned(), goal, each: own.each, seconds: 0.0 };
@@ -326,33 +328,12 @@ fn add_up(study: &Study, plan: &Plan, survey: Option<&Survey>, models: Vec<Pace>
         }
     }
     let tables = plan.cells.len() as f64 * machine.read;
-    let seconds = phases.iter().map(|phase| phase.seconds(workers)).sum::<f64>() + tables;
+    let queue = |phase: &Vec<CellId>| Queue::new(phase, |id| plan.model(id), |id| plan.cases(id));
+    let seconds = phases.iter().map(|phase| queue(phase).makespan(workers, |id| taken[id])).sum::<f64>() + tables;
     let bytes = kinds.iter().map(|sum| sum.bytes).sum();
     kinds.retain(|sum| sum.cells > 0);
     let unknown = work.values().filter(|work| work.each.is_none()).map(|work| format!("{} ({})", work.label, work.goal)).collect();
     Estimate { cells: kinds, work: work.into_values().collect(), models, workers, seconds, bytes, unknown }
-}
-
-/// The cells of a phase, which all are done before the next begins. In seconds that one worker takes.
-#[derive(Default)]
-struct Phase {
-    cells: usize,
-    all: f64,
-    longest: f64,
-}
-
-impl Phase {
-    fn add(&mut self, cell: f64) {
-        self.cells += 1;
-        self.all += cell;
-        self.longest = self.longest.max(cell);
-    }
-
-    /// What so many workers take. At the end they wait for the last of them, who is on average in the midst of a cell.
-    fn seconds(&self, workers: usize) -> f64 {
-        let share = 1.0 / workers as f64;
-        if self.cells <= workers { self.longest } else { self.longest.max(self.all * share + self.longest * (1.0 - share) / 2.0) }
-    }
 }
 
 fn asked(goal: GoalKind) -> Goal {
@@ -606,7 +587,8 @@ fn tried(attack: &StudyAttack, goal: GoalKind, model: &dyn Model, seen: &Seen) -
         GoalKind::Untargeted => Goal::Away(classes[0]),
         GoalKind::LeastLikely => Goal::Towards(classes[classes.len() - 1]),
         GoalKind::Second => Goal::Towards(classes[1]),
-        GoalKind::Random | GoalKind::Given => Goal::Towards(classes[1 + (n * 7) % (classes.len() - 1)]),
+        // From the likely ones to those that are not.
+        GoalKind::Random | GoalKind::Given => Goal::Towards(classes[1 + n * (classes.len() - 1) / seen.classes.len()]),
     });
     let cases = Cases::new(seen.pixels.copy(), goals.collect())?;
     let settings = Settings { lanes: SLICE, deadline: Some(Instant::now() + TRIAL), ..Settings::default() };
@@ -674,22 +656,6 @@ fn loading(pictures: &[Picture], side: i64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_phase_ends_with_its_last_cell() {
-        let phase = |cells: &[f64]| {
-            let mut phase = Phase::default();
-            for &cell in cells {
-                phase.add(cell);
-            }
-            phase
-        };
-        assert_eq!(phase(&[1.0, 2.0, 6.0]).seconds(1), 9.0);
-        assert_eq!(phase(&[1.0, 2.0, 6.0]).seconds(2), 6.0);
-        assert_eq!(phase(&[4.0; 6]).seconds(2), 13.0);
-        assert_eq!(phase(&[4.0; 6]).seconds(6), 4.0);
-        assert_eq!(phase(&[]).seconds(2), 0.0);
-    }
 
     #[test]
     fn the_longest_case_is_waited_for() {

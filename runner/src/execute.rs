@@ -24,6 +24,7 @@ use gauntlet_core::guard;
 use gauntlet_core::plugin::Library;
 pub use job::{Job, Shop};
 pub(crate) use probe::cost as probe_cost;
+pub(crate) use queue::Queue;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
@@ -32,18 +33,6 @@ use std::sync::{Arc, Mutex};
 #[cfg(feature = "cli")]
 pub(crate) use worker::ending;
 pub use worker::{Isolation, serve};
-
-/// Lets the C library's allocator keep what tensors give back, for the next ones: an attack makes and drops
-/// tensors of some megabytes at every step, and to get their pages anew from the system each time took up to
-/// a tenth of a step. For programs that do nothing else; the command line calls it.
-pub fn keep_memory() {
-    // SAFETY: it takes two numbers, at any time.
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    unsafe {
-        libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 30);
-        libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
-    }
-}
 
 /// Where, how widely and how carefully to compute.
 #[derive(Clone, Debug)]

@@ -172,7 +172,6 @@ fn main() -> Result<()> {
     let rounds = setting("ROUNDS", 3)?;
     let networks = benching::list("NETWORKS", &MINI);
     let registry = Registry::linked()?;
-    gauntlet_runner::execute::keep_memory();
     tch::set_num_threads(1);
     println!("{:<60}  ratio  (range over {rounds} rounds)", networks.join(", "));
     let print = |what: &str, Ratio { median, range: (least, greatest), unit }: Ratio| {

@@ -68,7 +68,6 @@ const QUICK: usize = 5;
 const EPSILON: f64 = 8.0 / 255.0;
 
 fn main() -> Result<()> {
-    gauntlet_runner::execute::keep_memory();
     let rounds = setting("ROUNDS", 3)?;
     let cores = setting("THREADS", thread::available_parallelism()?.get())?;
     let registry = Registry::linked()?;

@@ -187,7 +187,6 @@ fn known(registry: &Registry, name: &str, model: &dyn Model) -> Result<()> {
 
 fn main() -> Result<()> {
     let rounds = setting("ROUNDS", 5)?;
-    gauntlet_runner::execute::keep_memory();
     tch::set_num_threads(1); // as a worker of the engine has
     let registry = Registry::linked()?;
     println!("{:<40} {:<22}  ratio  (range over {rounds} rounds; one thread, batch {BATCH})", "", "network");

@@ -2,7 +2,7 @@
 //! (10,000 unless the environment says otherwise), and looks at what stays allocated. `make leaks` runs it by itself, then
 //! with fewer calls under valgrind, which sees what the allocator does not: reads and writes outside, things freed twice.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use gauntlet_core::attack::{Cases, Goal};
 use gauntlet_core::device::Device;
 use gauntlet_core::metric::Scope;
@@ -19,8 +19,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tch::{Kind, Tensor};
+use tikv_jemalloc_ctl::{epoch, stats};
 
-/// More than that per call is a leak: the smallest block that the C library's allocator gives takes more.
+/// As much per call is a leak: the smallest block that the allocator gives.
 const BYTES_PER_CALL: f64 = 8.0;
 const SIDE: i64 = 28;
 const CLASSES: i64 = 10;
@@ -52,7 +53,7 @@ fn main() -> Result<()> {
             let per_call = (after.allocated as f64 - before.allocated as f64) / calls as f64;
             let growth = (after.resident as f64 - before.resident as f64) / 1024.0;
             println!("{:<40} {calls:>9} {per_call:>16.2} {growth:>12.0}", format!("{origin}: {what}"));
-            leaks += usize::from(per_call > BYTES_PER_CALL);
+            leaks += usize::from(per_call >= BYTES_PER_CALL);
             Ok(())
         };
         for entry in registry.attacks() {
@@ -71,7 +72,7 @@ fn main() -> Result<()> {
 
 /// What the process has.
 struct Memory {
-    /// Bytes that the C library's allocator has given out.
+    /// Bytes that the allocator has given out.
     allocated: usize,
     /// Bytes in memory.
     resident: usize,
@@ -79,12 +80,13 @@ struct Memory {
 
 impl Memory {
     fn now() -> Result<Self> {
-        // SAFETY: it takes nothing and gives numbers.
-        let info = unsafe { libc::mallinfo2() };
+        let failed = |error: tikv_jemalloc_ctl::Error| anyhow!("jemalloc: {error}");
+        epoch::advance().map_err(failed)?;
+        let allocated = stats::allocated::read().map_err(failed)?;
         let text = fs::read_to_string("/proc/self/status")?;
         let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("a process has memory")?;
         let resident: usize = line.trim().trim_end_matches(" kB").parse()?;
-        Ok(Self { allocated: info.uordblks + info.hblkhd, resident: resident * 1024 })
+        Ok(Self { allocated, resident: resident * 1024 })
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
 
 /// The cells of a phase, grouped by what they need at hand: a model, and who computes with it.
-pub(super) struct Queue {
+pub(crate) struct Queue {
     groups: Mutex<Vec<Group>>,
 }
 
@@ -51,6 +51,17 @@ impl Queue {
         best.cells.pop_front().map(|(cell, _)| cell)
     }
 
+    /// How long so many workers take, who take `seconds` for a cell.
+    pub fn makespan(&self, workers: usize, seconds: impl Fn(CellId) -> f64) -> f64 {
+        let mut times = vec![(0.0_f64, None); workers];
+        while let Some((time, group)) = times.iter_mut().min_by(|a, b| a.0.total_cmp(&b.0))
+            && let Some(cell) = self.next(group)
+        {
+            *time += seconds(cell);
+        }
+        times.into_iter().map(|(time, _)| time).fold(0.0, f64::max)
+    }
+
     /// Gives nothing more away.
     pub fn close(&self) {
         for group in self.groups.lock().expect("no holder of the lock panics").iter_mut() {
@@ -81,6 +92,20 @@ mod tests {
         seen.sort_unstable();
         assert_eq!(seen, cells);
         assert!(changes <= 4, "three models, and one is shared at the end: {changes}");
+    }
+
+    #[test]
+    fn a_phase_ends_with_its_last_cell() {
+        let makespan = |cells: &[f64], workers| {
+            let ids: Vec<usize> = (0..cells.len()).collect();
+            Queue::new(&ids, |id| id, |_| 32).makespan(workers, |id| cells[id])
+        };
+        assert_eq!(makespan(&[1.0, 2.0, 6.0], 1), 9.0);
+        assert_eq!(makespan(&[1.0, 2.0, 6.0], 2), 7.0);
+        assert_eq!(makespan(&[6.0, 2.0, 1.0], 2), 6.0);
+        assert_eq!(makespan(&[4.0; 6], 2), 12.0);
+        assert_eq!(makespan(&[4.0; 6], 9), 4.0);
+        assert_eq!(makespan(&[], 2), 0.0);
     }
 
     #[test]

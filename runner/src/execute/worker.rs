@@ -210,7 +210,6 @@ pub(crate) fn ending(status: ExitStatus) -> String {
 /// # Errors
 /// When nobody is there to speak with.
 pub fn serve(mut registry: Registry) -> Result<()> {
-    super::keep_memory();
     // Of all processes the system had better end this one when memory is short.
     let _ = fs::write("/proc/self/oom_score_adj", "500");
     let mut replies = File::from(rustix::io::fcntl_dupfd_cloexec(io::stdout(), 3)?);
