@@ -51,7 +51,7 @@ fuzz: setup
 	done
 
 # Plugins used 10,000 times over; then fewer times under valgrind.
-VALGRIND = valgrind --leak-check=full --errors-for-leak-kinds=definite --error-exitcode=9
+VALGRIND = valgrind --soname-synonyms=somalloc=NONE --leak-check=full --errors-for-leak-kinds=definite --error-exitcode=9
 leaks: setup
 	cargo test -p gauntlet-tests --test leaks
 	@command -v valgrind >/dev/null || { echo "valgrind is missing (Debian: apt-get install valgrind)"; exit 1; }

@@ -19,7 +19,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tch::{Kind, Tensor};
-use tikv_jemalloc_ctl::{epoch, stats};
+use tikv_jemalloc_ctl::thread;
 
 /// As much per call is a leak: the smallest block that the allocator gives.
 const BYTES_PER_CALL: f64 = 8.0;
@@ -72,8 +72,8 @@ fn main() -> Result<()> {
 
 /// What the process has.
 struct Memory {
-    /// Bytes that the allocator has given out.
-    allocated: usize,
+    /// Bytes that the allocator has given to this thread, which does everything, and has not got back from it.
+    allocated: u64,
     /// Bytes in memory.
     resident: usize,
 }
@@ -81,12 +81,12 @@ struct Memory {
 impl Memory {
     fn now() -> Result<Self> {
         let failed = |error: tikv_jemalloc_ctl::Error| anyhow!("jemalloc: {error}");
-        epoch::advance().map_err(failed)?;
-        let allocated = stats::allocated::read().map_err(failed)?;
+        let given = thread::allocatedp::read().map_err(failed)?.get();
+        let back = thread::deallocatedp::read().map_err(failed)?.get();
         let text = fs::read_to_string("/proc/self/status")?;
         let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("a process has memory")?;
         let resident: usize = line.trim().trim_end_matches(" kB").parse()?;
-        Ok(Self { allocated, resident: resident * 1024 })
+        Ok(Self { allocated: given - back, resident: resident * 1024 })
     }
 }
 
