@@ -51,6 +51,7 @@ fuzz: setup
 	done
 
 # Plugins used 10,000 times over; then fewer times under valgrind.
+# (jemalloc is a part of the program: its malloc is to be replaced as well.)
 VALGRIND = valgrind --soname-synonyms=somalloc=NONE --leak-check=full --errors-for-leak-kinds=definite --error-exitcode=9
 leaks: setup
 	cargo test -p gauntlet-tests --test leaks

@@ -1,5 +1,6 @@
 //! Attacks: per case, pixels that are meant to change the model's answer, or "not found".
 
+use crate::device;
 use crate::oracle::Oracle;
 use crate::params::{Params, Preset};
 use anyhow::{Result, ensure};
@@ -215,7 +216,7 @@ impl Goals {
     pub fn new(goals: &[Goal], like: &Tensor) -> Self {
         let class: Vec<i64> = goals.iter().map(|g| g.class()).collect();
         let sign: Vec<f32> = goals.iter().map(|g| if matches!(g, Goal::Away(_)) { 1.0 } else { -1.0 }).collect();
-        Self { class: Tensor::from_slice(&class).to_device(like.device()), sign: Tensor::from_slice(&sign).to_device(like.device()) }
+        Self { class: device::upload(&class, like.device()), sign: device::upload(&sign, like.device()) }
     }
 
     /// The goals of some rows; `index` is int64.

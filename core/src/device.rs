@@ -5,8 +5,12 @@ use anyhow::{Context, Result, bail, ensure};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 pub use tch::Device;
+use tch::Tensor;
 
-/// Opens a device by name: `cpu`, `cuda` (the first GPU) or `cuda:N`.
+/// Opens a device by name: `cpu`, `cuda` (the first GPU) or `cuda:N`. A GPU then computes float32 as float32, not as TF32, and
+/// convolutions alike every time.
+///
+/// A GPU is to be opened before any model is run, since libtorch looks for CUDA once.
 ///
 /// # Errors
 /// Says what is missing when the name is unknown, libtorch has no CUDA, or there is no such GPU.
@@ -14,19 +18,37 @@ pub fn open(name: &str) -> Result<Device> {
     // The first CUDA query fixes libtorch's answer for good: its CUDA half must be mapped before.
     static CUDA: OnceLock<Result<i64, String>> = OnceLock::new();
     let Device::Cuda(index) = parse(name)? else { return Ok(Device::Cpu) };
-    let count =
-        CUDA.get_or_init(|| map_cuda().map(|()| tch::Cuda::device_count()).map_err(|e| format!("{e:#}"))).clone().map_err(|reason| {
-            anyhow::anyhow!(
-                "device `{name}` cannot be had: {reason}. Set LIBTORCH to a torch 2.11 with CUDA \
+    let count = CUDA.get_or_init(|| count_gpus().map_err(|e| format!("{e:#}"))).clone().map_err(|reason| {
+        anyhow::anyhow!(
+            "device `{name}` cannot be had: {reason}. Set LIBTORCH to a torch 2.11 with CUDA \
                  (the `torch` folder of `pip install torch==2.11.0` will do), run `make setup` and build again, or use `--device cpu`"
-            )
-        })?;
+        )
+    })?;
     ensure!(
         (index as i64) < count,
         "device `{name}` cannot be had: libtorch sees {count} GPU{}; check the driver with `nvidia-smi`, or use `--device cpu`",
         if count == 1 { "" } else { "s" }
     );
     Ok(Device::Cuda(index))
+}
+
+fn count_gpus() -> Result<i64> {
+    map_cuda()?;
+    ensure!(tch::utils::has_cuda(), "libtorch looked for CUDA before this; open the device before a model is run");
+    switches::exact();
+    Ok(tch::Cuda::device_count())
+}
+
+/// Puts numbers on a device without waiting for what it is busy with: CUDA takes a copy of ordinary memory at once.
+pub fn upload<T: tch::kind::Element>(values: &[T], device: Device) -> Tensor {
+    Tensor::from_slice(values).to_device_(device, T::KIND, true, false)
+}
+
+/// Waits until a GPU has done what it was asked to.
+pub fn wait(device: Device) {
+    if let Device::Cuda(index) = device {
+        tch::Cuda::synchronize(index as i64);
+    }
 }
 
 /// Reads a device's name: `cpu`, `cuda` (the first GPU) or `cuda:N`. Whether there is such a device shows
@@ -45,7 +67,7 @@ pub fn parse(name: &str) -> Result<Device> {
 }
 
 /// The name that [`parse`] reads.
-pub(crate) fn name(device: Device) -> String {
+pub fn name(device: Device) -> String {
     match device {
         Device::Cuda(index) => format!("cuda:{index}"),
         _ => "cpu".to_owned(),
@@ -79,6 +101,58 @@ fn libtorch_folder() -> Option<PathBuf> {
     let line = maps.lines().find(|line| line.ends_with("/libtorch_cpu.so"))?;
     let path = PathBuf::from(&line[line.find('/')?..]);
     path.parent().map(PathBuf::from)
+}
+
+/// Switches of libtorch's that tch does not have, under their C++ names (of `ATen/Context.h`).
+mod switches {
+    use std::ffi::c_void;
+
+    unsafe extern "C" {
+        #[link_name = "_ZN2at13globalContextEv"]
+        fn context() -> *mut c_void;
+        #[link_name = "_ZN2at7Context17setAllowTF32CuDNNEb"]
+        fn allow_tf32_in_convolutions(context: *mut c_void, allow: bool);
+        #[link_name = "_ZN2at7Context18setAllowTF32CuBLASEb"]
+        fn allow_tf32_in_products(context: *mut c_void, allow: bool);
+        #[link_name = "_ZN2at7Context21setDeterministicCuDNNEb"]
+        fn deterministic_convolutions(context: *mut c_void, wanted: bool);
+    }
+
+    /// Float32 as such on a GPU, the same each time.
+    pub fn exact() {
+        // SAFETY: libtorch's own object, which is made when it is first asked for and never goes; the methods set flags of it.
+        unsafe {
+            let context = context();
+            allow_tf32_in_convolutions(context, false);
+            allow_tf32_in_products(context, false);
+            deterministic_convolutions(context, true);
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use std::ffi::c_void;
+
+        unsafe extern "C" {
+            #[link_name = "_ZNK2at7Context16float32PrecisionENS_14Float32BackendENS_9Float32OpE"]
+            fn precision(context: *const c_void, backend: i32, operation: i32) -> i32;
+            #[link_name = "_ZNK2at7Context18deterministicCuDNNEv"]
+            fn deterministic(context: *const c_void) -> bool;
+        }
+
+        #[test]
+        fn a_gpu_is_told_to_be_exact() {
+            const CUDA: i32 = 1;
+            const OPERATIONS: [i32; 3] = [1, 2, 3]; // convolutions, recurrent networks, products
+            const TF32: i32 = 2;
+            // SAFETY: it reads flags of libtorch's own object; enumerations of C++ are ints.
+            let fast = || OPERATIONS.map(|operation| unsafe { precision(super::context(), CUDA, operation) } == TF32);
+            assert!(fast()[0], "TF32 is what libtorch takes for convolutions unless told otherwise");
+            super::exact();
+            assert_eq!(fast(), [false; 3]);
+            assert!(unsafe { deterministic(super::context()) });
+        }
+    }
 }
 
 #[cfg(test)]

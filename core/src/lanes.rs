@@ -7,6 +7,7 @@
 //! alone, at the speed of a full batch.
 
 use crate::attack::{Cases, Goal, Goals};
+use crate::device;
 use crate::oracle::Oracle;
 use anyhow::{Result, ensure};
 use tch::Tensor;
@@ -134,9 +135,9 @@ fn turn_over<S: Search>(
     }
     if !closed.is_empty() && !kept_cases.is_empty() {
         let keep: Vec<i64> = (0..done.len()).filter(|lane| !closed.contains(lane)).map(|lane| lane as i64).collect();
-        let keep = Tensor::from_slice(&keep);
+        let keep = device::upload(&keep, lanes.goals.class.device());
         for tensor in &mut lanes.rows {
-            *tensor = tensor.index_select(0, &keep.to_device(tensor.device()));
+            *tensor = tensor.index_select(0, &keep);
         }
     }
     lanes.goals = goals_of(cases, &kept_cases);

@@ -59,14 +59,6 @@ impl Options {
     }
 }
 
-/// The name of a device, as [`gauntlet_core::device::open`] takes it.
-fn device_name(device: Device) -> String {
-    match device {
-        Device::Cuda(index) => format!("cuda:{index}"),
-        _ => "cpu".to_owned(),
-    }
-}
-
 /// The kind of a device, as a plan wants it: `cpu` or `cuda`.
 pub fn device_kind(device: Device) -> &'static str {
     match device {

@@ -4,10 +4,9 @@
 //! - `ROUNDS` (3), `NETWORKS` (three miniatures).
 //! - `ROWS`: `transfer`, `share`, `workers`, `images`, `dry_run`, separated by commas; all.
 //! - `WEIGHTS`, `PHOTOS`: folders for networks of full size; the photographs' has a `labels.csv`, whose classes count from
-//!   `FIRST_LABEL` (0).
+//!   `FIRST_LABEL` (0). `DEVICE` (`cpu`).
 
 use anyhow::{Context, Result, ensure};
-use gauntlet_core::device::Device;
 use gauntlet_core::registry::Registry;
 use gauntlet_plugins as _;
 use gauntlet_runner::data::{self, Data, Folder, Source};
@@ -82,12 +81,13 @@ struct Taken {
     bytes: f64,
     /// From the study's text to its tables.
     whole: f64,
-    clean: f64,
     /// Its transfer, and its metrics if it has any.
     transfer: f64,
     /// The attacks themselves, and other models' looks at their images, as the rows have it.
     attacks: f64,
     looks: f64,
+    /// Passes of attacks, and the two of the engine by which it verifies them.
+    passes: f64,
     /// Images that were attacked, over all goals, by network.
     attacked: Vec<f64>,
 }
@@ -121,7 +121,7 @@ fn run(registry: &Registry, networks: &[String], attacks: &str, metrics: &str, i
     let out = tempfile::tempdir()?;
     let (start, clock) = (Instant::now(), Clock::default());
     let study = study(registry, networks, attacks, metrics, images)?;
-    let options = Options { workers, ..Options::on(Device::Cpu) };
+    let options = Options { workers, ..Options::on(benching::device()?) };
     let session = Session::open(&study, registry, out.path(), options, &clock)?;
     let outcome = session.run()?;
     ensure!(outcome.failures.is_empty() && outcome.computed > 0, "cells fail: {:?}", outcome.failures);
@@ -129,9 +129,16 @@ fn run(registry: &Registry, networks: &[String], attacks: &str, metrics: &str, i
     let attacked = |model| tables.success.iter().filter(|row| row.model == model).map(|row| row.found as f64).sum();
     Ok(Taken {
         attacked: (0..networks.len()).map(attacked).collect(),
+        passes: tables
+            .success
+            .iter()
+            .map(|row| {
+                row.source_correct as f64
+                    * (row.passes.forward.mean.unwrap_or_default() + row.passes.backward.mean.unwrap_or_default() + 2.0)
+            })
+            .sum(),
         bytes: size(out.path())?,
         whole: start.elapsed().as_secs_f64(),
-        clean: clock.seconds("clean"),
         transfer: clock.seconds("transfer"),
         attacks: tables.success.iter().map(|row| row.seconds).sum(),
         looks: tables.success.iter().map(|row| row.transfer_seconds).sum(),
@@ -191,11 +198,9 @@ fn main() -> Result<()> {
     if asked("share") {
         let whole = (0..rounds).map(|_| run(&registry, &networks, ALL, NORMS, SLICE, 1));
         let whole = whole.collect::<Result<Vec<_>>>()?;
-        let rest = |taken: &Taken| taken.whole - taken.clean - taken.attacks - taken.looks;
-        print(
-            "all but the attacks, transfer and clean answers ÷ a study",
-            Ratio::of(&whole.iter().map(|t| (rest(t), t.whole)).collect::<Vec<_>>()),
-        );
+        // With the clean answers' own passes, which hardly count.
+        let rest = |taken: &Taken| taken.whole - taken.attacks - taken.looks;
+        print("all but the attacks and transfer ÷ a study", Ratio::of(&whole.iter().map(|t| (rest(t), t.whole)).collect::<Vec<_>>()));
     }
     let cores = std::thread::available_parallelism().context("how many cores are there?")?.get();
     let time = |workers, images| -> Result<f64> { Ok(run(&registry, &networks, IFGSM, "[]", images, workers)?.whole) };
@@ -209,15 +214,18 @@ fn main() -> Result<()> {
     }
     if asked("dry_run") {
         let attacks = if env::var_os("PHOTOS").is_some() { IFGSM } else { ALL };
-        let (mut times, mut sizes) = (Vec::new(), Vec::new());
+        let (mut times, mut sizes, mut passes) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..rounds {
             let study = study(&registry, &networks, attacks, NORMS, SLICE)?;
-            let foretold = estimate::estimate(&study, &registry, Path::new("no such folder"), &Options::on(Device::Cpu))?;
+            let foretold = estimate::estimate(&study, &registry, Path::new("no such folder"), &Options::on(benching::device()?))?;
             let taken = run(&registry, &networks, attacks, NORMS, SLICE, cores)?;
             times.push((foretold.seconds, taken.whole));
             sizes.push((foretold.bytes, taken.bytes));
+            let craft = foretold.cells.iter().filter(|kind| kind.kind == "craft");
+            passes.push((craft.map(|kind| kind.forward + kind.backward).sum(), taken.passes));
         }
         print("time that a dry run foretells ÷ taken", Ratio::of(&times));
+        print("passes of attacks that a dry run foretells ÷ made", Ratio::of(&passes));
         print("bytes that a dry run foretells ÷ taken", Ratio::of(&sizes));
     }
     Ok(())

@@ -257,6 +257,7 @@ impl<'a> Contest<'a> {
         let searches = || {
             vec![
                 ("gauntlet", None, search(iterations)),
+                ("gauntlet, half of the iterations", None, search(iterations.div_ceil(2))),
                 ("gauntlet, a quarter of the iterations", None, search(iterations.div_ceil(4))),
                 ("gauntlet, eccv2018", Some("eccv2018"), search(iterations)),
             ]

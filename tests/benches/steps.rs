@@ -1,9 +1,9 @@
-//! What the attacks, the engine's passes and the folded networks cost, as ratios of times taken in
+//! What the attacks add to their passes, as ratios of times taken in
 //! turn in one process: `cargo bench -p gauntlet-tests --bench steps`.
 //!
 //! Times on a shared machine drift; their ratio, taken pair by pair and then the median over the
 //! rounds, hardly does. In the environment: `ROUNDS` (5), `NETWORKS` (comma-separated; three of full size and their
-//! miniatures), `ITERATIONS` (40 for a miniature, 10 at full size) of an attack whose steps are timed.
+//! miniatures), `ITERATIONS` (40 for a miniature, 10 at full size) of an attack whose steps are timed, `DEVICE` (`cpu`).
 
 use anyhow::{Context, Result};
 use gauntlet_core::attack::{Cases, Goal, Goals};
@@ -42,7 +42,7 @@ const SEARCHES: [(&str, Option<&str>, &str); 5] = [
 fn cases(model: &dyn Model, count: usize) -> Result<Cases> {
     let images = network_images(model.card().side);
     let rows: Vec<Tensor> = (0..count as i64).map(|n| images.get(n % 2).roll([n * 5], [2])).collect();
-    let pixels = Tensor::stack(&rows, 0).contiguous();
+    let pixels = Tensor::stack(&rows, 0).contiguous().to_device(benching::device()?);
     let classes = Vec::<i64>::try_from(tch::no_grad(|| model.logits(&pixels)).argmax(1, false))?;
     Cases::new(pixels, classes.into_iter().map(Goal::Away).collect())
 }

@@ -2,7 +2,7 @@
 //! (10,000 unless the environment says otherwise), and looks at what stays allocated. `make leaks` runs it by itself, then
 //! with fewer calls under valgrind, which sees what the allocator does not: reads and writes outside, things freed twice.
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use gauntlet_core::attack::{Cases, Goal};
 use gauntlet_core::device::Device;
 use gauntlet_core::metric::Scope;
@@ -11,6 +11,7 @@ use gauntlet_core::params::parse;
 use gauntlet_core::registry::{AttackEntry, MetricEntry, ModelEntry, Registry};
 use gauntlet_core::testing::Affine;
 use gauntlet_core::weights::Weights;
+use gauntlet_tests::allocator;
 use gauntlet_tests::benching::setting;
 use gauntlet_tests::golden::Formula;
 use gauntlet_tests::libraries::library;
@@ -19,7 +20,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tch::{Kind, Tensor};
-use tikv_jemalloc_ctl::thread;
 
 /// As much per call is a leak: the smallest block that the allocator gives.
 const BYTES_PER_CALL: f64 = 8.0;
@@ -73,20 +73,17 @@ fn main() -> Result<()> {
 /// What the process has.
 struct Memory {
     /// Bytes that the allocator has given to this thread, which does everything, and has not got back from it.
-    allocated: u64,
+    allocated: i64,
     /// Bytes in memory.
     resident: usize,
 }
 
 impl Memory {
     fn now() -> Result<Self> {
-        let failed = |error: tikv_jemalloc_ctl::Error| anyhow!("jemalloc: {error}");
-        let given = thread::allocatedp::read().map_err(failed)?.get();
-        let back = thread::deallocatedp::read().map_err(failed)?.get();
         let text = fs::read_to_string("/proc/self/status")?;
         let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("a process has memory")?;
         let resident: usize = line.trim().trim_end_matches(" kB").parse()?;
-        Ok(Self { allocated: given - back, resident: resident * 1024 })
+        Ok(Self { allocated: allocator::read(c"thread.allocated")? - allocator::read(c"thread.deallocated")?, resident: resident * 1024 })
     }
 }
 

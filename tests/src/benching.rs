@@ -1,7 +1,7 @@
 //! What the benches share: times taken in turn, networks that are loaded whatever weights there are.
 
 use anyhow::{Context, Result};
-use gauntlet_core::device::Device;
+use gauntlet_core::device::{self, Device};
 use gauntlet_core::model::Model;
 use gauntlet_core::registry::Registry;
 use gauntlet_core::weights::{Misfit, Role, Source, Weights};
@@ -35,10 +35,21 @@ pub fn list(name: &str, default: &[&str]) -> Vec<String> {
     text.split(',').map(str::to_owned).collect()
 }
 
-/// How long it takes.
+/// Where models live: `DEVICE` in the environment, or `cpu`.
+///
+/// # Errors
+/// When it cannot be had.
+pub fn device() -> Result<Device> {
+    device::open(&env::var("DEVICE").unwrap_or_else(|_| "cpu".into()))
+}
+
+/// How long it takes, a GPU's part included.
 pub fn seconds(work: impl FnOnce()) -> f64 {
     let start = Instant::now();
     work();
+    if let Ok(device) = device() {
+        device::wait(device);
+    }
     start.elapsed().as_secs_f64()
 }
 
@@ -105,17 +116,17 @@ impl Origin {
     }
 }
 
-/// Loads a registered network.
+/// Loads a registered network onto the [`device`].
 ///
 /// # Errors
 /// When there is none of that name, or weights do not fit.
 pub fn load(registry: &Registry, network: &str, origin: &Origin) -> Result<Box<dyn Model>> {
     let entry = registry.find_model(network).with_context(|| format!("no model `{network}`"))?;
-    let parameters = entry.entry.parameters(None, &Table::new())?;
+    let (parameters, device) = (entry.entry.parameters(None, &Table::new())?, device()?);
     match origin {
-        Origin::Embedded => entry.load_embedded(&parameters, Device::Cpu),
-        Origin::File(path) => entry.load(&parameters, Weights::open(path, Device::Cpu)?),
-        Origin::MadeUp => entry.load(&parameters, Weights::new(made_up(network), Device::Cpu)),
+        Origin::Embedded => entry.load_embedded(&parameters, device),
+        Origin::File(path) => entry.load(&parameters, Weights::open(path, device)?),
+        Origin::MadeUp => entry.load(&parameters, Weights::new(made_up(network), device)),
     }
 }
 

@@ -1,5 +1,7 @@
 //! What the cross-crate tests share.
 
+#[cfg(target_os = "linux")]
+pub mod allocator;
 pub mod benching;
 pub mod golden;
 pub mod libraries;

@@ -710,13 +710,12 @@ fn two_runs_may_share_a_folder() {
 #[cfg(target_os = "linux")]
 #[test]
 fn tensors_come_from_an_allocator_that_keeps_memory() {
-    use tikv_jemalloc_ctl::{raw, thread};
-    // SAFETY: the manual's type of these settings is ssize_t.
-    let setting = |name: &[u8]| unsafe { raw::read::<isize>(name) }.unwrap();
-    assert_eq!([setting(b"opt.dirty_decay_ms\0"), setting(b"opt.muzzy_decay_ms\0")], [-1, -1]);
-    assert_eq!(setting(b"opt.oversize_threshold\0"), 1 << 20);
-    let allocated = thread::allocatedp::read().unwrap();
-    let before = allocated.get();
+    use gauntlet_tests::allocator;
+    let setting = |name| allocator::read(name).unwrap();
+    assert_eq!([setting(c"opt.dirty_decay_ms"), setting(c"opt.muzzy_decay_ms")], [-1, -1]);
+    assert_eq!(setting(c"opt.oversize_threshold"), 1 << 20);
+    let allocated = || allocator::read(c"thread.allocated").unwrap();
+    let before = allocated();
     let tensor = tch::Tensor::zeros([1 << 20], (tch::Kind::Float, Device::Cpu));
-    assert!(allocated.get() - before >= 4 << 20, "libtorch has its {tensor:?} from elsewhere");
+    assert!(allocated() - before >= 4 << 20, "libtorch has its {tensor:?} from elsewhere");
 }

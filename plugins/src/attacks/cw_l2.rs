@@ -8,6 +8,7 @@
 use super::penalty::{self, C, Habit, ORIGINAL, OWN, PenaltyOutcome, Plan, Walk};
 use anyhow::{Result, ensure};
 use gauntlet_core::attack::{Answer, Attack, Cases, Cost, Goal};
+use gauntlet_core::device::upload;
 use gauntlet_core::lanes::{self, Lanes, Search};
 use gauntlet_core::oracle::Oracle;
 use gauntlet_core::params;
@@ -219,8 +220,8 @@ impl Search for CwL2 {
         };
         let times = || lanes.states.iter().map(|walk| (walk.iteration + late) as i32);
         let correct = |beta: f64| -> Vec<f32> { times().map(|t| (1.0 - beta.powi(t)) as f32).collect() };
-        let correction1 = Tensor::from_slice(&correct(BETA1)).to_device(l2.device()).view(per_image);
-        let correction2 = Tensor::from_slice(&correct(BETA2)).to_device(l2.device()).view(per_image).sqrt();
+        let correction1 = upload(&correct(BETA1), l2.device()).view(per_image);
+        let correction2 = upload(&correct(BETA2), l2.device()).view(per_image).sqrt();
         let root = if params.epsilon_inside_root {
             (&lanes.rows[MOMENT2] + params.adam_epsilon).sqrt_().divide_(&correction2)
         } else {
@@ -233,7 +234,7 @@ impl Search for CwL2 {
         };
         let rates: Vec<f32> =
             lanes.states.iter().map(|walk| (rate * params.growth.powi(walk.in_vain() as i32)).min(f32::MAX.into()) as f32).collect();
-        step *= Tensor::from_slice(&rates).to_device(l2.device()).view(per_image);
+        step *= upload(&rates, l2.device()).view(per_image);
         lanes.rows[MODIFIER] -= step;
         if params.space == Space::Pixels {
             let image = lanes.rows[ORIGINAL].shallow_clone();

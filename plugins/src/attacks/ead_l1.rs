@@ -8,6 +8,7 @@
 use super::penalty::{self, C, Habit, ORIGINAL, OWN, PenaltyOutcome, Plan, Rest, Walk};
 use anyhow::{Result, ensure};
 use gauntlet_core::attack::{Answer, Attack, Cases, Cost, Goal, Goals};
+use gauntlet_core::device::upload;
 use gauntlet_core::lanes::{self, Lanes, Search};
 use gauntlet_core::oracle::Oracle;
 use gauntlet_core::params;
@@ -172,7 +173,7 @@ impl Search for EadL1 {
         let device = lanes.rows[IMAGE].device();
         let per_lane = |value: &dyn Fn(&Walk) -> f64| -> Tensor {
             let values: Vec<f32> = lanes.states.iter().map(|walk| value(walk) as f32).collect();
-            Tensor::from_slice(&values).to_device(device)
+            upload(&values, device)
         };
         let per_image = [-1i64, 1, 1, 1].as_slice();
         let over_image = [1i64, 2, 3].as_slice();
@@ -284,7 +285,7 @@ impl Part {
     fn new(lanes: &Lanes<Walk>, asked: impl Fn(usize) -> bool) -> Self {
         let chosen: Vec<usize> = (0..lanes.len()).filter(|&lane| asked(lane)).collect();
         let numbers: Vec<i64> = chosen.iter().map(|&lane| lane as i64).collect();
-        let index = (chosen.len() < lanes.len()).then(|| Tensor::from_slice(&numbers).to_device(lanes.rows[IMAGE].device()));
+        let index = (chosen.len() < lanes.len()).then(|| upload(&numbers, lanes.rows[IMAGE].device()));
         Self { lanes: chosen, index }
     }
 

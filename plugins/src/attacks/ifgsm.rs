@@ -4,6 +4,7 @@
 use super::Objective;
 use anyhow::{Result, ensure};
 use gauntlet_core::attack::{Answer, Attack, Budget, Cases, Cost, Goal, Norm};
+use gauntlet_core::device::upload;
 use gauntlet_core::lanes::{self, Lanes, Search};
 use gauntlet_core::oracle::Oracle;
 use gauntlet_core::params;
@@ -178,7 +179,7 @@ impl Search for Ifgsm {
         let params = &self.0;
         let per_image = [-1i64, 1, 1, 1].as_slice();
         let lengths: Vec<f32> = lanes.states.iter().map(|tries| params.length(tries) as f32).collect();
-        let lengths = Tensor::from_slice(&lengths).to_device(lanes.rows[IMAGE].device()).view(per_image);
+        let lengths = upload(&lengths, lanes.rows[IMAGE].device()).view(per_image);
         let image = &lanes.rows[IMAGE];
         let epsilon = lanes.rows[EPSILON].view(per_image);
 
@@ -220,7 +221,7 @@ impl Search for Ifgsm {
 impl Ifgsm {
     /// Judges the tries that ended, and starts the next in each lane that has one left.
     fn conclude(&self, oracle: &Oracle, lanes: &mut Lanes<Tries>, ended: &[usize], done: &mut [bool]) -> Result<()> {
-        let index = Tensor::from_slice(&ended.iter().map(|&lane| lane as i64).collect::<Vec<_>>()).to_device(lanes.rows[IMAGE].device());
+        let index = upload(&ended.iter().map(|&lane| lane as i64).collect::<Vec<_>>(), lanes.rows[IMAGE].device());
         let [image, eta, original] = [IMAGE, ETA, ORIGINAL].map(|row| lanes.rows[row].index_select(0, &index));
         let point = (&image + &eta).clamp(-0.5, 0.5);
         let pixels = original.where_self(&eta.eq(0.0), &(&point + 0.5));

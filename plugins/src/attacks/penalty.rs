@@ -3,6 +3,7 @@
 
 use anyhow::{Result, ensure};
 use gauntlet_core::attack::{Answer, Goal};
+use gauntlet_core::device::upload;
 use gauntlet_core::lanes::Lanes;
 use tch::{Device, Kind, Tensor};
 
@@ -224,11 +225,7 @@ pub fn look(lanes: &mut Lanes<Walk>, plan: Plan, losses: impl FnOnce(&Lanes<Walk
 /// before. As published, the iterate at which a step is given up does not count.
 pub fn keep(lanes: &mut Lanes<Walk>, plan: Plan, aborted: &[bool], pixels: &Tensor, distortion: &Tensor, met: &Tensor) -> Result<()> {
     let device = distortion.device();
-    let success = if aborted.contains(&true) {
-        met.logical_and(&Tensor::from_slice(aborted).logical_not().to_device(device))
-    } else {
-        met.shallow_clone()
-    };
+    let success = if aborted.contains(&true) { met.logical_and(&upload(aborted, device).logical_not()) } else { met.shallow_clone() };
     lanes.rows[FOUND] = lanes.rows[FOUND].maximum(&success.to_kind(Kind::Float));
     let better = success.logical_and(&distortion.lt_tensor(&lanes.rows[BEST_DISTORTION]));
     // Which lanes these are, a GPU's host would have to wait to know, so that there all rows are written.
@@ -244,7 +241,7 @@ pub fn keep(lanes: &mut Lanes<Walk>, plan: Plan, aborted: &[bool], pixels: &Tens
         lanes.rows[BEST] = pixels.where_self(&better.view([-1, 1, 1, 1]), &lanes.rows[BEST]);
     }
     let now: Vec<f32> = lanes.states.iter().map(|walk| (walk.step() * plan.iterations + walk.iteration) as f32).collect();
-    let now = Tensor::from_slice(&now).to_device(device);
+    let now = upload(&now, device);
     lanes.rows[FIRST] = now.where_self(&better.logical_and(&lanes.rows[FIRST].lt(0.0)), &lanes.rows[FIRST]);
     lanes.rows[BEST_DISTORTION] = distortion.where_self(&better, &lanes.rows[BEST_DISTORTION]);
     lanes.rows[BEST_C] = lanes.rows[C].where_self(&better, &lanes.rows[BEST_C]);

@@ -17,6 +17,7 @@
 
 use super::fit;
 use gauntlet_core::attack::{Cost, Norm};
+use gauntlet_core::device::upload;
 use gauntlet_core::params::Preset;
 use gauntlet_core::prelude::*;
 use rand_chacha::ChaCha8Rng;
@@ -171,7 +172,7 @@ impl<const P: usize> Clever<P> {
             let count = oracle.lanes().min(batches * samples - norms.len());
             let mut points = vec![0f32; count * elements];
             points.chunks_exact_mut(elements).for_each(|point| draw(Self::NORM, rng, radius, point));
-            let moved = Tensor::from_slice(&points).view([count as i64, size[0], size[1], size[2]]).to_device(image.device());
+            let moved = upload(&points, image.device()).view([count as i64, size[0], size[1], size[2]]);
             let pixels = (moved + &image).clamp(0.0, 1.0);
             let margin = |logits: &Tensor| logits.select(1, classes[0] as i64) - logits.select(1, classes[1] as i64);
             let gradients = oracle.gradient(&vec![case; count], &pixels, margin)?.pixels;

@@ -1,6 +1,7 @@
 //! From pixels in [0, 1] to what a network was trained on.
 
 use super::channels_last;
+use gauntlet_core::device::upload;
 use tch::Tensor;
 
 /// Means of red, green and blue over ImageNet on the scale 0 to 255, as the VGG networks have them
@@ -18,12 +19,12 @@ const TORCHVISION: [[f32; 3]; 2] = [[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 /// (p − mean)/deviation as torchvision's networks take it, channels last.
 pub fn torchvision(pixels: &Tensor) -> Tensor {
-    let [means, deviations] = TORCHVISION.map(|v| Tensor::from_slice(&v).to_device(pixels.device()).view([3, 1, 1]));
+    let [means, deviations] = TORCHVISION.map(|v| upload(&v, pixels.device()).view([3, 1, 1]));
     (channels_last(pixels) - means) / deviations
 }
 
 /// 255p − `means`, channels last.
 pub fn subtract_means(pixels: &Tensor, means: [f32; 3]) -> Tensor {
-    let means = Tensor::from_slice(&means).to_device(pixels.device()).view([3, 1, 1]);
+    let means = upload(&means, pixels.device()).view([3, 1, 1]);
     channels_last(pixels) * 255 - means
 }

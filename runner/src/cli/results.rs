@@ -29,7 +29,8 @@ struct Results {
     study: Study,
     plan: Plan,
     store: Store,
-    device: tch::Device,
+    /// Of the device that computed it.
+    kind: String,
 }
 
 impl Results {
@@ -41,7 +42,7 @@ impl Results {
         let registry = plugins::load(&wanted, common.verbose, registry)?;
         let study = Study::open(name, &registry, Options::default())?;
         let plan = Plan::new(&study, &kind);
-        Ok(Self { device: device::open(&kind)?, store: Store::open(folder)?, registry, study, plan })
+        Ok(Self { kind, store: Store::open(folder)?, registry, study, plan })
     }
 }
 
@@ -72,8 +73,8 @@ pub(super) fn rerun(args: &RerunArgs, common: &Common, registry: Registry, out: 
     })?;
     let outcome: Outcome = found.with_context(|| format!("there is no row {}: the folder has {count}, counted from 0", args.row))?;
     let row = &outcome.row;
-    let Results { registry, study, plan, store, device } = Results::open(&args.folder, common, registry)?;
-    let mut options = execute::Options::on(device);
+    let Results { registry, study, plan, store, kind } = Results::open(&args.folder, common, registry)?;
+    let mut options = execute::Options::on(device::open(&kind)?);
     options.isolation = Isolate::Auto.isolation();
     writeln!(out, "row {}: {} ({}) on {}, given to {}, image {}", args.row, row.attack, row.goal, row.source, row.target, row.image)?;
     let parts = rerun::rerun(&study, &plan, &store, &registry, &options, &Terminal::new(), &outcome)?;

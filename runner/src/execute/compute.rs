@@ -8,7 +8,7 @@ use crate::store::Stored;
 use crate::study::{GoalKind, Policy, Study, StudyAttack, StudyMetric};
 use anyhow::{Result, bail, ensure};
 use gauntlet_core::attack::{Answer, Cases, Goal, admit};
-use gauntlet_core::device::Device;
+use gauntlet_core::device::{self, Device};
 use gauntlet_core::guard;
 use gauntlet_core::model::{Model, ModelCard};
 use gauntlet_core::oracle::{Oracle, Settings};
@@ -183,7 +183,11 @@ pub(super) fn craft(
     let cases = Cases::new(pixels, attacked.iter().map(|&n| of_model(goal(n))).collect())?;
     let oracle = Oracle::new(model, chosen.iter().map(stream).collect(), bench.settings());
     let start = Instant::now();
-    let given = guard::catch(&format!("attack `{}`", attack.part.name), || attack.attack.run(&oracle, &cases));
+    let given = guard::catch(&format!("attack `{}`", attack.part.name), || {
+        let given = attack.attack.run(&oracle, &cases);
+        device::wait(bench.device);
+        given
+    });
     let given = unhurried(&oracle, given)?;
     ensure!(given.len() == attacked.len(), "attack `{}` gave {} answers for {} cases", attack.part.name, given.len(), attacked.len());
     let milliseconds = start.elapsed().as_secs_f64() * 1e3 / attacked.len() as f64;
@@ -377,7 +381,11 @@ pub(super) fn score(
     let cases = Cases::new(pixels, goals)?;
     let oracle = Oracle::new(model, chosen.iter().map(stream).collect(), bench.settings());
     let start = Instant::now();
-    let values = guard::catch(&format!("metric `{}`", metric.part.name), || metric.metric.model(&oracle, &cases));
+    let values = guard::catch(&format!("metric `{}`", metric.part.name), || {
+        let values = metric.metric.model(&oracle, &cases);
+        device::wait(bench.device);
+        values
+    });
     let values = with_extras(metric, &unhurried(&oracle, values)?, scored.len())?;
     let milliseconds = start.elapsed().as_secs_f64() * 1e3 / scored.len() as f64;
     for ((n, (value, extras)), passes) in scored.into_iter().zip(values).zip(oracle.passes()) {

@@ -2,13 +2,13 @@
 //! isolated.
 
 use super::cell::{Loaded, Made, Site, Verdict, look_for};
-use super::device_name;
 use super::job::Job;
 use super::queue::Queue;
 use super::worker::{Answer, Killed, Order, Reply, Worker};
 use super::{Failure, Outcome, Progress, Survey, crowd};
 use crate::plan::CellId;
 use anyhow::{Context, Result, bail};
+use gauntlet_core::device;
 use std::sync::mpsc::{self, SendError};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -193,6 +193,6 @@ impl<'a> Crew<'a> {
         }
         let isolation = self.site.options.isolation.as_ref().context("without isolation nothing is isolated")?;
         let Site { study, registry, plan, store, options } = self.site;
-        Worker::start(isolation, &Job::new(study, registry, plan, store.out(), &device_name(options.device))?)
+        Worker::start(isolation, &Job::new(study, registry, plan, store.out(), &device::name(options.device))?)
     }
 }
