@@ -31,7 +31,7 @@ slurm: build
 
 # What follows is not part of `test`: it takes long, or needs more. RELIABILITY.md and SECURITY.md say what came of it.
 
-# Faults of every kind: ROUNDS of each kind of killing, a tenth of the others; SEED, ONLY=scenario,…, ROUND. As root.
+# Faults of every kind: ROUNDS of each kind of killing, a tenth of the others; SEED, ONLY=scenario,…, ROUND, RUNNER=program. As root.
 soak: setup
 	cargo build -p gauntlet-runner
 	cargo test -p gauntlet-tests --test soak

@@ -1,10 +1,12 @@
 //! Clocks that jump, memory and threads that run out.
 
 use crate::Round;
-use crate::run::Ended;
+use crate::run::{Ended, runner};
 use anyhow::{Context, Result, ensure};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread::sleep;
 use std::time::{Duration, SystemTime};
 
 const YEAR: Duration = Duration::from_hours(365 * 24);
@@ -16,7 +18,26 @@ fn faketime() -> Option<PathBuf> {
 }
 
 pub fn no_faketime() -> Option<String> {
-    faketime().is_none().then(|| "libfaketime is not installed (Debian: apt-get install faketime)".to_owned())
+    let Some(library) = faketime() else {
+        return Some("libfaketime is not installed (Debian: apt-get install faketime)".into());
+    };
+    let begins = || -> Result<bool> {
+        let mut child = Command::new(runner()?).arg("--version").env("LD_PRELOAD", library).stdout(Stdio::null()).spawn()?;
+        sleep(Duration::from_secs(5));
+        let ended = child.try_wait()?.is_some();
+        child.kill()?;
+        child.wait()?;
+        Ok(ended)
+    };
+    match begins() {
+        Ok(true) => None,
+        Ok(false) => Some(
+            "under libfaketime a program with jemalloc never begins; let RUNNER be one without \
+             (`cargo build -p gauntlet-runner --no-default-features --features cli`)"
+                .into(),
+        ),
+        Err(error) => Some(format!("{error:#}")),
+    }
 }
 
 /// The wall clock jumps by days or years, back and forth, several times in a run. What the system counts from its start
