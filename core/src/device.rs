@@ -8,7 +8,7 @@ pub use tch::Device;
 use tch::Tensor;
 
 /// Opens a device by name: `cpu`, `cuda` (the first GPU) or `cuda:N`. A GPU then computes float32 as float32, not as TF32, and
-/// convolutions alike every time.
+/// convolutions alike every time, unless `NVIDIA_TF32_OVERRIDE=1` is set; other kernels, such as the gradient of max pooling, may vary.
 ///
 /// A GPU is to be opened before any model is run, since libtorch looks for CUDA once.
 ///
@@ -26,15 +26,15 @@ pub fn open(name: &str) -> Result<Device> {
     })?;
     ensure!(
         (index as i64) < count,
-        "device `{name}` cannot be had: libtorch sees {count} GPU{}; check the driver with `nvidia-smi`, or use `--device cpu`",
-        if count == 1 { "" } else { "s" }
+        "device `{name}` cannot be had: libtorch sees {count} GPU{}; check the driver with `nvidia-smi`{}, or use `--device cpu`",
+        if count == 1 { "" } else { "s" },
+        if count == 0 { " (a program of your own opens the GPU before it runs a model on the CPU)" } else { "" }
     );
     Ok(Device::Cuda(index))
 }
 
 fn count_gpus() -> Result<i64> {
     map_cuda()?;
-    ensure!(tch::utils::has_cuda(), "libtorch looked for CUDA before this; open the device before a model is run");
     switches::exact();
     Ok(tch::Cuda::device_count())
 }
@@ -118,7 +118,7 @@ mod switches {
         fn deterministic_convolutions(context: *mut c_void, wanted: bool);
     }
 
-    /// Float32 as such on a GPU, the same each time.
+    /// Float32 as such on a GPU, and convolutions the same each time.
     pub fn exact() {
         // SAFETY: libtorch's own object, which is made when it is first asked for and never goes; the methods set flags of it.
         unsafe {
@@ -147,7 +147,8 @@ mod switches {
             const TF32: i32 = 2;
             // SAFETY: it reads flags of libtorch's own object; enumerations of C++ are ints.
             let fast = || OPERATIONS.map(|operation| unsafe { precision(super::context(), CUDA, operation) } == TF32);
-            assert!(fast()[0], "TF32 is what libtorch takes for convolutions unless told otherwise");
+            // SAFETY: as in `exact`; it is what libtorch begins with.
+            unsafe { super::allow_tf32_in_convolutions(super::context(), true) };
             super::exact();
             assert_eq!(fast(), [false; 3]);
             assert!(unsafe { deterministic(super::context()) });

@@ -123,7 +123,7 @@ enum Command {
 /// Run a study; what is already in the results' folder is not computed again
 #[derive(Args)]
 #[command(after_help = "Examples:
-  runner run mini                          18 small networks, six minutes on two cores
+  runner run mini                          18 small networks, five minutes on two cores
   runner run mini-quick                    the same in a minute, roughly
   runner run eccv2018 --dry-run            what it would take, and what is missing
   runner run mini --set attack.cw.kappa=20 --set seed=7

@@ -15,7 +15,7 @@ use crate::store::{Address, Found, Store, Stored, begun};
 use crate::study::{GoalKind, Study, StudyAttack, StudyModel, WeightsPlace};
 use anyhow::{Context, Result, bail};
 use gauntlet_core::attack::{Cases, Cost, Goal};
-use gauntlet_core::device::Device;
+use gauntlet_core::device::{self, Device};
 use gauntlet_core::guard;
 use gauntlet_core::model::Model;
 use gauntlet_core::oracle::{Oracle, Passes, Settings};
@@ -537,6 +537,7 @@ fn added(attack: &StudyAttack, model: &dyn Model, pace: &Pace, device: Device, l
         let oracle = Oracle::new(model, vec![0; lanes], settings);
         let start = Instant::now();
         let _ = attack.attack.run(&oracle, &cases); // out of time, most likely
+        device::wait(device);
         let seconds = start.elapsed().as_secs_f64();
         (seconds, made(&oracle))
     };

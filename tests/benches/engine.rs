@@ -155,7 +155,7 @@ fn passes(registry: &Registry, networks: &[String], attacked: &[f64]) -> Result<
     let mut all = 0.0;
     for (target, name) in networks.iter().enumerate() {
         let model = benching::load(registry, name, &Origin::find(registry, name, env::var_os("WEIGHTS").map(PathBuf::from))?)?;
-        let pixels = data::batch(&pictures, model.card().side)?;
+        let pixels = data::batch(&pictures, model.card().side)?.to_device(benching::device()?);
         tch::no_grad(|| drop(model.logits(&pixels)));
         let looks = SLICES * 2 * 2;
         let each =

@@ -68,6 +68,7 @@ const QUICK: usize = 5;
 const EPSILON: f64 = 8.0 / 255.0;
 
 fn main() -> Result<()> {
+    ensure!(benching::device()? == Device::Cpu, "this bench is of the CPU: DEVICE is another");
     let rounds = setting("ROUNDS", 3)?;
     let cores = setting("THREADS", thread::available_parallelism()?.get())?;
     let registry = Registry::linked()?;

@@ -1,5 +1,5 @@
-//! What the attacks add to their passes, as ratios of times taken in
-//! turn in one process: `cargo bench -p gauntlet-tests --bench steps`.
+//! What the attacks add to their passes, what threads and refilled lanes gain, and passes that are asked twice; as ratios of
+//! times taken in turn in one process: `cargo bench -p gauntlet-tests --bench steps`.
 //!
 //! Times on a shared machine drift; their ratio, taken pair by pair and then the median over the
 //! rounds, hardly does. In the environment: `ROUNDS` (5), `NETWORKS` (comma-separated; three of full size and their

@@ -1,6 +1,6 @@
 //! Plugin libraries, used again and again: makes, uses and releases all that each of them brings, CALLS times
 //! (10,000 unless the environment says otherwise), and looks at what stays allocated. `make leaks` runs it by itself, then
-//! with fewer calls under valgrind, which sees what the allocator does not: reads and writes outside, things freed twice.
+//! (Linux only) with fewer calls under valgrind, which sees what the allocator does not: reads and writes outside, things freed twice.
 
 use anyhow::{Context, Result, bail, ensure};
 use gauntlet_core::attack::{Cases, Goal};
@@ -72,7 +72,7 @@ fn main() -> Result<()> {
 
 /// What the process has.
 struct Memory {
-    /// Bytes that the allocator has given to this thread, which does everything, and has not got back from it.
+    /// Bytes that the allocator has given to this thread, which does everything, and has not got back from it. (Under valgrind, whose allocator takes its place, none.)
     allocated: i64,
     /// Bytes in memory.
     resident: usize,

@@ -17,7 +17,7 @@ const LOOK: Duration = Duration::from_millis(2);
 /// The program that cargo built beside this one, or `RUNNER` in the environment.
 pub fn runner() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("RUNNER") {
-        return Ok(path.into());
+        return fs::canonicalize(&path).with_context(|| format!("RUNNER={}", path.display()));
     }
     let own = std::env::current_exe()?;
     let path = own.parent().and_then(Path::parent).context("this program stands in target/<profile>/deps")?.join("runner");

@@ -49,11 +49,13 @@ fn networks_answer_as_on_the_cpu() {
     for entry in registry.models().filter(|model| model.embedded_weights.is_some()) {
         let name = &entry.entry.name;
         let [here, there] = [Device::Cpu, gpu].map(|device| answers(&*load(&registry, name, device), &cases(device)));
-        for (what, (here, there)) in ["logits", "gradient"].iter().zip(here.iter().zip(&there)) {
-            let spread = (here.max() - here.min()).double_value(&[]);
-            let distance = (here - there).abs().max().double_value(&[]);
-            assert!(distance <= 1e-4 * spread, "{name}: the {what} are {distance:.1e} apart, of {spread:.1e}: is TF32 on?");
-        }
+        let spread = (here[0].max() - here[0].min()).double_value(&[]);
+        let distance = (&here[0] - &there[0]).abs().max().double_value(&[]);
+        assert!(distance <= 1e-4 * spread, "{name}: the logits are {distance:.1e} apart, of {spread:.1e}: is TF32 on?");
+        // A unit that is all but at rest may be at rest on one of them: single numbers differ then.
+        let length = |tensor: &Tensor| tensor.square().sum(Kind::Double).sqrt().double_value(&[]);
+        let apart = length(&(&here[1] - &there[1])) / length(&here[1]);
+        assert!(apart <= 1e-3, "{name}: the gradients are {apart:.1e} of their length apart");
     }
 }
 

@@ -209,7 +209,7 @@ pub fn decided(lanes: &Lanes<Walk>, plan: Plan, distortions: &[f32]) -> Result<V
 }
 
 /// Looks at the losses (M), in the lanes whose turn it is; says which lanes give their step up.
-/// `losses` is asked for only when there is such a lane: it is the one wait for the device.
+/// `losses` is asked for only when there is such a lane: but for the end of a search step it is the one wait for the device.
 pub fn look(lanes: &mut Lanes<Walk>, plan: Plan, losses: impl FnOnce(&Lanes<Walk>) -> Tensor) -> Result<Vec<bool>> {
     let mut aborted = vec![false; lanes.len()];
     if lanes.states.iter().any(|walk| walk.due(plan)) {

@@ -29,7 +29,7 @@ struct Results {
     study: Study,
     plan: Plan,
     store: Store,
-    /// Of the device that computed it.
+    /// The kind of device that computed it: `cpu` or `cuda`.
     kind: String,
 }
 

@@ -21,19 +21,20 @@ pub fn no_faketime() -> Option<String> {
     let Some(library) = faketime() else {
         return Some("libfaketime is not installed (Debian: apt-get install faketime)".into());
     };
-    let begins = || -> Result<bool> {
+    let begins = || -> Result<Option<bool>> {
         let mut child = Command::new(runner()?).arg("--version").env("LD_PRELOAD", library).stdout(Stdio::null()).spawn()?;
         sleep(Duration::from_secs(5));
-        let ended = child.try_wait()?.is_some();
+        let ended = child.try_wait()?.map(|status| status.success());
         child.kill()?;
         child.wait()?;
         Ok(ended)
     };
     match begins() {
-        Ok(true) => None,
-        Ok(false) => Some(
-            "under libfaketime a program with jemalloc never begins; let RUNNER be one without \
-             (`cargo build -p gauntlet-runner --no-default-features --features cli`)"
+        Ok(Some(true)) => None,
+        Ok(Some(false)) => Some("the program fails under libfaketime".into()),
+        Ok(None) => Some(
+            "under libfaketime a program with jemalloc never begins; let RUNNER be one without: after `cargo build -p gauntlet-runner \
+             --no-default-features --features cli --target-dir target/plain` it is target/plain/debug/runner"
                 .into(),
         ),
         Err(error) => Some(format!("{error:#}")),
