@@ -37,6 +37,15 @@ impl Bench<'_> {
     pub fn settings(self) -> Settings {
         Settings { lanes: self.lanes, seed: self.study.seed, deadline: self.deadline, cancel: self.cancel.clone() }
     }
+
+    /// Does what may panic, up to the end of a GPU's part in it.
+    fn see_through<T>(self, what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        guard::catch(what, || {
+            let answer = work();
+            device::wait(self.device);
+            answer
+        })
+    }
 }
 
 /// The answer of an attack or a score, if the clock had no part in it.
@@ -183,11 +192,7 @@ pub(super) fn craft(
     let cases = Cases::new(pixels, attacked.iter().map(|&n| of_model(goal(n))).collect())?;
     let oracle = Oracle::new(model, chosen.iter().map(stream).collect(), bench.settings());
     let start = Instant::now();
-    let given = guard::catch(&format!("attack `{}`", attack.part.name), || {
-        let given = attack.attack.run(&oracle, &cases);
-        device::wait(bench.device);
-        given
-    });
+    let given = bench.see_through(&format!("attack `{}`", attack.part.name), || attack.attack.run(&oracle, &cases));
     let given = unhurried(&oracle, given)?;
     ensure!(given.len() == attacked.len(), "attack `{}` gave {} answers for {} cases", attack.part.name, given.len(), attacked.len());
     let milliseconds = start.elapsed().as_secs_f64() * 1e3 / attacked.len() as f64;
@@ -381,11 +386,7 @@ pub(super) fn score(
     let cases = Cases::new(pixels, goals)?;
     let oracle = Oracle::new(model, chosen.iter().map(stream).collect(), bench.settings());
     let start = Instant::now();
-    let values = guard::catch(&format!("metric `{}`", metric.part.name), || {
-        let values = metric.metric.model(&oracle, &cases);
-        device::wait(bench.device);
-        values
-    });
+    let values = bench.see_through(&format!("metric `{}`", metric.part.name), || metric.metric.model(&oracle, &cases));
     let values = with_extras(metric, &unhurried(&oracle, values)?, scored.len())?;
     let milliseconds = start.elapsed().as_secs_f64() * 1e3 / scored.len() as f64;
     for ((n, (value, extras)), passes) in scored.into_iter().zip(values).zip(oracle.passes()) {
