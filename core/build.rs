@@ -6,8 +6,12 @@ use std::path::Path;
 use std::process::Command;
 
 fn main() {
-    let rustc = Command::new(env::var_os("RUSTC").expect("cargo sets it")).arg("--version").output();
-    let rustc = rustc.map_or_else(|_| "rustc".into(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    let rustc =
+        Command::new(env::var_os("RUSTC").expect("cargo sets it")).arg("--version").output();
+    let rustc = rustc.map_or_else(
+        |_| "rustc".into(),
+        |output| String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+    );
     println!("cargo::rustc-env=GAUNTLET_RUSTC={rustc}");
     println!("cargo::rustc-env=GAUNTLET_TARGET={}", env::var("TARGET").expect("cargo sets it"));
 

@@ -32,8 +32,8 @@ pub trait Attack: Send + Sync + Sized + 'static {
         None
     }
 
-    /// About what a case with such a goal costs, so that a study can be estimated before it runs. Where
-    /// that depends on the image, a measured average. None: it is not known.
+    /// About what a case with such a goal costs, so that a study can be estimated before it runs.
+    /// Where that depends on the image, a measured average. None: it is not known.
     fn cost(&self, _goal: Goal) -> Option<Cost> {
         None
     }
@@ -123,7 +123,10 @@ impl Goal {
     /// greatest logits is the answer, and a target also counts when it lies within `tolerance` of
     /// the top together with some other class, the last class never being looked at.
     pub fn met_within(self, logits: &[f32], tolerance: f64) -> bool {
-        let Some((answer, top)) = logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)) else { return false };
+        let Some((answer, top)) = logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1))
+        else {
+            return false;
+        };
         if self.met_by(answer as i64) || tolerance == 0.0 {
             return self.met_by(answer as i64);
         }
@@ -131,7 +134,11 @@ impl Goal {
         let others = logits.len() - 1;
         match self {
             Self::Away(_) => false,
-            Self::Towards(target) => (target as usize) < others && near(target as usize) && (0..others).filter(|&k| near(k)).count() > 1,
+            Self::Towards(target) => {
+                (target as usize) < others
+                    && near(target as usize)
+                    && (0..others).filter(|&k| near(k)).count() > 1
+            }
         }
     }
 }
@@ -194,12 +201,19 @@ const SLACK: f64 = 1e-6;
 pub fn admit(pixels: &Tensor, side: i64) -> Result<Tensor> {
     ensure!(pixels.defined(), "no tensor");
     ensure!(pixels.kind() == Kind::Float, "the pixels are {:?}, expected Float", pixels.kind());
-    ensure!(pixels.size() == [3, side, side], "the pixels have shape {:?}, expected [3, {side}, {side}]", pixels.size());
+    ensure!(
+        pixels.size() == [3, side, side],
+        "the pixels have shape {:?}, expected [3, {side}, {side}]",
+        pixels.size()
+    );
     let pixels = pixels.detach().to_device(Device::Cpu).contiguous();
     let broken = pixels.isfinite().logical_not().sum(Kind::Int64).int64_value(&[]);
     ensure!(broken == 0, "{broken} of the pixels are not finite numbers");
     let (low, high) = (pixels.min().double_value(&[]), pixels.max().double_value(&[]));
-    ensure!(low >= -SLACK && high <= 1.0 + SLACK, "the pixels run from {low} to {high}, expected within [0, 1]");
+    ensure!(
+        low >= -SLACK && high <= 1.0 + SLACK,
+        "the pixels run from {low} to {high}, expected within [0, 1]"
+    );
     Ok(pixels.clamp(0.0, 1.0))
 }
 
@@ -215,8 +229,12 @@ impl Goals {
     /// Puts the goals of a batch on the device of `like`.
     pub fn new(goals: &[Goal], like: &Tensor) -> Self {
         let class: Vec<i64> = goals.iter().map(|g| g.class()).collect();
-        let sign: Vec<f32> = goals.iter().map(|g| if matches!(g, Goal::Away(_)) { 1.0 } else { -1.0 }).collect();
-        Self { class: device::upload(&class, like.device()), sign: device::upload(&sign, like.device()) }
+        let sign: Vec<f32> =
+            goals.iter().map(|g| if matches!(g, Goal::Away(_)) { 1.0 } else { -1.0 }).collect();
+        Self {
+            class: device::upload(&class, like.device()),
+            sign: device::upload(&sign, like.device()),
+        }
     }
 
     /// The goals of some rows; `index` is int64.
@@ -266,9 +284,12 @@ mod tests {
     #[test]
     fn margins_cross_zero_where_the_answer_changes() {
         let logits = row(&[1.0, 3.0, 2.0]);
-        for (goal, margin, met) in
-            [(Goal::Away(1), 1.0, false), (Goal::Away(0), -2.0, true), (Goal::Towards(1), -1.0, true), (Goal::Towards(2), 1.0, false)]
-        {
+        for (goal, margin, met) in [
+            (Goal::Away(1), 1.0, false),
+            (Goal::Away(0), -2.0, true),
+            (Goal::Towards(1), -1.0, true),
+            (Goal::Towards(2), 1.0, false),
+        ] {
             let goals = Goals::new(&[goal], &logits);
             assert_eq!(goals.margin(&logits).double_value(&[0]), margin, "{goal:?}");
             assert_eq!(goals.met(&logits, 0.0).int64_value(&[0]) == 1, met, "{goal:?}");
@@ -279,9 +300,12 @@ mod tests {
     #[test]
     fn kappa_asks_for_more_than_the_answer() {
         let logits = row(&[1.0, 3.0, 2.0]);
-        for (goal, kappa, met) in
-            [(Goal::Towards(1), 0.5, true), (Goal::Towards(1), 1.5, false), (Goal::Away(0), 1.5, true), (Goal::Away(0), 2.5, false)]
-        {
+        for (goal, kappa, met) in [
+            (Goal::Towards(1), 0.5, true),
+            (Goal::Towards(1), 1.5, false),
+            (Goal::Away(0), 1.5, true),
+            (Goal::Away(0), 2.5, false),
+        ] {
             let goals = Goals::new(&[goal], &logits);
             assert_eq!(goals.met(&logits, kappa).int64_value(&[0]) == 1, met, "{goal:?} κ {kappa}");
         }

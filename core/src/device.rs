@@ -7,8 +7,9 @@ use std::sync::OnceLock;
 pub use tch::Device;
 use tch::Tensor;
 
-/// Opens a device by name: `cpu`, `cuda` (the first GPU) or `cuda:N`. A GPU then computes float32 as float32, not as TF32, and
-/// convolutions alike every time, unless `NVIDIA_TF32_OVERRIDE=1` is set; other kernels, such as the gradient of max pooling, may vary.
+/// Opens a device by name: `cpu`, `cuda` (the first GPU) or `cuda:N`. A GPU then computes float32
+/// as float32, not as TF32, and convolutions alike every time, unless `NVIDIA_TF32_OVERRIDE=1` is
+/// set; other kernels, such as the gradient of max pooling, may vary.
 ///
 /// A GPU is to be opened before any model is run, since libtorch looks for CUDA once.
 ///
@@ -18,17 +19,25 @@ pub fn open(name: &str) -> Result<Device> {
     // The first CUDA query fixes libtorch's answer for good: its CUDA half must be mapped before.
     static CUDA: OnceLock<Result<i64, String>> = OnceLock::new();
     let Device::Cuda(index) = parse(name)? else { return Ok(Device::Cpu) };
-    let count = CUDA.get_or_init(|| count_gpus().map_err(|e| format!("{e:#}"))).clone().map_err(|reason| {
-        anyhow::anyhow!(
-            "device `{name}` cannot be had: {reason}. Set LIBTORCH to a torch 2.11 with CUDA \
-                 (the `torch` folder of `pip install torch==2.11.0` will do), run `make setup` and build again, or use `--device cpu`"
-        )
-    })?;
+    let count = CUDA.get_or_init(|| count_gpus().map_err(|e| format!("{e:#}"))).clone().map_err(
+        |reason| {
+            anyhow::anyhow!(
+                "device `{name}` cannot be had: {reason}. Set LIBTORCH to a torch 2.11 with CUDA \
+                 (the `torch` folder of `pip install torch==2.11.0` will do), run `make setup` and \
+                 build again, or use `--device cpu`"
+            )
+        },
+    )?;
     ensure!(
         (index as i64) < count,
-        "device `{name}` cannot be had: libtorch sees {count} GPU{}; check the driver with `nvidia-smi`{}, or use `--device cpu`",
+        "device `{name}` cannot be had: libtorch sees {count} GPU{}; check the driver with \
+         `nvidia-smi`{}, or use `--device cpu`",
         if count == 1 { "" } else { "s" },
-        if count == 0 { " (a program of your own opens the GPU before it runs a model on the CPU)" } else { "" }
+        if count == 0 {
+            " (a program of your own opens the GPU before it runs a model on the CPU)"
+        } else {
+            ""
+        }
     );
     Ok(Device::Cuda(index))
 }
@@ -39,7 +48,8 @@ fn count_gpus() -> Result<i64> {
     Ok(tch::Cuda::device_count())
 }
 
-/// Puts numbers on a device without waiting for what it is busy with: CUDA takes a copy of ordinary memory at once.
+/// Puts numbers on a device without waiting for what it is busy with: CUDA takes a copy of ordinary
+/// memory at once.
 pub fn upload<T: tch::kind::Element>(values: &[T], device: Device) -> Tensor {
     Tensor::from_slice(values).to_device_(device, T::KIND, true, false)
 }
@@ -51,8 +61,8 @@ pub fn wait(device: Device) {
     }
 }
 
-/// Reads a device's name: `cpu`, `cuda` (the first GPU) or `cuda:N`. Whether there is such a device shows
-/// when it is [opened](open).
+/// Reads a device's name: `cpu`, `cuda` (the first GPU) or `cuda:N`. Whether there is such a device
+/// shows when it is [opened](open).
 ///
 /// # Errors
 /// When it is no such name.
@@ -60,7 +70,9 @@ pub fn parse(name: &str) -> Result<Device> {
     let index = match name.split_once(':') {
         None if name == "cpu" => return Ok(Device::Cpu),
         None if name == "cuda" => 0,
-        Some(("cuda", index)) => index.parse().with_context(|| format!("`{name}`: `{index}` is not the number of a GPU"))?,
+        Some(("cuda", index)) => index
+            .parse()
+            .with_context(|| format!("`{name}`: `{index}` is not the number of a GPU"))?,
         _ => bail!("unknown device `{name}`: use `cpu`, `cuda` or `cuda:N`"),
     };
     Ok(Device::Cuda(index))
@@ -83,8 +95,8 @@ fn map_cuda() -> Result<()> {
     let path = libtorch_folder().map_or_else(|| PathBuf::from(&name), |folder| folder.join(&name));
     // SAFETY: the library is libtorch's own other half, of the build that is already mapped; its
     // initialisers register the CUDA kernels and have no precondition.
-    let library =
-        unsafe { Library::open(Some(&path), RTLD_NOW | RTLD_GLOBAL) }.with_context(|| format!("{} cannot be opened", path.display()))?;
+    let library = unsafe { Library::open(Some(&path), RTLD_NOW | RTLD_GLOBAL) }
+        .with_context(|| format!("{} cannot be opened", path.display()))?;
     std::mem::forget(library); // never unloaded: tensors hold pointers into it
     Ok(())
 }
@@ -120,7 +132,8 @@ mod switches {
 
     /// Float32 as such on a GPU, and convolutions the same each time.
     pub fn exact() {
-        // SAFETY: libtorch's own object, which is made when it is first asked for and never goes; the methods set flags of it.
+        // SAFETY: libtorch's own object, which is made when it is first asked for and never goes;
+        // the methods set flags of it.
         unsafe {
             let context = context();
             allow_tf32_in_convolutions(context, false);
@@ -146,7 +159,11 @@ mod switches {
             const OPERATIONS: [i32; 3] = [1, 2, 3]; // convolutions, recurrent networks, products
             const TF32: i32 = 2;
             // SAFETY: it reads flags of libtorch's own object; enumerations of C++ are ints.
-            let fast = || OPERATIONS.map(|operation| unsafe { precision(super::context(), CUDA, operation) } == TF32);
+            let fast = || {
+                OPERATIONS.map(
+                    |operation| unsafe { precision(super::context(), CUDA, operation) } == TF32,
+                )
+            };
             // SAFETY: as in `exact`; it is what libtorch begins with.
             unsafe { super::allow_tf32_in_convolutions(super::context(), true) };
             super::exact();
@@ -163,9 +180,10 @@ mod tests {
     #[test]
     fn names_are_checked() {
         assert_eq!(open("cpu").unwrap(), Device::Cpu);
-        for (name, expected) in
-            [("gpu", "unknown device `gpu`: use `cpu`, `cuda` or `cuda:N`"), ("cuda:x", "`x` is not the number of a GPU")]
-        {
+        for (name, expected) in [
+            ("gpu", "unknown device `gpu`: use `cpu`, `cuda` or `cuda:N`"),
+            ("cuda:x", "`x` is not the number of a GPU"),
+        ] {
             let error = format!("{:#}", open(name).unwrap_err());
             assert!(error.contains(expected), "{error}");
         }

@@ -67,7 +67,12 @@ pub fn drive<S: Search>(search: &S, oracle: &Oracle, cases: &Cases) -> Result<Ve
 }
 
 /// As [`drive`], taking the cases in the given order; the outputs are in case order all the same.
-pub fn drive_in_order<S: Search>(search: &S, oracle: &Oracle, cases: &Cases, order: &[usize]) -> Result<Vec<S::Output>> {
+pub fn drive_in_order<S: Search>(
+    search: &S,
+    oracle: &Oracle,
+    cases: &Cases,
+    order: &[usize],
+) -> Result<Vec<S::Output>> {
     tch::no_grad(|| {
         let mut outputs: Vec<Option<S::Output>> = (0..cases.len()).map(|_| None).collect();
         let mut waiting = order.iter().copied();
@@ -78,7 +83,12 @@ pub fn drive_in_order<S: Search>(search: &S, oracle: &Oracle, cases: &Cases, ord
         let mut lanes = fill(search, cases, first);
         while !lanes.is_empty() {
             let done = search.step(oracle, &mut lanes)?;
-            ensure!(done.len() == lanes.len(), "a step must answer for each of the {} lanes, found {} answers", lanes.len(), done.len());
+            ensure!(
+                done.len() == lanes.len(),
+                "a step must answer for each of the {} lanes, found {} answers",
+                lanes.len(),
+                done.len()
+            );
             if done.contains(&true) {
                 turn_over(search, cases, &mut lanes, &done, &mut waiting, &mut outputs);
             }
@@ -114,7 +124,11 @@ fn turn_over<S: Search>(
     let mut closed = Vec::new();
     let mut kept_states = Vec::new();
     let mut kept_cases = Vec::new();
-    for (lane, (state, case)) in std::mem::take(&mut lanes.states).into_iter().zip(std::mem::take(&mut lanes.cases)).enumerate() {
+    for (lane, (state, case)) in std::mem::take(&mut lanes.states)
+        .into_iter()
+        .zip(std::mem::take(&mut lanes.cases))
+        .enumerate()
+    {
         if !done[lane] {
             kept_states.push(state);
             kept_cases.push(case);
@@ -134,7 +148,8 @@ fn turn_over<S: Search>(
         }
     }
     if !closed.is_empty() && !kept_cases.is_empty() {
-        let keep: Vec<i64> = (0..done.len()).filter(|lane| !closed.contains(lane)).map(|lane| lane as i64).collect();
+        let keep: Vec<i64> =
+            (0..done.len()).filter(|lane| !closed.contains(lane)).map(|lane| lane as i64).collect();
         let keep = device::upload(&keep, lanes.goals.class.device());
         for tensor in &mut lanes.rows {
             *tensor = tensor.index_select(0, &keep);
@@ -184,10 +199,12 @@ mod tests {
 
         fn step(&self, oracle: &Oracle, lanes: &mut Lanes<Clock>) -> Result<Vec<bool>> {
             self.log.borrow_mut().push((lanes.len(), *self.begun.borrow()));
-            let answer = oracle.gradient(&lanes.cases, &lanes.rows[0], |z| lanes.goals.margin(z))?;
+            let answer =
+                oracle.gradient(&lanes.cases, &lanes.rows[0], |z| lanes.goals.margin(z))?;
             lanes.rows[1] = &lanes.rows[1] * 0.9 + answer.pixels;
             lanes.rows[0] = &lanes.rows[0] - &lanes.rows[1] * 0.01;
-            let met = Vec::<i64>::try_from(lanes.goals.met(&answer.logits, 0.0).to_kind(Kind::Int64))?;
+            let met =
+                Vec::<i64>::try_from(lanes.goals.met(&answer.logits, 0.0).to_kind(Kind::Int64))?;
             Ok(lanes
                 .states
                 .iter_mut()
@@ -206,9 +223,13 @@ mod tests {
 
     fn cases(count: usize, seed: i64) -> Cases {
         let pixels = Tensor::from_slice(
-            &(0..count as i64 * 3 * 4 * 4).map(|i| ((i * 7919 + seed * 104_729) % 1000) as f32 / 1000.0).collect::<Vec<_>>(),
+            &(0..count as i64 * 3 * 4 * 4)
+                .map(|i| ((i * 7919 + seed * 104_729) % 1000) as f32 / 1000.0)
+                .collect::<Vec<_>>(),
         );
-        let goals = (0..count as i64).map(|n| if n % 2 == 0 { Goal::Away((n + seed) % 5) } else { Goal::Towards((n * seed) % 5) });
+        let goals = (0..count as i64).map(|n| {
+            if n % 2 == 0 { Goal::Away((n + seed) % 5) } else { Goal::Towards((n * seed) % 5) }
+        });
         Cases::new(pixels.view([count as i64, 3, 4, 4]), goals.collect()).unwrap()
     }
 
@@ -219,7 +240,8 @@ mod tests {
 
     fn run(cases: &Cases, lanes: usize, order: &[usize]) -> (Outputs, Log) {
         let model = Affine::new(5, 4, 3);
-        let oracle = Oracle::new(&model, vec![0; cases.len()], Settings { lanes, ..Settings::default() });
+        let oracle =
+            Oracle::new(&model, vec![0; cases.len()], Settings { lanes, ..Settings::default() });
         let search = Descent { log: RefCell::default(), begun: RefCell::default() };
         let outputs = drive_in_order(&search, &oracle, cases, order).unwrap();
         (outputs, search.log.into_inner())
@@ -253,9 +275,11 @@ mod tests {
             let plain: Vec<usize> = (0..count).collect();
             let (outputs, log) = run(&cases(count, seed), lanes, &plain);
             let steps: u32 = outputs.iter().map(|o| o.0).sum();
-            prop_assert_eq!(log.iter().map(|l| l.0).sum::<usize>(), steps as usize, "every lane of every step did a case's work");
+            prop_assert_eq!(log.iter().map(|l| l.0).sum::<usize>(), steps as usize, "every lane of \
+                every step did a case's work");
             for (at_work, begun) in log {
-                prop_assert!(at_work == lanes || begun == count, "{} of {} lanes at work, {} of {} cases begun", at_work, lanes, begun, count);
+                prop_assert!(at_work == lanes || begun == count, "{} of {} lanes at work, {} of {} \
+                    cases begun", at_work, lanes, begun, count);
             }
         }
     }

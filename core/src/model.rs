@@ -6,7 +6,8 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
-/// A classifier with frozen weights. Tensors are not shared between threads: a worker loads its own.
+/// A classifier with frozen weights. Tensors are not shared between threads: a worker loads its
+/// own.
 pub trait Model: Send {
     /// Who this is.
     fn card(&self) -> &ModelCard;
@@ -46,8 +47,8 @@ pub struct ModelCard {
     /// Published top-5 accuracy, per cent.
     #[serde(default)]
     pub top5: Option<f64>,
-    /// Number of layers with weights from input to output, of networks that come in several depths and
-    /// are otherwise alike: the effect of depth is read off those.
+    /// Number of layers with weights from input to output, of networks that come in several depths
+    /// and are otherwise alike: the effect of depth is read off those.
     #[serde(default)]
     pub depth: Option<u32>,
     /// One line: the paper and the reference implementation.

@@ -70,7 +70,11 @@ pub struct Detached {
 impl fmt::Display for Detached {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let name = &self.model;
-        write!(f, "the logits of model `{name}` have no gradient: something in it is detached, rounded to integers, or under `no_grad`")
+        write!(
+            f,
+            "the logits of model `{name}` have no gradient: something in it is detached, rounded \
+             to integers, or under `no_grad`"
+        )
     }
 }
 
@@ -100,7 +104,12 @@ pub(crate) trait Access {
     fn lanes(&self) -> usize;
     fn logits(&self, cases: &[usize], pixels: &Tensor) -> Result<Tensor>;
     /// `loss` is called once.
-    fn gradient(&self, cases: &[usize], pixels: &Tensor, loss: &mut dyn FnMut(&Tensor) -> Result<Tensor>) -> Result<Gradient>;
+    fn gradient(
+        &self,
+        cases: &[usize],
+        pixels: &Tensor,
+        loss: &mut dyn FnMut(&Tensor) -> Result<Tensor>,
+    ) -> Result<Gradient>;
     /// The key of all streams.
     fn key(&self) -> [u8; 32];
     /// The number of each case's stream.
@@ -138,10 +147,17 @@ impl<'a> Oracle<'a> {
 
     /// Logits, losses and the gradients of the losses with respect to the pixels. `loss` maps
     /// M×K logits to M losses. One forward and one backward pass for each of `cases`.
-    pub fn gradient(&self, cases: &[usize], pixels: &Tensor, loss: impl FnOnce(&Tensor) -> Tensor) -> Result<Gradient> {
+    pub fn gradient(
+        &self,
+        cases: &[usize],
+        pixels: &Tensor,
+        loss: impl FnOnce(&Tensor) -> Tensor,
+    ) -> Result<Gradient> {
         let mut loss = Some(loss);
         self.access.gradient(cases, pixels, &mut |logits| {
-            guard::catch("the loss", || loss.take().map(|loss| loss(logits)).context("a loss is asked once"))
+            guard::catch("the loss", || {
+                loss.take().map(|loss| loss(logits)).context("a loss is asked once")
+            })
         })
     }
 
@@ -197,13 +213,19 @@ impl Access for Direct<'_> {
 
     fn logits(&self, cases: &[usize], pixels: &Tensor) -> Result<Tensor> {
         self.admit(cases, pixels)?;
-        let logits = guard::catch(&self.who(), || Ok(tch::no_grad(|| self.model.logits(&pixels.detach()))))?;
+        let logits =
+            guard::catch(&self.who(), || Ok(tch::no_grad(|| self.model.logits(&pixels.detach()))))?;
         self.check(&logits, cases.len())?;
         self.count(cases, 0);
         Ok(logits)
     }
 
-    fn gradient(&self, cases: &[usize], pixels: &Tensor, loss: &mut dyn FnMut(&Tensor) -> Result<Tensor>) -> Result<Gradient> {
+    fn gradient(
+        &self,
+        cases: &[usize],
+        pixels: &Tensor,
+        loss: &mut dyn FnMut(&Tensor) -> Result<Tensor>,
+    ) -> Result<Gradient> {
         self.admit(cases, pixels)?;
         let gradient = guard::catch(&self.who(), || {
             tch::with_grad(|| {
@@ -212,13 +234,28 @@ impl Access for Direct<'_> {
                 self.check(&logits, cases.len())?;
                 ensure!(logits.requires_grad(), self.detached());
                 let loss = loss(&logits)?;
-                ensure!(loss.size() == [cases.len() as i64], "a loss must have one value per row, found shape {:?}", loss.size());
+                ensure!(
+                    loss.size() == [cases.len() as i64],
+                    "a loss must have one value per row, found shape {:?}",
+                    loss.size()
+                );
                 // The sum's gradient is each row's own: a row's logits depend on that row alone.
-                let gradient = Tensor::f_run_backward(&[loss.sum(tch::Kind::Float)], &[&pixels], false, false)?.remove(0);
+                let gradient = Tensor::f_run_backward(
+                    &[loss.sum(tch::Kind::Float)],
+                    &[&pixels],
+                    false,
+                    false,
+                )?
+                .remove(0);
                 // The graph may be one of weights that want a gradient, without the pixels.
                 ensure!(gradient.defined(), self.detached());
-                // Laid out as pixels are, whatever the model does inside: sums of tensors in two layouts are slow.
-                Ok(Gradient { logits: logits.detach(), loss: loss.detach(), pixels: gradient.contiguous() })
+                // Laid out as pixels are, whatever the model does inside: sums of tensors in two
+                // layouts are slow.
+                Ok(Gradient {
+                    logits: logits.detach(),
+                    loss: loss.detach(),
+                    pixels: gradient.contiguous(),
+                })
             })
         })?;
         self.count(cases, 1);
@@ -265,14 +302,28 @@ impl Direct<'_> {
         self.check_time()?;
         let side = self.model.card().side;
         let expected = [cases.len() as i64, 3, side, side];
-        ensure!(pixels.size() == expected, "{} takes pixels {expected:?}, found {:?}", self.who(), pixels.size());
-        ensure!(cases.iter().all(|&c| c < self.streams.len()), "a case number is beyond the {} cases", self.streams.len());
+        ensure!(
+            pixels.size() == expected,
+            "{} takes pixels {expected:?}, found {:?}",
+            self.who(),
+            pixels.size()
+        );
+        ensure!(
+            cases.iter().all(|&c| c < self.streams.len()),
+            "a case number is beyond the {} cases",
+            self.streams.len()
+        );
         Ok(())
     }
 
     fn check(&self, logits: &Tensor, rows: usize) -> Result<()> {
         let expected = [rows as i64, self.model.card().classes];
-        ensure!(logits.size() == expected, "{} gave logits {:?}, expected {expected:?}", self.who(), logits.size());
+        ensure!(
+            logits.size() == expected,
+            "{} gave logits {:?}, expected {expected:?}",
+            self.who(),
+            logits.size()
+        );
         Ok(())
     }
 
@@ -299,7 +350,8 @@ mod tests {
         let pixels = Tensor::full([2, 3, 2, 2], 0.5, (Kind::Float, Device::Cpu));
         let _ = oracle.logits(&[0, 2], &pixels).unwrap();
         oracle.gradient(&[2, 2], &pixels, |z| z.select(1, 0)).unwrap();
-        let expected = [(1, 0), (0, 0), (3, 2)].map(|(forward, backward)| Passes { forward, backward });
+        let expected =
+            [(1, 0), (0, 0), (3, 2)].map(|(forward, backward)| Passes { forward, backward });
         assert_eq!(oracle.passes(), expected);
     }
 
@@ -325,11 +377,18 @@ mod tests {
     fn a_refusal_is_remembered() {
         let model = Affine::new(3, 2, 1);
         let pixels = Tensor::full([1, 3, 2, 2], 0.5, (Kind::Float, Device::Cpu));
-        let oracle = Oracle::new(&model, vec![0], Settings { deadline: Some(Instant::now()), ..Settings::default() });
+        let oracle = Oracle::new(
+            &model,
+            vec![0],
+            Settings { deadline: Some(Instant::now()), ..Settings::default() },
+        );
         assert_eq!(oracle.stopped(), None);
         let error = oracle.gradient(&[0], &pixels, |z| z.select(1, 0)).err().unwrap();
         assert_eq!(error.downcast_ref(), Some(&Stop::OutOfTime));
-        assert_eq!((oracle.stopped(), error.to_string().as_str()), (Some(Stop::OutOfTime), "out of time"));
+        assert_eq!(
+            (oracle.stopped(), error.to_string().as_str()),
+            (Some(Stop::OutOfTime), "out of time")
+        );
     }
 
     #[test]
@@ -337,11 +396,13 @@ mod tests {
         let model = Affine::new(3, 2, 1);
         let oracle = Oracle::new(&model, vec![0], Settings::default());
         let pixels = Tensor::full([1, 3, 2, 2], 0.5, (Kind::Float, Device::Cpu));
-        let error = oracle.gradient(&[0], &pixels, |_| panic!("no idea")).err().unwrap().to_string();
+        let error =
+            oracle.gradient(&[0], &pixels, |_| panic!("no idea")).err().unwrap().to_string();
         assert_eq!(error, "the loss panicked: no idea");
     }
 
-    /// Logits that have forgotten the pixels; those of a model with weights that are not frozen have a graph.
+    /// Logits that have forgotten the pixels; those of a model with weights that are not frozen
+    /// have a graph.
     struct Forgetful(Affine, bool);
 
     impl Model for Forgetful {
@@ -351,7 +412,11 @@ mod tests {
 
         fn logits(&self, pixels: &Tensor) -> Tensor {
             let logits = self.0.logits(&pixels.detach());
-            if self.1 { logits * Tensor::ones([1], (Kind::Float, Device::Cpu)).set_requires_grad(true) } else { logits }
+            if self.1 {
+                logits * Tensor::ones([1], (Kind::Float, Device::Cpu)).set_requires_grad(true)
+            } else {
+                logits
+            }
         }
     }
 

@@ -9,10 +9,12 @@ use std::cell::Cell;
 use std::fmt::Debug;
 use toml::{Table, Value};
 
-/// What the parameters of a model, an attack or a metric must be. [`params!`](crate::params!) writes
-/// the struct and all of this; for one written by hand, derive `Serialize`, `Deserialize` with
-/// `#[serde(default, deny_unknown_fields)]`, `Clone`, `Debug` and give a `Default`.
-pub trait Params: Serialize + DeserializeOwned + Default + Clone + Debug + Send + Sync + 'static {
+/// What the parameters of a model, an attack or a metric must be. [`params!`](crate::params!)
+/// writes the struct and all of this; for one written by hand, derive `Serialize`, `Deserialize`
+/// with `#[serde(default, deny_unknown_fields)]`, `Clone`, `Debug` and give a `Default`.
+pub trait Params:
+    Serialize + DeserializeOwned + Default + Clone + Debug + Send + Sync + 'static
+{
     /// Name and description of each parameter, for `runner list`.
     fn docs() -> &'static [(&'static str, &'static str)] {
         &[]
@@ -54,7 +56,8 @@ macro_rules! params {
     ) => {
         $(#[$about])*
         #[derive(Clone, Debug, PartialEq, $crate::serde::Serialize, $crate::serde::Deserialize)]
-        // The empty bound is what lets serde derive a default for a type with constants in its name.
+        // The empty bound is what lets serde derive a default for a type with constants in its
+        // name.
         #[serde(crate = "gauntlet_core::serde", default, deny_unknown_fields, bound = "")]
         $visibility struct $name $(<$(const $constant: $of),+>)? {
             $($(#[doc = $doc])+ $field_visibility $field: $type),*
@@ -163,11 +166,15 @@ pub fn from_table<P: Params>(base: &P, overrides: &Table) -> Result<P> {
     };
     read(&mut overrides.iter()).map_err(|error| {
         // The error does not say which key it is about: the one that is wrong by itself.
-        let wrong = overrides.iter().find_map(|entry| Some((entry.0, read(&mut std::iter::once(entry)).err()?)));
+        let wrong = overrides
+            .iter()
+            .find_map(|entry| Some((entry.0, read(&mut std::iter::once(entry)).err()?)));
         let Some((key, error)) = wrong else { return anyhow!("{}", error.message()) };
         if error.message().starts_with(&format!("unknown field `{key}`")) {
             let mut known: Vec<&str> = base.keys().map(String::as_str).collect();
-            known.extend(P::docs().iter().map(|(name, _)| *name).filter(|&name| !base.contains_key(name)));
+            known.extend(
+                P::docs().iter().map(|(name, _)| *name).filter(|&name| !base.contains_key(name)),
+            );
             return unknown(key, &known);
         }
         anyhow!("`{key}`: {}", error.message().trim_end())
@@ -186,7 +193,12 @@ pub fn overlay(base: &Table, overrides: &Table) -> Result<Table> {
             return Err(unknown(key, &base.keys().map(String::as_str).collect::<Vec<_>>()));
         };
         let value = widen(Some(default), value);
-        ensure!(value.same_type(default), "`{key}`: found {}, expected {}", value.type_str(), default.type_str());
+        ensure!(
+            value.same_type(default),
+            "`{key}`: found {}, expected {}",
+            value.type_str(),
+            default.type_str()
+        );
         table.insert(key.clone(), value);
     }
     Ok(table)
@@ -228,12 +240,16 @@ pub struct Preset<P> {
 
 /// Finds a preset by name; `None` and `"default"` mean the type's defaults.
 pub fn preset<P: Params>(presets: Vec<Preset<P>>, name: Option<&str>) -> Result<P> {
-    let sets: Vec<(&str, P)> = presets.into_iter().map(|preset| (preset.name, preset.params)).collect();
+    let sets: Vec<(&str, P)> =
+        presets.into_iter().map(|preset| (preset.name, preset.params)).collect();
     Ok(named(&sets, name)?.cloned().unwrap_or_default())
 }
 
 /// The set of that name; none for `None` and `"default"`.
-pub(crate) fn named<'a, S: AsRef<str>, P>(sets: &'a [(S, P)], name: Option<&str>) -> Result<Option<&'a P>> {
+pub(crate) fn named<'a, S: AsRef<str>, P>(
+    sets: &'a [(S, P)],
+    name: Option<&str>,
+) -> Result<Option<&'a P>> {
     let Some(name) = name.filter(|n| *n != "default") else {
         return Ok(None);
     };
@@ -241,7 +257,11 @@ pub(crate) fn named<'a, S: AsRef<str>, P>(sets: &'a [(S, P)], name: Option<&str>
     known.extend(sets.iter().map(|(name, _)| name.as_ref()));
     match sets.iter().find(|(known, _)| known.as_ref() == name) {
         Some((_, found)) => Ok(Some(found)),
-        None => bail!("unknown preset `{name}`{}; there are: {}", suggestion(name, &known), known.join(", ")),
+        None => bail!(
+            "unknown preset `{name}`{}; there are: {}",
+            suggestion(name, &known),
+            known.join(", ")
+        ),
     }
 }
 
@@ -297,14 +317,24 @@ mod tests {
     #[test]
     fn an_unknown_key_names_the_one_that_was_meant() {
         let error = read("epsilom = 0.2").unwrap_err().to_string();
-        assert_eq!(error, "unknown parameter `epsilom`, did you mean `epsilon`?; there are: epsilon, iterations, order, stop, then");
+        assert_eq!(
+            error,
+            "unknown parameter `epsilom`, did you mean `epsilon`?; there are: epsilon, iterations, \
+             order, stop, then"
+        );
     }
 
     #[test]
     fn a_bad_value_names_its_key() {
         for (text, expected) in [
-            ("epsilon = 0.2\niterations = \"ten\"", "`iterations`: invalid type: string \"ten\", expected u32"),
-            ("order = \"second\"", "`order`: unknown variant `second`, expected `first` or `last_of_all`"),
+            (
+                "epsilon = 0.2\niterations = \"ten\"",
+                "`iterations`: invalid type: string \"ten\", expected u32",
+            ),
+            (
+                "order = \"second\"",
+                "`order`: unknown variant `second`, expected `first` or `last_of_all`",
+            ),
         ] {
             assert_eq!(read(text).unwrap_err().to_string(), expected);
         }
@@ -328,15 +358,29 @@ mod tests {
         let over = |text: &str| overlay(&base, &parse(text).unwrap());
         assert_eq!(over("epsilon = 1").unwrap(), parse("epsilon = 1.0\nname = \"x\"").unwrap());
         let error = |text: &str| over(text).unwrap_err().to_string();
-        assert_eq!(error("epsilom = 1"), "unknown parameter `epsilom`, did you mean `epsilon`?; there are: epsilon, name");
+        assert_eq!(
+            error("epsilom = 1"),
+            "unknown parameter `epsilom`, did you mean `epsilon`?; there are: epsilon, name"
+        );
         assert_eq!(error("name = 1"), "`name`: found integer, expected string");
     }
 
     #[test]
     fn presets_are_found_by_name() {
-        let presets = || vec![Preset { name: "eccv2018", summary: "", params: P { epsilon: 0.3, ..P::default() } }];
+        let presets = || {
+            vec![Preset {
+                name: "eccv2018",
+                summary: "",
+                params: P { epsilon: 0.3, ..P::default() },
+            }]
+        };
         assert_eq!(preset(presets(), Some("eccv2018")).unwrap().epsilon, 0.3);
         assert_eq!(preset(presets(), None).unwrap(), P::default());
-        assert!(preset(presets(), Some("eccv2081")).unwrap_err().to_string().contains("did you mean `eccv2018`?"));
+        assert!(
+            preset(presets(), Some("eccv2081"))
+                .unwrap_err()
+                .to_string()
+                .contains("did you mean `eccv2018`?")
+        );
     }
 }

@@ -97,7 +97,12 @@ pub struct Entry {
 }
 
 impl Entry {
-    fn new<P: Params>(name: &str, summary: &str, origin: &str, presets: fn() -> Vec<Preset<P>>) -> Self {
+    fn new<P: Params>(
+        name: &str,
+        summary: &str,
+        origin: &str,
+        presets: fn() -> Vec<Preset<P>>,
+    ) -> Self {
         Self {
             name: name.to_owned(),
             origin: origin.to_owned(),
@@ -105,7 +110,10 @@ impl Entry {
             summary: summary.to_owned(),
             defaults: params::to_table(&P::default()),
             descriptions: params::describe::<P>(),
-            presets: presets().iter().map(|p| (p.name.to_owned(), p.summary.to_owned(), params::to_table(&p.params))).collect(),
+            presets: presets()
+                .iter()
+                .map(|p| (p.name.to_owned(), p.summary.to_owned(), params::to_table(&p.params)))
+                .collect(),
             resolve: Box::new(move |preset, overrides| {
                 let base = params::preset(presets(), preset)?;
                 Ok(params::to_table(&params::from_table(&base, overrides)?))
@@ -138,8 +146,12 @@ impl ModelEntry {
             entry: Entry::new::<A::Params>(A::NAME, &summary, origin, Vec::new),
             embedded_weights: A::embedded_weights(),
             pytorch: A::pytorch(),
-            describe: Box::new(|table| Ok(A::describe(&params::from_table(&A::Params::default(), table)?))),
-            load: Box::new(|table, weights| Ok(Box::new(A::load(params::from_table(&A::Params::default(), table)?, weights)?))),
+            describe: Box::new(|table| {
+                Ok(A::describe(&params::from_table(&A::Params::default(), table)?))
+            }),
+            load: Box::new(|table, weights| {
+                Ok(Box::new(A::load(params::from_table(&A::Params::default(), table)?, weights)?))
+            }),
         }
     }
 
@@ -152,7 +164,8 @@ impl ModelEntry {
     pub fn load(&self, parameters: &Table, weights: Weights) -> Result<Box<dyn Model>> {
         let what = format!("model `{}`", self.entry.name);
         let weights = weights.translated(self.pytorch).with_context(|| what.clone())?;
-        let model = crate::guard::catch(&what, || (self.load)(parameters, &weights)).context(what)?;
+        let model =
+            crate::guard::catch(&what, || (self.load)(parameters, &weights)).context(what)?;
         weights.finish().with_context(|| format!("weights of model `{}`", self.entry.name))?;
         Ok(model)
     }
@@ -164,7 +177,8 @@ impl ModelEntry {
     pub fn own_weights(&self) -> Result<&'static [u8]> {
         self.embedded_weights.with_context(|| {
             format!(
-                "model `{}` has no weights of its own: name a safetensors file (`--weights FILE`, or `weights = \"…\"` in the study)",
+                "model `{}` has no weights of its own: name a safetensors file (`--weights FILE`, \
+                 or `weights = \"…\"` in the study)",
                 self.entry.name
             )
         })
@@ -187,7 +201,9 @@ impl AttackEntry {
     pub(crate) fn of<A: Attack>(origin: &str) -> Self {
         Self {
             entry: Entry::new::<A::Params>(A::NAME, A::SUMMARY, origin, A::presets),
-            make: Box::new(|table| Ok(Box::new(A::new(params::from_table(&A::Params::default(), table)?)?))),
+            make: Box::new(|table| {
+                Ok(Box::new(A::new(params::from_table(&A::Params::default(), table)?)?))
+            }),
         }
     }
 
@@ -226,7 +242,9 @@ impl MetricEntry {
             at_identity: M::AT_IDENTITY,
             symmetric: M::SYMMETRIC,
             extras: M::EXTRAS.iter().map(|&name| name.to_owned()).collect(),
-            make: Box::new(|table| Ok(Box::new(M::new(params::from_table(&M::Params::default(), table)?)?))),
+            make: Box::new(|table| {
+                Ok(Box::new(M::new(params::from_table(&M::Params::default(), table)?)?))
+            }),
         }
     }
 
@@ -251,7 +269,8 @@ impl Registry {
         Self::default()
     }
 
-    /// All that is linked into this program. The order in which the linker laid it out shows nowhere.
+    /// All that is linked into this program. The order in which the linker laid it out shows
+    /// nowhere.
     ///
     /// # Errors
     /// Names both origins when two plugins bring the same name.
@@ -272,7 +291,8 @@ impl Registry {
 
     /// Adds a model that the program makes itself: `make` is called once for every thread that
     /// computes with it, and again later. `origin` says who brings it in which version, such as
-    /// `my-crate 1.2.0`: results are kept by name, card and origin, so it must change with the model.
+    /// `my-crate 1.2.0`: results are kept by name, card and origin, so it must change with the
+    /// model.
     pub fn model_with(
         &mut self,
         card: ModelCard,
@@ -314,18 +334,21 @@ impl Registry {
     /// already, from this file or a copy of it, is not opened again.
     ///
     /// # Errors
-    /// Says what is wrong with the library, see [`Library::read`] and [`Library::check`], or which name
-    /// is taken.
+    /// Says what is wrong with the library, see [`Library::read`] and [`Library::check`], or which
+    /// name is taken.
     pub fn load(&mut self, path: &Path) -> Result<Arc<Library>> {
         self.load_library(Library::read(path)?)
     }
 
-    /// As [`load`](Self::load), for a library that has been read, so that the caller could look at it.
+    /// As [`load`](Self::load), for a library that has been read, so that the caller could look at
+    /// it.
     pub fn load_library(&mut self, library: Library) -> Result<Arc<Library>> {
         if let Some(known) = self.libraries.iter().find(|known| known.hash == library.hash) {
             return Ok(Arc::clone(known));
         }
-        if let Some(known) = self.libraries.iter().find(|known| known.stamp.name == library.stamp.name) {
+        if let Some(known) =
+            self.libraries.iter().find(|known| known.stamp.name == library.stamp.name)
+        {
             let (one, other) = (known.describe(), library.describe());
             bail!("plugin `{}` is there twice: {one} and {other}; remove one", library.stamp.name);
         }
@@ -378,17 +401,34 @@ impl Registry {
     }
 }
 
-fn add<E>(map: &mut BTreeMap<String, E>, kind: &str, new: E, entry: impl Fn(&E) -> &Entry) -> Result<()> {
+fn add<E>(
+    map: &mut BTreeMap<String, E>,
+    kind: &str,
+    new: E,
+    entry: impl Fn(&E) -> &Entry,
+) -> Result<()> {
     vacant(map, kind, &new, &entry)?;
     map.insert(entry(&new).name.clone(), new);
     Ok(())
 }
 
-fn vacant<E>(map: &BTreeMap<String, E>, kind: &str, new: &E, entry: impl Fn(&E) -> &Entry) -> Result<()> {
-    let who = |e: &Entry| e.library.as_ref().map_or_else(|| e.origin.clone(), |library| library.describe());
+fn vacant<E>(
+    map: &BTreeMap<String, E>,
+    kind: &str,
+    new: &E,
+    entry: impl Fn(&E) -> &Entry,
+) -> Result<()> {
+    let who = |e: &Entry| {
+        e.library.as_ref().map_or_else(|| e.origin.clone(), |library| library.describe())
+    };
     let new = entry(new);
     if let Some(old) = map.get(&new.name) {
-        bail!("{kind} `{}` is brought twice: by {} and by {}; remove or rename one", new.name, who(entry(old)), who(new));
+        bail!(
+            "{kind} `{}` is brought twice: by {} and by {}; remove or rename one",
+            new.name,
+            who(entry(old)),
+            who(new)
+        );
     }
     Ok(())
 }
@@ -397,7 +437,9 @@ fn find<'a, E>(map: &'a BTreeMap<String, E>, kind: &str, name: &str) -> Result<&
     map.get(name).with_context(|| {
         let known: Vec<&String> = map.keys().collect();
         match suggestion(name, &known) {
-            hint if hint.is_empty() => format!("unknown {kind} `{name}`; `runner list {kind}s` shows all"),
+            hint if hint.is_empty() => {
+                format!("unknown {kind} `{name}`; `runner list {kind}s` shows all")
+            }
             hint => format!("unknown {kind} `{name}`{hint} (`runner list {kind}s` shows all)"),
         }
     })
@@ -413,7 +455,11 @@ mod tests {
         let mut registry = Registry::empty();
         registry.attack::<Nudge>("first 1.0.0").unwrap();
         let error = registry.attack::<Nudge>("/plugins/libsecond.so").unwrap_err().to_string();
-        assert_eq!(error, "attack `nudge` is brought twice: by first 1.0.0 and by /plugins/libsecond.so; remove or rename one");
+        assert_eq!(
+            error,
+            "attack `nudge` is brought twice: by first 1.0.0 and by /plugins/libsecond.so; remove \
+             or rename one"
+        );
     }
 
     #[test]
@@ -421,7 +467,10 @@ mod tests {
         let mut registry = Registry::empty();
         registry.attack::<Nudge>("t").unwrap();
         let error = |name: &str| registry.find_attack(name).err().unwrap().to_string();
-        assert_eq!(error("nudgee"), "unknown attack `nudgee`, did you mean `nudge`? (`runner list attacks` shows all)");
+        assert_eq!(
+            error("nudgee"),
+            "unknown attack `nudgee`, did you mean `nudge`? (`runner list attacks` shows all)"
+        );
         assert_eq!(error("deepfool"), "unknown attack `deepfool`; `runner list attacks` shows all");
     }
 
@@ -442,6 +491,9 @@ mod tests {
         registry.model::<Affine>("t").unwrap();
         let entry = registry.find_model("affine").unwrap();
         let error = entry.load_embedded(&Table::new(), Device::Cpu).err().unwrap().to_string();
-        assert!(error.starts_with("model `affine` has no weights of its own: name a safetensors file"), "{error}");
+        assert!(
+            error.starts_with("model `affine` has no weights of its own: name a safetensors file"),
+            "{error}"
+        );
     }
 }

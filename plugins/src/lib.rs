@@ -8,7 +8,8 @@ pub mod nn;
 use attacks::{CwL2, EadL1, Fgsm, Ifgsm};
 use metrics::{Clever, INFINITY, L0, L1, L2, L2PerPixel, Linf, Ssim};
 use models::{
-    AlexNet, DenseNet, InceptionResNetV2, InceptionV1, InceptionV2, InceptionV3, InceptionV4, Mini, MobileNetV1, NasNetLarge, ResNetV2, Vgg,
+    AlexNet, DenseNet, InceptionResNetV2, InceptionV1, InceptionV2, InceptionV3, InceptionV4, Mini,
+    MobileNetV1, NasNetLarge, ResNetV2, Vgg,
 };
 
 gauntlet_core::export_plugin!(

@@ -120,8 +120,8 @@ pub struct Success {
     pub passes: Passes,
     /// Seconds that the attack took.
     pub seconds: f64,
-    /// Seconds that the other models took to look at its pixels, and the attack to make pixels of their
-    /// side for them (policy `native`).
+    /// Seconds that the other models took to look at its pixels, and the attack to make pixels of
+    /// their side for them (policy `native`).
     pub transfer_seconds: f64,
 }
 
@@ -175,7 +175,8 @@ pub enum Rank {
 }
 
 /// Which images a transfer rate is over.
-pub const DENOMINATORS: [&str; 6] = ["all", "source_correct", "source_success", "target_correct", "both", "all_correct"];
+pub const DENOMINATORS: [&str; 6] =
+    ["all", "source_correct", "source_success", "target_correct", "both", "all_correct"];
 
 /// The published denominator, as an index into [`DENOMINATORS`].
 pub const PUBLISHED: usize = 3;
@@ -205,8 +206,8 @@ pub struct Transfer {
     pub images: [usize; 6],
     /// For each of [`DENOMINATORS`] how many of these meet the goal on the target.
     pub transferred: [usize; 6],
-    /// As float and top-1, per image whether the goal is met on the target, where the image was attacked and the
-    /// target knows it; otherwise empty.
+    /// As float and top-1, per image whether the goal is met on the target, where the image was
+    /// attacked and the target knows it; otherwise empty.
     pub met: Vec<Option<bool>>,
     /// What the target makes of the images of `both`: it still sees the true class, it sees another
     /// class than the source, it sees the source's class.
@@ -262,23 +263,36 @@ pub struct Outcomes<'a> {
 }
 
 /// Reads all cells and counts.
-pub fn analyse(study: &Study, plan: &Plan, store: &Store, sink: &mut dyn OutcomeSink) -> Result<Tables> {
-    let reader = Reader { study, plan, store, missing: RefCell::default(), trouble: RefCell::default() };
-    let (accuracy, correct): (Vec<_>, Vec<_>) = (0..study.models.len()).map(|model| reader.accuracy(model)).unzip();
+pub fn analyse(
+    study: &Study,
+    plan: &Plan,
+    store: &Store,
+    sink: &mut dyn OutcomeSink,
+) -> Result<Tables> {
+    let reader =
+        Reader { study, plan, store, missing: RefCell::default(), trouble: RefCell::default() };
+    let (accuracy, correct): (Vec<_>, Vec<_>) =
+        (0..study.models.len()).map(|model| reader.accuracy(model)).unzip();
     let mut tables = Tables { accuracy, correct, ..Tables::default() };
     for index in 0..plan.campaigns.len() {
         reader.campaign(index, &mut tables, sink)?;
     }
     // Pixels for models of another side come from later campaigns.
-    let goal = |row: &Transfer| study.attacks[row.attack].goals.iter().position(|goal| *goal == row.goal);
+    let goal =
+        |row: &Transfer| study.attacks[row.attack].goals.iter().position(|goal| *goal == row.goal);
     tables.transfer.sort_by_key(|row| (row.source, row.attack, goal(row), row.target));
     tables.scores = plan.scores.iter().map(|scoring| reader.score(scoring)).collect();
-    tables.probes = plan.probes.iter().enumerate().map(|(model, cells)| reader.probe(model, cells)).collect();
+    tables.probes =
+        plan.probes.iter().enumerate().map(|(model, cells)| reader.probe(model, cells)).collect();
     if let Some(error) = reader.trouble.into_inner() {
         return Err(error);
     }
     let missing = reader.missing.into_inner();
-    tables.missing = missing.iter().copied().filter(|&id| plan.needs(id).iter().all(|need| !missing.contains(need))).collect();
+    tables.missing = missing
+        .iter()
+        .copied()
+        .filter(|&id| plan.needs(id).iter().all(|need| !missing.contains(need)))
+        .collect();
     tables.findings = flags::find(study, &tables);
     Ok(tables)
 }
@@ -321,26 +335,36 @@ impl Reader<'_> {
         (accuracy, correct)
     }
 
-    fn campaign(&self, index: usize, tables: &mut Tables, sink: &mut dyn OutcomeSink) -> Result<()> {
+    fn campaign(
+        &self,
+        index: usize,
+        tables: &mut Tables,
+        sink: &mut dyn OutcomeSink,
+    ) -> Result<()> {
         let campaign = &self.plan.campaigns[index];
         let own = campaign.side == self.study.models[campaign.model].card.side;
-        let everyone: Vec<bool> = (0..self.study.data.pictures.len()).map(|image| tables.everyone(image)).collect();
+        let everyone: Vec<bool> =
+            (0..self.study.data.pictures.len()).map(|image| tables.everyone(image)).collect();
         let mut counts = Transfer::counts(campaign);
         let mut all: Vec<CraftRow> = Vec::new();
         let (mut attacked, mut met, mut met_8bit) = (Vec::new(), Vec::new(), Vec::new());
         let (mut missing, mut transfer_seconds) = (0, 0.0);
-        let mut values: Vec<[Vec<Option<f64>>; 2]> = campaign.measures.iter().map(|_| Default::default()).collect();
+        let mut values: Vec<[Vec<Option<f64>>; 2]> =
+            campaign.measures.iter().map(|_| Default::default()).collect();
         for (slice, &id) in campaign.craft.iter().enumerate() {
             let Some(craft) = self.rows::<CraftRow>(id) else {
                 missing += self.plan.cases(id);
                 for met in [&mut attacked, &mut met, &mut met_8bit] {
                     met.extend(std::iter::repeat_n(false, self.plan.cases(id)));
                 }
-                values.iter_mut().flatten().for_each(|values| values.extend(std::iter::repeat_n(None, self.plan.cases(id))));
+                values.iter_mut().flatten().for_each(|values| {
+                    values.extend(std::iter::repeat_n(None, self.plan.cases(id)))
+                });
                 counts.iter_mut().flatten().for_each(|count| count.miss(self.plan.cases(id)));
                 continue;
             };
-            let measures: Vec<Option<Vec<MeasureRow>>> = campaign.measures.iter().map(|(_, cells)| self.rows(cells[slice])).collect();
+            let measures: Vec<Option<Vec<MeasureRow>>> =
+                campaign.measures.iter().map(|(_, cells)| self.rows(cells[slice])).collect();
             let images = self.plan.range(slice);
             let everyone = &everyone[images.clone()];
             let mut transfers: Vec<(usize, Vec<TransferRow>)> = Vec::new();
@@ -365,12 +389,23 @@ impl Reader<'_> {
                 }
                 transfers.push((*target, rows));
             }
-            sink.slice(&Outcomes { campaign: index, slice, craft: &craft, measures: &measures, transfers: &transfers, everyone, own })?;
+            sink.slice(&Outcomes {
+                campaign: index,
+                slice,
+                craft: &craft,
+                measures: &measures,
+                transfers: &transfers,
+                everyone,
+                own,
+            })?;
             for (measured, values) in measures.iter().zip(&mut values) {
                 for (n, row) in craft.iter().enumerate() {
                     let measure = measured.as_ref().map(|rows| &rows[n]);
-                    values[0].push(measure.and_then(|measure| measure.value).filter(|_| row.success));
-                    values[1].push(measure.and_then(|measure| measure.value_8bit).filter(|_| row.success_8bit));
+                    values[0]
+                        .push(measure.and_then(|measure| measure.value).filter(|_| row.success));
+                    values[1].push(
+                        measure.and_then(|measure| measure.value_8bit).filter(|_| row.success_8bit),
+                    );
                 }
             }
             attacked.extend(craft.iter().map(|row| row.status.attempted()));
@@ -380,13 +415,23 @@ impl Reader<'_> {
         }
         tables.transfer.extend(counts.into_iter().flatten());
         if !own {
-            let same = |row: &&mut Success| (row.model, row.attack, row.goal) == (campaign.model, campaign.attack, campaign.goal);
+            let same = |row: &&mut Success| {
+                (row.model, row.attack, row.goal)
+                    == (campaign.model, campaign.attack, campaign.goal)
+            };
             if let Some(row) = tables.success.iter_mut().find(same) {
-                row.transfer_seconds += transfer_seconds + all.iter().map(|row| row.milliseconds / 1e3).sum::<f64>();
+                row.transfer_seconds +=
+                    transfer_seconds + all.iter().map(|row| row.milliseconds / 1e3).sum::<f64>();
             }
             return Ok(());
         }
-        tables.success.push(Success { attacked, met, met_8bit, transfer_seconds, ..Success::count(campaign, &all, missing, values) });
+        tables.success.push(Success {
+            attacked,
+            met,
+            met_8bit,
+            transfer_seconds,
+            ..Success::count(campaign, &all, missing, values)
+        });
         Ok(())
     }
 
@@ -413,7 +458,17 @@ impl Reader<'_> {
         }
         let values: Vec<f64> = cases.iter().copied().flatten().collect();
         let extras = extras.iter().map(|values| stats::mean(values)).collect();
-        Score { metric, model, goal, missing, scored: values.len(), summary: summary(values), cases, extras, extra_cases }
+        Score {
+            metric,
+            model,
+            goal,
+            missing,
+            scored: values.len(),
+            summary: summary(values),
+            cases,
+            extras,
+            extra_cases,
+        }
     }
 
     fn probe(&self, model: usize, cells: &[CellId]) -> Probe {
@@ -437,8 +492,10 @@ impl Tables {
     /// The place to count a campaign's transfer at.
     fn spread(&mut self, study: &Study, campaign: &Campaign) -> &mut Spread {
         let family = &study.models[campaign.model].card.family;
-        let found =
-            self.spread.iter().position(|s| (s.attack, s.goal, s.family.as_str()) == (campaign.attack, campaign.goal, family.as_str()));
+        let found = self.spread.iter().position(|s| {
+            (s.attack, s.goal, s.family.as_str())
+                == (campaign.attack, campaign.goal, family.as_str())
+        });
         let index = found.unwrap_or_else(|| {
             let none = vec![Tally::default(); study.data.pictures.len()];
             let (attack, goal, family) = (campaign.attack, campaign.goal, family.clone());
@@ -451,16 +508,28 @@ impl Tables {
 
 impl Spread {
     fn of(&mut self, study: &Study, target: usize) -> &mut [Tally] {
-        if study.models[target].card.family == self.family { &mut self.within } else { &mut self.across }
+        if study.models[target].card.family == self.family {
+            &mut self.within
+        } else {
+            &mut self.across
+        }
     }
 }
 
 impl Success {
     /// `values`: per metric and image, as float and rounded, where the goal is met.
-    fn count(campaign: &Campaign, all: &[CraftRow], missing: usize, values: Vec<[Vec<Option<f64>>; 2]>) -> Self {
+    fn count(
+        campaign: &Campaign,
+        all: &[CraftRow],
+        missing: usize,
+        values: Vec<[Vec<Option<f64>>; 2]>,
+    ) -> Self {
         let attempted: Vec<&CraftRow> = all.iter().filter(|row| row.status.attempted()).collect();
-        let count = |wanted: &dyn Fn(&CraftRow) -> bool| attempted.iter().filter(|row| wanted(row)).count();
-        let passes = |of: fn(&CraftRow) -> i64| summary(attempted.iter().map(|row| of(row) as f64).collect());
+        let count =
+            |wanted: &dyn Fn(&CraftRow) -> bool| attempted.iter().filter(|row| wanted(row)).count();
+        let passes = |of: fn(&CraftRow) -> i64| {
+            summary(attempted.iter().map(|row| of(row) as f64).collect())
+        };
         let distortion = |(metric, [float, rounded]): (usize, [Vec<Option<f64>>; 2])| Distortion {
             metric,
             float: summary(float.iter().copied().flatten().collect()),
@@ -478,8 +547,17 @@ impl Success {
             invalid: count(&|row| matches!(row.status, Status::Invalid(_))),
             success: count(&|row| row.success),
             success_8bit: count(&|row| row.success_8bit),
-            distortions: campaign.measures.iter().map(|(metric, _)| *metric).zip(values).map(distortion).collect(),
-            passes: Passes { forward: passes(|row| row.forward), backward: passes(|row| row.backward) },
+            distortions: campaign
+                .measures
+                .iter()
+                .map(|(metric, _)| *metric)
+                .zip(values)
+                .map(distortion)
+                .collect(),
+            passes: Passes {
+                forward: passes(|row| row.forward),
+                backward: passes(|row| row.backward),
+            },
             seconds: all.iter().map(|row| row.milliseconds / 1e3).sum(),
             transfer_seconds: 0.0,
             attacked: Vec::new(),
@@ -492,7 +570,11 @@ impl Success {
 impl Transfer {
     /// Nothing counted yet: per target of a campaign one for each depth and rank.
     fn counts(campaign: &Campaign) -> Vec<Vec<Self>> {
-        let ranks: &[Rank] = if campaign.goal == GoalKind::Untargeted { &[Rank::Top1] } else { &[Rank::Top1, Rank::Top5] };
+        let ranks: &[Rank] = if campaign.goal == GoalKind::Untargeted {
+            &[Rank::Top1]
+        } else {
+            &[Rank::Top1, Rank::Top5]
+        };
         let empty = |target, depth, rank| Self {
             source: campaign.model,
             target,
@@ -506,7 +588,14 @@ impl Transfer {
             met: Vec::new(),
             split: [0; 3],
         };
-        let of = |target| ranks.iter().flat_map(|&rank| [Depth::Float, Depth::EightBit].map(|depth| empty(target, depth, rank))).collect();
+        let of = |target| {
+            ranks
+                .iter()
+                .flat_map(|&rank| {
+                    [Depth::Float, Depth::EightBit].map(|depth| empty(target, depth, rank))
+                })
+                .collect()
+        };
         campaign.transfers.iter().map(|(target, _)| of(*target)).collect()
     }
 
@@ -532,7 +621,8 @@ impl Transfer {
         };
         let attempted = row.status.attempted();
         let both = source_success && row.target_correct;
-        let member = [true, attempted, source_success, attempted && row.target_correct, both, everyone];
+        let member =
+            [true, attempted, source_success, attempted && row.target_correct, both, everyone];
         for (n, member) in member.into_iter().enumerate() {
             self.images[n] += usize::from(member);
             self.transferred[n] += usize::from(member && hit);
@@ -569,17 +659,26 @@ mod tests {
     #[test]
     fn a_summary_of_few_values() {
         assert_eq!(summary(vec![]), Summary::default());
-        assert_eq!(summary(vec![3.0, 1.0, 2.0, 10.0]), Summary { mean: Some(4.0), median: Some(2.5) });
+        assert_eq!(
+            summary(vec![3.0, 1.0, 2.0, 10.0]),
+            Summary { mean: Some(4.0), median: Some(2.5) }
+        );
         assert_eq!(summary(vec![3.0, 1.0, 5.0]).median, Some(3.0));
     }
 
     #[test]
     fn every_denominator_is_counted_and_mistakes_are_told_apart() {
-        // What the source sees, what the target sees of it (3 is true), and whether it knows the image.
+        // What the source sees, what the target sees of it (3 is true), and whether it knows the
+        // image.
         let case = |status: Status, source: i64, seen: i64, target_correct: bool| {
             let source_success = status == Status::Adversarial;
-            let craft =
-                CraftRow { label: 3, status: status.clone(), prediction: Some(source), prediction_8bit: Some(3), ..craft_rows().remove(0) };
+            let craft = CraftRow {
+                label: 3,
+                status: status.clone(),
+                prediction: Some(source),
+                prediction_8bit: Some(3),
+                ..craft_rows().remove(0)
+            };
             let transfer = TransferRow {
                 image: String::new(),
                 label: 3,
@@ -616,7 +715,8 @@ mod tests {
             measures: vec![],
             transfers: vec![(1, vec![])],
         };
-        let [float, rounded]: [Transfer; 2] = Transfer::counts(&campaign).remove(0).try_into().unwrap();
+        let [float, rounded]: [Transfer; 2] =
+            Transfer::counts(&campaign).remove(0).try_into().unwrap();
         let count = |mut count: Transfer| {
             for (n, (craft, row)) in cases.iter().enumerate() {
                 count.add(craft, row, n < 2);

@@ -1,6 +1,6 @@
 //! The command line. Exit codes: 0 all is well; 1 it is done, but cells have failed or images were
-//! skipped by `predict`; 2 it could not be done: bad input, a folder that cannot be written to, no such device;
-//! 130 and 143 a run was stopped by SIGINT (Ctrl-C) or SIGTERM.
+//! skipped by `predict`; 2 it could not be done: bad input, a folder that cannot be written to, no
+//! such device; 130 and 143 a run was stopped by SIGINT (Ctrl-C) or SIGTERM.
 
 mod dry_run;
 mod list;
@@ -44,16 +44,18 @@ struct Cli {
 }
 
 impl Cli {
-    /// What is asked for, and the options that stand anywhere. Plugins alone ask for the default study.
+    /// What is asked for, and the options that stand anywhere. Plugins alone ask for the default
+    /// study.
     fn parse(args: Vec<OsString>) -> Result<(Command, Common), clap::Error> {
         let matches = Common::everywhere(Self::command()).try_get_matches_from(&args)?;
         let mut common = Common::default();
         common.collect(&matches);
         match Self::from_arg_matches(&matches)?.command {
             Some(command) => Ok((command, common)),
-            None if common.plugins.is_empty() => {
-                Err(Self::command().error(ErrorKind::MissingSubcommand, "a command is missing; `runner --help` lists them"))
-            }
+            None if common.plugins.is_empty() => Err(Self::command().error(
+                ErrorKind::MissingSubcommand,
+                "a command is missing; `runner --help` lists them",
+            )),
             None => Self::parse(args.into_iter().chain(["run".into(), "mini".into()]).collect()),
         }
     }
@@ -62,8 +64,8 @@ impl Cli {
 // Options that may stand before and after every command's name, and in both places.
 #[derive(Args, Default)]
 struct Common {
-    /// Load the plugin libraries in this folder, or this one library; may be given more than once. The
-    /// path list GAUNTLET_PLUGINS names more. Their code runs with all your rights
+    /// Load the plugin libraries in this folder, or this one library; may be given more than once.
+    /// The path list GAUNTLET_PLUGINS names more. Their code runs with all your rights
     #[arg(long, value_name = "DIR", help_heading = "Plugins")]
     plugins: Vec<PathBuf>,
     /// Load only libraries whose hashes stand in this file; `runner plugins lock` writes one
@@ -75,8 +77,8 @@ struct Common {
 }
 
 impl Common {
-    /// Adds the options to a command and all below it. (clap's own `global` forgets what stands before
-    /// a command's name when something stands after it too.)
+    /// Adds the options to a command and all below it. (clap's own `global` forgets what stands
+    /// before a command's name when something stands after it too.)
     fn everywhere(command: clap::Command) -> clap::Command {
         Self::augment_args(command).mut_subcommands(Self::everywhere)
     }
@@ -95,11 +97,15 @@ impl Common {
     fn sources(&self) -> Sources {
         let listed = std::env::var_os("GAUNTLET_PLUGINS").unwrap_or_default();
         let listed = std::env::split_paths(&listed).filter(|path| !path.as_os_str().is_empty());
-        Sources { places: self.plugins.iter().cloned().chain(listed).collect(), locks: self.plugins_lock.clone() }
+        Sources {
+            places: self.plugins.iter().cloned().chain(listed).collect(),
+            locks: self.plugins_lock.clone(),
+        }
     }
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 all is well; 1 it is done, but cells have failed or images were skipped by `predict`; \
+const EXIT_CODES: &str = "Exit codes: 0 all is well; 1 it is done, but cells have failed or images \
+                          were skipped by `predict`; \
      2 it could not be done (bad input, a folder that cannot be written to, no such device); \
      130 and 143 a run was stopped by SIGINT (Ctrl-C) or SIGTERM.";
 
@@ -132,7 +138,8 @@ enum Command {
   runner run study.toml --store s3://b/p   on each of several machines: they share the work
 
 A run can be stopped at any time, by Ctrl-C or otherwise; the same command goes on where it stopped.
-Several runs may share a results' folder, or with --store an object store: each leaves out what it finds
+Several runs may share a results' folder, or with --store an object store: each leaves out what it \
+                        finds
 done when its turn comes; what two of them are computing at the same time is computed twice.")]
 struct RunArgs {
     #[command(flatten)]
@@ -140,8 +147,9 @@ struct RunArgs {
     /// Cells computed at a time; never changes a result [default: the cores on cpu, 1 on cuda]
     #[arg(long, value_name = "N")]
     workers: Option<usize>,
-    /// Compute nothing: say which cells there are, which weights and images are missing and how to get
-    /// them, and how many passes, how much time and disk it would take, by measuring for some seconds
+    /// Compute nothing: say which cells there are, which weights and images are missing and how to
+    /// get them, and how many passes, how much time and disk it would take, by measuring for some
+    /// seconds
     #[arg(long)]
     dry_run: bool,
     /// Print the dry run as JSON
@@ -157,8 +165,8 @@ struct StudyArgs {
     /// The results' folder [default: results/<name of the study>]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Keep the cells in an object store too, for machines that share no folder: s3://bucket/path. The
-    /// folder remembers it; docs/object-store.md has more
+    /// Keep the cells in an object store too, for machines that share no folder: s3://bucket/path.
+    /// The folder remembers it; docs/object-store.md has more
     #[arg(long, value_name = "URL")]
     store: Option<String>,
     /// Where to compute: cpu, cuda or cuda:N
@@ -170,9 +178,9 @@ struct StudyArgs {
     /// Use the study's first N images
     #[arg(long, value_name = "N")]
     images: Option<usize>,
-    /// Change something in the study; repeatable. PATH is as in the study (`data.images`, `seed`), with
-    /// `attack.NAME.PARAMETER`, `model.NAME.…` and `metric.NAME.…` for what has a name: its label or name, the
-    /// beginning of one, or a pattern. An empty VALUE takes the setting away
+    /// Change something in the study; repeatable. PATH is as in the study (`data.images`, `seed`),
+    /// with `attack.NAME.PARAMETER`, `model.NAME.…` and `metric.NAME.…` for what has a name: its
+    /// label or name, the beginning of one, or a pattern. An empty VALUE takes the setting away
     #[arg(long, value_name = "PATH=VALUE")]
     set: Vec<String>,
     /// Of models, attacks and metrics take in only these: `kind:name` or a name, with `*` and `?`;
@@ -193,16 +201,26 @@ struct StudyArgs {
 }
 
 impl StudyArgs {
-    /// Reads the study, with the plugins that it and the command line name; with it comes the results' folder.
-    fn open(&self, common: &Common, registry: Registry, plan_only: bool) -> Result<(Registry, Study, PathBuf)> {
+    /// Reads the study, with the plugins that it and the command line name; with it comes the
+    /// results' folder.
+    fn open(
+        &self,
+        common: &Common,
+        registry: Registry,
+        plan_only: bool,
+    ) -> Result<(Registry, Study, PathBuf)> {
         ensure!(self.images != Some(0), "`--images 0`: at least one is needed");
         let cell_timeout = self.cell_timeout.map(|seconds| {
-            Duration::try_from_secs_f64(seconds)
-                .with_context(|| format!("`--cell-timeout {seconds}`: a number of seconds is expected, or 0 for no limit"))
+            Duration::try_from_secs_f64(seconds).with_context(|| {
+                format!(
+                    "`--cell-timeout {seconds}`: a number of seconds is expected, or 0 for no limit"
+                )
+            })
         });
         if let Some(folder) = self.weights.as_deref().filter(|path| !path.is_dir()) {
             bail!(
-                "`--weights {}`: there is no such folder; a single file is named in the study, by a model's `weights = \"…\"`",
+                "`--weights {}`: there is no such folder; a single file is named in the study, by \
+                 a model's `weights = \"…\"`",
                 folder.display()
             );
         }
@@ -280,7 +298,11 @@ pub fn main() -> ExitCode {
 }
 
 /// Runs the program on `args` (the first is its name). Tables go to `out`, all else to stderr.
-pub fn run(args: impl IntoIterator<Item = OsString>, registry: Result<Registry>, out: &mut dyn Write) -> ExitCode {
+pub fn run(
+    args: impl IntoIterator<Item = OsString>,
+    registry: Result<Registry>,
+    out: &mut dyn Write,
+) -> ExitCode {
     let (command, common) = match Cli::parse(args.into_iter().collect()) {
         Ok(found) => found,
         Err(error) => {
@@ -302,7 +324,12 @@ pub fn run(args: impl IntoIterator<Item = OsString>, registry: Result<Registry>,
     }
 }
 
-fn perform(command: Command, common: &Common, registry: Registry, out: &mut dyn Write) -> Result<ExitCode> {
+fn perform(
+    command: Command,
+    common: &Common,
+    registry: Registry,
+    out: &mut dyn Write,
+) -> Result<ExitCode> {
     let sources = common.sources();
     let load = |registry| plugins::load(&sources, common.verbose, registry);
     match command {
@@ -318,7 +345,9 @@ fn perform(command: Command, common: &Common, registry: Registry, out: &mut dyn 
         Command::Rerun(args) => results::rerun(&args, common, registry, out),
         Command::Diff(args) => results::diff(&args, out),
         Command::Export(args) => results::export(&args, common, registry, out),
-        Command::Weights(args) => weights::weights(&args, &load(registry)?, out).map(|()| ExitCode::SUCCESS),
+        Command::Weights(args) => {
+            weights::weights(&args, &load(registry)?, out).map(|()| ExitCode::SUCCESS)
+        }
         Command::Submit(args) => slurm::submit(&args, common, registry, out),
         Command::Status(args) => slurm::status(&args, out),
         Command::Cancel(args) => slurm::cancel(&args, out),
@@ -327,10 +356,18 @@ fn perform(command: Command, common: &Common, registry: Registry, out: &mut dyn 
 }
 
 fn broken_pipe(error: &anyhow::Error) -> bool {
-    error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
 }
 
-fn study(args: &RunArgs, common: &Common, registry: Registry, out: &mut dyn Write) -> Result<ExitCode> {
+fn study(
+    args: &RunArgs,
+    common: &Common,
+    registry: Registry,
+    out: &mut dyn Write,
+) -> Result<ExitCode> {
     ensure!(args.workers != Some(0), "`--workers 0`: at least one is needed");
     let mut options = execute::Options::on(device::open(&args.study.device)?);
     options.workers = args.workers.unwrap_or(options.workers);
@@ -401,7 +438,11 @@ fn stop_on_signal(cancel: &Arc<AtomicBool>) -> Result<Arc<AtomicUsize>> {
 fn stopped(outcome: &Outcome, cells: usize, signal: usize) -> ExitCode {
     let name = low_level::signal_name(signal as i32).unwrap_or("a signal");
     let done = cells - outcome.left - outcome.failures.len() - outcome.held_up;
-    let _ = writeln!(io::stderr(), "stopped by {name}: {done} of {cells} cells are done and kept. The same command goes on from there.");
+    let _ = writeln!(
+        io::stderr(),
+        "stopped by {name}: {done} of {cells} cells are done and kept. The same command goes on \
+         from there."
+    );
     ExitCode::from(128 + signal as u8)
 }
 
@@ -411,7 +452,9 @@ fn counted(count: usize, what: &str) -> String {
 }
 
 fn introduce(study: &Study, out: &mut dyn Write) -> Result<()> {
-    let transfer = study.transfer.map_or_else(|| "no transfer".to_owned(), |policy| format!("transfer {}", policy.name()));
+    let transfer = study
+        .transfer
+        .map_or_else(|| "no transfer".to_owned(), |policy| format!("transfer {}", policy.name()));
     let parts = [
         counted(study.data.pictures.len(), "image"),
         counted(study.models.len(), "model"),
@@ -420,11 +463,13 @@ fn introduce(study: &Study, out: &mut dyn Write) -> Result<()> {
     ];
     writeln!(out, "{}: {}", study.name, parts.join(", "))?;
     if !study.plugins.is_empty() {
-        let plugins: Vec<String> = study.plugins.iter().map(|library| library.stamp.to_string()).collect();
+        let plugins: Vec<String> =
+            study.plugins.iter().map(|library| library.stamp.to_string()).collect();
         writeln!(out, "plugins {}", plugins.join(", "))?;
     }
     if !study.joined.is_empty() {
-        let joined: Vec<String> = study.joined.iter().map(|(kind, label)| format!("{kind} {label}")).collect();
+        let joined: Vec<String> =
+            study.joined.iter().map(|(kind, label)| format!("{kind} {label}")).collect();
         writeln!(out, "joined by {}", joined.join(", "))?;
     }
     let mut left_out: BTreeMap<(MemberKind, &str), Vec<&str>> = BTreeMap::new();
@@ -443,8 +488,14 @@ fn introduce(study: &Study, out: &mut dyn Write) -> Result<()> {
         *reasons.entry(reason).or_default() += 1;
     }
     if !reasons.is_empty() {
-        let reasons: Vec<String> = reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
-        writeln!(out, "{} skipped ({}), see skipped.csv", counted(study.data.skipped.len(), "file"), reasons.join("; "))?;
+        let reasons: Vec<String> =
+            reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+        writeln!(
+            out,
+            "{} skipped ({}), see skipped.csv",
+            counted(study.data.skipped.len(), "file"),
+            reasons.join("; ")
+        )?;
     }
     Ok(())
 }
@@ -455,9 +506,22 @@ fn conclude(outcome: &Outcome) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let mut lines = vec![String::new()];
-    let held_up = if outcome.held_up > 0 { format!(", so {} more could not be computed", outcome.held_up) } else { String::new() };
-    lines.push(format!("{} failed{held_up}; the tables say what is missing. The same command tries again.", counted(count, "cell")));
-    lines.extend(outcome.failures.iter().take(SHOWN).map(|failure| format!("  {}: {}", failure.what, failure.reason)));
+    let held_up = if outcome.held_up > 0 {
+        format!(", so {} more could not be computed", outcome.held_up)
+    } else {
+        String::new()
+    };
+    lines.push(format!(
+        "{} failed{held_up}; the tables say what is missing. The same command tries again.",
+        counted(count, "cell")
+    ));
+    lines.extend(
+        outcome
+            .failures
+            .iter()
+            .take(SHOWN)
+            .map(|failure| format!("  {}: {}", failure.what, failure.reason)),
+    );
     if count > SHOWN {
         lines.push(format!("  … and {} more", count - SHOWN));
     }
@@ -476,7 +540,9 @@ mod tests {
     #[test]
     fn plugins_alone_ask_for_the_default_study() {
         let (command, common) = parse("runner --plugins here -v").unwrap();
-        assert!(matches!(command, Command::Run(args) if args.study.study == "mini" && args.study.images.is_none()));
+        assert!(
+            matches!(command, Command::Run(args) if args.study.study == "mini" && args.study.images.is_none())
+        );
         assert!(common.plugins == [PathBuf::from("here")] && common.verbose);
         let error = parse("runner -v").err().unwrap();
         assert!(error.starts_with("error: a command is missing"), "{error}");
@@ -485,8 +551,13 @@ mod tests {
 
     #[test]
     fn plugins_before_and_after_a_command_s_name_add_up() {
-        let (command, common) = parse("runner --plugins a plugins --plugins=b list --plugins c --plugins-lock l").unwrap();
+        let (command, common) =
+            parse("runner --plugins a plugins --plugins=b list --plugins c --plugins-lock l")
+                .unwrap();
         assert!(matches!(command, Command::Plugins(_)) && !common.verbose);
-        assert_eq!((common.plugins, common.plugins_lock), (["a", "b", "c"].map(PathBuf::from).to_vec(), vec![PathBuf::from("l")]));
+        assert_eq!(
+            (common.plugins, common.plugins_lock),
+            (["a", "b", "c"].map(PathBuf::from).to_vec(), vec![PathBuf::from("l")])
+        );
     }
 }

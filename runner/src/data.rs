@@ -51,8 +51,8 @@ impl Source {
     }
 }
 
-/// The images of the ECCV 2018 study, as its authors publish them: the validation set of ILSVRC 2012,
-/// each file named by its label.
+/// The images of the ECCV 2018 study, as its authors publish them: the validation set of ILSVRC
+/// 2012, each file named by its label.
 pub mod eccv2018 {
     /// Where the archive is.
     pub const URL: &str = "http://download.huan-zhang.com/datasets/adv/img.tar.gz";
@@ -82,7 +82,8 @@ impl Missing {
             format!("mkdir -p '{place}' && cd '{place}'"),
             format!("curl -fLO -C - {}", eccv2018::URL),
             format!(
-                "echo '{}  img.tar.gz' | sha256sum -c && tar xzf img.tar.gz --wildcards '*.jpg' --transform 's,.*/,,' && rm img.tar.gz",
+                "echo '{}  img.tar.gz' | sha256sum -c && tar xzf img.tar.gz --wildcards '*.jpg' \
+                 --transform 's,.*/,,' && rm img.tar.gz",
                 eccv2018::SHA256
             ),
         ];
@@ -93,10 +94,18 @@ impl Missing {
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let path = self.folder.display();
-        if self.folder.exists() { write!(f, "{path} is a file, a folder is expected") } else { write!(f, "there is no folder {path}") }?;
+        if self.folder.exists() {
+            write!(f, "{path} is a file, a folder is expected")
+        } else {
+            write!(f, "there is no folder {path}")
+        }?;
         if !self.commands.is_empty() {
             let size = eccv2018::SIZE as f64 / 1e9;
-            write!(f, "; these commands get the images ({size:.1} GB):\n  {}\n", self.commands.join("\n  "))?;
+            write!(
+                f,
+                "; these commands get the images ({size:.1} GB):\n  {}\n",
+                self.commands.join("\n  ")
+            )?;
             write!(f, "or use images of your own: `--set data.folder=DIR`")?;
         }
         Ok(())
@@ -162,13 +171,15 @@ mod as_text {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
     pub fn serialize<S: Serializer>(image: &RgbImage, serializer: S) -> Result<S::Ok, S::Error> {
-        (image.width(), image.height(), BASE64_STANDARD.encode(image.as_raw())).serialize(serializer)
+        (image.width(), image.height(), BASE64_STANDARD.encode(image.as_raw()))
+            .serialize(serializer)
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<RgbImage, D::Error> {
         let (width, height, samples) = <(u32, u32, String)>::deserialize(deserializer)?;
         let samples = BASE64_STANDARD.decode(samples).map_err(D::Error::custom)?;
-        RgbImage::from_raw(width, height, samples).ok_or_else(|| D::Error::custom("fewer samples than pixels"))
+        RgbImage::from_raw(width, height, samples)
+            .ok_or_else(|| D::Error::custom("fewer samples than pixels"))
     }
 }
 
@@ -218,7 +229,8 @@ impl Picture {
                     "image {} changed while the study ran: leave the folder alone and run it again",
                     path.display()
                 );
-                coloured(&bytes).map_err(|reason| anyhow::anyhow!("image {}: {reason}", path.display()))?
+                coloured(&bytes)
+                    .map_err(|reason| anyhow::anyhow!("image {}: {reason}", path.display()))?
             }
         };
         Ok(tensor(&fit(&image, side as u32)))
@@ -227,7 +239,8 @@ impl Picture {
 
 /// The pixels of a few images for a model of the given side, N×3×S×S float32 in [0, 1].
 pub fn batch(pictures: &[Picture], side: i64) -> Result<Tensor> {
-    let rows: Vec<Tensor> = pictures.iter().map(|picture| picture.pixels(side)).collect::<Result<_>>()?;
+    let rows: Vec<Tensor> =
+        pictures.iter().map(|picture| picture.pixels(side)).collect::<Result<_>>()?;
     Ok(Tensor::stack(&rows, 0))
 }
 
@@ -237,7 +250,8 @@ pub fn batch(pictures: &[Picture], side: i64) -> Result<Tensor> {
 /// When the file cannot be read or is not a PNG or JPEG image. Greyscale is taken as RGB.
 pub fn open_image(path: &Path, side: i64) -> Result<Tensor> {
     let bytes = fs::read(path).with_context(|| format!("image {}", path.display()))?;
-    let image = decode(&bytes).map_err(|reason| anyhow::anyhow!("image {}: {reason}", path.display()))?;
+    let image =
+        decode(&bytes).map_err(|reason| anyhow::anyhow!("image {}: {reason}", path.display()))?;
     Ok(tensor(&fit(&image.pixels, side as u32)))
 }
 
@@ -246,17 +260,25 @@ impl Data {
     /// Fashion-MNIST keeps its order; the files of a folder are shuffled with the seed.
     ///
     /// # Errors
-    /// When a folder is not there ([`Missing`]), it or a label file cannot be read, a label is not one,
-    /// or no image is usable.
+    /// When a folder is not there ([`Missing`]), it or a label file cannot be read, a label is not
+    /// one, or no image is usable.
     pub fn open(source: &Source, count: Option<usize>, seed: u64) -> Result<Self> {
         let folder = |folder: &Folder, commands: fn(PathBuf) -> Missing| {
-            if folder.path.is_dir() { folder.open(count, seed) } else { Err(commands(folder.path.clone()).into()) }
+            if folder.path.is_dir() {
+                folder.open(count, seed)
+            } else {
+                Err(commands(folder.path.clone()).into())
+            }
         };
         match source {
             Source::FashionMnist => fashion_mnist(count),
-            Source::Folder(given) => folder(given, |folder| Missing { folder, commands: Vec::new() }),
+            Source::Folder(given) => {
+                folder(given, |folder| Missing { folder, commands: Vec::new() })
+            }
             Source::Eccv2018 => {
-                let path = weights::home().context("there is no home folder: set GAUNTLET_HOME")?.join("images/eccv2018");
+                let path = weights::home()
+                    .context("there is no home folder: set GAUNTLET_HOME")?
+                    .join("images/eccv2018");
                 folder(&Folder { path, ..Folder::default() }, Missing::eccv2018)
             }
         }
@@ -278,7 +300,11 @@ impl Data {
 fn fashion_mnist(count: Option<usize>) -> Result<Data> {
     let labels = &FASHION_LABELS[8..];
     let count = count.unwrap_or(labels.len());
-    ensure!(count <= labels.len(), "{count} images asked for, but the embedded Fashion-MNIST has {}", labels.len());
+    ensure!(
+        count <= labels.len(),
+        "{count} images asked for, but the embedded Fashion-MNIST has {}",
+        labels.len()
+    );
     let pictures = (0..count)
         .map(|n| Picture {
             name: format!("fashion-{n:04}"),
@@ -315,12 +341,20 @@ fn fit(image: &RgbImage, side: u32) -> RgbImage {
     let (width, height) = image.dimensions();
     let ratio = f64::from(side) / f64::from(width.min(height));
     let longer = |length: u32| ((f64::from(length) * ratio) as u32).max(1);
-    let (width, height) = if width < height { (side, longer(height)) } else { (longer(width), side) };
+    let (width, height) =
+        if width < height { (side, longer(height)) } else { (longer(width), side) };
     let start = |length: u32| i64::from(length / 2) - i64::from(side / 2);
-    let inside = |length: u32| start(length).max(0) as u32..(start(length) + i64::from(side)).min(i64::from(length)) as u32;
+    let inside = |length: u32| {
+        start(length).max(0) as u32..(start(length) + i64::from(side)).min(i64::from(length)) as u32
+    };
     let resized = resample::lanczos(image, (width, height), inside(width), inside(height));
     let mut window = RgbImage::new(side, side);
-    image::imageops::replace(&mut window, &resized, (-start(width)).max(0), (-start(height)).max(0));
+    image::imageops::replace(
+        &mut window,
+        &resized,
+        (-start(width)).max(0),
+        (-start(height)).max(0),
+    );
     window
 }
 
@@ -357,10 +391,18 @@ mod tests {
         for picture in [Picture::from_rgb("x", 3, colourful(5, 4)), fashion] {
             let text = serde_json::to_string(&picture).unwrap();
             let again: Picture = serde_json::from_str(&text).unwrap();
-            assert_eq!((&again.name, again.label, &again.hash), (&picture.name, picture.label, &picture.hash));
+            assert_eq!(
+                (&again.name, again.label, &again.hash),
+                (&picture.name, picture.label, &picture.hash)
+            );
             assert_eq!(again.pixels(4).unwrap(), picture.pixels(4).unwrap());
         }
-        assert!(serde_json::from_str::<Picture>(r#"{"name":"x","label":0,"hash":"","content":{"Memory":[2,2,"AAAA"]}}"#).is_err());
+        assert!(
+            serde_json::from_str::<Picture>(
+                r#"{"name":"x","label":0,"hash":"","content":{"Memory":[2,2,"AAAA"]}}"#
+            )
+            .is_err()
+        );
     }
 
     #[test]

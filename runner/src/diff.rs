@@ -77,7 +77,8 @@ struct Keys(HashMap<(Group, String, Option<i64>), usize>);
 impl Keys {
     fn of(&mut self, row: &OutcomeRow) -> Key {
         let group = (row.source.clone(), row.target.clone(), row.attack.clone(), row.goal.clone());
-        let seen = self.0.entry((group.clone(), row.image_hash.clone(), row.target_class)).or_default();
+        let seen =
+            self.0.entry((group.clone(), row.image_hash.clone(), row.target_class)).or_default();
         *seen += 1;
         (group, row.image_hash.clone(), row.target_class, *seen)
     }
@@ -93,8 +94,15 @@ fn settings(folders: [&Path; 2]) -> Result<Vec<String>> {
     let [first, second] = studies;
     let [first, second] = [first?, second?];
     let members = |study: &Table, kind: &str| -> BTreeMap<String, Table> {
-        let all = study.get(kind).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_table);
-        let named = |member: &Table| ["label", "name"].iter().find_map(|key| member.get(*key)?.as_str().map(str::to_owned));
+        let all = study
+            .get(kind)
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_table);
+        let named = |member: &Table| {
+            ["label", "name"].iter().find_map(|key| member.get(*key)?.as_str().map(str::to_owned))
+        };
         all.filter_map(|member| Some((named(member)?, member.clone()))).collect()
     };
     let mut differences = Vec::new();
@@ -115,10 +123,13 @@ fn settings(folders: [&Path; 2]) -> Result<Vec<String>> {
 fn compare_tables(at: &str, a: &Table, b: &Table, differences: &mut Vec<String>) {
     for key in a.keys().chain(b.keys().filter(|key| !a.contains_key(*key))) {
         match (a.get(key), b.get(key)) {
-            (Some(Value::Table(a)), Some(Value::Table(b))) => compare_tables(&format!("{at}{key}."), a, b, differences),
+            (Some(Value::Table(a)), Some(Value::Table(b))) => {
+                compare_tables(&format!("{at}{key}."), a, b, differences)
+            }
             (a, b) if a == b => {}
             (a, b) => {
-                let [a, b] = [a, b].map(|value| value.map_or_else(|| "nothing".to_owned(), ToString::to_string));
+                let [a, b] = [a, b]
+                    .map(|value| value.map_or_else(|| "nothing".to_owned(), ToString::to_string));
                 differences.push(format!("{at}{key} is {a} in A, {b} in B"));
             }
         }
@@ -134,13 +145,24 @@ struct Kept {
 
 fn kept(outcome: Outcome) -> Kept {
     let own = outcome.row.source == outcome.row.target;
-    let plain = |(name, value): (String, f64)| Some((name.strip_prefix(crate::report::DISTORTION)?.to_owned(), value));
-    let distortions = if own { outcome.distortions.into_iter().filter_map(plain).collect() } else { BTreeMap::new() };
-    Kept { counts: outcome.row.status.attempted() && outcome.row.target_correct, success: outcome.row.success, distortions }
+    let plain = |(name, value): (String, f64)| {
+        Some((name.strip_prefix(crate::report::DISTORTION)?.to_owned(), value))
+    };
+    let distortions = if own {
+        outcome.distortions.into_iter().filter_map(plain).collect()
+    } else {
+        BTreeMap::new()
+    };
+    Kept {
+        counts: outcome.row.status.attempted() && outcome.row.target_correct,
+        success: outcome.row.success,
+        distortions,
+    }
 }
 
 /// Compares the outcomes in two results' folders. They are the same where source, target, attack
-/// and goal have the same labels, the class aimed at is the same, and the image has the same content.
+/// and goal have the same labels, the class aimed at is the same, and the image has the same
+/// content.
 ///
 /// # Errors
 /// When one of them has no outcomes, or damaged ones.
@@ -148,7 +170,12 @@ pub fn compare(first: &Path, second: &Path) -> Result<Comparison> {
     let mut names: [BTreeSet<String>; 2] = Default::default();
     let note = |names: &mut BTreeSet<String>, outcome: &Outcome| {
         let row = &outcome.row;
-        for (kind, name) in [("model", &row.source), ("model", &row.target), ("attack", &row.attack), ("image", &row.image)] {
+        for (kind, name) in [
+            ("model", &row.source),
+            ("model", &row.target),
+            ("attack", &row.attack),
+            ("image", &row.image),
+        ] {
             names.insert(format!("{kind} {name}"));
         }
     };
@@ -177,18 +204,38 @@ pub fn compare(first: &Path, second: &Path) -> Result<Comparison> {
         };
         common += 1;
         let (source, target, attack, goal) = key.0.clone();
-        let pairing = pairings.entry(key.0).or_insert_with(|| Pairing { source, target, attack, goal, ..Pairing::default() });
+        let pairing = pairings.entry(key.0).or_insert_with(|| Pairing {
+            source,
+            target,
+            attack,
+            goal,
+            ..Pairing::default()
+        });
         pairing.add(&old, &kept(outcome));
         Ok(())
     })?;
     let pairings = order.iter().filter_map(|group| pairings.remove(group)).map(Pairing::tested);
-    let (attacks, transfer): (Vec<Pairing>, Vec<Pairing>) = pairings.partition(|pairing| pairing.source == pairing.target);
-    let of = |pairing: &Pairing| std::iter::once(pairing.p).chain(pairing.distortions.values().map(|shift| shift.p)).collect::<Vec<_>>();
+    let (attacks, transfer): (Vec<Pairing>, Vec<Pairing>) =
+        pairings.partition(|pairing| pairing.source == pairing.target);
+    let of = |pairing: &Pairing| {
+        std::iter::once(pairing.p)
+            .chain(pairing.distortions.values().map(|shift| shift.p))
+            .collect::<Vec<_>>()
+    };
     let tests = stats::sorted(attacks.iter().chain(&transfer).flat_map(of).collect());
     let [a, b] = &names;
     let alone = [a - b, b - a];
     let settings = settings([first, second])?;
-    Ok(Comparison { attacks, transfer, common, first_only: before.len(), second_only, names: alone, settings, tests })
+    Ok(Comparison {
+        attacks,
+        transfer,
+        common,
+        first_only: before.len(),
+        second_only,
+        names: alone,
+        settings,
+        tests,
+    })
 }
 
 impl Pairing {
@@ -197,12 +244,16 @@ impl Pairing {
             return;
         }
         self.images += 1;
-        for (n, (this, other)) in [(old.success, new.success), (new.success, old.success)].into_iter().enumerate() {
+        for (n, (this, other)) in
+            [(old.success, new.success), (new.success, old.success)].into_iter().enumerate()
+        {
             self.successes[n] += usize::from(this);
             self.changed[n] += usize::from(this && !other);
         }
         if old.success && new.success {
-            for (metric, value) in old.distortions.iter().filter(|(metric, _)| !metric.ends_with("_8bit")) {
+            for (metric, value) in
+                old.distortions.iter().filter(|(metric, _)| !metric.ends_with("_8bit"))
+            {
                 if let Some(other) = new.distortions.get(metric) {
                     self.differences.entry(metric.clone()).or_default().push((*value, *other));
                 }
@@ -213,11 +264,17 @@ impl Pairing {
     fn tested(mut self) -> Self {
         self.p = stats::mcnemar(self.changed[0], self.changed[1]);
         let shift = |pairs: &Vec<(f64, f64)>| {
-            let mean = |of: fn(&(f64, f64)) -> f64| pairs.iter().map(of).sum::<f64>() / pairs.len() as f64;
+            let mean =
+                |of: fn(&(f64, f64)) -> f64| pairs.iter().map(of).sum::<f64>() / pairs.len() as f64;
             let differences: Vec<f64> = pairs.iter().map(|(a, b)| b - a).collect();
-            Shift { images: pairs.len(), means: [mean(|pair| pair.0), mean(|pair| pair.1)], p: stats::wilcoxon(&differences) }
+            Shift {
+                images: pairs.len(),
+                means: [mean(|pair| pair.0), mean(|pair| pair.1)],
+                p: stats::wilcoxon(&differences),
+            }
         };
-        self.distortions = self.differences.iter().map(|(metric, pairs)| (metric.clone(), shift(pairs))).collect();
+        self.distortions =
+            self.differences.iter().map(|(metric, pairs)| (metric.clone(), shift(pairs))).collect();
         self.differences.clear();
         self
     }

@@ -1,11 +1,12 @@
-//! What a study takes, before it runs: passes as attacks make them for a few of its images, or where that
-//! would take long, as attacks and scores themselves expect them; seconds from a short measurement of every
-//! model, bytes from what a cell takes on disk.
+//! What a study takes, before it runs: passes as attacks make them for a few of its images, or
+//! where that would take long, as attacks and scores themselves expect them; seconds from a short
+//! measurement of every model, bytes from what a cell takes on disk.
 //!
-//! Measured are, on the device and with as many models at once as there are workers: a forward and a
-//! gradient pass of each model, for one image and for a batch; how many passes each attack makes, with one of the
-//! slower models, which take most of the time; what it adds to a pass, with the quickest; storing, reading back and loading an image. A model without weights is
-//! measured with made-up ones: passes take as long.
+//! Measured are, on the device and with as many models at once as there are workers: a forward and
+//! a gradient pass of each model, for one image and for a batch; how many passes each attack makes,
+//! with one of the slower models, which take most of the time; what it adds to a pass, with the
+//! quickest; storing, reading back and loading an image. A model without weights is measured with
+//! made-up ones: passes take as long.
 
 use crate::data::{self, Picture};
 use crate::execute::{Options, Queue, Silent, Survey, crowd, device_kind, permit, probe_cost};
@@ -104,7 +105,8 @@ pub struct Pace {
     pub model: String,
     /// Whether its weights were made up for the measurement.
     pub made_up: bool,
-    /// Part of the images that are attacked: as counted where they are few, as published, or a guess.
+    /// Part of the images that are attacked: as counted where they are few, as published, or a
+    /// guess.
     pub accuracy: f64,
     /// Forward pass of a batch.
     pub forward: Batch,
@@ -165,13 +167,18 @@ impl From<Cost> for Effort {
     }
 }
 
-/// Estimates a study: those of its cells that the results' folder `out` does not have. The folder is
-/// not made.
+/// Estimates a study: those of its cells that the results' folder `out` does not have. The folder
+/// is not made.
 ///
 /// # Errors
-/// When a model cannot be loaded or run, a plugin ends the process where it panics, or nothing can be stored in
-/// the system's temporary folder.
-pub fn estimate(study: &Study, registry: &Registry, out: &Path, options: &Options) -> Result<Estimate> {
+/// When a model cannot be loaded or run, a plugin ends the process where it panics, or nothing can
+/// be stored in the system's temporary folder.
+pub fn estimate(
+    study: &Study,
+    registry: &Registry,
+    out: &Path,
+    options: &Options,
+) -> Result<Estimate> {
     let plan = Plan::new(study, device_kind(options.device));
     let begun = begun(out).then(|| Store::open(out)?.now()).transpose()?;
     let survey = begun.map(|store| Survey::take(&plan, &store, options, &Silent)).transpose()?;
@@ -191,9 +198,21 @@ pub(crate) struct Seconds {
 ///
 /// # Errors
 /// As [`estimate`].
-pub(crate) fn seconds(study: &Study, registry: &Registry, plan: &Plan, options: &Options, cells: &[CellId]) -> Result<Seconds> {
+pub(crate) fn seconds(
+    study: &Study,
+    registry: &Registry,
+    plan: &Plan,
+    options: &Options,
+    cells: &[CellId],
+) -> Result<Seconds> {
     let (models, machine) = measure(study, registry, options)?;
-    let rates = Rates { study, plan, models: &models, machine: &machine, probe: probe_cost(&study.radii()) };
+    let rates = Rates {
+        study,
+        plan,
+        models: &models,
+        machine: &machine,
+        probe: probe_cost(&study.radii()),
+    };
     let mut unknown = BTreeSet::new();
     let takes = cells.iter().map(|&id| {
         let take = rates.of(id);
@@ -250,7 +269,8 @@ impl<'a> Rates<'a> {
         let pixels = |model: usize| attacked(model) * elements * 4.0;
         // Rows of attacks and transfer stand in the merged tables once more.
         let bytes = machine.size.of(images) + machine.size.each * images;
-        let mut take = Take { forward: 0.0, backward: 0.0, seconds: machine.write, bytes, own: None };
+        let mut take =
+            Take { forward: 0.0, backward: 0.0, seconds: machine.write, bytes, own: None };
         match plan.cells[id].work {
             Work::Clean { model, .. } => {
                 take.forward = images;
@@ -264,16 +284,30 @@ impl<'a> Rates<'a> {
             Work::Craft { model, attack, goal, .. } => {
                 let chosen = &study.attacks[attack];
                 let (pace, cases) = (&models[model], attacked(model));
-                let known = machine.tried.get(&(attack, goal)).copied().or_else(|| chosen.attack.cost(asked(goal)).map(Effort::from));
+                let known = machine
+                    .tried
+                    .get(&(attack, goal))
+                    .copied()
+                    .or_else(|| chosen.attack.cost(asked(goal)).map(Effort::from));
                 let effort = known.unwrap_or_default();
                 let each = effort.each;
-                let overhead = machine.overhead.get(&chosen.part.name).copied().unwrap_or_default() * elements;
+                let overhead =
+                    machine.overhead.get(&chosen.part.name).copied().unwrap_or_default() * elements;
                 let seconds = passes(pace, cases, effort) + cases * each.backward * overhead;
-                (take.forward, take.backward) = (cases * (each.forward + 2.0), cases * each.backward);
-                take.seconds += cases * loading + seconds + 2.0 * pace.forward.of(cases) + machine.read + pixels(model) * machine.pixels;
+                (take.forward, take.backward) =
+                    (cases * (each.forward + 2.0), cases * each.backward);
+                take.seconds += cases * loading
+                    + seconds
+                    + 2.0 * pace.forward.of(cases)
+                    + machine.read
+                    + pixels(model) * machine.pixels;
                 take.bytes += pixels(model);
-                take.own =
-                    Some(Own { key: (false, attack, goal), label: &chosen.part.label, each: known.map(|effort| effort.each), seconds });
+                take.own = Some(Own {
+                    key: (false, attack, goal),
+                    label: &chosen.part.label,
+                    each: known.map(|effort| effort.each),
+                    seconds,
+                });
             }
             Work::Score { model, metric, goal, .. } => {
                 let chosen = &study.metrics[metric];
@@ -282,33 +316,54 @@ impl<'a> Rates<'a> {
                 let each = cost.unwrap_or_default();
                 (take.forward, take.backward) = (cases * each.forward, cases * each.backward);
                 // A score fills its batches with points around one image.
-                let seconds = cases * (each.backward / SLICE as f64).ceil() * models[model].gradient.of((SLICE as f64).min(each.backward));
+                let seconds = cases
+                    * (each.backward / SLICE as f64).ceil()
+                    * models[model].gradient.of((SLICE as f64).min(each.backward));
                 take.seconds += cases * loading + seconds + machine.read;
-                take.own = Some(Own { key: (true, metric, goal), label: &chosen.part.label, each: cost, seconds });
+                take.own = Some(Own {
+                    key: (true, metric, goal),
+                    label: &chosen.part.label,
+                    each: cost,
+                    seconds,
+                });
             }
             Work::Measure { craft, .. } => {
                 let model = source(craft);
-                take.seconds += machine.read + pixels(model) * machine.pixels + attacked(model) * loading;
+                take.seconds +=
+                    machine.read + pixels(model) * machine.pixels + attacked(model) * loading;
             }
             Work::Transfer { craft, target, .. } => {
                 let cases = attacked(source(craft));
                 take.forward = 2.0 * cases;
-                take.seconds += 2.0 * machine.read + pixels(source(craft)) * machine.pixels + 2.0 * models[target].forward.of(cases);
+                take.seconds += 2.0 * machine.read
+                    + pixels(source(craft)) * machine.pixels
+                    + 2.0 * models[target].forward.of(cases);
             }
         }
         take
     }
 }
 
-fn add_up(study: &Study, plan: &Plan, survey: Option<&Survey>, models: Vec<Pace>, machine: &Machine, workers: usize) -> Estimate {
-    let mut kinds: Vec<Kinds> =
-        ["clean", "probe", "craft", "score", "measure", "transfer"].map(|kind| Kinds { kind, ..Kinds::default() }).to_vec();
+fn add_up(
+    study: &Study,
+    plan: &Plan,
+    survey: Option<&Survey>,
+    models: Vec<Pace>,
+    machine: &Machine,
+    workers: usize,
+) -> Estimate {
+    let mut kinds: Vec<Kinds> = ["clean", "probe", "craft", "score", "measure", "transfer"]
+        .map(|kind| Kinds { kind, ..Kinds::default() })
+        .to_vec();
     let mut work: BTreeMap<(bool, usize, GoalKind), Campaigns> = BTreeMap::new();
     let rates = Rates { study, plan, models: &models, machine, probe: probe_cost(&study.radii()) };
     let mut phases: [Vec<CellId>; PHASES.len()] = Default::default();
     let mut taken = vec![0.0; plan.cells.len()];
     for (id, cell) in plan.cells.iter().enumerate() {
-        let sum = kinds.iter_mut().find(|sum| sum.kind == cell.address.kind).expect("there are six kinds");
+        let sum = kinds
+            .iter_mut()
+            .find(|sum| sum.kind == cell.address.kind)
+            .expect("there are six kinds");
         sum.cells += 1;
         if survey.is_some_and(|survey| !survey.is_missing(id)) {
             sum.done += 1;
@@ -323,17 +378,32 @@ fn add_up(study: &Study, plan: &Plan, survey: Option<&Survey>, models: Vec<Pace>
         taken[id] = take.seconds;
         if let Some(own) = take.own {
             let goal = own.key.2.name();
-            let none = || Campaigns { label: own.label.to_owned(), goal, each: own.each, seconds: 0.0 };
+            let none =
+                || Campaigns { label: own.label.to_owned(), goal, each: own.each, seconds: 0.0 };
             work.entry(own.key).or_insert_with(none).seconds += own.seconds;
         }
     }
     let tables = plan.cells.len() as f64 * machine.read;
     let queue = |phase: &Vec<CellId>| Queue::new(phase, |id| plan.model(id), |id| plan.cases(id));
-    let seconds = phases.iter().map(|phase| queue(phase).makespan(workers, |id| taken[id])).sum::<f64>() + tables;
+    let seconds =
+        phases.iter().map(|phase| queue(phase).makespan(workers, |id| taken[id])).sum::<f64>()
+            + tables;
     let bytes = kinds.iter().map(|sum| sum.bytes).sum();
     kinds.retain(|sum| sum.cells > 0);
-    let unknown = work.values().filter(|work| work.each.is_none()).map(|work| format!("{} ({})", work.label, work.goal)).collect();
-    Estimate { cells: kinds, work: work.into_values().collect(), models, workers, seconds, bytes, unknown }
+    let unknown = work
+        .values()
+        .filter(|work| work.each.is_none())
+        .map(|work| format!("{} ({})", work.label, work.goal))
+        .collect();
+    Estimate {
+        cells: kinds,
+        work: work.into_values().collect(),
+        models,
+        workers,
+        seconds,
+        bytes,
+        unknown,
+    }
 }
 
 fn asked(goal: GoalKind) -> Goal {
@@ -343,12 +413,18 @@ fn asked(goal: GoalKind) -> Goal {
 /// Time of the passes of some cases side by side.
 fn passes(pace: &Pace, cases: f64, Effort { each, longest }: Effort) -> f64 {
     let alone = |cost: Cost| (cost.forward - cost.backward).max(0.0);
-    let batches = |batch: Batch, longest: f64, each: f64| if cases > 0.0 { batch.fixed * longest + batch.each * cases * each } else { 0.0 };
-    batches(pace.gradient, longest.backward, each.backward) + batches(pace.forward, alone(longest), alone(each))
+    let batches = |batch: Batch, longest: f64, each: f64| {
+        if cases > 0.0 { batch.fixed * longest + batch.each * cases * each } else { 0.0 }
+    };
+    batches(pace.gradient, longest.backward, each.backward)
+        + batches(pace.forward, alone(longest), alone(each))
 }
 
 fn measure(study: &Study, registry: &Registry, options: &Options) -> Result<(Vec<Pace>, Machine)> {
-    permit(&study.plugins, "it computes in processes of its own alone, and measuring starts none; ")?;
+    permit(
+        &study.plugins,
+        "it computes in processes of its own alone, and measuring starts none; ",
+    )?;
     let threads = tch::get_num_threads();
     tch::set_num_threads(1);
     let measured = measure_all(study, registry, options);
@@ -356,7 +432,11 @@ fn measure(study: &Study, registry: &Registry, options: &Options) -> Result<(Vec
     measured
 }
 
-fn measure_all(study: &Study, registry: &Registry, options: &Options) -> Result<(Vec<Pace>, Machine)> {
+fn measure_all(
+    study: &Study,
+    registry: &Registry,
+    options: &Options,
+) -> Result<(Vec<Pace>, Machine)> {
     let lanes = study.data.pictures.len().min(SLICE);
     let (next, measured) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let paces: Mutex<BTreeMap<usize, Result<Pace>>> = Mutex::default();
@@ -364,8 +444,15 @@ fn measure_all(study: &Study, registry: &Registry, options: &Options) -> Result<
         while measured.load(Ordering::Relaxed) < study.models.len() {
             let index = next.fetch_add(1, Ordering::Relaxed);
             let model = &study.models[index % study.models.len()];
-            let pace =
-                guard::catch("measuring", || pace(model, registry, options.device, &study.data.pictures, index < study.models.len()));
+            let pace = guard::catch("measuring", || {
+                pace(
+                    model,
+                    registry,
+                    options.device,
+                    &study.data.pictures,
+                    index < study.models.len(),
+                )
+            });
             // What comes then is for nothing but to keep the machine as busy as it will be.
             if index < study.models.len() {
                 let pace = pace.with_context(|| format!("model `{}`", model.part.label));
@@ -374,61 +461,107 @@ fn measure_all(study: &Study, registry: &Registry, options: &Options) -> Result<
             }
         }
     });
-    let paces: Vec<Pace> = paces.into_inner().expect("nobody panics with the lock").into_values().collect::<Result<_>>()?;
-    let quickest =
-        (0..paces.len()).min_by(|&a, &b| paces[a].gradient.each.total_cmp(&paces[b].gradient.each)).context("a study has a model")?;
+    let paces: Vec<Pace> = paces
+        .into_inner()
+        .expect("nobody panics with the lock")
+        .into_values()
+        .collect::<Result<_>>()?;
+    let quickest = (0..paces.len())
+        .min_by(|&a, &b| paces[a].gradient.each.total_cmp(&paces[b].gradient.each))
+        .context("a study has a model")?;
     let additions: Mutex<BTreeMap<String, Vec<f64>>> = Mutex::default();
     crowd(options.workers, || {
         let Ok(model) = load(&study.models[quickest], registry, options.device) else { return };
         let mut done = BTreeSet::new();
         for attack in study.attacks.iter().filter(|attack| done.insert(attack.part.name.clone())) {
-            let found = guard::catch("measuring", || added(attack, model.as_ref(), &paces[quickest], options.device, lanes));
+            let found = guard::catch("measuring", || {
+                added(attack, model.as_ref(), &paces[quickest], options.device, lanes)
+            });
             // An attack that fails does so in its cells.
             let seconds = found.unwrap_or_default();
-            additions.lock().expect("nobody panics with the lock").entry(attack.part.name.clone()).or_default().push(seconds);
+            additions
+                .lock()
+                .expect("nobody panics with the lock")
+                .entry(attack.part.name.clone())
+                .or_default()
+                .push(seconds);
         }
     });
     let tried = try_out(study, registry, options, &paces);
     let additions = additions.into_inner().expect("nobody panics with the lock").into_iter();
     let overhead = additions.map(|(name, mut seconds)| (name, median(&mut seconds))).collect();
     let (write, read, size, pixels) = storing()?;
-    let loading = study.models.iter().map(|model| (model.card.side, loading(&study.data.pictures, model.card.side))).collect();
+    let loading = study
+        .models
+        .iter()
+        .map(|model| (model.card.side, loading(&study.data.pictures, model.card.side)))
+        .collect();
     Ok((paces, Machine { write, read, size, pixels, loading, overhead, tried }))
 }
 
-/// What each attack costs for an image, by goal, as far as it can be tried in a short time: by the slowest, a middling
-/// or the quickest of the models that have weights, in this order.
-fn try_out(study: &Study, registry: &Registry, options: &Options, paces: &[Pace]) -> BTreeMap<(usize, GoalKind), Effort> {
+/// What each attack costs for an image, by goal, as far as it can be tried in a short time: by the
+/// slowest, a middling or the quickest of the models that have weights, in this order.
+fn try_out(
+    study: &Study,
+    registry: &Registry,
+    options: &Options,
+    paces: &[Pace],
+) -> BTreeMap<(usize, GoalKind), Effort> {
     let mut real: Vec<usize> = (0..paces.len()).filter(|&n| !paces[n].made_up).collect();
     real.sort_by(|&a, &b| paces[b].gradient.each.total_cmp(&paces[a].gradient.each));
     let spread = |n: usize| real.len().saturating_sub(1) * n / (TRIED.1 - 1);
-    let mut chosen: Vec<usize> = (0..TRIED.1).filter_map(|n| real.get(spread(n)).copied()).collect();
+    let mut chosen: Vec<usize> =
+        (0..TRIED.1).filter_map(|n| real.get(spread(n)).copied()).collect();
     chosen.dedup();
-    let declared = |&(attack, goal): &(usize, GoalKind)| study.attacks[attack].attack.cost(asked(goal)).unwrap_or_default();
-    let tasks = study.attacks.iter().enumerate().flat_map(|(n, attack)| attack.goals.iter().map(move |&goal| (n, goal)));
+    let declared = |&(attack, goal): &(usize, GoalKind)| {
+        study.attacks[attack].attack.cost(asked(goal)).unwrap_or_default()
+    };
+    let tasks = study
+        .attacks
+        .iter()
+        .enumerate()
+        .flat_map(|(n, attack)| attack.goals.iter().map(move |&goal| (n, goal)));
     let mut left: Vec<(usize, GoalKind)> = tasks.collect();
     let efforts: Mutex<BTreeMap<(usize, GoalKind), Effort>> = Mutex::default();
     for model in chosen {
         // The last comes first: what costs least.
         left.sort_by(|a, b| declared(b).forward.total_cmp(&declared(a).forward));
         let images = study.data.pictures.len().min(TRIED.0) as f64;
-        let hopeless = |task: &(usize, GoalKind)| passes(&paces[model], images, declared(task).into()) > HOPELESS * TRIAL.as_secs_f64();
-        let (tasks, mut later): (Vec<_>, Vec<_>) = left.into_iter().partition(|task| !hopeless(task));
+        let hopeless = |task: &(usize, GoalKind)| {
+            passes(&paces[model], images, declared(task).into()) > HOPELESS * TRIAL.as_secs_f64()
+        };
+        let (tasks, mut later): (Vec<_>, Vec<_>) =
+            left.into_iter().partition(|task| !hopeless(task));
         let workers = options.workers.min(tasks.len());
         let (tasks, failed) = (Mutex::new(tasks), Mutex::new(Vec::new()));
         let next = || tasks.lock().expect("nobody panics with the lock").pop();
         if workers > 0 {
             crowd(workers, || {
-                let Ok(model) = guard::catch("loading", || load(&study.models[model], registry, options.device)) else { return };
-                let Ok(seen) = guard::catch("looking", || Seen::by(model.as_ref(), &study.data.pictures, options.device)) else { return };
+                let Ok(model) = guard::catch("loading", || {
+                    load(&study.models[model], registry, options.device)
+                }) else {
+                    return;
+                };
+                let Ok(seen) = guard::catch("looking", || {
+                    Seen::by(model.as_ref(), &study.data.pictures, options.device)
+                }) else {
+                    return;
+                };
                 let start = Instant::now();
                 while start.elapsed() < TRIALS / TRIED.1 as u32
                     && let Some((attack, goal)) = next()
                 {
                     let trial = || tried(&study.attacks[attack], goal, model.as_ref(), &seen);
                     match guard::catch("trying", trial).ok().flatten() {
-                        Some(effort) => drop(efforts.lock().expect("nobody panics with the lock").insert((attack, goal), effort)),
-                        None => failed.lock().expect("nobody panics with the lock").push((attack, goal)),
+                        Some(effort) => drop(
+                            efforts
+                                .lock()
+                                .expect("nobody panics with the lock")
+                                .insert((attack, goal), effort),
+                        ),
+                        None => {
+                            failed.lock().expect("nobody panics with the lock").push((attack, goal))
+                        }
                     }
                 }
             });
@@ -443,8 +576,12 @@ fn try_out(study: &Study, registry: &Registry, options: &Options, paces: &[Pace]
 /// The model; with made-up weights where it has none.
 fn load(model: &StudyModel, registry: &Registry, device: Device) -> Result<Box<dyn Model>> {
     match &model.weights {
-        WeightsPlace::Absent(_) => registry.find_model(&model.part.name)?.load(&model.part.parameters, Weights::new(MadeUp, device)),
-        WeightsPlace::Embedded(_) | WeightsPlace::File(_) | WeightsPlace::TorchScript(_) => model.load(registry, device),
+        WeightsPlace::Absent(_) => registry
+            .find_model(&model.part.name)?
+            .load(&model.part.parameters, Weights::new(MadeUp, device)),
+        WeightsPlace::Embedded(_) | WeightsPlace::File(_) | WeightsPlace::TorchScript(_) => {
+            model.load(registry, device)
+        }
     }
 }
 
@@ -492,11 +629,21 @@ fn median(values: &mut [f64]) -> f64 {
 fn right(model: &dyn Model, pictures: &[Picture], device: Device) -> Result<f64> {
     let pixels = data::batch(pictures, model.card().side)?.to_device(device);
     let classes = Vec::<i64>::try_from(tch::no_grad(|| model.logits(&pixels)).argmax(1, false))?;
-    let count = classes.iter().zip(pictures).filter(|(class, picture)| *class - model.card().label_offset == picture.label).count();
+    let count = classes
+        .iter()
+        .zip(pictures)
+        .filter(|(class, picture)| *class - model.card().label_offset == picture.label)
+        .count();
     Ok(count as f64 / pictures.len() as f64)
 }
 
-fn pace(chosen: &StudyModel, registry: &Registry, device: Device, pictures: &[Picture], count: bool) -> Result<Pace> {
+fn pace(
+    chosen: &StudyModel,
+    registry: &Registry,
+    device: Device,
+    pictures: &[Picture],
+    count: bool,
+) -> Result<Pace> {
     let model = load(chosen, registry, device)?;
     let (card, lanes) = (model.card(), pictures.len().min(SLICE));
     let made_up = matches!(chosen.weights, WeightsPlace::Absent(_));
@@ -512,11 +659,16 @@ fn pace(chosen: &StudyModel, registry: &Registry, device: Device, pictures: &[Pi
     };
     let gradient = |count: usize| -> Result<f64> {
         let pixels = images(count, card.side, device);
-        timed(|| oracle.gradient(&all[..count], &pixels, |z| z.select(1, 0)).map(|gradient| wait(&gradient.pixels)))
+        timed(|| {
+            oracle
+                .gradient(&all[..count], &pixels, |z| z.select(1, 0))
+                .map(|gradient| wait(&gradient.pixels))
+        })
     };
     let (one, one_gradient) = (forward(1)?, gradient(1)?);
     let batch = ((PATIENCE.as_secs_f64() / one_gradient) as usize).clamp(1, lanes);
-    let count = count && !made_up && pictures.len() <= SLICE && one * (pictures.len() as f64) < COUNT;
+    let count =
+        count && !made_up && pictures.len() <= SLICE && one * (pictures.len() as f64) < COUNT;
     // Pictures that cannot be loaded are told when the study runs.
     let counted = count.then(|| right(model.as_ref(), pictures, device).ok()).flatten();
     Ok(Pace {
@@ -529,11 +681,21 @@ fn pace(chosen: &StudyModel, registry: &Registry, device: Device, pictures: &[Pi
 }
 
 /// Seconds that an attack adds to a pass, per element of an image: it is begun and soon stopped.
-fn added(attack: &StudyAttack, model: &dyn Model, pace: &Pace, device: Device, lanes: usize) -> Result<f64> {
+fn added(
+    attack: &StudyAttack,
+    model: &dyn Model,
+    pace: &Pace,
+    device: Device,
+    lanes: usize,
+) -> Result<f64> {
     let card = model.card();
-    let cases = Cases::new(images(lanes, card.side, device), vec![Goal::Towards(card.label_offset); lanes])?;
+    let cases = Cases::new(
+        images(lanes, card.side, device),
+        vec![Goal::Towards(card.label_offset); lanes],
+    )?;
     let run = |patience: Duration| {
-        let settings = Settings { lanes, deadline: Some(Instant::now() + patience), ..Settings::default() };
+        let settings =
+            Settings { lanes, deadline: Some(Instant::now() + patience), ..Settings::default() };
         let oracle = Oracle::new(model, vec![0; lanes], settings);
         let start = Instant::now();
         let _ = attack.attack.run(&oracle, &cases); // out of time, most likely
@@ -574,25 +736,38 @@ struct Seen {
 impl Seen {
     fn by(model: &dyn Model, pictures: &[Picture], device: Device) -> Result<Self> {
         let card = model.card();
-        let pixels = data::batch(&pictures[..pictures.len().min(TRIED.0)], card.side)?.to_device(device);
-        let logits = tch::no_grad(|| model.logits(&pixels)).narrow(1, card.label_offset, card.classes - card.label_offset);
+        let pixels =
+            data::batch(&pictures[..pictures.len().min(TRIED.0)], card.side)?.to_device(device);
+        let logits = tch::no_grad(|| model.logits(&pixels)).narrow(
+            1,
+            card.label_offset,
+            card.classes - card.label_offset,
+        );
         let classes = Vec::<Vec<i64>>::try_from(logits.argsort(1, true) + card.label_offset)?;
         Ok(Self { pixels, classes })
     }
 }
 
-/// What an attack costs for each of a few images, of which it is told to leave the class that the model sees; none
-/// where that takes too long, or the attack fails.
-fn tried(attack: &StudyAttack, goal: GoalKind, model: &dyn Model, seen: &Seen) -> Result<Option<Effort>> {
+/// What an attack costs for each of a few images, of which it is told to leave the class that the
+/// model sees; none where that takes too long, or the attack fails.
+fn tried(
+    attack: &StudyAttack,
+    goal: GoalKind,
+    model: &dyn Model,
+    seen: &Seen,
+) -> Result<Option<Effort>> {
     let goals = seen.classes.iter().enumerate().map(|(n, classes)| match goal {
         GoalKind::Untargeted => Goal::Away(classes[0]),
         GoalKind::LeastLikely => Goal::Towards(classes[classes.len() - 1]),
         GoalKind::Second => Goal::Towards(classes[1]),
         // From the likely ones to those that are not.
-        GoalKind::Random | GoalKind::Given => Goal::Towards(classes[1 + n * (classes.len() - 1) / seen.classes.len()]),
+        GoalKind::Random | GoalKind::Given => {
+            Goal::Towards(classes[1 + n * (classes.len() - 1) / seen.classes.len()])
+        }
     });
     let cases = Cases::new(seen.pixels.copy(), goals.collect())?;
-    let settings = Settings { lanes: SLICE, deadline: Some(Instant::now() + TRIAL), ..Settings::default() };
+    let settings =
+        Settings { lanes: SLICE, deadline: Some(Instant::now() + TRIAL), ..Settings::default() };
     let oracle = Oracle::new(model, (0..cases.len() as u64).collect(), settings);
     attack.attack.run(&oracle, &cases)?;
     Ok(oracle.stopped().is_none().then(|| made(&oracle)))
@@ -619,7 +794,11 @@ fn storing() -> Result<(f64, f64, Batch, f64)> {
         milliseconds: n as f64 / 7.0,
     };
     let cell = |rows: usize| {
-        let stored = Stored { rows: (0..rows).map(row).collect(), provenance: " ".repeat(2000), pixels: None };
+        let stored = Stored {
+            rows: (0..rows).map(row).collect(),
+            provenance: " ".repeat(2000),
+            pixels: None,
+        };
         (Address::new("transfer", &serde_json::json!({ "rows": rows })), stored)
     };
     let [(one, one_row), (full, all_rows)] = [1, SLICE].map(cell);

@@ -50,7 +50,11 @@ pub struct Options {
 impl Options {
     /// All cores of the machine on the CPU; one worker on a GPU.
     pub fn on(device: Device) -> Self {
-        let workers = if device == Device::Cpu { std::thread::available_parallelism().map_or(1, usize::from) } else { 1 };
+        let workers = if device == Device::Cpu {
+            std::thread::available_parallelism().map_or(1, usize::from)
+        } else {
+            1
+        };
         Self { device, workers, isolation: None, cancel: Arc::default() }
     }
 
@@ -97,10 +101,18 @@ impl Survey {
     ///
     /// # Errors
     /// When the object store behind the folder cannot be asked.
-    pub fn take(plan: &Plan, store: &Store, options: &Options, progress: &dyn Progress) -> Result<Self> {
+    pub fn take(
+        plan: &Plan,
+        store: &Store,
+        options: &Options,
+        progress: &dyn Progress,
+    ) -> Result<Self> {
         let missing: Vec<AtomicBool> = plan.cells.iter().map(|_| AtomicBool::new(false)).collect();
         let warn = |cell: &Cell, reason: &str| {
-            progress.warn(&format!("{} cell {} is damaged and will be computed again: {reason}", cell.address.kind, cell.address.key));
+            progress.warn(&format!(
+                "{} cell {} is damaged and will be computed again: {reason}",
+                cell.address.kind, cell.address.key
+            ));
         };
         in_parallel(options.workers, plan.cells.len(), |id| {
             let cell = &plan.cells[id];
@@ -112,10 +124,13 @@ impl Survey {
             }
             Ok(())
         })?;
-        // Pixels are large: their content is verified where something is still to be done with them.
+        // Pixels are large: their content is verified where something is still to be done with
+        // them.
         let wanted: Vec<bool> = {
             let mut wanted = vec![false; plan.cells.len()];
-            for (id, _) in plan.cells.iter().enumerate().filter(|(id, _)| missing[*id].load(Ordering::Relaxed)) {
+            for (id, _) in
+                plan.cells.iter().enumerate().filter(|(id, _)| missing[*id].load(Ordering::Relaxed))
+            {
                 for need in plan.needs(id) {
                     wanted[need] = true;
                 }
@@ -140,17 +155,24 @@ impl Survey {
             }
             Ok(())
         })?;
-        let plain = |flags: Vec<AtomicBool>| flags.into_iter().map(AtomicBool::into_inner).collect();
+        let plain =
+            |flags: Vec<AtomicBool>| flags.into_iter().map(AtomicBool::into_inner).collect();
         Ok(Self { missing: plain(missing), spoilt: plain(spoilt) })
     }
 
-    /// Looks for some cells. Of those that are missing, only what can be computed is to be computed; the
-    /// answer's second part is the others, each with a cell that it needs and that is not there.
+    /// Looks for some cells. Of those that are missing, only what can be computed is to be
+    /// computed; the answer's second part is the others, each with a cell that it needs and that is
+    /// not there.
     ///
     /// # Errors
     /// When the object store behind the folder cannot be asked.
-    pub fn part(plan: &Plan, store: &Store, cells: &[CellId]) -> Result<(Self, Vec<(CellId, CellId)>)> {
-        let mut survey = Self { missing: vec![false; plan.cells.len()], spoilt: vec![false; plan.cells.len()] };
+    pub fn part(
+        plan: &Plan,
+        store: &Store,
+        cells: &[CellId],
+    ) -> Result<(Self, Vec<(CellId, CellId)>)> {
+        let mut survey =
+            Self { missing: vec![false; plan.cells.len()], spoilt: vec![false; plan.cells.len()] };
         let mut cells = cells.to_vec();
         cells.sort_by_key(|&id| plan.phase(id));
         let mut seen: HashMap<CellId, bool> = HashMap::new();
@@ -180,7 +202,8 @@ impl Survey {
 
     /// As though only some cells were missing, and those that they need.
     pub fn only(plan: &Plan, cells: &[CellId]) -> Self {
-        let mut survey = Self { missing: vec![false; plan.cells.len()], spoilt: vec![false; plan.cells.len()] };
+        let mut survey =
+            Self { missing: vec![false; plan.cells.len()], spoilt: vec![false; plan.cells.len()] };
         let mut waiting = cells.to_vec();
         while let Some(cell) = waiting.pop() {
             survey.missing[cell] = true;
@@ -259,7 +282,8 @@ pub(crate) fn run(site: Site, survey: &Survey, progress: &dyn Progress) -> Resul
             break;
         }
         let mut todo = Vec::new();
-        for id in (0..plan.cells.len()).filter(|&id| plan.phase(id) == phase && survey.missing[id]) {
+        for id in (0..plan.cells.len()).filter(|&id| plan.phase(id) == phase && survey.missing[id])
+        {
             if plan.needs(id).iter().any(|&need| failed[need]) {
                 failed[id] = true;
                 outcome.held_up += 1;
@@ -289,13 +313,20 @@ pub(crate) fn run(site: Site, survey: &Survey, progress: &dyn Progress) -> Resul
     result.map(|()| outcome)
 }
 
-/// Puts those of some whole cells into the object store behind the folder that it [lacked](Store::now): it may have been
-/// out of reach when they were stored, or have come later.
+/// Puts those of some whole cells into the object store behind the folder that it
+/// [lacked](Store::now): it may have been out of reach when they were stored, or have come later.
 ///
 /// # Errors
 /// When it cannot be written to.
-pub(crate) fn share(plan: &Plan, store: &Store, cells: &[CellId], options: &Options, progress: &dyn Progress) -> Result<()> {
-    let cells: Vec<CellId> = cells.iter().copied().filter(|&id| store.to_share(&plan.cells[id].address)).collect();
+pub(crate) fn share(
+    plan: &Plan,
+    store: &Store,
+    cells: &[CellId],
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let cells: Vec<CellId> =
+        cells.iter().copied().filter(|&id| store.to_share(&plan.cells[id].address)).collect();
     if cells.is_empty() {
         return Ok(());
     }
@@ -325,14 +356,22 @@ fn verify_pixels(store: &Store, cell: &Cell) -> Result<()> {
 }
 
 /// Loads every model that a cell to be computed needs, each once, so that weights that do not fit
-/// are an error before any work. A plugin's model that cannot be loaded, and one that ends the process
-/// in which it is loaded, are warnings: their cells will fail.
+/// are an error before any work. A plugin's model that cannot be loaded, and one that ends the
+/// process in which it is loaded, are warnings: their cells will fail.
 fn check_models(crew: &Crew) -> Result<()> {
     let Site { study, plan, registry, options, .. } = crew.site;
     let mut checked = BTreeSet::new();
-    for index in (0..plan.cells.len()).filter(|&id| crew.survey.missing[id]).filter_map(|id| plan.model(id)) {
+    for index in
+        (0..plan.cells.len()).filter(|&id| crew.survey.missing[id]).filter_map(|id| plan.model(id))
+    {
         let model = &study.models[index];
-        if options.cancelled() || !checked.insert((&model.part.name, model.part.parameters.to_string(), &model.weights_hash)) {
+        if options.cancelled()
+            || !checked.insert((
+                &model.part.name,
+                model.part.parameters.to_string(),
+                &model.weights_hash,
+            ))
+        {
             continue;
         }
         if crew.isolates(model.part.plugin.is_some()) {
@@ -344,13 +383,17 @@ fn check_models(crew: &Crew) -> Result<()> {
     Ok(())
 }
 
-/// Plugins that cannot catch a panic must be isolated: errors of libtorch's are panics too. `remedy` says
-/// how, where they are not.
-pub(crate) fn permit<'l>(libraries: impl IntoIterator<Item = &'l Arc<Library>>, remedy: &str) -> Result<()> {
+/// Plugins that cannot catch a panic must be isolated: errors of libtorch's are panics too.
+/// `remedy` says how, where they are not.
+pub(crate) fn permit<'l>(
+    libraries: impl IntoIterator<Item = &'l Arc<Library>>,
+    remedy: &str,
+) -> Result<()> {
     let fatal = libraries.into_iter().find(|library| library.aborts());
     fatal.map_or(Ok(()), |library| {
         bail!(
-            "plugin {} was built with panic = \"abort\", so that any error of libtorch's in it ends the process: {remedy}build it with \
+            "plugin {} was built with panic = \"abort\", so that any error of libtorch's in it \
+             ends the process: {remedy}build it with \
              panic = \"unwind\"",
             library.describe()
         )
@@ -358,7 +401,11 @@ pub(crate) fn permit<'l>(libraries: impl IntoIterator<Item = &'l Arc<Library>>, 
 }
 
 /// Runs `work` for 0..count on some threads, until it is done or the first error.
-fn in_parallel(workers: usize, count: usize, work: impl Fn(usize) -> Result<()> + Sync) -> Result<()> {
+fn in_parallel(
+    workers: usize,
+    count: usize,
+    work: impl Fn(usize) -> Result<()> + Sync,
+) -> Result<()> {
     let next = AtomicUsize::new(0);
     let failed = Mutex::new(None);
     crowd(workers.min(count), || {
@@ -376,11 +423,14 @@ fn in_parallel(workers: usize, count: usize, work: impl Fn(usize) -> Result<()> 
     failed.into_inner().expect("nobody panics with the lock").map_or(Ok(()), Err)
 }
 
-/// Runs the same `work` on so many threads at a time, at least on one: on fewer where the system has no more, and in the
-/// last resort on this one. The threads share out among themselves what is to be done.
+/// Runs the same `work` on so many threads at a time, at least on one: on fewer where the system
+/// has no more, and in the last resort on this one. The threads share out among themselves what is
+/// to be done.
 pub(crate) fn crowd(count: usize, work: impl Fn() + Sync) {
     std::thread::scope(|scope| {
-        let begun = (0..count.max(1)).take_while(|_| std::thread::Builder::new().spawn_scoped(scope, &work).is_ok()).count();
+        let begun = (0..count.max(1))
+            .take_while(|_| std::thread::Builder::new().spawn_scoped(scope, &work).is_ok())
+            .count();
         if begun == 0 {
             work();
         }

@@ -1,11 +1,11 @@
-//! Flags: signs that a model is broken, that its gradients are masked, or that an attack on it is too weak, so
-//! that a success rate says less of the model than it seems to.
+//! Flags: signs that a model is broken, that its gradients are masked, or that an attack on it is
+//! too weak, so that a success rate says less of the model than it seems to.
 //!
-//! What is looked for comes from Athalye, Carlini and Wagner, "Obfuscated Gradients Give a False Sense of
-//! Security" (ICML 2018, section 3.1); Carlini et al., "On Evaluating Adversarial Robustness" (2019); Pintor et al.,
-//! "Indicators of Attack Failure" (`NeurIPS` 2022). Some of it is seen by the probe of every model, the rest in
-//! outcomes that a study has anyway. Comparisons are flagged beyond chance alone: [`LEVEL`] is kept by all
-//! comparisons of a kind together (Holm).
+//! What is looked for comes from Athalye, Carlini and Wagner, "Obfuscated Gradients Give a False
+//! Sense of Security" (ICML 2018, section 3.1); Carlini et al., "On Evaluating Adversarial
+//! Robustness" (2019); Pintor et al., "Indicators of Attack Failure" (`NeurIPS` 2022). Some of it
+//! is seen by the probe of every model, the rest in outcomes that a study has anyway. Comparisons
+//! are flagged beyond chance alone: [`LEVEL`] is kept by all comparisons of a kind together (Holm).
 
 mod comparisons;
 mod gradients;
@@ -21,7 +21,9 @@ use serde::{Deserialize, Serialize};
 pub const LEVEL: f64 = 0.01;
 
 /// What a flag is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Sign {
     /// The gradient is exactly zero, or there is none.
@@ -88,22 +90,49 @@ impl Sign {
     /// What it says of the numbers beside it, in a sentence.
     pub fn meaning(self) -> &'static str {
         match self {
-            Self::ZeroGradients => "An attack by gradients does nothing on these images: that it fails says nothing of the model.",
-            Self::NanGradients => "An attack by gradients gives no image there: that it fails says nothing of the model.",
-            Self::SaturatedCrossEntropy => "The softmax is so sure that attacks on cross entropy do nothing on these images.",
-            Self::NondeterministicLogits => "The model is random: answers do not repeat, and a single gradient is not the one to follow.",
-            Self::AnswerDependsOnBatch => "The answer to an image depends on its neighbours: rates change with the batch.",
-            Self::ProbabilitiesNotLogits => "The model ends in a softmax: losses apply another, which flattens the gradient.",
-            Self::RandomBeatsGradient => "There are adversarials within the bound that the attack does not find: the gradient misleads it.",
+            Self::ZeroGradients => {
+                "An attack by gradients does nothing on these images: that it fails says nothing \
+                 of the model."
+            }
+            Self::NanGradients => {
+                "An attack by gradients gives no image there: that it fails says nothing of the \
+                 model."
+            }
+            Self::SaturatedCrossEntropy => {
+                "The softmax is so sure that attacks on cross entropy do nothing on these images."
+            }
+            Self::NondeterministicLogits => {
+                "The model is random: answers do not repeat, and a single gradient is not the one \
+                 to follow."
+            }
+            Self::AnswerDependsOnBatch => {
+                "The answer to an image depends on its neighbours: rates change with the batch."
+            }
+            Self::ProbabilitiesNotLogits => {
+                "The model ends in a softmax: losses apply another, which flattens the gradient."
+            }
+            Self::RandomBeatsGradient => {
+                "There are adversarials within the bound that the attack does not find: the \
+                 gradient misleads it."
+            }
             Self::TransferBeatsWhiteBox => {
-                "There are adversarials that the attack on the model itself does not find: the gradient misleads it."
+                "There are adversarials that the attack on the model itself does not find: the \
+                 gradient misleads it."
             }
-            Self::IteratedWeakerThanSingleStep => "Many small steps should do no worse than one: they get stuck, or are too short.",
-            Self::SuccessFallsWithEpsilon => "The larger bound allows all that the smaller does: the attack does not find it.",
+            Self::IteratedWeakerThanSingleStep => {
+                "Many small steps should do no worse than one: they get stuck, or are too short."
+            }
+            Self::SuccessFallsWithEpsilon => {
+                "The larger bound allows all that the smaller does: the attack does not find it."
+            }
             Self::UnboundedAttackFails => {
-                "Without a bound nearly every image has an adversarial: the attack is cut short, or the gradient misleads it."
+                "Without a bound nearly every image has an adversarial: the attack is cut short, \
+                 or the gradient misleads it."
             }
-            Self::BelowClever => "The score is too high there: it is an estimate, and these adversarials contradict it.",
+            Self::BelowClever => {
+                "The score is too high there: it is an estimate, and these adversarials contradict \
+                 it."
+            }
         }
     }
 
@@ -111,38 +140,54 @@ impl Sign {
     pub fn remedy(self) -> &'static str {
         match self {
             Self::ZeroGradients => {
-                "Find what rounds, quantises, clips or detaches in the model, and attack it with a differentiable stand-in for that (BPDA) \
+                "Find what rounds, quantises, clips or detaches in the model, and attack it with a \
+                 differentiable stand-in for that (BPDA) \
                  or without gradients."
             }
-            Self::NanGradients => "Find the square root, logarithm or division at 0 in preprocessing or network, and keep it away from 0.",
-            Self::SaturatedCrossEntropy => "Attack the logits: objective = \"margin\" or \"logit\" in FGSM and I-FGSM, or C&W.",
-            Self::NondeterministicLogits => {
-                "Switch to evaluation mode (dropout, noise); a defence that is random on purpose needs an attack on its expectation (EOT)."
+            Self::NanGradients => {
+                "Find the square root, logarithm or division at 0 in preprocessing or network, and \
+                 keep it away from 0."
             }
-            Self::AnswerDependsOnBatch => "Switch to evaluation mode (batch norm), and let nothing be computed over the batch.",
+            Self::SaturatedCrossEntropy => {
+                "Attack the logits: objective = \"margin\" or \"logit\" in FGSM and I-FGSM, or C&W."
+            }
+            Self::NondeterministicLogits => {
+                "Switch to evaluation mode (dropout, noise); a defence that is random on purpose \
+                 needs an attack on its expectation (EOT)."
+            }
+            Self::AnswerDependsOnBatch => {
+                "Switch to evaluation mode (batch norm), and let nothing be computed over the \
+                 batch."
+            }
             Self::ProbabilitiesNotLogits => "Leave the softmax out of the model.",
             Self::RandomBeatsGradient => {
-                "Take the rate as a lower bound; look at the model's gradients, then try more iterations, restarts and another objective, an \
+                "Take the rate as a lower bound; look at the model's gradients, then try more \
+                 iterations, restarts and another objective, an \
                  attack without gradients, BPDA or EOT."
             }
             Self::TransferBeatsWhiteBox => {
-                "Take the transferred rate as the lower bound; try more iterations, restarts and another objective, then look at the model's \
+                "Take the transferred rate as the lower bound; try more iterations, restarts and \
+                 another objective, then look at the model's \
                  gradients."
             }
             Self::IteratedWeakerThanSingleStep => {
-                "Try longer steps, more iterations, random starts and the margin as objective; if that changes nothing, the gradient is masked \
+                "Try longer steps, more iterations, random starts and the margin as objective; if \
+                 that changes nothing, the gradient is masked \
                  around the images."
             }
             Self::SuccessFallsWithEpsilon => {
-                "Count an image as deceived within the larger bound if it is within the smaller; use an attack of several steps, with more of \
+                "Count an image as deceived within the larger bound if it is within the smaller; \
+                 use an attack of several steps, with more of \
                  them for the larger bound."
             }
             Self::UnboundedAttackFails => {
-                "Give it more iterations and search steps, or a larger first c. If it fails on this model alone, look at its gradients. An \
+                "Give it more iterations and search steps, or a larger first c. If it fails on \
+                 this model alone, look at its gradients. An \
                  attack that has a bound must declare it."
             }
             Self::BelowClever => {
-                "Raise CLEVER's batches and samples, set rivals = 0, and see how many fits are good (good_fit); take the adversarials as the \
+                "Raise CLEVER's batches and samples, set rivals = 0, and see how many fits are \
+                 good (good_fit); take the adversarials as the \
                  upper bound."
             }
         }
@@ -150,7 +195,9 @@ impl Sign {
 }
 
 /// How much a flag matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
     /// The numbers that it is about cannot be taken as the model's robustness.
@@ -233,11 +280,19 @@ pub(crate) fn find(study: &Study, tables: &Tables) -> Findings {
     let checks = Sign::ALL.map(|flag| {
         let of = |signal: &&Signal| signal.flag.flag == flag;
         let raised = all.iter().filter(of).filter(|signal| signal.raised).count();
-        Check { flag, looked_at: all.iter().filter(of).count(), raised, meaning: flag.meaning().into() }
+        Check {
+            flag,
+            looked_at: all.iter().filter(of).count(),
+            raised,
+            meaning: flag.meaning().into(),
+        }
     });
     let mut raised: Vec<Signal> = all.into_iter().filter(|signal| signal.raised).collect();
     raised.sort_by_key(|signal| (signal.model, signal.flag.flag));
-    Findings { flags: raised.into_iter().map(|signal| signal.flag).collect(), checks: checks.into() }
+    Findings {
+        flags: raised.into_iter().map(|signal| signal.flag).collect(),
+        checks: checks.into(),
+    }
 }
 
 /// A place where a sign was looked for, and the flag that goes up there if it was found.
@@ -266,8 +321,8 @@ impl Flag {
     }
 }
 
-/// Corrects the probabilities of one kind of comparison for their number, and keeps up those flags whose
-/// comparison points their way beyond chance.
+/// Corrects the probabilities of one kind of comparison for their number, and keeps up those flags
+/// whose comparison points their way beyond chance.
 fn beyond_chance(signals: &mut [Signal]) {
     let tests = stats::sorted(signals.iter().filter_map(|signal| signal.flag.p).collect());
     for signal in signals {

@@ -15,8 +15,9 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Without the default features there is no command line, and memory comes from the program's own allocator. On Linux the feature
-//! `jemalloc` is worth having: studies take a seventh to a fifth less time.
+//! Without the default features there is no command line, and memory comes from the program's own
+//! allocator. On Linux the feature `jemalloc` is worth having: studies take a seventh to a fifth
+//! less time.
 
 #[cfg(all(feature = "jemalloc", target_os = "linux"))]
 mod allocator;

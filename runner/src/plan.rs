@@ -62,7 +62,8 @@ pub enum Work {
         /// The model's clean cell.
         clean: CellId,
     },
-    /// A look at how a model behaves: its gradients, whether its answers repeat, what is deceived by lot.
+    /// A look at how a model behaves: its gradients, whether its answers repeat, what is deceived
+    /// by lot.
     Probe {
         /// The model.
         model: usize,
@@ -95,7 +96,8 @@ pub const PHASES: [&str; 3] = ["clean answers", "attacks", "transfer and metrics
 pub struct Campaign {
     /// The model.
     pub model: usize,
-    /// Side of the images: the model's own, or, under the policy `native`, that of the models it is for.
+    /// Side of the images: the model's own, or, under the policy `native`, that of the models it is
+    /// for.
     pub side: i64,
     /// The attack.
     pub attack: usize,
@@ -133,8 +135,8 @@ pub struct Plan {
     pub clean: Vec<Vec<CellId>>,
     /// Probe cells, by model and slice: of the first slices alone.
     pub probes: Vec<Vec<CellId>>,
-    /// The attacks, ordered by model, attack and goal as in the study; those at sides of other models
-    /// come after all others.
+    /// The attacks, ordered by model, attack and goal as in the study; those at sides of other
+    /// models come after all others.
     pub campaigns: Vec<Campaign>,
     /// The metrics of scope model, ordered by metric, goal and model as in the study.
     pub scores: Vec<Scoring>,
@@ -148,46 +150,90 @@ impl Plan {
         let mut builder = Builder { study, device, cells: Vec::new(), known: HashMap::new() };
         let slices = images.div_ceil(SLICE);
         let models = 0..study.models.len();
-        let clean: Vec<Vec<CellId>> = models.clone().map(|m| (0..slices).map(|s| builder.clean(m, builder.side(m), s)).collect()).collect();
+        let clean: Vec<Vec<CellId>> = models
+            .clone()
+            .map(|m| (0..slices).map(|s| builder.clean(m, builder.side(m), s)).collect())
+            .collect();
 
         let probed = study.probe.div_ceil(SLICE).min(slices);
         let radii = study.radii();
-        let probes = clean.iter().map(|clean| clean[..probed].iter().map(|&clean| builder.probe(clean, &radii)).collect()).collect();
+        let probes = clean
+            .iter()
+            .map(|clean| {
+                clean[..probed].iter().map(|&clean| builder.probe(clean, &radii)).collect()
+            })
+            .collect();
 
-        let of_scope =
-            |scope: Scope| study.metrics.iter().enumerate().filter(move |(_, metric)| metric.scope == scope).map(|(index, _)| index);
+        let of_scope = |scope: Scope| {
+            study
+                .metrics
+                .iter()
+                .enumerate()
+                .filter(move |(_, metric)| metric.scope == scope)
+                .map(|(index, _)| index)
+        };
         // Who looks at images of which side.
-        let mut views: Vec<(usize, i64)> = models.clone().map(|model| (model, builder.side(model))).collect();
+        let mut views: Vec<(usize, i64)> =
+            models.clone().map(|model| (model, builder.side(model))).collect();
         if study.transfer == Some(Policy::Native) {
             for model in models.clone() {
                 let mut sides: Vec<i64> = models.clone().map(|other| builder.side(other)).collect();
                 sides.sort_unstable();
                 sides.dedup();
-                views.extend(sides.into_iter().filter(|&side| side != builder.side(model)).map(|side| (model, side)));
+                views.extend(
+                    sides
+                        .into_iter()
+                        .filter(|&side| side != builder.side(model))
+                        .map(|side| (model, side)),
+                );
             }
         }
         let mut campaigns = Vec::new();
         for (model, side) in views {
-            let seen: Vec<CellId> = (0..slices).map(|slice| builder.clean(model, side, slice)).collect();
+            let seen: Vec<CellId> =
+                (0..slices).map(|slice| builder.clean(model, side, slice)).collect();
             for (attack, chosen) in study.attacks.iter().enumerate() {
                 for &goal in &chosen.goals {
-                    let craft: Vec<CellId> = seen.iter().map(|&clean| builder.craft(model, attack, goal, clean)).collect();
+                    let craft: Vec<CellId> = seen
+                        .iter()
+                        .map(|&clean| builder.craft(model, attack, goal, clean))
+                        .collect();
                     let measures = of_scope(Scope::Outcome)
-                        .map(|metric| (metric, craft.iter().map(|&craft| builder.measure(craft, metric)).collect()))
+                        .map(|metric| {
+                            (
+                                metric,
+                                craft.iter().map(|&craft| builder.measure(craft, metric)).collect(),
+                            )
+                        })
                         .collect();
                     let transfers = study.transfer.map_or_else(Vec::new, |policy| {
-                        let fits = |target: usize| policy != Policy::Native || builder.side(target) == side;
-                        let targets: Vec<usize> = models.clone().filter(|&target| target != model && fits(target)).collect();
+                        let fits = |target: usize| {
+                            policy != Policy::Native || builder.side(target) == side
+                        };
+                        let targets: Vec<usize> = models
+                            .clone()
+                            .filter(|&target| target != model && fits(target))
+                            .collect();
                         let mut cells = |target: usize| {
                             craft
                                 .iter()
                                 .zip(&clean[target])
-                                .map(|(&craft, &clean)| builder.transfer(craft, side, target, clean, policy))
+                                .map(|(&craft, &clean)| {
+                                    builder.transfer(craft, side, target, clean, policy)
+                                })
                                 .collect()
                         };
                         targets.into_iter().map(|target| (target, cells(target))).collect()
                     });
-                    campaigns.push(Campaign { model, side, attack, goal, craft, measures, transfers });
+                    campaigns.push(Campaign {
+                        model,
+                        side,
+                        attack,
+                        goal,
+                        craft,
+                        measures,
+                        transfers,
+                    });
                 }
             }
         }
@@ -195,12 +241,23 @@ impl Plan {
         for metric in of_scope(Scope::Model) {
             for &goal in &study.metrics[metric].goals {
                 for model in models.clone() {
-                    let cells = clean[model].iter().map(|&clean| builder.score(model, metric, goal, clean)).collect();
+                    let cells = clean[model]
+                        .iter()
+                        .map(|&clean| builder.score(model, metric, goal, clean))
+                        .collect();
                     scores.push(Scoring { metric, model, goal, cells });
                 }
             }
         }
-        Self { device: device.to_owned(), cells: builder.cells, clean, probes, campaigns, scores, images }
+        Self {
+            device: device.to_owned(),
+            cells: builder.cells,
+            clean,
+            probes,
+            campaigns,
+            scores,
+            images,
+        }
     }
 
     /// The images of a slice.
@@ -213,11 +270,14 @@ impl Plan {
         (image / SLICE, image % SLICE)
     }
 
-    /// Side of the images that a cell is about; of a transfer cell, before they are fitted to its target.
+    /// Side of the images that a cell is about; of a transfer cell, before they are fitted to its
+    /// target.
     pub fn side(&self, cell: CellId) -> i64 {
         match self.cells[cell].work {
             Work::Clean { side, .. } => side,
-            Work::Craft { clean, .. } | Work::Score { clean, .. } | Work::Probe { clean, .. } => self.side(clean),
+            Work::Craft { clean, .. } | Work::Score { clean, .. } | Work::Probe { clean, .. } => {
+                self.side(clean)
+            }
             Work::Measure { craft, .. } | Work::Transfer { craft, .. } => self.side(craft),
         }
     }
@@ -239,7 +299,10 @@ impl Plan {
     /// The model that must be loaded to compute a cell.
     pub fn model(&self, cell: CellId) -> Option<usize> {
         match self.cells[cell].work {
-            Work::Clean { model, .. } | Work::Craft { model, .. } | Work::Score { model, .. } | Work::Probe { model, .. } => Some(model),
+            Work::Clean { model, .. }
+            | Work::Craft { model, .. }
+            | Work::Score { model, .. }
+            | Work::Probe { model, .. } => Some(model),
             Work::Transfer { target, .. } => Some(target),
             Work::Measure { .. } => None,
         }
@@ -249,11 +312,17 @@ impl Plan {
     pub fn parts<'a>(&self, study: &'a Study, cell: CellId) -> Vec<&'a Part> {
         let model = |index: usize| &study.models[index].part;
         match self.cells[cell].work {
-            Work::Clean { model: index, .. } | Work::Probe { model: index, .. } | Work::Transfer { target: index, .. } => {
+            Work::Clean { model: index, .. }
+            | Work::Probe { model: index, .. }
+            | Work::Transfer { target: index, .. } => {
                 vec![model(index)]
             }
-            Work::Craft { model: index, attack, .. } => vec![model(index), &study.attacks[attack].part],
-            Work::Score { model: index, metric, .. } => vec![model(index), &study.metrics[metric].part],
+            Work::Craft { model: index, attack, .. } => {
+                vec![model(index), &study.attacks[attack].part]
+            }
+            Work::Score { model: index, metric, .. } => {
+                vec![model(index), &study.metrics[metric].part]
+            }
             Work::Measure { metric, .. } => vec![&study.metrics[metric].part],
         }
     }
@@ -271,7 +340,9 @@ impl Plan {
     pub fn needs(&self, cell: CellId) -> Vec<CellId> {
         match self.cells[cell].work {
             Work::Clean { .. } => vec![],
-            Work::Craft { clean, .. } | Work::Score { clean, .. } | Work::Probe { clean, .. } => vec![clean],
+            Work::Craft { clean, .. } | Work::Score { clean, .. } | Work::Probe { clean, .. } => {
+                vec![clean]
+            }
             Work::Measure { craft, .. } => vec![craft],
             Work::Transfer { craft, clean, .. } => vec![craft, clean],
         }
@@ -283,8 +354,17 @@ impl Plan {
         let craft = |id: CellId| match self.cells[id].work {
             Work::Craft { model: source, attack, goal, .. } => {
                 let side = self.side(id);
-                let at = if side == study.models[source].card.side { String::new() } else { format!(" at {side}×{side}") };
-                format!("{} ({}) on {}{at}", study.attacks[attack].part.label, goal.name(), model(source))
+                let at = if side == study.models[source].card.side {
+                    String::new()
+                } else {
+                    format!(" at {side}×{side}")
+                };
+                format!(
+                    "{} ({}) on {}{at}",
+                    study.attacks[attack].part.label,
+                    goal.name(),
+                    model(source)
+                )
             }
             _ => unreachable!("a craft cell is named"),
         };
@@ -293,10 +373,19 @@ impl Plan {
             Work::Craft { .. } => craft(cell),
             Work::Probe { model: index, .. } => format!("probe of {}", model(index)),
             Work::Score { model: index, metric, goal, .. } => {
-                format!("{} ({}) of {}", study.metrics[metric].part.label, goal.name(), model(index))
+                format!(
+                    "{} ({}) of {}",
+                    study.metrics[metric].part.label,
+                    goal.name(),
+                    model(index)
+                )
             }
-            Work::Measure { craft: id, metric } => format!("{} of {}", study.metrics[metric].part.label, craft(id)),
-            Work::Transfer { craft: id, target, .. } => format!("{}, given to {}", craft(id), model(target)),
+            Work::Measure { craft: id, metric } => {
+                format!("{} of {}", study.metrics[metric].part.label, craft(id))
+            }
+            Work::Transfer { craft: id, target, .. } => {
+                format!("{}, given to {}", craft(id), model(target))
+            }
         };
         let images = self.range(self.cells[cell].slice);
         format!("{what}, images {}–{}", images.start + 1, images.end)
@@ -342,7 +431,8 @@ impl Builder<'_> {
 
     fn clean(&mut self, model: usize, side: i64, slice: usize) -> CellId {
         let pictures = self.pictures(slice);
-        let images: Vec<Value> = pictures.iter().map(|picture| json!([picture.hash, picture.label])).collect();
+        let images: Vec<Value> =
+            pictures.iter().map(|picture| json!([picture.hash, picture.label])).collect();
         let mut spec = json!({
             "cell": "clean",
             "engine": ENGINE,
@@ -358,7 +448,8 @@ impl Builder<'_> {
         self.add("clean", &spec, Work::Clean { model, side }, slice)
     }
 
-    // A craft cell's classes to aim at follow from the clean cell and the seed, unless they are given.
+    // A craft cell's classes to aim at follow from the clean cell and the seed, unless they are
+    // given.
     fn craft(&mut self, model: usize, attack: usize, goal: GoalKind, clean: CellId) -> CellId {
         let mut spec = json!({
             "cell": "craft",
@@ -371,7 +462,12 @@ impl Builder<'_> {
         if self.study.tie_tolerance != 0.0 {
             spec["tie_tolerance"] = json!(self.study.tie_tolerance);
         }
-        self.add("craft", &spec, Work::Craft { model, attack, goal, clean }, self.cells[clean].slice)
+        self.add(
+            "craft",
+            &spec,
+            Work::Craft { model, attack, goal, clean },
+            self.cells[clean].slice,
+        )
     }
 
     fn score(&mut self, model: usize, metric: usize, goal: GoalKind, clean: CellId) -> CellId {
@@ -383,11 +479,18 @@ impl Builder<'_> {
             "seed": self.study.seed,
         });
         self.add_targets(&mut spec, goal, clean);
-        self.add("score", &spec, Work::Score { model, metric, goal, clean }, self.cells[clean].slice)
+        self.add(
+            "score",
+            &spec,
+            Work::Score { model, metric, goal, clean },
+            self.cells[clean].slice,
+        )
     }
 
     fn probe(&mut self, clean: CellId, radii: &[f64]) -> CellId {
-        let Work::Clean { model, .. } = self.cells[clean].work else { unreachable!("a clean cell is named") };
+        let Work::Clean { model, .. } = self.cells[clean].work else {
+            unreachable!("a clean cell is named")
+        };
         let spec = json!({ "cell": "probe", "clean": self.key(clean), "radii": radii, "seed": self.study.seed });
         self.add("probe", &spec, Work::Probe { model, clean }, self.cells[clean].slice)
     }
@@ -401,7 +504,14 @@ impl Builder<'_> {
         self.add("measure", &spec, Work::Measure { craft, metric }, self.cells[craft].slice)
     }
 
-    fn transfer(&mut self, craft: CellId, side: i64, target: usize, clean: CellId, policy: Policy) -> CellId {
+    fn transfer(
+        &mut self,
+        craft: CellId,
+        side: i64,
+        target: usize,
+        clean: CellId,
+        policy: Policy,
+    ) -> CellId {
         // Between images of one size nothing is fitted, whatever the policy.
         let fits = side == self.side(target);
         let spec = json!({
@@ -410,7 +520,12 @@ impl Builder<'_> {
             "target": self.key(clean),
             "policy": if fits { "none" } else { policy.name() },
         });
-        self.add("transfer", &spec, Work::Transfer { craft, target, clean }, self.cells[craft].slice)
+        self.add(
+            "transfer",
+            &spec,
+            Work::Transfer { craft, target, clean },
+            self.cells[craft].slice,
+        )
     }
 }
 

@@ -24,8 +24,8 @@ pub struct Sources {
 pub struct Found {
     /// Libraries that fit this program and may be loaded.
     pub libraries: Vec<Library>,
-    /// Plugin libraries that cannot or may not be loaded, and files that were named but are no plugins:
-    /// each with the reason.
+    /// Plugin libraries that cannot or may not be loaded, and files that were named but are no
+    /// plugins: each with the reason.
     pub refused: Vec<(PathBuf, Error)>,
     /// What else stands in the folders, and why it is no plugin.
     pub ignored: Vec<(PathBuf, String)>,
@@ -37,7 +37,8 @@ impl Found {
     /// # Errors
     /// When anything was refused: says why.
     pub fn check(&self) -> Result<()> {
-        let reasons: Vec<String> = self.refused.iter().map(|(_, error)| format!("{error:#}")).collect();
+        let reasons: Vec<String> =
+            self.refused.iter().map(|(_, error)| format!("{error:#}")).collect();
         match reasons.as_slice() {
             [] => Ok(()),
             [reason] => bail!("{reason}"),
@@ -65,7 +66,8 @@ impl Sources {
         for place in &self.places {
             let unreadable = || {
                 format!(
-                    "plugins {} cannot be read; `--plugins`, GAUNTLET_PLUGINS and [plugins] take folders and libraries",
+                    "plugins {} cannot be read; `--plugins`, GAUNTLET_PLUGINS and [plugins] take \
+                     folders and libraries",
                     place.display()
                 )
             };
@@ -76,7 +78,10 @@ impl Sources {
             }
             found.warn_of_strangers("folder of plugins", place, &about);
             let entries = fs::read_dir(place).with_context(unreadable)?;
-            let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>().with_context(unreadable)?;
+            let mut paths = entries
+                .map(|entry| Ok(entry?.path()))
+                .collect::<Result<Vec<_>>>()
+                .with_context(unreadable)?;
             paths.sort();
             for path in &paths {
                 found.consider(path, false, &locks);
@@ -85,7 +90,8 @@ impl Sources {
         Ok(found)
     }
 
-    /// Looks for libraries and loads them. What cannot be loaded is [refused](Found::refused) as well.
+    /// Looks for libraries and loads them. What cannot be loaded is [refused](Found::refused) as
+    /// well.
     ///
     /// # Errors
     /// As [`search`](Self::search).
@@ -108,7 +114,8 @@ impl Found {
     /// `named` is whether the user has named this very file.
     fn consider(&mut self, path: &Path, named: bool, locks: &[Lock]) {
         if path.is_dir() {
-            self.ignored.push((path.to_owned(), "a folder; name it with a `--plugins` of its own".into()));
+            self.ignored
+                .push((path.to_owned(), "a folder; name it with a `--plugins` of its own".into()));
             return;
         }
         let library = match Library::read(path) {
@@ -117,7 +124,9 @@ impl Found {
                 let nowhere = !path.exists(); // a link, or it was deleted just now
                 match error.downcast_ref::<NotAPlugin>() {
                     Some(what) if !named => self.ignored.push((path.to_owned(), what.to_string())),
-                    None if !named && nowhere => self.ignored.push((path.to_owned(), "a link to nothing".into())),
+                    None if !named && nowhere => {
+                        self.ignored.push((path.to_owned(), "a link to nothing".into()))
+                    }
                     _ => self.refused.push((path.to_owned(), error)),
                 }
                 return;
@@ -129,7 +138,8 @@ impl Found {
         if let Ok(about) = fs::metadata(&library.path) {
             self.warn_of_strangers("plugin", &library.path, &about);
         }
-        match library.check().and_then(|()| locks.iter().try_for_each(|lock| lock.admit(&library))) {
+        match library.check().and_then(|()| locks.iter().try_for_each(|lock| lock.admit(&library)))
+        {
             Ok(()) => self.libraries.push(library),
             Err(error) => self.refused.push((library.path, error)),
         }
@@ -140,10 +150,15 @@ impl Found {
         let (path, owner) = (path.display(), about.uid());
         let why = "and its code runs as you";
         if about.permissions().mode() & WORLD_WRITABLE != 0 {
-            self.warnings.push(format!("{what} {path} can be changed by everybody here, {why}: `chmod o-w {path}`"));
+            self.warnings.push(format!(
+                "{what} {path} can be changed by everybody here, {why}: `chmod o-w {path}`"
+            ));
         }
         if owner != ROOT && owner != rustix::process::geteuid().as_raw() {
-            self.warnings.push(format!("{what} {path} can be changed by user {owner}, who owns it, {why}: copy it to a folder of yours"));
+            self.warnings.push(format!(
+                "{what} {path} can be changed by user {owner}, who owns it, \
+                 {why}: copy it to a folder of yours"
+            ));
         }
     }
 }
@@ -157,8 +172,12 @@ struct Lock {
 
 impl Lock {
     fn read(path: &Path) -> Result<Self> {
-        let text = fs::read_to_string(path)
-            .with_context(|| format!("the lock of plugins {} cannot be read; `runner plugins lock` makes one", path.display()))?;
+        let text = fs::read_to_string(path).with_context(|| {
+            format!(
+                "the lock of plugins {} cannot be read; `runner plugins lock` makes one",
+                path.display()
+            )
+        })?;
         let mut entries = Vec::new();
         for (number, line) in text.lines().enumerate() {
             let line = line.trim();
@@ -168,7 +187,8 @@ impl Lock {
             let (hash, file) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
             ensure!(
                 hash.len() == 64 && hash.bytes().all(|c| c.is_ascii_hexdigit()),
-                "the lock of plugins {}, line {}: found `{hash}`, expected a BLAKE3 hash of 64 hexadecimal digits and a file, as \
+                "the lock of plugins {}, line {}: found `{hash}`, expected a BLAKE3 hash of 64 \
+                 hexadecimal digits and a file, as \
                  `runner plugins lock` and `b3sum` write them",
                 path.display(),
                 number + 1
@@ -190,7 +210,8 @@ impl Lock {
             None => format!("it has {} others", self.entries.len()),
         };
         bail!(
-            "plugin {who} is not in the lock {lock}: its hash is {hash}, {expected}; use the file that was locked or, if you trust this \
+            "plugin {who} is not in the lock {lock}: its hash is {hash}, {expected}; use the file \
+             that was locked or, if you trust this \
              one, lock it with `runner plugins lock`"
         )
     }

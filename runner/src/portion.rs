@@ -1,5 +1,6 @@
-//! Part of a study's cells, for a process that files tell what to do: a job, and a list of cells. Beside
-//! the list it leaves what went wrong, so that others can tell cells that fail from cells that are lost.
+//! Part of a study's cells, for a process that files tell what to do: a job, and a list of cells.
+//! Beside the list it leaves what went wrong, so that others can tell cells that fail from cells
+//! that are lost.
 
 use crate::analysis::Tables;
 use crate::execute::{self, Failure, Options, Outcome, Progress, Silent};
@@ -29,7 +30,8 @@ pub fn write_cells<'a>(path: &Path, names: impl IntoIterator<Item = &'a str>) ->
 
 /// Reads a list of cells.
 pub fn read_cells(path: &Path) -> Result<Vec<String>> {
-    let text = fs::read_to_string(path).with_context(|| format!("the list of cells {} cannot be read", path.display()))?;
+    let text = fs::read_to_string(path)
+        .with_context(|| format!("the list of cells {} cannot be read", path.display()))?;
     Ok(text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect())
 }
 
@@ -90,8 +92,9 @@ pub struct Done {
     pub held_up: Vec<Note>,
 }
 
-/// Computes the cells of the list at `path` that are missing. A cell that others store may show late on a
-/// shared file system: one that is needed is waited for as long as `patience`, unless it is `hopeless`.
+/// Computes the cells of the list at `path` that are missing. A cell that others store may show
+/// late on a shared file system: one that is needed is waited for as long as `patience`, unless it
+/// is `hopeless`.
 ///
 /// # Errors
 /// When the list names a cell that the study does not have; otherwise as [`Session::run`].
@@ -107,21 +110,42 @@ pub fn compute(
     let Shop { study, plan, out, .. } = shop;
     let store = Store::open(&out)?;
     let cells = {
-        let known: HashMap<String, CellId> = plan.cells.iter().enumerate().map(|(id, cell)| (cell.address.name(), id)).collect();
-        let find = |name: &String| known.get(name).copied().with_context(|| format!("{}: the study has no cell `{name}`", path.display()));
+        let known: HashMap<String, CellId> =
+            plan.cells.iter().enumerate().map(|(id, cell)| (cell.address.name(), id)).collect();
+        let find = |name: &String| {
+            known
+                .get(name)
+                .copied()
+                .with_context(|| format!("{}: the study has no cell `{name}`", path.display()))
+        };
         read_cells(path)?.iter().map(find).collect::<Result<Vec<_>>>()?
     };
     wait_for(&plan, &store, &cells, patience, &options, hopeless)?;
-    let (session, held_up) = Session::part(&study, plan, registry, store, options, &cells, progress)?;
+    let (session, held_up) =
+        Session::part(&study, plan, registry, store, options, &cells, progress)?;
     let plan = session.plan();
-    let note = |cell: CellId, reason: String| Note { cell: plan.cells[cell].address.name(), what: plan.describe(&study, cell), reason };
-    let needed =
-        |need: CellId| format!("it needs {} ({}), which is not there", plan.describe(&study, need), plan.cells[need].address.name());
+    let note = |cell: CellId, reason: String| Note {
+        cell: plan.cells[cell].address.name(),
+        what: plan.describe(&study, cell),
+        reason,
+    };
+    let needed = |need: CellId| {
+        format!(
+            "it needs {} ({}), which is not there",
+            plan.describe(&study, need),
+            plan.cells[need].address.name()
+        )
+    };
     let found = cells.len() - session.to_compute() - held_up.len();
-    let held_up: Vec<Note> = held_up.into_iter().map(|(cell, need)| note(cell, needed(need))).collect();
+    let held_up: Vec<Note> =
+        held_up.into_iter().map(|(cell, need)| note(cell, needed(need))).collect();
     let outcome = session.run()?;
     if outcome.left == 0 {
-        let failed = outcome.failures.iter().map(|failure| note(failure.cell, failure.reason.clone())).collect();
+        let failed = outcome
+            .failures
+            .iter()
+            .map(|failure| note(failure.cell, failure.reason.clone()))
+            .collect();
         Notes { failed, held_up: held_up.clone() }.write(path)?;
     }
     Ok(Done { outcome, found, held_up })
@@ -136,8 +160,12 @@ fn wait_for(
     hopeless: &BTreeSet<String>,
 ) -> Result<()> {
     let own: BTreeSet<CellId> = cells.iter().copied().collect();
-    let needs: BTreeSet<CellId> = cells.iter().flat_map(|&id| plan.needs(id)).filter(|need| !own.contains(need)).collect();
-    let mut absent: Vec<CellId> = needs.into_iter().filter(|&need| !hopeless.contains(&plan.cells[need].address.name())).collect();
+    let needs: BTreeSet<CellId> =
+        cells.iter().flat_map(|&id| plan.needs(id)).filter(|need| !own.contains(need)).collect();
+    let mut absent: Vec<CellId> = needs
+        .into_iter()
+        .filter(|&need| !hopeless.contains(&plan.cells[need].address.name()))
+        .collect();
     until(patience, options, || {
         absent = store.absent(&absent, |need| &plan.cells[need].address)?;
         Ok(absent.is_empty())
@@ -145,7 +173,11 @@ fn wait_for(
 }
 
 /// Asks again and again, until it is `so` or the time is over.
-fn until(patience: Duration, options: &Options, mut so: impl FnMut() -> Result<bool>) -> Result<()> {
+fn until(
+    patience: Duration,
+    options: &Options,
+    mut so: impl FnMut() -> Result<bool>,
+) -> Result<()> {
     let start = Instant::now();
     while !so()? && start.elapsed() < patience && !options.cancelled() {
         thread::sleep(LOOK.min(patience));
@@ -153,13 +185,18 @@ fn until(patience: Duration, options: &Options, mut so: impl FnMut() -> Result<b
     Ok(())
 }
 
-/// Writes the tables of the cells that are there, see [`report::write`]. `notes` say why others are not;
-/// others still are waited for as long as `patience`. Also answers which cells have failed, and how many
-/// are not there.
+/// Writes the tables of the cells that are there, see [`report::write`]. `notes` say why others are
+/// not; others still are waited for as long as `patience`. Also answers which cells have failed,
+/// and how many are not there.
 ///
 /// # Errors
 /// When the results' folder cannot be read or written to, or everything was stopped.
-pub fn report(shop: &Shop, options: &Options, patience: Duration, notes: &BTreeMap<String, Note>) -> Result<(Tables, Vec<Failure>, usize)> {
+pub fn report(
+    shop: &Shop,
+    options: &Options,
+    patience: Duration,
+    notes: &BTreeMap<String, Note>,
+) -> Result<(Tables, Vec<Failure>, usize)> {
     let Shop { study, plan, out, .. } = shop;
     let store = Store::open(out)?;
     let mut absent: Vec<CellId> = (0..plan.cells.len()).collect();
@@ -178,7 +215,8 @@ pub fn report(shop: &Shop, options: &Options, patience: Duration, notes: &BTreeM
     execute::share(plan, &store.now()?, &present, options, &Silent)?; // what tasks could not
     if let Some(&cell) = damaged.first() {
         bail!(
-            "the pixels of craft cell {} are damaged, so that examples are missing; `runner run` on this folder crafts them again",
+            "the pixels of craft cell {} are damaged, so that examples are missing; `runner run` \
+             on this folder crafts them again",
             plan.cells[cell].address.key
         );
     }

@@ -1,5 +1,5 @@
-//! What a run leaves behind: CSV and Parquet files in the results' folder, tables on the terminal, a
-//! page with figures.
+//! What a run leaves behind: CSV and Parquet files in the results' folder, tables on the terminal,
+//! a page with figures.
 
 #[cfg(feature = "report")]
 mod figure;

@@ -1,10 +1,13 @@
-//! One outcome once more: its cells are computed again, in a folder of their own, and compared bit for bit.
+//! One outcome once more: its cells are computed again, in a folder of their own, and compared bit
+//! for bit.
 
 use crate::execute::{self, Options, Progress, Site, Survey, look_for, read};
 use crate::outcomes::Outcome;
 use crate::plan::{CellId, Plan, Work};
 use crate::report::DISTORTION;
-use crate::rows::{CleanRow, CraftRow, MeasureRow, OutcomeRow, ProbeRow, Row, ScoreRow, TransferRow};
+use crate::rows::{
+    CleanRow, CraftRow, MeasureRow, OutcomeRow, ProbeRow, Row, ScoreRow, TransferRow,
+};
 use crate::store::{Store, Stored};
 use crate::study::Study;
 use anyhow::{Context, Result, bail, ensure};
@@ -21,8 +24,8 @@ pub struct Part {
     pub differences: Vec<String>,
 }
 
-/// Computes an outcome again, with all that it rests on, and compares it with what is stored; and what is
-/// stored with the row itself. A cell is repeated as a whole: only then its bits repeat.
+/// Computes an outcome again, with all that it rests on, and compares it with what is stored; and
+/// what is stored with the row itself. A cell is repeated as a whole: only then its bits repeat.
 ///
 /// # Errors
 /// When the study has no such outcome, a cell is not stored, or it fails now.
@@ -36,22 +39,36 @@ pub fn rerun(
     outcome: &Outcome,
 ) -> Result<Vec<Part>> {
     let row = &outcome.row;
-    let image = study.data.pictures.iter().position(|picture| picture.hash == row.image_hash && picture.name == row.image);
-    let image = image.with_context(|| format!("the study has no image `{}` of that content", row.image))?;
+    let image = study
+        .data
+        .pictures
+        .iter()
+        .position(|picture| picture.hash == row.image_hash && picture.name == row.image);
+    let image =
+        image.with_context(|| format!("the study has no image `{}` of that content", row.image))?;
     let (slice, place) = plan.place(image);
-    let wanted = cells(study, plan, row, slice)
-        .with_context(|| format!("the study has no {} ({}) on {} for {}", row.attack, row.goal, row.source, row.target))?;
+    let wanted = cells(study, plan, row, slice).with_context(|| {
+        format!(
+            "the study has no {} ({}) on {} for {}",
+            row.attack, row.goal, row.source, row.target
+        )
+    })?;
     let survey = Survey::only(plan, &wanted);
     for cell in survey.cells() {
         let what = || {
-            format!("the results have no whole {}: study.toml or weights have changed since, or it is damaged", plan.describe(study, cell))
+            format!(
+                "the results have no whole {}: study.toml or weights have changed since, or it is \
+                 damaged",
+                plan.describe(study, cell)
+            )
         };
         ensure!(look_for(store, plan, cell)?.is_none(), what());
     }
     let written = written(study, plan, store, &wanted, outcome, place)?;
     let scratch = tempfile::tempdir()?;
     let again = Store::open(scratch.path())?;
-    let run = execute::run(Site { study, plan, registry, store: &again, options }, &survey, progress)?;
+    let run =
+        execute::run(Site { study, plan, registry, store: &again, options }, &survey, progress)?;
     if let Some(failure) = run.failures.first() {
         bail!("{}: {}", failure.what, failure.reason);
     }
@@ -60,17 +77,33 @@ pub fn rerun(
     std::iter::once(Ok(written)).chain(cells).collect()
 }
 
-/// The row against the stored cells that it was written from. Whether all models are correct it says itself.
-fn written(study: &Study, plan: &Plan, store: &Store, cells: &[CellId], outcome: &Outcome, place: usize) -> Result<Part> {
+/// The row against the stored cells that it was written from. Whether all models are correct it
+/// says itself.
+fn written(
+    study: &Study,
+    plan: &Plan,
+    store: &Store,
+    cells: &[CellId],
+    outcome: &Outcome,
+    place: usize,
+) -> Result<Part> {
     let Outcome { row, distortions } = outcome;
     let (mut craft, mut seen, mut measured) = (None, None, BTreeMap::new());
     for &id in cells {
         let cell = &plan.cells[id];
         match cell.work {
-            Work::Craft { .. } => craft = read::<CraftRow>(store, cell)?.rows.into_iter().nth(place),
-            Work::Transfer { .. } => seen = read::<TransferRow>(store, cell)?.rows.into_iter().nth(place),
+            Work::Craft { .. } => {
+                craft = read::<CraftRow>(store, cell)?.rows.into_iter().nth(place)
+            }
+            Work::Transfer { .. } => {
+                seen = read::<TransferRow>(store, cell)?.rows.into_iter().nth(place)
+            }
             Work::Measure { metric, .. } => {
-                let found = read::<MeasureRow>(store, cell)?.rows.into_iter().nth(place).context("a cell has fewer rows than images")?;
+                let found = read::<MeasureRow>(store, cell)?
+                    .rows
+                    .into_iter()
+                    .nth(place)
+                    .context("a cell has fewer rows than images")?;
                 let name = format!("{DISTORTION}{}", study.metrics[metric].part.label);
                 measured.extend(found.value_8bit.map(|value| (format!("{name}_8bit"), value)));
                 measured.extend(found.value.map(|value| (name, value)));
@@ -80,7 +113,8 @@ fn written(study: &Study, plan: &Plan, store: &Store, cells: &[CellId], outcome:
     }
     let names = [&row.source, &row.target, &row.attack, &row.goal, &row.image].map(Clone::clone);
     let craft = craft.context("a cell has fewer rows than images")?;
-    let mut differences = row.differences(&OutcomeRow::new(names, &craft, seen.as_ref(), row.all_correct));
+    let mut differences =
+        row.differences(&OutcomeRow::new(names, &craft, seen.as_ref(), row.all_correct));
     let columns: BTreeSet<&String> = distortions.keys().chain(measured.keys()).collect();
     for column in columns {
         let [written, stored] = [distortions.get(column), measured.get(column)];
@@ -101,14 +135,23 @@ fn cells(study: &Study, plan: &Plan, row: &OutcomeRow, slice: usize) -> Option<V
             && (!own || campaign.side == study.models[campaign.model].card.side);
         let mut cells = vec![*campaign.craft.get(slice).filter(|_| same)?];
         if !own {
-            cells.push(campaign.transfers.iter().find(|(target, _)| *label(*target) == row.target)?.1[slice]);
+            cells.push(
+                campaign.transfers.iter().find(|(target, _)| *label(*target) == row.target)?.1
+                    [slice],
+            );
         }
         cells.extend(campaign.measures.iter().map(|(_, measures)| measures[slice]));
         Some(cells)
     })
 }
 
-fn compare(study: &Study, plan: &Plan, stores: [&Store; 2], cell: CellId, place: usize) -> Result<Part> {
+fn compare(
+    study: &Study,
+    plan: &Plan,
+    stores: [&Store; 2],
+    cell: CellId,
+    place: usize,
+) -> Result<Part> {
     let differences = match plan.cells[cell].work {
         Work::Clean { .. } => rows::<CleanRow>(plan, stores, cell, place)?,
         Work::Score { .. } => rows::<ScoreRow>(plan, stores, cell, place)?,
@@ -117,7 +160,8 @@ fn compare(study: &Study, plan: &Plan, stores: [&Store; 2], cell: CellId, place:
         Work::Transfer { .. } => rows::<TransferRow>(plan, stores, cell, place)?,
         Work::Craft { .. } => {
             let mut differences = rows::<CraftRow>(plan, stores, cell, place)?;
-            let [stored, again] = [pixels(plan, stores[0], cell, place)?, pixels(plan, stores[1], cell, place)?];
+            let [stored, again] =
+                [pixels(plan, stores[0], cell, place)?, pixels(plan, stores[1], cell, place)?];
             if let (Some(stored), Some(again)) = (stored, again)
                 && stored != again
             {
@@ -130,8 +174,14 @@ fn compare(study: &Study, plan: &Plan, stores: [&Store; 2], cell: CellId, place:
     Ok(Part { cell: plan.describe(study, cell), differences })
 }
 
-fn rows<R: Row>(plan: &Plan, stores: [&Store; 2], cell: CellId, place: usize) -> Result<Vec<String>> {
-    let [stored, again] = stores.map(|store| read::<R>(store, &plan.cells[cell]).map(|stored| stored.rows));
+fn rows<R: Row>(
+    plan: &Plan,
+    stores: [&Store; 2],
+    cell: CellId,
+    place: usize,
+) -> Result<Vec<String>> {
+    let [stored, again] =
+        stores.map(|store| read::<R>(store, &plan.cells[cell]).map(|stored| stored.rows));
     let (stored, again) = (stored?, again?);
     let row = |rows: &[R]| rows.get(place).cloned().context("a cell has fewer rows than images");
     Ok(row(&stored)?.differences(&row(&again)?))
@@ -141,5 +191,7 @@ fn pixels(plan: &Plan, store: &Store, cell: CellId, place: usize) -> Result<Opti
     let stored: Stored<CraftRow> = read(store, &plan.cells[cell])?;
     let slot = stored.rows.get(place).and_then(|row| row.slot);
     let found = stored.pixels.as_ref().zip(slot);
-    found.map(|(hash, slot)| Ok(store.read_pixels(&plan.cells[cell].address, hash)?.get(slot))).transpose()
+    found
+        .map(|(hash, slot)| Ok(store.read_pixels(&plan.cells[cell].address, hash)?.get(slot)))
+        .transpose()
 }

@@ -7,7 +7,9 @@
 
 use anyhow::{Context, Result};
 use arrow_array::types::{Float64Type, Int64Type};
-use arrow_array::{Array, ArrayRef, BooleanArray, ListArray, PrimitiveArray, RecordBatch, StringArray};
+use arrow_array::{
+    Array, ArrayRef, BooleanArray, ListArray, PrimitiveArray, RecordBatch, StringArray,
+};
 use arrow_schema::{DataType, Field, Schema};
 use std::sync::Arc;
 
@@ -185,8 +187,8 @@ row! {
 }
 
 row! {
-    /// How a model behaves at one image, and what perturbations that are drawn by lot do to it there. An image
-    /// that the model misclassifies is not probed: it has no numbers.
+    /// How a model behaves at one image, and what perturbations that are drawn by lot do to it
+    /// there. An image that the model misclassifies is not probed: it has no numbers.
     ProbeRow {
         /// BLAKE3 of the image's content.
         image: String,
@@ -194,8 +196,8 @@ row! {
         label: i64,
         /// Whether it was probed.
         probed: bool,
-        /// The greatest element of the gradient of the cross entropy, without its sign; NaN where the gradient is
-        /// not finite, none where the logits have none.
+        /// The greatest element of the gradient of the cross entropy, without its sign; NaN where
+        /// the gradient is not finite, none where the logits have none.
         cross_entropy: Option<f64>,
         /// The same of the gradient of the margin between the true class and the next.
         margin: Option<f64>,
@@ -203,12 +205,13 @@ row! {
         again: Option<f64>,
         /// Whether the answer was another the second time.
         again_differs: bool,
-        /// How far the logits of the image by itself are from those in its batch, of their spread; none where it
-        /// was not asked for by itself.
+        /// How far the logits of the image by itself are from those in its batch, of their spread;
+        /// none where it was not asked for by itself.
         alone: Option<f64>,
         /// Whether its outputs could be probabilities.
         probabilities: bool,
-        /// The least ℓ∞ radius at which a perturbation drawn by lot deceives the model, pixels in [0, 1].
+        /// The least ℓ∞ radius at which a perturbation drawn by lot deceives the model, pixels in
+        /// [0, 1].
         random_radius: Option<f64>,
         /// Forward passes that the probe took.
         forward: i64,
@@ -221,8 +224,8 @@ row! {
 
 row! {
     /// An outcome, as in `outcomes.parquet`: an image, an attack on one model with a goal, and what
-    /// a model, the same or another, says of the attack's pixels. Where source and target are the same
-    /// the row is about the attack itself; of pixels that there are not, all is null or false.
+    /// a model, the same or another, says of the attack's pixels. Where source and target are the
+    /// same the row is about the attack itself; of pixels that there are not, all is null or false.
     OutcomeRow {
         /// The model that was attacked.
         source: String,
@@ -276,8 +279,8 @@ row! {
 }
 
 row! {
-    /// What an outcome took, as in `timing.parquet`: on the diagonal the attack, elsewhere the target's
-    /// look at the pixels. A cell's time is shared equally by its images.
+    /// What an outcome took, as in `timing.parquet`: on the diagonal the attack, elsewhere the
+    /// target's look at the pixels. A cell's time is shared equally by its images.
     TimeRow {
         /// The model that was attacked.
         source: String,
@@ -433,7 +436,11 @@ impl std::fmt::Display for Status {
 fn column<'a, V: Value>(batch: &'a RecordBatch, name: &str) -> Result<&'a dyn Array> {
     let array = batch.column_by_name(name).with_context(|| format!("no column `{name}`"))?;
     let expected = V::data_type();
-    anyhow::ensure!(*array.data_type() == expected, "column `{name}` is of type {}, expected {expected}", array.data_type());
+    anyhow::ensure!(
+        *array.data_type() == expected,
+        "column `{name}` is of type {}, expected {expected}",
+        array.data_type()
+    );
     Ok(array.as_ref())
 }
 
@@ -442,11 +449,17 @@ fn value<V: Value>(array: &dyn Array, row: usize, name: &str) -> Result<V> {
 }
 
 impl OutcomeRow {
-    /// From what an attack gave and what another model says of it; none: source and target are the same.
-    /// `names` are those of source, target, attack, goal and image.
-    pub fn new(names: [String; 5], craft: &CraftRow, seen: Option<&TransferRow>, all_correct: bool) -> Self {
+    /// From what an attack gave and what another model says of it; none: source and target are the
+    /// same. `names` are those of source, target, attack, goal and image.
+    pub fn new(
+        names: [String; 5],
+        craft: &CraftRow,
+        seen: Option<&TransferRow>,
+        all_correct: bool,
+    ) -> Self {
         let [source, target, attack, goal, image] = names;
-        let targeted = |of: fn(&TransferRow) -> bool| seen.filter(|_| craft.target_class.is_some()).map(of);
+        let targeted =
+            |of: fn(&TransferRow) -> bool| seen.filter(|_| craft.target_class.is_some()).map(of);
         Self {
             source,
             target,
@@ -497,8 +510,18 @@ pub(crate) mod tests {
             backward: 9,
             milliseconds: 0.25,
         };
-        let second = CraftRow { target_class: Some(4), status: Status::Invalid("a reason".into()), slot: None, ..first.clone() };
-        let third = CraftRow { prediction: None, status: Status::Misclassified, milliseconds: f64::MIN_POSITIVE, ..first.clone() };
+        let second = CraftRow {
+            target_class: Some(4),
+            status: Status::Invalid("a reason".into()),
+            slot: None,
+            ..first.clone()
+        };
+        let third = CraftRow {
+            prediction: None,
+            status: Status::Misclassified,
+            milliseconds: f64::MIN_POSITIVE,
+            ..first.clone()
+        };
         vec![first, second, third]
     }
 
@@ -508,7 +531,10 @@ pub(crate) mod tests {
         assert_eq!(CraftRow::read(&CraftRow::batch(&rows).unwrap()).unwrap(), rows);
         for status in [Status::NotAdversarial, Status::NotFound] {
             let row = CraftRow { status, ..rows[0].clone() };
-            assert_eq!(CraftRow::read(&CraftRow::batch(std::slice::from_ref(&row)).unwrap()).unwrap(), [row]);
+            assert_eq!(
+                CraftRow::read(&CraftRow::batch(std::slice::from_ref(&row)).unwrap()).unwrap(),
+                [row]
+            );
         }
     }
 

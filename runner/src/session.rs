@@ -30,19 +30,37 @@ impl<'a> Session<'a> {
     /// `registry` is the one that the study was opened with; `progress` is told what goes on.
     ///
     /// # Errors
-    /// When nothing can be written to the folder, or the object store behind it cannot be reached. What is
-    /// damaged in it is a warning: it will be computed again.
-    pub fn open(study: &'a Study, registry: &'a Registry, out: &Path, options: Options, progress: &'a dyn Progress) -> Result<Self> {
-        let (plan, store) = (Plan::new(study, execute::device_kind(options.device)), Store::open(out)?);
+    /// When nothing can be written to the folder, or the object store behind it cannot be reached.
+    /// What is damaged in it is a warning: it will be computed again.
+    pub fn open(
+        study: &'a Study,
+        registry: &'a Registry,
+        out: &Path,
+        options: Options,
+        progress: &'a dyn Progress,
+    ) -> Result<Self> {
+        let (plan, store) =
+            (Plan::new(study, execute::device_kind(options.device)), Store::open(out)?);
         let now = store.now()?;
         let survey = Survey::take(&plan, &now, &options, progress)?;
-        let present: Vec<CellId> = (0..plan.cells.len()).filter(|&id| !survey.is_missing(id)).collect();
+        let present: Vec<CellId> =
+            (0..plan.cells.len()).filter(|&id| !survey.is_missing(id)).collect();
         execute::share(&plan, &now, &present, &options, progress)?;
-        Ok(Self { study, registry, options, progress, plan, store, survey, failures: RefCell::default() })
+        Ok(Self {
+            study,
+            registry,
+            options,
+            progress,
+            plan,
+            store,
+            survey,
+            failures: RefCell::default(),
+        })
     }
 
-    /// As [`Session::open`], but only `cells` are to be computed, of those that are missing. The answer's second
-    /// part is those that cannot be, each with a cell that it needs and that is not there.
+    /// As [`Session::open`], but only `cells` are to be computed, of those that are missing. The
+    /// answer's second part is those that cannot be, each with a cell that it needs and that is not
+    /// there.
     pub(crate) fn part(
         study: &'a Study,
         plan: Plan,
@@ -54,9 +72,24 @@ impl<'a> Session<'a> {
     ) -> Result<(Self, Vec<(CellId, CellId)>)> {
         let now = store.now()?;
         let (survey, held_up) = Survey::part(&plan, &now, cells)?;
-        let present = cells.iter().copied().filter(|&id| !survey.is_missing(id) && held_up.iter().all(|(held, _)| *held != id));
+        let present = cells
+            .iter()
+            .copied()
+            .filter(|&id| !survey.is_missing(id) && held_up.iter().all(|(held, _)| *held != id));
         execute::share(&plan, &now, &present.collect::<Vec<_>>(), &options, progress)?;
-        Ok((Self { study, registry, options, progress, plan, store, survey, failures: RefCell::default() }, held_up))
+        Ok((
+            Self {
+                study,
+                registry,
+                options,
+                progress,
+                plan,
+                store,
+                survey,
+                failures: RefCell::default(),
+            },
+            held_up,
+        ))
     }
 
     /// All cells.
@@ -83,7 +116,11 @@ impl<'a> Session<'a> {
     /// answer tells.
     pub fn run(&self) -> Result<Outcome> {
         let Self { study, plan, registry, store, options, .. } = self;
-        let outcome = execute::run(Site { study, plan, registry, store, options }, &self.survey, self.progress)?;
+        let outcome = execute::run(
+            Site { study, plan, registry, store, options },
+            &self.survey,
+            self.progress,
+        )?;
         self.failures.replace(outcome.failures.clone());
         Ok(outcome)
     }
@@ -100,9 +137,15 @@ impl<'a> Session<'a> {
         if !damaged.is_empty() {
             for &cell in &damaged {
                 let key = &plan.cells[cell].address.key;
-                progress.warn(&format!("the pixels of craft cell {key} are damaged and will be computed again"));
+                progress.warn(&format!(
+                    "the pixels of craft cell {key} are damaged and will be computed again"
+                ));
             }
-            execute::run(Site { study, plan, registry, store, options }, &Survey::spoilt(plan, &damaged), *progress)?;
+            execute::run(
+                Site { study, plan, registry, store, options },
+                &Survey::spoilt(plan, &damaged),
+                *progress,
+            )?;
             tables = write()?.0;
         }
         store.tidy(); // a process that computed isolated cells may have been killed

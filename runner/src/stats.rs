@@ -45,7 +45,11 @@ pub fn quantile(sorted: &[f64], q: f64) -> Option<f64> {
     let below = place.floor() as usize;
     let (low, high) = (sorted[below], sorted[(below + 1).min(last)]);
     // Between equals and infinities there is nothing to weigh.
-    Some(if low == high || place == below as f64 { low } else { low + (high - low) * (place - below as f64) })
+    Some(if low == high || place == below as f64 {
+        low
+    } else {
+        low + (high - low) * (place - below as f64)
+    })
 }
 
 /// The values in ascending order.
@@ -61,8 +65,8 @@ pub fn percentiles(values: Vec<f64>) -> Option<Interval> {
     Some((quantile(&values, outside)?, quantile(&values, 1.0 - outside)?))
 }
 
-/// Bootstrap over images: how often each image is drawn, in each of the resamples. All statistics of
-/// a study use the same ones, so what is compared is compared on the same images.
+/// Bootstrap over images: how often each image is drawn, in each of the resamples. All statistics
+/// of a study use the same ones, so what is compared is compared on the same images.
 #[derive(Debug)]
 pub struct Bootstrap {
     counts: Vec<Vec<u32>>,
@@ -142,7 +146,9 @@ impl Line {
     /// Student's interval of the slope for a line through `points` points.
     pub fn slope_interval(&self, points: usize) -> Option<Interval> {
         let error = self.slope_error?;
-        let t = StudentsT::new(0.0, 1.0, points as f64 - 2.0).ok()?.inverse_cdf(f64::midpoint(1.0, CONFIDENCE));
+        let t = StudentsT::new(0.0, 1.0, points as f64 - 2.0)
+            .ok()?
+            .inverse_cdf(f64::midpoint(1.0, CONFIDENCE));
         Some((self.slope - t * error, self.slope + t * error))
     }
 
@@ -167,7 +173,8 @@ pub fn explained_by_groups(values: &[f64], groups: &[usize]) -> Option<f64> {
     let total: f64 = values.iter().map(|v| (v - centre).powi(2)).sum();
     let within: f64 = (0..count)
         .map(|group| {
-            let of: Vec<f64> = values.iter().zip(groups).filter(|(_, g)| **g == group).map(|(v, _)| *v).collect();
+            let of: Vec<f64> =
+                values.iter().zip(groups).filter(|(_, g)| **g == group).map(|(v, _)| *v).collect();
             let centre = mean(&of).unwrap_or_default();
             of.iter().map(|v| (v - centre).powi(2)).sum::<f64>()
         })
@@ -189,8 +196,8 @@ fn adjusted(residual: f64, total: f64, count: usize, parameters: usize) -> Optio
     (total > 0.0).then(|| 1.0 - (residual / free) / (total / (count as f64 - 1.0)))
 }
 
-/// McNemar's exact test (1947): the probability of at least so unequal numbers of pairs that changed
-/// one way (`b`) and the other (`c`), were both ways equally likely.
+/// McNemar's exact test (1947): the probability of at least so unequal numbers of pairs that
+/// changed one way (`b`) and the other (`c`), were both ways equally likely.
 pub fn mcnemar(b: usize, c: usize) -> f64 {
     let changed = (b + c) as u64;
     if changed == 0 {
@@ -201,14 +208,15 @@ pub fn mcnemar(b: usize, c: usize) -> f64 {
     (2.0 * half).min(1.0)
 }
 
-/// What a probability is among all tests of a family, given in ascending order (Holm 1979): the probability
-/// of one so small by chance, were there no difference at all.
+/// What a probability is among all tests of a family, given in ascending order (Holm 1979): the
+/// probability of one so small by chance, were there no difference at all.
 pub fn holm(sorted: &[f64], p: f64) -> f64 {
     let upto = sorted.iter().take_while(|other| **other <= p).enumerate();
     upto.map(|(n, other)| other * (sorted.len() - n) as f64).fold(0.0, f64::max).min(1.0)
 }
 
-/// The exact binomial test, one-sided: the probability of at least `k` in `n`, each with probability `rate`.
+/// The exact binomial test, one-sided: the probability of at least `k` in `n`, each with
+/// probability `rate`.
 pub fn at_least(k: usize, n: usize, rate: f64) -> f64 {
     let Some(below) = k.checked_sub(1) else { return 1.0 };
     Binomial::new(rate, n as u64).map_or(1.0, |binomial| binomial.sf(below as u64))
@@ -217,9 +225,9 @@ pub fn at_least(k: usize, n: usize, rate: f64) -> f64 {
 /// So many differences have an exact distribution of ranks computed for them.
 const EXACT: usize = 50;
 
-/// Wilcoxon's signed-rank test (1945), two-sided: the probability of differences so far to one side,
-/// were they symmetric around zero. Zeros are left out. Exact for up to 50 differences without ties;
-/// beyond, by the normal distribution, corrected for ties.
+/// Wilcoxon's signed-rank test (1945), two-sided: the probability of differences so far to one
+/// side, were they symmetric around zero. Zeros are left out. Exact for up to 50 differences
+/// without ties; beyond, by the normal distribution, corrected for ties.
 pub fn wilcoxon(differences: &[f64]) -> f64 {
     let mut kept: Vec<f64> = differences.iter().copied().filter(|d| *d != 0.0).collect();
     let n = kept.len();

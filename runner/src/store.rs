@@ -5,8 +5,8 @@
 //! share a folder: at worst both compute a cell. Pixels go into a file that is named after its own
 //! hash and stands before the Parquet file that points to it.
 //!
-//! A folder may have an object store behind it ([`attach`]), for machines that share no folder: what is not
-//! in the folder is looked for there and copied, and what is computed goes to both.
+//! A folder may have an object store behind it ([`attach`]), for machines that share no folder:
+//! what is not in the folder is looked for there and copied, and what is computed goes to both.
 
 mod pending;
 #[cfg(feature = "object-store")]
@@ -93,10 +93,15 @@ pub fn canonical(value: &serde_json::Value) -> String {
         Value::Object(map) => {
             let mut keys: Vec<&String> = map.keys().collect();
             keys.sort();
-            let members: Vec<String> = keys.into_iter().map(|key| format!("{}:{}", quoted(key), canonical(&map[key]))).collect();
+            let members: Vec<String> = keys
+                .into_iter()
+                .map(|key| format!("{}:{}", quoted(key), canonical(&map[key])))
+                .collect();
             format!("{{{}}}", members.join(","))
         }
-        Value::Array(items) => format!("[{}]", items.iter().map(canonical).collect::<Vec<_>>().join(",")),
+        Value::Array(items) => {
+            format!("[{}]", items.iter().map(canonical).collect::<Vec<_>>().join(","))
+        }
         other => other.to_string(),
     }
 }
@@ -117,10 +122,17 @@ pub(crate) struct Packet(Vec<(String, Vec<u8>)>);
 
 impl Packet {
     /// `pixels` are N×3×S×S float32.
-    pub fn new<R: Row>(address: &Address, rows: Vec<R>, provenance: String, pixels: Option<&Tensor>) -> Result<Self> {
+    pub fn new<R: Row>(
+        address: &Address,
+        rows: Vec<R>,
+        provenance: String,
+        pixels: Option<&Tensor>,
+    ) -> Result<Self> {
         let pixels = pixels.map(pack).transpose()?;
-        let stored = Stored { rows, provenance, pixels: pixels.as_ref().map(|(hash, _)| hash.clone()) };
-        let mut files: Vec<(String, Vec<u8>)> = pixels.into_iter().map(|(hash, bytes)| (address.pixel_file(&hash), bytes)).collect();
+        let stored =
+            Stored { rows, provenance, pixels: pixels.as_ref().map(|(hash, _)| hash.clone()) };
+        let mut files: Vec<(String, Vec<u8>)> =
+            pixels.into_iter().map(|(hash, bytes)| (address.pixel_file(&hash), bytes)).collect();
         files.push((address.file(), encode(address, &stored)?));
         Ok(Self(files))
     }
@@ -168,27 +180,31 @@ struct Behind {
     url: String,
 }
 
-/// Puts an object store behind the results' folder `out`, which is made if need be: `s3://bucket/path`, or a
-/// folder's `file:///path`. Whoever opens the folder from now on uses it. For `s3`, the environment says who
-/// asks and whom: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`, `AWS_ENDPOINT_URL`, ….
+/// Puts an object store behind the results' folder `out`, which is made if need be:
+/// `s3://bucket/path`, or a folder's `file:///path`. Whoever opens the folder from now on uses it.
+/// For `s3`, the environment says who asks and whom: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`,
+/// `AWS_REGION`, `AWS_ENDPOINT_URL`, ….
 ///
 /// # Errors
-/// When the URL is not such a one or nobody answers there, the folder has another object store, or it cannot be
-/// written to.
+/// When the URL is not such a one or nobody answers there, the folder has another object store, or
+/// it cannot be written to.
 pub fn attach(out: &Path, url: &str) -> Result<()> {
     let remote = Remote::open(url)?;
     remote.list()?;
     if let Some(other) = behind(out)? {
         ensure!(
             Remote::open(&other)?.url() == remote.url(),
-            "the cells of {} are in {other}, not in {url}: choose another folder with `--out DIR`, or remove {} to start anew with {url}",
+            "the cells of {} are in {other}, not in {url}: choose another folder with `--out DIR`, \
+             or remove {} to start anew with {url}",
             out.display(),
             out.join(BEHIND).display()
         );
         return Ok(());
     }
     let text = toml::to_string(&Behind { url: remote.url().to_owned() })?;
-    let written = prepare(out).map_err(Into::into).and_then(|()| write_atomically(&out.join(BEHIND), text.as_bytes()));
+    let written = prepare(out)
+        .map_err(Into::into)
+        .and_then(|()| write_atomically(&out.join(BEHIND), text.as_bytes()));
     written.with_context(|| unwritable(out))
 }
 
@@ -198,7 +214,11 @@ fn behind(out: &Path) -> Result<Option<String>> {
     let place = || format!("{}, which names the object store of the cells", path.display());
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
-        Err(error) if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&error.kind()) => return Ok(None),
+        Err(error)
+            if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&error.kind()) =>
+        {
+            return Ok(None);
+        }
         Err(error) => return Err(error).with_context(place),
     };
     Ok(Some(toml::from_str::<Behind>(&text).with_context(place)?.url))
@@ -210,7 +230,10 @@ pub(crate) fn begun(out: &Path) -> bool {
 }
 
 fn unwritable(out: &Path) -> String {
-    format!("the results' folder {} cannot be written to; choose another with `--out DIR`", out.display())
+    format!(
+        "the results' folder {} cannot be written to; choose another with `--out DIR`",
+        out.display()
+    )
 }
 
 /// The object store behind a results' folder cannot be asked.
@@ -225,17 +248,19 @@ impl fmt::Display for OutOfReach {
 
 impl std::error::Error for OutOfReach {}
 
-/// The [names](Address::name) of all cells that stand in the object store behind a results' folder, if it has one.
+/// The [names](Address::name) of all cells that stand in the object store behind a results' folder,
+/// if it has one.
 ///
 /// # Errors
 /// When it cannot be asked.
 pub fn names_behind(out: &Path) -> Result<BTreeSet<String>> {
-    let listed = behind(out)?.map_or_else(|| Ok(BTreeSet::new()), |url| Remote::open(&url)?.list())?;
+    let listed =
+        behind(out)?.map_or_else(|| Ok(BTreeSet::new()), |url| Remote::open(&url)?.list())?;
     Ok(listed.iter().filter_map(|file| file.strip_suffix(ROWS)).map(str::to_owned).collect())
 }
 
-/// The [names](Address::name) of all cells that stand in a results' folder. That they are whole is not
-/// verified: a cell's file is complete or absent, but for damage that came later.
+/// The [names](Address::name) of all cells that stand in a results' folder. That they are whole is
+/// not verified: a cell's file is complete or absent, but for damage that came later.
 ///
 /// # Errors
 /// When a folder is there and cannot be read.
@@ -271,8 +296,8 @@ impl Store {
         Ok(store)
     }
 
-    /// As it is now: what comes to the object store from here on is not there. To look for many cells that are
-    /// not, it is asked once.
+    /// As it is now: what comes to the object store from here on is not there. To look for many
+    /// cells that are not, it is asked once.
     ///
     /// # Errors
     /// When the object store cannot be reached.
@@ -297,8 +322,13 @@ impl Store {
         &self.out
     }
 
-    /// Of some cells, those that stand neither in the folder nor in the object store, verified or not.
-    pub(crate) fn absent<'a, T: Copy>(&self, cells: &[T], address: impl Fn(T) -> &'a Address) -> Result<Vec<T>> {
+    /// Of some cells, those that stand neither in the folder nor in the object store, verified or
+    /// not.
+    pub(crate) fn absent<'a, T: Copy>(
+        &self,
+        cells: &[T],
+        address: impl Fn(T) -> &'a Address,
+    ) -> Result<Vec<T>> {
         let here = |&cell: &T| self.folder.join(address(cell).file()).exists();
         let mut absent: Vec<T> = cells.iter().copied().filter(|cell| !here(cell)).collect();
         if let Some(remote) = self.remote.as_ref().filter(|_| !absent.is_empty()) {
@@ -310,26 +340,35 @@ impl Store {
 
     /// The object store, if it may have this file.
     fn remote(&self, file: &str) -> Option<&Remote> {
-        self.remote.as_deref().filter(|_| self.listed.as_ref().is_none_or(|listed| listed.contains(file)))
+        self.remote
+            .as_deref()
+            .filter(|_| self.listed.as_ref().is_none_or(|listed| listed.contains(file)))
     }
 
-    /// Copies a file from the object store, if it has it, whatever it holds. Answers whether it does.
+    /// Copies a file from the object store, if it has it, whatever it holds. Answers whether it
+    /// does.
     fn fetch(&self, file: &str) -> Result<bool> {
-        let Some(bytes) = self.remote(file).map_or(Ok(None), |remote| remote.get(file))? else { return Ok(false) };
+        let Some(bytes) = self.remote(file).map_or(Ok(None), |remote| remote.get(file))? else {
+            return Ok(false);
+        };
         write_atomically(&self.folder.join(file), &bytes)?;
         Ok(true)
     }
 
-    /// Whether the object store [lacked](Store::now) a cell of the folder: it may have been out of reach when the cell
-    /// was stored, or have come later.
+    /// Whether the object store [lacked](Store::now) a cell of the folder: it may have been out of
+    /// reach when the cell was stored, or have come later.
     pub(crate) fn to_share(&self, address: &Address) -> bool {
-        self.remote.is_some() && self.listed.as_ref().is_some_and(|listed| !listed.contains(&address.file()))
+        self.remote.is_some()
+            && self.listed.as_ref().is_some_and(|listed| !listed.contains(&address.file()))
     }
 
     /// Puts a cell of the folder into the object store, as far as that [lacked](Store::now) it.
     pub(crate) fn share(&self, address: &Address, pixels: Option<&str>) -> Result<()> {
         let (Some(remote), Some(listed)) = (&self.remote, &self.listed) else { return Ok(()) };
-        if let Some((hash, file)) = pixels.map(|hash| (hash, address.pixel_file(hash))).filter(|(_, file)| !listed.contains(file)) {
+        if let Some((hash, file)) = pixels
+            .map(|hash| (hash, address.pixel_file(hash)))
+            .filter(|(_, file)| !listed.contains(file))
+        {
             remote.put(&file, self.pixel_bytes(&file, hash)?)?;
         }
         let path = self.folder.join(address.file());
@@ -379,10 +418,13 @@ impl Store {
             write_atomically(&self.folder.join(file), bytes)?;
         }
         let remote = self.remote.as_ref().filter(|_| shared);
-        remote.map_or(Ok(()), |remote| packet.0.into_iter().try_for_each(|(file, bytes)| remote.put(&file, bytes)))
+        remote.map_or(Ok(()), |remote| {
+            packet.0.into_iter().try_for_each(|(file, bytes)| remote.put(&file, bytes))
+        })
     }
 
-    /// How many files had better be written at a time by a run with so many workers: writing to a disk is quick.
+    /// How many files had better be written at a time by a run with so many workers: writing to a
+    /// disk is quick.
     pub(crate) fn writers(&self, workers: usize) -> usize {
         if self.remote.is_some() { workers } else { 1 }
     }
@@ -393,13 +435,21 @@ impl Store {
         let file = address.pixel_file(hash);
         let place = || self.pixel_place(&file);
         let path = self.folder.join(&file);
-        let here =
-            || beginning(&path).map_err(Into::into).and_then(|(start, length)| check_size(&start, length, count)).with_context(place);
+        let here = || {
+            beginning(&path)
+                .map_err(Into::into)
+                .and_then(|(start, length)| check_size(&start, length, count))
+                .with_context(place)
+        };
         if path.exists() {
             return here().or_else(|error| if self.fetch(&file)? { here() } else { Err(error) });
         }
-        let there = self.remote(&file).map_or(Ok(None), |remote| remote.beginning(&file, 8 + MAX_HEADER))?;
-        there.map_or_else(here, |(start, length)| check_size(&start, length, count).with_context(place))
+        let there = self
+            .remote(&file)
+            .map_or(Ok(None), |remote| remote.beginning(&file, 8 + MAX_HEADER))?;
+        there.map_or_else(here, |(start, length)| {
+            check_size(&start, length, count).with_context(place)
+        })
     }
 
     /// Verifies a cell's pixels as far as they are in the folder: those that are not have been
@@ -416,13 +466,19 @@ impl Store {
     pub fn read_pixels(&self, address: &Address, hash: &str) -> Result<Tensor> {
         let file = address.pixel_file(hash);
         let mut tensors = gauntlet_core::weights::read_safetensors(self.pixel_bytes(&file, hash)?)?;
-        tensors.remove("pixels").with_context(|| format!("{}: no tensor `pixels`", self.pixel_place(&file)))
+        tensors
+            .remove("pixels")
+            .with_context(|| format!("{}: no tensor `pixels`", self.pixel_place(&file)))
     }
 
     fn pixel_bytes(&self, file: &str, hash: &str) -> Result<Vec<u8>> {
         let read = || {
             let bytes = read(&self.folder.join(file)).with_context(|| self.pixel_place(file))?;
-            ensure!(blake3::hash(&bytes).to_string() == hash, "{}: the content does not match the checksum", self.pixel_place(file));
+            ensure!(
+                blake3::hash(&bytes).to_string() == hash,
+                "{}: the content does not match the checksum",
+                self.pixel_place(file)
+            );
             Ok(bytes)
         };
         // A copy that is damaged stays: when it is found again, it is made anew.
@@ -445,15 +501,21 @@ fn beginning(path: &Path) -> io::Result<(Vec<u8>, u64)> {
 
 /// Checks that a file of that length, which begins so, has `count` images.
 fn check_size(start: &[u8], length: u64, count: usize) -> Result<()> {
-    let header = start.first_chunk().map(|bytes| u64::from_le_bytes(*bytes)).filter(|&header| header <= MAX_HEADER);
-    let text = header.and_then(|header| start.get(8..8 + header as usize)).context("not a whole safetensors file")?;
+    let header = start
+        .first_chunk()
+        .map(|bytes| u64::from_le_bytes(*bytes))
+        .filter(|&header| header <= MAX_HEADER);
+    let text = header
+        .and_then(|header| start.get(8..8 + header as usize))
+        .context("not a whole safetensors file")?;
     let parsed: serde_json::Value = serde_json::from_slice(text)?;
-    let shape: Option<Vec<u64>> =
-        parsed["pixels"]["shape"].as_array().map(|shape| shape.iter().filter_map(serde_json::Value::as_u64).collect());
+    let shape: Option<Vec<u64>> = parsed["pixels"]["shape"]
+        .as_array()
+        .map(|shape| shape.iter().filter_map(serde_json::Value::as_u64).collect());
     let expected = match shape.as_deref() {
-        Some(&[n, 3, height, width]) if n == count as u64 => {
-            3u64.checked_mul(n).and_then(|n| n.checked_mul(height)?.checked_mul(width)?.checked_mul(4))
-        }
+        Some(&[n, 3, height, width]) if n == count as u64 => 3u64
+            .checked_mul(n)
+            .and_then(|n| n.checked_mul(height)?.checked_mul(width)?.checked_mul(4)),
         _ => bail!("{count} images of 3 channels are expected"),
     };
     ensure!(
@@ -472,20 +534,30 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 
 /// Opens a file, if it is one: to open a pipe would take for ever.
 fn open(path: &Path) -> io::Result<File> {
-    if fs::metadata(path)?.is_file() { File::open(path) } else { Err(io::Error::other("not a file")) }
+    if fs::metadata(path)?.is_file() {
+        File::open(path)
+    } else {
+        Err(io::Error::other("not a file"))
+    }
 }
 
 /// The bytes of a safetensors file with these tensors, as float32.
 pub(crate) fn safetensors(tensors: &[(String, Tensor)]) -> Result<Vec<u8>> {
     let bytes = |tensor: &Tensor| -> Result<Vec<u8>> {
-        let values = Vec::<f32>::try_from(tensor.to_device(tch::Device::Cpu).to_kind(Kind::Float).contiguous().view([-1]))?;
+        let values = Vec::<f32>::try_from(
+            tensor.to_device(tch::Device::Cpu).to_kind(Kind::Float).contiguous().view([-1]),
+        )?;
         Ok(values.iter().flat_map(|v| v.to_le_bytes()).collect())
     };
-    let all: Vec<Vec<u8>> = tensors.iter().map(|(_, tensor)| bytes(tensor)).collect::<Result<_>>()?;
+    let all: Vec<Vec<u8>> =
+        tensors.iter().map(|(_, tensor)| bytes(tensor)).collect::<Result<_>>()?;
     let mut views = Vec::new();
     for ((name, tensor), bytes) in tensors.iter().zip(&all) {
         let shape = tensor.size().iter().map(|&n| n as usize).collect();
-        views.push((name.as_str(), safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape, bytes)?));
+        views.push((
+            name.as_str(),
+            safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape, bytes)?,
+        ));
     }
     Ok(safetensors::serialize(views, None)?)
 }
@@ -510,18 +582,24 @@ fn encode<R: Row>(address: &Address, stored: &Stored<R>) -> Result<Vec<u8>> {
     let batch = R::batch(&stored.rows)?;
     let mut bytes = Vec::new();
     // For so few rows, to set up compression takes longer than all else.
-    let properties = properties().set_compression(Compression::UNCOMPRESSED).set_dictionary_enabled(false);
-    let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties.set_key_value_metadata(Some(metadata)).build()))?;
+    let properties =
+        properties().set_compression(Compression::UNCOMPRESSED).set_dictionary_enabled(false);
+    let mut writer = ArrowWriter::try_new(
+        &mut bytes,
+        batch.schema(),
+        Some(properties.set_key_value_metadata(Some(metadata)).build()),
+    )?;
     writer.write(&batch)?;
     writer.close()?;
-    let (place, checksum) = checksum(address, &bytes).context("the file has no place for its checksum")?;
+    let (place, checksum) =
+        checksum(address, &bytes).context("the file has no place for its checksum")?;
     bytes[place].copy_from_slice(checksum.as_bytes());
     Ok(bytes)
 }
 
-/// Where a file's checksum stands, and what it should be: BLAKE3, in hexadecimal, of the kind of its cell and of all its
-/// bytes with zeros for itself. It is found and verified before anything of the file is parsed: a reader of Parquet may take for
-/// ever on a damaged one.
+/// Where a file's checksum stands, and what it should be: BLAKE3, in hexadecimal, of the kind of
+/// its cell and of all its bytes with zeros for itself. It is found and verified before anything of
+/// the file is parsed: a reader of Parquet may take for ever on a damaged one.
 fn checksum(address: &Address, bytes: &[u8]) -> Option<(Range<usize>, String)> {
     let name = CHECKSUM.as_bytes();
     let start = bytes.windows(name.len()).rposition(|window| window == name)? + name.len() + 2; // the next field's type and length
@@ -535,10 +613,17 @@ fn checksum(address: &Address, bytes: &[u8]) -> Option<(Range<usize>, String)> {
 fn decode<R: Row>(bytes: Bytes, address: &Address) -> Result<Stored<R>> {
     // The fuzzer knows no hashes.
     let sealed = |(place, checksum): (Range<usize>, String)| bytes[place] == *checksum.as_bytes();
-    ensure!(cfg!(fuzzing) || checksum(address, &bytes).is_some_and(sealed), "the content does not match the checksum");
-    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).context("not a whole Parquet file")?;
-    let metadata = reader.metadata().file_metadata().key_value_metadata().cloned().unwrap_or_default();
-    let find = |key: &str| metadata.iter().find(|entry| entry.key == key).and_then(|entry| entry.value.clone());
+    ensure!(
+        cfg!(fuzzing) || checksum(address, &bytes).is_some_and(sealed),
+        "the content does not match the checksum"
+    );
+    let reader =
+        ParquetRecordBatchReaderBuilder::try_new(bytes).context("not a whole Parquet file")?;
+    let metadata =
+        reader.metadata().file_metadata().key_value_metadata().cloned().unwrap_or_default();
+    let find = |key: &str| {
+        metadata.iter().find(|entry| entry.key == key).and_then(|entry| entry.value.clone())
+    };
     let (Some(spec), Some(provenance)) = (find(CELL), find(PROVENANCE)) else {
         bail!("not a cell of this program: its specification or provenance is missing");
     };
@@ -565,7 +650,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
         let address = Address::new("craft", &json!({"b": 1, "a": [0.1, "é\""]}));
-        let stored = Stored { rows: craft_rows(), provenance: "{\"engine\":\"1\"}".into(), pixels: None };
+        let stored =
+            Stored { rows: craft_rows(), provenance: "{\"engine\":\"1\"}".into(), pixels: None };
         store.write(&address, &stored).unwrap();
         (folder, store, address, stored)
     }
@@ -580,14 +666,20 @@ mod tests {
     #[test]
     fn canonical_json_sorts_keys() {
         assert_eq!(canonical(&json!({"b": 1, "a": [0.1, "é\""]})), r#"{"a":[0.1,"é\""],"b":1}"#);
-        assert_ne!(Address::new("craft", &json!({"a": 1})).key, Address::new("craft", &json!({"a": 2})).key);
+        assert_ne!(
+            Address::new("craft", &json!({"a": 1})).key,
+            Address::new("craft", &json!({"a": 2})).key
+        );
     }
 
     #[test]
     fn a_cell_comes_back_as_it_was() {
         let (_folder, store, address, stored) = example();
         assert!(matches!(store.read(&address).unwrap(), Found::Whole(found) if found == stored));
-        assert!(matches!(store.read::<CraftRow>(&Address::new("craft", &json!(1))).unwrap(), Found::Missing));
+        assert!(matches!(
+            store.read::<CraftRow>(&Address::new("craft", &json!(1))).unwrap(),
+            Found::Missing
+        ));
     }
 
     #[test]
@@ -599,7 +691,11 @@ mod tests {
             let mut bytes = whole.clone();
             bytes[n] ^= 0x5a;
             fs::write(&path, &bytes).unwrap();
-            assert_eq!(damage(&store.read(&address).unwrap()), "the content does not match the checksum", "byte {n}");
+            assert_eq!(
+                damage(&store.read(&address).unwrap()),
+                "the content does not match the checksum",
+                "byte {n}"
+            );
         }
     }
 
@@ -610,7 +706,11 @@ mod tests {
         let whole = fs::read(&path).unwrap();
         for length in [0, 1, 4, whole.len() / 2, whole.len() - 1] {
             fs::write(&path, &whole[..length]).unwrap();
-            assert_eq!(damage(&store.read(&address).unwrap()), "the content does not match the checksum", "{length}");
+            assert_eq!(
+                damage(&store.read(&address).unwrap()),
+                "the content does not match the checksum",
+                "{length}"
+            );
         }
         let other = Address::new("craft", &json!("other"));
         store.write(&other, &stored).unwrap();
@@ -640,7 +740,19 @@ mod tests {
         let mut bytes = fs::read(&path).unwrap();
         *bytes.last_mut().unwrap() ^= 1;
         fs::write(&path, bytes).unwrap();
-        assert!(store.read_pixels(&address, &hash).unwrap_err().to_string().ends_with("does not match the checksum"));
-        assert!(store.read_pixels(&address, &"0".repeat(64)).unwrap_err().to_string().starts_with("pixels "));
+        assert!(
+            store
+                .read_pixels(&address, &hash)
+                .unwrap_err()
+                .to_string()
+                .ends_with("does not match the checksum")
+        );
+        assert!(
+            store
+                .read_pixels(&address, &"0".repeat(64))
+                .unwrap_err()
+                .to_string()
+                .starts_with("pixels ")
+        );
     }
 }

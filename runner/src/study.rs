@@ -90,8 +90,9 @@ pub struct Study {
     pub class_names: Option<Classes>,
     /// How adversarials are fitted to models of another size; none when the study has no transfer.
     pub transfer: Option<Policy>,
-    /// With how many images, from the first on, each model is probed for what makes attacks on it fail, rounded up
-    /// to whole [slices](crate::plan::SLICE) (`images` in `[probe]`, 64 unless given); 0 is no probe.
+    /// With how many images, from the first on, each model is probed for what makes attacks on it
+    /// fail, rounded up to whole [slices](crate::plan::SLICE) (`images` in `[probe]`, 64 unless
+    /// given); 0 is no probe.
     pub probe: usize,
     /// The plugin libraries whose code takes part, in the order in which they were loaded.
     pub plugins: Vec<Arc<Library>>,
@@ -193,7 +194,12 @@ impl StudyModel {
     ///
     /// # Errors
     /// When the name is unknown, a parameter is wrong, or there are no weights.
-    pub fn new(registry: &Registry, name: &str, params: &Table, weights: Option<&Path>) -> Result<Self> {
+    pub fn new(
+        registry: &Registry,
+        name: &str,
+        params: &Table,
+        weights: Option<&Path>,
+    ) -> Result<Self> {
         let entry = registry.find_model(name)?;
         entry.entry.parameters(None, params)?; // a mistake in them comes before one in the weights
         let weights = match weights {
@@ -206,16 +212,20 @@ impl StudyModel {
     fn with(entry: &ModelEntry, params: &Table, weights: WeightsPlace) -> Result<Self> {
         let opened = match &weights {
             WeightsPlace::File(path) => Weights::open(path, Device::Cpu).ok(), // `load` says what is wrong
-            WeightsPlace::Embedded(_) | WeightsPlace::TorchScript(_) | WeightsPlace::Absent(_) => None,
+            WeightsPlace::Embedded(_) | WeightsPlace::TorchScript(_) | WeightsPlace::Absent(_) => {
+                None
+            }
         };
-        let params = opened.map_or_else(|| params.clone(), |opened| weights::parameters(&opened, params));
+        let params =
+            opened.map_or_else(|| params.clone(), |opened| weights::parameters(&opened, params));
         let parameters = entry.entry.parameters(None, &params)?;
-        let card = guard::catch(&format!("model `{}`", entry.entry.name), || entry.card(&parameters))?;
+        let card =
+            guard::catch(&format!("model `{}`", entry.entry.name), || entry.card(&parameters))?;
         let weights_hash = match &weights {
             WeightsPlace::Embedded(bytes) => blake3::hash(bytes).to_string(),
-            WeightsPlace::File(path) | WeightsPlace::TorchScript(path) => {
-                File::open(path).and_then(|mut file| hash(&mut file)).with_context(|| format!("weights {}", path.display()))?
-            }
+            WeightsPlace::File(path) | WeightsPlace::TorchScript(path) => File::open(path)
+                .and_then(|mut file| hash(&mut file))
+                .with_context(|| format!("weights {}", path.display()))?,
             WeightsPlace::Absent(_) => "absent".to_owned(),
         };
         let opened = match &weights {
@@ -224,7 +234,13 @@ impl StudyModel {
             WeightsPlace::Absent(_) | WeightsPlace::TorchScript(_) => None,
         };
         let values = opened.map(|weights| weights.values()).filter(|values| *values > 0); // what is wrong, loading will say
-        Ok(Self { part: Part::new(&entry.entry, parameters), card, weights, weights_hash, parameters: values })
+        Ok(Self {
+            part: Part::new(&entry.entry, parameters),
+            card,
+            weights,
+            weights_hash,
+            parameters: values,
+        })
     }
 
     /// Finds a model that is a TorchScript module, called `name`. That it is as `script` says shows
@@ -234,8 +250,9 @@ impl StudyModel {
     /// When `script` cannot be true of any, or the file cannot be read.
     pub fn torchscript(name: &str, file: &Path, script: &Script) -> Result<Self> {
         script.check()?;
-        let weights_hash =
-            File::open(file).and_then(|mut file| hash(&mut file)).with_context(|| format!("TorchScript module {}", file.display()))?;
+        let weights_hash = File::open(file)
+            .and_then(|mut file| hash(&mut file))
+            .with_context(|| format!("TorchScript module {}", file.display()))?;
         let part = Part {
             label: name.to_owned(),
             name: "torchscript".to_owned(),
@@ -243,7 +260,13 @@ impl StudyModel {
             plugin: None,
             parameters: script.to_table(),
         };
-        Ok(Self { part, card: script.card(name), weights: WeightsPlace::TorchScript(file.to_owned()), weights_hash, parameters: None })
+        Ok(Self {
+            part,
+            card: script.card(name),
+            weights: WeightsPlace::TorchScript(file.to_owned()),
+            weights_hash,
+            parameters: None,
+        })
     }
 
     /// Number of real classes.
@@ -256,7 +279,8 @@ impl StudyModel {
     /// # Errors
     /// When the weights do not fit, or are not those that were planned with.
     pub fn load(&self, registry: &Registry, device: Device) -> Result<Box<dyn Model>> {
-        let load = |weights| registry.find_model(&self.part.name)?.load(&self.part.parameters, weights);
+        let load =
+            |weights| registry.find_model(&self.part.name)?.load(&self.part.parameters, weights);
         match &self.weights {
             WeightsPlace::Embedded(bytes) => load(Weights::from_bytes(*bytes, device)?),
             WeightsPlace::File(path) => {
@@ -268,9 +292,16 @@ impl StudyModel {
                 let load = || {
                     let mut bytes = Vec::new();
                     self.open(path)?.read_to_end(&mut bytes)?;
-                    torchscript::load(&self.card.name, &self.part.parameters.clone().try_into()?, &bytes, device)
+                    torchscript::load(
+                        &self.card.name,
+                        &self.part.parameters.clone().try_into()?,
+                        &bytes,
+                        device,
+                    )
                 };
-                load().with_context(|| format!("model `{}`, TorchScript module {}", self.part.label, path.display()))
+                load().with_context(|| {
+                    format!("model `{}`, TorchScript module {}", self.part.label, path.display())
+                })
             }
         }
     }
@@ -278,7 +309,10 @@ impl StudyModel {
     /// Opens the file of the weights that were planned with.
     fn open(&self, path: &Path) -> Result<File> {
         let mut file = File::open(path)?;
-        ensure!(hash(&mut file)? == self.weights_hash, "the file changed since the study was read: run it again");
+        ensure!(
+            hash(&mut file)? == self.weights_hash,
+            "the file changed since the study was read: run it again"
+        );
         file.rewind()?;
         Ok(file)
     }
@@ -323,13 +357,20 @@ const RADII: usize = 4;
 const USUAL_RADIUS: f64 = 8.0 / 255.0;
 
 impl StudyAttack {
-    /// How far its answers lie from the image at the most, if its settings limit that and it says so.
+    /// How far its answers lie from the image at the most, if its settings limit that and it says
+    /// so.
     pub fn budget(&self) -> Option<Budget> {
-        let asked = guard::catch(&format!("attack `{}`", self.part.name), || Ok(self.attack.budget()));
+        let asked =
+            guard::catch(&format!("attack `{}`", self.part.name), || Ok(self.attack.budget()));
         asked.ok().flatten().filter(|budget| budget.radius.is_finite() && budget.radius > 0.0)
     }
 
-    fn new(registry: &Registry, name: &str, parameters: Table, goals: Vec<GoalKind>) -> Result<Self> {
+    fn new(
+        registry: &Registry,
+        name: &str,
+        parameters: Table,
+        goals: Vec<GoalKind>,
+    ) -> Result<Self> {
         let entry = registry.find_attack(name)?;
         let attack = guard::catch(&format!("attack `{name}`"), || entry.make(&parameters))?;
         Ok(Self { part: Part::new(&entry.entry, parameters), goals, attack })
@@ -337,12 +378,19 @@ impl StudyAttack {
 }
 
 impl StudyMetric {
-    fn new(registry: &Registry, name: &str, parameters: Table, chosen: Option<&[GoalKind]>) -> Result<Self> {
+    fn new(
+        registry: &Registry,
+        name: &str,
+        parameters: Table,
+        chosen: Option<&[GoalKind]>,
+    ) -> Result<Self> {
         let entry = registry.find_metric(name)?;
         let metric = guard::catch(&format!("metric `{name}`"), || entry.make(&parameters))?;
         let goals = match (chosen, entry.scope) {
             (Some(chosen), Scope::Model) => goals(chosen)?,
-            (Some(_), Scope::Outcome) => bail!("metric `{name}` is about the outcomes of attacks: it takes no `goals`"),
+            (Some(_), Scope::Outcome) => {
+                bail!("metric `{name}` is about the outcomes of attacks: it takes no `goals`")
+            }
             (None, Scope::Model) => vec![GoalKind::Untargeted],
             (None, Scope::Outcome) => Vec::new(),
         };
@@ -359,7 +407,9 @@ impl StudyMetric {
 }
 
 /// What attacks are asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum GoalKind {
     /// Any class but the true one.
@@ -395,8 +445,8 @@ pub enum Policy {
     CropOrPad,
     /// Resized, bilinear with antialiasing.
     Resize,
-    /// Crafted at the target's size: the source looks at the target's images, resized to its own side
-    /// within the function that is attacked. No pixel is fitted afterwards.
+    /// Crafted at the target's size: the source looks at the target's images, resized to its own
+    /// side within the function that is attacked. No pixel is fitted afterwards.
     Native,
 }
 
@@ -445,12 +495,22 @@ impl Study {
         let Some(plugins) = refusal.parse()?.plugins else { return Ok(Sources::default()) };
         let find = |what: &str, path: &Spanned<PathBuf>| {
             let found = folder.join(path.get_ref());
-            let missing = || refusal.at(&path.span(), anyhow::anyhow!("there is no {what} {}", found.display()));
+            let missing = || {
+                refusal.at(&path.span(), anyhow::anyhow!("there is no {what} {}", found.display()))
+            };
             if found.exists() { Ok(found) } else { Err(missing()) }
         };
         Ok(Sources {
-            places: plugins.from.iter().map(|path| find("folder or library", path)).collect::<Result<_>>()?,
-            locks: plugins.lock.iter().map(|path| find("lock of plugins", path)).collect::<Result<_>>()?,
+            places: plugins
+                .from
+                .iter()
+                .map(|path| find("folder or library", path))
+                .collect::<Result<_>>()?,
+            locks: plugins
+                .lock
+                .iter()
+                .map(|path| find("lock of plugins", path))
+                .collect::<Result<_>>()?,
         })
     }
 
@@ -460,62 +520,136 @@ impl Study {
     /// # Errors
     /// Everything that can be known to be wrong before work begins, with line, column and the
     /// text there: syntax, unknown keys and names, parameters, missing files, labels out of range.
-    pub fn parse(text: &str, place: &str, folder: &Path, registry: &Registry, options: Options) -> Result<Self> {
+    pub fn parse(
+        text: &str,
+        place: &str,
+        folder: &Path,
+        registry: &Registry,
+        options: Options,
+    ) -> Result<Self> {
         Self::read(text, place, folder, registry, options, false)
     }
 
-    fn read(text: &str, place: &str, folder: &Path, registry: &Registry, options: Options, built_in: bool) -> Result<Self> {
+    fn read(
+        text: &str,
+        place: &str,
+        folder: &Path,
+        registry: &Registry,
+        options: Options,
+        built_in: bool,
+    ) -> Result<Self> {
         let text = &*set::apply(text, &options.set)?;
         let place = &*with_set(place, &options.set);
         let refusal = Refusal { text, place };
         let file = refusal.parse()?;
         check_name(&file.name).map_err(|error| refusal.at(&file.name.span(), error))?;
         let tie_tolerance = tie_tolerance(&refusal, file.tie_tolerance.as_ref())?;
-        let cell_timeout = options.cell_timeout.or(cell_timeout(&refusal, file.cell_timeout.as_ref())?);
+        let cell_timeout =
+            options.cell_timeout.or(cell_timeout(&refusal, file.cell_timeout.as_ref())?);
 
         let mut selection = Selection::new(&refusal, &file, &options, built_in)?;
-        let of_models = selection.members(MemberKind::Model, file.models.as_deref(), registry.models().map(|m| (&m.entry, false)));
-        let of_attacks = selection.members(MemberKind::Attack, file.attacks.as_deref(), registry.attacks().map(|a| (&a.entry, false)));
+        let of_models = selection.members(
+            MemberKind::Model,
+            file.models.as_deref(),
+            registry.models().map(|m| (&m.entry, false)),
+        );
+        let of_attacks = selection.members(
+            MemberKind::Attack,
+            file.attacks.as_deref(),
+            registry.attacks().map(|a| (&a.entry, false)),
+        );
         let scores = |metric: &MetricEntry| metric.scope == Scope::Model;
-        let of_metrics = selection.members(MemberKind::Metric, file.metrics.as_deref(), registry.metrics().map(|m| (&m.entry, scores(m))));
+        let of_metrics = selection.members(
+            MemberKind::Metric,
+            file.metrics.as_deref(),
+            registry.metrics().map(|m| (&m.entry, scores(m))),
+        );
         selection.check()?;
         let shelf = options.weights.as_deref();
-        let mut models: Vec<StudyModel> =
-            of_models.named.iter().map(|m| model(registry, &refusal, m, folder, &options)).collect::<Result<_>>()?;
-        let mut attacks: Vec<StudyAttack> = of_attacks.named.iter().map(|a| attack(registry, &refusal, a)).collect::<Result<_>>()?;
-        let mut metrics: Vec<StudyMetric> = of_metrics.named.iter().map(|m| metric(registry, &refusal, m)).collect::<Result<_>>()?;
-        unique(&refusal, "model", models.iter().map(|m| &m.part).zip(of_models.named.iter().map(|m| m.name.span())))?;
-        unique(&refusal, "attack", attacks.iter().map(|a| &a.part).zip(of_attacks.named.iter().map(|a| a.name.span())))?;
-        unique(&refusal, "metric", metrics.iter().map(|m| &m.part).zip(of_metrics.named.iter().map(|m| m.span())))?;
+        let mut models: Vec<StudyModel> = of_models
+            .named
+            .iter()
+            .map(|m| model(registry, &refusal, m, folder, &options))
+            .collect::<Result<_>>()?;
+        let mut attacks: Vec<StudyAttack> = of_attacks
+            .named
+            .iter()
+            .map(|a| attack(registry, &refusal, a))
+            .collect::<Result<_>>()?;
+        let mut metrics: Vec<StudyMetric> = of_metrics
+            .named
+            .iter()
+            .map(|m| metric(registry, &refusal, m))
+            .collect::<Result<_>>()?;
+        unique(
+            &refusal,
+            "model",
+            models.iter().map(|m| &m.part).zip(of_models.named.iter().map(|m| m.name.span())),
+        )?;
+        unique(
+            &refusal,
+            "attack",
+            attacks.iter().map(|a| &a.part).zip(of_attacks.named.iter().map(|a| a.name.span())),
+        )?;
+        unique(
+            &refusal,
+            "metric",
+            metrics.iter().map(|m| &m.part).zip(of_metrics.named.iter().map(|m| m.span())),
+        )?;
         if !models.is_empty() {
             agree_on_classes(&models).with_context(|| place.to_owned())?;
         }
         let transfer = file.transfer.as_ref().map(|transfer| transfer.policy);
 
         let (Images { source, count, missing }, data) = images(&refusal, &file, folder, &options)?;
-        selection.join_models(registry, &of_models.joining, &mut models, shelf, source.as_ref(), &data);
+        selection.join_models(
+            registry,
+            &of_models.joining,
+            &mut models,
+            shelf,
+            source.as_ref(),
+            &data,
+        );
         selection.join_attacks(registry, &of_attacks.joining, &mut attacks);
         selection.join_metrics(registry, &of_metrics.joining, &mut metrics);
         if models.is_empty() {
-            let missing: Vec<String> =
-                selection.left_out.iter().map(|out| format!("\n  {} {}: {}", out.kind, out.name, out.reason)).collect();
+            let missing: Vec<String> = selection
+                .left_out
+                .iter()
+                .map(|out| format!("\n  {} {}: {}", out.kind, out.name, out.reason))
+                .collect();
             bail!("{place}: a study needs at least one model ([[models]]){}", missing.concat());
         }
         let classes = agree_on_classes(&models).with_context(|| place.to_owned())?;
-        let first_label = if let Some(Source::Folder(folder)) = &source { folder.first_label } else { 0 };
+        let first_label =
+            if let Some(Source::Folder(folder)) = &source { folder.first_label } else { 0 };
         check_labels(&data, first_label, classes).with_context(|| place.to_owned())?;
         let given = |goals: &[GoalKind]| goals.contains(&GoalKind::Given);
-        if missing.is_none() && (attacks.iter().any(|a| given(&a.goals)) || metrics.iter().any(|m| given(&m.goals))) {
+        if missing.is_none()
+            && (attacks.iter().any(|a| given(&a.goals)) || metrics.iter().any(|m| given(&m.goals)))
+        {
             check_targets(&data).with_context(|| place.to_owned())?;
         }
-        let class_names = Classes::of_study(data.classes.clone(), classes).with_context(|| place.to_owned())?;
+        let class_names =
+            Classes::of_study(data.classes.clone(), classes).with_context(|| place.to_owned())?;
         let Selection { joined, left_out, .. } = selection;
-        let parts = models.iter().map(|m| &m.part).chain(attacks.iter().map(|a| &a.part)).chain(metrics.iter().map(|m| &m.part));
+        let parts = models
+            .iter()
+            .map(|m| &m.part)
+            .chain(attacks.iter().map(|a| &a.part))
+            .chain(metrics.iter().map(|m| &m.part));
         let hashes: BTreeSet<&String> = parts.filter_map(|part| part.plugin.as_ref()).collect();
-        let plugins = registry.libraries().iter().filter(|library| hashes.contains(&library.hash)).cloned().collect();
+        let plugins = registry
+            .libraries()
+            .iter()
+            .filter(|library| hashes.contains(&library.hash))
+            .cloned()
+            .collect();
         let absent = models.iter().filter_map(|model| match &model.weights {
             WeightsPlace::Absent(missing) => Some(missing.clone()),
-            WeightsPlace::Embedded(_) | WeightsPlace::File(_) | WeightsPlace::TorchScript(_) => None,
+            WeightsPlace::Embedded(_) | WeightsPlace::File(_) | WeightsPlace::TorchScript(_) => {
+                None
+            }
         });
         let absent = absent.collect();
         let mut study = Self {
@@ -541,10 +675,17 @@ impl Study {
         Ok(study)
     }
 
-    /// What [`Study::to_toml`] leaves to be found: for a process that shall have the very same study.
+    /// What [`Study::to_toml`] leaves to be found: for a process that shall have the very same
+    /// study.
     pub(crate) fn found(&self) -> Result<Found> {
         Ok(Found {
-            pictures: self.data.pictures.iter().cloned().map(Picture::absolute).collect::<Result<_>>()?,
+            pictures: self
+                .data
+                .pictures
+                .iter()
+                .cloned()
+                .map(Picture::absolute)
+                .collect::<Result<_>>()?,
             skipped: self.data.skipped.clone(),
             classes: self.class_names.clone(),
             joined: self.joined.clone(),
@@ -567,11 +708,14 @@ impl Study {
         &self.resolved
     }
 
-    /// The ℓ∞ radii that attacks are limited to, ascending: perturbations drawn by lot are as large. Of many, some
-    /// from the least to the greatest; of none, 8/255.
+    /// The ℓ∞ radii that attacks are limited to, ascending: perturbations drawn by lot are as
+    /// large. Of many, some from the least to the greatest; of none, 8/255.
     pub fn radii(&self) -> Vec<f64> {
         let budgets = self.attacks.iter().filter_map(StudyAttack::budget);
-        let mut radii: Vec<f64> = budgets.filter(|budget| budget.norm == Norm::Linf).map(|budget| budget.radius).collect();
+        let mut radii: Vec<f64> = budgets
+            .filter(|budget| budget.norm == Norm::Linf)
+            .map(|budget| budget.radius)
+            .collect();
         radii.sort_by(f64::total_cmp);
         radii.dedup();
         if radii.is_empty() {
@@ -583,14 +727,18 @@ impl Study {
 
     /// The class that [`GoalKind::Random`] aims at: drawn by seed and image over the other classes.
     pub fn random_target(&self, picture: &Picture) -> i64 {
-        let hash = blake3::Hasher::new().update(&self.seed.to_le_bytes()).update(picture.hash.as_bytes()).finalize();
+        let hash = blake3::Hasher::new()
+            .update(&self.seed.to_le_bytes())
+            .update(picture.hash.as_bytes())
+            .finalize();
         let draw = u64::from_le_bytes(hash.as_bytes()[..8].try_into().expect("eight bytes"));
         let other = ((u128::from(draw) * (self.classes - 1) as u128) >> 64) as i64;
         if other < picture.label { other } else { other + 1 }
     }
 }
 
-/// A study's text: what errors call it, what paths in it are relative to, and whether it is built in.
+/// A study's text: what errors call it, what paths in it are relative to, and whether it is built
+/// in.
 struct Draft {
     text: String,
     place: String,
@@ -601,15 +749,25 @@ struct Draft {
 impl Draft {
     fn fetch(name: &str) -> Result<Self> {
         if let Some(study) = BuiltIn::find(name) {
-            return Ok(Self { text: study.text.to_owned(), place: format!("study `{name}`"), folder: PathBuf::from("."), built_in: true });
+            return Ok(Self {
+                text: study.text.to_owned(),
+                place: format!("study `{name}`"),
+                folder: PathBuf::from("."),
+                built_in: true,
+            });
         }
         let path = Path::new(name);
         let text = std::fs::read_to_string(path).with_context(|| {
             let known: Vec<&str> = BUILT_IN.iter().map(|study| study.name).collect();
             let hint = suggestion(name, &known);
-            format!("study {name} cannot be read{hint}; give a TOML file or the name of a built-in study: `{}`", known.join("`, `"))
+            format!(
+                "study {name} cannot be read{hint}; give a TOML file or the name of a built-in \
+                 study: `{}`",
+                known.join("`, `")
+            )
         })?;
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder =
+            path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         Ok(Self { text, place: name.to_owned(), folder: folder.to_owned(), built_in: false })
     }
 }
@@ -623,7 +781,11 @@ fn check_labels(data: &Data, first_label: i64, classes: i64) -> Result<()> {
             fits(label),
             "image `{name}` has the label {} {range}{}",
             label + first_label,
-            if label == classes && first_label == 0 { "; if the label file counts from 1, say `first_label = 1`" } else { "" }
+            if label == classes && first_label == 0 {
+                "; if the label file counts from 1, say `first_label = 1`"
+            } else {
+                ""
+            }
         );
         if let Some(target) = picture.target.filter(|&target| !fits(target)) {
             bail!("image `{name}` has the target {} {range}", target + first_label);
@@ -636,7 +798,8 @@ fn check_targets(data: &Data) -> Result<()> {
     let lacking = data.pictures.iter().find(|picture| picture.target.is_none());
     lacking.map_or(Ok(()), |picture| {
         bail!(
-            "the goal `given` aims at the class that a label file gives, but image `{}` has none: a column `target` is needed",
+            "the goal `given` aims at the class that a label file gives, but image `{}` has none: \
+             a column `target` is needed",
             picture.name
         )
     })
@@ -649,7 +812,10 @@ fn check_name(name: &Spanned<String>) -> Result<()> {
     let name = name.get_ref();
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     ensure!(
-        !name.is_empty() && name.len() <= MAX_NAME && name.chars().all(plain) && !name.starts_with('.'),
+        !name.is_empty()
+            && name.len() <= MAX_NAME
+            && name.chars().all(plain)
+            && !name.starts_with('.'),
         "`{name}` names a folder: use letters, digits, `-`, `_` and `.`"
     );
     Ok(())
@@ -659,7 +825,10 @@ fn tie_tolerance(refusal: &Refusal, given: Option<&Spanned<f64>>) -> Result<f64>
     let Some(given) = given else { return Ok(0.0) };
     let tolerance = *given.get_ref();
     if !tolerance.is_finite() || tolerance < 0.0 {
-        return Err(refusal.at(&given.span(), anyhow::anyhow!("`tie_tolerance` is {tolerance}, expected a number from 0")));
+        return Err(refusal.at(
+            &given.span(),
+            anyhow::anyhow!("`tie_tolerance` is {tolerance}, expected a number from 0"),
+        ));
     }
     Ok(tolerance.abs()) // -0.0 is 0 too
 }
@@ -667,7 +836,10 @@ fn tie_tolerance(refusal: &Refusal, given: Option<&Spanned<f64>>) -> Result<f64>
 fn cell_timeout(refusal: &Refusal, given: Option<&Spanned<f64>>) -> Result<Option<Duration>> {
     let read = |given: &Spanned<f64>| {
         Duration::try_from_secs_f64(*given.get_ref()).map_err(|_| {
-            let error = anyhow::anyhow!("`cell_timeout` is {}, expected a number of seconds, or 0 for no limit", given.get_ref());
+            let error = anyhow::anyhow!(
+                "`cell_timeout` is {}, expected a number of seconds, or 0 for no limit",
+                given.get_ref()
+            );
             refusal.at(&given.span(), error)
         })
     };
@@ -681,12 +853,19 @@ struct Images {
     missing: Option<data::Missing>,
 }
 
-fn images(refusal: &Refusal, file: &config::File, folder: &Path, options: &Options) -> Result<(Images, Data)> {
+fn images(
+    refusal: &Refusal,
+    file: &config::File,
+    folder: &Path,
+    options: &Options,
+) -> Result<(Images, Data)> {
     let place = refusal.place;
     let source = file.data.as_ref().map(|data| source(refusal, data, folder)).transpose()?;
     let images = file.data.as_ref().and_then(|data| data.images.as_ref());
     if let Some(images) = images.filter(|images| *images.get_ref() == 0) {
-        return Err(refusal.at(&images.span(), anyhow::anyhow!("`images` is 0: at least one is needed")));
+        return Err(
+            refusal.at(&images.span(), anyhow::anyhow!("`images` is 0: at least one is needed"))
+        );
     }
     let count = options.images.or(images.map(|images| *images.get_ref()));
     let mut missing = None;
@@ -695,16 +874,20 @@ fn images(refusal: &Refusal, file: &config::File, folder: &Path, options: &Optio
             let count = count.unwrap_or(pictures.len()).min(pictures.len());
             Data { pictures: pictures[..count].to_vec(), ..Data::default() }
         }
-        (None, Some(source)) => match Data::open(source, count, file.seed).map_err(anyhow::Error::downcast::<data::Missing>) {
+        (None, Some(source)) => match Data::open(source, count, file.seed)
+            .map_err(anyhow::Error::downcast::<data::Missing>)
+        {
             Ok(data) => data,
-            Err(Ok(images)) => match (count, file.data.as_ref().and_then(|data| data.folder.as_ref())) {
-                (Some(count), _) if options.plan_only => {
-                    missing = Some(images);
-                    Data::absent(count)
+            Err(Ok(images)) => {
+                match (count, file.data.as_ref().and_then(|data| data.folder.as_ref())) {
+                    (Some(count), _) if options.plan_only => {
+                        missing = Some(images);
+                        Data::absent(count)
+                    }
+                    (_, Some(folder)) => return Err(refusal.at(&folder.span(), images.into())),
+                    _ => return Err(anyhow::Error::from(images).context(place.to_owned())),
                 }
-                (_, Some(folder)) => return Err(refusal.at(&folder.span(), images.into())),
-                _ => return Err(anyhow::Error::from(images).context(place.to_owned())),
-            },
+            }
             Err(Err(error)) => return Err(error.context(place.to_owned())),
         },
         (None, None) => bail!("{place}: a study needs [data]"),
@@ -714,10 +897,17 @@ fn images(refusal: &Refusal, file: &config::File, folder: &Path, options: &Optio
     Ok((Images { source, count, missing }, data))
 }
 
-fn model(registry: &Registry, refusal: &Refusal, choice: &config::ModelChoice, folder: &Path, options: &Options) -> Result<StudyModel> {
+fn model(
+    registry: &Registry,
+    refusal: &Refusal,
+    choice: &config::ModelChoice,
+    folder: &Path,
+    options: &Options,
+) -> Result<StudyModel> {
     if let Some((file, script)) = choice.script(refusal)? {
         let path = folder.join(file.get_ref());
-        let mut model = StudyModel::torchscript(choice.name.get_ref(), &path, &script).map_err(|error| refusal.at(&file.span(), error))?;
+        let mut model = StudyModel::torchscript(choice.name.get_ref(), &path, &script)
+            .map_err(|error| refusal.at(&file.span(), error))?;
         relabel(&mut model.part, choice.label.as_ref());
         return Ok(model);
     }
@@ -725,15 +915,21 @@ fn model(registry: &Registry, refusal: &Refusal, choice: &config::ModelChoice, f
     if let Some((path, span)) = &named
         && !path.exists()
     {
-        return Err(refusal.at(span, anyhow::anyhow!("there is no weights file {}", path.display())));
+        return Err(
+            refusal.at(span, anyhow::anyhow!("there is no weights file {}", path.display()))
+        );
     }
-    let entry = registry.find_model(choice.name.get_ref()).map_err(|error| refusal.at(&choice.name.span(), error))?;
+    let entry = registry
+        .find_model(choice.name.get_ref())
+        .map_err(|error| refusal.at(&choice.name.span(), error))?;
     let (params, span) = params(choice.params.as_ref(), &choice.name);
     entry.entry.parameters(None, &params).map_err(|error| refusal.at(&span, error))?;
     let place = named.as_ref().map(|(path, _)| path.as_path()).or(options.weights.as_deref());
     let mut model = StudyModel::new(registry, choice.name.get_ref(), &params, place)
         .or_else(|error| match error.downcast::<weights::Missing>() {
-            Ok(missing) if options.plan_only => StudyModel::with(entry, &params, WeightsPlace::Absent(missing)),
+            Ok(missing) if options.plan_only => {
+                StudyModel::with(entry, &params, WeightsPlace::Absent(missing))
+            }
             Ok(missing) => Err(missing.into()),
             Err(error) => Err(error),
         })
@@ -742,13 +938,21 @@ fn model(registry: &Registry, refusal: &Refusal, choice: &config::ModelChoice, f
     Ok(model)
 }
 
-fn attack(registry: &Registry, refusal: &Refusal, choice: &config::AttackChoice) -> Result<StudyAttack> {
-    let entry = registry.find_attack(choice.name.get_ref()).map_err(|error| refusal.at(&choice.name.span(), error))?;
+fn attack(
+    registry: &Registry,
+    refusal: &Refusal,
+    choice: &config::AttackChoice,
+) -> Result<StudyAttack> {
+    let entry = registry
+        .find_attack(choice.name.get_ref())
+        .map_err(|error| refusal.at(&choice.name.span(), error))?;
     let (params, span) = params(choice.params.as_ref(), &choice.name);
     let preset = choice.preset.as_ref().map(|preset| (preset.get_ref().as_str(), preset.span()));
     let parameters = parameters(&entry.entry, refusal, preset, &params, &span)?;
-    let goals = goals(choice.goals.get_ref()).map_err(|error| refusal.at(&choice.goals.span(), error))?;
-    let mut attack = StudyAttack::new(registry, &entry.entry.name, parameters, goals).map_err(|error| refusal.at(&span, error))?;
+    let goals =
+        goals(choice.goals.get_ref()).map_err(|error| refusal.at(&choice.goals.span(), error))?;
+    let mut attack = StudyAttack::new(registry, &entry.entry.name, parameters, goals)
+        .map_err(|error| refusal.at(&span, error))?;
     relabel(&mut attack.part, choice.label.as_ref());
     Ok(attack)
 }
@@ -761,7 +965,10 @@ fn relabel(part: &mut Part, label: Option<&String>) {
 
 fn goals(goals: &[GoalKind]) -> Result<Vec<GoalKind>> {
     let distinct: BTreeSet<GoalKind> = goals.iter().copied().collect();
-    ensure!(!goals.is_empty() && distinct.len() == goals.len(), "expected at least one goal, and none twice");
+    ensure!(
+        !goals.is_empty() && distinct.len() == goals.len(),
+        "expected at least one goal, and none twice"
+    );
     Ok(goals.to_vec())
 }
 
@@ -771,8 +978,8 @@ fn metric(registry: &Registry, refusal: &Refusal, choice: &Spanned<Choice>) -> R
     let preset = named.preset.as_ref().map(|name| (name.as_str(), choice.span()));
     let params = named.params.clone().unwrap_or_default();
     let parameters = parameters(&entry.entry, refusal, preset, &params, &span)?;
-    let mut metric =
-        StudyMetric::new(registry, &named.name, parameters, named.goals.as_deref()).map_err(|error| refusal.at(&span, error))?;
+    let mut metric = StudyMetric::new(registry, &named.name, parameters, named.goals.as_deref())
+        .map_err(|error| refusal.at(&span, error))?;
     relabel(&mut metric.part, named.label.as_ref());
     Ok(metric)
 }
@@ -781,10 +988,19 @@ type Span = std::ops::Range<usize>;
 
 /// The overrides, and where to point when they are wrong.
 fn params(params: Option<&Spanned<Table>>, name: &Spanned<String>) -> (Table, Span) {
-    params.map_or_else(|| (Table::new(), name.span()), |params| (params.get_ref().clone(), params.span()))
+    params.map_or_else(
+        || (Table::new(), name.span()),
+        |params| (params.get_ref().clone(), params.span()),
+    )
 }
 
-fn parameters(entry: &Entry, refusal: &Refusal, preset: Option<(&str, Span)>, params: &Table, span: &Span) -> Result<Table> {
+fn parameters(
+    entry: &Entry,
+    refusal: &Refusal,
+    preset: Option<(&str, Span)>,
+    params: &Table,
+    span: &Span,
+) -> Result<Table> {
     let name = preset.as_ref().map(|(name, _)| *name);
     if let Some((name, span)) = &preset {
         entry.parameters(Some(name), &Table::new()).map_err(|error| refusal.at(span, error))?;
@@ -802,26 +1018,41 @@ fn source(refusal: &Refusal, data: &config::DataChoice, folder: &Path) -> Result
         return match &data.source {
             Some(config::NamedSource::FashionMnist) => Ok(Source::FashionMnist),
             Some(config::NamedSource::Eccv2018) => Ok(Source::Eccv2018),
-            None => bail!("{}: [data] takes either `source = \"…\"` (fashion-mnist or eccv2018) or `folder = \"…\"`", refusal.place),
+            None => bail!(
+                "{}: [data] takes either `source = \"…\"` (fashion-mnist or eccv2018) or `folder \
+                 = \"…\"`",
+                refusal.place
+            ),
         };
     };
-    ensure!(data.source.is_none(), "{}: [data] takes either `source` or `folder`, not both", refusal.place);
+    ensure!(
+        data.source.is_none(),
+        "{}: [data] takes either `source` or `folder`, not both",
+        refusal.place
+    );
     let file = |given: Option<&Spanned<PathBuf>>, what: &str| -> Result<Option<PathBuf>> {
         let Some(given) = given else { return Ok(None) };
         let path = folder.join(given.get_ref());
         if path.is_file() {
             return Ok(Some(path));
         }
-        Err(refusal.at(&given.span(), anyhow::anyhow!("there is no {what} file {}", path.display())))
+        Err(refusal
+            .at(&given.span(), anyhow::anyhow!("there is no {what} file {}", path.display())))
     };
     let path = folder.join(images.get_ref());
     let first_label = match &data.first_label {
         None => 0,
         Some(first) if data.labels.is_none() => {
-            return Err(refusal.at(&first.span(), anyhow::anyhow!("`first_label` is about a label file: `labels` is missing")));
+            return Err(refusal.at(
+                &first.span(),
+                anyhow::anyhow!("`first_label` is about a label file: `labels` is missing"),
+            ));
         }
         Some(first) if !(0..=1).contains(first.get_ref()) => {
-            return Err(refusal.at(&first.span(), anyhow::anyhow!("`first_label` is {}, expected 0 or 1", first.get_ref())));
+            return Err(refusal.at(
+                &first.span(),
+                anyhow::anyhow!("`first_label` is {}, expected 0 or 1", first.get_ref()),
+            ));
         }
         Some(first) => *first.get_ref(),
     };
@@ -833,16 +1064,26 @@ fn source(refusal: &Refusal, data: &config::DataChoice, folder: &Path) -> Result
     }))
 }
 
-fn unique<'a>(refusal: &Refusal, kind: &str, parts: impl Iterator<Item = (&'a Part, Span)>) -> Result<()> {
+fn unique<'a>(
+    refusal: &Refusal,
+    kind: &str,
+    parts: impl Iterator<Item = (&'a Part, Span)>,
+) -> Result<()> {
     let mut seen = BTreeSet::new();
     for (part, span) in parts {
         if part.label.trim().is_empty() || part.label.chars().any(char::is_control) {
-            let error =
-                anyhow::anyhow!("the label {:?} cannot be shown: at least one visible character, and no control characters", part.label);
+            let error = anyhow::anyhow!(
+                "the label {:?} cannot be shown: at least one visible character, and no control \
+                 characters",
+                part.label
+            );
             return Err(refusal.at(&span, error));
         }
         if !seen.insert(&part.label) {
-            let error = anyhow::anyhow!("two {kind}s are called `{}`: give one another `label = \"…\"`", part.label);
+            let error = anyhow::anyhow!(
+                "two {kind}s are called `{}`: give one another `label = \"…\"`",
+                part.label
+            );
             return Err(refusal.at(&span, error));
         }
     }
@@ -855,8 +1096,13 @@ fn agree_on_classes(models: &[StudyModel]) -> Result<i64> {
     for model in models {
         by_count.entry(model.classes()).or_default().push(&model.part.label);
     }
-    let counts: Vec<String> = by_count.iter().map(|(count, labels)| format!("{count} ({})", labels.join(", "))).collect();
-    ensure!(counts.len() == 1, "the models do not have the same classes: {}; study them apart", counts.join("; "));
+    let counts: Vec<String> =
+        by_count.iter().map(|(count, labels)| format!("{count} ({})", labels.join(", "))).collect();
+    ensure!(
+        counts.len() == 1,
+        "the models do not have the same classes: {}; study them apart",
+        counts.join("; ")
+    );
     let classes = *by_count.keys().next().context("no model")?;
     ensure!(classes >= 2, "a study needs models with at least 2 classes, found {classes}");
     Ok(classes)

@@ -4,8 +4,8 @@
 //!
 //! Models, attacks and metrics go by their labels, in the study's order. Rates and means come with
 //! intervals of 95 % ([`CONFIDENCE`](crate::stats::CONFIDENCE)): Wilson's for rates, a bootstrap
-//! over images for everything else. What is not known is null: the mean of no values, an interval that
-//! no two resamples give.
+//! over images for everything else. What is not known is null: the mean of no values, an interval
+//! that no two resamples give.
 
 mod build;
 mod claims;
@@ -57,13 +57,16 @@ pub struct Summary {
     pub metrics: Vec<Metric>,
     /// One for every model, attack and goal.
     pub campaigns: Vec<Campaign>,
-    /// One for every attack, goal, depth of pixels, and what counts as a match; empty without transfer.
+    /// One for every attack, goal, depth of pixels, and what counts as a match; empty without
+    /// transfer.
     pub transfer: Vec<Matrix>,
     /// One for every metric of a model, goal and model.
     pub scores: Vec<Score>,
-    /// Distortion against the logarithm of the error, one for every attack, goal and metric of outcomes.
+    /// Distortion against the logarithm of the error, one for every attack, goal and metric of
+    /// outcomes.
     pub laws: Vec<Law>,
-    /// Deeper against less deep models of one family, for every attack, goal and metric of outcomes.
+    /// Deeper against less deep models of one family, for every attack, goal and metric of
+    /// outcomes.
     pub depth: Vec<DepthEffect>,
     /// Transfer within and across families, for every attack and goal.
     pub families: Vec<FamilyTransfer>,
@@ -93,21 +96,39 @@ impl Summary {
         }
         let path = folder.join(FILE);
         let place = || format!("{}", path.display());
-        let text = fs::read(&path)
-            .with_context(|| format!("{} cannot be read: a results' folder is expected, as `runner run` leaves it", place()))?;
+        let text = fs::read(&path).with_context(|| {
+            format!(
+                "{} cannot be read: a results' folder is expected, as `runner run` leaves it",
+                place()
+            )
+        })?;
         let Format { format } = serde_json::from_slice(&text).with_context(place)?;
-        ensure!(format == FORMAT, "{} is of format {format}, this program reads {FORMAT}: run the study again", place());
+        ensure!(
+            format == FORMAT,
+            "{} is of format {format}, this program reads {FORMAT}: run the study again",
+            place()
+        );
         serde_json::from_slice(&text).with_context(place)
     }
 
-    /// The metric by which an attack is shown: that in which it most often comes nearest to the smallest
-    /// distortion found by any attack; of [`NORMS`], if the study has one of them.
+    /// The metric by which an attack is shown: that in which it most often comes nearest to the
+    /// smallest distortion found by any attack; of [`NORMS`], if the study has one of them.
     pub(crate) fn own_metric(&self, attack: &str, goal: GoalKind) -> Option<&str> {
-        let of_outcomes = || self.metrics.iter().filter(|metric| metric.of_outcomes).map(|metric| metric.label.as_str());
+        let of_outcomes = || {
+            self.metrics
+                .iter()
+                .filter(|metric| metric.of_outcomes)
+                .map(|metric| metric.label.as_str())
+        };
         let normal = of_outcomes().any(|label| NORMS.contains(&label));
         let best = |label: &str| {
-            let campaigns = self.campaigns.iter().filter(|campaign| campaign.attack == attack && campaign.goal == goal);
-            let own = campaigns.filter_map(|campaign| campaign.distortions.iter().find(|distortion| distortion.metric == label)?.gap);
+            let campaigns = self
+                .campaigns
+                .iter()
+                .filter(|campaign| campaign.attack == attack && campaign.goal == goal);
+            let own = campaigns.filter_map(|campaign| {
+                campaign.distortions.iter().find(|distortion| distortion.metric == label)?.gap
+            });
             own.map(|gap| gap.best).sum::<usize>()
         };
         let mut chosen: Option<(&str, usize)> = None;
@@ -169,7 +190,8 @@ impl Timing {
     /// When the file is missing or damaged.
     pub fn read(folder: &Path) -> Result<Vec<Self>> {
         let path = folder.join(TIMING);
-        let read = || csv::Reader::from_path(&path)?.deserialize().collect::<Result<_, csv::Error>>();
+        let read =
+            || csv::Reader::from_path(&path)?.deserialize().collect::<Result<_, csv::Error>>();
         read().with_context(|| format!("{}", path.display()))
     }
 }
@@ -218,7 +240,8 @@ pub struct Left {
 pub struct Missing {
     /// The cell in words.
     pub cell: String,
-    /// Why it failed; null when a cell that it needs has failed, or when it was not tried in the last run.
+    /// Why it failed; null when a cell that it needs has failed, or when it was not tried in the
+    /// last run.
     pub reason: Option<String>,
 }
 
@@ -374,8 +397,8 @@ pub struct Distortion {
     pub mean_8bit: Option<f64>,
     /// The median of the same.
     pub median_8bit: Option<f64>,
-    /// Success against distortion: which share of the images attacked is deceived within a distortion.
-    /// Null for a metric whose values fall as perturbations grow, such as SSIM.
+    /// Success against distortion: which share of the images attacked is deceived within a
+    /// distortion. Null for a metric whose values fall as perturbations grow, such as SSIM.
     pub curve: Option<Curve>,
     /// How far from the smallest that any attack of the study found; null likewise.
     pub gap: Option<Gap>,
@@ -405,7 +428,15 @@ impl Quantiles {
     /// Of sorted values.
     pub fn of(sorted: &[f64]) -> Self {
         let at = |q| stats::quantile(sorted, q).and_then(number);
-        Self { min: at(0.0), q10: at(0.1), q25: at(0.25), median: at(0.5), q75: at(0.75), q90: at(0.9), max: at(1.0) }
+        Self {
+            min: at(0.0),
+            q10: at(0.1),
+            q25: at(0.25),
+            median: at(0.5),
+            q75: at(0.75),
+            q90: at(0.9),
+            max: at(1.0),
+        }
     }
 }
 
@@ -429,19 +460,24 @@ impl Curve {
     /// Of the sorted distortions of successes among `attacked` images.
     pub fn of(sorted: &[f64], attacked: usize) -> Self {
         let (count, points) = (sorted.len(), sorted.len().min(Self::POINTS));
-        let ranks = (0..points).map(|n| if points < 2 { 1 } else { 1 + n * (count - 1) / (points - 1) });
-        let (rank, distortion) = ranks.filter_map(|rank| Some((rank, number(sorted[rank - 1])?))).unzip();
+        let ranks =
+            (0..points).map(|n| if points < 2 { 1 } else { 1 + n * (count - 1) / (points - 1) });
+        let (rank, distortion) =
+            ranks.filter_map(|rank| Some((rank, number(sorted[rank - 1])?))).unzip();
         Self { attacked, distortion, rank }
     }
 
     /// Distortion and the share of images deceived within it, ascending.
     pub fn points(&self) -> impl Iterator<Item = (f64, f64)> + '_ {
-        self.distortion.iter().zip(&self.rank).map(|(&distortion, &rank)| (distortion, rank as f64 / self.attacked as f64))
+        self.distortion
+            .iter()
+            .zip(&self.rank)
+            .map(|(&distortion, &rank)| (distortion, rank as f64 / self.attacked as f64))
     }
 }
 
-/// How far an attack is from the lower envelope: per image the smallest distortion that any attack of
-/// the study, with the same model and goal, succeeded with.
+/// How far an attack is from the lower envelope: per image the smallest distortion that any attack
+/// of the study, with the same model and goal, succeeded with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Gap {
@@ -449,8 +485,8 @@ pub struct Gap {
     pub images: usize,
     /// On how many of these this attack is within 1 % of the smallest.
     pub best: usize,
-    /// Median of distortion / smallest over those images; a failure is infinitely far, and null stands
-    /// for infinity.
+    /// Median of distortion / smallest over those images; a failure is infinitely far, and null
+    /// stands for infinity.
     pub median_ratio: Option<f64>,
     /// Mean of the same over this attack's successes.
     pub mean_ratio: Option<f64>,
@@ -492,8 +528,8 @@ pub enum Match {
 }
 
 /// How adversarials of every model do against every other. Rows are sources and columns targets, in
-/// the order of the models; on the diagonal stands what the attack does to its own model (of top-5 matches
-/// that is not known: 0 of 0).
+/// the order of the models; on the diagonal stands what the attack does to its own model (of top-5
+/// matches that is not known: 0 of 0).
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Matrix {
@@ -505,10 +541,11 @@ pub struct Matrix {
     pub pixels: Pixels,
     /// What counts as meeting the goal.
     pub matching: Match,
-    /// Counts under each denominator: `all` images; `source_correct`, those attacked; `source_success`,
-    /// those that deceive the source; `target_correct`, those attacked that the target classifies
-    /// correctly; `both`, those that deceive the source and that the target classifies correctly;
-    /// `all_correct`, those that every model of the study classifies correctly.
+    /// Counts under each denominator: `all` images; `source_correct`, those attacked;
+    /// `source_success`, those that deceive the source; `target_correct`, those attacked that the
+    /// target classifies correctly; `both`, those that deceive the source and that the target
+    /// classifies correctly; `all_correct`, those that every model of the study classifies
+    /// correctly.
     pub denominators: BTreeMap<String, Counts>,
     /// Which of them the 2018 study used: `target_correct`.
     pub published: String,
@@ -533,8 +570,8 @@ impl Counts {
     }
 }
 
-/// What targets make of images that deceive the source and that they classify correctly as they are:
-/// three matrices that add up to `both`. On the diagonal everything is the same mistake.
+/// What targets make of images that deceive the source and that they classify correctly as they
+/// are: three matrices that add up to `both`. On the diagonal everything is the same mistake.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Split {
@@ -564,12 +601,14 @@ pub struct Score {
     pub mean: Estimate,
     /// Quantiles over the images.
     pub quantiles: Quantiles,
-    /// Mean of each number that comes with the values, by its name: CLEVER's `low` and `high` (ends of
-    /// an image's own interval), `lipschitz`, `ks_p`, and `good_fit`, the share of images whose fit is good.
+    /// Mean of each number that comes with the values, by its name: CLEVER's `low` and `high` (ends
+    /// of an image's own interval), `lipschitz`, `ks_p`, and `good_fit`, the share of images whose
+    /// fit is good.
     pub extras: BTreeMap<String, Option<f64>>,
 }
 
-/// How distortion goes with ln(error): mean distortion of the successes against [`Model::ln_error`].
+/// How distortion goes with ln(error): mean distortion of the successes against
+/// [`Model::ln_error`].
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Law {
@@ -581,8 +620,8 @@ pub struct Law {
     pub metric: String,
     /// The models that have a point.
     pub points: Vec<Point>,
-    /// Lines through all of them, through those on the frontier, and through those that remain without
-    /// the families AlexNet and VGG.
+    /// Lines through all of them, through those on the frontier, and through those that remain
+    /// without the families AlexNet and VGG.
     pub fits: Vec<Fit>,
 }
 
@@ -627,7 +666,8 @@ pub struct Fit {
     pub subset: Subset,
     /// How many they are.
     pub models: usize,
-    /// Rise per e-fold of the error. Its interval resamples images; on the frontier, the frontier too.
+    /// Rise per e-fold of the error. Its interval resamples images; on the frontier, the frontier
+    /// too.
     pub slope: Estimate,
     /// Student's interval of the slope, from the scatter of the points around the line.
     pub slope_interval_t: Option<Interval>,
@@ -704,7 +744,8 @@ pub struct Pooled {
     pub k: usize,
     /// Of how many.
     pub n: usize,
-    /// The rate; its interval is from a bootstrap over images, since an image's outcomes hang together.
+    /// The rate; its interval is from a bootstrap over images, since an image's outcomes hang
+    /// together.
     pub rate: Estimate,
 }
 
@@ -764,7 +805,8 @@ pub struct Evidence {
 
 /// An adversarial beside its original. For every attack and goal those at the 0.1-, 0.5- and
 /// 0.9-quantile of the successes on all models, by the study's first metric of outcomes. The pixels
-/// stand in `examples.safetensors`, 3×S×S in [0, 1], as `<tensor>.original` and `<tensor>.adversarial`.
+/// stand in `examples.safetensors`, 3×S×S in [0, 1], as `<tensor>.original` and
+/// `<tensor>.adversarial`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Example {
@@ -801,7 +843,13 @@ mod tests {
         let many: Vec<f64> = (1..=999).map(f64::from).collect();
         let curve = Curve::of(&many, 1000);
         assert_eq!((curve.rank.len(), curve.rank[0], curve.rank[199]), (200, 1, 999));
-        assert!(curve.rank.iter().zip(&curve.distortion).all(|(rank, distortion)| *rank as f64 == *distortion));
+        assert!(
+            curve
+                .rank
+                .iter()
+                .zip(&curve.distortion)
+                .all(|(rank, distortion)| *rank as f64 == *distortion)
+        );
         assert_eq!(Curve::of(&[], 3).points().count(), 0);
         assert_eq!(Curve::of(&[2.0], 4).points().collect::<Vec<_>>(), [(2.0, 0.25)]);
     }
@@ -819,6 +867,10 @@ mod tests {
         let error = || format!("{:#}", Summary::open(folder.path()).unwrap_err());
         assert!(error().contains("cannot be read: a results' folder is expected"), "{}", error());
         fs::write(folder.path().join(FILE), "{\"format\": 99}").unwrap();
-        assert!(error().ends_with("is of format 99, this program reads 1: run the study again"), "{}", error());
+        assert!(
+            error().ends_with("is of format 99, this program reads 1: run the study again"),
+            "{}",
+            error()
+        );
     }
 }

@@ -15,7 +15,8 @@ use tch::{CModule, IValue, Kind, TchError, Tensor, jit};
 use toml::{Table, Value};
 
 /// How to write a module, as errors say it.
-const WRITE: &str = "in Python, `torch.jit.trace(model.eval(), torch.rand(1, 3, S, S)).save(\"FILE.pt\")` writes one";
+const WRITE: &str = "in Python, `torch.jit.trace(model.eval(), torch.rand(1, 3, S, \
+                     S)).save(\"FILE.pt\")` writes one";
 
 /// What a module's file does not say.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,8 +43,8 @@ pub(crate) fn family() -> String {
 
 params! {
     /// What is done to the pixels p, RGB in [0, 1], before a module sees them: they are spread over
-    /// `range`, put into the order of `channels`, and of each channel `mean` is subtracted; the rest
-    /// is divided by `std`.
+    /// `range`, put into the order of `channels`, and of each channel `mean` is subtracted; the
+    /// rest is divided by `std`.
     pub struct Preprocessing {
         /// What p = 0 and p = 1 become.
         pub range: [f64; 2] = [0.0, 1.0],
@@ -72,17 +73,36 @@ impl Script {
     /// # Errors
     /// Names the value that is out of range.
     pub fn check(&self) -> Result<()> {
-        let Self { side, classes, label_offset, family, preprocessing: Preprocessing { range, mean, std, .. } } = self;
-        ensure!(*side >= 1, "`side` is {side}, expected the height and width of the images that the module takes");
-        ensure!([0, 1].contains(label_offset), "`label_offset` is {label_offset}, expected 0, or 1 where class 0 is \"background\"");
+        let Self {
+            side,
+            classes,
+            label_offset,
+            family,
+            preprocessing: Preprocessing { range, mean, std, .. },
+        } = self;
+        ensure!(
+            *side >= 1,
+            "`side` is {side}, expected the height and width of the images that the module takes"
+        );
+        ensure!(
+            [0, 1].contains(label_offset),
+            "`label_offset` is {label_offset}, expected 0, or 1 where class 0 is \"background\""
+        );
         ensure!(
             classes - label_offset >= 2,
-            "`classes` is {classes}, expected the number of the module's logits, with 2 real classes at least"
+            "`classes` is {classes}, expected the number of the module's logits, with 2 real \
+             classes at least"
         );
         ensure!(!family.trim().is_empty(), "`family` is empty");
-        ensure!(range.iter().chain(mean).all(|value| value.is_finite()), "`range` and `mean` must be finite numbers");
+        ensure!(
+            range.iter().chain(mean).all(|value| value.is_finite()),
+            "`range` and `mean` must be finite numbers"
+        );
         ensure!(range[0] != range[1], "`range` is {range:?}, expected what 0 and 1 become");
-        ensure!(std.iter().all(|std| std.is_finite() && *std > 0.0), "`std` is {std:?}, expected positive numbers");
+        ensure!(
+            std.iter().all(|std| std.is_finite() && *std > 0.0),
+            "`std` is {std:?}, expected positive numbers"
+        );
         Ok(())
     }
 
@@ -127,18 +147,37 @@ struct Module {
 ///
 /// # Errors
 /// When these are not the bytes of a module, or it is not as it should be: says what to change.
-pub fn load(name: &str, script: &Script, mut bytes: &[u8], device: Device) -> Result<Box<dyn Model>> {
+pub fn load(
+    name: &str,
+    script: &Script,
+    mut bytes: &[u8],
+    device: Device,
+) -> Result<Box<dyn Model>> {
     script.check()?;
-    let mut module = CModule::load_data_on_device(&mut bytes, device)
-        .map_err(|error| anyhow!("this is no TorchScript module ({}): {WRITE}; `torch.save` writes something else", reason(&error)))?;
-    module.f_set_eval().map_err(|error| anyhow!("it cannot be switched to evaluation: {}", reason(&error)))?;
+    let mut module = CModule::load_data_on_device(&mut bytes, device).map_err(|error| {
+        anyhow!(
+            "this is no TorchScript module ({}): {WRITE}; `torch.save` writes something else",
+            reason(&error)
+        )
+    })?;
+    module
+        .f_set_eval()
+        .map_err(|error| anyhow!("it cannot be switched to evaluation: {}", reason(&error)))?;
     for (_, mut parameter) in module.named_parameters()? {
         let _ = parameter.requires_grad_(false);
     }
-    let per_channel = |values: [f64; 3]| Tensor::from_slice(&values).to_kind(Kind::Float).view([1, 3, 1, 1]).to_device(device);
+    let per_channel = |values: [f64; 3]| {
+        Tensor::from_slice(&values).to_kind(Kind::Float).view([1, 3, 1, 1]).to_device(device)
+    };
     let Preprocessing { mean, std, .. } = script.preprocessing;
     let (mean, std) = (per_channel(mean), per_channel(std));
-    let module = Module { card: script.card(name), code: module, preprocessing: script.preprocessing.clone(), mean, std };
+    let module = Module {
+        card: script.card(name),
+        code: module,
+        preprocessing: script.preprocessing.clone(),
+        mean,
+        std,
+    };
     guard::catch("the module", || module.try_out(device))?;
     Ok(Box::new(module))
 }
@@ -172,29 +211,45 @@ impl Module {
             Ok(_) => "no tensor".to_owned(),
             Err(error) => bail!(reason(&error)),
         };
-        bail!("it gives {found}, expected a tensor of logits: wrap it in a module whose `forward` returns the logits alone, and save that")
+        bail!(
+            "it gives {found}, expected a tensor of logits: wrap it in a module whose `forward` \
+             returns the logits alone, and save that"
+        )
     }
 
     fn try_out(&self, device: Device) -> Result<()> {
         const COUNT: i64 = 3;
         let ModelCard { side, classes, .. } = self.card;
-        let grid = Tensor::arange(COUNT * 3 * side * side, (Kind::Float, device)).view([COUNT, 3, side, side]);
+        let grid = Tensor::arange(COUNT * 3 * side * side, (Kind::Float, device))
+            .view([COUNT, 3, side, side]);
         let pixels = ((grid * 0.37).sin() * 0.5 + 0.5).set_requires_grad(true);
-        let logits = self.answer(&pixels).with_context(|| format!("given {COUNT} images of `side = {side}`"))?;
+        let logits = self
+            .answer(&pixels)
+            .with_context(|| format!("given {COUNT} images of `side = {side}`"))?;
         ensure!(
             logits.size() == [COUNT, classes],
-            "for {COUNT} images it gives logits of shape {:?}, expected [{COUNT}, {classes}] by `classes = {classes}`",
+            "for {COUNT} images it gives logits of shape {:?}, expected [{COUNT}, {classes}] by \
+             `classes = {classes}`",
             logits.size()
         );
-        ensure!(logits.requires_grad(), "its logits have no gradient with respect to the pixels: attacks need one");
+        ensure!(
+            logits.requires_grad(),
+            "its logits have no gradient with respect to the pixels: attacks need one"
+        );
         let gradient = Tensor::f_run_backward(&[logits.sum(Kind::Float)], &[&pixels], false, false);
-        gradient.map_err(|error| anyhow!("its logits have no gradient with respect to the pixels: {}", reason(&error)))?;
-        let alone = tch::no_grad(|| self.answer(&pixels.narrow(0, 0, 1))).context("given one image")?;
+        gradient.map_err(|error| {
+            anyhow!("its logits have no gradient with respect to the pixels: {}", reason(&error))
+        })?;
+        let alone =
+            tch::no_grad(|| self.answer(&pixels.narrow(0, 0, 1))).context("given one image")?;
         let (together, alone) = (logits.detach().narrow(0, 0, 1), alone);
-        let near = |a: &Tensor, b: &Tensor| a.allclose(b, 1e-3, 1e-3 * logits.detach().abs().max().double_value(&[]), true);
+        let near = |a: &Tensor, b: &Tensor| {
+            a.allclose(b, 1e-3, 1e-3 * logits.detach().abs().max().double_value(&[]), true)
+        };
         ensure!(
             near(&together, &alone),
-            "it gives an image other logits beside other images, or each time: call `model.eval()` before it is traced or scripted"
+            "it gives an image other logits beside other images, or each time: call `model.eval()` \
+             before it is traced or scripted"
         );
         Ok(())
     }
@@ -210,10 +265,12 @@ impl Model for Module {
     }
 }
 
-/// What went wrong, in one line: of an error of the interpreter, what the operation said, not where.
+/// What went wrong, in one line: of an error of the interpreter, what the operation said, not
+/// where.
 fn reason(error: &TchError) -> String {
     let text = if let TchError::Torch(text) = error { text.clone() } else { error.to_string() };
     let said = text.lines().rev().find_map(|line| line.strip_prefix("RuntimeError: "));
-    let line = said.or(text.lines().map(str::trim).find(|line| !line.is_empty())).unwrap_or_default();
+    let line =
+        said.or(text.lines().map(str::trim).find(|line| !line.is_empty())).unwrap_or_default();
     line.to_owned()
 }

@@ -25,8 +25,16 @@ goals = ["untargeted", "random"]
 policy = "resize"
 "#;
 
-const TABLES: [&str; 8] =
-    ["accuracy.csv", "flags.csv", "success.csv", "transfer.csv", "scores.csv", "study.json", "outcomes.parquet", "examples.safetensors"];
+const TABLES: [&str; 8] = [
+    "accuracy.csv",
+    "flags.csv",
+    "success.csv",
+    "transfer.csv",
+    "scores.csv",
+    "study.json",
+    "outcomes.parquet",
+    "examples.safetensors",
+];
 
 fn runner(study: &Path, out: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_runner"));
@@ -40,7 +48,12 @@ fn cells(out: &Path) -> BTreeMap<String, std::time::SystemTime> {
     let files = kinds.flat_map(|kind| fs::read_dir(kind.path()).into_iter().flatten().flatten());
     files
         .filter(|file| file.path().extension().is_some_and(|e| e == "parquet"))
-        .map(|file| (file.file_name().to_string_lossy().into_owned(), file.metadata().unwrap().modified().unwrap()))
+        .map(|file| {
+            (
+                file.file_name().to_string_lossy().into_owned(),
+                file.metadata().unwrap().modified().unwrap(),
+            )
+        })
         .collect()
 }
 
@@ -66,7 +79,8 @@ fn killed_at_any_instant_a_study_ends_the_same() {
         // Instants spread over the whole run by the golden ratio.
         instant = (instant + 0.618_034) % 1.0;
         if round % 5 == 4 || cells(&killed).len() == whole.len() {
-            // A run that came to its end tells nothing; and the beginning is to be interrupted often.
+            // A run that came to its end tells nothing; and the beginning is to be interrupted
+            // often.
             let _ = fs::remove_dir_all(killed.join("cells")); // not there when the last was killed at once
         } else if round % 2 == 1 {
             for cell in cells(&killed).keys().step_by(2) {
@@ -83,7 +97,11 @@ fn killed_at_any_instant_a_study_ends_the_same() {
         let after = cells(&killed);
         unfinished += usize::from(after.len() < whole.len());
         for (cell, written) in before {
-            assert_eq!(after.get(&cell), Some(&written), "round {round}: what is there is left alone");
+            assert_eq!(
+                after.get(&cell),
+                Some(&written),
+                "round {round}: what is there is left alone"
+            );
         }
     }
     assert_eq!(unfinished, 20, "runs that were killed before their end, in 100 rounds");
@@ -105,6 +123,9 @@ fn killed_at_any_instant_a_study_ends_the_same() {
     assert!(before.iter().all(|(cell, written)| after[cell] == *written));
     assert!(whole.keys().eq(after.keys()), "the same cells");
     for table in TABLES {
-        assert!(fs::read(killed.join(table)).unwrap() == fs::read(alone.join(table)).unwrap(), "{table} differs");
+        assert!(
+            fs::read(killed.join(table)).unwrap() == fs::read(alone.join(table)).unwrap(),
+            "{table} differs"
+        );
     }
 }

@@ -3,8 +3,8 @@
 //!
 //! - `ROUNDS` (3), `NETWORKS` (three miniatures).
 //! - `ROWS`: `transfer`, `share`, `workers`, `images`, `dry_run`, separated by commas; all.
-//! - `WEIGHTS`, `PHOTOS`: folders for networks of full size; the photographs' has a `labels.csv`, whose classes count from
-//!   `FIRST_LABEL` (0). `DEVICE` (`cpu`).
+//! - `WEIGHTS`, `PHOTOS`: folders for networks of full size; the photographs' has a `labels.csv`,
+//!   whose classes count from `FIRST_LABEL` (0). `DEVICE` (`cpu`).
 
 use anyhow::{Context, Result, ensure};
 use gauntlet_core::registry::Registry;
@@ -20,8 +20,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Instant;
 
-const FGSM: &str = "[[attacks]]\nname = \"fgsm\"\nparams = { epsilon = 0.1 }\ngoals = [\"untargeted\", \"random\"]\n";
-const IFGSM: &str = "[[attacks]]\nname = \"ifgsm\"\nparams = { iterations = 20, search_tries = 2 }\ngoals = [\"untargeted\", \"random\"]\n";
+const FGSM: &str = "[[attacks]]\nname = \"fgsm\"\nparams = { epsilon = 0.1 }\ngoals = \
+                    [\"untargeted\", \"random\"]\n";
+const IFGSM: &str = "[[attacks]]\nname = \"ifgsm\"\nparams = \
+                     { iterations = 20, search_tries = 2 }\ngoals = [\"untargeted\", \"random\"]\n";
 /// As in the study `mini`.
 const ALL: &str = r#"
 [[attacks]]
@@ -53,11 +55,17 @@ struct Clock(Mutex<Vec<(String, Instant, f64)>>);
 
 impl Progress for Clock {
     fn begin(&self, phase: &str, _: usize, _: usize) {
-        self.0.lock().expect("nothing panics under it").push((phase.to_owned(), Instant::now(), 0.0));
+        self.0.lock().expect("nothing panics under it").push((
+            phase.to_owned(),
+            Instant::now(),
+            0.0,
+        ));
     }
 
     fn end(&self) {
-        if let Some((_, start, seconds)) = self.0.lock().expect("nothing panics under it").last_mut() {
+        if let Some((_, start, seconds)) =
+            self.0.lock().expect("nothing panics under it").last_mut()
+        {
             *seconds = start.elapsed().as_secs_f64();
         }
     }
@@ -94,39 +102,74 @@ struct Taken {
 
 /// The bench's images: a folder's, or those that are a part of the program.
 fn source() -> Result<Source> {
-    let Some(path) = env::var_os("PHOTOS").map(PathBuf::from) else { return Ok(Source::FashionMnist) };
+    let Some(path) = env::var_os("PHOTOS").map(PathBuf::from) else {
+        return Ok(Source::FashionMnist);
+    };
     let labels = path.join("labels.csv");
-    Ok(Source::Folder(Folder { labels: Some(labels), path, first_label: setting("FIRST_LABEL", 0)?, ..Folder::default() }))
+    Ok(Source::Folder(Folder {
+        labels: Some(labels),
+        path,
+        first_label: setting("FIRST_LABEL", 0)?,
+        ..Folder::default()
+    }))
 }
 
-fn study(registry: &Registry, networks: &[String], attacks: &str, metrics: &str, images: usize) -> Result<Study> {
-    let models: Vec<String> = networks.iter().map(|name| format!("{{ name = \"{name}\" }}")).collect();
+fn study(
+    registry: &Registry,
+    networks: &[String],
+    attacks: &str,
+    metrics: &str,
+    images: usize,
+) -> Result<Study> {
+    let models: Vec<String> =
+        networks.iter().map(|name| format!("{{ name = \"{name}\" }}")).collect();
     let data = match source()? {
         Source::Folder(Folder { path, labels, first_label, .. }) => {
             let labels = labels.context("a folder of photographs has labels")?;
-            format!("folder = \"{}\"\nlabels = \"{}\"\nfirst_label = {first_label}", path.display(), labels.display())
+            format!(
+                "folder = \"{}\"\nlabels = \"{}\"\nfirst_label = {first_label}",
+                path.display(),
+                labels.display()
+            )
         }
         _ => "source = \"fashion-mnist\"".to_owned(),
     };
     let text = format!(
-        "name = \"bench\"\nmetrics = {metrics}\nmodels = [{}]\n[data]\n{data}\nimages = {images}\n{attacks}\n\
+        "name = \"bench\"\nmetrics = {metrics}\nmodels = [{}]\n[data]\n{data}\nimages = \
+         {images}\n{attacks}\n\
          [transfer]\npolicy = \"crop_or_pad\"\n[probe]\nimages = 0\n",
         models.join(", ")
     );
-    let options = study::Options { weights: env::var_os("WEIGHTS").map(PathBuf::from), ..study::Options::default() };
+    let options = study::Options {
+        weights: env::var_os("WEIGHTS").map(PathBuf::from),
+        ..study::Options::default()
+    };
     Study::parse(&text, "the bench's study", &env::current_dir()?, registry, options)
 }
 
-fn run(registry: &Registry, networks: &[String], attacks: &str, metrics: &str, images: usize, workers: usize) -> Result<Taken> {
+fn run(
+    registry: &Registry,
+    networks: &[String],
+    attacks: &str,
+    metrics: &str,
+    images: usize,
+    workers: usize,
+) -> Result<Taken> {
     let out = tempfile::tempdir()?;
     let (start, clock) = (Instant::now(), Clock::default());
     let study = study(registry, networks, attacks, metrics, images)?;
     let options = Options { workers, ..Options::on(benching::device()?) };
     let session = Session::open(&study, registry, out.path(), options, &clock)?;
     let outcome = session.run()?;
-    ensure!(outcome.failures.is_empty() && outcome.computed > 0, "cells fail: {:?}", outcome.failures);
+    ensure!(
+        outcome.failures.is_empty() && outcome.computed > 0,
+        "cells fail: {:?}",
+        outcome.failures
+    );
     let tables = session.report()?;
-    let attacked = |model| tables.success.iter().filter(|row| row.model == model).map(|row| row.found as f64).sum();
+    let attacked = |model| {
+        tables.success.iter().filter(|row| row.model == model).map(|row| row.found as f64).sum()
+    };
     Ok(Taken {
         attacked: (0..networks.len()).map(attacked).collect(),
         passes: tables
@@ -134,7 +177,9 @@ fn run(registry: &Registry, networks: &[String], attacks: &str, metrics: &str, i
             .iter()
             .map(|row| {
                 row.source_correct as f64
-                    * (row.passes.forward.mean.unwrap_or_default() + row.passes.backward.mean.unwrap_or_default() + 2.0)
+                    * (row.passes.forward.mean.unwrap_or_default()
+                        + row.passes.backward.mean.unwrap_or_default()
+                        + 2.0)
             })
             .sum(),
         bytes: size(out.path())?,
@@ -148,19 +193,29 @@ fn run(registry: &Registry, networks: &[String], attacks: &str, metrics: &str, i
 /// Of the transfer: so many that what a model takes to load counts little, as in a study.
 const SLICES: usize = 8;
 
-/// Seconds of nothing but the forward passes of the transfer of a study with FGSM, in batches of a whole cell. `attacked`
-/// are the images of each network's adversarials, over all goals.
+/// Seconds of nothing but the forward passes of the transfer of a study with FGSM, in batches of a
+/// whole cell. `attacked` are the images of each network's adversarials, over all goals.
 fn passes(registry: &Registry, networks: &[String], attacked: &[f64]) -> Result<f64> {
     let pictures = Data::open(&source()?, Some(SLICE), 0)?.pictures;
     let mut all = 0.0;
     for (target, name) in networks.iter().enumerate() {
-        let model = benching::load(registry, name, &Origin::find(registry, name, env::var_os("WEIGHTS").map(PathBuf::from))?)?;
+        let model = benching::load(
+            registry,
+            name,
+            &Origin::find(registry, name, env::var_os("WEIGHTS").map(PathBuf::from))?,
+        )?;
         let pixels = data::batch(&pictures, model.card().side)?.to_device(benching::device()?);
         tch::no_grad(|| drop(model.logits(&pixels)));
         let looks = SLICES * 2 * 2;
-        let each =
-            seconds(|| tch::no_grad(|| (0..looks).for_each(|_| drop(black_box(model.logits(&pixels)))))) / (looks * pictures.len()) as f64;
-        let others: f64 = attacked.iter().enumerate().filter(|(source, _)| *source != target).map(|(_, images)| images).sum();
+        let each = seconds(|| {
+            tch::no_grad(|| (0..looks).for_each(|_| drop(black_box(model.logits(&pixels)))))
+        }) / (looks * pictures.len()) as f64;
+        let others: f64 = attacked
+            .iter()
+            .enumerate()
+            .filter(|(source, _)| *source != target)
+            .map(|(_, images)| images)
+            .sum();
         all += each * 2.0 * others; // as float and rounded
     }
     Ok(all)
@@ -170,7 +225,11 @@ fn passes(registry: &Registry, networks: &[String], attacked: &[f64]) -> Result<
 fn size(folder: &Path) -> Result<f64> {
     let sizes = fs::read_dir(folder)?.map(|entry| {
         let entry = entry?;
-        if entry.file_type()?.is_dir() { size(&entry.path()) } else { Ok(entry.metadata()?.len() as f64) }
+        if entry.file_type()?.is_dir() {
+            size(&entry.path())
+        } else {
+            Ok(entry.metadata()?.len() as f64)
+        }
     });
     sizes.sum()
 }
@@ -193,31 +252,51 @@ fn main() -> Result<()> {
             let taken = run(&registry, &networks, FGSM, "[]", SLICES * SLICE, 1)?;
             Ok((passes(&registry, &networks, &taken.attacked)?, taken.transfer))
         });
-        print("images per second of transfer ÷ of its forward passes alone", Ratio::of(&pairs.collect::<Result<Vec<_>>>()?));
+        print(
+            "images per second of transfer ÷ of its forward passes alone",
+            Ratio::of(&pairs.collect::<Result<Vec<_>>>()?),
+        );
     }
     if asked("share") {
         let whole = (0..rounds).map(|_| run(&registry, &networks, ALL, NORMS, SLICE, 1));
         let whole = whole.collect::<Result<Vec<_>>>()?;
         // With the clean answers' own passes, which hardly count.
         let rest = |taken: &Taken| taken.whole - taken.attacks - taken.looks;
-        print("all but the attacks and transfer ÷ a study", Ratio::of(&whole.iter().map(|t| (rest(t), t.whole)).collect::<Vec<_>>()));
+        print(
+            "all but the attacks and transfer ÷ a study",
+            Ratio::of(&whole.iter().map(|t| (rest(t), t.whole)).collect::<Vec<_>>()),
+        );
     }
     let cores = std::thread::available_parallelism().context("how many cores are there?")?.get();
-    let time = |workers, images| -> Result<f64> { Ok(run(&registry, &networks, IFGSM, "[]", images, workers)?.whole) };
+    let time = |workers, images| -> Result<f64> {
+        Ok(run(&registry, &networks, IFGSM, "[]", images, workers)?.whole)
+    };
     if asked("workers") {
-        let pairs = (0..rounds).map(|_| Ok((time(1, 2 * SLICE)?, time(cores, 2 * SLICE)? * cores as f64)));
-        print(&format!("{cores} workers: time of one ÷ {cores} × time of all"), Ratio::of(&pairs.collect::<Result<Vec<_>>>()?));
+        let pairs =
+            (0..rounds).map(|_| Ok((time(1, 2 * SLICE)?, time(cores, 2 * SLICE)? * cores as f64)));
+        print(
+            &format!("{cores} workers: time of one ÷ {cores} × time of all"),
+            Ratio::of(&pairs.collect::<Result<Vec<_>>>()?),
+        );
     }
     if asked("images") {
         let pairs = (0..rounds).map(|_| Ok((time(1, 4 * SLICE)?, 4.0 * time(1, SLICE)?)));
-        print("four times the images: time ÷ 4 × time", Ratio::of(&pairs.collect::<Result<Vec<_>>>()?));
+        print(
+            "four times the images: time ÷ 4 × time",
+            Ratio::of(&pairs.collect::<Result<Vec<_>>>()?),
+        );
     }
     if asked("dry_run") {
         let attacks = if env::var_os("PHOTOS").is_some() { IFGSM } else { ALL };
         let (mut times, mut sizes, mut passes) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..rounds {
             let study = study(&registry, &networks, attacks, NORMS, SLICE)?;
-            let foretold = estimate::estimate(&study, &registry, Path::new("no such folder"), &Options::on(benching::device()?))?;
+            let foretold = estimate::estimate(
+                &study,
+                &registry,
+                Path::new("no such folder"),
+                &Options::on(benching::device()?),
+            )?;
             let taken = run(&registry, &networks, attacks, NORMS, SLICE, cores)?;
             times.push((foretold.seconds, taken.whole));
             sizes.push((foretold.bytes, taken.bytes));

@@ -1,9 +1,11 @@
-//! What the attacks add to their passes, what threads and refilled lanes gain, and passes that are asked twice; as ratios of
-//! times taken in turn in one process: `cargo bench -p gauntlet-tests --bench steps`.
+//! What the attacks add to their passes, what threads and refilled lanes gain, and passes that are
+//! asked twice; as ratios of times taken in turn in one process: `cargo bench -p gauntlet-tests
+//! --bench steps`.
 //!
 //! Times on a shared machine drift; their ratio, taken pair by pair and then the median over the
-//! rounds, hardly does. In the environment: `ROUNDS` (5), `NETWORKS` (comma-separated; three of full size and their
-//! miniatures), `ITERATIONS` (40 for a miniature, 10 at full size) of an attack whose steps are timed, `DEVICE` (`cpu`).
+//! rounds, hardly does. In the environment: `ROUNDS` (5), `NETWORKS` (comma-separated; three of
+//! full size and their miniatures), `ITERATIONS` (40 for a miniature, 10 at full size) of an attack
+//! whose steps are timed, `DEVICE` (`cpu`).
 
 use anyhow::{Context, Result};
 use gauntlet_core::attack::{Cases, Goal, Goals};
@@ -41,7 +43,8 @@ const SEARCHES: [(&str, Option<&str>, &str); 5] = [
 /// A batch of waves, moved from image to image, with the classes that the model sees in them.
 fn cases(model: &dyn Model, count: usize) -> Result<Cases> {
     let images = network_images(model.card().side);
-    let rows: Vec<Tensor> = (0..count as i64).map(|n| images.get(n % 2).roll([n * 5], [2])).collect();
+    let rows: Vec<Tensor> =
+        (0..count as i64).map(|n| images.get(n % 2).roll([n * 5], [2])).collect();
     let pixels = Tensor::stack(&rows, 0).contiguous().to_device(benching::device()?);
     let classes = Vec::<i64>::try_from(tch::no_grad(|| model.logits(&pixels)).argmax(1, false))?;
     Cases::new(pixels, classes.into_iter().map(Goal::Away).collect())
@@ -80,7 +83,8 @@ struct Watched<'a> {
     remember: bool,
 }
 
-// SAFETY of the trait's `Send` bound: the bench has one thread, and the reference does not leave it.
+// SAFETY of the trait's `Send` bound: the bench has one thread, and the reference does not leave
+// it.
 unsafe impl Send for Watched<'_> {}
 
 impl Model for Watched<'_> {
@@ -89,10 +93,14 @@ impl Model for Watched<'_> {
     }
 
     fn logits(&self, pixels: &Tensor) -> Tensor {
-        self.batches.borrow_mut().push(Batch { images: pixels.size()[0] as usize, gradient: pixels.requires_grad() });
+        self.batches
+            .borrow_mut()
+            .push(Batch { images: pixels.size()[0] as usize, gradient: pixels.requires_grad() });
         if self.remember {
-            let bits = Vec::<f32>::try_from(pixels.detach().contiguous().view([-1])).expect("pixels are float32");
-            let known = !self.asked.borrow_mut().insert(bits.into_iter().map(f32::to_bits).collect());
+            let bits = Vec::<f32>::try_from(pixels.detach().contiguous().view([-1]))
+                .expect("pixels are float32");
+            let known =
+                !self.asked.borrow_mut().insert(bits.into_iter().map(f32::to_bits).collect());
             self.again.set(self.again.get() + usize::from(known));
         }
         self.model.logits(pixels)
@@ -101,17 +109,32 @@ impl Model for Watched<'_> {
 
 impl<'a> Watched<'a> {
     fn new(model: &'a dyn Model, remember: bool) -> Self {
-        Self { model, batches: RefCell::default(), asked: RefCell::default(), again: Cell::new(0), remember }
+        Self {
+            model,
+            batches: RefCell::default(),
+            asked: RefCell::default(),
+            again: Cell::new(0),
+            remember,
+        }
     }
 }
 
-fn make(registry: &Registry, attack: &str, preset: Option<&str>, parameters: &str) -> Result<Box<dyn DynAttack>> {
+fn make(
+    registry: &Registry,
+    attack: &str,
+    preset: Option<&str>,
+    parameters: &str,
+) -> Result<Box<dyn DynAttack>> {
     let entry = registry.find_attack(attack).context("a built-in attack is missing")?;
     entry.make(&entry.entry.parameters(preset, &parameters.parse()?)?)
 }
 
 fn run(attack: &dyn DynAttack, model: &dyn Model, cases: &Cases) -> Result<()> {
-    let oracle = Oracle::new(model, (0..cases.len() as u64).collect(), Settings { lanes: BATCH, ..Settings::default() });
+    let oracle = Oracle::new(
+        model,
+        (0..cases.len() as u64).collect(),
+        Settings { lanes: BATCH, ..Settings::default() },
+    );
     attack.run(&oracle, cases).map(drop)
 }
 
@@ -126,17 +149,26 @@ fn steps(registry: &Registry, name: &str, model: &dyn Model, rounds: usize) -> R
         tch::set_num_threads(1);
         taken
     };
-    benching::print(&format!("a pass by one thread ÷ by {cores}"), name, &Ratio::take(rounds, || threads(1), || threads(cores)));
+    benching::print(
+        &format!("a pass by one thread ÷ by {cores}"),
+        name,
+        &Ratio::take(rounds, || threads(1), || threads(cores)),
+    );
 
     for (attack, parameters) in ATTACKS {
-        let parameters = parameters.map_or_else(String::new, |more| format!("iterations = {iterations}\n{more}"));
+        let parameters = parameters
+            .map_or_else(String::new, |more| format!("iterations = {iterations}\n{more}"));
         let made = make(registry, attack, None, &parameters)?;
         let watched = Watched::new(model, false);
         run(&*made, &watched, &cases)?;
         let batches = watched.batches.take();
         let bare = || batches.iter().map(|&batch| pass(model, &cases, batch)).sum();
         let attacked = || seconds(|| drop(black_box(run(&*made, model, &cases))));
-        benching::print(&format!("{attack} ÷ its bare passes"), name, &Ratio::take(rounds, attacked, bare));
+        benching::print(
+            &format!("{attack} ÷ its bare passes"),
+            name,
+            &Ratio::take(rounds, attacked, bare),
+        );
     }
     Ok(())
 }
@@ -151,23 +183,35 @@ fn lanes(registry: &Registry, name: &str, model: &dyn Model, rounds: usize) -> R
     let work: usize = sizes.iter().sum();
     let full = sizes.iter().rposition(|&size| size == BATCH).map_or(0, |last| last + 1);
     println!(
-        "{:<40} {name:<22} {:>6.3}  (until the last case has begun: {:.3}; of {} cases, {} batches)",
+        "{:<40} {name:<22} {:>6.3}  (until the last case has begun: {:.3}; of {} cases, {} \
+         batches)",
         "rows at work ÷ lanes × batches",
         work as f64 / (sizes.len() * BATCH) as f64,
         sizes[..full].iter().sum::<usize>() as f64 / (full * BATCH).max(1) as f64,
         cases.len(),
         sizes.len()
     );
-    let group = |n: usize| Cases::new(cases.pixels.narrow(0, n as i64, BATCH as i64), cases.goals[n..n + BATCH].to_vec());
+    let group = |n: usize| {
+        Cases::new(
+            cases.pixels.narrow(0, n as i64, BATCH as i64),
+            cases.goals[n..n + BATCH].to_vec(),
+        )
+    };
     let groups: Vec<Cases> = (0..cases.len()).step_by(BATCH).map(group).collect::<Result<_>>()?;
-    let apart = || seconds(|| groups.iter().for_each(|group| drop(black_box(run(&*attack, model, group)))));
+    let apart =
+        || seconds(|| groups.iter().for_each(|group| drop(black_box(run(&*attack, model, group)))));
     let together = || seconds(|| drop(black_box(run(&*attack, model, &cases))));
-    benching::print("lanes not filled again ÷ filled again", name, &Ratio::take(rounds, apart, together));
+    benching::print(
+        "lanes not filled again ÷ filled again",
+        name,
+        &Ratio::take(rounds, apart, together),
+    );
     Ok(())
 }
 
-/// Which part of its passes an attack makes at pixels that it has asked about before, bit by bit: what it
-/// could save at the most by remembering answers, or by noticing that its iterates go round in a circle.
+/// Which part of its passes an attack makes at pixels that it has asked about before, bit by bit:
+/// what it could save at the most by remembering answers, or by noticing that its iterates go round
+/// in a circle.
 fn known(registry: &Registry, name: &str, model: &dyn Model) -> Result<()> {
     let cases = cases(model, BATCH)?;
     for (attack, preset, parameters) in SEARCHES {
@@ -189,7 +233,10 @@ fn main() -> Result<()> {
     let rounds = setting("ROUNDS", 5)?;
     tch::set_num_threads(1); // as a worker of the engine has
     let registry = Registry::linked()?;
-    println!("{:<40} {:<22}  ratio  (range over {rounds} rounds; one thread, batch {BATCH})", "", "network");
+    println!(
+        "{:<40} {:<22}  ratio  (range over {rounds} rounds; one thread, batch {BATCH})",
+        "", "network"
+    );
     for name in benching::list("NETWORKS", &[FULL, MINI].concat()) {
         let model = benching::load(&registry, &name, &Origin::find(&registry, &name, None)?)?;
         steps(&registry, &name, &*model, rounds)?;

@@ -1,6 +1,7 @@
-//! Plugin libraries, used again and again: makes, uses and releases all that each of them brings, CALLS times
-//! (10,000 unless the environment says otherwise), and looks at what stays allocated. `make leaks` runs it by itself, then
-//! (Linux only) with fewer calls under valgrind, which sees what the allocator does not: reads and writes outside, things freed twice.
+//! Plugin libraries, used again and again: makes, uses and releases all that each of them brings,
+//! CALLS times (10,000 unless the environment says otherwise), and looks at what stays allocated.
+//! `make leaks` runs it by itself, then (Linux only) with fewer calls under valgrind, which sees
+//! what the allocator does not: reads and writes outside, things freed twice.
 
 use anyhow::{Context, Result, bail, ensure};
 use gauntlet_core::attack::{Cases, Goal};
@@ -30,7 +31,8 @@ fn main() -> Result<()> {
     let calls: usize = setting("CALLS", 10_000)?;
     tch::set_num_threads(1);
     let place = tempfile::tempdir()?;
-    let mut libraries: Vec<PathBuf> = ["sample", "plugin_attack", "plugin_model", "plugin_metric"].map(library).to_vec();
+    let mut libraries: Vec<PathBuf> =
+        ["sample", "plugin_attack", "plugin_model", "plugin_metric"].map(library).to_vec();
     for kind in ["attack", "model", "metric"] {
         libraries.push(of_cpp(kind, place.path())?);
     }
@@ -52,7 +54,10 @@ fn main() -> Result<()> {
             let after = Memory::now()?;
             let per_call = (after.allocated as f64 - before.allocated as f64) / calls as f64;
             let growth = (after.resident as f64 - before.resident as f64) / 1024.0;
-            println!("{:<40} {calls:>9} {per_call:>16.2} {growth:>12.0}", format!("{origin}: {what}"));
+            println!(
+                "{:<40} {calls:>9} {per_call:>16.2} {growth:>12.0}",
+                format!("{origin}: {what}")
+            );
             leaks += usize::from(per_call >= BYTES_PER_CALL);
             Ok(())
         };
@@ -72,7 +77,8 @@ fn main() -> Result<()> {
 
 /// What the process has.
 struct Memory {
-    /// Bytes that the allocator has given to this thread, which does everything, and has not got back from it. (Under valgrind, whose allocator takes its place, none.)
+    /// Bytes that the allocator has given to this thread, which does everything, and has not got
+    /// back from it. (Under valgrind, whose allocator takes its place, none.)
     allocated: i64,
     /// Bytes in memory.
     resident: usize,
@@ -81,14 +87,22 @@ struct Memory {
 impl Memory {
     fn now() -> Result<Self> {
         let text = fs::read_to_string("/proc/self/status")?;
-        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("a process has memory")?;
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .context("a process has memory")?;
         let resident: usize = line.trim().trim_end_matches(" kB").parse()?;
-        Ok(Self { allocated: allocator::read(c"thread.allocated")? - allocator::read(c"thread.deallocated")?, resident: resident * 1024 })
+        Ok(Self {
+            allocated: allocator::read(c"thread.allocated")?
+                - allocator::read(c"thread.deallocated")?,
+            resident: resident * 1024,
+        })
     }
 }
 
 fn pixels(count: i64) -> Tensor {
-    ((Tensor::arange(count * 3 * SIDE * SIDE, (Kind::Float, Device::Cpu)) * 0.7).sin() * 0.45 + 0.5).view([count, 3, SIDE, SIDE])
+    ((Tensor::arange(count * 3 * SIDE * SIDE, (Kind::Float, Device::Cpu)) * 0.7).sin() * 0.45 + 0.5)
+        .view([count, 3, SIDE, SIDE])
 }
 
 fn with_cases<T>(work: impl FnOnce(&Oracle, &Cases) -> Result<T>) -> Result<T> {
@@ -119,10 +133,14 @@ fn model(entry: &ModelEntry) -> Result<()> {
     let model = if entry.embedded_weights.is_some() {
         entry.load_embedded(&parameters, Device::Cpu)?
     } else {
-        entry.load(&parameters, Weights::new(Formula { prefix: String::new(), gain: 1.0 }, Device::Cpu))?
+        entry.load(
+            &parameters,
+            Weights::new(Formula { prefix: String::new(), gain: 1.0 }, Device::Cpu),
+        )?
     };
     let side = model.card().side;
-    let pixels = pixels(2).narrow(2, 0, side).narrow(3, 0, side).contiguous().set_requires_grad(true);
+    let pixels =
+        pixels(2).narrow(2, 0, side).narrow(3, 0, side).contiguous().set_requires_grad(true);
     let logits = model.logits(&pixels);
     // What goes back through a plugin's operations.
     let _ = Tensor::run_backward(&[logits.sum(Kind::Float)], &[&pixels], false, false);

@@ -27,7 +27,8 @@ name = "fgsm"
 policy = "resize"
 "#;
 
-const WITH_PLUGIN: &str = "[[models]]\nname = \"bands\"\n[[attacks]]\nname = \"noisy\"\n[plugins]\nfrom = [\"plugins\"]\n";
+const WITH_PLUGIN: &str = "[[models]]\nname = \"bands\"\n[[attacks]]\nname \
+                           = \"noisy\"\n[plugins]\nfrom = [\"plugins\"]\n";
 
 /// Digits of a cell's key.
 const KEY: usize = 64;
@@ -82,13 +83,24 @@ impl Bed {
             STUDY.to_owned()
         };
         fs::write(place.path().join("study.toml"), text)?;
-        let mut bed = Self { place, kind, length: Duration::ZERO, tables: BTreeMap::new(), files: Vec::new() };
+        let mut bed = Self {
+            place,
+            kind,
+            length: Duration::ZERO,
+            tables: BTreeMap::new(),
+            files: Vec::new(),
+        };
         let reference = bed.place.path().join("reference");
         let start = Instant::now();
         bed.run(&reference)?.expect(&[0])?;
         bed.length = start.elapsed();
         (bed.tables, bed.files) = (tables(&reference)?, files(&reference)?);
-        println!("\n{}: {} files in {:.1} s, undisturbed", kind.name(), bed.files.len(), bed.length.as_secs_f64());
+        println!(
+            "\n{}: {} files in {:.1} s, undisturbed",
+            kind.name(),
+            bed.files.len(),
+            bed.length.as_secs_f64()
+        );
         Ok(bed)
     }
 
@@ -147,13 +159,16 @@ impl Bed {
 }
 
 impl Out {
-    /// Looks whether what was complete is there still and was not written again; notes what is complete now.
+    /// Looks whether what was complete is there still and was not written again; notes what is
+    /// complete now.
     pub fn look(&mut self) -> Result<()> {
         let found = cells(&self.path)?;
         for (file, about) in &self.kept {
             match found.get(file) {
                 None => bail!("{} was complete and is lost", file.display()),
-                Some(now) if now != about => bail!("{} was complete and was computed again", file.display()),
+                Some(now) if now != about => {
+                    bail!("{} was complete and was computed again", file.display())
+                }
                 Some(_) => {}
             }
         }
@@ -175,7 +190,9 @@ impl Out {
 
     /// Temporary files.
     pub fn temporary(&self) -> Result<usize> {
-        let hidden = |file: &PathBuf| file.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+        let hidden = |file: &PathBuf| {
+            file.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'))
+        };
         Ok(files(&self.path)?.iter().filter(|file| hidden(file)).count())
     }
 
@@ -185,8 +202,8 @@ impl Out {
     }
 }
 
-/// All complete cells: files of rows that have their names, and the pixels that go with those. Pixels come first, so
-/// those without rows are of a cell that is not complete.
+/// All complete cells: files of rows that have their names, and the pixels that go with those.
+/// Pixels come first, so those without rows are of a cell that is not complete.
 fn cells(out: &Path) -> Result<BTreeMap<PathBuf, (u64, i64, i64)>> {
     let all = files(out)?;
     let rows = |file: &Path| {
@@ -203,7 +220,8 @@ fn cells(out: &Path) -> Result<BTreeMap<PathBuf, (u64, i64, i64)>> {
     Ok(found)
 }
 
-/// All files below a folder, sorted; none where there is no folder. What vanishes meanwhile is left out.
+/// All files below a folder, sorted; none where there is no folder. What vanishes meanwhile is left
+/// out.
 fn files(root: &Path) -> Result<Vec<PathBuf>> {
     let (mut found, mut waiting) = (Vec::new(), vec![root.to_owned()]);
     while let Some(folder) = waiting.pop() {
@@ -223,13 +241,19 @@ fn files(root: &Path) -> Result<Vec<PathBuf>> {
 /// The content of every file that holds no times.
 fn tables(out: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
     let mut tables = BTreeMap::new();
-    for file in files(out)?.into_iter().filter(|file| !file.starts_with("cells") && !file.to_string_lossy().starts_with("timing.")) {
+    for file in files(out)?
+        .into_iter()
+        .filter(|file| !file.starts_with("cells") && !file.to_string_lossy().starts_with("timing."))
+    {
         let mut bytes = fs::read(out.join(&file))?;
         if file == Path::new("report.html") {
             // What a cell took is on the page, in a section of its own.
             let text = String::from_utf8(bytes)?;
-            let (before, costs) = text.split_once("<section id=\"cost\"").context("the page has no costs")?;
-            bytes = [before, costs.split_once("</section>").context("the costs have no end")?.1].concat().into_bytes();
+            let (before, costs) =
+                text.split_once("<section id=\"cost\"").context("the page has no costs")?;
+            bytes = [before, costs.split_once("</section>").context("the costs have no end")?.1]
+                .concat()
+                .into_bytes();
         }
         tables.insert(file, bytes);
     }

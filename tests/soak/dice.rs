@@ -9,7 +9,9 @@ impl Dice {
     /// Those of one round: the same, whatever other rounds there are.
     pub fn new(seed: u64, scenario: &str, round: usize) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        rng.set_stream(scenario.bytes().fold(round as u64, |stream, byte| stream.wrapping_mul(0x0100_0000_01b3) ^ u64::from(byte)));
+        rng.set_stream(scenario.bytes().fold(round as u64, |stream, byte| {
+            stream.wrapping_mul(0x0100_0000_01b3) ^ u64::from(byte)
+        }));
         Self(rng)
     }
 

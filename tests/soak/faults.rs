@@ -22,24 +22,46 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario::of("two-runs-with-plugin", Kind::Plugin, kills::two_runs),
     Scenario::of("damaged-cells", Kind::Threads, cells::damaged),
     Scenario::of("obstacles", Kind::Threads, cells::obstacles),
-    Scenario { obstacle: places::no_mounts, ..Scenario::of("full-disk", Kind::Plugin, places::full_disk) },
-    Scenario { obstacle: places::no_mounts, ..Scenario::of("read-only", Kind::Threads, places::read_only) },
+    Scenario {
+        obstacle: places::no_mounts,
+        ..Scenario::of("full-disk", Kind::Plugin, places::full_disk)
+    },
+    Scenario {
+        obstacle: places::no_mounts,
+        ..Scenario::of("read-only", Kind::Threads, places::read_only)
+    },
     Scenario::of("vanishing-folder", Kind::Processes, places::vanishing),
     Scenario::of("removed-folder", Kind::Threads, places::removed),
     Scenario::of("vanishing-plugin", Kind::Plugin, places::vanishing_plugin),
-    Scenario { obstacle: limits::no_faketime, ..Scenario::of("clock-jumps", Kind::Plugin, limits::clock_jumps) },
+    Scenario {
+        obstacle: limits::no_faketime,
+        ..Scenario::of("clock-jumps", Kind::Plugin, limits::clock_jumps)
+    },
     Scenario::of("times-of-files", Kind::Threads, limits::times_of_files),
     Scenario::of("memory-limit", Kind::Threads, limits::memory),
-    Scenario { obstacle: limits::no_groups_for_memory, ..Scenario::of("memory-group", Kind::Plugin, limits::memory_group) },
-    Scenario { obstacle: limits::no_groups_for_processes, ..Scenario::of("thread-limit", Kind::Threads, limits::threads) },
-    Scenario { obstacle: limits::no_groups_for_processes, ..Scenario::of("thread-limit-with-plugin", Kind::Plugin, limits::threads) },
+    Scenario {
+        obstacle: limits::no_groups_for_memory,
+        ..Scenario::of("memory-group", Kind::Plugin, limits::memory_group)
+    },
+    Scenario {
+        obstacle: limits::no_groups_for_processes,
+        ..Scenario::of("thread-limit", Kind::Threads, limits::threads)
+    },
+    Scenario {
+        obstacle: limits::no_groups_for_processes,
+        ..Scenario::of("thread-limit-with-plugin", Kind::Plugin, limits::threads)
+    },
     Scenario::of("stop", Kind::Threads, requests::stop),
     Scenario::of("stop-with-plugin", Kind::Plugin, requests::stop),
     Scenario::of("closed-pipe", Kind::Plugin, requests::closed_pipe),
 ];
 
 impl Scenario {
-    const fn of_kills(name: &'static str, study: Kind, fault: fn(&mut Round) -> Result<()>) -> Self {
+    const fn of_kills(
+        name: &'static str,
+        study: Kind,
+        fault: fn(&mut Round) -> Result<()>,
+    ) -> Self {
         Self { name, study, every: 1, obstacle: || None, fault }
     }
 

@@ -20,8 +20,16 @@ pub fn runner() -> Result<PathBuf> {
         return fs::canonicalize(&path).with_context(|| format!("RUNNER={}", path.display()));
     }
     let own = std::env::current_exe()?;
-    let path = own.parent().and_then(Path::parent).context("this program stands in target/<profile>/deps")?.join("runner");
-    ensure!(path.is_file(), "{} is not there: `cargo build -p gauntlet-runner`, with this program's profile", path.display());
+    let path = own
+        .parent()
+        .and_then(Path::parent)
+        .context("this program stands in target/<profile>/deps")?
+        .join("runner");
+    ensure!(
+        path.is_file(),
+        "{} is not there: `cargo build -p gauntlet-runner`, with this program's profile",
+        path.display()
+    );
     Ok(path)
 }
 
@@ -137,13 +145,22 @@ impl Ended {
     /// # Errors
     /// When it did not end with one of these codes.
     pub fn expect(&self, codes: &[i32]) -> Result<()> {
-        ensure!(self.status.code().is_some_and(|code| codes.contains(&code)), "{}, expected {codes:?}: {}", self.how(), self.said);
+        ensure!(
+            self.status.code().is_some_and(|code| codes.contains(&code)),
+            "{}, expected {codes:?}: {}",
+            self.how(),
+            self.said
+        );
         Ok(())
     }
 }
 
 /// Sends a signal to a process, which may be gone.
 pub fn send(signal: &str, process: u32) -> Result<()> {
-    Command::new("kill").arg(format!("-{signal}")).arg(process.to_string()).stderr(Stdio::null()).status()?;
+    Command::new("kill")
+        .arg(format!("-{signal}"))
+        .arg(process.to_string())
+        .stderr(Stdio::null())
+        .status()?;
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! What the benches share: times taken in turn, networks that are loaded whatever weights there are.
+//! What the benches share: times taken in turn, networks that are loaded whatever weights there
+//! are.
 
 use anyhow::{Context, Result};
 use gauntlet_core::device::{self, Device};
@@ -26,7 +27,9 @@ pub const MINI: [&str; 3] = ["mini_mobilenet_v1_100", "mini_resnet_v2_50", "mini
 /// When it is none.
 pub fn setting<T: FromStr>(name: &str, default: T) -> Result<T> {
     let text = env::var(name).ok();
-    text.map_or(Ok(default), |text| text.parse().ok().with_context(|| format!("{name}={text}: a number is expected")))
+    text.map_or(Ok(default), |text| {
+        text.parse().ok().with_context(|| format!("{name}={text}: a number is expected"))
+    })
 }
 
 /// A list in the environment, separated by commas.
@@ -59,8 +62,8 @@ pub fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// The time of one ÷ the time of the other. Times on a shared machine drift; ratios of times that are
-/// taken in turn hardly do.
+/// The time of one ÷ the time of the other. Times on a shared machine drift; ratios of times that
+/// are taken in turn hardly do.
 pub struct Ratio {
     /// Median over the rounds.
     pub median: f64,
@@ -71,9 +74,13 @@ pub struct Ratio {
 }
 
 impl Ratio {
-    /// Takes both times in turn, so many rounds, once each has run for nothing: libtorch chooses its
-    /// kernels at the first run.
-    pub fn take(rounds: usize, mut one: impl FnMut() -> f64, mut other: impl FnMut() -> f64) -> Self {
+    /// Takes both times in turn, so many rounds, once each has run for nothing: libtorch chooses
+    /// its kernels at the first run.
+    pub fn take(
+        rounds: usize,
+        mut one: impl FnMut() -> f64,
+        mut other: impl FnMut() -> f64,
+    ) -> Self {
         one();
         other();
         Self::of(&(0..rounds).map(|_| (one(), other())).collect::<Vec<_>>())
@@ -82,16 +89,24 @@ impl Ratio {
     /// Of times that were taken in turn.
     pub fn of(pairs: &[(f64, f64)]) -> Self {
         let ratios: Vec<f64> = pairs.iter().map(|(one, other)| one / other).collect();
-        let bound = |choose: fn(f64, f64) -> f64| ratios.iter().copied().reduce(choose).unwrap_or(f64::NAN);
+        let bound =
+            |choose: fn(f64, f64) -> f64| ratios.iter().copied().reduce(choose).unwrap_or(f64::NAN);
         let range = (bound(f64::min), bound(f64::max));
-        Self { median: median(ratios), range, unit: median(pairs.iter().map(|pair| pair.1).collect()) }
+        Self {
+            median: median(ratios),
+            range,
+            unit: median(pairs.iter().map(|pair| pair.1).collect()),
+        }
     }
 }
 
 /// A line of a bench.
 pub fn print(what: &str, network: &str, ratio: &Ratio) {
     let Ratio { median, range: (least, greatest), unit } = ratio;
-    println!("{what:<40} {network:<22} {median:>6.3}  ({least:.3} to {greatest:.3}; unit {:.1} ms)", unit * 1e3);
+    println!(
+        "{what:<40} {network:<22} {median:>6.3}  ({least:.3} to {greatest:.3}; unit {:.1} ms)",
+        unit * 1e3
+    );
 }
 
 /// Where a network's weights come from.
@@ -107,7 +122,8 @@ pub enum Origin {
 impl Origin {
     /// Embedded ones where there are, or `folder`'s, or made-up ones.
     pub fn find(registry: &Registry, network: &str, folder: Option<PathBuf>) -> Result<Self> {
-        let entry = registry.find_model(network).with_context(|| format!("no model `{network}`"))?;
+        let entry =
+            registry.find_model(network).with_context(|| format!("no model `{network}`"))?;
         Ok(match (entry.embedded_weights, folder) {
             (Some(_), _) => Self::Embedded,
             (None, Some(folder)) => Self::File(folder.join(format!("{network}.safetensors"))),
@@ -157,7 +173,10 @@ impl<S: Source> Recorder<S> {
 impl<S: Source> Source for Recorder<S> {
     fn tensor(&self, name: &str, shape: &[i64], role: Role) -> Result<Tensor, Misfit> {
         let found = self.source.tensor(name, shape, role)?;
-        self.kept.lock().expect("nothing panics under it").push((name.to_owned(), found.shallow_clone()));
+        self.kept
+            .lock()
+            .expect("nothing panics under it")
+            .push((name.to_owned(), found.shallow_clone()));
         Ok(found)
     }
 }

@@ -11,8 +11,10 @@ use tch::Tensor;
 
 /// Reads `attacks.json`, `networks/vgg_16.json`, … as whatever type fits.
 pub fn read<T: DeserializeOwned>(name: &str) -> T {
-    let folder = std::env::var_os("GAUNTLET_GOLDENS")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/golden"), PathBuf::from);
+    let folder = std::env::var_os("GAUNTLET_GOLDENS").map_or_else(
+        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/golden"),
+        PathBuf::from,
+    );
     let path = folder.join(name);
     let text = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     serde_json::from_slice(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
@@ -28,7 +30,8 @@ fn element(h0: u64, i: u64) -> f64 {
 }
 
 fn fnv1a(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |h, byte| (h ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    text.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |h, byte| (h ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// The values of a variable in TensorFlow's layout, row-major. `name` is the full name with the

@@ -4,19 +4,29 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The library of a crate that the tests depend on: `sample`, `unruly`, or an example such as `plugin_attack`.
+/// The library of a crate that the tests depend on: `sample`, `unruly`, or an example such as
+/// `plugin_attack`.
 pub fn library(name: &str) -> PathBuf {
     let tests = std::env::current_exe().expect("a test has a file");
-    let places = [format!("libgauntlet_{name}.so"), format!("lib{name}.so")].map(|file| tests.with_file_name(file));
-    places.iter().find(|path| path.is_file()).unwrap_or_else(|| panic!("{} is not there", places[0].display())).clone()
+    let places = [format!("libgauntlet_{name}.so"), format!("lib{name}.so")]
+        .map(|file| tests.with_file_name(file));
+    places
+        .iter()
+        .find(|path| path.is_file())
+        .unwrap_or_else(|| panic!("{} is not there", places[0].display()))
+        .clone()
 }
 
 /// A copy of a library into a folder, in which every `from` is another text of the same length.
 pub fn altered(name: &str, folder: &Path, from: &str, to: &str) -> PathBuf {
     assert_eq!(from.len(), to.len(), "the file keeps its layout");
     let mut bytes = fs::read(library(name)).expect("it was built");
-    let places: Vec<usize> =
-        bytes.windows(from.len()).enumerate().filter(|(_, window)| *window == from.as_bytes()).map(|(at, _)| at).collect();
+    let places: Vec<usize> = bytes
+        .windows(from.len())
+        .enumerate()
+        .filter(|(_, window)| *window == from.as_bytes())
+        .map(|(at, _)| at)
+        .collect();
     assert!(!places.is_empty(), "`{from}` is not in there");
     for at in places {
         bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
@@ -31,10 +41,16 @@ pub fn rogue(folder: &Path, macros: &[&str]) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let path = folder.join("librogue.so");
     let mut compiler = Command::new(std::env::var_os("CXX").unwrap_or("c++".into()));
-    compiler.args(["-std=c++17", "-Wall", "-Werror", "-fPIC", "-shared", "-I"]).arg(root.join("../core/include"));
+    compiler
+        .args(["-std=c++17", "-Wall", "-Werror", "-fPIC", "-shared", "-I"])
+        .arg(root.join("../core/include"));
     compiler.arg(format!("-DTARGET=\"{}\"", gauntlet_core::plugin::stamp::TARGET));
     compiler.arg(format!("-DLIBTORCH=\"{}\"", gauntlet_core::LIBTORCH));
-    compiler.args(macros.iter().map(|text| format!("-D{text}"))).arg(root.join("plugins/c/rogue.cpp")).arg("-o").arg(&path);
+    compiler
+        .args(macros.iter().map(|text| format!("-D{text}")))
+        .arg(root.join("plugins/c/rogue.cpp"))
+        .arg("-o")
+        .arg(&path);
     let output = compiler.output().expect("there is a C++ compiler");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     path

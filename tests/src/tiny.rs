@@ -20,11 +20,20 @@ impl TinyNet {
     /// `multiplier`.
     pub fn new(seed: &str, kernel_constant: f64, multiplier: f64) -> Self {
         let tensor = |layer: &str, kind: &str, shape: &[i64], role| {
-            Tensor::from_slice(&values(&format!("{seed}/tiny/{layer}/{kind}"), shape, role, kernel_constant)).view(shape)
+            Tensor::from_slice(&values(
+                &format!("{seed}/tiny/{layer}/{kind}"),
+                shape,
+                role,
+                kernel_constant,
+            ))
+            .view(shape)
         };
         let conv = |layer: &str, inputs: i64, outputs: i64| {
             let kernel = tensor(layer, "weights", &[3, 3, inputs, outputs], Role::Kernel);
-            (kernel.permute([3, 2, 0, 1]).contiguous(), tensor(layer, "biases", &[outputs], Role::Bias))
+            (
+                kernel.permute([3, 2, 0, 1]).contiguous(),
+                tensor(layer, "biases", &[outputs], Role::Bias),
+            )
         };
         Self {
             card: ModelCard {
@@ -40,7 +49,10 @@ impl TinyNet {
             },
             conv1: conv("conv1", 3, 8),
             conv2: conv("conv2", 8, 16),
-            dense: (tensor("fc", "weights", &[16, 10], Role::Kernel).tr(), tensor("fc", "biases", &[10], Role::Bias)),
+            dense: (
+                tensor("fc", "weights", &[16, 10], Role::Kernel).tr(),
+                tensor("fc", "biases", &[10], Role::Bias),
+            ),
             multiplier,
         }
     }
@@ -58,10 +70,12 @@ impl Model for TinyNet {
 
     fn logits(&self, pixels: &Tensor) -> Tensor {
         let x = pixels - 0.5;
-        let x = activation(&x.conv2d(&self.conv1.0, Some(&self.conv1.1), [1, 1], [1, 1], [1, 1], 1));
+        let x =
+            activation(&x.conv2d(&self.conv1.0, Some(&self.conv1.1), [1, 1], [1, 1], [1, 1], 1));
         // TensorFlow's SAME at stride 2 on an even side: nothing before, one after.
         let x = x.constant_pad_nd([0, 1, 0, 1]);
-        let x = activation(&x.conv2d(&self.conv2.0, Some(&self.conv2.1), [2, 2], [0, 0], [1, 1], 1));
+        let x =
+            activation(&x.conv2d(&self.conv2.0, Some(&self.conv2.1), [2, 2], [0, 0], [1, 1], 1));
         let x = x.mean_dim([2i64, 3].as_slice(), false, Kind::Float);
         x.linear(&self.dense.0, Some(&self.dense.1)) * self.multiplier
     }

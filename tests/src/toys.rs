@@ -251,7 +251,8 @@ attack! {
 }
 
 attack! {
-    /// Writes the number of its process into the file `endless`, and never returns nor asks the time.
+    /// Writes the number of its process into the file `endless`, and never returns nor asks the
+    /// time.
     Endless "endless", |_oracle, _cases| {
         std::fs::write("endless.tmp", std::process::id().to_string())?;
         std::fs::rename("endless.tmp", "endless")?;
@@ -283,7 +284,8 @@ attack! {
 
 /// A study of two models, in images/, with `more` attacks in it than one.
 pub fn study(more: &[&str]) -> String {
-    let more: Vec<String> = more.iter().map(|name| format!("[[attacks]]\nname = \"{name}\"\n")).collect();
+    let more: Vec<String> =
+        more.iter().map(|name| format!("[[attacks]]\nname = \"{name}\"\n")).collect();
     format!(
         r#"name = "toys"
 metrics = ["largest", "margin"]
@@ -322,13 +324,17 @@ pub const TABLES: [&str; 13] = [
 
 /// Noisy images of 10×10 pixels in the four classes, one after the other.
 pub fn pictures(count: usize) -> Vec<Picture> {
-    (0..count).map(|n| Picture::from_rgb(&format!("picture-{n:02}"), (n % 4) as i64, picture(n))).collect()
+    (0..count)
+        .map(|n| Picture::from_rgb(&format!("picture-{n:02}"), (n % 4) as i64, picture(n)))
+        .collect()
 }
 
 /// The same images as PNG files, with the label in the name.
 pub fn save_pictures(count: usize, folder: &Path) {
     for n in 0..count {
-        picture(n).save(folder.join(format!("{}.{n:02}.png", n % 4 + 1))).expect("the folder can be written to");
+        picture(n)
+            .save(folder.join(format!("{}.{n:02}.png", n % 4 + 1)))
+            .expect("the folder can be written to");
     }
 }
 
@@ -361,7 +367,9 @@ impl Metric for Largest {
     }
 
     fn outcome(&self, original: &Tensor, adversarial: &Tensor) -> Result<Vec<f64>> {
-        Ok(Vec::try_from((original - adversarial).abs().flatten(1, -1).amax([1], false).to_kind(Kind::Double))?)
+        Ok(Vec::try_from(
+            (original - adversarial).abs().flatten(1, -1).amax([1], false).to_kind(Kind::Double),
+        )?)
     }
 }
 
@@ -382,7 +390,8 @@ impl Metric for Margin {
 
     fn model(&self, oracle: &Oracle, cases: &Cases) -> Result<Vec<f64>> {
         let all: Vec<usize> = (0..cases.len()).collect();
-        let margins = Goals::new(&cases.goals, &cases.pixels).margin(&oracle.logits(&all, &cases.pixels)?);
+        let margins =
+            Goals::new(&cases.goals, &cases.pixels).margin(&oracle.logits(&all, &cases.pixels)?);
         Ok(Vec::try_from(margins.to_device(Device::Cpu).to_kind(Kind::Double))?)
     }
 }

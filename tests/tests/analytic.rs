@@ -6,7 +6,9 @@ use gauntlet_core::model::Model;
 use gauntlet_core::oracle::{Oracle, Settings};
 use gauntlet_core::params::preset;
 use gauntlet_core::testing::Affine;
-use gauntlet_plugins::attacks::{CwL2, CwL2Params, EadL1, EadL1Params, Fgsm, FgsmParams, Ifgsm, IfgsmParams, Objective};
+use gauntlet_plugins::attacks::{
+    CwL2, CwL2Params, EadL1, EadL1Params, Fgsm, FgsmParams, Ifgsm, IfgsmParams, Objective,
+};
 use proptest::prelude::*;
 use tch::{Device, Kind, Tensor};
 
@@ -24,7 +26,12 @@ fn image_at(model: &Affine, margin: f64) -> (Tensor, i64) {
     (image.view([3, SIDE, SIDE]), label)
 }
 
-fn attack<A: Attack>(params: A::Params, model: &Affine, images: &[Tensor], goals: &[Goal]) -> Vec<Option<Tensor>> {
+fn attack<A: Attack>(
+    params: A::Params,
+    model: &Affine,
+    images: &[Tensor],
+    goals: &[Goal],
+) -> Vec<Option<Tensor>> {
     let cases = Cases::new(Tensor::stack(images, 0), goals.to_vec()).unwrap();
     let oracle = Oracle::new(model, (0..images.len() as u64).collect(), Settings::default());
     let answers = A::new(params).unwrap().run(&oracle, &cases).unwrap();
@@ -53,11 +60,18 @@ fn fgsm_just_crosses_at_the_analytic_distance() {
         let [linf, l2, _] = model.distances(&image, goal);
         for (norm, distance) in [(Norm::Linf, linf), (Norm::L2, l2)] {
             // (The logit objective follows the row of one class, not the difference of two.)
-            for objective in [Objective::CrossEntropy, Objective::CrossEntropyOfProbabilities, Objective::Margin] {
+            for objective in
+                [Objective::CrossEntropy, Objective::CrossEntropyOfProbabilities, Objective::Margin]
+            {
                 for (factor, crosses) in [(0.999, false), (1.001, true)] {
                     let params = FgsmParams { epsilon: distance * factor, objective, norm };
-                    let found = attack::<Fgsm>(params, &model, &[image.copy()], &[goal]).remove(0).unwrap();
-                    assert_eq!(goal.met_by(answer(&model, &found)), crosses, "{norm:?} {objective:?} {goal:?} at {factor} of {distance}");
+                    let found =
+                        attack::<Fgsm>(params, &model, &[image.copy()], &[goal]).remove(0).unwrap();
+                    assert_eq!(
+                        goal.met_by(answer(&model, &found)),
+                        crosses,
+                        "{norm:?} {objective:?} {goal:?} at {factor} of {distance}"
+                    );
                 }
             }
         }
@@ -68,9 +82,14 @@ fn fgsm_just_crosses_at_the_analytic_distance() {
 fn the_search_of_ifgsm_comes_within_two_per_cent_of_the_linf_optimum() {
     for (model, image, goal) in problems(0.3) {
         let [optimum, ..] = model.distances(&image, goal);
-        let found = attack::<Ifgsm>(IfgsmParams::default(), &model, &[image.copy()], &[goal]).remove(0).expect("an adversarial");
+        let found = attack::<Ifgsm>(IfgsmParams::default(), &model, &[image.copy()], &[goal])
+            .remove(0)
+            .expect("an adversarial");
         let distance = (found - &image).abs().max().double_value(&[]);
-        assert!((0.999..1.02).contains(&(distance / optimum)), "{goal:?}: {distance} against {optimum}");
+        assert!(
+            (0.999..1.02).contains(&(distance / optimum)),
+            "{goal:?}: {distance} against {optimum}"
+        );
     }
 }
 
@@ -79,9 +98,14 @@ fn cw_comes_within_two_per_cent_of_the_l2_optimum() {
     for params in [CwL2Params::default(), preset(CwL2::presets(), Some("eccv2018")).unwrap()] {
         for (model, image, goal) in problems(0.3) {
             let [_, optimum, _] = model.distances(&image, goal);
-            let found = attack::<CwL2>(params.clone(), &model, &[image.copy()], &[goal]).remove(0).expect("an adversarial");
+            let found = attack::<CwL2>(params.clone(), &model, &[image.copy()], &[goal])
+                .remove(0)
+                .expect("an adversarial");
             let distance = (found - &image).square().sum(Kind::Double).sqrt().double_value(&[]);
-            assert!((0.999..1.02).contains(&(distance / optimum)), "{goal:?}: {distance} against {optimum}, {params:?}");
+            assert!(
+                (0.999..1.02).contains(&(distance / optimum)),
+                "{goal:?}: {distance} against {optimum}, {params:?}"
+            );
         }
     }
 }
@@ -91,9 +115,14 @@ fn ead_comes_within_five_per_cent_of_the_l1_optimum() {
     // A margin so small that one pixel can close it: there the closed form holds inside the box.
     for (model, image, goal) in problems(0.05) {
         let [.., optimum] = model.distances(&image, goal);
-        let found = attack::<EadL1>(EadL1Params::default(), &model, &[image.copy()], &[goal]).remove(0).expect("an adversarial");
+        let found = attack::<EadL1>(EadL1Params::default(), &model, &[image.copy()], &[goal])
+            .remove(0)
+            .expect("an adversarial");
         let distance = (found - &image).abs().sum(Kind::Double).double_value(&[]);
-        assert!((0.999..1.05).contains(&(distance / optimum)), "{goal:?}: {distance} against {optimum}");
+        assert!(
+            (0.999..1.05).contains(&(distance / optimum)),
+            "{goal:?}: {distance} against {optimum}"
+        );
     }
 }
 
@@ -143,7 +172,10 @@ proptest! {
 #[test]
 fn pixels_that_do_not_move_stay_as_they_are_to_the_bit() {
     // Pixels of 8-bit images; the model does not see the green and blue channels.
-    let image = (Tensor::arange(3 * SIDE * SIDE, (Kind::Float, Device::Cpu)) * 7.0).remainder(256.0).view([3, SIDE, SIDE]) / 255.0;
+    let image = (Tensor::arange(3 * SIDE * SIDE, (Kind::Float, Device::Cpu)) * 7.0)
+        .remainder(256.0)
+        .view([3, SIDE, SIDE])
+        / 255.0;
     let blind = |seed| {
         let model = Affine::new(2, SIDE, seed);
         let _ = model.weight().narrow(1, SIDE * SIDE, 2 * SIDE * SIDE).zero_();
@@ -153,14 +185,30 @@ fn pixels_that_do_not_move_stay_as_they_are_to_the_bit() {
         let logits = model.logits(&image.unsqueeze(0));
         (logits.double_value(&[0, 0]) - logits.double_value(&[0, 1])).abs()
     };
-    let model = (0..100).map(blind).find(|model| margin(model) < 0.2).expect("a model that is not sure");
+    let model =
+        (0..100).map(blind).find(|model| margin(model) < 0.2).expect("a model that is not sure");
     let goal = Goal::Away(answer(&model, &image));
     let images = [image.copy()];
     let found = [
-        attack::<Fgsm>(FgsmParams { epsilon: 0.9, ..FgsmParams::default() }, &model, &images, &[goal]),
+        attack::<Fgsm>(
+            FgsmParams { epsilon: 0.9, ..FgsmParams::default() },
+            &model,
+            &images,
+            &[goal],
+        ),
         attack::<Ifgsm>(IfgsmParams::default(), &model, &images, &[goal]),
-        attack::<CwL2>(CwL2Params { iterations: 200, ..CwL2Params::default() }, &model, &images, &[goal]),
-        attack::<EadL1>(EadL1Params { iterations: 200, ..EadL1Params::default() }, &model, &images, &[goal]),
+        attack::<CwL2>(
+            CwL2Params { iterations: 200, ..CwL2Params::default() },
+            &model,
+            &images,
+            &[goal],
+        ),
+        attack::<EadL1>(
+            EadL1Params { iterations: 200, ..EadL1Params::default() },
+            &model,
+            &images,
+            &[goal],
+        ),
     ];
     for (n, mut found) in found.into_iter().enumerate() {
         let found = found.remove(0).expect("an adversarial");

@@ -8,7 +8,8 @@ use gauntlet_core::model::Model;
 use gauntlet_core::oracle::{Oracle, Settings};
 use gauntlet_core::params::preset;
 use gauntlet_plugins::attacks::{
-    BiasCorrection, CwL2, CwL2Params, EadL1, EadL1Params, Fgsm, FgsmParams, Ifgsm, IfgsmParams, Objective, PenaltyOutcome,
+    BiasCorrection, CwL2, CwL2Params, EadL1, EadL1Params, Fgsm, FgsmParams, Ifgsm, IfgsmParams,
+    Objective, PenaltyOutcome,
 };
 use gauntlet_plugins::metrics::{L0, L1, L2, Linf};
 use gauntlet_tests::golden::{self, tiny_images};
@@ -177,7 +178,10 @@ impl Run {
             ("c0", c0.as_ref().map(|v| v as _)),
             ("order", order.as_ref().map(|v| v as _)),
         ];
-        let parts: Vec<String> = parts.iter().filter_map(|(name, value)| value.map(|v| format!("{name} {v:?}"))).collect();
+        let parts: Vec<String> = parts
+            .iter()
+            .filter_map(|(name, value)| value.map(|v| format!("{name} {v:?}")))
+            .collect();
         format!("{mode}, {}", parts.join(", "))
     }
 }
@@ -197,7 +201,8 @@ fn row(tensor: &Tensor) -> Vec<f64> {
 /// l1, l2, l∞ of a change, in float64.
 fn norms(change: &Tensor) -> [f64; 3] {
     let change = change.to_kind(Kind::Double);
-    [change.abs().sum(Kind::Double), change.square().sum(Kind::Double).sqrt(), change.abs().max()].map(|t| t.double_value(&[]))
+    [change.abs().sum(Kind::Double), change.square().sum(Kind::Double).sqrt(), change.abs().max()]
+        .map(|t| t.double_value(&[]))
 }
 
 fn relative(found: f64, expected: f64) -> f64 {
@@ -215,13 +220,25 @@ impl Faults {
         }
     }
 
-    fn same<T: PartialEq + Debug>(&mut self, run: &str, image: usize, what: &str, found: &T, expected: &T) {
-        self.check(found == expected, || format!("{run}: image {image}: {what} {found:?}, expected {expected:?}"));
+    fn same<T: PartialEq + Debug>(
+        &mut self,
+        run: &str,
+        image: usize,
+        what: &str,
+        found: &T,
+        expected: &T,
+    ) {
+        self.check(found == expected, || {
+            format!("{run}: image {image}: {what} {found:?}, expected {expected:?}")
+        });
     }
 
     fn close(&mut self, run: &str, image: usize, what: &str, deviation: f64, tolerance: f64) {
         self.check(deviation <= tolerance, || {
-            format!("{run}: image {image}: {what} deviates by {deviation:.2e}, tolerance {tolerance:.0e}")
+            format!(
+                "{run}: image {image}: {what} deviates by {deviation:.2e}, tolerance \
+                 {tolerance:.0e}"
+            )
         });
     }
 
@@ -236,7 +253,15 @@ fn success(goal: Goal, logits: &[f64]) -> bool {
 }
 
 /// Compares an image that a one-shot or fixed-ε attack gave, or that a search kept.
-fn compare_image(faults: &mut Faults, run: &str, n: usize, model: &TinyNet, goal: Goal, expected: &Image, pixels: &Tensor) {
+fn compare_image(
+    faults: &mut Faults,
+    run: &str,
+    n: usize,
+    model: &TinyNet,
+    goal: Goal,
+    expected: &Image,
+    pixels: &Tensor,
+) {
     let logits = row(&model.logits(&pixels.unsqueeze(0)));
     let answer = (0..10).fold(0, |best, k| if logits[k] > logits[best] { k } else { best }) as i64;
     // Where a gradient element is all but zero its sign is noise, and a pixel may go the other way.
@@ -248,15 +273,25 @@ fn compare_image(faults: &mut Faults, run: &str, n: usize, model: &TinyNet, goal
         faults.close(run, n, "logits", deviation, if noisy { 0.2 } else { 1e-4 });
     }
     let found = norms(&(pixels - tiny_images().get(n as i64)));
-    for ((name, found), golden) in ["l1", "l2", "linf"].iter().zip(found).zip([expected.l1, expected.l2, expected.linf]) {
+    for ((name, found), golden) in
+        ["l1", "l2", "linf"].iter().zip(found).zip([expected.l1, expected.l2, expected.linf])
+    {
         // Pixels are p in [0, 1] here and p − 0.5 in the authors' code: where the whole change is
         // small, half a float32 step of p shows.
-        let tolerance = (1e-8 / expected.linf.unwrap()).max(1e-6) + if *name == "linf" { 6e-8 / golden.unwrap() } else { 0.0 };
-        faults.close(run, n, name, relative(found, golden.unwrap()), if noisy { 1e-4 } else { tolerance });
+        let tolerance = (1e-8 / expected.linf.unwrap()).max(1e-6)
+            + if *name == "linf" { 6e-8 / golden.unwrap() } else { 0.0 };
+        faults.close(
+            run,
+            n,
+            name,
+            relative(found, golden.unwrap()),
+            if noisy { 1e-4 } else { tolerance },
+        );
     }
     if let (Some(x12), false) = (&expected.x12, noisy) {
         // Stored as x = p − 0.5, height, width, channel.
-        let found = row(&(pixels.permute([1, 2, 0]).contiguous().view([-1]).narrow(0, 0, 12) - 0.5));
+        let found =
+            row(&(pixels.permute([1, 2, 0]).contiguous().view([-1]).narrow(0, 0, 12) - 0.5));
         let deviation = found.iter().zip(x12).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
         faults.close(run, n, "first pixels", deviation, 1e-6);
     }
@@ -272,13 +307,24 @@ fn the_tiny_network_has_the_golden_logits_and_gradients() {
         let cases = Cases::new(tiny_images(), goals).unwrap();
         let labels = Tensor::from_slice(&network.labels).unsqueeze(1);
         let all: Vec<usize> = (0..6).collect();
-        let gradients = oracle(&model).gradient(&all, &cases.pixels, |z| z.gather(1, &labels, false).squeeze_dim(1)).unwrap().pixels;
+        let gradients = oracle(&model)
+            .gradient(&all, &cases.pixels, |z| z.gather(1, &labels, false).squeeze_dim(1))
+            .unwrap()
+            .pixels;
         for n in 0..6 {
             let found = row(&logits.get(n as i64));
-            let deviation = found.iter().zip(&network.logits[n]).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+            let deviation = found
+                .iter()
+                .zip(&network.logits[n])
+                .map(|(a, b)| (a - b).abs())
+                .fold(0.0, f64::max);
             faults.close("network", n, "logits", deviation, 5e-5);
             let golden = &network.input_gradient_of_true_logit;
-            for (found, golden) in norms(&gradients.get(n as i64)).into_iter().zip([golden.l1[n], golden.l2[n], golden.linf[n]]) {
+            for (found, golden) in norms(&gradients.get(n as i64)).into_iter().zip([
+                golden.l1[n],
+                golden.l2[n],
+                golden.linf[n],
+            ]) {
                 faults.close("network", n, "gradient norm", relative(found, golden), 1e-6);
             }
         }
@@ -289,7 +335,10 @@ fn the_tiny_network_has_the_golden_logits_and_gradients() {
 #[test]
 fn fgsm_agrees_with_the_authors_code() {
     let mut faults = Faults::default();
-    for (network, runs) in [(&GOLDEN.network, &GOLDEN.main.fgsm), (&GOLDEN.orig_constants.network, &GOLDEN.orig_constants.section.fgsm)] {
+    for (network, runs) in [
+        (&GOLDEN.network, &GOLDEN.main.fgsm),
+        (&GOLDEN.orig_constants.network, &GOLDEN.orig_constants.section.fgsm),
+    ] {
         let model = model(network);
         for run in runs {
             let objective = match run.objective.as_deref() {
@@ -309,7 +358,15 @@ fn fgsm_agrees_with_the_authors_code() {
             let answers = Fgsm::new(params).unwrap().run(&oracle(&model), &cases).unwrap();
             for (n, (answer, expected)) in answers.into_iter().zip(&run.images).enumerate() {
                 let Answer::Pixels(pixels) = answer else { panic!("FGSM always answers") };
-                compare_image(&mut faults, &run.name(), n, &model, cases.goals[n], expected, &pixels);
+                compare_image(
+                    &mut faults,
+                    &run.name(),
+                    n,
+                    &model,
+                    cases.goals[n],
+                    expected,
+                    &pixels,
+                );
             }
         }
     }
@@ -323,14 +380,30 @@ fn eccv2018<A: Attack>() -> A::Params {
 #[test]
 fn ifgsm_agrees_with_the_authors_code() {
     let mut faults = Faults::default();
-    for (network, runs) in [(&GOLDEN.network, &GOLDEN.main.ifgsm), (&GOLDEN.orig_constants.network, &GOLDEN.orig_constants.section.ifgsm)] {
+    for (network, runs) in [
+        (&GOLDEN.network, &GOLDEN.main.ifgsm),
+        (&GOLDEN.orig_constants.network, &GOLDEN.orig_constants.section.ifgsm),
+    ] {
         let model = model(network);
         for run in &runs.fixed {
-            let params = IfgsmParams { epsilon: run.eps.unwrap(), iterations: run.iters.unwrap(), search_tries: 0, ..eccv2018::<Ifgsm>() };
+            let params = IfgsmParams {
+                epsilon: run.eps.unwrap(),
+                iterations: run.iters.unwrap(),
+                search_tries: 0,
+                ..eccv2018::<Ifgsm>()
+            };
             let cases = run.cases();
             let found = Ifgsm::new(params).unwrap().trace(&oracle(&model), &cases).unwrap();
             for (n, (found, expected)) in found.into_iter().zip(&run.images).enumerate() {
-                compare_image(&mut faults, &run.name(), n, &model, cases.goals[n], expected, &found.pixels.unwrap());
+                compare_image(
+                    &mut faults,
+                    &run.name(),
+                    n,
+                    &model,
+                    cases.goals[n],
+                    expected,
+                    &found.pixels.unwrap(),
+                );
             }
         }
         for run in &runs.search {
@@ -344,22 +417,74 @@ fn ifgsm_agrees_with_the_authors_code() {
             let found = Ifgsm::new(params).unwrap().trace(&oracle(&model), &cases).unwrap();
             for (n, (found, expected)) in found.into_iter().zip(&run.images).enumerate() {
                 let trace = expected.eps_trace.as_ref().unwrap();
-                let deviation = found.epsilons.iter().zip(trace).map(|(a, b)| relative(*a, *b)).fold(0.0, f64::max);
+                let deviation = found
+                    .epsilons
+                    .iter()
+                    .zip(trace)
+                    .map(|(a, b)| relative(*a, *b))
+                    .fold(0.0, f64::max);
                 faults.same(&run.name(), n, "number of tries", &found.epsilons.len(), &trace.len());
                 faults.close(&run.name(), n, "ε trace", deviation, 1e-6);
-                faults.same(&run.name(), n, "no adversarial", &found.pixels.is_none(), &expected.nan);
+                faults.same(
+                    &run.name(),
+                    n,
+                    "no adversarial",
+                    &found.pixels.is_none(),
+                    &expected.nan,
+                );
                 if let (Some(pixels), Some(best)) = (&found.pixels, expected.best_eps) {
-                    faults.close(&run.name(), n, "best ε", relative(found.best_epsilon.unwrap(), best), 1e-6);
-                    compare_image(&mut faults, &run.name(), n, &model, cases.goals[n], expected, pixels);
+                    faults.close(
+                        &run.name(),
+                        n,
+                        "best ε",
+                        relative(found.best_epsilon.unwrap(), best),
+                        1e-6,
+                    );
+                    compare_image(
+                        &mut faults,
+                        &run.name(),
+                        n,
+                        &model,
+                        cases.goals[n],
+                        expected,
+                        pixels,
+                    );
                 }
             }
         }
         for run in &runs.fixed_via_attack {
-            let targets: Vec<i64> = runs.fixed.iter().find(|f| f.mode == run.mode).unwrap().images.iter().map(|i| i.target).collect();
-            let cases = Cases::new(tiny_images(), targets.iter().map(|&t| goal(&run.mode, t)).collect()).unwrap();
-            let params = IfgsmParams { epsilon: run.eps_val[0][0], iterations: 10, search_tries: 1, ..eccv2018::<Ifgsm>() };
-            for (n, found) in Ifgsm::new(params).unwrap().trace(&oracle(&model), &cases).unwrap().into_iter().enumerate() {
-                faults.same(&run.mode, n, "no adversarial after one try", &found.pixels.is_none(), &run.nan[n]);
+            let targets: Vec<i64> = runs
+                .fixed
+                .iter()
+                .find(|f| f.mode == run.mode)
+                .unwrap()
+                .images
+                .iter()
+                .map(|i| i.target)
+                .collect();
+            let cases =
+                Cases::new(tiny_images(), targets.iter().map(|&t| goal(&run.mode, t)).collect())
+                    .unwrap();
+            let params = IfgsmParams {
+                epsilon: run.eps_val[0][0],
+                iterations: 10,
+                search_tries: 1,
+                ..eccv2018::<Ifgsm>()
+            };
+            for (n, found) in Ifgsm::new(params)
+                .unwrap()
+                .trace(&oracle(&model), &cases)
+                .unwrap()
+                .into_iter()
+                .enumerate()
+            {
+                faults.same(
+                    &run.mode,
+                    n,
+                    "no adversarial after one try",
+                    &found.pixels.is_none(),
+                    &run.nan[n],
+                );
                 faults.same(&run.mode, n, "tries", &found.epsilons, &run.eps_val[n]);
             }
         }
@@ -378,12 +503,14 @@ fn the_tries_of_an_ifgsm_search_are_those_that_start_from_the_image() {
         for (n, goal) in run.cases().goals.iter().enumerate() {
             let case = || Cases::new(tiny_images().narrow(0, n as i64, 1), vec![*goal]).unwrap();
             let whole = oracle(&model);
-            let found = Ifgsm::new(params.clone()).unwrap().trace(&whole, &case()).unwrap().remove(0);
+            let found =
+                Ifgsm::new(params.clone()).unwrap().trace(&whole, &case()).unwrap().remove(0);
             let (mut last, mut sum) = (None, 0);
             for epsilon in &found.epsilons {
                 let alone = oracle(&model);
                 let attempt = IfgsmParams { epsilon: *epsilon, search_tries: 1, ..params.clone() };
-                let attempt = Ifgsm::new(attempt).unwrap().trace(&alone, &case()).unwrap().remove(0);
+                let attempt =
+                    Ifgsm::new(attempt).unwrap().trace(&alone, &case()).unwrap().remove(0);
                 last = attempt.pixels.or(last);
                 sum += passes(&alone);
             }
@@ -426,21 +553,56 @@ fn compare_penalty_runs(
         let Tolerance { each, median: median_tolerance, exact_trace, chaotic } = tolerance(runs[0]);
         let mut deviations = Vec::new();
         // All modes of a setting go through the lanes together.
-        let goals = runs.iter().flat_map(|run| run.images.iter().map(|image| goal(&run.mode, image.target))).collect();
+        let goals = runs
+            .iter()
+            .flat_map(|run| run.images.iter().map(|image| goal(&run.mode, image.target)))
+            .collect();
         let cases = Cases::new(tiny_images().repeat([runs.len() as i64, 1, 1, 1]), goals).unwrap();
         let oracle = Oracle::new(&model, (0..cases.len() as u64).collect(), Settings::default());
-        let images =
-            runs.iter().flat_map(|run| run.images.iter().enumerate().map(|(n, image)| (format!("{}, {group}", run.mode), n, image)));
-        for (case, (found, (name, n, expected))) in attack(runs[0], &oracle, &cases).into_iter().zip(images).enumerate() {
+        let images = runs.iter().flat_map(|run| {
+            run.images
+                .iter()
+                .enumerate()
+                .map(|(n, image)| (format!("{}, {group}", run.mode), n, image))
+        });
+        for (case, (found, (name, n, expected))) in
+            attack(runs[0], &oracle, &cases).into_iter().zip(images).enumerate()
+        {
             faults.same(&name, n, "no adversarial", &found.best.is_none(), &expected.nan);
             if exact_trace {
                 let constants = expected.const_trace.as_ref().unwrap();
-                let deviation = found.trace.constants.iter().zip(constants).map(|(a, b)| relative(*a, *b)).fold(0.0, f64::max);
-                faults.same(&name, n, "search steps", &found.trace.constants.len(), &constants.len());
+                let deviation = found
+                    .trace
+                    .constants
+                    .iter()
+                    .zip(constants)
+                    .map(|(a, b)| relative(*a, *b))
+                    .fold(0.0, f64::max);
+                faults.same(
+                    &name,
+                    n,
+                    "search steps",
+                    &found.trace.constants.len(),
+                    &constants.len(),
+                );
                 faults.close(&name, n, "constants", deviation, 1e-6);
-                faults.same(&name, n, "iterations", &Some(&found.trace.iterations), &expected.iters_run.as_ref());
-                faults.same(&name, n, "first found", &found.trace.first_found, &expected.first_found);
-                if let (Some(found), Some(golden)) = (found.trace.best_constant, expected.best_const) {
+                faults.same(
+                    &name,
+                    n,
+                    "iterations",
+                    &Some(&found.trace.iterations),
+                    &expected.iters_run.as_ref(),
+                );
+                faults.same(
+                    &name,
+                    n,
+                    "first found",
+                    &found.trace.first_found,
+                    &expected.first_found,
+                );
+                if let (Some(found), Some(golden)) =
+                    (found.trace.best_constant, expected.best_const)
+                {
                     faults.close(&name, n, "c at the best", relative(found, golden), 1e-6);
                 }
             }
@@ -453,10 +615,22 @@ fn compare_penalty_runs(
                 faults.close(&name, n, "distortion", deviation, each);
             }
             let logits = row(&model.logits(&pixels.unsqueeze(0)));
-            faults.same(&name, n, "success", &success(cases.goals[case], &logits), &expected.success);
+            faults.same(
+                &name,
+                n,
+                "success",
+                &success(cases.goals[case], &logits),
+                &expected.success,
+            );
             if let (true, Some(x12)) = (exact_trace, &expected.x12) {
-                let found = row(&(pixels.permute([1, 2, 0]).contiguous().view([-1]).narrow(0, 0, 12) - 0.5));
-                let deviation = found.iter().zip(x12).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+                let found = row(&(pixels
+                    .permute([1, 2, 0])
+                    .contiguous()
+                    .view([-1])
+                    .narrow(0, 0, 12)
+                    - 0.5));
+                let deviation =
+                    found.iter().zip(x12).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
                 faults.close(&name, n, "first pixels", deviation, 1e-4);
             }
         }
@@ -464,7 +638,9 @@ fn compare_penalty_runs(
         deviations.sort_by(f64::total_cmp);
         let (count, median) = (deviations.len(), deviations[deviations.len() / 2]);
         println!("{group}: {count} adversarials, median deviation {median:.1e}, worst {worst:.1e}");
-        faults.check(median <= median_tolerance, || format!("{group}: median deviation {median:.2e}, tolerance {median_tolerance:.0e}"));
+        faults.check(median <= median_tolerance, || {
+            format!("{group}: median deviation {median:.2e}, tolerance {median_tolerance:.0e}")
+        });
         let off = deviations.iter().filter(|&&d| d > each).count();
         faults.check(off as f64 <= chaotic * count as f64, || {
             format!("{group}: {off} of {count} distortions are off, at most {chaotic} of them may")
@@ -475,7 +651,9 @@ fn compare_penalty_runs(
 
 fn cw(network: &Network, runs: &[Run]) {
     let tolerance = |run: &Run| match (run.steps, run.iters) {
-        (Some(1), Some(0..=100)) => Tolerance { each: 1e-5, median: 1e-5, exact_trace: true, chaotic: 0.0 },
+        (Some(1), Some(0..=100)) => {
+            Tolerance { each: 1e-5, median: 1e-5, exact_trace: true, chaotic: 0.0 }
+        }
         _ => Tolerance { each: 1e-2, median: 1e-6, exact_trace: false, chaotic: 0.0 },
     };
     compare_penalty_runs(network, runs, 1, tolerance, |run, oracle, cases| {
@@ -484,7 +662,11 @@ fn cw(network: &Network, runs: &[Run]) {
             initial_c: run.c0.unwrap(),
             search_steps: run.steps.unwrap(),
             iterations: run.iters.unwrap(),
-            bias_correction: if run.order.as_deref() == Some("t+1") { BiasCorrection::TPlusOne } else { BiasCorrection::T },
+            bias_correction: if run.order.as_deref() == Some("t+1") {
+                BiasCorrection::TPlusOne
+            } else {
+                BiasCorrection::T
+            },
             ..eccv2018::<CwL2>()
         };
         CwL2::new(params).unwrap().search(oracle, cases).unwrap()
@@ -493,8 +675,12 @@ fn cw(network: &Network, runs: &[Run]) {
 
 fn ead(network: &Network, runs: &[Run]) {
     let tolerance = |run: &Run| match run.iters {
-        Some(0..=100) => Tolerance { each: 5e-5, median: 5e-5, exact_trace: run.steps == Some(1), chaotic: 0.0 },
-        _ if run.order.as_deref() == Some("nomomentum") => Tolerance { each: 5e-5, median: 1e-6, exact_trace: false, chaotic: 0.0 },
+        Some(0..=100) => {
+            Tolerance { each: 5e-5, median: 5e-5, exact_trace: run.steps == Some(1), chaotic: 0.0 }
+        }
+        _ if run.order.as_deref() == Some("nomomentum") => {
+            Tolerance { each: 5e-5, median: 1e-6, exact_trace: false, chaotic: 0.0 }
+        }
         _ => Tolerance { each: 2.5e-2, median: 1e-2, exact_trace: false, chaotic: 0.25 },
     };
     compare_penalty_runs(network, runs, 0, tolerance, |run, oracle, cases| {
@@ -543,12 +729,19 @@ fn ead_agrees_on_the_network_that_resists() {
 #[test]
 fn a_target_within_a_thousandth_of_the_top_counts_as_the_authors_count_it() {
     for Tie { logits, target, success } in &GOLDEN.quirks.tie_rule {
-        assert_eq!(Goal::Towards(*target).met_within(logits, 1e-3), *success, "{logits:?} towards {target}");
+        assert_eq!(
+            Goal::Towards(*target).met_within(logits, 1e-3),
+            *success,
+            "{logits:?} towards {target}"
+        );
     }
 }
 
 fn flat(value: &serde_json::Value) -> Vec<f32> {
-    value.as_array().map_or_else(|| vec![value.as_f64().unwrap() as f32], |values| values.iter().flat_map(flat).collect())
+    value.as_array().map_or_else(
+        || vec![value.as_f64().unwrap() as f32],
+        |values| values.iter().flat_map(flat).collect(),
+    )
 }
 
 #[test]
@@ -560,9 +753,15 @@ fn norms_are_those_of_the_authors_code() {
         if a == b && pair.l0 > 0.0 {
             continue;
         }
-        let found = [L0.outcome(&b, &a), L1.outcome(&b, &a), L2.outcome(&b, &a), Linf.outcome(&b, &a)].map(|v| v.unwrap()[0]);
+        let found =
+            [L0.outcome(&b, &a), L1.outcome(&b, &a), L2.outcome(&b, &a), Linf.outcome(&b, &a)]
+                .map(|v| v.unwrap()[0]);
         for (found, expected) in found.into_iter().zip([pair.l0, pair.l1, pair.l2, pair.linf]) {
-            assert!((found - expected).abs() <= 1e-6 * expected.max(1e-3), "{}: {found}, expected {expected}", pair.name);
+            assert!(
+                (found - expected).abs() <= 1e-6 * expected.max(1e-3),
+                "{}: {found}, expected {expected}",
+                pair.name
+            );
         }
         compared += 1;
     }
@@ -583,19 +782,30 @@ fn reach<A: Attack>(params: A::Params) -> Reach {
         .iter()
         .map(|mode| GOLDEN.main.ifgsm.search.iter().find(|run| run.mode == *mode).unwrap())
         .collect();
-    let goals = runs.iter().flat_map(|run| run.images.iter().map(|image| goal(&run.mode, image.target))).collect();
+    let goals = runs
+        .iter()
+        .flat_map(|run| run.images.iter().map(|image| goal(&run.mode, image.target)))
+        .collect();
     let cases = Cases::new(tiny_images().repeat([3, 1, 1, 1]), goals).unwrap();
     let oracle = Oracle::new(&model, (0..18).collect(), Settings::default());
     let mut found = [[0; 3]; 3].map(|row| row.map(|_| Vec::new()));
-    for (case, answer) in A::new(params).unwrap().run(&oracle, &cases).unwrap().into_iter().enumerate() {
+    for (case, answer) in
+        A::new(params).unwrap().run(&oracle, &cases).unwrap().into_iter().enumerate()
+    {
         let Answer::Pixels(pixels) = answer else { continue };
         let logits = row(&model.logits(&pixels.unsqueeze(0)));
-        assert!(success(cases.goals[case], &logits), "{} case {case}: an adversarial that does not survive being looked at alone", A::NAME);
-        for (values, norm) in found[case / 6].iter_mut().zip(norms(&(&pixels - cases.image(case)))) {
+        assert!(
+            success(cases.goals[case], &logits),
+            "{} case {case}: an adversarial that does not survive being looked at alone",
+            A::NAME
+        );
+        for (values, norm) in found[case / 6].iter_mut().zip(norms(&(&pixels - cases.image(case))))
+        {
             values.push(norm);
         }
     }
-    let passes = oracle.passes().iter().map(|p| (p.forward + p.backward) as f64).sum::<f64>() / 18.0;
+    let passes =
+        oracle.passes().iter().map(|p| (p.forward + p.backward) as f64).sum::<f64>() / 18.0;
     let median = |mut values: Vec<f64>| {
         values.sort_by(f64::total_cmp);
         // Failures count as infinitely far.
@@ -605,18 +815,33 @@ fn reach<A: Attack>(params: A::Params) -> Reach {
     Reach { medians: found.map(|norms| norms.map(median)), passes }
 }
 
-/// The modern default against the published settings: at most the passes (times `passes`), at most the distortion
-/// (times `slack`), and within `bound` for each kind of goal.
+/// The modern default against the published settings: at most the passes (times `passes`), at most
+/// the distortion (times `slack`), and within `bound` for each kind of goal.
 fn improves<A: Attack>(norm: usize, passes: f64, slack: f64, bound: [f64; 3]) {
     let published = reach::<A>(eccv2018::<A>());
     let modern = reach::<A>(A::Params::default());
-    assert!(modern.passes <= passes * published.passes, "{}: {} passes, published {}", A::NAME, modern.passes, published.passes);
+    assert!(
+        modern.passes <= passes * published.passes,
+        "{}: {} passes, published {}",
+        A::NAME,
+        modern.passes,
+        published.passes
+    );
     for (mode, bound) in bound.iter().enumerate() {
         let (found, before) = (modern.medians[mode][norm], published.medians[mode][norm]);
-        println!("{}: {found:.5}, published {before:.5}; passes {:.0}, published {:.0}", A::NAME, modern.passes, published.passes);
+        println!(
+            "{}: {found:.5}, published {before:.5}; passes {:.0}, published {:.0}",
+            A::NAME,
+            modern.passes,
+            published.passes
+        );
         assert!(found <= before * slack, "{}: {found}, published {before}", A::NAME);
         // The bound is for the images of the public seed.
-        assert!(found <= *bound || GOLDEN.meta.seed != "public", "{}: {found}, expected at most {bound}", A::NAME);
+        assert!(
+            found <= *bound || GOLDEN.meta.seed != "public",
+            "{}: {found}, expected at most {bound}",
+            A::NAME
+        );
     }
 }
 

@@ -1,4 +1,5 @@
-//! What those who write plugins are given: the tutorial, `runner plugins new` and `check`, the examples.
+//! What those who write plugins are given: the tutorial, `runner plugins new` and `check`, the
+//! examples.
 
 use anyhow::{Context, Result};
 use gauntlet_core::attack::{Cases, Goal};
@@ -59,7 +60,8 @@ fn the_tutorial_s_study_runs_and_its_error_is_the_one_that_comes() {
     registry.load(&library("plugin_attack")).unwrap();
     let study = format!("name = \"mine\"{study}").replace("my-attack/target/release", ".");
     let own = study.replace("my_attack", "mi_fgsm");
-    let open = |text: &str| Study::parse(text, "mine.toml", Path::new("."), &registry, Options::default());
+    let open =
+        |text: &str| Study::parse(text, "mine.toml", Path::new("."), &registry, Options::default());
     assert_eq!(open(&own).unwrap().attacks.len(), 1);
     let found = open(&own.replace("epsilon", "epsilom")).err().unwrap().to_string();
     assert_eq!(found.replace("mi_fgsm", "my_attack"), error);
@@ -77,9 +79,13 @@ fn the_examples_conform_as_libraries_too() {
 /// Runs the kit over everything in a registry, with parameters for each name.
 fn conform(registry: &Registry, parameters: impl Fn(&str) -> &'static str) {
     tch::set_num_threads(1); // the other tests have the other cores
-    let full = |entry: &Entry| entry.parameters(None, &parse(parameters(&entry.name)).unwrap()).unwrap();
+    let full =
+        |entry: &Entry| entry.parameters(None, &parse(parameters(&entry.name)).unwrap()).unwrap();
     // The minis are the networks in small, with one more step in front: one of them will do.
-    for model in registry.models().filter(|model| !model.entry.name.starts_with("mini_") || model.entry.name == "mini_vgg_16") {
+    for model in registry
+        .models()
+        .filter(|model| !model.entry.name.starts_with("mini_") || model.entry.name == "mini_vgg_16")
+    {
         Report::of_model(model, &full(&model.entry), None, &mut |_| ()).passed().unwrap();
     }
     for attack in registry.attacks() {
@@ -96,9 +102,15 @@ fn everything_built_in_conforms() {
         "cw_l2" | "ead_l1" => "iterations = 40\nsearch_steps = 4",
         "clever_l1" | "clever_l2" | "clever_linf" => "batches = 4\nsamples = 16",
         // Structure is what counts: narrow networks of small images have all of it.
-        "inception_v3" | "inception_v4" | "inception_resnet_v2" => "classes = 7\nside = 75\nchannels = 0.125",
+        "inception_v3" | "inception_v4" | "inception_resnet_v2" => {
+            "classes = 7\nside = 75\nchannels = 0.125"
+        }
         "alexnet" => "classes = 7\nside = 67\nchannels = 0.125",
-        name if name.starts_with("mini_") || Registry::linked().unwrap().find_model(name).is_err() => "",
+        name if name.starts_with("mini_")
+            || Registry::linked().unwrap().find_model(name).is_err() =>
+        {
+            ""
+        }
         _ => "classes = 7\nside = 32\nchannels = 0.125",
     });
 }
@@ -112,17 +124,33 @@ fn what_new_writes_builds_loads_and_conforms() -> Result<()> {
     let precompiled = place.path().join("gauntlet.hpp.gch");
     let cpp = || {
         let mut command = Command::new(std::env::var_os("CXX").unwrap_or_else(|| "c++".into()));
-        command.args(["-std=c++17", "-fPIC", "-fvisibility=hidden", "-Wall", "-isystem"]).arg(libtorch.join("include"));
+        command
+            .args(["-std=c++17", "-fPIC", "-fvisibility=hidden", "-Wall", "-isystem"])
+            .arg(libtorch.join("include"));
         command
     };
-    compile(cpp().args(["-x", "c++-header"]).arg(format!("{ROOT}/core/include/gauntlet.hpp")).arg("-o").arg(&precompiled));
+    compile(
+        cpp()
+            .args(["-x", "c++-header"])
+            .arg(format!("{ROOT}/core/include/gauntlet.hpp"))
+            .arg("-o")
+            .arg(&precompiled),
+    );
 
     // What cargo would do; with cargo, libtorch's bindings would be compiled anew.
     let rust = |name: &str| -> Result<Command> {
-        let manifest: toml::Table = fs::read_to_string(place.path().join(name).join("Cargo.toml"))?.parse()?;
+        let manifest: toml::Table =
+            fs::read_to_string(place.path().join(name).join("Cargo.toml"))?.parse()?;
         let own = manifest["package"].as_table().context("a package")?;
         let mut command = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
-        command.args(["--edition", "2024", "--crate-type", "cdylib", "--crate-name", &name.replace('-', "_")]);
+        command.args([
+            "--edition",
+            "2024",
+            "--crate-type",
+            "cdylib",
+            "--crate-name",
+            &name.replace('-', "_"),
+        ]);
         command.env("CARGO_PKG_NAME", own["name"].as_str().context("a name")?);
         command.env("CARGO_PKG_VERSION", own["version"].as_str().context("a version")?);
         command.env("CARGO_CRATE_NAME", name.replace('-', "_"));
@@ -132,7 +160,14 @@ fn what_new_writes_builds_loads_and_conforms() -> Result<()> {
         Ok(command)
     };
 
-    for (kind, is_cpp) in [("attack", false), ("model", false), ("metric", false), ("attack", true), ("model", true), ("metric", true)] {
+    for (kind, is_cpp) in [
+        ("attack", false),
+        ("model", false),
+        ("metric", false),
+        ("attack", true),
+        ("model", true),
+        ("metric", true),
+    ] {
         let name = format!("own-{kind}{}", if is_cpp { "-cpp" } else { "" });
         let mut arguments = vec!["plugins", "new", &name, "--kind", kind, "--gauntlet", ROOT];
         arguments.extend(is_cpp.then_some("--cpp"));
@@ -144,8 +179,17 @@ fn what_new_writes_builds_loads_and_conforms() -> Result<()> {
         if is_cpp {
             // The line of the tutorial; the header is compiled once for all three.
             let mut command = cpp();
-            command.arg("-I").arg(place.path()).arg("-I").arg(format!("{ROOT}/core/include")).current_dir(&folder);
-            command.arg("-shared").arg(format!("-DPLUGIN_DIR=\"{}\"", folder.display())).args(["plugin.cpp", "-o"]).arg(&made);
+            command
+                .arg("-I")
+                .arg(place.path())
+                .arg("-I")
+                .arg(format!("{ROOT}/core/include"))
+                .current_dir(&folder);
+            command
+                .arg("-shared")
+                .arg(format!("-DPLUGIN_DIR=\"{}\"", folder.display()))
+                .args(["plugin.cpp", "-o"])
+                .arg(&made);
             compile(command.arg("-L").arg(libtorch.join("lib")).args(["-ltorch_cpu", "-lc10"]));
         } else {
             compile(rust(&name)?.arg(folder.join("src/lib.rs")).arg("-o").arg(&made));
@@ -153,49 +197,87 @@ fn what_new_writes_builds_loads_and_conforms() -> Result<()> {
         if (kind, is_cpp) == ("attack", false) {
             // Other flags make another library, which loads as well.
             let mut command = rust(&name)?;
-            command.args(["-C", "opt-level=3", "-C", "panic=abort", "-C", "strip=symbols", "-C", "target-cpu=native"]);
+            command.args([
+                "-C",
+                "opt-level=3",
+                "-C",
+                "panic=abort",
+                "-C",
+                "strip=symbols",
+                "-C",
+                "target-cpu=native",
+            ]);
             let other = folder.join("other.so");
             compile(command.arg(folder.join("src/lib.rs")).arg("-o").arg(&other));
             let (code, out, error) = said(&runner(&folder, &["plugins", "check", "other.so"]));
             assert!(code == Some(0) && out.contains(" passed, 0 failed, "), "{out}{error}");
-            assert!(said(&runner(&folder, &["plugins", "inspect", "other.so"])).1.contains("ends the process"));
+            assert!(
+                said(&runner(&folder, &["plugins", "inspect", "other.so"]))
+                    .1
+                    .contains("ends the process")
+            );
         }
-        let (code, out, error) = said(&runner(&folder, &["plugins", "check", made.to_str().context("a path")?]));
+        let (code, out, error) =
+            said(&runner(&folder, &["plugins", "check", made.to_str().context("a path")?]));
         assert_eq!((code, error.as_str()), (Some(0), ""), "{out}");
         let summary = out.lines().last().unwrap_or_default();
-        assert!(out.contains(&format!("{kind} `{}`", name.replace('-', "_"))) && summary.contains(" passed, 0 failed, "), "{out}");
+        assert!(
+            out.contains(&format!("{kind} `{}`", name.replace('-', "_")))
+                && summary.contains(" passed, 0 failed, "),
+            "{out}"
+        );
     }
 
     let mut registry = Registry::empty();
     for name in ["own-model", "own-model-cpp"] {
-        registry.load(&place.path().join(name).join(format!("lib{}.so", name.replace('-', "_"))))?;
+        registry
+            .load(&place.path().join(name).join(format!("lib{}.so", name.replace('-', "_"))))?;
     }
-    let images = (tch::Tensor::arange(4 * 3 * 28 * 28, (tch::Kind::Float, tch::Device::Cpu)).sin() * 0.5 + 0.5).view([4, 3, 28, 28]);
-    let logits = registry.models().map(|model| Ok(model.load_embedded(&toml::Table::new(), tch::Device::Cpu)?.logits(&images)));
+    let images = (tch::Tensor::arange(4 * 3 * 28 * 28, (tch::Kind::Float, tch::Device::Cpu)).sin()
+        * 0.5
+        + 0.5)
+        .view([4, 3, 28, 28]);
+    let logits = registry.models().map(|model| {
+        Ok(model.load_embedded(&toml::Table::new(), tch::Device::Cpu)?.logits(&images))
+    });
     let logits = logits.collect::<Result<Vec<_>>>()?;
     assert!((&logits[0] - &logits[1]).abs().max().double_value(&[]) < 1e-4, "Rust and C++ differ");
 
     // What is thrown comes back as an error, and the object is made anew.
     let thrower = place.path().join("libthrower.so");
     let mut command = cpp();
-    command.arg("-I").arg(place.path()).arg("-I").arg(format!("{ROOT}/core/include")).arg("-shared");
+    command
+        .arg("-I")
+        .arg(place.path())
+        .arg("-I")
+        .arg(format!("{ROOT}/core/include"))
+        .arg("-shared");
     command.arg(format!("{ROOT}/tests/plugins/c/thrower.cpp")).arg("-o").arg(&thrower);
     compile(command.arg("-L").arg(libtorch.join("lib")).args(["-ltorch_cpu", "-lc10"]));
     registry.load(&thrower)?;
     let entry = registry.find_attack("thrower")?;
-    let make = |what: i64| entry.make(&entry.entry.parameters(None, &parse(&format!("what = {what}"))?)?);
+    let make =
+        |what: i64| entry.make(&entry.entry.parameters(None, &parse(&format!("what = {what}"))?)?);
     assert_eq!(make(-1).err().context("an error")?.root_cause().to_string(), "`what` is negative");
     let model = Affine::new(3, 6, 1);
-    let cases = Cases::new(images.narrow(0, 0, 2).narrow(2, 0, 6).narrow(3, 0, 6), vec![Goal::Away(0); 2])?;
+    let cases =
+        Cases::new(images.narrow(0, 0, 2).narrow(2, 0, 6).narrow(3, 0, 6), vec![Goal::Away(0); 2])?;
     for (what, expected) in [
         (0, "I would rather not"),
         (1, "attack `thrower` panicked: out of order"),
         (2, "attack `thrower` panicked: an exception that is no std::exception"),
-        (3, "attack `thrower` panicked: The size of tensor a (6) must match the size of tensor b (7) at non-singleton dimension 3"),
+        (
+            3,
+            "attack `thrower` panicked: The size of tensor a (6) must match the size of tensor b \
+             (7) at non-singleton dimension 3",
+        ),
     ] {
         let attack = make(what)?;
         for _ in 0..2 {
-            let error = attack.run(&Oracle::new(&model, vec![0; 2], Settings::default()), &cases).err().context("an error")?;
+            let error = attack
+                .run(&Oracle::new(&model, vec![0; 2], Settings::default()), &cases)
+                .err()
+                .context("an error")?;
             assert!(format!("{error:#}").contains(expected), "{error:#}");
         }
     }
@@ -205,9 +287,14 @@ fn what_new_writes_builds_loads_and_conforms() -> Result<()> {
 /// The file of that beginning and end that was written last.
 fn newest(folder: &Path, start: &str, end: &str) -> Result<PathBuf> {
     let files = fs::read_dir(folder)?.flatten().map(|entry| entry.path());
-    let fits =
-        |path: &PathBuf| path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(start) && name.ends_with(end));
-    let age = |path: &PathBuf| fs::metadata(path).and_then(|about| about.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
+    let fits = |path: &PathBuf| {
+        path.file_name()
+            .and_then(|name| name.to_str())
+            .is_some_and(|name| name.starts_with(start) && name.ends_with(end))
+    };
+    let age = |path: &PathBuf| {
+        fs::metadata(path).and_then(|about| about.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
+    };
     files.filter(fits).max_by_key(age).with_context(|| format!("no {start}…{end}"))
 }
 
@@ -219,22 +306,39 @@ fn new_refuses_wrong_names_and_what_is_there_and_leaves_nothing() {
         (
             "My-Attack",
             "",
-            "error: the name `My-Attack` is not made of small letters, digits, `-` and `_` with a letter first, such as `my-attack`\n",
+            "error: the name `My-Attack` is not made of small letters, digits, `-` and `_` with a \
+             letter first, such as `my-attack`\n",
         ),
-        ("3d", "", "error: the name `3d` is not made of small letters, digits, `-` and `_` with a letter first, such as `my-attack`\n"),
+        (
+            "3d",
+            "",
+            "error: the name `3d` is not made of small letters, digits, `-` and `_` with a letter \
+             first, such as `my-attack`\n",
+        ),
         ("match", "", "error: the name `match` means something else already: choose another\n"),
         ("nudge", "", "error: `nudge` is built in, and a name is taken once: choose another\n"),
         ("there", "", "error: there is there already: choose another name, or move it away\n"),
-        ("mine", "nowhere", "error: nowhere is not the source of Gauntlet: name it with `--gauntlet PATH`\n"),
+        (
+            "mine",
+            "nowhere",
+            "error: nowhere is not the source of Gauntlet: name it with `--gauntlet PATH`\n",
+        ),
     ] {
         let mut arguments = vec!["plugins", "new", name, "--kind", "attack"];
         if !more.is_empty() {
             arguments.extend(["--gauntlet", more]);
         }
-        assert_eq!(said(&runner(place.path(), &arguments)), (Some(2), String::new(), expected.to_owned()));
+        assert_eq!(
+            said(&runner(place.path(), &arguments)),
+            (Some(2), String::new(), expected.to_owned())
+        );
     }
-    let (code, _, error) = said(&runner(place.path(), &["plugins", "new", "no/such/folder", "--kind", "attack"]));
-    assert!(code == Some(2) && error.starts_with("error: no/such/folder cannot be written: "), "{error}");
+    let (code, _, error) =
+        said(&runner(place.path(), &["plugins", "new", "no/such/folder", "--kind", "attack"]));
+    assert!(
+        code == Some(2) && error.starts_with("error: no/such/folder cannot be written: "),
+        "{error}"
+    );
     assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1, "something was left");
 }
 
@@ -248,19 +352,28 @@ fn check_reports_what_fails_and_dies() {
     };
     let (code, out, _) = check(&["--set", "unruly.way=panic"]);
     assert_eq!(code, Some(1));
-    let line = "FAILED   answers one by one, with 3×S×S float32 pixels in [0, 1]: attack `unruly` panicked: out of order";
+    let line = "FAILED   answers one by one, with 3×S×S float32 pixels in [0, 1]: attack `unruly` \
+                panicked: out of order";
     assert!(out.contains(line) && out.contains("3 values, expected 4"), "{out}");
 
     // The system ends a process that has used up its time on the processor.
-    let limited = "ulimit -S -t 3 && exec \"$0\" plugins check \"$1\" --set unruly.way=endless --json";
+    let limited =
+        "ulimit -S -t 3 && exec \"$0\" plugins check \"$1\" --set unruly.way=endless --json";
     let mut command = Command::new("sh");
-    let output = command.args(["-c", limited, env!("CARGO_BIN_EXE_toy-runner")]).arg(&unruly).output().unwrap();
+    let output = command
+        .args(["-c", limited, env!("CARGO_BIN_EXE_toy-runner")])
+        .arg(&unruly)
+        .output()
+        .unwrap();
     let (code, out, _) = said(&output);
     assert_eq!(code, Some(1), "{out}");
     let json: serde_json::Value = serde_json::from_str(&out).unwrap();
     let reports = json["reports"].as_array().unwrap();
     let last = reports.last().unwrap()["checks"].as_array().unwrap().last().unwrap();
-    assert_eq!((&json["passed"], last["verdict"]["failed"].as_str()), (&false.into(), Some("the process died of SIGXCPU")));
+    assert_eq!(
+        (&json["passed"], last["verdict"]["failed"].as_str()),
+        (&false.into(), Some("the process died of SIGXCPU"))
+    );
 
     let (code, out, _) = check(&["--set", "unruly.way=endless", "--time-limit", "2"]);
     assert!(code == Some(1) && out.contains("it takes longer than 2 s (`--time-limit`)"), "{out}");
@@ -276,23 +389,35 @@ fn a_plugin_s_parameters_are_described_and_checked_with_a_caret() {
     fs::create_dir(place.path().join("images")).unwrap();
     gauntlet_tests::toys::save_pictures(4, &place.path().join("images"));
     let sample = library("sample");
-    let (code, out, _) = said(&runner(place.path(), &["list", "attacks", "--plugins", sample.to_str().unwrap()]));
-    assert!(code == Some(0) && out.contains("    # Greatest length, pixels in [0, 1].\n    epsilon = 0.1\n"), "{out}");
+    let (code, out, _) =
+        said(&runner(place.path(), &["list", "attacks", "--plugins", sample.to_str().unwrap()]));
+    assert!(
+        code == Some(0)
+            && out.contains("    # Greatest length, pixels in [0, 1].\n    epsilon = 0.1\n"),
+        "{out}"
+    );
 
     let study = |parameters: &str| {
         format!(
-            "name = \"mine\"\n[plugins]\nfrom = [{sample:?}]\n[data]\nfolder = \"images\"\n[[models]]\nname = \"toy_8\"\n\
+            "name = \"mine\"\n[plugins]\nfrom = [{sample:?}]\n[data]\nfolder \
+             = \"images\"\n[[models]]\nname = \"toy_8\"\n\
              [[attacks]]\nname = \"noisy\"\nparams = {parameters}\n"
         )
     };
     for (parameters, expected) in [
-        ("{ epsilom = 0.2 }", "unknown parameter `epsilom`, did you mean `epsilon`?; there are: epsilon, shy, note"),
+        (
+            "{ epsilom = 0.2 }",
+            "unknown parameter `epsilom`, did you mean `epsilon`?; there are: epsilon, shy, note",
+        ),
         ("{ epsilon = \"much\" }", "`epsilon`: invalid type: string \"much\", expected f64"),
         ("{ epsilon = -1 }", "`epsilon` is -1, expected a positive number"),
     ] {
         fs::write(place.path().join("study.toml"), study(parameters)).unwrap();
         let (code, _, error) = said(&runner(place.path(), &["run", "study.toml"]));
-        let caret = format!("   |\n10 | params = {parameters}\n   |          {}\n", "^".repeat(parameters.len()));
+        let caret = format!(
+            "   |\n10 | params = {parameters}\n   |          {}\n",
+            "^".repeat(parameters.len())
+        );
         assert!(code == Some(2) && error.contains(expected) && error.ends_with(&caret), "{error}");
     }
 }

@@ -67,7 +67,10 @@ fn the_same_maxima_give_the_same_estimate() {
     for sampled in &golden.clever.images {
         for (maxima, name) in [(&sampled.l1, "G1"), (&sampled.l2, "G2"), (&sampled.linf, "Gi")] {
             let (found, expected) = (fit(maxima).expect("a fit"), &sampled.fit[name]);
-            let what = format!("image {} in the {} ball, {name}: {found:?}", sampled.image, sampled.sample_norm);
+            let what = format!(
+                "image {} in the {} ball, {name}: {found:?}",
+                sampled.image, sampled.sample_norm
+            );
             deviations.push((found.end / -expected.loc - 1.0).abs());
             assert!(deviations.last().unwrap() < &5e-3, "{what} against {}", -expected.loc);
             // The authors' simplex stops short of the optimum now and then.
@@ -80,7 +83,10 @@ fn the_same_maxima_give_the_same_estimate() {
     for values in [&mut deviations, &mut distances, &mut values_of_p] {
         values.sort_by(f64::total_cmp);
     }
-    println!("relative deviation of the end point: median {:e}, greatest {:e}", deviations[27], deviations[53]);
+    println!(
+        "relative deviation of the end point: median {:e}, greatest {:e}",
+        deviations[27], deviations[53]
+    );
     assert!(
         deviations[27] < 1e-6 && distances[27] < 1e-5 && values_of_p[27] < 1e-3,
         "{} {} {}",
@@ -106,23 +112,39 @@ fn the_score_is_the_authors_within_the_sampling_error() {
         let (values, bound) = score(sampled);
         let [found, low, high, lipschitz, _, good] = values[..] else { panic!("{values:?}") };
         let expected = sampled.bnd[bound];
-        let what = format!("image {} in the {} ball: {values:?} against {expected}", sampled.image, sampled.sample_norm);
+        let what = format!(
+            "image {} in the {} ball: {values:?} against {expected}",
+            sampled.image, sampled.sample_norm
+        );
         assert!((found * lipschitz / sampled.g_x0 - 1.0).abs() < 1e-4, "{what}");
-        // An end point from fifty maxima is known to a quarter or so; whether it is biased, all tell together.
+        // An end point from fifty maxima is known to a quarter or so; whether it is biased, all
+        // tell together.
         assert!((0.7..1.4).contains(&(found / expected)), "{what}");
         assert!(low <= found && found <= high && good == 1.0, "{what}");
         ratios.push(found / expected);
     }
     ratios.sort_by(f64::total_cmp);
-    println!("score against the authors': median {}, from {} to {}", ratios[9], ratios[0], ratios[17]);
+    println!(
+        "score against the authors': median {}, from {} to {}",
+        ratios[9], ratios[0], ratios[17]
+    );
     assert!((0.95..1.05).contains(&ratios[9]), "{ratios:?}");
 }
 
 fn of<const P: usize>(net: &TinyNet, sampled: &Sampled) -> Vec<f64> {
     // As many maxima of as many points as in the golden.
-    let params = CleverParams { batches: 50, samples: 128, resamples: 50, ..CleverParams::<P>::default() };
-    let cases = Cases::new(tiny_images().narrow(0, sampled.image as i64, 1), vec![Goal::Towards(sampled.target)]).unwrap();
+    let params =
+        CleverParams { batches: 50, samples: 128, resamples: 50, ..CleverParams::<P>::default() };
+    let cases = Cases::new(
+        tiny_images().narrow(0, sampled.image as i64, 1),
+        vec![Goal::Towards(sampled.target)],
+    )
+    .unwrap();
     assert_ne!(sampled.label, sampled.target);
-    let oracle = Oracle::new(net, vec![sampled.image as u64], Settings { lanes: 128, ..Settings::default() });
+    let oracle = Oracle::new(
+        net,
+        vec![sampled.image as u64],
+        Settings { lanes: 128, ..Settings::default() },
+    );
     Clever::new(params).unwrap().model(&oracle, &cases).unwrap()
 }

@@ -52,7 +52,7 @@ fn a_study_from_the_first_word_to_the_last() {
     let (code, out, err) = session(place.path(), &["run", "study.toml", "--workers", "1"]);
     assert_eq!(code, 0, "{err}");
     let expected = "\
-toys: 12 images, 1 model, 1 attack, no transfer
+                    toys: 12 images, 1 model, 1 attack, no transfer
 4 of 4 cells to compute
 
 Accuracy without an attack, 12 images
@@ -69,7 +69,11 @@ Results: results/toys
 Report: results/toys/report.html
 ";
     assert_eq!(out, expected);
-    assert_eq!(err, "clean answers: 1 cell, 12 images\nattacks: 2 cells, 24 images\ntransfer and metrics: 1 cell, 12 images\n");
+    assert_eq!(
+        err,
+        "clean answers: 1 cell, 12 images\nattacks: 2 cells, 24 images\ntransfer and metrics: 1 \
+         cell, 12 images\n"
+    );
     let (code, again, err) = session(place.path(), &["run", "study.toml"]);
     assert_eq!((code, again, err.as_str()), (0, expected.replace("4 of 4", "0 of 4"), ""));
     let page = place.path().join("results/toys/report.html");
@@ -92,8 +96,10 @@ fn failed_cells_are_told_at_the_end() {
     assert_eq!(
         last,
         [
-            "  forgetful (untargeted) on toy_8, images 1–12: attack `forgetful` gave 9 answers for 10 cases",
-            "1 cell failed, so 1 more could not be computed; the tables say what is missing. The same command tries again."
+            "  forgetful (untargeted) on toy_8, images 1–12: attack `forgetful` gave 9 answers for \
+             10 cases",
+            "1 cell failed, so 1 more could not be computed; the tables say what is missing. The \
+             same command tries again."
         ]
     );
 }
@@ -106,13 +112,18 @@ fn skipped_images_are_counted() {
     let (code, out, _) = session(place.path(), &["run", "study.toml", "--images", "40"]);
     assert_eq!(code, 0);
     let expected = "\
-toys: 12 images, 1 model, 1 attack, no transfer
+                    toys: 12 images, 1 model, 1 attack, no transfer
 40 images were asked for, but there are no more
-2 files skipped (1 neither PNG nor JPEG; 1 the name is not `<label, from 1>.<id>.jpg`), see skipped.csv
+2 files skipped (1 neither PNG nor JPEG; 1 the name is not `<label, from 1>.<id>.jpg`), see \
+                    skipped.csv
 ";
     assert!(out.starts_with(expected), "{out}");
     let skipped = fs::read_to_string(place.path().join("results/toys/skipped.csv")).unwrap();
-    assert_eq!(skipped, "image,reason\n3.text.png,neither PNG nor JPEG\nreadme.md,\"the name is not `<label, from 1>.<id>.jpg`\"\n");
+    assert_eq!(
+        skipped,
+        "image,reason\n3.text.png,neither PNG nor JPEG\nreadme.md,\"the name is not `<label, from \
+         1>.<id>.jpg`\"\n"
+    );
 }
 
 #[test]
@@ -120,12 +131,22 @@ fn a_dry_run_counts_and_writes_nothing() {
     let place = place();
     let (code, out, err) = session(place.path(), &["run", "study.toml", "--dry-run"]);
     assert_eq!((code, err.as_str()), (0, ""));
-    assert!(out.starts_with("toys: 12 images, 1 model, 1 attack, no transfer\n\nCells; passes, time of one worker"), "{out}");
+    assert!(
+        out.starts_with(
+            "toys: 12 images, 1 model, 1 attack, no transfer\n\nCells; passes, time of one worker"
+        ),
+        "{out}"
+    );
     for kind in ["clean", "probe", "craft", "measure"] {
         let line = out.lines().find(|line| line.trim_start().starts_with(kind)).unwrap();
-        assert_eq!(line.split_whitespace().skip(1).take(2).collect::<Vec<_>>(), ["1", "0"], "one cell, none done: {line}");
+        assert_eq!(
+            line.split_whitespace().skip(1).take(2).collect::<Vec<_>>(),
+            ["1", "0"],
+            "one cell, none done: {line}"
+        );
     }
-    // The attack does not say what it costs, and is tried; of so few images those that the model knows are counted.
+    // The attack does not say what it costs, and is tried; of so few images those that the model
+    // knows are counted.
     let passes = |name: &str, columns: [usize; 2]| {
         let line = out.lines().find(|line| line.trim_start().starts_with(name)).unwrap();
         columns.map(|column| line.split_whitespace().nth(column).unwrap().to_owned())
@@ -142,7 +163,11 @@ fn a_dry_run_counts_and_writes_nothing() {
     let (_, json, _) = session(place.path(), &["run", "study.toml", "--dry-run", "--json"]);
     let json: Value = serde_json::from_str(&json).unwrap();
     let cells = json["estimate"]["cells"].as_array().unwrap();
-    assert!(cells.len() == 4 && cells.iter().all(|kind| kind["done"] == kind["cells"] && kind["seconds"] == 0.0), "{json}");
+    assert!(
+        cells.len() == 4
+            && cells.iter().all(|kind| kind["done"] == kind["cells"] && kind["seconds"] == 0.0),
+        "{json}"
+    );
     assert!(refusal(place.path(), &["run", "study.toml", "--json"]).contains("--dry-run"));
 }
 
@@ -152,7 +177,11 @@ fn mistakes_have_one_clear_message() {
     let at = place.path();
     fs::write(at.join("typo.toml"), STUDY.replace("toy_8", "toy_88")).unwrap();
     fs::write(at.join("syntax.toml"), STUDY.replace("name = \"toys\"", "name = toys")).unwrap();
-    fs::write(at.join("labels.toml"), STUDY.replace("\"images\"", "\"images\"\nlabels = \"labels.csv\"")).unwrap();
+    fs::write(
+        at.join("labels.toml"),
+        STUDY.replace("\"images\"", "\"images\"\nlabels = \"labels.csv\""),
+    )
+    .unwrap();
     fs::write(at.join("labels.csv"), "file,label\n1.00.png,7\n").unwrap();
     fs::create_dir(at.join("nothing")).unwrap();
     fs::write(at.join("empty.toml"), STUDY.replace("\"images\"", "\"nothing\"")).unwrap();
@@ -160,7 +189,8 @@ fn mistakes_have_one_clear_message() {
     for (arguments, expected) in [
         (
             &["run", "typo.toml"][..],
-            "error: typo.toml, line 6, column 8: unknown model `toy_88`, did you mean `toy_8`? (`runner list models` shows all)\n  |\n\
+            "error: typo.toml, line 6, column 8: unknown model `toy_88`, did you mean `toy_8`? \
+             (`runner list models` shows all)\n  |\n\
              6 | name = \"toy_88\"\n  |        ^^^^^^^^\n",
         ),
         (
@@ -170,28 +200,43 @@ fn mistakes_have_one_clear_message() {
         ),
         (
             &["run", "gone.toml"],
-            "error: study gone.toml cannot be read; give a TOML file or the name of a built-in study: `mini`, `mini-quick`, `eccv2018`, `modern`: \
+            "error: study gone.toml cannot be read; give a TOML file or the name of a built-in \
+             study: `mini`, `mini-quick`, `eccv2018`, `modern`: \
              No such file or directory (os error 2)\n",
         ),
-        (&["run", "labels.toml"], "error: labels.toml: image `1.00.png` has the label 7 (counted from 0), but the models have 4 classes\n"),
+        (
+            &["run", "labels.toml"],
+            "error: labels.toml: image `1.00.png` has the label 7 (counted from 0), but the models \
+             have 4 classes\n",
+        ),
         (&["run", "empty.toml"], "error: empty.toml: folder of images ./nothing is empty\n"),
         (
             &["run", "study.toml", "--out", "file/results"],
-            "error: the results' folder file/results cannot be written to; choose another with `--out DIR`: Not a directory (os error 20)\n",
+            "error: the results' folder file/results cannot be written to; choose another with \
+             `--out DIR`: Not a directory (os error 20)\n",
         ),
-        (&["run", "study.toml", "--device", "gpu"], "error: unknown device `gpu`: use `cpu`, `cuda` or `cuda:N`\n"),
-        (&["run", "study.toml", "--workers", "0"], "error: `--workers 0`: at least one is needed\n"),
+        (
+            &["run", "study.toml", "--device", "gpu"],
+            "error: unknown device `gpu`: use `cpu`, `cuda` or `cuda:N`\n",
+        ),
+        (
+            &["run", "study.toml", "--workers", "0"],
+            "error: `--workers 0`: at least one is needed\n",
+        ),
         (
             &["predict", "--model", "toy_9", "images/1.00.png"],
-            "error: unknown model `toy_9`, did you mean `toy_8`? (`runner list models` shows all)\n",
+            "error: unknown model `toy_9`, did you mean `toy_8`? (`runner list models` shows \
+             all)\n",
         ),
         (
             &["predict", "--model", "toy_8", "study.toml"],
-            "warning: image study.toml: neither PNG nor JPEG\nerror: there is no image to predict: 1 file skipped\n",
+            "warning: image study.toml: neither PNG nor JPEG\nerror: there is no image to predict: \
+             1 file skipped\n",
         ),
         (
             &["predict", "--model", "toy_8", "gone.png"],
-            "warning: image gone.png: No such file or directory (os error 2)\nerror: there is no image to predict: 1 file skipped\n",
+            "warning: image gone.png: No such file or directory (os error 2)\nerror: there is no \
+             image to predict: 1 file skipped\n",
         ),
         (
             &["predict", "--model", "toy_8", "--weights", "gone.safetensors", "images/1.00.png"],
@@ -199,7 +244,8 @@ fn mistakes_have_one_clear_message() {
         ),
         (
             &["predict", "--model", "toy_8", "--params", "sed = 1", "images/1.00.png"],
-            "error: parameters of `toy_8`: unknown parameter `sed`, did you mean `seed`?; there are: seed\n",
+            "error: parameters of `toy_8`: unknown parameter `sed`, did you mean `seed`?; there \
+             are: seed\n",
         ),
     ] {
         assert_eq!(refusal(at, arguments), expected, "{arguments:?}");
@@ -210,20 +256,39 @@ fn mistakes_have_one_clear_message() {
 fn weights_that_do_not_fit_are_told_before_any_work() {
     let place = place();
     let bytes = 0f32.to_le_bytes();
-    let tensors =
-        ["a", "b", "c", "d"].map(|name| (name, safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![1], &bytes).unwrap()));
-    fs::write(place.path().join("w.safetensors"), safetensors::serialize(tensors, None).unwrap()).unwrap();
-    fs::write(place.path().join("study.toml"), STUDY.replace("\"toy_8\"", "\"toy_8\"\nweights = \"w.safetensors\"")).unwrap();
+    let tensors = ["a", "b", "c", "d"].map(|name| {
+        (
+            name,
+            safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![1], &bytes).unwrap(),
+        )
+    });
+    fs::write(place.path().join("w.safetensors"), safetensors::serialize(tensors, None).unwrap())
+        .unwrap();
+    fs::write(
+        place.path().join("study.toml"),
+        STUDY.replace("\"toy_8\"", "\"toy_8\"\nweights = \"w.safetensors\""),
+    )
+    .unwrap();
     let (code, _, err) = session(place.path(), &["run", "study.toml"]);
-    let tensors = "4 tensors do not fit the network:\n  unexpected  a\n  unexpected  b\n  unexpected  c\n  unexpected  d\n";
-    assert_eq!((code, err), (2, format!("error: weights ./w.safetensors: weights of model `toy_8`: {tensors}")));
+    let tensors = "4 tensors do not fit the \
+                   network:\n  unexpected  a\n  unexpected  b\n  unexpected  c\n  unexpected  d\n";
+    assert_eq!(
+        (code, err),
+        (2, format!("error: weights ./w.safetensors: weights of model `toy_8`: {tensors}"))
+    );
 }
 
 #[test]
 fn usage_mistakes_are_bad_input_too() {
     let place = place();
-    assert!(refusal(place.path(), &["run"]).starts_with("error: the following required arguments were not provided:\n  <STUDY>\n"));
-    assert!(refusal(place.path(), &["list", "colours"]).contains("[possible values: models, attacks, metrics, studies]"));
+    assert!(
+        refusal(place.path(), &["run"])
+            .starts_with("error: the following required arguments were not provided:\n  <STUDY>\n")
+    );
+    assert!(
+        refusal(place.path(), &["list", "colours"])
+            .contains("[possible values: models, attacks, metrics, studies]")
+    );
     let (code, help, _) = session(place.path(), &["run", "--help"]);
     assert_eq!(code, 0);
     assert!(help.contains("Examples:\n  runner run mini"), "{help}");
@@ -239,11 +304,16 @@ fn help_says_what_each_command_does() {
         .lines()
         .take_while(|line| !line.is_empty())
         .filter(|line| !line.starts_with("   "))
-        .map(|line| line.trim().split_once("  ").map_or((line, ""), |(name, about)| (name, about.trim())))
+        .map(|line| {
+            line.trim().split_once("  ").map_or((line, ""), |(name, about)| (name, about.trim()))
+        })
         .collect();
     assert!(commands.len() > 8, "{help}");
     for (n, (name, about)) in commands.iter().enumerate() {
-        assert!(about.len() > 10 && commands[..n].iter().all(|(_, other)| other != about), "{name}: {about}");
+        assert!(
+            about.len() > 10 && commands[..n].iter().all(|(_, other)| other != about),
+            "{name}: {about}"
+        );
         if *name != "help" {
             let (code, own, _) = session(place.path(), &[name, "--help"]);
             assert!(code == 0 && own.starts_with(about), "{name}: {own}");
@@ -254,13 +324,21 @@ fn help_says_what_each_command_does() {
 #[test]
 fn who_listens_to_half_of_it_is_no_error() {
     let place = place();
-    let mut child = command(place.path(), &["list", "attacks"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command(place.path(), &["list", "attacks"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
 
     // A run goes on: its results are files.
-    let mut child = command(place.path(), &["run", "study.toml"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command(place.path(), &["run", "study.toml"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     drop((child.stdout.take(), child.stderr.take()));
     assert_eq!(child.wait().unwrap().code(), Some(0));
     assert!(place.path().join("results/toys/report.html").is_file());
@@ -271,11 +349,17 @@ fn lists_show_parameters() {
     let place = place();
     let (_, attacks, _) = session(place.path(), &["list", "attacks"]);
     assert!(
-        attacks.contains("nudge  moves every pixel up  [toys 1.0.0]\n    # Added to every pixel; within [0, 1].\n    amount = 0.1\n"),
+        attacks.contains(
+            "nudge  moves every pixel up  [toys 1.0.0]\n    # Added to every pixel; \
+             within [0, 1].\n    amount = 0.1\n"
+        ),
         "{attacks}"
     );
     let (_, models, _) = session(place.path(), &["list", "models"]);
-    assert!(models.starts_with("  name    family  weights   origin      side  classes\n"), "{models}");
+    assert!(
+        models.starts_with("  name    family  weights   origin      side  classes\n"),
+        "{models}"
+    );
     let (_, json, _) = session(place.path(), &["list", "models", "--json"]);
     let json: Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json[2]["name"], "toy_12");
@@ -301,13 +385,17 @@ fn class_names_are_read_from_a_file_with_one_for_each_class() {
     std::fs::write(place.path().join("names.txt"), "one\n").unwrap();
     let (code, _, err) = session(place.path(), &arguments);
     assert_eq!(code, 2);
-    assert_eq!(err, format!("error: class names names.txt: 1 lines, the model has {classes} classes\n"));
+    assert_eq!(
+        err,
+        format!("error: class names names.txt: 1 lines, the model has {classes} classes\n")
+    );
 }
 
 #[test]
 fn predictions_as_text_and_as_json() {
     let place = place();
-    let (code, text, err) = session(place.path(), &["predict", "--model", "toy_12", "images/1.00.png"]);
+    let (code, text, err) =
+        session(place.path(), &["predict", "--model", "toy_12", "images/1.00.png"]);
     assert_eq!(code, 0, "{err}");
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines[0], "images/1.00.png");
@@ -315,7 +403,10 @@ fn predictions_as_text_and_as_json() {
     assert_eq!(lines.len(), 2 + 5);
     assert!(lines[6].contains("background"), "{text}");
 
-    let (_, json, _) = session(place.path(), &["predict", "--model", "toy_12", "--json", "images/1.00.png", "images/2.01.png"]);
+    let (_, json, _) = session(
+        place.path(),
+        &["predict", "--model", "toy_12", "--json", "images/1.00.png", "images/2.01.png"],
+    );
     let json: Value = serde_json::from_str(&json).unwrap();
     let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     assert_eq!(keys(&json), ["images", "model"]);
@@ -324,35 +415,64 @@ fn predictions_as_text_and_as_json() {
     let logits: Vec<f64> = serde_json::from_value(image["logits"].clone()).unwrap();
     let top: Vec<(usize, f64)> = serde_json::from_value(image["top"].clone()).unwrap();
     assert_eq!((logits.len(), top.len()), (5, 5));
-    assert!(top.windows(2).all(|pair| pair[0].1 >= pair[1].1) && top.iter().all(|&(class, logit)| logits[class] == logit));
+    assert!(
+        top.windows(2).all(|pair| pair[0].1 >= pair[1].1)
+            && top.iter().all(|&(class, logit)| logits[class] == logit)
+    );
 }
 
 #[test]
 fn predictions_of_tensors() {
     let place = place();
     let write = |name: &str, tensor: &str, shape: [usize; 4], value: f32| {
-        let bytes: Vec<u8> = std::iter::repeat_n(value.to_le_bytes(), shape.iter().product()).flatten().collect();
-        let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape.to_vec(), &bytes).unwrap();
-        fs::write(place.path().join(name), safetensors::serialize([(tensor, view)], None).unwrap()).unwrap();
+        let bytes: Vec<u8> =
+            std::iter::repeat_n(value.to_le_bytes(), shape.iter().product()).flatten().collect();
+        let view =
+            safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape.to_vec(), &bytes)
+                .unwrap();
+        fs::write(place.path().join(name), safetensors::serialize([(tensor, view)], None).unwrap())
+            .unwrap();
     };
     write("good.safetensors", "pixels", [2, 3, 8, 8], 0.5);
     write("small.safetensors", "pixels", [2, 3, 4, 4], 0.5);
     write("bright.safetensors", "pixels", [2, 3, 8, 8], 255.0);
     write("none.safetensors", "pixels", [0, 3, 8, 8], 0.5);
     write("named.safetensors", "images", [2, 3, 8, 8], 0.5);
-    let (code, text, err) = session(place.path(), &["predict", "--model", "toy_8", "good.safetensors"]);
+    let (code, text, err) =
+        session(place.path(), &["predict", "--model", "toy_8", "good.safetensors"]);
     assert_eq!(code, 0, "{err}");
-    assert!(text.contains("good.safetensors[0]\n") && text.contains("good.safetensors[1]\n"), "{text}");
+    assert!(
+        text.contains("good.safetensors[0]\n") && text.contains("good.safetensors[1]\n"),
+        "{text}"
+    );
     for (name, expected) in [
         ("small", "`pixels` has shape [2, 3, 4, 4], the model takes N×3×8×8"),
         ("bright", "`pixels` runs from 255 to 255, expected within [0, 1]"),
         ("none", "`pixels` has shape [0, 3, 8, 8]: there is no image in it"),
         ("named", "a tensor `pixels` is expected, found: images"),
     ] {
-        let error = refusal(place.path(), &["predict", "--model", "toy_8", &format!("{name}.safetensors")]);
-        assert_eq!(error, format!("warning: images {name}.safetensors: {expected}\nerror: there is no image to predict: 1 file skipped\n"));
+        let error =
+            refusal(place.path(), &["predict", "--model", "toy_8", &format!("{name}.safetensors")]);
+        assert_eq!(
+            error,
+            format!(
+                "warning: images {name}.safetensors: {expected}\nerror: there is no image to \
+                 predict: 1 file skipped\n"
+            )
+        );
     }
-    let (code, text, err) = session(place.path(), &["predict", "--model", "toy_8", "small.safetensors", "images/1.00.png", "gone.png"]);
-    assert!(code == 1 && text.starts_with("images/1.00.png\n") && text.lines().count() == 6, "{text}");
-    assert!(err.ends_with("\nwarning: image gone.png: No such file or directory (os error 2)\n2 images skipped\n"), "{err}");
+    let (code, text, err) = session(
+        place.path(),
+        &["predict", "--model", "toy_8", "small.safetensors", "images/1.00.png", "gone.png"],
+    );
+    assert!(
+        code == 1 && text.starts_with("images/1.00.png\n") && text.lines().count() == 6,
+        "{text}"
+    );
+    assert!(
+        err.ends_with(
+            "\nwarning: image gone.png: No such file or directory (os error 2)\n2 images skipped\n"
+        ),
+        "{err}"
+    );
 }

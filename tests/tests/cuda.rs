@@ -19,7 +19,9 @@ use toml::Table;
 
 /// The GPU (`DEVICE` in the environment, or `cuda`), before libtorch has run anything.
 fn gpu() -> Option<Device> {
-    device::open(&env::var("DEVICE").unwrap_or_else(|_| "cuda".into())).inspect_err(|reason| println!("skipped: {reason:#}")).ok()
+    device::open(&env::var("DEVICE").unwrap_or_else(|_| "cuda".into()))
+        .inspect_err(|reason| println!("skipped: {reason:#}"))
+        .ok()
 }
 
 fn load(registry: &Registry, name: &str, device: Device) -> Box<dyn Model> {
@@ -45,13 +47,23 @@ fn networks_answer_as_on_the_cpu() {
     let Some(gpu) = gpu() else { return };
     let registry = Registry::linked().unwrap();
     let (pixels, labels) = images(8);
-    let cases = |device| Cases::new(pixels.to_device(device), labels.iter().map(|&label| Goal::Away(label)).collect()).unwrap();
+    let cases = |device| {
+        Cases::new(
+            pixels.to_device(device),
+            labels.iter().map(|&label| Goal::Away(label)).collect(),
+        )
+        .unwrap()
+    };
     for entry in registry.models().filter(|model| model.embedded_weights.is_some()) {
         let name = &entry.entry.name;
-        let [here, there] = [Device::Cpu, gpu].map(|device| answers(&*load(&registry, name, device), &cases(device)));
+        let [here, there] = [Device::Cpu, gpu]
+            .map(|device| answers(&*load(&registry, name, device), &cases(device)));
         let spread = (here[0].max() - here[0].min()).double_value(&[]);
         let distance = (&here[0] - &there[0]).abs().max().double_value(&[]);
-        assert!(distance <= 1e-4 * spread, "{name}: the logits are {distance:.1e} apart, of {spread:.1e}: is TF32 on?");
+        assert!(
+            distance <= 1e-4 * spread,
+            "{name}: the logits are {distance:.1e} apart, of {spread:.1e}: is TF32 on?"
+        );
         // A unit that is all but at rest may be at rest on one of them: single numbers differ then.
         let length = |tensor: &Tensor| tensor.square().sum(Kind::Double).sqrt().double_value(&[]);
         let apart = length(&(&here[1] - &there[1])) / length(&here[1]);
@@ -59,11 +71,20 @@ fn networks_answer_as_on_the_cpu() {
     }
 }
 
-/// Per image, the l2 distance of what an attack finds, judged on the device where it ran; none where it finds nothing.
-fn distances(registry: &Registry, attack: &str, parameters: &str, device: Device) -> Result<Vec<Option<f64>>> {
+/// Per image, the l2 distance of what an attack finds, judged on the device where it ran; none
+/// where it finds nothing.
+fn distances(
+    registry: &Registry,
+    attack: &str,
+    parameters: &str,
+    device: Device,
+) -> Result<Vec<Option<f64>>> {
     let model = load(registry, "mini_mobilenet_v1_100", device);
     let (pixels, labels) = images(16);
-    let cases = Cases::new(pixels.to_device(device), labels.iter().map(|&label| Goal::Away(label)).collect())?;
+    let cases = Cases::new(
+        pixels.to_device(device),
+        labels.iter().map(|&label| Goal::Away(label)).collect(),
+    )?;
     let entry = registry.find_attack(attack).unwrap();
     let attack = entry.make(&entry.entry.parameters(None, &parameters.parse()?)?)?;
     let oracle = Oracle::new(&*model, (0..cases.len() as u64).collect(), Settings::default());
@@ -73,7 +94,9 @@ fn distances(registry: &Registry, attack: &str, parameters: &str, device: Device
         .enumerate()
         .map(|(n, answer)| match answer {
             Answer::NotFound => None,
-            Answer::Pixels(found) => Some((found - cases.image(n)).square().sum(Kind::Double).sqrt().double_value(&[])),
+            Answer::Pixels(found) => {
+                Some((found - cases.image(n)).square().sum(Kind::Double).sqrt().double_value(&[]))
+            }
         })
         .collect())
 }
@@ -88,9 +111,14 @@ fn attacks_find_what_they_find_on_the_cpu() {
         ("cw_l2", "iterations = 60\nsearch_steps = 4", 0.02),
         ("ead_l1", "iterations = 60\nsearch_steps = 4", 0.05),
     ] {
-        let [here, there] = [Device::Cpu, gpu].map(|device| distances(&registry, attack, parameters, device).unwrap());
-        let both: Vec<(f64, f64)> = here.iter().zip(&there).filter_map(|(here, there)| here.zip(*there)).collect();
-        assert!(both.len() + 1 >= here.iter().flatten().count(), "{attack}: the GPU finds fewer: {there:?}");
+        let [here, there] = [Device::Cpu, gpu]
+            .map(|device| distances(&registry, attack, parameters, device).unwrap());
+        let both: Vec<(f64, f64)> =
+            here.iter().zip(&there).filter_map(|(here, there)| here.zip(*there)).collect();
+        assert!(
+            both.len() + 1 >= here.iter().flatten().count(),
+            "{attack}: the GPU finds fewer: {there:?}"
+        );
         let total = |of: fn(&(f64, f64)) -> f64| both.iter().map(of).sum::<f64>();
         let ratio = total(|pair| pair.1) / total(|pair| pair.0);
         assert!((ratio - 1.0).abs() < tolerance, "{attack}: {ratio} of the distance on the CPU");
@@ -118,8 +146,16 @@ policy = "native"
 
 fn outcomes_on(registry: &Registry, device: Device) -> Vec<u8> {
     let out = tempfile::tempdir().unwrap();
-    let study = Study::parse(STUDY, "the test's study", Path::new("."), registry, study::Options::default()).unwrap();
-    let session = Session::open(&study, registry, out.path(), Options::on(device), &Silent).unwrap();
+    let study = Study::parse(
+        STUDY,
+        "the test's study",
+        Path::new("."),
+        registry,
+        study::Options::default(),
+    )
+    .unwrap();
+    let session =
+        Session::open(&study, registry, out.path(), Options::on(device), &Silent).unwrap();
     let outcome = session.run().unwrap();
     assert!(outcome.failures.is_empty() && outcome.computed > 0, "{:?}", outcome.failures);
     session.report().unwrap();

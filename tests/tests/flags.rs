@@ -68,7 +68,9 @@ impl Model for Ailing {
             Fault::Saturates => toy(pixels) * 1e6,
             Fault::Drops => toy(pixels) * (1.0 + 0.2 * (asked * 2.7).sin()),
             Fault::Trembles => toy(pixels) * (1.0 + 1e-6 * (asked % 2.0)),
-            Fault::Mixes => toy(&(pixels - pixels.mean_dim([0].as_slice(), true, Kind::Float) * 0.05)),
+            Fault::Mixes => {
+                toy(&(pixels - pixels.mean_dim([0].as_slice(), true, Kind::Float) * 0.05))
+            }
             Fault::Softmaxes => (toy(pixels) * 3.0).softmax(1, Kind::Float),
             Fault::Misleads => toy(&(pixels.detach() * 2.0 - pixels)),
         }
@@ -153,7 +155,14 @@ fn registry() -> Registry {
         let card = ModelCard { name: format!("{fault:?}").to_lowercase(), ..toy().card().clone() };
         let make = {
             let card = card.clone();
-            move |_| -> Result<Box<dyn Model>> { Ok(Box::new(Ailing { toy: toy(), card: card.clone(), fault, asked: AtomicU32::new(0) })) }
+            move |_| -> Result<Box<dyn Model>> {
+                Ok(Box::new(Ailing {
+                    toy: toy(),
+                    card: card.clone(),
+                    fault,
+                    asked: AtomicU32::new(0),
+                }))
+            }
         };
         registry.model_with(card, toys::ORIGIN, make).unwrap();
     }
@@ -187,15 +196,27 @@ goals = ["untargeted", "random"]
 "#;
 
 fn study(models: &[&str], rest: &str) -> String {
-    let models: Vec<String> = models.iter().map(|name| format!("{{ name = \"{name}\" }}")).collect();
-    format!("name = \"flags\"\nseed = 1\nmetrics = [\"linf\"]\nmodels = [{}]\n{rest}", models.join(", "))
+    let models: Vec<String> =
+        models.iter().map(|name| format!("{{ name = \"{name}\" }}")).collect();
+    format!(
+        "name = \"flags\"\nseed = 1\nmetrics = [\"linf\"]\nmodels = [{}]\n{rest}",
+        models.join(", ")
+    )
 }
 
 fn run(text: &str, images: usize, out: &Path) -> Summary {
     let registry = registry();
-    let options = study::Options { pictures: Some(toys::pictures(images)), ..study::Options::default() };
+    let options =
+        study::Options { pictures: Some(toys::pictures(images)), ..study::Options::default() };
     let study = Study::parse(text, "flags.toml", Path::new("."), &registry, options).unwrap();
-    let session = Session::open(&study, &registry, out, Options { workers: 1, ..Options::on(Device::Cpu) }, &Silent).unwrap();
+    let session = Session::open(
+        &study,
+        &registry,
+        out,
+        Options { workers: 1, ..Options::on(Device::Cpu) },
+        &Silent,
+    )
+    .unwrap();
     session.run().unwrap();
     session.report().unwrap();
     Summary::open(out).unwrap()
@@ -215,13 +236,28 @@ fn raised(flags: &[Flag], sign: Sign) -> Vec<&Flag> {
 
 #[test]
 fn models_and_attacks_without_fault_raise_no_flag() {
-    let (flags, looked_at) = flags(&study(&["toy_8", "sure", "toy_12"], &format!("{GOOD_ATTACKS}[transfer]\npolicy = \"resize\"\n")));
+    let (flags, looked_at) = flags(&study(
+        &["toy_8", "sure", "toy_12"],
+        &format!("{GOOD_ATTACKS}[transfer]\npolicy = \"resize\"\n"),
+    ));
     assert_eq!(flags, []);
-    for sign in [Sign::ZeroGradients, Sign::NanGradients, Sign::SaturatedCrossEntropy, Sign::NondeterministicLogits] {
+    for sign in [
+        Sign::ZeroGradients,
+        Sign::NanGradients,
+        Sign::SaturatedCrossEntropy,
+        Sign::NondeterministicLogits,
+    ] {
         assert_eq!(looked_at(sign), 3, "{sign:?}");
     }
-    assert_eq!((looked_at(Sign::AnswerDependsOnBatch), looked_at(Sign::ProbabilitiesNotLogits)), (3, 3));
-    assert_eq!(looked_at(Sign::RandomBeatsGradient), 3 * 3, "attacks with a bound, away from a class");
+    assert_eq!(
+        (looked_at(Sign::AnswerDependsOnBatch), looked_at(Sign::ProbabilitiesNotLogits)),
+        (3, 3)
+    );
+    assert_eq!(
+        looked_at(Sign::RandomBeatsGradient),
+        3 * 3,
+        "attacks with a bound, away from a class"
+    );
     assert_eq!(looked_at(Sign::TransferBeatsWhiteBox), 2 * 4 * 2, "the models of one side");
     assert_eq!(looked_at(Sign::IteratedWeakerThanSingleStep), 3 * 2);
     assert_eq!(looked_at(Sign::SuccessFallsWithEpsilon), 3 * 2);
@@ -243,20 +279,28 @@ fn every_fault_of_a_model_raises_its_flag() {
         ("misleads", vec![]),
     ] {
         let (flags, _) = flags(&study(&[model], "attacks = []\n"));
-        let found: Vec<(Sign, Severity)> = flags.iter().map(|flag| (flag.flag, flag.severity)).collect();
+        let found: Vec<(Sign, Severity)> =
+            flags.iter().map(|flag| (flag.flag, flag.severity)).collect();
         assert_eq!(found, expected, "{model}: {flags:?}");
-        assert!(flags.iter().all(|flag| flag.model == model && flag.attack.is_none() && flag.found.k > 0 && !flag.remedy.is_empty()));
+        assert!(flags.iter().all(|flag| flag.model == model
+            && flag.attack.is_none()
+            && flag.found.k > 0
+            && !flag.remedy.is_empty()));
     }
 }
 
 #[test]
 fn an_attack_that_the_gradient_misleads_is_beaten_by_chance_and_by_other_models() {
-    let bounded = "[[attacks]]\nname = \"fgsm\"\nparams = { epsilon = 0.15 }\n[transfer]\npolicy = \"resize\"\n";
+    let bounded = "[[attacks]]\nname = \"fgsm\"\nparams = { epsilon = 0.15 }\n[transfer]\npolicy \
+                   = \"resize\"\n";
     let (flags, _) = flags(&study(&["misleads", "toy_8"], bounded));
     let signs: Vec<Sign> = flags.iter().map(|flag| flag.flag).collect();
     assert_eq!(signs, [Sign::RandomBeatsGradient, Sign::TransferBeatsWhiteBox], "{flags:?}");
     for flag in &flags {
-        assert_eq!((flag.model.as_str(), flag.attack.as_deref(), flag.severity), ("misleads", Some("fgsm"), Severity::Error));
+        assert_eq!(
+            (flag.model.as_str(), flag.attack.as_deref(), flag.severity),
+            ("misleads", Some("fgsm"), Severity::Error)
+        );
         assert!(flag.compared.unwrap().k > flag.found.k && flag.p.unwrap() < 0.01, "{flag:?}");
     }
     assert_eq!(flags[1].against.as_deref(), Some("toy_8"));
@@ -265,23 +309,36 @@ fn an_attack_that_the_gradient_misleads_is_beaten_by_chance_and_by_other_models(
 #[test]
 fn attacks_that_are_weaker_than_they_should_be_are_flagged() {
     let attack = |label: &str, epsilon: f64, gradients: u32| {
-        format!("[[attacks]]\nname = \"timid\"\nlabel = \"{label}\"\nparams = {{ epsilon = {epsilon}, gradients = {gradients} }}\n")
+        format!(
+            "[[attacks]]\nname = \"timid\"\nlabel = \"{label}\"\nparams = \
+             {{ epsilon = {epsilon}, gradients = {gradients} }}\n"
+        )
     };
-    let attacks = [attack("one", 0.05, 1), attack("large", 0.5, 1), attack("many", 0.05, 3)].concat();
-    let (flags, looked_at) = flags(&study(&["toy_8"], &format!("{attacks}[[attacks]]\nname = \"liar\"\n")));
+    let attacks =
+        [attack("one", 0.05, 1), attack("large", 0.5, 1), attack("many", 0.05, 3)].concat();
+    let (flags, looked_at) =
+        flags(&study(&["toy_8"], &format!("{attacks}[[attacks]]\nname = \"liar\"\n")));
     let weak = raised(&flags, Sign::IteratedWeakerThanSingleStep);
     assert_eq!(
-        weak.iter().map(|flag| (flag.attack.as_deref(), flag.against.as_deref())).collect::<Vec<_>>(),
+        weak.iter()
+            .map(|flag| (flag.attack.as_deref(), flag.against.as_deref()))
+            .collect::<Vec<_>>(),
         [(Some("many"), Some("one"))]
     );
     let falls = raised(&flags, Sign::SuccessFallsWithEpsilon);
     assert_eq!(
-        falls.iter().map(|flag| (flag.attack.as_deref(), flag.against.as_deref())).collect::<Vec<_>>(),
+        falls
+            .iter()
+            .map(|flag| (flag.attack.as_deref(), flag.against.as_deref()))
+            .collect::<Vec<_>>(),
         [(Some("large"), Some("one"))]
     );
     assert_eq!(falls[0].severity, Severity::Note, "it is of a single step");
     let fails = raised(&flags, Sign::UnboundedAttackFails);
-    assert_eq!((fails.len(), fails[0].attack.as_deref(), fails[0].severity), (1, Some("liar"), Severity::Warning));
+    assert_eq!(
+        (fails.len(), fails[0].attack.as_deref(), fails[0].severity),
+        (1, Some("liar"), Severity::Warning)
+    );
     assert_eq!(looked_at(Sign::UnboundedAttackFails), 1, "the others have a bound");
 }
 
@@ -301,7 +358,10 @@ fn adversarials_nearer_than_clever_says_are_counted() {
 
 #[test]
 fn few_images_and_no_image_to_attack_raise_nothing() {
-    let misled = study(&["misleads", "toy_8"], "[[attacks]]\nname = \"fgsm\"\nparams = { epsilon = 0.15 }\n[[attacks]]\nname = \"liar\"\n");
+    let misled = study(
+        &["misleads", "toy_8"],
+        "[[attacks]]\nname = \"fgsm\"\nparams = { epsilon = 0.15 }\n[[attacks]]\nname = \"liar\"\n",
+    );
     let out = tempfile::tempdir().unwrap();
     let findings = run(&misled, 1, out.path()).findings;
     assert_eq!(findings.flags, [], "chance alone explains what one image shows");
@@ -313,7 +373,8 @@ fn few_images_and_no_image_to_attack_raise_nothing() {
     }
     let options = study::Options { pictures: Some(pictures), ..study::Options::default() };
     let study = Study::parse(&misled, "flags.toml", Path::new("."), &registry, options).unwrap();
-    let session = Session::open(&study, &registry, out.path(), Options::on(Device::Cpu), &Silent).unwrap();
+    let session =
+        Session::open(&study, &registry, out.path(), Options::on(Device::Cpu), &Silent).unwrap();
     assert!(session.run().unwrap().failures.is_empty());
     let tables = session.report().unwrap();
     assert!(tables.success.iter().all(|row| row.source_correct <= 1), "{:?}", tables.success);
@@ -325,17 +386,27 @@ fn without_a_probe_there_are_no_cells_of_it_and_what_needs_it_is_not_looked_for(
     let with = study(&["quantises"], "attacks = []\n");
     let without = with.clone() + "[probe]\nimages = 0\n";
     let parse = |text: &str| {
-        let options = study::Options { pictures: Some(toys::pictures(100)), ..study::Options::default() };
+        let options =
+            study::Options { pictures: Some(toys::pictures(100)), ..study::Options::default() };
         Study::parse(text, "flags.toml", Path::new("."), &registry(), options).unwrap()
     };
     let cells = |text: &str| gauntlet_runner::plan::Plan::new(&parse(text), "cpu").cells.len();
-    assert_eq!([cells(&with), cells(&without), cells(&(with.clone() + "[probe]\nimages = 65\n"))], [4 + 2, 4, 4 + 3]);
+    assert_eq!(
+        [cells(&with), cells(&without), cells(&(with.clone() + "[probe]\nimages = 65\n"))],
+        [4 + 2, 4, 4 + 3]
+    );
     let keys = |text: &str| {
         let plan = gauntlet_runner::plan::Plan::new(&parse(text), "cpu");
         plan.probes[0].iter().map(|&id| plan.cells[id].address.key.clone()).collect::<Vec<_>>()
     };
-    let attacked = |attack: &str| with.replace("attacks = []", &format!("attacks = [{{ name = \"{attack}\" }}]"));
-    assert_eq!(keys(&attacked("step")), keys(&with), "what is tried by lot is as large as attacks that have a bound");
+    let attacked = |attack: &str| {
+        with.replace("attacks = []", &format!("attacks = [{{ name = \"{attack}\" }}]"))
+    };
+    assert_eq!(
+        keys(&attacked("step")),
+        keys(&with),
+        "what is tried by lot is as large as attacks that have a bound"
+    );
     assert_ne!(keys(&attacked("timid")), keys(&with));
     assert!(parse(&without).to_toml().contains("[probe]\nimages = 0\n"));
     let (flags, looked_at) = flags(&without);
@@ -345,12 +416,22 @@ fn without_a_probe_there_are_no_cells_of_it_and_what_needs_it_is_not_looked_for(
 #[test]
 fn probes_that_are_lost_come_back_the_same() {
     let out = tempfile::tempdir().unwrap();
-    let text = study(&["misleads", "quantises", "toy_8"], "[[attacks]]\nname = \"fgsm\"\n[transfer]\npolicy = \"resize\"\n");
+    let text = study(
+        &["misleads", "quantises", "toy_8"],
+        "[[attacks]]\nname = \"fgsm\"\n[transfer]\npolicy = \"resize\"\n",
+    );
     run(&text, 40, out.path());
     let files = || ["study.json", "flags.csv"].map(|name| fs::read(out.path().join(name)).unwrap());
     let before = files();
-    assert!(String::from_utf8_lossy(&before[1]).contains("\nzero_gradients,error,quantises,,,"), "{}", String::from_utf8_lossy(&before[1]));
-    let probes: Vec<_> = fs::read_dir(out.path().join("cells/probe")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(
+        String::from_utf8_lossy(&before[1]).contains("\nzero_gradients,error,quantises,,,"),
+        "{}",
+        String::from_utf8_lossy(&before[1])
+    );
+    let probes: Vec<_> = fs::read_dir(out.path().join("cells/probe"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     assert_eq!(probes.len(), 3 * 2);
     fs::remove_file(&probes[0]).unwrap();
     fs::write(&probes[1], "damaged").unwrap();
@@ -362,12 +443,18 @@ fn probes_that_are_lost_come_back_the_same() {
 fn a_torchscript_module_is_probed_like_any_model() {
     let place = tempfile::tempdir().unwrap();
     let toy = Toy::<8, 0>::new(5);
-    let mut rounded = |inputs: &[Tensor]| vec![toy.logits(&((&inputs[0] * 31.0).round() / 31.0)).softmax(1, Kind::Float)];
+    let mut rounded = |inputs: &[Tensor]| {
+        vec![toy.logits(&((&inputs[0] * 31.0).round() / 31.0)).softmax(1, Kind::Float)]
+    };
     let example = Tensor::rand([2, 3, 8, 8], (Kind::Float, Device::Cpu));
     let file = place.path().join("rounded.pt");
-    CModule::create_by_tracing("rounded", "forward", &[example], &mut rounded).unwrap().save(&file).unwrap();
+    CModule::create_by_tracing("rounded", "forward", &[example], &mut rounded)
+        .unwrap()
+        .save(&file)
+        .unwrap();
     let text = format!(
-        "name = \"flags\"\nmetrics = []\nattacks = []\n[[models]]\nkind = \"torchscript\"\nname = \"mine\"\nfile = \"{}\"\nside = 8\nclasses = 4\n",
+        "name = \"flags\"\nmetrics = []\nattacks = []\n[[models]]\nkind = \"torchscript\"\nname \
+         = \"mine\"\nfile = \"{}\"\nside = 8\nclasses = 4\n",
         file.display()
     );
     let signs: Vec<Sign> = flags(&text).0.iter().map(|flag| flag.flag).collect();
@@ -378,7 +465,11 @@ fn a_torchscript_module_is_probed_like_any_model() {
 fn every_flag_is_documented() {
     let docs = include_str!("../../docs/flags.md");
     for sign in Sign::ALL {
-        assert!(docs.contains(&format!("`{}`", sign.name())), "docs/flags.md does not say what `{}` is", sign.name());
+        assert!(
+            docs.contains(&format!("`{}`", sign.name())),
+            "docs/flags.md does not say what `{}` is",
+            sign.name()
+        );
         assert_eq!(serde_json::to_value(sign).unwrap(), sign.name());
     }
 }

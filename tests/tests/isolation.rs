@@ -34,26 +34,44 @@ fn said(output: &Output) -> (Option<i32>, String) {
 
 /// The tables' lines that do not speak of `others`.
 fn tables(out: &Path, others: &[&str]) -> Vec<String> {
-    let texts = ["accuracy", "success", "transfer", "scores"].map(|name| fs::read_to_string(out.join(format!("{name}.csv"))).unwrap());
+    let texts = ["accuracy", "success", "transfer", "scores"]
+        .map(|name| fs::read_to_string(out.join(format!("{name}.csv"))).unwrap());
     let all = texts.iter().flat_map(|text| text.lines());
-    all.filter(|line| !others.iter().any(|name| line.contains(&format!(",{name},")))).map(String::from).collect()
+    all.filter(|line| !others.iter().any(|name| line.contains(&format!(",{name},"))))
+        .map(String::from)
+        .collect()
 }
 
 fn temporary(out: &Path) -> Vec<PathBuf> {
     let kinds = fs::read_dir(out.join("cells")).unwrap().flatten();
     let files = kinds.flat_map(|kind| fs::read_dir(kind.path()).unwrap().flatten());
-    files.map(|file| file.path()).filter(|path| path.file_name().unwrap().to_string_lossy().starts_with('.')).collect()
+    files
+        .map(|file| file.path())
+        .filter(|path| path.file_name().unwrap().to_string_lossy().starts_with('.'))
+        .collect()
 }
 
 #[test]
 fn isolated_cells_are_the_same_byte_for_byte() {
     let place = place(40, &["slow"]);
-    for (out, isolate, workers) in [("inside", "never", "2"), ("apart", "always", "1"), ("both", "always", "2")] {
-        let output = command(place.path(), out, &["--isolate", isolate, "--workers", workers]).output().unwrap();
+    for (out, isolate, workers) in
+        [("inside", "never", "2"), ("apart", "always", "1"), ("both", "always", "2")]
+    {
+        let output = command(place.path(), out, &["--isolate", isolate, "--workers", workers])
+            .output()
+            .unwrap();
         assert_eq!(output.status.code(), Some(0), "{output:?}");
-        assert_eq!(tables(&place.path().join(out), &[]), tables(&place.path().join("inside"), &[]), "{out}");
+        assert_eq!(
+            tables(&place.path().join(out), &[]),
+            tables(&place.path().join("inside"), &[]),
+            "{out}"
+        );
         let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(said.contains("not meant for you"), isolate == "always", "what plugins print goes to standard error: {said}");
+        assert_eq!(
+            said.contains("not meant for you"),
+            isolate == "always",
+            "what plugins print goes to standard error: {said}"
+        );
     }
 }
 
@@ -61,41 +79,58 @@ fn isolated_cells_are_the_same_byte_for_byte() {
 fn a_process_that_dies_is_a_failed_cell() {
     let attacks = ["abort", "segfault", "quit", "moody"];
     let place = place(40, &attacks);
-    let output = command(place.path(), "apart", &["--isolate", "always", "--workers", "2"]).output().unwrap();
+    let output = command(place.path(), "apart", &["--isolate", "always", "--workers", "2"])
+        .output()
+        .unwrap();
     let (code, err) = said(&output);
     assert_eq!(code, Some(1), "{err}");
     // The tables say what is missing: 2 models × 3 attacks × 2 slices, and moody's second slices.
     assert!(err.contains("\n14 cells failed"), "{err}");
     for line in [
-        "  abort (untargeted) on toy_8, images 1–32: the process that computed it died of SIGABRT\n",
-        "  segfault (untargeted) on toy_12, images 33–40: the process that computed it died of SIGSEGV\n",
-        "  quit (untargeted) on toy_8, images 33–40: the process that computed it ended with exit code 0\n",
+        "  abort (untargeted) on toy_8, images 1–32: the process that computed it died of \
+         SIGABRT\n",
+        "  segfault (untargeted) on toy_12, images 33–40: the process that computed it died of \
+         SIGSEGV\n",
+        "  quit (untargeted) on toy_8, images 33–40: the process that computed it ended with exit \
+         code 0\n",
         "  moody (untargeted) on toy_8, images 33–40: attack `moody` panicked: only ",
     ] {
         assert!(err.contains(line), "{line}{err}");
     }
     fs::write(place.path().join("study.toml"), toys::study(&[])).unwrap();
-    assert!(command(place.path(), "inside", &["--isolate", "never"]).output().unwrap().status.success());
-    assert_eq!(tables(&place.path().join("apart"), &attacks), tables(&place.path().join("inside"), &[]));
+    assert!(
+        command(place.path(), "inside", &["--isolate", "never"]).output().unwrap().status.success()
+    );
+    assert_eq!(
+        tables(&place.path().join("apart"), &attacks),
+        tables(&place.path().join("inside"), &[])
+    );
     assert_eq!(temporary(&place.path().join("apart")), [] as [PathBuf; 0]);
 }
 
 #[test]
 fn a_cell_that_takes_too_long_is_given_up() {
     let place = place(12, &["endless", "stubborn"]);
-    let output = command(place.path(), "apart", &["--isolate", "always", "--cell-timeout", "0.5"]).output().unwrap();
+    let output = command(place.path(), "apart", &["--isolate", "always", "--cell-timeout", "0.5"])
+        .output()
+        .unwrap();
     let (code, err) = said(&output);
     assert_eq!(code, Some(1), "{err}");
     for attack in ["endless", "stubborn"] {
-        let line = format!("  {attack} (untargeted) on toy_8, images 1–12: out of time: it may take 0.5 s;");
+        let line = format!(
+            "  {attack} (untargeted) on toy_8, images 1–12: out of time: it may take 0.5 s;"
+        );
         assert!(err.contains(&line), "{line}\n{err}");
     }
     assert!(err.contains("\n4 cells failed"), "{err}");
 
     // Code that asks the time needs no process of its own.
-    let text = toys::study(&[]).replace("[data]", "cell_timeout = 0.5\n[data]").replace("\"step\"", "\"stubborn\"");
+    let text = toys::study(&[])
+        .replace("[data]", "cell_timeout = 0.5\n[data]")
+        .replace("\"step\"", "\"stubborn\"");
     fs::write(place.path().join("study.toml"), text).unwrap();
-    let (code, err) = said(&command(place.path(), "inside", &["--isolate", "never"]).output().unwrap());
+    let (code, err) =
+        said(&command(place.path(), "inside", &["--isolate", "never"]).output().unwrap());
     assert_eq!(code, Some(1), "{err}");
     assert!(err.contains("\n4 cells failed"), "{err}");
 }
@@ -114,7 +149,11 @@ fn endless(place: &Path) -> (Child, u32) {
 fn no_process_outlives_the_one_it_works_for() {
     let place = place(12, &["endless"]);
     let text = fs::read_to_string(place.path().join("study.toml")).unwrap();
-    fs::write(place.path().join("study.toml"), text.replacen("[[models]]", "[[models]]\nname = \"fatal\"\n[[models]]", 1)).unwrap();
+    fs::write(
+        place.path().join("study.toml"),
+        text.replacen("[[models]]", "[[models]]\nname = \"fatal\"\n[[models]]", 1),
+    )
+    .unwrap();
     let (mut runner, worker) = endless(place.path());
     assert_eq!(children(runner.id()), [worker], "the one that died before is not left as a zombie");
     runner.kill().unwrap();
@@ -127,27 +166,49 @@ fn a_signal_stops_a_run_that_goes_on_later() {
     let place = place(12, &["endless"]);
     for (signal, code) in [("INT", 130), ("TERM", 143)] {
         let (runner, worker) = endless(place.path());
-        assert!(Command::new("kill").arg(format!("-{signal}")).arg(runner.id().to_string()).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .arg(format!("-{signal}"))
+                .arg(runner.id().to_string())
+                .status()
+                .unwrap()
+                .success()
+        );
         let (exit, err) = said(&runner.wait_with_output().unwrap());
         assert_eq!(exit, Some(code), "{err}");
-        assert!(err.contains(&format!("stopped by SIG{signal}: ")) && err.ends_with("The same command goes on from there.\n"), "{err}");
+        assert!(
+            err.contains(&format!("stopped by SIG{signal}: "))
+                && err.ends_with("The same command goes on from there.\n"),
+            "{err}"
+        );
         assert!(!alive(worker));
     }
 
     // In the same process: a cell in flight is dropped, and does not count as failed.
-    fs::write(place.path().join("study.toml"), toys::study(&[]).replace("\"step\"", "\"slow\"")).unwrap();
+    fs::write(place.path().join("study.toml"), toys::study(&[]).replace("\"step\"", "\"slow\""))
+        .unwrap();
     let alone = command(place.path(), "alone", &["--isolate", "never"]).output().unwrap();
     assert!(alone.status.success());
-    let runner =
-        command(place.path(), "stopped", &["--isolate", "never", "--workers", "1"]).stderr(Stdio::piped()).stdout(Stdio::null()).spawn();
+    let runner = command(place.path(), "stopped", &["--isolate", "never", "--workers", "1"])
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn();
     let runner = runner.unwrap();
-    until("attacks begin", || fs::read_dir(place.path().join("stopped/cells/craft")).is_ok_and(|mut folder| folder.next().is_some()));
-    assert!(Command::new("kill").arg("-INT").arg(runner.id().to_string()).status().unwrap().success());
+    until("attacks begin", || {
+        fs::read_dir(place.path().join("stopped/cells/craft"))
+            .is_ok_and(|mut folder| folder.next().is_some())
+    });
+    assert!(
+        Command::new("kill").arg("-INT").arg(runner.id().to_string()).status().unwrap().success()
+    );
     let (exit, err) = said(&runner.wait_with_output().unwrap());
     assert_eq!(exit, Some(130), "{err}");
     assert!(!place.path().join("stopped/success.csv").exists());
     assert!(command(place.path(), "stopped", &[]).output().unwrap().status.success());
-    assert_eq!(tables(&place.path().join("stopped"), &[]), tables(&place.path().join("alone"), &[]));
+    assert_eq!(
+        tables(&place.path().join("stopped"), &[]),
+        tables(&place.path().join("alone"), &[])
+    );
 }
 
 #[test]
@@ -157,13 +218,16 @@ fn a_folder_that_is_moved_away_is_not_made_again() {
     let mut run = command(place.path(), "out", &["--isolate", "always", "--workers", "2"]);
     let run = run.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     // Each cell of `abort` takes a process of its own.
-    until("attacks have begun", || fs::read_dir(out.join("cells/craft")).is_ok_and(|files| files.count() > 0));
+    until("attacks have begun", || {
+        fs::read_dir(out.join("cells/craft")).is_ok_and(|files| files.count() > 0)
+    });
     fs::rename(&out, &away).unwrap();
     let (code, said) = said(&run.wait_with_output().unwrap());
     assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("No such file or directory") && !out.exists(), "{said}");
     fs::rename(&away, &out).unwrap();
-    let output = command(place.path(), "out", &["--isolate", "always", "--workers", "2"]).output().unwrap();
+    let output =
+        command(place.path(), "out", &["--isolate", "always", "--workers", "2"]).output().unwrap();
     assert_eq!(output.status.code(), Some(1), "the cells of `abort` fail: {output:?}");
     assert!(temporary(&out).is_empty());
 }
@@ -176,7 +240,11 @@ fn killed_at_any_instant_an_isolated_run_ends_the_same() {
     assert!(command(place.path(), "alone", &isolated).output().unwrap().status.success());
     let length = start.elapsed();
     for round in 1..=8 {
-        let mut runner = command(place.path(), "killed", &isolated).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut runner = command(place.path(), "killed", &isolated)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         sleep(length.mul_f64(f64::from(round) * 0.618_034 % 1.0));
         // Now and then it is a worker that dies, of no fault of its own.
         let workers = children(runner.id());
@@ -224,7 +292,9 @@ fn an_embedding_program_names_the_program_that_works_for_it() {
     run(&apart, Some(by(env!("CARGO_BIN_EXE_toy-runner"), &["work"]))).unwrap();
     assert_eq!(tables(&apart, &[]), tables(&inside, &[]));
 
-    let error = |isolation: Isolation| format!("{:#}", run(&place.path().join("none"), Some(isolation)).unwrap_err());
+    let error = |isolation: Isolation| {
+        format!("{:#}", run(&place.path().join("none"), Some(isolation)).unwrap_err())
+    };
     let expected = "a process for isolated cells cannot be started from ";
     let gone = error(by("/no/such/program", &[]));
     assert_eq!(gone, format!("{expected}/no/such/program: No such file or directory (os error 2)"));
@@ -236,12 +306,27 @@ fn a_process_that_is_killed_before_it_is_ready_costs_a_cell_and_not_the_run() {
     let (registry, place) = (toys::registry().unwrap(), tempfile::tempdir().unwrap());
     let pictures = Some(toys::pictures(8));
     let text = toys::study(&[]).replace("[data]\nfolder = \"images\"\n", "");
-    let study = Study::parse(&text, "toys", Path::new("."), &registry, study::Options { pictures, ..Default::default() }).unwrap();
-    let killed = Isolation { everything: true, program: "sh".into(), arguments: ["-c", "kill -KILL $$"].map(Into::into).to_vec() };
+    let study = Study::parse(
+        &text,
+        "toys",
+        Path::new("."),
+        &registry,
+        study::Options { pictures, ..Default::default() },
+    )
+    .unwrap();
+    let killed = Isolation {
+        everything: true,
+        program: "sh".into(),
+        arguments: ["-c", "kill -KILL $$"].map(Into::into).to_vec(),
+    };
     let options = Options { workers: 2, isolation: Some(killed), ..Options::on(Device::Cpu) };
     let session = Session::open(&study, &registry, place.path(), options, &Silent).unwrap();
     let outcome = session.run().unwrap();
-    assert_eq!((outcome.computed, outcome.failures.len()), (0, 2), "the two clean cells fail, and all others need them");
+    assert_eq!(
+        (outcome.computed, outcome.failures.len()),
+        (0, 2),
+        "the two clean cells fail, and all others need them"
+    );
     assert_eq!(outcome.failures[0].reason, "a process for isolated cells died of SIGKILL");
 }
 
@@ -250,8 +335,13 @@ fn neither_workers_nor_isolation_change_a_byte() {
     let place = place(70, &["nudge"]);
     let left = |out: &str| {
         let out = place.path().join(out);
-        let files = fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
-        let tables = files.map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), fs::read(path).unwrap()));
+        let files = fs::read_dir(&out)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.is_file());
+        let tables = files.map(|path| {
+            (path.file_name().unwrap().to_str().unwrap().to_owned(), fs::read(path).unwrap())
+        });
         let mut tables: Vec<_> = tables.filter(|(name, _)| !name.starts_with("timing.")).collect();
         // What a cell took is on the page too, in a section of its own.
         let page = &mut tables.iter_mut().find(|(name, _)| name == "report.html").unwrap().1;
@@ -259,23 +349,38 @@ fn neither_workers_nor_isolation_change_a_byte() {
         let (before, costs) = text.split_once("<section id=\"cost\"").unwrap();
         *page = [before, costs.split_once("</section>").unwrap().1].concat().into_bytes();
         tables.sort();
-        let names = fs::read_dir(out.join("cells/craft")).unwrap().map(|entry| entry.unwrap().file_name());
+        let names =
+            fs::read_dir(out.join("cells/craft")).unwrap().map(|entry| entry.unwrap().file_name());
         // Named after the hash of what is in them.
-        let mut pixels: Vec<_> = names.filter(|name| name.to_string_lossy().ends_with(".safetensors")).collect();
+        let mut pixels: Vec<_> =
+            names.filter(|name| name.to_string_lossy().ends_with(".safetensors")).collect();
         pixels.sort();
         (tables, pixels)
     };
     let run = |isolate: &str, workers: &str| {
         let out = format!("{isolate}-{workers}");
-        let output = command(place.path(), &out, &["--isolate", isolate, "--workers", workers]).output().unwrap();
+        let output = command(place.path(), &out, &["--isolate", isolate, "--workers", workers])
+            .output()
+            .unwrap();
         assert!(output.status.success(), "{}", said(&output).1);
         left(&out)
     };
     let first = run("never", "1");
     assert!(first.0.len() >= 9 && first.1.len() >= 12, "{:?}", first.1);
-    for (isolate, workers) in [("never", "2"), ("never", "3"), ("always", "1"), ("always", "2"), ("always", "3")] {
+    for (isolate, workers) in
+        [("never", "2"), ("never", "3"), ("always", "1"), ("always", "2"), ("always", "3")]
+    {
         let again = run(isolate, workers);
-        let differ: Vec<&str> = first.0.iter().zip(&again.0).filter(|(a, b)| a != b).map(|(a, _)| a.0.as_str()).collect();
-        assert!(differ.is_empty() && again.0.len() == first.0.len() && again.1 == first.1, "{isolate} {workers}: {differ:?}");
+        let differ: Vec<&str> = first
+            .0
+            .iter()
+            .zip(&again.0)
+            .filter(|(a, b)| a != b)
+            .map(|(a, _)| a.0.as_str())
+            .collect();
+        assert!(
+            differ.is_empty() && again.0.len() == first.0.len() && again.1 == first.1,
+            "{isolate} {workers}: {differ:?}"
+        );
     }
 }

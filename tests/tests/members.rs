@@ -86,13 +86,18 @@ fn a_list_that_is_left_out_is_all_that_fits() {
     assert!(attacks.len() > 10 && attacks.is_sorted(), "{attacks:?}");
     assert!(study.attacks.iter().all(|attack| attack.goals == [GoalKind::Untargeted]));
     assert_eq!(metrics, ["largest"]);
-    let out: Vec<String> = study.left_out.iter().map(|out| format!("{} {}: {}", out.kind, out.name, out.reason)).collect();
+    let out: Vec<String> = study
+        .left_out
+        .iter()
+        .map(|out| format!("{} {}: {}", out.kind, out.name, out.reason))
+        .collect();
     assert_eq!(
         out,
         [
             "metric margin: it takes long: name it in the study, or say `--include 'metric:*'`",
             "model affine: no weights, see `runner weights list`",
-            "model large: its side is 64 pixels, that of the images 10: name it under [[models]] to have it all the same",
+            "model large: its side is 64 pixels, that of the images 10: name it under [[models]] \
+             to have it all the same",
             "model odd: it has 3 classes, and the study 4",
         ]
     );
@@ -103,14 +108,21 @@ fn a_list_that_is_left_out_is_all_that_fits() {
 
 #[test]
 fn a_list_that_is_there_is_as_it_says() {
-    assert_eq!(members(&open(NAMED, Options::default()).unwrap()), [vec!["toy_8", "other"], vec!["step", "nudge"], vec!["largest"]]);
+    assert_eq!(
+        members(&open(NAMED, Options::default()).unwrap()),
+        [vec!["toy_8", "other"], vec!["step", "nudge"], vec!["largest"]]
+    );
     let none = NAMED.replace("[\"largest\"]", "[]").split("[[attacks]]").next().unwrap().to_owned();
     let study = open(&format!("attacks = []\n{none}"), Options::default()).unwrap();
     assert_eq!(members(&study)[1..], [vec![], vec![]] as [Vec<&str>; 2]);
     // What is spelled out names nobody either.
     assert_eq!(members(&open(study.to_toml(), Options::default()).unwrap()), members(&study));
     // Whoever joins is asked for what the others are asked for.
-    let study = open(&NAMED.replace("name = \"nudge\"", "name = \"nudge\"\ngoals = [\"second\", \"random\"]"), Options::default()).unwrap();
+    let study = open(
+        &NAMED.replace("name = \"nudge\"", "name = \"nudge\"\ngoals = [\"second\", \"random\"]"),
+        Options::default(),
+    )
+    .unwrap();
     assert_eq!(study.attacks.len(), 2);
 }
 
@@ -119,35 +131,60 @@ fn include_and_exclude_choose() {
     let text = |keys: &str| format!("{keys}\n{NAMED}");
     for (keys, [include, exclude], expected) in [
         ("include = [\"other\"]", [&[][..], &[]], ["other", "step nudge", "largest"]),
-        ("include = [\"model:toy*\", \"attacks:n?dge\"]", [&[], &[]], ["toy_8 other", "nudge", "largest"]),
+        (
+            "include = [\"model:toy*\", \"attacks:n?dge\"]",
+            [&[], &[]],
+            ["toy_8 other", "nudge", "largest"],
+        ),
         ("exclude = [\"other\", \"metric:*\"]", [&[], &[]], ["toy_8", "step nudge", ""]),
         ("exclude = [\"other\"]", [&[], &["step"]], ["toy_8", "nudge", "largest"]),
         ("include = [\"step\"]", [&["nudge"], &[]], ["toy_8 other", "nudge", "largest"]),
         ("include = [\"toy_8\"]", [&[], &["other"]], ["toy_8", "step nudge", "largest"]),
     ] {
         let owned = |patterns: &[&str]| patterns.iter().map(ToString::to_string).collect();
-        let options = Options { include: owned(include), exclude: owned(exclude), ..Options::default() };
+        let options =
+            Options { include: owned(include), exclude: owned(exclude), ..Options::default() };
         let study = open(&text(keys), options).unwrap();
-        assert_eq!(members(&study).map(|labels| labels.join(" ")), expected.map(String::from), "{keys} {include:?} {exclude:?}");
+        assert_eq!(
+            members(&study).map(|labels| labels.join(" ")),
+            expected.map(String::from),
+            "{keys} {include:?} {exclude:?}"
+        );
     }
-    let study = open("name = \"toys\"", Options { include: vec!["metric:m*".into(), "toy_*".into(), "step".into()], ..Options::default() });
+    let study = open(
+        "name = \"toys\"",
+        Options {
+            include: vec!["metric:m*".into(), "toy_*".into(), "step".into()],
+            ..Options::default()
+        },
+    );
     assert_eq!(members(&study.unwrap()), [vec!["toy_12", "toy_8"], vec!["step"], vec!["margin"]]);
 }
 
 #[test]
 fn a_pattern_of_no_use_is_a_mistake() {
-    let error = |keys: &str, options: Options| format!("{:#}", open(&format!("{keys}\n{NAMED}"), options).err().unwrap());
-    let expected = "toys.toml, line 1, column 12: `othe` matches nothing that could take part, did you mean `other`?";
+    let error = |keys: &str, options: Options| {
+        format!("{:#}", open(&format!("{keys}\n{NAMED}"), options).err().unwrap())
+    };
+    let expected = "toys.toml, line 1, column 12: `othe` matches nothing that could take part, did \
+                    you mean `other`?";
     assert!(error("include = [\"othe\"]", Options::default()).starts_with(expected));
-    let expected = "toys.toml, line 1, column 12: `modle:*`: `modle` is no kind: use `model`, `attack` or `metric`";
+    let expected = "toys.toml, line 1, column 12: `modle:*`: `modle` is no kind: use `model`, \
+                    `attack` or `metric`";
     assert!(error("exclude = [\"modle:*\"]", Options::default()).starts_with(expected));
     let given = |include: &str, exclude: &str| Options {
         include: include.split_whitespace().map(String::from).collect(),
         exclude: exclude.split_whitespace().map(String::from).collect(),
         ..Options::default()
     };
-    assert_eq!(error("", given("attack:affine", "")), "--include: `attack:affine` matches nothing that could take part");
-    assert_eq!(error("", given("", "[")), "--exclude: `[` is no pattern: Pattern syntax error near position 0: invalid range pattern");
+    assert_eq!(
+        error("", given("attack:affine", "")),
+        "--include: `attack:affine` matches nothing that could take part"
+    );
+    assert_eq!(
+        error("", given("", "[")),
+        "--exclude: `[` is no pattern: Pattern syntax error near position 0: invalid range pattern"
+    );
     let none = error("", given("", "model:*"));
     assert_eq!(none, "toys.toml: a study needs at least one model ([[models]])");
     assert_eq!(MemberKind::Attack.to_string(), "attack");

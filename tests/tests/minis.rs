@@ -34,25 +34,39 @@ const TIES: i64 = 3;
 fn images() -> (Tensor, Tensor) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../runner/data/fashion-mnist");
     let read = |name| std::fs::read(folder.join(name)).unwrap();
-    let pixels = Tensor::from_slice(&read("images.idx")[16..]).view([1000, 1, 28, 28]).to_kind(Kind::Float) / 255.0;
-    (pixels.expand([1000, 3, 28, 28], false), Tensor::from_slice(&read("labels.idx")[8..]).to_kind(Kind::Int64))
+    let pixels =
+        Tensor::from_slice(&read("images.idx")[16..]).view([1000, 1, 28, 28]).to_kind(Kind::Float)
+            / 255.0;
+    (
+        pixels.expand([1000, 3, 28, 28], false),
+        Tensor::from_slice(&read("labels.idx")[8..]).to_kind(Kind::Int64),
+    )
 }
 
 #[test]
 fn minis_work_from_the_registry_alone() {
     let registry = Registry::linked().unwrap();
     let (pixels, labels) = images();
-    let minis: Vec<&str> = registry.models().map(|m| m.entry.name.as_str()).filter(|name| name.starts_with("mini_")).collect();
+    let minis: Vec<&str> = registry
+        .models()
+        .map(|m| m.entry.name.as_str())
+        .filter(|name| name.starts_with("mini_"))
+        .collect();
     assert_eq!(minis, RIGHT.map(|(name, _)| name));
     for (name, expected) in RIGHT {
-        let model = registry.find_model(name).unwrap().load_embedded(&Table::new(), Device::Cpu).unwrap();
+        let model =
+            registry.find_model(name).unwrap().load_embedded(&Table::new(), Device::Cpu).unwrap();
         let answers = tch::no_grad(|| {
-            let logits: Vec<Tensor> = pixels.split(250, 0).iter().map(|batch| model.logits(batch)).collect();
+            let logits: Vec<Tensor> =
+                pixels.split(250, 0).iter().map(|batch| model.logits(batch)).collect();
             Tensor::cat(&logits, 0).argmax(1, false)
         });
         let right = answers.eq_tensor(&labels).sum(Kind::Int64).int64_value(&[]);
         println!("{name}: {right} of 1000");
         assert!(right >= 860, "{name}: {right} of 1000 right");
-        assert!((right - expected).abs() <= TIES, "{name}: {right} of 1000 right, expected {expected}");
+        assert!(
+            (right - expected).abs() <= TIES,
+            "{name}: {right} of 1000 right, expected {expected}"
+        );
     }
 }

@@ -72,27 +72,58 @@ fn check(name: &str, published: f64) {
     assert_eq!((model.card().side, model.card().classes), (golden.input_size, golden.classes));
 
     let asked = std::mem::take(&mut *asked.lock().unwrap());
-    let expected: BTreeMap<_, _> = golden.variables.iter().map(|(n, shape, kind)| (n.clone(), (shape.clone(), kind.as_str()))).collect();
+    let expected: BTreeMap<_, _> = golden
+        .variables
+        .iter()
+        .map(|(n, shape, kind)| (n.clone(), (shape.clone(), kind.as_str())))
+        .collect();
     assert_eq!(asked, expected, "variables");
-    assert_eq!(asked.values().map(|(shape, _)| shape.iter().product::<i64>()).sum::<i64>(), golden.param_count);
+    assert_eq!(
+        asked.values().map(|(shape, _)| shape.iter().product::<i64>()).sum::<i64>(),
+        golden.param_count
+    );
     let millions = golden.param_count as f64 / 1e6;
-    assert!((millions - published).abs() < 0.1, "{millions} million parameters, {published} are published"); // some do not count moving statistics
+    assert!(
+        (millions - published).abs() < 0.1,
+        "{millions} million parameters, {published} are published"
+    ); // some do not count moving statistics
 
     let pixels = golden::network_images(golden.input_size).set_requires_grad(true);
     let logits = model.logits(&pixels);
     let values: Vec<f64> = golden.logits.concat();
     let expected = Tensor::from_slice(&values).view([2, golden.classes]);
-    let deviation = (logits.to_kind(Kind::Double) - &expected).abs().max().double_value(&[]) / expected.std(false).double_value(&[]);
+    let deviation = (logits.to_kind(Kind::Double) - &expected).abs().max().double_value(&[])
+        / expected.std(false).double_value(&[]);
 
-    let gradient = Tensor::run_backward(&[logits.get(0).get(golden.grad.class)], &[&pixels], false, false).remove(0).get(0);
+    let gradient =
+        Tensor::run_backward(&[logits.get(0).get(golden.grad.class)], &[&pixels], false, false)
+            .remove(0)
+            .get(0);
     let Gradient { l1, l2, linf, samples, .. } = golden.grad;
-    let norm = |p: f64| gradient.flatten(0, -1).to_kind(Kind::Double).norm_scalaropt_dim(p, [0i64], false).double_value(&[]);
-    let norms: f64 =
-        [(1.0, l1), (2.0, l2), (f64::INFINITY, linf)].map(|(p, expected)| (norm(p) / expected - 1.0).abs()).into_iter().fold(0.0, f64::max);
-    let sample = samples.iter().map(|&(h, w, c, v)| (gradient.double_value(&[c, h, w]) - v).abs() / linf).fold(0.0, f64::max);
+    let norm = |p: f64| {
+        gradient
+            .flatten(0, -1)
+            .to_kind(Kind::Double)
+            .norm_scalaropt_dim(p, [0i64], false)
+            .double_value(&[])
+    };
+    let norms: f64 = [(1.0, l1), (2.0, l2), (f64::INFINITY, linf)]
+        .map(|(p, expected)| (norm(p) / expected - 1.0).abs())
+        .into_iter()
+        .fold(0.0, f64::max);
+    let sample = samples
+        .iter()
+        .map(|&(h, w, c, v)| (gradient.double_value(&[c, h, w]) - v).abs() / linf)
+        .fold(0.0, f64::max);
 
-    println!("{name}: logits {deviation:.1e} of their standard deviation, gradient norms {norms:.1e}, samples {sample:.1e} of l∞");
-    assert!(deviation < 1e-4, "{name}: logits differ by {deviation:.1e} of their standard deviation");
+    println!(
+        "{name}: logits {deviation:.1e} of their standard deviation, gradient norms {norms:.1e}, \
+         samples {sample:.1e} of l∞"
+    );
+    assert!(
+        deviation < 1e-4,
+        "{name}: logits differ by {deviation:.1e} of their standard deviation"
+    );
     assert!(norms < 1e-2, "{name}: norms of the gradient differ by {norms:.1e}");
     assert!(sample < 2e-2, "{name}: the gradient differs by {sample:.1e} of its l∞ norm");
 }

@@ -1,5 +1,5 @@
-//! Machines that share an object store and no folder. Every test has one in a folder (`file://`); those of
-//! [`stores`] have one of S3 too, if MOTO names moto's server, as `make s3` does.
+//! Machines that share an object store and no folder. Every test has one in a folder (`file://`);
+//! those of [`stores`] have one of S3 too, if MOTO names moto's server, as `make s3` does.
 
 use gauntlet_tests::processes::until;
 use gauntlet_tests::toys;
@@ -22,9 +22,14 @@ struct Server {
 impl Server {
     /// On a port of its own, or on one that it had before.
     fn start(program: &Path, port: Option<u16>) -> Self {
-        let port = port.unwrap_or_else(|| TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port());
+        let port = port.unwrap_or_else(|| {
+            TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+        });
         let mut command = Command::new(program);
-        command.args(["-H", "127.0.0.1", "-p", &port.to_string()]).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .args(["-H", "127.0.0.1", "-p", &port.to_string()])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         let server = Self { process: command.spawn().unwrap(), port };
         until("the S3 server answers", || TcpStream::connect(("127.0.0.1", port)).is_ok());
         assert!(server.ask("PUT", &format!("/{BUCKET}")).starts_with("HTTP/1.1 200"));
@@ -33,7 +38,12 @@ impl Server {
 
     fn ask(&self, method: &str, path: &str) -> String {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        write!(stream, "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: \
+             0\r\nConnection: close\r\n\r\n"
+        )
+        .unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         answer
@@ -66,19 +76,29 @@ impl Place {
     }
 
     fn url(&self) -> String {
-        self.server.as_ref().map_or_else(|| format!("file://{}", self.path("store").display()), |_| format!("s3://{BUCKET}/a%20path"))
+        self.server.as_ref().map_or_else(
+            || format!("file://{}", self.path("store").display()),
+            |_| format!("s3://{BUCKET}/a%20path"),
+        )
     }
 
     /// The environment of a machine.
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_toy-runner"));
         command.current_dir(self.folder.path()).args(arguments).env_remove("GAUNTLET_PLUGINS");
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("AWS_")) {
+        for (name, _) in
+            std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("AWS_"))
+        {
             command.env_remove(name);
         }
         if let Some(server) = &self.server {
-            command.env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{}", server.port)).env("AWS_ALLOW_HTTP", "true");
-            command.env("AWS_ACCESS_KEY_ID", "someone").env("AWS_SECRET_ACCESS_KEY", "secret").env("GAUNTLET_STORE_PATIENCE", "2");
+            command
+                .env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{}", server.port))
+                .env("AWS_ALLOW_HTTP", "true");
+            command
+                .env("AWS_ACCESS_KEY_ID", "someone")
+                .env("AWS_SECRET_ACCESS_KEY", "secret")
+                .env("GAUNTLET_STORE_PATIENCE", "2");
         }
         command
     }
@@ -100,7 +120,10 @@ impl Place {
     /// The files of the cells in a results' folder, or in the store's.
     fn cells(&self, out: &str) -> Vec<PathBuf> {
         let kinds = fs::read_dir(self.path(out).join("cells")).into_iter().flatten().flatten();
-        let mut files: Vec<PathBuf> = kinds.flat_map(|kind| fs::read_dir(kind.path()).unwrap().flatten()).map(|file| file.path()).collect();
+        let mut files: Vec<PathBuf> = kinds
+            .flat_map(|kind| fs::read_dir(kind.path()).unwrap().flatten())
+            .map(|file| file.path())
+            .collect();
         files.sort();
         files
     }
@@ -110,7 +133,8 @@ impl Place {
         said(self.command(&["run", "study.toml", "--out", "alone"]).output().unwrap());
         for (out, table) in outs.iter().flat_map(|out| toys::TABLES.map(|table| (out, table))) {
             assert!(
-                fs::read(self.path("alone").join(table)).unwrap() == fs::read(self.path(out).join(table)).unwrap(),
+                fs::read(self.path("alone").join(table)).unwrap()
+                    == fs::read(self.path(out).join(table)).unwrap(),
                 "{out}: {table} differs"
             );
         }
@@ -132,7 +156,10 @@ fn refused(output: Output) -> String {
 fn stores(images: usize, more: &[&str]) -> Vec<Place> {
     let mut places = vec![Place::new(images, more)];
     match std::env::var_os("MOTO") {
-        Some(program) => places.push(Place { server: Some(Server::start(program.as_ref(), None)), ..Place::new(images, more) }),
+        Some(program) => places.push(Place {
+            server: Some(Server::start(program.as_ref(), None)),
+            ..Place::new(images, more)
+        }),
         None => eprintln!("S3 is left out: MOTO does not name moto's server, see `make s3`"),
     }
     places
@@ -152,7 +179,13 @@ fn what_one_machine_has_computed_another_finds() {
         assert!(again.contains("\n0 of 36 cells to compute\n"), "{again}");
         said(place.command(&["rerun", "two", "3"]).output().unwrap());
         // Pixels that nobody asks for stay where they are.
-        let pixels = |out: &str| place.cells(out).iter().filter(|path| path.extension().is_some_and(|end| end == "safetensors")).count();
+        let pixels = |out: &str| {
+            place
+                .cells(out)
+                .iter()
+                .filter(|path| path.extension().is_some_and(|end| end == "safetensors"))
+                .count()
+        };
         assert!(pixels("two") < pixels("one"), "{} of {}", pixels("two"), pixels("one"));
     }
 }
@@ -170,7 +203,12 @@ fn machines_share_the_work_and_may_be_killed() {
         let rest = place.run("one");
         assert!(rest.contains("\n0 of "), "{rest}");
         place.same_as_alone(&["one", "two"]);
-        let temporary = |out: &str| place.cells(out).iter().any(|path| path.file_name().unwrap().to_string_lossy().starts_with('.'));
+        let temporary = |out: &str| {
+            place
+                .cells(out)
+                .iter()
+                .any(|path| path.file_name().unwrap().to_string_lossy().starts_with('.'))
+        };
         assert!(!temporary("one") && !temporary("two"));
     }
 }
@@ -195,9 +233,14 @@ fn a_store_that_goes_away_costs_nothing_but_time() {
         place.server = None;
         let start = Instant::now();
         let error = refused(running.wait_with_output().unwrap());
-        assert!(start.elapsed() < Duration::from_secs(30), "what waits is not tried one after the other");
-        let unreachable =
-            ["error: a result cannot be stored: writing s3://cells/a%20path/cells/", "error: reading s3://cells/a%20path/cells/"];
+        assert!(
+            start.elapsed() < Duration::from_secs(30),
+            "what waits is not tried one after the other"
+        );
+        let unreachable = [
+            "error: a result cannot be stored: writing s3://cells/a%20path/cells/",
+            "error: reading s3://cells/a%20path/cells/",
+        ];
         assert!(unreachable.iter().any(|text| error.contains(text)), "{error}");
         assert!(!error.contains("damaged") && !error.contains("failed;"), "{error}");
         let kept = place.cells("one").len();
@@ -234,7 +277,11 @@ fn what_is_damaged_on_either_side_is_mended() {
         fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
     }
     let output = place.machine("two").output().unwrap();
-    assert!(String::from_utf8_lossy(&output.stderr).contains(" is damaged and will be computed again: "), "{output:?}");
+    assert!(
+        String::from_utf8_lossy(&output.stderr)
+            .contains(" is damaged and will be computed again: "),
+        "{output:?}"
+    );
     said(output);
     assert!(place.run("three").contains("\n0 of 36 cells to compute\n"));
     place.same_as_alone(&["one", "two", "three"]);
@@ -244,18 +291,27 @@ fn what_is_damaged_on_either_side_is_mended() {
 fn pixels_that_are_damaged_in_the_store_cost_one_more_run() {
     let place = Place::new(10, &[]);
     place.run("one");
-    for path in place.cells("store").iter().filter(|path| path.extension().is_some_and(|end| end == "safetensors")) {
+    for path in place
+        .cells("store")
+        .iter()
+        .filter(|path| path.extension().is_some_and(|end| end == "safetensors"))
+    {
         let mut bytes = fs::read(path).unwrap();
         *bytes.last_mut().unwrap() ^= 1;
         fs::write(path, bytes).unwrap();
     }
     // What needs them has to be computed; that they are damaged shows only when they are read.
-    for path in place.cells("store").iter().filter(|path| path.parent().unwrap().ends_with("transfer")) {
+    for path in
+        place.cells("store").iter().filter(|path| path.parent().unwrap().ends_with("transfer"))
+    {
         fs::remove_file(path).unwrap();
     }
     let first = place.machine("two").output().unwrap();
     assert_eq!(first.status.code(), Some(1), "{first:?}");
-    assert!(String::from_utf8_lossy(&first.stderr).contains("the content does not match the checksum"), "{first:?}");
+    assert!(
+        String::from_utf8_lossy(&first.stderr).contains("the content does not match the checksum"),
+        "{first:?}"
+    );
     place.run("two");
     place.same_as_alone(&["two"]);
 }
@@ -266,24 +322,62 @@ fn a_cluster_s_tasks_use_the_store_of_their_folder() {
     fs::create_dir(place.path("slurm")).unwrap();
     let fake = Path::new(env!("CARGO_MANIFEST_DIR")).join("slurm/fake");
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let path = std::env::join_paths(std::iter::once(fake).chain(std::env::split_paths(&path))).unwrap();
-    let cluster =
-        |arguments: &[&str]| said(place.command(arguments).env("PATH", &path).env("FAKE_SLURM", place.path("slurm")).output().unwrap());
-    cluster(&["submit", "study.toml", "--out", "tasks", "--store", &place.url(), "--cells-per-task", "5", "--patience", "0"]);
-    assert!(place.run("one").contains("\n0 of 18 cells to compute\n"), "the tasks have put them there");
+    let path =
+        std::env::join_paths(std::iter::once(fake).chain(std::env::split_paths(&path))).unwrap();
+    let cluster = |arguments: &[&str]| {
+        said(
+            place
+                .command(arguments)
+                .env("PATH", &path)
+                .env("FAKE_SLURM", place.path("slurm"))
+                .output()
+                .unwrap(),
+        )
+    };
+    cluster(&[
+        "submit",
+        "study.toml",
+        "--out",
+        "tasks",
+        "--store",
+        &place.url(),
+        "--cells-per-task",
+        "5",
+        "--patience",
+        "0",
+    ]);
+    assert!(
+        place.run("one").contains("\n0 of 18 cells to compute\n"),
+        "the tasks have put them there"
+    );
     place.same_as_alone(&["one", "tasks"]);
     // What comes to the folder alone, a later task puts there.
     for path in place.cells("store") {
         fs::remove_file(path).unwrap();
     }
-    cluster(&["submit", "study.toml", "--out", "tasks", "--cells-per-task", "5", "--patience", "0"]);
+    cluster(&[
+        "submit",
+        "study.toml",
+        "--out",
+        "tasks",
+        "--cells-per-task",
+        "5",
+        "--patience",
+        "0",
+    ]);
     assert!(place.run("two").contains("\n0 of 18 cells to compute\n"));
     // A folder that has nothing but the name of the store.
     fs::create_dir(place.path("three")).unwrap();
     fs::copy(place.path("one/store.toml"), place.path("three/store.toml")).unwrap();
-    let text = cluster(&["submit", "study.toml", "--out", "three", "--print", "--cells-per-task", "5"]);
+    let text =
+        cluster(&["submit", "study.toml", "--out", "three", "--print", "--cells-per-task", "5"]);
     assert!(text.contains("\n0 of 18 cells to submit\n"), "{text}");
-    let error = refused(place.command(&["submit", "study.toml", "--out", "four", "--print", "--store", &place.url()]).output().unwrap());
+    let error = refused(
+        place
+            .command(&["submit", "study.toml", "--out", "four", "--print", "--store", &place.url()])
+            .output()
+            .unwrap(),
+    );
     assert!(error.contains("leave it out"), "{error}");
     let text = said(place.machine("three").args(["--dry-run"]).output().unwrap());
     assert!(text.contains("\n  transfer      4     4 "), "{text}");
@@ -292,34 +386,79 @@ fn a_cluster_s_tasks_use_the_store_of_their_folder() {
 #[test]
 fn wrong_urls_are_refused_before_anything_is_made() {
     let place = Place::new(4, &[]);
-    let refuse = |url: &str| refused(place.command(&["run", "study.toml", "--out", "out", "--store", url]).output().unwrap());
+    let refuse = |url: &str| {
+        refused(
+            place.command(&["run", "study.toml", "--out", "out", "--store", url]).output().unwrap(),
+        )
+    };
     let expected = "`s3://bucket/path` is expected, or a folder's `file:///path`";
-    assert_eq!(refuse("bucket/path"), format!("error: `--store`: `bucket/path` is no URL: {expected}: relative URL without a base\n"));
-    assert_eq!(refuse("gs://bucket/path"), format!("error: `--store`: `gs://bucket/path`: {expected}\n"));
-    let hidden =
-        format!("error: `--store`: the URL has an `@` in it: {expected}, and the environment says who asks (AWS_ACCESS_KEY_ID, …)\n");
+    assert_eq!(
+        refuse("bucket/path"),
+        format!(
+            "error: `--store`: `bucket/path` is no URL: {expected}: relative URL without a base\n"
+        )
+    );
+    assert_eq!(
+        refuse("gs://bucket/path"),
+        format!("error: `--store`: `gs://bucket/path`: {expected}\n")
+    );
+    let hidden = format!(
+        "error: `--store`: the URL has an `@` in it: {expected}, and the environment says who asks \
+         (AWS_ACCESS_KEY_ID, …)\n"
+    );
     assert_eq!(refuse("s3://me:se/cret@bucket"), hidden);
     let elsewhere = "AWS_ENDPOINT_URL names another server than Amazon's";
     assert_eq!(
         refuse("s3://minio:9000/path"),
-        format!("error: `--store`: `s3://minio:9000/path` has more than a bucket and a path: {expected}; {elsewhere}\n")
+        format!(
+            "error: `--store`: `s3://minio:9000/path` has more than a bucket and a path: \
+             {expected}; {elsewhere}\n"
+        )
     );
     let path = place.path("store");
     let local = |url: &str| format!("file://{}/{url}", path.display());
     assert!(!place.path("out").exists());
-    said(place.command(&["run", "study.toml", "--out", "out", "--store", &local("a")]).output().unwrap());
-    said(place.command(&["run", "study.toml", "--out", "out", "--store", &local("a/")]).output().unwrap());
+    said(
+        place
+            .command(&["run", "study.toml", "--out", "out", "--store", &local("a")])
+            .output()
+            .unwrap(),
+    );
+    said(
+        place
+            .command(&["run", "study.toml", "--out", "out", "--store", &local("a/")])
+            .output()
+            .unwrap(),
+    );
     let error = refuse(&local("b"));
-    assert!(error.contains(&format!("the cells of out are in {}, not in {}: choose another folder", local("a"), local("b"))), "{error}");
+    assert!(
+        error.contains(&format!(
+            "the cells of out are in {}, not in {}: choose another folder",
+            local("a"),
+            local("b")
+        )),
+        "{error}"
+    );
     fs::write(place.path("out/store.toml"), "uri = 1").unwrap();
     let error = refused(place.command(&["run", "study.toml", "--out", "out"]).output().unwrap());
-    assert!(error.starts_with("error: out/store.toml, which names the object store of the cells: "), "{error}");
+    assert!(
+        error.starts_with("error: out/store.toml, which names the object store of the cells: "),
+        "{error}"
+    );
     // Nobody there.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let mut command = place.command(&["run", "study.toml", "--out", "far", "--store", "s3://bucket/path"]);
-    command.env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{port}")).env("AWS_ALLOW_HTTP", "true");
-    let error = refused(command.env("AWS_ACCESS_KEY_ID", "a").env("AWS_SECRET_ACCESS_KEY", "b").output().unwrap());
-    assert!(error.contains("error: `--store`: the object store s3://bucket/path cannot be listed: "), "{error}");
+    let mut command =
+        place.command(&["run", "study.toml", "--out", "far", "--store", "s3://bucket/path"]);
+    command
+        .env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{port}"))
+        .env("AWS_ALLOW_HTTP", "true");
+    let error = refused(
+        command.env("AWS_ACCESS_KEY_ID", "a").env("AWS_SECRET_ACCESS_KEY", "b").output().unwrap(),
+    );
+    assert!(
+        error.contains("error: `--store`: the object store s3://bucket/path cannot be listed: "),
+        "{error}"
+    );
     assert!(!place.path("far").exists(), "a folder is not bound to what may be a mistake");
 }
 
@@ -344,9 +483,15 @@ fn stranger(answer: Option<&'static str>) -> u16 {
 fn servers_that_refuse_or_never_answer_are_told_in_time() {
     let place = Place::new(4, &[]);
     let refuse = |answer| {
-        let mut command = place.command(&["run", "study.toml", "--out", "out", "--store", "s3://bucket/path"]);
-        command.env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{}", stranger(answer))).env("AWS_ALLOW_HTTP", "true");
-        command.env("AWS_ACCESS_KEY_ID", "a").env("AWS_SECRET_ACCESS_KEY", "b").env("AWS_TIMEOUT", "1s");
+        let mut command =
+            place.command(&["run", "study.toml", "--out", "out", "--store", "s3://bucket/path"]);
+        command
+            .env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{}", stranger(answer)))
+            .env("AWS_ALLOW_HTTP", "true");
+        command
+            .env("AWS_ACCESS_KEY_ID", "a")
+            .env("AWS_SECRET_ACCESS_KEY", "b")
+            .env("AWS_TIMEOUT", "1s");
         let start = Instant::now();
         let error = refused(command.output().unwrap());
         assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
@@ -354,19 +499,35 @@ fn servers_that_refuse_or_never_answer_are_told_in_time() {
         error
     };
     let cannot = "error: `--store`: the object store s3://bucket/path cannot be listed: ";
-    let forbidden = refuse(Some("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"));
-    assert!(forbidden.starts_with(&format!("{cannot}whoever asks may not (to list, read and write is needed): ")), "{forbidden}");
-    let garbage = refuse(Some("HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\n<html>"));
+    let forbidden =
+        refuse(Some("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"));
+    assert!(
+        forbidden.starts_with(&format!(
+            "{cannot}whoever asks may not (to list, read and write is needed): "
+        )),
+        "{forbidden}"
+    );
+    let garbage =
+        refuse(Some("HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\n<html>"));
     assert!(garbage.starts_with(cannot), "{garbage}");
     let silence = refuse(None);
-    assert!(silence.starts_with(&format!("{cannot}nobody answers in time (AWS_TIMEOUT): ")), "{silence}");
+    assert!(
+        silence.starts_with(&format!("{cannot}nobody answers in time (AWS_TIMEOUT): ")),
+        "{silence}"
+    );
 }
 
 #[test]
 fn a_bucket_that_is_not_there_is_told() {
     for place in stores(4, &[]).into_iter().filter(|place| place.server.is_some()) {
-        let error = refused(place.command(&["run", "study.toml", "--out", "out", "--store", "s3://nobody-s/path"]).output().unwrap());
-        let expected = "error: `--store`: the object store s3://nobody-s/path cannot be listed: there is no such bucket: ";
+        let error = refused(
+            place
+                .command(&["run", "study.toml", "--out", "out", "--store", "s3://nobody-s/path"])
+                .output()
+                .unwrap(),
+        );
+        let expected = "error: `--store`: the object store s3://nobody-s/path cannot be listed: \
+                        there is no such bucket: ";
         assert!(error.starts_with(expected), "{error}");
         assert!(!place.path("out").exists());
     }

@@ -96,13 +96,21 @@ fn a_folder_s_libraries_are_loaded_and_all_else_in_it_is_ignored() {
     symlink("libgauntlet_sample.so", at.join("plugins/libgauntlet_sample.so.1")).unwrap();
     Command::new("mkfifo").arg(at.join("plugins/pipe")).status().unwrap();
     symlink("nowhere", at.join("plugins/old.so")).unwrap();
-    let symbols = Command::new("objcopy").arg("--only-keep-debug").arg(library("sample")).arg(at.join("plugins/sample.debug")).status();
+    let symbols = Command::new("objcopy")
+        .arg("--only-keep-debug")
+        .arg(library("sample"))
+        .arg(at.join("plugins/sample.debug"))
+        .status();
     assert!(symbols.unwrap().success());
 
-    let (code, list, err) = session(command(at, &["-v", "list", "attacks", "--plugins", "plugins"]));
+    let (code, list, err) =
+        session(command(at, &["-v", "list", "attacks", "--plugins", "plugins"]));
     let hash = hash(&library("sample"));
     assert_eq!(code, 0, "{err}");
-    let line = format!("noisy  one step of random lengths  [gauntlet-sample 1.2.3, libgauntlet_sample.so {}]\n", &hash[..12]);
+    let line = format!(
+        "noisy  one step of random lengths  [gauntlet-sample 1.2.3, libgauntlet_sample.so {}]\n",
+        &hash[..12]
+    );
     assert!(list.contains(&line) && list.contains("step  for tests  [toys 1.0.0]\n"), "{list}");
     let build = "so not a plugin; `cargo build --release` leaves one in `target/release`";
     let notes = format!(
@@ -112,15 +120,28 @@ fn a_folder_s_libraries_are_loaded_and_all_else_in_it_is_ignored() {
          note: plugins/pipe: not a file, {build}\n\
          note: plugins/readme.txt: not a shared library (ELF), {build}\n\
          note: plugins/runner: a program or an object file, so not a plugin\n\
-         note: plugins/sample.debug: a library whose stamp is empty, as in a file of debugging symbols, so not a plugin\n"
+         note: plugins/sample.debug: a library whose stamp is empty, as in a file of debugging \
+         symbols, so not a plugin\n"
     );
     assert_eq!(err, notes);
-    assert_eq!(session(command(at, &["list", "attacks", "--plugins", "plugins"])), (0, list, String::new()));
+    assert_eq!(
+        session(command(at, &["list", "attacks", "--plugins", "plugins"])),
+        (0, list, String::new())
+    );
 
-    let json: Value = serde_json::from_str(&said(at, &["list", "models", "--json", "--plugins", "plugins"])).unwrap();
-    let [patch, toy] = ["patch", "toy_8"].map(|name| json.as_array().unwrap().iter().find(|model| model["name"] == name).unwrap());
-    assert_eq!((&patch["origin"], &patch["plugin"]["hash"]), (&"gauntlet-sample 1.2.3".into(), &hash.into()));
-    assert_eq!((&patch["plugin"]["stamp"]["version"], &toy["plugin"]), (&"1.2.3".into(), &Value::Null));
+    let json: Value =
+        serde_json::from_str(&said(at, &["list", "models", "--json", "--plugins", "plugins"]))
+            .unwrap();
+    let [patch, toy] = ["patch", "toy_8"]
+        .map(|name| json.as_array().unwrap().iter().find(|model| model["name"] == name).unwrap());
+    assert_eq!(
+        (&patch["origin"], &patch["plugin"]["hash"]),
+        (&"gauntlet-sample 1.2.3".into(), &hash.into())
+    );
+    assert_eq!(
+        (&patch["plugin"]["stamp"]["version"], &toy["plugin"]),
+        (&"1.2.3".into(), &Value::Null)
+    );
 }
 
 #[test]
@@ -136,7 +157,10 @@ fn plugins_are_named_before_and_after_the_command_by_variable_and_by_the_study()
     };
     let unruly = library("unruly").display().to_string();
     let list = |arguments: &[&str]| command(at, arguments);
-    assert_eq!(attacks(list(&["--plugins", "plugins", "list", "attacks", "--plugins", &unruly]), ""), [true, true]);
+    assert_eq!(
+        attacks(list(&["--plugins", "plugins", "list", "attacks", "--plugins", &unruly]), ""),
+        [true, true]
+    );
     assert_eq!(attacks(list(&["list", "attacks"]), &format!("plugins::{unruly}")), [true, true]);
     assert_eq!(attacks(list(&["list", "attacks", "--plugins", &unruly]), ""), [false, true]);
 
@@ -146,12 +170,22 @@ fn plugins_are_named_before_and_after_the_command_by_variable_and_by_the_study()
     let text = text.replace("[data]", "[plugins]\nfrom = [\"../plugins\"]\n[data]");
     fs::write(at.join("studies/own.toml"), &text).unwrap();
     let first = said(at, &["run", "studies/own.toml"]);
-    assert!(first.contains("\nplugins gauntlet-sample 1.2.3\n") && first.contains("\nnoisy, untargeted: "), "{first}");
+    assert!(
+        first.contains("\nplugins gauntlet-sample 1.2.3\n")
+            && first.contains("\nnoisy, untargeted: "),
+        "{first}"
+    );
     let again = said(at, &["run", "results/toys/study.toml"]);
     assert!(again.contains("\n0 of "), "{again}");
     fs::write(at.join("studies/own.toml"), text.replace("../plugins", "../plugin")).unwrap();
     let error = refusal(at, &["run", "studies/own.toml"]);
-    assert!(error.starts_with("error: studies/own.toml, line 4, column 9: there is no folder or library studies/../plugin\n"), "{error}");
+    assert!(
+        error.starts_with(
+            "error: studies/own.toml, line 4, column 9: there is no folder or \
+             library studies/../plugin\n"
+        ),
+        "{error}"
+    );
 }
 
 #[test]
@@ -171,14 +205,17 @@ fn what_a_library_says_of_itself_is_read_without_running_it() {
         assert!(text.contains(line), "{line}{text}");
     }
     altered("sample", at, "libtorch = \"2.11.0\"", "libtorch = \"2.10.0\"");
-    let (code, text, err) = session(command(at, &["plugins", "inspect", "libgauntlet_sample.so", "--json"]));
+    let (code, text, err) =
+        session(command(at, &["plugins", "inspect", "libgauntlet_sample.so", "--json"]));
     let json: Value = serde_json::from_str(&text).unwrap();
     let fault = json["fault"].as_str().unwrap();
     assert!(fault.contains("libtorch 2.10.0, this program for libtorch 2.11.0"), "{fault}");
     assert_eq!((code, err), (2, format!("error: {fault}\n")));
 
     install(at, "sample");
-    let json: Value = serde_json::from_str(&said(at, &["plugins", "list", "--json", "--plugins", "plugins"])).unwrap();
+    let json: Value =
+        serde_json::from_str(&said(at, &["plugins", "list", "--json", "--plugins", "plugins"]))
+            .unwrap();
     assert_eq!(json["plugins"][0]["brings"].as_array().unwrap().len(), 5);
     assert_eq!(said(at, &["plugins", "list"]).lines().count(), 1);
 }
@@ -193,20 +230,33 @@ fn a_library_that_does_not_fit_is_refused_with_the_remedy() {
         (
             "abi = 1\nwith",
             "abi = 9\nwith",
-            "speaks ABI 9 (gauntlet-core 0.1.0), this program speaks ABI 1 (gauntlet-core 0.1.0): build the plugin against \
+            "speaks ABI 9 (gauntlet-core 0.1.0), this program speaks ABI 1 (gauntlet-core 0.1.0): \
+             build the plugin against \
              gauntlet-core 0.1.0, or use the runner that it was built for",
         ),
         (
             "\nlibtorch = \"2.11.0\"",
             "\nlibtorch = \"2.99.0\"",
-            "was built for libtorch 2.99.0, this program for libtorch 2.11.0: build it with LIBTORCH set to a libtorch 2.11.0",
+            "was built for libtorch 2.99.0, this program for libtorch 2.11.0: build it with \
+             LIBTORCH set to a libtorch 2.11.0",
         ),
-        ("-linux-gnu\"\nlibtorch", "-other-abi\"\nlibtorch", "-unknown-other-abi, this program for "),
-        ("\"gauntlet_plugin_gauntlet_sample\"", "\"system                         \"", "has a stamp without a name or an entry function"),
+        (
+            "-linux-gnu\"\nlibtorch",
+            "-other-abi\"\nlibtorch",
+            "-unknown-other-abi, this program for ",
+        ),
+        (
+            "\"gauntlet_plugin_gauntlet_sample\"",
+            "\"system                         \"",
+            "has a stamp without a name or an entry function",
+        ),
     ] {
         altered("sample", &at.join("plugins"), from, to);
         let error = refusal(at, &["--plugins", "plugins", "list", "attacks"]);
-        assert!(error.starts_with(&format!("error: {who} ")) && error.contains(expected), "{to}\n{error}");
+        assert!(
+            error.starts_with(&format!("error: {who} ")) && error.contains(expected),
+            "{to}\n{error}"
+        );
     }
     let damaged = |bytes: &[u8]| {
         fs::write(at.join("plugins/libgauntlet_sample.so"), bytes).unwrap();
@@ -215,21 +265,32 @@ fn a_library_that_does_not_fit_is_refused_with_the_remedy() {
     let whole = fs::read(library("sample")).unwrap();
     for length in [4, 64, 100, whole.len() / 2] {
         let error = damaged(&whole[..length]);
-        let expected = "error: plugins/libgauntlet_sample.so: the file is damaged or not whole; build or copy it again";
+        let expected = "error: plugins/libgauntlet_sample.so: the file is damaged or not whole; \
+                        build or copy it again";
         assert!(error.starts_with(expected), "{length}: {error}");
     }
     altered("sample", &at.join("plugins"), "\nlibtorch = \"2.11.0\"", "\nlibtorch = 2.11.0  ");
     let error = refusal(at, &["--plugins", "plugins", "list", "attacks"]);
-    assert!(error.contains("the stamp cannot be read; build the plugin again: not a stamp: "), "{error}");
+    assert!(
+        error.contains("the stamp cannot be read; build the plugin again: not a stamp: "),
+        "{error}"
+    );
 
     // What was named itself is more than ignored.
     let error = refusal(at, &["--plugins", "study.toml", "list", "attacks"]);
-    assert!(error.starts_with("error: study.toml: not a shared library (ELF), so not a plugin; "), "{error}");
-    for (name, why) in [("gone", "No such file or directory"), ("circle", "Too many levels of symbolic links")] {
+    assert!(
+        error.starts_with("error: study.toml: not a shared library (ELF), so not a plugin; "),
+        "{error}"
+    );
+    for (name, why) in
+        [("gone", "No such file or directory"), ("circle", "Too many levels of symbolic links")]
+    {
         symlink("circle", at.join("circle")).ok();
         let error = refusal(at, &["--plugins", name, "list", "attacks"]);
-        let expected =
-            format!("error: plugins {name} cannot be read; `--plugins`, GAUNTLET_PLUGINS and [plugins] take folders and libraries: {why}");
+        let expected = format!(
+            "error: plugins {name} cannot be read; `--plugins`, GAUNTLET_PLUGINS and [plugins] \
+             take folders and libraries: {why}"
+        );
         assert!(error.starts_with(&expected), "{error}");
     }
 }
@@ -244,7 +305,8 @@ fn names_are_taken_once() {
     fs::write(at.join("plugins/other.so"), rebuilt).unwrap();
     let error = refusal(at, &["--plugins", "plugins", "list", "attacks"]);
     assert!(
-        error.starts_with("error: plugin `gauntlet-sample` is there twice: ") && error.ends_with("/other.so); remove one\n"),
+        error.starts_with("error: plugin `gauntlet-sample` is there twice: ")
+            && error.ends_with("/other.so); remove one\n"),
         "{error}"
     );
     fs::remove_file(at.join("plugins/other.so")).unwrap();
@@ -252,15 +314,24 @@ fn names_are_taken_once() {
     rogue(&at.join("plugins"), &["ITEM=\"nudge\""]);
     let error = refusal(at, &["--plugins", "plugins", "list", "attacks"]);
     let expected = "error: attack `nudge` is brought twice: by toys 1.0.0 and by rogue 0.1.0 (";
-    assert!(error.starts_with(expected) && error.ends_with("/librogue.so); remove or rename one\n"), "{error}");
+    assert!(
+        error.starts_with(expected) && error.ends_with("/librogue.so); remove or rename one\n"),
+        "{error}"
+    );
     // All that is wrong is said at once, and `list` shows what is left.
     altered("unruly", &at.join("plugins"), "abi = 1\nwith", "abi = 2\nwith");
     let error = refusal(at, &["--plugins", "plugins", "list", "attacks"]);
-    assert!(error.starts_with("error: 2 plugins are refused:\n  ") && error.lines().count() == 3, "{error}");
+    assert!(
+        error.starts_with("error: 2 plugins are refused:\n  ") && error.lines().count() == 3,
+        "{error}"
+    );
     install(at, "unruly");
     let (code, list, err) = session(command(at, &["--plugins", "plugins", "plugins", "list"]));
     assert_eq!((code, err.as_str()), (1, ""));
-    assert!(list.contains("gauntlet-unruly 0.1.0  model fragile, attack unruly, metric miscounted"), "{list}");
+    assert!(
+        list.contains("gauntlet-unruly 0.1.0  model fragile, attack unruly, metric miscounted"),
+        "{list}"
+    );
     assert!(list.contains("\nrefused: attack `nudge` is brought twice: "), "{list}");
 }
 
@@ -280,8 +351,10 @@ fn a_lock_admits_what_it_lists() {
     rebuilt.push(0);
     fs::write(&path, rebuilt).unwrap();
     let expected = format!(
-        "error: plugin gauntlet-sample 1.2.3 ({}) is not in the lock plugins.lock: its hash is {}, for libgauntlet_sample.so it has {was}; \
-         use the file that was locked or, if you trust this one, lock it with `runner plugins lock`\n",
+        "error: plugin gauntlet-sample 1.2.3 ({}) is not in the lock plugins.lock: its hash is {}, \
+         for libgauntlet_sample.so it has {was}; \
+         use the file that was locked or, if you trust this one, lock it with `runner plugins \
+         lock`\n",
         path.canonicalize().unwrap().display(),
         hash(&path)
     );
@@ -290,21 +363,43 @@ fn a_lock_admits_what_it_lists() {
     let text = STUDY.replace("[data]", "[plugins]\nfrom = [\"plugins\"]\n[data]");
     fs::write(at.join("study.toml"), &text).unwrap();
     assert_eq!(refusal(at, &["run", "study.toml", "--plugins-lock", "plugins.lock"]), expected);
-    fs::write(at.join("study.toml"), text.replace("[data]", "lock = \"plugins.lock\"\n[data]")).unwrap();
-    assert_eq!(refusal(at, &["run", "study.toml"]), expected.replace("lock plugins.lock", "lock ./plugins.lock"));
+    fs::write(at.join("study.toml"), text.replace("[data]", "lock = \"plugins.lock\"\n[data]"))
+        .unwrap();
+    assert_eq!(
+        refusal(at, &["run", "study.toml"]),
+        expected.replace("lock plugins.lock", "lock ./plugins.lock")
+    );
     // A study's lock is for what the command line names, and a lock for what is checked.
     let unruly = library("unruly").display().to_string();
-    fs::write(at.join("study.toml"), STUDY.replace("[data]", "[plugins]\nfrom = []\nlock = \"plugins.lock\"\n[data]")).unwrap();
-    assert!(refusal(at, &["run", "study.toml", "--plugins", &unruly]).contains(" is not in the lock ./plugins.lock: "));
-    assert!(refusal(at, &["plugins", "check", &unruly, "--plugins-lock", "plugins.lock"]).contains(" is not in the lock plugins.lock: "));
+    fs::write(
+        at.join("study.toml"),
+        STUDY.replace("[data]", "[plugins]\nfrom = []\nlock = \"plugins.lock\"\n[data]"),
+    )
+    .unwrap();
+    assert!(
+        refusal(at, &["run", "study.toml", "--plugins", &unruly])
+            .contains(" is not in the lock ./plugins.lock: ")
+    );
+    assert!(
+        refusal(at, &["plugins", "check", &unruly, "--plugins-lock", "plugins.lock"])
+            .contains(" is not in the lock plugins.lock: ")
+    );
     fs::write(at.join("plugins.lock"), "\nsha256:abc libx.so\n").unwrap();
     let error = refusal(at, &locked);
     assert!(
-        error.starts_with("error: the lock of plugins plugins.lock, line 2: found `sha256:abc`, expected a BLAKE3 hash of 64 "),
+        error.starts_with(
+            "error: the lock of plugins plugins.lock, line 2: found `sha256:abc`, \
+             expected a BLAKE3 hash of 64 "
+        ),
         "{error}"
     );
     let error = refusal(at, &["--plugins-lock", "gone", "list", "attacks"]);
-    assert!(error.starts_with("error: the lock of plugins gone cannot be read; `runner plugins lock` makes one: "), "{error}");
+    assert!(
+        error.starts_with(
+            "error: the lock of plugins gone cannot be read; `runner plugins lock` makes one: "
+        ),
+        "{error}"
+    );
 }
 
 #[test]
@@ -313,18 +408,27 @@ fn what_everybody_can_write_to_is_warned_of() {
     let path = install(place.path(), "sample");
     let warned = || session(command(place.path(), &["--plugins", "plugins", "list", "metrics"])).2;
     assert_eq!(warned(), "");
-    let open = |path: &Path, mode: u32| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    let open = |path: &Path, mode: u32| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap()
+    };
     open(&place.path().join("plugins"), 0o777);
     let why = "can be changed by everybody here, and its code runs as you";
-    assert_eq!(warned(), format!("warning: folder of plugins plugins {why}: `chmod o-w plugins`\n"));
+    assert_eq!(
+        warned(),
+        format!("warning: folder of plugins plugins {why}: `chmod o-w plugins`\n")
+    );
     open(&place.path().join("plugins"), 0o755);
     open(&path, 0o666);
     let path = path.canonicalize().unwrap();
-    assert_eq!(warned(), format!("warning: plugin {} {why}: `chmod o-w {}`\n", path.display(), path.display()));
+    assert_eq!(
+        warned(),
+        format!("warning: plugin {} {why}: `chmod o-w {}`\n", path.display(), path.display())
+    );
     open(&path, 0o644);
     // Only root can give a file away.
     if std::os::unix::fs::chown(&path, Some(12345), None).is_ok() {
-        let expected = "can be changed by user 12345, who owns it, and its code runs as you: copy it to a folder of yours";
+        let expected = "can be changed by user 12345, who owns it, and its code runs as you: copy \
+                        it to a folder of yours";
         assert_eq!(warned(), format!("warning: plugin {} {expected}\n", path.display()));
     }
 }
@@ -336,7 +440,8 @@ fn a_rebuilt_plugin_computes_its_own_cells_again() {
     let path = install(at, "sample");
     fs::write(
         at.join("study.toml"),
-        with_attacks("[[attacks]]\nname = \"noisy\"").replace("[\"largest\"]", "[\"largest\", \"mean_change\"]"),
+        with_attacks("[[attacks]]\nname = \"noisy\"")
+            .replace("[\"largest\"]", "[\"largest\", \"mean_change\"]"),
     )
     .unwrap();
     let cells = |arguments: &[&str]| {
@@ -348,14 +453,22 @@ fn a_rebuilt_plugin_computes_its_own_cells_again() {
     let provenance = |file: &Path, key: &str| -> Value {
         let reader = SerializedFileReader::new(File::open(file).unwrap()).unwrap();
         let metadata = reader.metadata().file_metadata().key_value_metadata().unwrap().clone();
-        serde_json::from_str(metadata.iter().find(|entry| entry.key == key).unwrap().value.as_ref().unwrap()).unwrap()
+        serde_json::from_str(
+            metadata.iter().find(|entry| entry.key == key).unwrap().value.as_ref().unwrap(),
+        )
+        .unwrap()
     };
-    let whole: Value = serde_json::from_slice(&fs::read(at.join("results/toys/provenance.json")).unwrap()).unwrap();
-    let plugin = |part: &Value| (part["name"].as_str().unwrap().to_owned(), part["origin"].clone(), part["plugin"].clone());
+    let whole: Value =
+        serde_json::from_slice(&fs::read(at.join("results/toys/provenance.json")).unwrap())
+            .unwrap();
+    let plugin = |part: &Value| {
+        (part["name"].as_str().unwrap().to_owned(), part["origin"].clone(), part["plugin"].clone())
+    };
     let (noisy, step) = (plugin(&whole["attacks"][0]), plugin(&whole["attacks"][1]));
     assert_eq!(noisy, ("noisy".to_owned(), "gauntlet-sample 1.2.3".into(), hash(&path).into()));
     assert_eq!(step, ("step".to_owned(), "toys 1.0.0".into(), Value::Null));
-    let crafted = fs::read_dir(at.join("results/toys/cells/craft")).unwrap().map(|file| file.unwrap().path());
+    let crafted =
+        fs::read_dir(at.join("results/toys/cells/craft")).unwrap().map(|file| file.unwrap().path());
     let crafted = crafted.filter(|path| path.extension().is_some_and(|kind| kind == "parquet"));
     let mut attacks: Vec<(String, Value)> = crafted
         .map(|file| provenance(&file, "gauntlet.provenance")["attack"].clone())
@@ -363,7 +476,10 @@ fn a_rebuilt_plugin_computes_its_own_cells_again() {
         .collect();
     attacks.sort_by(|a, b| a.0.cmp(&b.0));
     attacks.dedup();
-    assert_eq!(attacks, [("noisy".to_owned(), hash(&path).into()), ("step".to_owned(), Value::Null)]);
+    assert_eq!(
+        attacks,
+        [("noisy".to_owned(), hash(&path).into()), ("step".to_owned(), Value::Null)]
+    );
 
     assert_eq!(cells(&["--isolate", "never"]), "0 of 20 cells to compute");
     let mut rebuilt = fs::read(&path).unwrap();
@@ -379,11 +495,15 @@ fn a_model_of_a_library_is_probed_like_any_other() {
     let at = place.path();
     install(at, "unruly");
     // Its logits are 0 whatever the pixels.
-    let flat = "[[models]]\nname = \"fragile\"\nparams = { calls = 10000, scale = 0.0, classes = 4 }\n[[attacks]]";
+    let flat = "[[models]]\nname = \"fragile\"\nparams = \
+                { calls = 10000, scale = 0.0, classes = 4 }\n[[attacks]]";
     fs::write(at.join("study.toml"), STUDY.replacen("[[attacks]]", flat, 1)).unwrap();
     let out = said(at, &["run", "study.toml", "--plugins", "plugins"]);
     assert!(
-        out.contains("\n  error zero_gradients: 1 of 3\n    fragile: the gradient of the margin is exactly zero on 3 of 3 images\n"),
+        out.contains(
+            "\n  error zero_gradients: 1 of 3\n    fragile: the gradient of the margin is \
+             exactly zero on 3 of 3 images\n"
+        ),
         "{out}"
     );
     let flags = fs::read_to_string(at.join("results/toys/flags.csv")).unwrap();
@@ -395,25 +515,33 @@ fn a_study_with_lists_takes_plugins_in_when_asked() {
     let place = place();
     let at = place.path();
     install(at, "sample");
-    let run = |arguments: &[&str]| said(at, &[&["--plugins", "plugins", "run", "study.toml"], arguments].concat());
+    let run = |arguments: &[&str]| {
+        said(at, &[&["--plugins", "plugins", "run", "study.toml"], arguments].concat())
+    };
     let left_out = run(&[]);
     assert!(
-        left_out.contains("left out: attack noisy: the study names its attacks: name it there too, or say `--include 'attack:*'`\n"),
+        left_out.contains(
+            "left out: attack noisy: the study names its attacks: name it there too, \
+             or say `--include 'attack:*'`\n"
+        ),
         "{left_out}"
     );
     let joined = run(&["--include", "attack:*"]);
     assert!(
-        joined.contains("\nplugins gauntlet-sample 1.2.3\njoined by attack noisy\n") && joined.contains("\nnoisy, untargeted: "),
+        joined.contains("\nplugins gauntlet-sample 1.2.3\njoined by attack noisy\n")
+            && joined.contains("\nnoisy, untargeted: "),
         "{joined}"
     );
     // A study without lists takes in what fits, and says of the rest why not.
-    let text = "name = \"open\"\ninclude = [\"noisy\"]\nexclude = [\"broken\", \"fatal\"]\n[data]\nfolder = \"images\"\n";
+    let text = "name = \"open\"\ninclude = [\"noisy\"]\nexclude = \
+                [\"broken\", \"fatal\"]\n[data]\nfolder = \"images\"\n";
     fs::write(at.join("open.toml"), text).unwrap();
     let open = said(at, &["--plugins", "plugins", "run", "open.toml"]);
     for line in [
         "left out: model patch: no weights, see `runner weights list`\n",
         "left out: model bands: it has 10 classes, and the study 4\n",
-        "joined by model toy_12, model toy_8, attack noisy, metric goal_margin, metric largest, metric mean_change\n",
+        "joined by model toy_12, model toy_8, attack noisy, metric goal_margin, metric largest, \
+         metric mean_change\n",
     ] {
         assert!(open.contains(line), "{line}\n{open}");
     }
@@ -421,8 +549,14 @@ fn a_study_with_lists_takes_plugins_in_when_asked() {
 
 /// The tables' lines that do not speak of attacks that begin with `other`.
 fn tables(out: &Path, other: &str) -> Vec<String> {
-    let texts = ["accuracy", "success", "transfer"].map(|name| fs::read_to_string(out.join(format!("{name}.csv"))).unwrap());
-    texts.iter().flat_map(|text| text.lines()).filter(|line| !line.contains(other)).map(String::from).collect()
+    let texts = ["accuracy", "success", "transfer"]
+        .map(|name| fs::read_to_string(out.join(format!("{name}.csv"))).unwrap());
+    texts
+        .iter()
+        .flat_map(|text| text.lines())
+        .filter(|line| !line.contains(other))
+        .map(String::from)
+        .collect()
 }
 
 #[test]
@@ -446,16 +580,35 @@ fn whatever_a_plugin_does_it_costs_its_own_cells() {
     let at = place.path();
     assert!(said(at, &["run", "study.toml", "--out", "alone"]).contains("\nstep, untargeted: "));
     install(at, "unruly");
-    let attack = |way: &str| format!("[[attacks]]\nname = \"unruly\"\nlabel = \"bad {way}\"\nparams = {{ way = \"{way}\" }}\n");
+    let attack = |way: &str| {
+        format!(
+            "[[attacks]]\nname = \"unruly\"\nlabel = \"bad {way}\"\nparams = \
+             {{ way = \"{way}\" }}\n"
+        )
+    };
     let attacks: String = WAYS.iter().map(|(way, _)| attack(way)).collect();
     fs::write(at.join("study.toml"), with_attacks(&attacks)).unwrap();
-    let run = ["run", "study.toml", "--plugins", "plugins", "--out", "beside", "--cell-timeout", "1", "--workers", "2"];
+    let run = [
+        "run",
+        "study.toml",
+        "--plugins",
+        "plugins",
+        "--out",
+        "beside",
+        "--cell-timeout",
+        "1",
+        "--workers",
+        "2",
+    ];
     let (code, out, err) = session(command(at, &run));
     assert_eq!(code, 1, "{err}");
     for (way, reason) in WAYS.iter().filter(|(_, reason)| !reason.is_empty()) {
         for model in ["toy_8", "toy_12"] {
             let start = format!("bad {way} (untargeted) on {model}, images 1–12: ");
-            let found = err.lines().filter_map(|line| line.split_once(&start)).any(|(_, why)| why.contains(reason));
+            let found = err
+                .lines()
+                .filter_map(|line| line.split_once(&start))
+                .any(|(_, why)| why.contains(reason));
             assert!(found || err.contains("… and 2 more"), "{start}{reason}\n{err}");
         }
     }
@@ -463,9 +616,19 @@ fn whatever_a_plugin_does_it_costs_its_own_cells() {
     // What is no image, and what is no adversarial, is not believed.
     let success = fs::read_to_string(at.join("beside/success.csv")).unwrap();
     let row = |label: &str| -> Vec<String> {
-        success.lines().find(|line| line.starts_with(&format!("toy_8,bad {label},"))).unwrap().split(',').map(String::from).collect()
+        success
+            .lines()
+            .find(|line| line.starts_with(&format!("toy_8,bad {label},")))
+            .unwrap()
+            .split(',')
+            .map(String::from)
+            .collect()
     };
-    assert_eq!((&row("liar")[6..9], &row("error")[4]), (&["10", "0", "0"].map(String::from)[..], &"12".to_owned()), "{success}");
+    assert_eq!(
+        (&row("liar")[6..9], &row("error")[4]),
+        (&["10", "0", "0"].map(String::from)[..], &"12".to_owned()),
+        "{success}"
+    );
     assert_eq!(row("sloppy")[8], "0", "{success}");
     assert!(row("sloppy")[7].parse::<u32>().unwrap() >= 7, "{success}");
     assert!(out.contains("\nbad hang, untargeted: "), "{out}");
@@ -476,8 +639,12 @@ fn whatever_a_plugin_does_it_costs_its_own_cells() {
 fn a_model_and_a_metric_cost_their_own_cells_too() {
     let place = place();
     let at = place.path();
-    let model =
-        |label: &str, params: &str| format!("[[models]]\nname = \"fragile\"\nlabel = \"{label}\"\nparams = {{ classes = 4, {params} }}\n");
+    let model = |label: &str, params: &str| {
+        format!(
+            "[[models]]\nname = \"fragile\"\nlabel = \"{label}\"\nparams = \
+             {{ classes = 4, {params} }}\n"
+        )
+    };
     let models = [
         model("bad born", "stillborn = true"),
         model("bad shape", "misshapen = true, calls = 99"),
@@ -491,41 +658,88 @@ fn a_model_and_a_metric_cost_their_own_cells_too() {
     fs::write(at.join("bad.toml"), text).unwrap();
     said(at, &["run", "study.toml", "--out", "alone"]);
     let unruly = library("unruly").display().to_string();
-    let (code, _, err) = session(command(at, &["run", "bad.toml", "--plugins", &unruly, "--out", "beside", "--workers", "1"]));
+    let (code, _, err) = session(command(
+        at,
+        &["run", "bad.toml", "--plugins", &unruly, "--out", "beside", "--workers", "1"],
+    ));
     assert_eq!(code, 1, "{err}");
     for line in [
-        "warning: model `bad born`, whose cells will fail: model `fragile`: model `fragile` panicked: cannot be loaded\n",
-        "  clean answers of bad born, images 1–12: model `fragile`: model `fragile` panicked: cannot be loaded\n",
-        "  clean answers of bad shape, images 1–12: model `fragile` gave logits [12, 5], expected [12, 4]\n",
-        "  clean answers of bad numbers, images 1–12: model `fragile` gave logits that are NaN for image `",
+        "warning: model `bad born`, whose cells will fail: model `fragile`: model `fragile` \
+         panicked: cannot be loaded\n",
+        "  clean answers of bad born, images 1–12: model `fragile`: model `fragile` panicked: \
+         cannot be loaded\n",
+        "  clean answers of bad shape, images 1–12: model `fragile` gave logits [12, 5], expected \
+         [12, 4]\n",
+        "  clean answers of bad numbers, images 1–12: model `fragile` gave logits that are NaN for \
+         image `",
         "  clean answers of bad panic, images 1–12: model `fragile` panicked: worn out\n",
-        "  step (untargeted) on bad abort, images 1–12: the process that computed it died of SIGABRT\n",
+        "  step (untargeted) on bad abort, images 1–12: the process that computed it died of \
+         SIGABRT\n",
     ] {
         assert!(err.contains(line), "{line}\n{err}");
     }
-    assert!(err.contains("\n  miscounted of step (untargeted) on toy_8, images 1–12: ") && err.contains(" values, expected "), "{err}");
+    assert!(
+        err.contains("\n  miscounted of step (untargeted) on toy_8, images 1–12: ")
+            && err.contains(" values, expected "),
+        "{err}"
+    );
     let accuracy = |out: &str| fs::read_to_string(at.join(out).join("accuracy.csv")).unwrap();
-    assert!(accuracy("alone").lines().skip(1).all(|line| accuracy("beside").contains(line)), "{}", accuracy("beside"));
+    assert!(
+        accuracy("alone").lines().skip(1).all(|line| accuracy("beside").contains(line)),
+        "{}",
+        accuracy("beside")
+    );
 }
 
 #[test]
 fn a_model_may_take_its_time_to_load_but_not_for_ever() {
     let place = place();
     let at = place.path();
-    let model = |seconds: &str| format!("[[models]]\nname = \"fragile\"\nparams = {{ classes = 4, calls = 99, loading = {seconds} }}\n");
+    let model = |seconds: &str| {
+        format!(
+            "[[models]]\nname = \"fragile\"\nparams = \
+             {{ classes = 4, calls = 99, loading = {seconds} }}\n"
+        )
+    };
     let unruly = library("unruly").display().to_string();
     let run = |seconds: &str, limit: &str, out: &str| {
-        fs::write(at.join("slow.toml"), STUDY.replacen("[[models]]", &format!("{}[[models]]", model(seconds)), 1)).unwrap();
-        let (code, _, err) =
-            session(command(at, &["run", "slow.toml", "--plugins", &unruly, "--out", out, "--workers", "1", "--cell-timeout", limit]));
+        fs::write(
+            at.join("slow.toml"),
+            STUDY.replacen("[[models]]", &format!("{}[[models]]", model(seconds)), 1),
+        )
+        .unwrap();
+        let (code, _, err) = session(command(
+            at,
+            &[
+                "run",
+                "slow.toml",
+                "--plugins",
+                &unruly,
+                "--out",
+                out,
+                "--workers",
+                "1",
+                "--cell-timeout",
+                limit,
+            ],
+        ));
         (code, err)
     };
     let (code, err) = run("0.3", "0", "slow");
     assert!(code == 0 && !err.contains("warning"), "{err}");
     let (code, err) = run("1e9", "0.5", "hang");
     assert_eq!(code, 1, "{err}");
-    assert!(err.contains("warning: model `fragile`, whose cells will fail: loading it takes longer than a cell may\n"), "{err}");
-    assert!(err.contains("  clean answers of fragile, images 1–12: out of time: it may take 0.5 s; "), "{err}");
+    assert!(
+        err.contains(
+            "warning: model `fragile`, whose cells will fail: loading it takes longer \
+             than a cell may\n"
+        ),
+        "{err}"
+    );
+    assert!(
+        err.contains("  clean answers of fragile, images 1–12: out of time: it may take 0.5 s; "),
+        "{err}"
+    );
     let accuracy = fs::read_to_string(at.join("hang/accuracy.csv")).unwrap();
     assert!(accuracy.contains("toy_8,"), "the others go on: {accuracy}");
 }
@@ -535,30 +749,52 @@ fn a_library_that_ends_the_process_quietly_is_not_passed() {
     let place = place();
     let path = rogue(place.path(), &["FAULT=LEAVES"]).display().to_string();
     let (code, out, err) = session(command(place.path(), &["plugins", "check", &path]));
-    assert!(code == 2 && err.ends_with("librogue.so: loading it fails: the process ended with exit code 0\n"), "{out}{err}");
+    assert!(
+        code == 2
+            && err.ends_with("librogue.so: loading it fails: the process ended with exit code 0\n"),
+        "{out}{err}"
+    );
 }
 
 #[test]
 fn a_leak_ends_with_the_process_that_it_is_in() {
     let place = place();
     let at = place.path();
-    let attack = |n: usize| format!("[[attacks]]\nname = \"unruly\"\nlabel = \"leak {n}\"\nparams = {{ way = \"leak\" }}\n");
+    let attack = |n: usize| {
+        format!(
+            "[[attacks]]\nname = \"unruly\"\nlabel = \"leak {n}\"\nparams = {{ way = \"leak\" }}\n"
+        )
+    };
     let attacks: Vec<String> = (0..8).map(attack).collect();
     fs::write(at.join("study.toml"), with_attacks(&attacks.concat())).unwrap();
     let unruly = library("unruly");
     let mut registry = toys::registry().unwrap();
     registry.load(&unruly).unwrap();
-    let study = Study::open(&at.join("study.toml").display().to_string(), &registry, study::Options::default()).unwrap();
-    let isolation = Some(Isolation { everything: false, program: env!("CARGO_BIN_EXE_toy-runner").into(), arguments: vec!["work".into()] });
+    let study = Study::open(
+        &at.join("study.toml").display().to_string(),
+        &registry,
+        study::Options::default(),
+    )
+    .unwrap();
+    let isolation = Some(Isolation {
+        everything: false,
+        program: env!("CARGO_BIN_EXE_toy-runner").into(),
+        arguments: vec!["work".into()],
+    });
     let options = Options { workers: 1, isolation, ..Options::on(Device::Cpu) };
     let resident = || -> u64 {
         let pages = fs::read_to_string("/proc/self/statm").unwrap();
         pages.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4 / 1024
     };
     let before = resident();
-    let outcome = Session::open(&study, &registry, &at.join("out"), options, &Silent).unwrap().run().unwrap();
+    let outcome =
+        Session::open(&study, &registry, &at.join("out"), options, &Silent).unwrap().run().unwrap();
     assert!(outcome.failures.is_empty(), "{:?}", outcome.failures);
-    assert!(resident() < before + 200, "2 models × 8 × 64 MiB stay in the other process: {before}, then {} MiB", resident());
+    assert!(
+        resident() < before + 200,
+        "2 models × 8 × 64 MiB stay in the other process: {before}, then {} MiB",
+        resident()
+    );
 }
 
 #[test]
@@ -566,17 +802,22 @@ fn a_plugin_that_cannot_catch_its_panics_is_isolated_or_refused() {
     let place = place();
     let at = place.path();
     fs::write(at.join("study.toml"), with_attacks("[[attacks]]\nname = \"noisy\"")).unwrap();
-    let path = altered("sample", &at.join("plugins"), "panic = \"unwind\"\n", "panic = \"abort\" \n");
+    let path =
+        altered("sample", &at.join("plugins"), "panic = \"unwind\"\n", "panic = \"abort\" \n");
     let run = ["--plugins", "plugins", "run", "study.toml"];
     let (code, _, err) = session(command(at, &[&run[..], &["--isolate", "never"]].concat()));
     let who = format!("plugin gauntlet-sample 1.2.3 ({})", path.canonicalize().unwrap().display());
-    let expected =
-        format!("error: {who} was built with panic = \"abort\", so that any error of libtorch's in it ends the process: isolate it ");
+    let expected = format!(
+        "error: {who} was built with panic = \"abort\", so that any error of libtorch's in it ends \
+         the process: isolate it "
+    );
     assert!(code == 2 && err.starts_with(&expected), "{err}");
     assert!(said(at, &run).contains("\nnoisy, untargeted: "));
     // These compute in the program itself.
-    let why =
-        format!("error: {who} was built with panic = \"abort\", so that any error of libtorch's in it ends the process: it computes in");
+    let why = format!(
+        "error: {who} was built with panic = \"abort\", so that any error of libtorch's in it ends \
+         the process: it computes in"
+    );
     let predict = ["--plugins", "plugins", "predict", "--model", "patch", "images/none.png"];
     for arguments in [&[&run[..], &["--dry-run"]].concat(), &predict[..]] {
         let (code, _, err) = session(command(at, arguments));
@@ -592,16 +833,29 @@ fn workers_load_the_same_file_or_none() {
     fs::write(at.join("study.toml"), with_attacks("[[attacks]]\nname = \"noisy\"")).unwrap();
     let mut registry = toys::registry().unwrap();
     registry.load(&path).unwrap();
-    let study = Study::open(&at.join("study.toml").display().to_string(), &registry, study::Options::default()).unwrap();
+    let study = Study::open(
+        &at.join("study.toml").display().to_string(),
+        &registry,
+        study::Options::default(),
+    )
+    .unwrap();
     let mut rebuilt = fs::read(&path).unwrap();
     rebuilt.push(0);
     fs::write(at.join("new.so"), rebuilt).unwrap();
     fs::rename(at.join("new.so"), &path).unwrap();
-    let isolation = Some(Isolation { everything: false, program: env!("CARGO_BIN_EXE_toy-runner").into(), arguments: vec!["work".into()] });
+    let isolation = Some(Isolation {
+        everything: false,
+        program: env!("CARGO_BIN_EXE_toy-runner").into(),
+        arguments: vec!["work".into()],
+    });
     let options = Options { isolation, ..Options::on(Device::Cpu) };
-    let error = Session::open(&study, &registry, &at.join("out"), options, &Silent).unwrap().run().unwrap_err();
+    let error = Session::open(&study, &registry, &at.join("out"), options, &Silent)
+        .unwrap()
+        .run()
+        .unwrap_err();
     let error = format!("{error:#}");
-    let expected = "libgauntlet_sample.so: the program, a plugin or weights have changed since the study was read: run it again";
+    let expected = "libgauntlet_sample.so: the program, a plugin or weights have changed since the \
+                    study was read: run it again";
     assert!(error.ends_with(expected), "{error}");
 }
 
@@ -611,7 +865,10 @@ fn the_header_is_enough_for_a_plugin_and_its_breaches_are_told() {
     let at = place.path();
     let plugins = at.join("plugins");
     let path = rogue(&plugins, &[]);
-    assert!(said(at, &["--plugins", "plugins", "list", "attacks"]).contains("rogue  finds nothing  [rogue 0.1.0, librogue.so "));
+    assert!(
+        said(at, &["--plugins", "plugins", "list", "attacks"])
+            .contains("rogue  finds nothing  [rogue 0.1.0, librogue.so ")
+    );
     fs::write(at.join("study.toml"), with_attacks("[[attacks]]\nname = \"rogue\"")).unwrap();
     let who = format!("plugin rogue 0.1.0 ({})", path.canonicalize().unwrap().display());
     for (fault, expected) in [
@@ -624,11 +881,17 @@ fn the_header_is_enough_for_a_plugin_and_its_breaches_are_told() {
         ("FAULT=BAD_NAME", "the name \"ro/gue\" is not made of letters, digits, `-`, `_` and `.`"),
         ("FAULT=NO_TOML", "what it says of itself cannot be read:"),
         ("FAULT=NO_UNIT", "metric `rogue` says no `unit`, `scope` and `direction` of itself"),
-        ("NO_ENTRY", "it has no function `gauntlet_plugin_rogue`, which its stamp names; build it again"),
+        (
+            "NO_ENTRY",
+            "it has no function `gauntlet_plugin_rogue`, which its stamp names; build it again",
+        ),
     ] {
         rogue(&plugins, &[fault]);
         let error = refusal(at, &["--plugins", "plugins", "list", "attacks"]);
-        assert!(error.starts_with(&format!("error: {who} cannot be loaded: {expected}")), "{fault}: {error}");
+        assert!(
+            error.starts_with(&format!("error: {who} cannot be loaded: {expected}")),
+            "{fault}: {error}"
+        );
     }
     rogue(&plugins, &["FAULT=NO_OBJECT"]);
     let error = refusal(at, &["--plugins", "plugins", "run", "study.toml"]);
@@ -640,7 +903,8 @@ fn the_header_is_enough_for_a_plugin_and_its_breaches_are_told() {
         ("FAULT=SILENT", "no reason given"),
     ] {
         rogue(&plugins, &[fault]);
-        let (code, _, err) = session(command(at, &["--plugins", "plugins", "run", "study.toml", "--workers", "1"]));
+        let (code, _, err) =
+            session(command(at, &["--plugins", "plugins", "run", "study.toml", "--workers", "1"]));
         let line = format!("  rogue (untargeted) on toy_8, images 1–12: {expected}\n");
         assert!(code == 1 && err.contains(&line), "{fault}: {err}");
     }

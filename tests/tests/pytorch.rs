@@ -1,5 +1,5 @@
-//! Weights in the names of timm and torchvision: the networks that fit give these libraries' logits, the
-//! others say why they do not. The values and how they were made: `fixtures/pytorch`.
+//! Weights in the names of timm and torchvision: the networks that fit give these libraries'
+//! logits, the others say why they do not. The values and how they were made: `fixtures/pytorch`.
 
 use gauntlet_core::params::parse;
 use gauntlet_core::registry::Registry;
@@ -46,7 +46,10 @@ impl Source for Theirs {
     fn tensor(&self, name: &str, shape: &[i64], role: Role) -> Result<Tensor, Misfit> {
         // As torchvision stores what sees a whole image, and all that comes after.
         if name.starts_with("classifier.") && shape.len() == 4 {
-            return Err(Misfit::Misshapen { found: vec![shape[0], shape[1..].iter().product()], expected: shape.to_vec() });
+            return Err(Misfit::Misshapen {
+                found: vec![shape[0], shape[1..].iter().product()],
+                expected: shape.to_vec(),
+            });
         }
         // The formula's fan-in is all but the last axis of TensorFlow's layouts.
         let layout = match role {
@@ -63,13 +66,17 @@ impl Source for Theirs {
 }
 
 fn check(name: &str) {
-    let Expected { library, side, gain, tensors, values, deviation, logits } = expected().remove(name).unwrap();
+    let Expected { library, side, gain, tensors, values, deviation, logits } =
+        expected().remove(name).unwrap();
     let registry = Registry::linked().unwrap();
     let entry = registry.find_model(name).unwrap();
-    let Some(PyTorch::Fits { library: own, rename, .. }) = entry.pytorch else { panic!("{name} fits") };
+    let Some(PyTorch::Fits { library: own, rename, .. }) = entry.pytorch else {
+        panic!("{name} fits")
+    };
     assert_eq!(own, library);
     let reference: Reference = golden::read(&format!("networks/{name}.json"));
-    let names: Vec<String> = reference.variables.iter().map(|(name, ..)| rename(name).expect(name)).collect();
+    let names: Vec<String> =
+        reference.variables.iter().map(|(name, ..)| rename(name).expect(name)).collect();
     let counts = Rc::new(Cell::new((0, 0)));
     let counting = Rc::clone(&counts);
     let weights = Weights::new(Theirs { gain, names }, Device::Cpu).observed(move |read| {
@@ -77,12 +84,22 @@ fn check(name: &str) {
             counting.set((counting.get().0 + 1, counting.get().1 + tensor.numel() as i64));
         }
     });
-    let model = entry.load(&parse(&format!("classes = 1000\nside = {side}")).unwrap(), weights).unwrap();
+    let model =
+        entry.load(&parse(&format!("classes = 1000\nside = {side}")).unwrap(), weights).unwrap();
     assert_eq!(counts.get(), (tensors, values), "{name}: tensors and numbers");
-    let found = model.logits(&golden::network_images(side).narrow(0, 0, 1)).view([-1]).narrow(0, 0, logits.len() as i64);
-    let distance = (found.to_kind(Kind::Double) - Tensor::from_slice(&logits)).abs().max().double_value(&[]) / deviation;
+    let found = model.logits(&golden::network_images(side).narrow(0, 0, 1)).view([-1]).narrow(
+        0,
+        0,
+        logits.len() as i64,
+    );
+    let distance =
+        (found.to_kind(Kind::Double) - Tensor::from_slice(&logits)).abs().max().double_value(&[])
+            / deviation;
     println!("{name} against {library}: {distance:.1e} of the standard deviation");
-    assert!(distance < 1e-4, "{name}: logits differ by {distance:.1e} of their standard deviation from {library}");
+    assert!(
+        distance < 1e-4,
+        "{name}: logits differ by {distance:.1e} of their standard deviation from {library}"
+    );
 }
 
 #[test]
@@ -122,10 +139,17 @@ fn nasnet_large() {
 fn every_other_network_says_why_theirs_does_not_fit() {
     let registry = Registry::linked().unwrap();
     let known = expected();
-    let theirs = || Weights::new(Theirs { gain: 1.0, names: vec!["features.0.weight".into()] }, Device::Cpu);
-    for entry in registry.models().filter(|entry| !entry.entry.name.starts_with("mini_") && !known.contains_key(&entry.entry.name)) {
+    let theirs =
+        || Weights::new(Theirs { gain: 1.0, names: vec!["features.0.weight".into()] }, Device::Cpu);
+    for entry in registry.models().filter(|entry| {
+        !entry.entry.name.starts_with("mini_") && !known.contains_key(&entry.entry.name)
+    }) {
         let error = format!("{:#}", entry.load(&entry.entry.defaults, theirs()).err().unwrap());
-        assert!(error.contains("these are weights in PyTorch's names") && error.contains("their network is another: "), "{error}");
+        assert!(
+            error.contains("these are weights in PyTorch's names")
+                && error.contains("their network is another: "),
+            "{error}"
+        );
     }
     assert_eq!(known.len() + 9, 18);
 }

@@ -22,8 +22,12 @@ fn fixture(name: &str) -> PathBuf {
 
 /// What `colours.pt` is to be told.
 fn colours() -> Script {
-    let preprocessing =
-        Preprocessing { channels: Channels::Bgr, mean: [0.406, 0.456, 0.485], std: [0.225, 0.224, 0.229], ..Preprocessing::default() };
+    let preprocessing = Preprocessing {
+        channels: Channels::Bgr,
+        mean: [0.406, 0.456, 0.485],
+        std: [0.225, 0.224, 0.229],
+        ..Preprocessing::default()
+    };
     Script { side: 8, classes: 4, label_offset: 0, family: "mine".into(), preprocessing }
 }
 
@@ -38,7 +42,8 @@ fn a_module_answers_as_in_python() {
         logits: Vec<Vec<f64>>,
         gradient: Vec<f64>,
     }
-    let python: Python = serde_json::from_slice(&fs::read(fixture("colours.json")).unwrap()).unwrap();
+    let python: Python =
+        serde_json::from_slice(&fs::read(fixture("colours.json")).unwrap()).unwrap();
     let grid = Tensor::arange(2 * 3 * 8 * 8, (Kind::Double, Device::Cpu)).view([2, 3, 8, 8]);
     let pixels = ((grid * 0.37).sin() * 0.5 + 0.5).to_kind(Kind::Float);
     let shifted = Script {
@@ -51,17 +56,27 @@ fn a_module_answers_as_in_python() {
         },
         ..colours()
     };
-    for (name, script) in [("colours.pt", colours()), ("traced.pt", colours()), ("colours.pt", shifted)] {
+    for (name, script) in
+        [("colours.pt", colours()), ("traced.pt", colours()), ("colours.pt", shifted)]
+    {
         let model = load(name, &script).unwrap();
         let oracle = Oracle::new(model.as_ref(), vec![0, 1], Settings::default());
         let gradient = oracle.gradient(&[0, 1], &pixels, |logits| logits.select(1, 0)).unwrap();
         let expected = Tensor::from_slice2(&python.logits).to_kind(Kind::Float);
         assert!((gradient.logits - expected).abs().max().double_value(&[]) < 1e-6, "{name}");
-        let found: Vec<f64> = (0..3).map(|channel| gradient.pixels.double_value(&[0, channel, 3, 4])).collect();
-        assert!(found.iter().zip(&python.gradient).all(|(a, b)| (a - b).abs() < 1e-6), "{name}: {found:?}");
+        let found: Vec<f64> =
+            (0..3).map(|channel| gradient.pixels.double_value(&[0, channel, 3, 4])).collect();
+        assert!(
+            found.iter().zip(&python.gradient).all(|(a, b)| (a - b).abs() < 1e-6),
+            "{name}: {found:?}"
+        );
         // Nothing that was asked before shows in an answer.
         let first = oracle.logits(&[0, 1], &pixels).unwrap();
-        assert!(iter::repeat_with(|| oracle.logits(&[0, 1], &pixels).unwrap()).take(5).all(|again| again == first));
+        assert!(
+            iter::repeat_with(|| oracle.logits(&[0, 1], &pixels).unwrap())
+                .take(5)
+                .all(|again| again == first)
+        );
     }
 }
 
@@ -69,9 +84,18 @@ fn a_module_answers_as_in_python() {
 fn what_is_wrong_with_a_module_is_said() {
     let error = |name: &str, script: &Script| format!("{:#}", load(name, script).err().unwrap());
     let start = "this is no TorchScript module (";
-    assert!(error("state_dict.pt", &colours()).starts_with(start), "{}", error("state_dict.pt", &colours()));
+    assert!(
+        error("state_dict.pt", &colours()).starts_with(start),
+        "{}",
+        error("state_dict.pt", &colours())
+    );
     let text = error("make.py", &colours());
-    assert!(text.starts_with(start) && text.contains("torch.jit.trace(model.eval(), ") && !text.contains('\n'), "{text}");
+    assert!(
+        text.starts_with(start)
+            && text.contains("torch.jit.trace(model.eval(), ")
+            && !text.contains('\n'),
+        "{text}"
+    );
     assert_eq!(
         error("tuple.pt", &colours()),
         "given 3 images of `side = 8`: it gives a tuple of 2, expected a tensor of logits: \
@@ -80,22 +104,38 @@ fn what_is_wrong_with_a_module_is_said() {
     let text = error("answer.pt", &colours());
     assert!(text.starts_with("its logits have no gradient with respect to the pixels"), "{text}");
     let text = error("training.pt", &colours());
-    assert!(text.ends_with("each time: call `model.eval()` before it is traced or scripted"), "{text}");
+    assert!(
+        text.ends_with("each time: call `model.eval()` before it is traced or scripted"),
+        "{text}"
+    );
     assert_eq!(
         error("colours.pt", &Script { classes: 10, ..colours() }),
         "for 3 images it gives logits of shape [3, 4], expected [3, 10] by `classes = 10`"
     );
     let text = error("colours.pt", &Script { side: 16, ..colours() });
-    assert_eq!(text, "given 3 images of `side = 16`: mat1 and mat2 shapes cannot be multiplied (3x1536 and 384x4)");
+    assert_eq!(
+        text,
+        "given 3 images of `side = 16`: mat1 and mat2 shapes cannot be multiplied (3x1536 and \
+         384x4)"
+    );
     for (wrong, start) in [
         (Script { side: 0, ..colours() }, "`side` is 0"),
         (Script { classes: 1, ..colours() }, "`classes` is 1"),
         (Script { label_offset: 2, ..colours() }, "`label_offset` is 2"),
         (
-            Script { preprocessing: Preprocessing { std: [1.0, 0.0, 1.0], ..Preprocessing::default() }, ..colours() },
+            Script {
+                preprocessing: Preprocessing { std: [1.0, 0.0, 1.0], ..Preprocessing::default() },
+                ..colours()
+            },
             "`std` is [1.0, 0.0, 1.0]",
         ),
-        (Script { preprocessing: Preprocessing { range: [1.0, 1.0], ..Preprocessing::default() }, ..colours() }, "`range` is [1.0, 1.0]"),
+        (
+            Script {
+                preprocessing: Preprocessing { range: [1.0, 1.0], ..Preprocessing::default() },
+                ..colours()
+            },
+            "`range` is [1.0, 1.0]",
+        ),
     ] {
         assert!(error("colours.pt", &wrong).starts_with(start), "{start}");
     }
@@ -120,7 +160,8 @@ policy = "crop_or_pad"
 "#;
 
 fn parse(text: &str) -> anyhow::Result<Study> {
-    let options = study::Options { pictures: Some(toys::pictures(40)), ..study::Options::default() };
+    let options =
+        study::Options { pictures: Some(toys::pictures(40)), ..study::Options::default() };
     Study::parse(text, "scripts.toml", &fixture(""), &toys::registry()?, options)
 }
 
@@ -128,13 +169,18 @@ fn parse(text: &str) -> anyhow::Result<Study> {
 fn a_module_takes_part_like_any_model() {
     let study = parse(STUDY).unwrap();
     let (registry, out) = (toys::registry().unwrap(), tempfile::tempdir().unwrap());
-    let session = Session::open(&study, &registry, out.path(), Options::on(Device::Cpu), &Silent).unwrap();
+    let session =
+        Session::open(&study, &registry, out.path(), Options::on(Device::Cpu), &Silent).unwrap();
     let outcome = session.run().unwrap();
     assert!(outcome.failures.is_empty(), "{:?}", outcome.failures);
     let tables = session.report().unwrap();
     let (known, fooled) = (tables.accuracy[1].correct, tables.success[1].success);
     assert!(known > 25 && fooled > 0, "{known} {fooled}");
-    assert_eq!(tables.transfer.iter().filter(|pair| pair.source == 1 && pair.images[0] == 40).count(), 2, "float and 8 bits");
+    assert_eq!(
+        tables.transfer.iter().filter(|pair| pair.source == 1 && pair.images[0] == 40).count(),
+        2,
+        "float and 8 bits"
+    );
 
     // What is spelled out is the same study, and so is what is built in code.
     let fingerprint = Plan::new(&study, "cpu").fingerprint();
@@ -144,11 +190,18 @@ fn a_module_takes_part_like_any_model() {
         .torchscript("mine", &fixture("colours.pt"), &colours())
         .attack("step")
         .transfer(Policy::CropOrPad)
-        .open(&registry, study::Options { pictures: Some(toys::pictures(40)), ..study::Options::default() });
+        .open(
+            &registry,
+            study::Options { pictures: Some(toys::pictures(40)), ..study::Options::default() },
+        );
     assert_eq!(Plan::new(&built.unwrap(), "cpu").fingerprint(), fingerprint);
     // Another file is another model, and so is other preprocessing.
     for (old, new) in [("colours.pt", "traced.pt"), ("\"bgr\"", "\"rgb\"")] {
-        assert_ne!(Plan::new(&parse(&STUDY.replace(old, new)).unwrap(), "cpu").fingerprint(), fingerprint, "{new}");
+        assert_ne!(
+            Plan::new(&parse(&STUDY.replace(old, new)).unwrap(), "cpu").fingerprint(),
+            fingerprint,
+            "{new}"
+        );
     }
 }
 
@@ -159,11 +212,31 @@ fn errors_point_at_the_study() {
         format!("{:#}", parse(&STUDY.replace(old, new)).err().unwrap())
     };
     for (old, new, place, what) in [
-        ("kind = \"torchscript\"\n", "", "line 7, column 8", "`file` goes with `kind = \"torchscript\"`"),
-        ("side = 8\n", "", "line 7, column 8", "a TorchScript module needs `file`, `side` and `classes`"),
+        (
+            "kind = \"torchscript\"\n",
+            "",
+            "line 7, column 8",
+            "`file` goes with `kind = \"torchscript\"`",
+        ),
+        (
+            "side = 8\n",
+            "",
+            "line 7, column 8",
+            "a TorchScript module needs `file`, `side` and `classes`",
+        ),
         ("side = 8", "side = -8", "line 9, column 8", "`side` is -8, expected"),
-        ("side = 8", "weights = \"w\"", "line 9, column 11", "a TorchScript module has no `weights`"),
-        ("\"bgr\"", "\"brg\"", "line 12, column 17", "`channels`: unknown variant `brg`, expected `rgb` or `bgr`"),
+        (
+            "side = 8",
+            "weights = \"w\"",
+            "line 9, column 11",
+            "a TorchScript module has no `weights`",
+        ),
+        (
+            "\"bgr\"",
+            "\"brg\"",
+            "line 12, column 17",
+            "`channels`: unknown variant `brg`, expected `rgb` or `bgr`",
+        ),
         ("colours.pt", "colors.pt", "line 8, column 8", "TorchScript module "),
         ("\"mine\"", "\"toy_12\"", "line 7, column 8", "two models are called `toy_12`"),
     ] {
@@ -176,9 +249,14 @@ fn errors_point_at_the_study() {
 fn a_module_that_is_not_as_said_stops_a_run_before_it_begins() {
     let (registry, out) = (toys::registry().unwrap(), tempfile::tempdir().unwrap());
     let study = parse(&STUDY.replace("colours.pt", "tuple.pt")).unwrap();
-    let session = Session::open(&study, &registry, out.path(), Options::on(Device::Cpu), &Silent).unwrap();
+    let session =
+        Session::open(&study, &registry, out.path(), Options::on(Device::Cpu), &Silent).unwrap();
     let text = format!("{:#}", session.run().err().unwrap());
-    assert!(text.starts_with("model `mine`, TorchScript module ") && text.contains("it gives a tuple of 2"), "{text}");
+    assert!(
+        text.starts_with("model `mine`, TorchScript module ")
+            && text.contains("it gives a tuple of 2"),
+        "{text}"
+    );
     assert_eq!(fs::read_dir(out.path().join("cells/clean")).unwrap().count(), 0);
 
     let copy = out.path().join("copy.pt");
@@ -202,13 +280,19 @@ fn a_module_predicts() {
             .args(["--params", params])
             .arg(place.path().join("1.00.png"));
         let output = command.output().unwrap();
-        (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+        (
+            output.status.code(),
+            String::from_utf8(output.stdout).unwrap(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
     };
     let (code, out, err) = predict(
         "{ side = 8, classes = 4, preprocessing = { channels = 'bgr', mean = [0.406, 0.456, 0.485], std = [0.225, 0.224, 0.229] } }",
     );
     assert_eq!(code, Some(0), "{err}");
-    let first = out.lines().find(|line| line.trim_start().starts_with(|c: char| c.is_ascii_digit()) && line.contains('%'));
+    let first = out.lines().find(|line| {
+        line.trim_start().starts_with(|c: char| c.is_ascii_digit()) && line.contains('%')
+    });
     assert!(first.is_some_and(|line| line.trim_start().starts_with('0')), "{out}");
     let (code, _, err) = predict("side = 8");
     assert_eq!(code, Some(2));

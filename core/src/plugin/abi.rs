@@ -5,26 +5,27 @@
 //! - What comes in (texts, arrays, tables, tensor handles) is borrowed until the function returns.
 //! - What goes out is owned by the receiver, who gives it back through its `release`: what a module
 //!   allocated, that module frees. Texts go out through a [`Sink`], which copies.
-//! - A function that can fail returns a status ([`OK`], …) and puts the reason into `error`. Where the
-//!   status is not [`OK`], nothing else was given out.
+//! - A function that can fail returns a status ([`OK`], …) and puts the reason into `error`. Where
+//!   the status is not [`OK`], nothing else was given out.
 //! - No panic and no exception leaves a function: whoever raises one catches it and returns
 //!   [`PANICKED`]. This goes for the plugin's functions and for the functions that it is given.
 //! - Parameters and cards are TOML text. Keys that the reader does not know are left alone.
-//! - Tables begin with their own `size` in bytes, as their maker compiled them. Later versions append
-//!   fields; what lies beyond `size` is absent. Whatever cannot be appended raises [`ABI`].
-//! - Tables, names and embedded bytes of a plugin stay where they are for the life of the process: a
-//!   library is never unloaded.
+//! - Tables begin with their own `size` in bytes, as their maker compiled them. Later versions
+//!   append fields; what lies beyond `size` is absent. Whatever cannot be appended raises [`ABI`].
+//! - Tables, names and embedded bytes of a plugin stay where they are for the life of the process:
+//!   a library is never unloaded.
 //!
-//! The stamp. A library says in plain text what it is, so that a program knows before any of its code
-//! runs: in a link section `.gauntlet` of the ELF file, TOML that ends with a zero byte. Keys:
+//! The stamp. A library says in plain text what it is, so that a program knows before any of its
+//! code runs: in a link section `.gauntlet` of the ELF file, TOML that ends with a zero byte. Keys:
 //!
 //! - `abi`: [`ABI`] as the library was compiled. The only key whose meaning never changes.
-//! - `target`: the target triple, such as `x86_64-unknown-linux-gnu`. `libtorch`: its version, such as
-//!   `2.11.0`. Both must be the program's own.
+//! - `target`: the target triple, such as `x86_64-unknown-linux-gnu`. `libtorch`: its version, such
+//!   as `2.11.0`. Both must be the program's own.
 //! - `name`, `version`: of the plugin. The name is taken once among all that are loaded.
-//! - `entry`: the name of the exported function of the type [`Entry`]; begins with `gauntlet_plugin_`.
-//! - `with`, `compiler` (for people) and `panic`: `abort` where a panic or an exception ends the process,
-//!   otherwise `unwind`, which may be left out.
+//! - `entry`: the name of the exported function of the type [`Entry`]; begins with
+//!   `gauntlet_plugin_`.
+//! - `with`, `compiler` (for people) and `panic`: `abort` where a panic or an exception ends the
+//!   process, otherwise `unwind`, which may be left out.
 
 // `include/gauntlet.h` is made from this file, see `tests/header.rs`.
 
@@ -171,19 +172,21 @@ pub struct Head {
     ///
     /// - `name`: as studies name it; letters, digits, `_`, `-` and `.`.
     /// - `summary`: one line for `runner list`.
-    /// - `[parameters]`: all parameters with their defaults. What has no value by default is not shown.
+    /// - `[parameters]`: all parameters with their defaults. What has no value by default is not
+    ///   shown.
     /// - `[[presets]]`: further named sets, each with `name`, `summary` and `[presets.parameters]`.
-    /// - `[[descriptions]]`: what parameters mean, each with `name`, `text` and, for a choice among names,
-    ///   `choices`.
-    /// - of metrics also `scope` (`outcome` or `model`), `unit`, `direction` (`higher_is_more_robust` or
-    ///   `lower_is_more_robust`), and where they hold `at_identity` (the value of every image beside
-    ///   itself), `symmetric` (original and adversarial can change places) and `extras` (an array: names
-    ///   of further numbers that come with every value).
+    /// - `[[descriptions]]`: what parameters mean, each with `name`, `text` and, for a choice among
+    ///   names, `choices`.
+    /// - of metrics also `scope` (`outcome` or `model`), `unit`, `direction`
+    ///   (`higher_is_more_robust` or `lower_is_more_robust`), and where they hold `at_identity`
+    ///   (the value of every image beside itself), `symmetric` (original and adversarial can change
+    ///   places) and `extras` (an array: names of further numbers that come with every value).
     pub describe: Option<unsafe extern "C" fn(toml: Sink, error: Sink) -> i32>,
     /// Lays `overrides` (TOML) over a preset (empty: the defaults), checks them, and gives all
     /// parameters as TOML. May be null: then the program lays them over what `describe` shows; each
     /// key must be among those, each value of the same type.
-    pub resolve: Option<unsafe extern "C" fn(preset: Text, overrides: Text, toml: Sink, error: Sink) -> i32>,
+    pub resolve:
+        Option<unsafe extern "C" fn(preset: Text, overrides: Text, toml: Sink, error: Sink) -> i32>,
 }
 
 /// An attack. Its objects may be used by several threads at a time.
@@ -192,15 +195,23 @@ pub struct Attack {
     /// Size, name, parameters.
     pub head: Head,
     /// Makes an object from full parameters (TOML). Refuses values out of range.
-    pub make: Option<unsafe extern "C" fn(parameters: Text, object: *mut *mut c_void, error: Sink) -> i32>,
-    /// How far from its image an answer lies at the most, in TOML: `norm` (`linf`, `l1` or `l2`, of the
-    /// whole image) and `radius`; nothing where the parameters do not limit that. May be null.
+    pub make: Option<
+        unsafe extern "C" fn(parameters: Text, object: *mut *mut c_void, error: Sink) -> i32,
+    >,
+    /// How far from its image an answer lies at the most, in TOML: `norm` (`linf`, `l1` or `l2`, of
+    /// the whole image) and `radius`; nothing where the parameters do not limit that. May be null.
     pub budget: Option<unsafe extern "C" fn(object: *const c_void, toml: Sink, error: Sink) -> i32>,
     /// Attacks every case. `answers` has an element for each, set to [`ANSWER_NOT_FOUND`].
     /// An answer may depend neither on how many cases there are nor on which. The oracle
     /// may be asked until this returns, from this thread alone.
     pub run: Option<
-        unsafe extern "C" fn(object: *const c_void, oracle: *const Oracle, cases: *const Cases, answers: *mut Answer, error: Sink) -> i32,
+        unsafe extern "C" fn(
+            object: *const c_void,
+            oracle: *const Oracle,
+            cases: *const Cases,
+            answers: *mut Answer,
+            error: Sink,
+        ) -> i32,
     >,
     /// Frees an object.
     pub release: Option<unsafe extern "C" fn(object: *mut c_void)>,
@@ -220,11 +231,25 @@ pub struct Model {
     /// Makes an object from full parameters and weights. Asks `weights` for every tensor that it
     /// needs, in whatever order; what is missing, misshapen or never asked for is reported by the
     /// program. No weight may require a gradient.
-    pub load: Option<unsafe extern "C" fn(parameters: Text, weights: *const Weights, object: *mut *mut c_void, error: Sink) -> i32>,
-    /// Logits of a batch. `pixels`: N×3×S×S float32 in [0, 1], S the card's `side`, on the device that
-    /// the weights were on. The answer is N×`classes` and differentiable with respect to `pixels`
-    /// where gradients are on. Row n depends on image n alone.
-    pub logits: Option<unsafe extern "C" fn(object: *const c_void, pixels: TensorRef, logits: *mut Tensor, error: Sink) -> i32>,
+    pub load: Option<
+        unsafe extern "C" fn(
+            parameters: Text,
+            weights: *const Weights,
+            object: *mut *mut c_void,
+            error: Sink,
+        ) -> i32,
+    >,
+    /// Logits of a batch. `pixels`: N×3×S×S float32 in [0, 1], S the card's `side`, on the device
+    /// that the weights were on. The answer is N×`classes` and differentiable with respect to
+    /// `pixels` where gradients are on. Row n depends on image n alone.
+    pub logits: Option<
+        unsafe extern "C" fn(
+            object: *const c_void,
+            pixels: TensorRef,
+            logits: *mut Tensor,
+            error: Sink,
+        ) -> i32,
+    >,
     /// Frees an object.
     pub release: Option<unsafe extern "C" fn(object: *mut c_void)>,
 }
@@ -235,9 +260,12 @@ pub struct Metric {
     /// Size, name, parameters.
     pub head: Head,
     /// Makes an object from full parameters (TOML). Refuses values out of range.
-    pub make: Option<unsafe extern "C" fn(parameters: Text, object: *mut *mut c_void, error: Sink) -> i32>,
-    /// Scope `outcome`: writes one value per row of two N×3×S×S float32 batches in [0, 1], each followed by
-    /// its `extras`. `values` has room for `count` numbers, N times one and the extras. May be null where the scope is `model`.
+    pub make: Option<
+        unsafe extern "C" fn(parameters: Text, object: *mut *mut c_void, error: Sink) -> i32,
+    >,
+    /// Scope `outcome`: writes one value per row of two N×3×S×S float32 batches in [0, 1], each
+    /// followed by its `extras`. `values` has room for `count` numbers, N times one and the extras.
+    /// May be null where the scope is `model`.
     pub outcome: Option<
         unsafe extern "C" fn(
             object: *const c_void,
@@ -248,9 +276,10 @@ pub struct Metric {
             error: Sink,
         ) -> i32,
     >,
-    /// Scope `model`: writes one value per case, each followed by its `extras`, `count` numbers in all. The
-    /// model classifies every case correctly; the goal says from where, or to where, it is robust. The oracle may be asked
-    /// until this returns, from this thread alone. May be null where the scope is `outcome`.
+    /// Scope `model`: writes one value per case, each followed by its `extras`, `count` numbers in
+    /// all. The model classifies every case correctly; the goal says from where, or to where, it is
+    /// robust. The oracle may be asked until this returns, from this thread alone. May be null
+    /// where the scope is `outcome`.
     pub model: Option<
         unsafe extern "C" fn(
             object: *const c_void,
@@ -318,7 +347,14 @@ pub struct Loss {
     /// Given back to `call`.
     pub context: *mut c_void,
     /// M×K logits with a graph behind them, to M losses. Called once, before `gradient` returns.
-    pub call: Option<unsafe extern "C" fn(context: *mut c_void, logits: TensorRef, loss: *mut Tensor, error: Sink) -> i32>,
+    pub call: Option<
+        unsafe extern "C" fn(
+            context: *mut c_void,
+            logits: TensorRef,
+            loss: *mut Tensor,
+            error: Sink,
+        ) -> i32,
+    >,
 }
 
 /// Passes through the network that one case has cost.
@@ -376,10 +412,18 @@ pub struct Oracle {
     >,
     /// Bytes `offset`, `offset + 1`, … of a case's random stream, `count` of them.
     pub random: Option<
-        unsafe extern "C" fn(context: *mut c_void, case_index: usize, offset: u64, bytes: *mut u8, count: usize, error: Sink) -> i32,
+        unsafe extern "C" fn(
+            context: *mut c_void,
+            case_index: usize,
+            offset: u64,
+            bytes: *mut u8,
+            count: usize,
+            error: Sink,
+        ) -> i32,
     >,
     /// The passes so far; `passes` has room for `case_count`.
-    pub passes: Option<unsafe extern "C" fn(context: *mut c_void, passes: *mut Passes, error: Sink) -> i32>,
+    pub passes:
+        Option<unsafe extern "C" fn(context: *mut c_void, passes: *mut Passes, error: Sink) -> i32>,
     /// [`OK`] while there is time: for long work that does not ask the model.
     pub check_time: Option<unsafe extern "C" fn(context: *mut c_void, error: Sink) -> i32>,
 }
@@ -402,14 +446,16 @@ pub struct Weights {
     pub size: usize,
     /// Given back to the functions.
     pub context: *mut c_void,
-    /// Where the model shall live: `cpu` or `cuda:N`. Tensors that `tensor` gives are there already.
+    /// Where the model shall live: `cpu` or `cuda:N`. Tensors that `tensor` gives are there
+    /// already.
     pub device: Text,
     /// Whether batch norm shall use the statistics of the batch, as in training: 0 or 1.
     pub training: u32,
     /// Whose names and conventions the tensors have: [`DIALECT_TENSORFLOW`] or [`DIALECT_PYTORCH`].
     pub dialect: u32,
-    /// The float32 tensor of that name and shape. `role` ([`ROLE_KERNEL`], …) says what it is for. Of a
-    /// tensor that is missing or has another shape the program takes note, and zeros stand in for it.
+    /// The float32 tensor of that name and shape. `role` ([`ROLE_KERNEL`], …) says what it is for.
+    /// Of a tensor that is missing or has another shape the program takes note, and zeros stand in
+    /// for it.
     pub tensor: Option<
         unsafe extern "C" fn(
             context: *mut c_void,

@@ -120,7 +120,8 @@ impl<A: Architecture> Part for OfModel<A> {
 
 impl<M: Metric> Part for OfMetric<M> {
     fn entry() -> (Entry, Option<Measure>) {
-        let MetricEntry { entry, unit, scope, direction, at_identity, symmetric, extras, .. } = MetricEntry::of::<M>("");
+        let MetricEntry { entry, unit, scope, direction, at_identity, symmetric, extras, .. } =
+            MetricEntry::of::<M>("");
         (entry, Some(Measure { unit, scope, direction, at_identity, symmetric, extras }))
     }
 }
@@ -138,7 +139,11 @@ const fn head<P: Part>(size: usize) -> Head {
 unsafe extern "C" fn describe<P: Part>(toml: Sink, error: Sink) -> i32 {
     serve(error, || {
         let (entry, measure) = P::entry();
-        let presets = entry.presets.into_iter().map(|(name, summary, parameters)| Preset { name, summary, parameters }).collect();
+        let presets = entry
+            .presets
+            .into_iter()
+            .map(|(name, summary, parameters)| Preset { name, summary, parameters })
+            .collect();
         let Entry { name, summary, defaults: parameters, descriptions, .. } = entry;
         let about = About { name, summary, measure, parameters, descriptions, presets };
         wire::put(toml, &toml::to_string(&about)?);
@@ -146,12 +151,20 @@ unsafe extern "C" fn describe<P: Part>(toml: Sink, error: Sink) -> i32 {
     })
 }
 
-unsafe extern "C" fn resolve<P: Part>(preset: Text, overrides: Text, toml: Sink, error: Sink) -> i32 {
+unsafe extern "C" fn resolve<P: Part>(
+    preset: Text,
+    overrides: Text,
+    toml: Sink,
+    error: Sink,
+) -> i32 {
     serve(error, || {
         // SAFETY: the caller lends both texts for this call.
         let (preset, overrides) = unsafe { (preset.read()?, overrides.read()?) };
         let preset = (!preset.is_empty()).then_some(preset);
-        wire::put(toml, &toml::to_string(&(P::entry().0.resolve)(preset, &params::parse(overrides)?)?)?);
+        wire::put(
+            toml,
+            &toml::to_string(&(P::entry().0.resolve)(preset, &params::parse(overrides)?)?)?,
+        );
         Ok(())
     })
 }
@@ -183,7 +196,11 @@ unsafe extern "C" fn release<T: ?Sized>(object: *mut c_void) {
     });
 }
 
-unsafe extern "C" fn make<M: Maker<T>, T: ?Sized>(parameters: Text, object: *mut *mut c_void, error: Sink) -> i32 {
+unsafe extern "C" fn make<M: Maker<T>, T: ?Sized>(
+    parameters: Text,
+    object: *mut *mut c_void,
+    error: Sink,
+) -> i32 {
     serve(error, || {
         // SAFETY: the caller lends the text, and a place for the object.
         unsafe {
@@ -213,12 +230,17 @@ unsafe extern "C" fn run(
 ) -> i32 {
     serve(error, || {
         // SAFETY: the caller lends object, oracle and cases for this call.
-        let (attack, oracle, cases) = unsafe { (part::<dyn DynAttack>(object)?, Remote::open(oracle)?, read_cases(cases)?) };
+        let (attack, oracle, cases) =
+            unsafe { (part::<dyn DynAttack>(object)?, Remote::open(oracle)?, read_cases(cases)?) };
         let given = attack.run(&oracle, &cases)?;
         ensure!(given.len() == cases.len(), "{} answers for {} cases", given.len(), cases.len());
         for (n, answer) in given.into_iter().enumerate() {
             if let Answer::Pixels(pixels) = answer {
-                let answer = abi::Answer { kind: abi::ANSWER_PIXELS, reserved: 0, pixels: wire::give(pixels) };
+                let answer = abi::Answer {
+                    kind: abi::ANSWER_PIXELS,
+                    reserved: 0,
+                    pixels: wire::give(pixels),
+                };
                 // SAFETY: there is a place for each case; what stands there owns nothing.
                 unsafe { answers.add(n).write(answer) };
             }
@@ -237,11 +259,17 @@ unsafe extern "C" fn card<A: Architecture>(parameters: Text, toml: Sink, error: 
 }
 
 unsafe extern "C" fn embedded<A: Architecture>() -> abi::Bytes {
-    let bytes = guard::attempt(|| Ok(A::embedded_weights())).unwrap_or_default().unwrap_or_default();
+    let bytes =
+        guard::attempt(|| Ok(A::embedded_weights())).unwrap_or_default().unwrap_or_default();
     abi::Bytes { data: bytes.as_ptr(), length: bytes.len() }
 }
 
-unsafe extern "C" fn load<A: Architecture>(parameters: Text, weights: *const abi::Weights, object: *mut *mut c_void, error: Sink) -> i32 {
+unsafe extern "C" fn load<A: Architecture>(
+    parameters: Text,
+    weights: *const abi::Weights,
+    object: *mut *mut c_void,
+    error: Sink,
+) -> i32 {
     serve(error, || {
         // SAFETY: the caller lends text and weights for this call, and a place for the object.
         unsafe {
@@ -253,10 +281,18 @@ unsafe extern "C" fn load<A: Architecture>(parameters: Text, weights: *const abi
     })
 }
 
-unsafe extern "C" fn logits(object: *const c_void, pixels: TensorRef, logits: *mut abi::Tensor, error: Sink) -> i32 {
+unsafe extern "C" fn logits(
+    object: *const c_void,
+    pixels: TensorRef,
+    logits: *mut abi::Tensor,
+    error: Sink,
+) -> i32 {
     serve(error, || {
-        // SAFETY: the caller lends the object and the pixels for this call, and a place for the tensor.
-        unsafe { logits.write(wire::give(part::<dyn Model>(object)?.logits(&wire::look(pixels)?))) };
+        // SAFETY: the caller lends the object and the pixels for this call, and a place for the
+        // tensor.
+        unsafe {
+            logits.write(wire::give(part::<dyn Model>(object)?.logits(&wire::look(pixels)?)))
+        };
         Ok(())
     })
 }
@@ -272,7 +308,8 @@ unsafe extern "C" fn outcome(
     serve(error, || {
         // SAFETY: the caller lends object and tensors for this call, and a place for each value.
         unsafe {
-            let found = part::<dyn DynMetric>(object)?.outcome(&wire::look(original)?, &wire::look(adversarial)?)?;
+            let found = part::<dyn DynMetric>(object)?
+                .outcome(&wire::look(original)?, &wire::look(adversarial)?)?;
             write_values(&found, values, count)
         }
     })
@@ -287,9 +324,11 @@ unsafe extern "C" fn score(
     error: Sink,
 ) -> i32 {
     serve(error, || {
-        // SAFETY: the caller lends object, oracle and cases for this call, and a place for each value.
+        // SAFETY: the caller lends object, oracle and cases for this call, and a place for each
+        // value.
         unsafe {
-            let found = part::<dyn DynMetric>(object)?.model(&Remote::open(oracle)?, &read_cases(cases)?)?;
+            let found = part::<dyn DynMetric>(object)?
+                .model(&Remote::open(oracle)?, &read_cases(cases)?)?;
             write_values(&found, values, count)
         }
     })
@@ -336,10 +375,21 @@ impl<'a> Remote<'a> {
         // SAFETY: promised by the caller.
         let (table, card, key, streams) = unsafe {
             let table = oracle.as_ref().context("the oracle is missing")?;
-            (table, table.card.read()?, wire::slice(table.key, 32)?, wire::slice(table.streams, table.case_count)?)
+            (
+                table,
+                table.card.read()?,
+                wire::slice(table.key, 32)?,
+                wire::slice(table.streams, table.case_count)?,
+            )
         };
         let card = toml::from_str(card).context("the model's card cannot be read")?;
-        Ok(Oracle::through(Self { table, card, key: key.try_into()?, streams, stopped: Cell::new(None) }))
+        Ok(Oracle::through(Self {
+            table,
+            card,
+            key: key.try_into()?,
+            streams,
+            stopped: Cell::new(None),
+        }))
     }
 
     fn ask(&self, what: &str, function: impl FnOnce(*mut c_void, Sink) -> i32) -> Result<()> {
@@ -372,13 +422,23 @@ impl Access for Remote<'_> {
         unsafe { wire::take(&mut answer) }
     }
 
-    fn gradient(&self, cases: &[usize], pixels: &Tensor, loss: &mut dyn FnMut(&Tensor) -> Result<Tensor>) -> Result<Gradient> {
+    fn gradient(
+        &self,
+        cases: &[usize],
+        pixels: &Tensor,
+        loss: &mut dyn FnMut(&Tensor) -> Result<Tensor>,
+    ) -> Result<Gradient> {
         type Given<'l> = &'l mut dyn FnMut(&Tensor) -> Result<Tensor>;
 
-        unsafe extern "C" fn call(context: *mut c_void, logits: TensorRef, loss: *mut abi::Tensor, error: Sink) -> i32 {
+        unsafe extern "C" fn call(
+            context: *mut c_void,
+            logits: TensorRef,
+            loss: *mut abi::Tensor,
+            error: Sink,
+        ) -> i32 {
             serve(error, || {
-                // SAFETY: the context is the loss below, which nobody else uses meanwhile; the host lends
-                // the logits and a place for the answer.
+                // SAFETY: the context is the loss below, which nobody else uses meanwhile; the host
+                // lends the logits and a place for the answer.
                 unsafe {
                     let given = &mut *context.cast::<Given>();
                     loss.write(wire::give(given(&wire::look(logits)?)?));
@@ -393,10 +453,21 @@ impl Access for Remote<'_> {
         let mut answer = abi::Gradient { logits: NO_TENSOR, loss: NO_TENSOR, pixels: NO_TENSOR };
         // SAFETY: everything is lent for the call, and there is a place for the answer.
         self.ask("the oracle", |context, error| unsafe {
-            gradient(context, cases.as_ptr(), cases.len(), wire::lend(pixels), loss, &raw mut answer, error)
+            gradient(
+                context,
+                cases.as_ptr(),
+                cases.len(),
+                wire::lend(pixels),
+                loss,
+                &raw mut answer,
+                error,
+            )
         })?;
         // SAFETY: just filled by the host.
-        let [logits, loss, pixels] = unsafe { [&mut answer.logits, &mut answer.loss, &mut answer.pixels].map(|tensor| wire::take(tensor)) };
+        let [logits, loss, pixels] = unsafe {
+            [&mut answer.logits, &mut answer.loss, &mut answer.pixels]
+                .map(|tensor| wire::take(tensor))
+        };
         Ok(Gradient { logits: logits?, loss: loss?, pixels: pixels? })
     }
 
@@ -412,10 +483,15 @@ impl Access for Remote<'_> {
         let mut found = vec![abi::Passes { forward: 0, backward: 0 }; self.streams.len()];
         let asked = self.table.passes.context("the oracle has no `passes`").and_then(|passes| {
             // SAFETY: there is a place for each case.
-            self.ask("the oracle", |context, error| unsafe { passes(context, found.as_mut_ptr(), error) })
+            self.ask("the oracle", |context, error| unsafe {
+                passes(context, found.as_mut_ptr(), error)
+            })
         });
         asked.unwrap_or_else(|error| guard::throw(error));
-        found.into_iter().map(|abi::Passes { forward, backward }| Passes { forward, backward }).collect()
+        found
+            .into_iter()
+            .map(|abi::Passes { forward, backward }| Passes { forward, backward })
+            .collect()
     }
 
     fn check_time(&self) -> Result<()> {
@@ -455,7 +531,15 @@ impl Source for Lent {
             let (name, role) = (Text::of(name), wire::role_number(role));
             // SAFETY: everything is lent for the call, and there is a place for the answer.
             call("reading weights", |error| unsafe {
-                tensor(table.context, name, shape.as_ptr(), shape.len(), role, &raw mut answer, error)
+                tensor(
+                    table.context,
+                    name,
+                    shape.as_ptr(),
+                    shape.len(),
+                    role,
+                    &raw mut answer,
+                    error,
+                )
             })?;
             // SAFETY: just filled by the host.
             unsafe { wire::take(&mut answer) }
@@ -465,7 +549,11 @@ impl Source for Lent {
     }
 
     fn dialect(&self) -> Dialect {
-        if self.table().dialect == abi::DIALECT_PYTORCH { Dialect::PyTorch } else { Dialect::TensorFlow }
+        if self.table().dialect == abi::DIALECT_PYTORCH {
+            Dialect::PyTorch
+        } else {
+            Dialect::TensorFlow
+        }
     }
 
     fn training(&self) -> bool {
@@ -476,7 +564,9 @@ impl Source for Lent {
         let table = self.table();
         let told = table.spare.context("the weights have no `spare`").and_then(|spare| {
             // SAFETY: the text is lent for the call.
-            Ok(call("reading weights", |error| unsafe { spare(table.context, Text::of(start), error) })?)
+            Ok(call("reading weights", |error| unsafe {
+                spare(table.context, Text::of(start), error)
+            })?)
         });
         told.unwrap_or_else(|error| guard::throw(error));
     }

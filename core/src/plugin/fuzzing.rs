@@ -23,11 +23,15 @@ pub fn stamp(bytes: &[u8]) {
     }
 }
 
-/// Lets a plugin describe itself, its card and its budget by `said`, and lays `overrides` over its parameters;
-/// then hands both to a real plugin as its parameters.
+/// Lets a plugin describe itself, its card and its budget by `said`, and lays `overrides` over its
+/// parameters; then hands both to a real plugin as its parameters.
 pub fn toml(said: &str, overrides: &str) {
     SAID.replace(said.to_owned());
-    let library = Arc::new(Library { path: "libsample.so".into(), hash: String::new(), stamp: Stamp::default() });
+    let library = Arc::new(Library {
+        path: "libsample.so".into(),
+        hash: String::new(),
+        stamp: Stamp::default(),
+    });
     let overridden = params::parse(overrides);
     for item in &ITEMS {
         let mut registry = Registry::empty();
@@ -37,7 +41,9 @@ pub fn toml(said: &str, overrides: &str) {
         let Ok(overrides) = &overridden else { continue };
         for attack in registry.attacks() {
             if let Ok(all) = attack.entry.parameters(None, overrides) {
-                let _ = attack.make(&all).map(|attack| crate::guard::catch("it", || Ok(attack.budget())));
+                let _ = attack
+                    .make(&all)
+                    .map(|attack| crate::guard::catch("it", || Ok(attack.budget())));
             }
             for (preset, ..) in &attack.entry.presets {
                 let _ = attack.entry.parameters(Some(preset), overrides);
@@ -55,18 +61,23 @@ pub fn toml(said: &str, overrides: &str) {
 /// What the host sends a plugin that this crate has exported.
 fn exported(preset: &str, overrides: &str) {
     let (attack, model) = (export::attack::<Nudge>(), export::model::<Affine>());
-    // SAFETY: both tables were made just now, each of its own kind; texts and sinks live during the calls.
+    // SAFETY: both tables were made just now, each of its own kind; texts and sinks live during the
+    // calls.
     unsafe {
-        let (attack, model) = (&*attack.table.cast::<abi::Attack>(), &*model.table.cast::<abi::Model>());
+        let (attack, model) =
+            (&*attack.table.cast::<abi::Attack>(), &*model.table.cast::<abi::Model>());
         for head in [&attack.head, &model.head] {
             for preset in ["", preset] {
                 let resolve = head.resolve.expect("it is exported");
-                let _ = wire::call_for_text("it", |toml, error| resolve(Text::of(preset), Text::of(overrides), toml, error));
+                let _ = wire::call_for_text("it", |toml, error| {
+                    resolve(Text::of(preset), Text::of(overrides), toml, error)
+                });
             }
         }
         let card = model.card.expect("it is exported");
         let _ = wire::call_for_text("it", |toml, error| card(Text::of(overrides), toml, error));
-        let (make, release) = (attack.make.expect("it is exported"), attack.release.expect("it is exported"));
+        let (make, release) =
+            (attack.make.expect("it is exported"), attack.release.expect("it is exported"));
         let mut object = std::ptr::null_mut();
         if wire::call("it", |error| make(Text::of(overrides), &raw mut object, error)).is_ok() {
             release(object);
@@ -97,7 +108,13 @@ unsafe extern "C" fn make(_: Text, object: *mut *mut c_void, _: Sink) -> i32 {
 
 unsafe extern "C" fn release(_: *mut c_void) {}
 
-unsafe extern "C" fn run(_: *const c_void, _: *const abi::Oracle, _: *const abi::Cases, _: *mut abi::Answer, _: Sink) -> i32 {
+unsafe extern "C" fn run(
+    _: *const c_void,
+    _: *const abi::Oracle,
+    _: *const abi::Cases,
+    _: *mut abi::Answer,
+    _: Sink,
+) -> i32 {
     abi::FAILED
 }
 
@@ -105,15 +122,34 @@ unsafe extern "C" fn load(_: Text, _: *const abi::Weights, _: *mut *mut c_void, 
     abi::FAILED
 }
 
-unsafe extern "C" fn logits(_: *const c_void, _: abi::TensorRef, _: *mut abi::Tensor, _: Sink) -> i32 {
+unsafe extern "C" fn logits(
+    _: *const c_void,
+    _: abi::TensorRef,
+    _: *mut abi::Tensor,
+    _: Sink,
+) -> i32 {
     abi::FAILED
 }
 
-unsafe extern "C" fn outcome(_: *const c_void, _: abi::TensorRef, _: abi::TensorRef, _: *mut f64, _: usize, _: Sink) -> i32 {
+unsafe extern "C" fn outcome(
+    _: *const c_void,
+    _: abi::TensorRef,
+    _: abi::TensorRef,
+    _: *mut f64,
+    _: usize,
+    _: Sink,
+) -> i32 {
     abi::FAILED
 }
 
-unsafe extern "C" fn score(_: *const c_void, _: *const abi::Oracle, _: *const abi::Cases, _: *mut f64, _: usize, _: Sink) -> i32 {
+unsafe extern "C" fn score(
+    _: *const c_void,
+    _: *const abi::Oracle,
+    _: *const abi::Cases,
+    _: *mut f64,
+    _: usize,
+    _: Sink,
+) -> i32 {
     abi::FAILED
 }
 
@@ -134,7 +170,13 @@ unsafe impl Sync for Shared {}
 static ITEMS: [Shared; 3] = [
     item(
         abi::ITEM_ATTACK,
-        &abi::Attack { head: head::<abi::Attack>(), make: Some(make), budget: Some(budget), run: Some(run), release: Some(release) },
+        &abi::Attack {
+            head: head::<abi::Attack>(),
+            make: Some(make),
+            budget: Some(budget),
+            run: Some(run),
+            release: Some(release),
+        },
     ),
     item(
         abi::ITEM_MODEL,
@@ -149,6 +191,12 @@ static ITEMS: [Shared; 3] = [
     ),
     item(
         abi::ITEM_METRIC,
-        &abi::Metric { head: head::<abi::Metric>(), make: Some(make), outcome: Some(outcome), model: Some(score), release: Some(release) },
+        &abi::Metric {
+            head: head::<abi::Metric>(),
+            make: Some(make),
+            outcome: Some(outcome),
+            model: Some(score),
+            release: Some(release),
+        },
     ),
 ];

@@ -69,23 +69,32 @@ impl Library {
         let with = if with.is_empty() { String::new() } else { format!(" ({with})") };
         ensure!(
             *abi == abi::ABI,
-            "plugin {who} speaks ABI {abi}{with}, this program speaks ABI {} ({VERSION}): build the plugin against {VERSION}, \
+            "plugin {who} speaks ABI {abi}{with}, this program speaks ABI {} ({VERSION}): build \
+             the plugin against {VERSION}, \
              or use the runner that it was built for",
             abi::ABI
         );
         ensure!(
             target == stamp::TARGET,
-            "plugin {who} was built for {target}, this program for {}: build it with `cargo build --release --target {}`",
+            "plugin {who} was built for {target}, this program for {}: build it with `cargo build \
+             --release --target {}`",
             stamp::TARGET,
             stamp::TARGET
         );
         ensure!(
             libtorch == LIBTORCH,
-            "plugin {who} was built for libtorch {libtorch}, this program for libtorch {LIBTORCH}: build it with LIBTORCH set to a \
+            "plugin {who} was built for libtorch {libtorch}, this program for libtorch {LIBTORCH}: \
+             build it with LIBTORCH set to a \
              libtorch {LIBTORCH} (and, in Rust, with the `tch` of {VERSION})"
         );
-        let symbol = |text: &str| text.starts_with("gauntlet_plugin_") && text.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_');
-        ensure!(!name.is_empty() && symbol(entry), "plugin {who} has a stamp without a name or an entry function: build it again");
+        let symbol = |text: &str| {
+            text.starts_with("gauntlet_plugin_")
+                && text.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_')
+        };
+        ensure!(
+            !name.is_empty() && symbol(entry),
+            "plugin {who} has a stamp without a name or an entry function: build it again"
+        );
         Ok(())
     }
 
@@ -137,7 +146,8 @@ macro_rules! export_plugin {
             #[unsafe(link_section = ".gauntlet")]
             static BYTES: [u8; $crate::plugin::stamp::length(STAMP)] = $crate::plugin::stamp::join(STAMP);
 
-            // The name differs from crate to crate, so that two of them can be linked into one program.
+            // The name differs from crate to crate, so that two of them can be linked into one
+            // program.
             #[unsafe(export_name = concat!("gauntlet_plugin_", env!("CARGO_CRATE_NAME")))]
             extern "C" fn entry(_: *const $crate::plugin::abi::Host) -> *const $crate::plugin::abi::Plugin {
                 static PLUGIN: $crate::plugin::export::Exported =
@@ -158,7 +168,13 @@ mod tests {
     #[test]
     fn what_is_linked_is_found_with_its_origin() {
         let registry = Registry::linked().unwrap();
-        assert_eq!(registry.find_attack("nudge").unwrap().entry.origin, concat!("gauntlet-core ", env!("CARGO_PKG_VERSION")));
-        assert_eq!(registry.models().map(|m| m.entry.name.as_str()).collect::<Vec<_>>(), ["affine"]);
+        assert_eq!(
+            registry.find_attack("nudge").unwrap().entry.origin,
+            concat!("gauntlet-core ", env!("CARGO_PKG_VERSION"))
+        );
+        assert_eq!(
+            registry.models().map(|m| m.entry.name.as_str()).collect::<Vec<_>>(),
+            ["affine"]
+        );
     }
 }

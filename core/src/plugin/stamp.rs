@@ -62,7 +62,12 @@ impl fmt::Display for Stamp {
 
 /// The stamp of a Rust crate, in pieces; ends with a zero byte.
 #[doc(hidden)]
-pub const fn pieces<'a>(name: &'a str, version: &'a str, entry: &'a str, aborts: bool) -> [&'a str; 18] {
+pub const fn pieces<'a>(
+    name: &'a str,
+    version: &'a str,
+    entry: &'a str,
+    aborts: bool,
+) -> [&'a str; 18] {
     const DIGIT: &str = {
         assert!(abi::ABI < 10, "written as one digit");
         match std::str::from_utf8(&[b'0' + abi::ABI as u8]) {
@@ -133,12 +138,17 @@ impl fmt::Display for NotAPlugin {
 
 impl std::error::Error for NotAPlugin {}
 
-/// Opens a file that may be a library, and reads no more of it than is needed to see that it is none.
+/// Opens a file that may be a library, and reads no more of it than is needed to see that it is
+/// none.
 ///
 /// # Errors
 /// [`NotAPlugin`] when it is none; otherwise when it cannot be read.
 pub(super) fn open(path: &Path) -> Result<Vec<u8>> {
-    let not = |what: &str| NotAPlugin(format!("{what}, so not a plugin; `cargo build --release` leaves one in `target/release`"));
+    let not = |what: &str| {
+        NotAPlugin(format!(
+            "{what}, so not a plugin; `cargo build --release` leaves one in `target/release`"
+        ))
+    };
     ensure!(fs::metadata(path)?.is_file(), not("not a file"));
     let mut file = File::open(path)?;
     let mut bytes = Vec::new();
@@ -165,13 +175,21 @@ pub(super) fn read(bytes: &[u8], stem: &str) -> Result<Stamp> {
         return Err(NotAPlugin("a program or an object file, so not a plugin".into()).into());
     }
     let Some(section) = file.section_by_name(SECTION) else {
-        let remedy = "a plugin is made with `export_plugin!` and `crate-type = [\"cdylib\"]`, or with `GAUNTLET_PLUGIN` in C++";
-        return Err(NotAPlugin(format!("a shared library without the stamp of a plugin; {remedy}")).into());
+        let remedy = "a plugin is made with `export_plugin!` and `crate-type = [\"cdylib\"]`, or \
+                      with `GAUNTLET_PLUGIN` in C++";
+        return Err(NotAPlugin(format!(
+            "a shared library without the stamp of a plugin; {remedy}"
+        ))
+        .into());
     };
     let section = section.data().context(damaged)?;
     // So it is in a file of debugging symbols that were split off.
     if section.iter().all(|&byte| byte == 0) {
-        return Err(NotAPlugin("a library whose stamp is empty, as in a file of debugging symbols, so not a plugin".into()).into());
+        return Err(NotAPlugin(
+            "a library whose stamp is empty, as in a file of debugging symbols, so not a plugin"
+                .into(),
+        )
+        .into());
     }
     ensure!(
         section.len() <= MAX_SECTION,
@@ -189,9 +207,11 @@ pub(super) fn read(bytes: &[u8], stem: &str) -> Result<Stamp> {
         Some(n) => Ok(stamps.swap_remove(n)),
         None if stamps.len() == 1 => Ok(stamps.remove(0)),
         None => {
-            let names: Vec<String> = stamps.iter().map(|stamp| format!("`{}`", stamp.name)).collect();
+            let names: Vec<String> =
+                stamps.iter().map(|stamp| format!("`{}`", stamp.name)).collect();
             anyhow::bail!(
-                "it holds {} plugins ({}); name the file after the one that is meant, `lib<name>.so`",
+                "it holds {} plugins ({}); name the file after the one that is meant, \
+                 `lib<name>.so`",
                 names.len(),
                 names.join(", ")
             )
@@ -210,8 +230,14 @@ mod tests {
         let (end, text) = BYTES.split_last().unwrap();
         assert_eq!(*end, 0);
         let stamp: Stamp = toml::from_str(std::str::from_utf8(text).unwrap()).unwrap();
-        assert_eq!((stamp.abi, stamp.libtorch.as_str(), stamp.panic.as_str()), (abi::ABI, LIBTORCH, "unwind"));
-        assert_eq!((stamp.to_string().as_str(), stamp.entry.as_str()), ("my-attack 1.2.3", "gauntlet_plugin_my_attack"));
+        assert_eq!(
+            (stamp.abi, stamp.libtorch.as_str(), stamp.panic.as_str()),
+            (abi::ABI, LIBTORCH, "unwind")
+        );
+        assert_eq!(
+            (stamp.to_string().as_str(), stamp.entry.as_str()),
+            ("my-attack 1.2.3", "gauntlet_plugin_my_attack")
+        );
         assert!(stamp.compiler.starts_with("rustc 1.") && stamp.target.contains('-'), "{stamp:?}");
     }
 }

@@ -63,7 +63,8 @@ impl Text {
     /// `data` must point to `length` bytes that live as long as the caller uses the answer.
     pub(super) unsafe fn read<'a>(self) -> Result<&'a str> {
         // SAFETY: promised by the caller.
-        std::str::from_utf8(unsafe { slice(self.data.cast(), self.length) }?).context("a text that is not UTF-8")
+        std::str::from_utf8(unsafe { slice(self.data.cast(), self.length) }?)
+            .context("a text that is not UTF-8")
     }
 }
 
@@ -84,9 +85,9 @@ pub(super) unsafe fn slice<'a, T>(data: *const T, length: usize) -> Result<&'a [
 /// Catches texts in `into`.
 pub(super) fn sink(into: &mut String) -> Sink {
     unsafe extern "C" fn put(context: *mut c_void, text: Text) {
-        // Nothing but memory can run out in here; that ends the process, whoever asked.
-        // SAFETY: the context is the string below, and it is borrowed for as long as the sink is used;
-        // the text is borrowed from the caller.
+        // Nothing but memory can run out in here; that ends the process, whoever asked. SAFETY: the
+        // context is the string below, and it is borrowed for as long as the sink is used; the text
+        // is borrowed from the caller.
         let (into, text) = unsafe { (&mut *context.cast::<String>(), text.read()) };
         let text = text.unwrap_or("(a text that is not UTF-8)");
         let room = MAX_TEXT.saturating_sub(into.len()).min(text.len());
@@ -115,7 +116,8 @@ pub(super) fn give(mut tensor: Tensor) -> abi::Tensor {
 }
 
 /// The place of a tensor that is to come.
-pub(super) const NO_TENSOR: abi::Tensor = abi::Tensor { handle: std::ptr::null_mut(), release: None };
+pub(super) const NO_TENSOR: abi::Tensor =
+    abi::Tensor { handle: std::ptr::null_mut(), release: None };
 
 /// Takes a tensor that was handed over.
 ///
@@ -164,7 +166,8 @@ pub(super) fn serve(error: Sink, work: impl FnOnce() -> Result<()>) -> i32 {
             }
         })
     });
-    let (status, text) = answer.unwrap_or_else(|_| (abi::PANICKED, "an error that cannot be put into words".to_owned()));
+    let (status, text) = answer
+        .unwrap_or_else(|_| (abi::PANICKED, "an error that cannot be put into words".to_owned()));
     put(error, &text);
     status
 }
@@ -199,7 +202,10 @@ impl From<Refusal> for Error {
 }
 
 /// As [`call`], for functions that give a text.
-pub(super) fn call_for_text(what: &str, function: impl FnOnce(Sink, Sink) -> i32) -> Result<String> {
+pub(super) fn call_for_text(
+    what: &str,
+    function: impl FnOnce(Sink, Sink) -> i32,
+) -> Result<String> {
     let mut text = String::new();
     call(what, |error| function(sink(&mut text), error))?;
     Ok(text)

@@ -1,4 +1,5 @@
-//! A model whose nearest adversarials are known in closed form, and an attack that does next to nothing.
+//! A model whose nearest adversarials are known in closed form, and an attack that does next to
+//! nothing.
 
 use crate::attack::{Answer, Attack, Cases, Goal};
 use crate::model::{Architecture, Model, ModelCard};
@@ -24,10 +25,13 @@ impl Affine {
         let inputs = 3 * side * side;
         let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
         let mut uniform = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             ((state >> 33) as f32) / (1u64 << 30) as f32 - 1.0
         };
-        let weight: Vec<f32> = (0..classes * inputs).map(|_| uniform() / (inputs as f32).sqrt()).collect();
+        let weight: Vec<f32> =
+            (0..classes * inputs).map(|_| uniform() / (inputs as f32).sqrt()).collect();
         let bias: Vec<f32> = (0..classes).map(|_| uniform()).collect();
         let weight = Tensor::from_slice(&weight).view([classes, inputs]);
         let bias = Tensor::from_slice(&bias) - weight.sum_dim_intlist(1, false, Kind::Float) * 0.5;
@@ -41,10 +45,15 @@ impl Affine {
         Self::of(weight, bias, side)
     }
 
-    /// The logits `bias` for every image, with the gradients of this model, or none where `gain` is 0.
+    /// The logits `bias` for every image, with the gradients of this model, or none where `gain` is
+    /// 0.
     pub(super) fn stubborn(&self, bias: &Tensor, gain: f64) -> Self {
         let weight = &self.weight * gain;
-        Self::of(weight.shallow_clone(), bias - weight.sum_dim_intlist(1, false, Kind::Float) * 0.5, self.card.side)
+        Self::of(
+            weight.shallow_clone(),
+            bias - weight.sum_dim_intlist(1, false, Kind::Float) * 0.5,
+            self.card.side,
+        )
     }
 
     fn of(weight: Tensor, bias: Tensor, side: i64) -> Self {
@@ -78,7 +87,8 @@ impl Affine {
         for other in (0..self.card.classes).filter(|&k| k != class) {
             let m = (logits.double_value(&[class]) - logits.double_value(&[other])).abs();
             let w: Tensor = weight.get(class) - weight.get(other);
-            let norms = [w.abs().sum(Kind::Double), w.square().sum(Kind::Double).sqrt(), w.abs().max()];
+            let norms =
+                [w.abs().sum(Kind::Double), w.square().sum(Kind::Double).sqrt(), w.abs().max()];
             for (n, norm) in norms.iter().enumerate() {
                 let distance = m / norm.double_value(&[]);
                 best[n] = best[n].min(distance);
@@ -114,7 +124,11 @@ impl Architecture for Affine {
 
     fn load(_: NoParams, weights: &Weights) -> Result<Self> {
         let root = weights.root();
-        Ok(Self::of(root.tensor("weights", &[3, 12], Role::Kernel), root.tensor("biases", &[3], Role::Bias), 2))
+        Ok(Self::of(
+            root.tensor("weights", &[3, 12], Role::Kernel),
+            root.tensor("biases", &[3], Role::Bias),
+            2,
+        ))
     }
 }
 
@@ -135,7 +149,11 @@ impl Attack for Nudge {
     type Params = NudgeParams;
 
     fn new(params: NudgeParams) -> Result<Self> {
-        ensure!((0.0..=1.0).contains(&params.amount), "`amount` is {}, expected 0 to 1", params.amount);
+        ensure!(
+            (0.0..=1.0).contains(&params.amount),
+            "`amount` is {}, expected 0 to 1",
+            params.amount
+        );
         Ok(Self(params))
     }
 
@@ -160,7 +178,8 @@ mod tests {
         for (step, distance) in [(w.sign(), linf), (&w / w.square().sum(Kind::Float).sqrt(), l2)] {
             for (scale, crossed) in [(0.999, false), (1.001, true)] {
                 let moved = image.view([-1]) + &step * (distance * scale);
-                let answer = model.logits(&moved.view([1, 3, 3, 3])).argmax(1, false).int64_value(&[0]);
+                let answer =
+                    model.logits(&moved.view([1, 3, 3, 3])).argmax(1, false).int64_value(&[0]);
                 assert_eq!(answer != label, crossed);
             }
         }

@@ -24,10 +24,15 @@ const TOLERANCE: f64 = 1e-4;
 
 impl Report {
     /// Checks an attack with full parameters; `watch` is told how far it is.
-    pub fn of_attack(entry: &AttackEntry, parameters: &Table, watch: &mut dyn FnMut(&Event)) -> Self {
+    pub fn of_attack(
+        entry: &AttackEntry,
+        parameters: &Table,
+        watch: &mut dyn FnMut(&Event),
+    ) -> Self {
         let mut session = Session::new("attack", &entry.entry, watch);
         session.check_parameters(&entry.entry, |parameters| entry.make(parameters).map(drop));
-        let attack = session.check("it can be made with these parameters", || entry.make(parameters));
+        let attack =
+            session.check("it can be made with these parameters", || entry.make(parameters));
         if let Some(attack) = attack {
             check(&mut session, attack.as_ref());
         }
@@ -54,13 +59,25 @@ impl Trial<'_> {
 
     fn run_with(&self, members: &[usize], settings: Settings) -> Result<Found> {
         let index: Vec<i64> = members.iter().map(|&n| n as i64).collect();
-        let cases = Cases::new(self.pixels.index_select(0, &Tensor::from_slice(&index)), members.iter().map(|&n| self.goals[n]).collect())?;
+        let cases = Cases::new(
+            self.pixels.index_select(0, &Tensor::from_slice(&index)),
+            members.iter().map(|&n| self.goals[n]).collect(),
+        )?;
         // What a case draws goes with the case, not with its place.
-        let oracle = Oracle::new(self.model, members.iter().map(|&n| n as u64 + 1).collect(), settings);
-        let found = untouched("the cases' pixels", &cases.pixels, || self.attack.run(&oracle, &cases))?;
-        ensure!(found.len() == members.len(), "{} answers for {} cases", found.len(), members.len());
+        let oracle =
+            Oracle::new(self.model, members.iter().map(|&n| n as u64 + 1).collect(), settings);
+        let found =
+            untouched("the cases' pixels", &cases.pixels, || self.attack.run(&oracle, &cases))?;
+        ensure!(
+            found.len() == members.len(),
+            "{} answers for {} cases",
+            found.len(),
+            members.len()
+        );
         let images = members.iter().zip(found).map(|(n, answer)| match answer {
-            Answer::Pixels(pixels) => admit(&pixels, SIDE).map(Some).with_context(|| format!("case {n}")),
+            Answer::Pixels(pixels) => {
+                admit(&pixels, SIDE).map(Some).with_context(|| format!("case {n}"))
+            }
             Answer::NotFound => Ok(None),
         });
         images.collect()
@@ -79,10 +96,16 @@ fn differing(members: &[usize], found: &Found, all: &Found, tolerance: f64) -> R
         match (one, &all[n]) {
             (Some(a), Some(b)) => {
                 let apart = distance(a, b);
-                ensure!(apart <= tolerance, "case {n}: pixels differ by {apart:.1e}, expected {tolerance:.0e} at the most");
+                ensure!(
+                    apart <= tolerance,
+                    "case {n}: pixels differ by {apart:.1e}, expected {tolerance:.0e} at the most"
+                );
             }
             (None, None) => {}
-            (one, _) => bail!("case {n} has an answer {} time alone", if one.is_some() { "the second" } else { "the first" }),
+            (one, _) => bail!(
+                "case {n} has an answer {} time alone",
+                if one.is_some() { "the second" } else { "the first" }
+            ),
         }
     }
     Ok(())
@@ -98,60 +121,93 @@ fn check(session: &mut Session, attack: &dyn DynAttack) {
     let trial = Trial { attack, model: &model, pixels: &pixels, goals: &goals };
     let all: Vec<usize> = (0..goals.len()).collect();
 
-    let together = session.check("answers one by one, with 3×S×S float32 pixels in [0, 1]", || trial.run(&all, 32));
+    let together = session
+        .check("answers one by one, with 3×S×S float32 pixels in [0, 1]", || trial.run(&all, 32));
     let together = together.as_ref();
-    session.check_with("answers lie within the budget", together, |found| within_budget(attack, &pixels, found));
+    session.check_with("answers lie within the budget", together, |found| {
+        within_budget(attack, &pixels, found)
+    });
     session.check_with("the same seed gives the same answers", together, |found| {
         // libtorch's own generator is nobody's; whoever draws from it is found out.
         tch::manual_seed(1);
         let first = trial.run(&all, 32)?;
         tch::manual_seed(2);
-        differing(&all, &trial.run(&all, 32)?, &first, 0.0).context("two runs; draw from `oracle.rng(case)` alone")?;
+        differing(&all, &trial.run(&all, 32)?, &first, 0.0)
+            .context("two runs; draw from `oracle.rng(case)` alone")?;
         differing(&all, &first, found, 0.0).context("two runs; draw from `oracle.rng(case)` alone")
     });
-    session.check_with("an answer depends neither on batch nor on order nor on neighbours", together, |found| {
-        let reversed: Vec<usize> = all.iter().rev().copied().collect();
-        differing(&reversed, &trial.run(&reversed, 3)?, found, TOLERANCE).context("in reverse order with 3 lanes")?;
-        let some = [1, HALF + 1, HALF];
-        differing(&some, &trial.run(&some, 1)?, found, TOLERANCE).context("three cases alone with 1 lane")
-    });
+    session.check_with(
+        "an answer depends neither on batch nor on order nor on neighbours",
+        together,
+        |found| {
+            let reversed: Vec<usize> = all.iter().rev().copied().collect();
+            differing(&reversed, &trial.run(&reversed, 3)?, found, TOLERANCE)
+                .context("in reverse order with 3 lanes")?;
+            let some = [1, HALF + 1, HALF];
+            differing(&some, &trial.run(&some, 1)?, found, TOLERANCE)
+                .context("three cases alone with 1 lane")
+        },
+    );
     session.check_with("batches have at most `oracle.lanes()` rows", together, |_| {
         let counting = Counting { inner: Affine::centred(CLASSES, SIDE, 11), most: Cell::new(0) };
         Trial { model: &counting, ..trial }.run(&all, 3)?;
-        ensure!(counting.most.get() <= 3, "a batch of {} rows where `oracle.lanes()` is 3", counting.most.get());
+        ensure!(
+            counting.most.get() <= 3,
+            "a batch of {} rows where `oracle.lanes()` is 3",
+            counting.most.get()
+        );
         Ok(())
     });
     session.check_with("untargeted goals come nearer", together, |found| {
-        nearer(&trial, found, 0..HALF)?
-            .with_context(|| format!("no answer for any of {HALF} cases with an adversarial nearby ({})", nearby(&model, &pixels, &goals)))
+        nearer(&trial, found, 0..HALF)?.with_context(|| {
+            format!(
+                "no answer for any of {HALF} cases with an adversarial nearby ({})",
+                nearby(&model, &pixels, &goals)
+            )
+        })
     });
     session.check_with("targeted goals come nearer", together, |found| {
-        nearer(&trial, found, HALF..2 * HALF)?
-            .ok_or_else(|| skip("it answers no targeted case; fine for an attack that is untargeted only"))
+        nearer(&trial, found, HALF..2 * HALF)?.ok_or_else(|| {
+            skip("it answers no targeted case; fine for an attack that is untargeted only")
+        })
     });
 
     session.check("goals that are met already stay met", || {
-        let goals: Vec<Goal> = (0..2 * HALF).map(|n| if n < HALF { Goal::Away(rank(n, 1)) } else { Goal::Towards(rank(n, 0)) }).collect();
+        let goals: Vec<Goal> = (0..2 * HALF)
+            .map(|n| if n < HALF { Goal::Away(rank(n, 1)) } else { Goal::Towards(rank(n, 0)) })
+            .collect();
         let trial = Trial { goals: &goals, ..trial };
         for (n, answer) in trial.run(&all, 32)?.iter().enumerate() {
             let Some(pixels) = answer else { continue };
             let class = model.logits(&pixels.unsqueeze(0)).argmax(1, false).int64_value(&[0]);
-            ensure!(goals[n].met_by(class), "case {n}: the image met {:?}, the answer's class is {class}", goals[n]);
+            ensure!(
+                goals[n].met_by(class),
+                "case {n}: the image met {:?}, the answer's class is {class}",
+                goals[n]
+            );
         }
         Ok(())
     });
     let few = [0, HALF];
     let labels = Tensor::from_slice(&[500f32, 0.0, -500.0, 0.0]);
     let hopeless = [Goal::Away(0), Goal::Towards(2)].map(|goal| vec![goal; HALF]).concat();
-    for (name, gain) in [("goals out of reach cost no answer its form", 1.0), ("a gradient of zero costs no answer its form", 0.0)] {
+    for (name, gain) in [
+        ("goals out of reach cost no answer its form", 1.0),
+        ("a gradient of zero costs no answer its form", 0.0),
+    ] {
         let model = model.stubborn(&labels, gain);
-        session.check(name, || Trial { model: &model, goals: &hopeless, ..trial }.run(&few, 32).map(drop));
+        session.check(name, || {
+            Trial { model: &model, goals: &hopeless, ..trial }.run(&few, 32).map(drop)
+        });
     }
     session.check("no cases, no answers", || trial.run(&[], 32).map(drop));
     session.check("an error of the model's is handed on", || {
         let failing = Failing(model.card().clone());
         match (Trial { model: &failing, ..trial }).run(&few, 32) {
-            Ok(_) => bail!("the model fails, and the attack answers as if it had not: hand the oracle's error on (`?`)"),
+            Ok(_) => bail!(
+                "the model fails, and the attack answers as if it had not: hand the \
+                 oracle's error on (`?`)"
+            ),
             Err(error) => handed_on(&error, NO_ANSWER),
         }
     });
@@ -167,7 +223,8 @@ fn check(session: &mut Session, attack: &dyn DynAttack) {
 /// The distances at which the nearest adversarials of untargeted cases lie.
 fn nearby(model: &Affine, pixels: &Tensor, goals: &[Goal]) -> String {
     let distances = |n: usize| model.distances(&pixels.get(n as i64), goals[n]);
-    let farthest = (0..HALF).map(distances).fold([0f64; 3], |a, b| std::array::from_fn(|n| a[n].max(b[n])));
+    let farthest =
+        (0..HALF).map(distances).fold([0f64; 3], |a, b| std::array::from_fn(|n| a[n].max(b[n])));
     format!("at most l∞ {:.3}, l2 {:.3}, l1 {:.3} away", farthest[0], farthest[1], farthest[2])
 }
 
@@ -178,7 +235,10 @@ fn within_budget(attack: &dyn DynAttack, pixels: &Tensor, found: &Found) -> Resu
         let change = (answer - pixels.get(n as i64)).unsqueeze(0).to_kind(Kind::Double);
         let (found, allowed) = (budget.norm.of(&change).double_value(&[0, 0, 0, 0]), budget.radius);
         let norm = format!("{:?}", budget.norm).to_lowercase();
-        ensure!(found <= allowed * (1.0 + 1e-5) + 1e-6, "case {n} lies {found:.6} away ({norm}), expected {allowed:.6} at the most");
+        ensure!(
+            found <= allowed * (1.0 + 1e-5) + 1e-6,
+            "case {n} lies {found:.6} away ({norm}), expected {allowed:.6} at the most"
+        );
     }
     Ok(())
 }
@@ -188,18 +248,22 @@ fn nearer(trial: &Trial, found: &Found, cases: std::ops::Range<usize>) -> Result
     let moved: Vec<Tensor> = found
         .iter()
         .enumerate()
-        .map(|(n, answer)| answer.as_ref().map_or_else(|| trial.pixels.get(n as i64), Tensor::shallow_clone))
+        .map(|(n, answer)| {
+            answer.as_ref().map_or_else(|| trial.pixels.get(n as i64), Tensor::shallow_clone)
+        })
         .collect();
     let (before, after) = (trial.margins(trial.pixels)?, trial.margins(&Tensor::stack(&moved, 0))?);
     let answered: Vec<usize> = cases.filter(|&n| found[n].is_some()).collect();
     if answered.is_empty() {
         return Ok(None);
     }
-    let mean = |margins: &[f64]| answered.iter().map(|&n| margins[n]).sum::<f64>() / answered.len() as f64;
+    let mean =
+        |margins: &[f64]| answered.iter().map(|&n| margins[n]).sum::<f64>() / answered.len() as f64;
     let (before, after) = (mean(&before), mean(&after));
     ensure!(
         after < before,
-        "the margin to the goal goes from {before:.4} to {after:.4} in the mean of {} answers, expected less (an attack that cannot do such goals answers `NotFound`)",
+        "the margin to the goal goes from {before:.4} to {after:.4} in the mean of {} answers, \
+         expected less (an attack that cannot do such goals answers `NotFound`)",
         answered.len()
     );
     Ok(Some(()))
@@ -208,8 +272,14 @@ fn nearer(trial: &Trial, found: &Found, cases: std::ops::Range<usize>) -> Result
 /// Whether an attack has given an oracle's error back, not a panic about it.
 fn handed_on(error: &anyhow::Error, words: &str) -> Result<()> {
     let text = format!("{error:#}");
-    ensure!(!text.contains("panicked"), "the oracle's error became a panic (`unwrap`?): {text}; hand it on (`?`)");
-    ensure!(text.contains(words), "the oracle said `{words}`, the attack says: {text}; hand the oracle's error on (`?`)");
+    ensure!(
+        !text.contains("panicked"),
+        "the oracle's error became a panic (`unwrap`?): {text}; hand it on (`?`)"
+    );
+    ensure!(
+        text.contains(words),
+        "the oracle said `{words}`, the attack says: {text}; hand the oracle's error on (`?`)"
+    );
     Ok(())
 }
 
@@ -274,14 +344,19 @@ mod tests {
             let lanes = if FAULT == LANES { cases.len().max(1) } else { oracle.lanes() };
             let mut answers = Vec::new();
             for members in all.chunks(lanes) {
-                let rows = Tensor::from_slice(&members.iter().map(|&n| n as i64).collect::<Vec<_>>());
+                let rows =
+                    Tensor::from_slice(&members.iter().map(|&n| n as i64).collect::<Vec<_>>());
                 let pixels = cases.pixels.index_select(0, &rows);
                 let goals: Vec<Goal> = members.iter().map(|&n| cases.goals[n]).collect();
                 let goals = Goals::new(&goals, &pixels);
-                let asked = oracle.gradient(members, &pixels, |z| if FAULT == GOALS { -goals.logit(z) } else { goals.margin(z) });
+                let asked = oracle.gradient(members, &pixels, |z| {
+                    if FAULT == GOALS { -goals.logit(z) } else { goals.margin(z) }
+                });
                 let asked = match asked {
                     Err(error) if FAULT == PANIC => panic!("{error}"),
-                    Err(_) if FAULT == SWALLOW => return Ok((0..cases.len()).map(|_| Answer::NotFound).collect()),
+                    Err(_) if FAULT == SWALLOW => {
+                        return Ok((0..cases.len()).map(|_| Answer::NotFound).collect());
+                    }
                     asked => asked?,
                 };
                 let direction = match FAULT {
@@ -290,7 +365,8 @@ mod tests {
                     _ => asked.pixels,
                 };
                 let direction = if FAULT == ZERO { direction } else { direction.sign() };
-                let noise = if FAULT == LUCK { Tensor::rand_like(&pixels) } else { pixels.ones_like() };
+                let noise =
+                    if FAULT == LUCK { Tensor::rand_like(&pixels) } else { pixels.ones_like() };
                 let mut moved = &pixels - direction * noise * 0.1;
                 if FAULT != BOX {
                     moved = moved.clamp(0.0, 1.0);
@@ -321,8 +397,10 @@ mod tests {
     const COUNT: usize = 11;
 
     fn failed<const FAULT: usize>() -> Vec<String> {
-        let report = Report::of_attack(&AttackEntry::of::<Step<FAULT>>(""), &Table::new(), &mut |_| ());
-        let failed = report.checks.into_iter().filter(|check| matches!(check.verdict, Verdict::Failed(_)));
+        let report =
+            Report::of_attack(&AttackEntry::of::<Step<FAULT>>(""), &Table::new(), &mut |_| ());
+        let failed =
+            report.checks.into_iter().filter(|check| matches!(check.verdict, Verdict::Failed(_)));
         failed.map(|check| check.name).collect()
     }
 
@@ -331,14 +409,26 @@ mod tests {
         check_attack::<Step<SOUND>>(NoParams {}).unwrap();
         assert_eq!(failed::<BUDGET>(), ["answers lie within the budget"]);
         assert_eq!(failed::<LANES>(), ["batches have at most `oracle.lanes()` rows"]);
-        assert_eq!(failed::<GOALS>(), ["untargeted goals come nearer", "goals that are met already stay met"]);
-        assert_eq!(failed::<PANIC>(), ["an error of the model's is handed on", "it gives up when it is cancelled"]);
+        assert_eq!(
+            failed::<GOALS>(),
+            ["untargeted goals come nearer", "goals that are met already stay met"]
+        );
+        assert_eq!(
+            failed::<PANIC>(),
+            ["an error of the model's is handed on", "it gives up when it is cancelled"]
+        );
         assert_eq!(failed::<SWALLOW>(), ["an error of the model's is handed on"]);
         assert_eq!(failed::<ZERO>(), ["a gradient of zero costs no answer its form"]);
-        assert_eq!(failed::<HERD>(), ["an answer depends neither on batch nor on order nor on neighbours"]);
+        assert_eq!(
+            failed::<HERD>(),
+            ["an answer depends neither on batch nor on order nor on neighbours"]
+        );
         assert!(failed::<LUCK>().contains(&"the same seed gives the same answers".to_owned()));
         for first in [failed::<BOX>(), failed::<WRITES>(), failed::<COUNT>()] {
-            assert_eq!(first.first().map(String::as_str), Some("answers one by one, with 3×S×S float32 pixels in [0, 1]"));
+            assert_eq!(
+                first.first().map(String::as_str),
+                Some("answers one by one, with 3×S×S float32 pixels in [0, 1]")
+            );
         }
     }
 }

@@ -19,14 +19,22 @@ const TOLERANCE: f64 = 1e-4;
 
 impl Report {
     /// Checks a metric with full parameters; `watch` is told how far it is.
-    pub fn of_metric(entry: &MetricEntry, parameters: &Table, watch: &mut dyn FnMut(&Event)) -> Self {
+    pub fn of_metric(
+        entry: &MetricEntry,
+        parameters: &Table,
+        watch: &mut dyn FnMut(&Event),
+    ) -> Self {
         let mut session = Session::new("metric", &entry.entry, watch);
         session.check_parameters(&entry.entry, |parameters| entry.make(parameters).map(drop));
         session.check("it has a unit", || {
-            ensure!(!entry.unit.trim().is_empty(), "the unit is empty; a number without one says nothing");
+            ensure!(
+                !entry.unit.trim().is_empty(),
+                "the unit is empty; a number without one says nothing"
+            );
             Ok(())
         });
-        let metric = session.check("it can be made with these parameters", || entry.make(parameters));
+        let metric =
+            session.check("it can be made with these parameters", || entry.make(parameters));
         if let Some(metric) = metric {
             match entry.scope {
                 Scope::Outcome => check_outcome(&mut session, entry, metric.as_ref()),
@@ -40,7 +48,11 @@ impl Report {
 /// The values without their extras.
 fn values(entry: &MetricEntry, rows: usize, found: Vec<f64>) -> Result<Vec<f64>> {
     let per_row = 1 + entry.extras.len();
-    ensure!(found.len() == rows * per_row, "{} numbers for {rows} rows, expected {per_row} for each", found.len());
+    ensure!(
+        found.len() == rows * per_row,
+        "{} numbers for {rows} rows, expected {per_row} for each",
+        found.len()
+    );
     Ok(found.into_iter().step_by(per_row).collect())
 }
 
@@ -63,24 +75,37 @@ fn index(members: &[usize]) -> Tensor {
 
 fn check_outcome(session: &mut Session, entry: &MetricEntry, metric: &dyn DynMetric) {
     // Changes from one grey level of one element to all from black to white.
-    let (original, adversarial) = (images(ROWS as i64, SIDE), images(2 * ROWS as i64, SIDE).narrow(0, ROWS as i64, ROWS as i64));
+    let (original, adversarial) = (
+        images(ROWS as i64, SIDE),
+        images(2 * ROWS as i64, SIDE).narrow(0, ROWS as i64, ROWS as i64),
+    );
     let (original, adversarial) = (original.copy(), adversarial.copy());
     adversarial.get(1).copy_(&(original.get(1) + 1.0 / 255.0));
     adversarial.get(2).copy_(&original.get(2));
     let _ = adversarial.get(2).view([-1]).get(5).fill_(1.0);
     let _ = (original.get(3).fill_(0.0), adversarial.get(3).fill_(1.0));
-    let measure = |a: &Tensor, b: &Tensor| values(entry, a.size()[0] as usize, metric.outcome(a, b)?);
+    let measure =
+        |a: &Tensor, b: &Tensor| values(entry, a.size()[0] as usize, metric.outcome(a, b)?);
 
     let together = session.check("one value per row, and its extras", || {
-        untouched("the originals", &original, || untouched("the adversarials", &adversarial, || measure(&original, &adversarial)))
+        untouched("the originals", &original, || {
+            untouched("the adversarials", &adversarial, || measure(&original, &adversarial))
+        })
     });
     let together = together.as_ref();
-    session.check_with("values are finite, of the smallest change and of the greatest", together, |found| finite(found));
+    session.check_with(
+        "values are finite, of the smallest change and of the greatest",
+        together,
+        |found| finite(found),
+    );
     session.check("an image beside itself has the value that is stated", || {
         let expected = entry.at_identity.ok_or_else(|| skip("none is stated"))?;
         let found = measure(&original, &original)?;
-        let fault = found.iter().position(|value| *value != expected && (value - expected).abs() > 1e-6);
-        fault.map_or(Ok(()), |n| Err(anyhow::anyhow!("row {n} has the value {}, expected {expected}", found[n])))
+        let fault =
+            found.iter().position(|value| *value != expected && (value - expected).abs() > 1e-6);
+        fault.map_or(Ok(()), |n| {
+            Err(anyhow::anyhow!("row {n} has the value {}, expected {expected}", found[n]))
+        })
     });
     session.check_with("original and adversarial can change places", together, |found| {
         if !entry.symmetric {
@@ -94,9 +119,11 @@ fn check_outcome(session: &mut Session, entry: &MetricEntry, metric: &dyn DynMet
     });
     session.check_with("a value depends neither on batch nor on order", together, |found| {
         for members in [vec![3, 1, 0, 2], vec![2], vec![0, 3]] {
-            let [a, b] = [&original, &adversarial].map(|images| images.index_select(0, &index(&members)));
+            let [a, b] =
+                [&original, &adversarial].map(|images| images.index_select(0, &index(&members)));
             let expected: Vec<f64> = members.iter().map(|&n| found[n]).collect();
-            alike(&measure(&a, &b)?, &expected, TOLERANCE).with_context(|| format!("rows {members:?} of the batch"))?;
+            alike(&measure(&a, &b)?, &expected, TOLERANCE)
+                .with_context(|| format!("rows {members:?} of the batch"))?;
         }
         Ok(())
     });
@@ -115,12 +142,18 @@ fn check_model(session: &mut Session, entry: &MetricEntry, metric: &dyn DynMetri
     let pixels = images(ROWS as i64, 6);
     let ranks = model.logits(&pixels).argsort(1, true);
     let rank = |n: usize, place: i64| ranks.int64_value(&[n as i64, place]);
-    let goals: Vec<Goal> = (0..ROWS).map(|n| if n % 2 == 0 { Goal::Away(rank(n, 0)) } else { Goal::Towards(rank(n, 1)) }).collect();
+    let goals: Vec<Goal> = (0..ROWS)
+        .map(|n| if n % 2 == 0 { Goal::Away(rank(n, 0)) } else { Goal::Towards(rank(n, 1)) })
+        .collect();
     let measure = |members: &[usize], lanes: usize| {
-        let cases = Cases::new(pixels.index_select(0, &index(members)), members.iter().map(|&n| goals[n]).collect())?;
+        let cases = Cases::new(
+            pixels.index_select(0, &index(members)),
+            members.iter().map(|&n| goals[n]).collect(),
+        )?;
         let streams = members.iter().map(|&n| n as u64 + 1).collect();
         let oracle = Oracle::new(&model, streams, Settings { lanes, ..Settings::default() });
-        let found = untouched("the cases' pixels", &cases.pixels, || metric.model(&oracle, &cases))?;
+        let found =
+            untouched("the cases' pixels", &cases.pixels, || metric.model(&oracle, &cases))?;
         values(entry, members.len(), found)
     };
     let all: Vec<usize> = (0..ROWS).collect();
@@ -132,13 +165,18 @@ fn check_model(session: &mut Session, entry: &MetricEntry, metric: &dyn DynMetri
         tch::manual_seed(1);
         alike(&measure(&all, 32)?, found, 0.0).context("draw from `oracle.rng(case)` alone")
     });
-    session.check_with("a value depends neither on batch nor on order nor on neighbours", together, |found| {
-        for (members, lanes) in [(vec![3, 2, 1, 0], 3), (vec![1, 2], 1)] {
-            let expected: Vec<f64> = members.iter().map(|&n| found[n]).collect();
-            alike(&measure(&members, lanes)?, &expected, TOLERANCE).with_context(|| format!("cases {members:?} with {lanes} lanes"))?;
-        }
-        Ok(())
-    });
+    session.check_with(
+        "a value depends neither on batch nor on order nor on neighbours",
+        together,
+        |found| {
+            for (members, lanes) in [(vec![3, 2, 1, 0], 3), (vec![1, 2], 1)] {
+                let expected: Vec<f64> = members.iter().map(|&n| found[n]).collect();
+                alike(&measure(&members, lanes)?, &expected, TOLERANCE)
+                    .with_context(|| format!("cases {members:?} with {lanes} lanes"))?;
+            }
+            Ok(())
+        },
+    );
     session.check("no cases, no values", || measure(&[], 32).map(drop));
 }
 
@@ -171,7 +209,8 @@ mod tests {
                 SIGNED => (original - adversarial).clamp_min(0.0),
                 _ => (original - adversarial).abs(),
             };
-            let mut values = Vec::try_from(change.flatten(1, -1).mean_dim([1].as_slice(), false, Kind::Double))?;
+            let mut values =
+                Vec::try_from(change.flatten(1, -1).mean_dim([1].as_slice(), false, Kind::Double))?;
             match FAULT {
                 INFINITE => values.iter_mut().for_each(|value| *value /= 1.0 - *value),
                 OFFSET => values.iter_mut().for_each(|value| *value += 0.1),
@@ -192,8 +231,10 @@ mod tests {
     const COUNT: usize = 6;
 
     fn failed<const FAULT: usize>() -> Vec<String> {
-        let report = Report::of_metric(&MetricEntry::of::<Mean<FAULT>>(""), &Table::new(), &mut |_| ());
-        let failed = report.checks.into_iter().filter(|check| matches!(check.verdict, Verdict::Failed(_)));
+        let report =
+            Report::of_metric(&MetricEntry::of::<Mean<FAULT>>(""), &Table::new(), &mut |_| ());
+        let failed =
+            report.checks.into_iter().filter(|check| matches!(check.verdict, Verdict::Failed(_)));
         failed.map(|check| check.name).collect()
     }
 
@@ -202,7 +243,10 @@ mod tests {
         check_metric::<Mean<SOUND>>(NoParams {}).unwrap();
         assert_eq!(failed::<UNITLESS>(), ["it has a unit"]);
         assert_eq!(failed::<SIGNED>(), ["original and adversarial can change places"]);
-        assert_eq!(failed::<INFINITE>(), ["values are finite, of the smallest change and of the greatest"]);
+        assert_eq!(
+            failed::<INFINITE>(),
+            ["values are finite, of the smallest change and of the greatest"]
+        );
         assert_eq!(failed::<OFFSET>(), ["an image beside itself has the value that is stated"]);
         assert_eq!(failed::<HERD>(), ["a value depends neither on batch nor on order"]);
         assert_eq!(failed::<COUNT>()[0], "one value per row, and its extras");

@@ -36,8 +36,8 @@ use crate::params::to_table;
 use crate::registry::{AttackEntry, MetricEntry, ModelEntry};
 use anyhow::Result;
 
-/// Checks an attack: its answers on affine models, whose nearest adversarials are known, and what it
-/// does where nothing can be found, where nothing is to be done, and where the model fails.
+/// Checks an attack: its answers on affine models, whose nearest adversarials are known, and what
+/// it does where nothing can be found, where nothing is to be done, and where the model fails.
 ///
 /// # Errors
 /// The report, when a check has failed.

@@ -11,8 +11,8 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 use tch::{Device, Kind, Tensor};
 use toml::Table;
 
-/// How far the mean slope of the gradient may lie from that of the logits, of the slope: the mean is
-/// taken at [`POINTS`] points, and between them lie kinks of rectifiers and of maxima.
+/// How far the mean slope of the gradient may lie from that of the logits, of the slope: the mean
+/// is taken at [`POINTS`] points, and between them lie kinks of rectifiers and of maxima.
 const SLOPE_TOLERANCE: f64 = 0.05;
 const POINTS: i64 = 32;
 /// Points that are asked for at a time.
@@ -23,12 +23,18 @@ const STEPS: [f64; 3] = [0.3, 0.1, 0.03];
 const NOISE: f64 = 1e-6;
 
 impl Report {
-    /// Checks a model with full parameters. Weights: those given, or else those that are part of the
-    /// model, or else drawn ones. `watch` is told how far the kit is.
-    pub fn of_model(entry: &ModelEntry, parameters: &Table, weights: Option<Weights>, watch: &mut dyn FnMut(&Event)) -> Self {
+    /// Checks a model with full parameters. Weights: those given, or else those that are part of
+    /// the model, or else drawn ones. `watch` is told how far the kit is.
+    pub fn of_model(
+        entry: &ModelEntry,
+        parameters: &Table,
+        weights: Option<Weights>,
+        watch: &mut dyn FnMut(&Event),
+    ) -> Self {
         let mut session = Session::new("model", &entry.entry, watch);
         session.check_parameters(&entry.entry, |parameters| entry.card(parameters).map(drop));
-        let card = session.check("the card can be right", || entry.card(parameters).and_then(possible));
+        let card =
+            session.check("the card can be right", || entry.card(parameters).and_then(possible));
         let name = match (&weights, entry.embedded_weights) {
             (Some(_), _) => "it loads with the weights that are given, and uses each",
             (None, Some(_)) => "it loads with its own weights, and uses each",
@@ -36,7 +42,9 @@ impl Report {
         };
         let model = session.check(name, || match weights {
             Some(weights) => entry.load(parameters, weights),
-            None if entry.embedded_weights.is_some() => entry.load_embedded(parameters, Device::Cpu),
+            None if entry.embedded_weights.is_some() => {
+                entry.load_embedded(parameters, Device::Cpu)
+            }
             None => entry.load(parameters, Weights::new(Drawn, Device::Cpu)),
         });
         if let (Some(card), Some(model)) = (card, model) {
@@ -56,7 +64,10 @@ fn possible(card: ModelCard) -> Result<ModelCard> {
         card.label_offset
     );
     for (name, value) in [("top1", card.top1), ("top5", card.top5)] {
-        ensure!(value.is_none_or(|value| (0.0..=100.0).contains(&value)), "`{name}` is {value:?}, expected per cent");
+        ensure!(
+            value.is_none_or(|value| (0.0..=100.0).contains(&value)),
+            "`{name}` is {value:?}, expected per cent"
+        );
     }
     let ordered = card.top1.zip(card.top5).is_none_or(|(top1, top5)| top1 <= top5);
     ensure!(ordered, "`top1` is {:?} and `top5` {:?}, expected no less", card.top1, card.top5);
@@ -72,27 +83,38 @@ fn check(session: &mut Session, card: &ModelCard, model: &dyn Model) {
     let logits = |pixels: &Tensor| -> Result<Tensor> {
         let logits = tch::no_grad(|| model.logits(pixels));
         let expected = [pixels.size()[0], card.classes];
-        ensure!(logits.size() == expected, "logits have shape {:?}, expected {expected:?}", logits.size());
+        ensure!(
+            logits.size() == expected,
+            "logits have shape {:?}, expected {expected:?}",
+            logits.size()
+        );
         ensure!(logits.kind() == Kind::Float, "logits are {:?}, expected Float", logits.kind());
         let broken = logits.isfinite().logical_not().sum(Kind::Int64).int64_value(&[]);
         ensure!(broken == 0, "{broken} of the logits are not finite numbers");
         Ok(logits)
     };
-    let together = session.check("logits are N×classes float32, finite", || untouched("the pixels", &pixels, || logits(&pixels)));
+    let together = session.check("logits are N×classes float32, finite", || {
+        untouched("the pixels", &pixels, || logits(&pixels))
+    });
     let Some(together) = together else { return };
     session.check("black, grey, white and single images have logits too", || {
-        let even: Vec<Tensor> = [0.0, 0.5, 1.0].iter().map(|&grey| Tensor::full_like(&pixels.get(0), grey)).collect();
+        let even: Vec<Tensor> =
+            [0.0, 0.5, 1.0].iter().map(|&grey| Tensor::full_like(&pixels.get(0), grey)).collect();
         let _ = logits(&Tensor::stack(&even, 0))?;
         logits(&pixels.narrow(0, 0, 1)).map(drop)
     });
     session.check("logits tell images apart", || {
-        let apart = (1..3).map(|n| distance(&together.get(0), &together.get(n))).fold(0.0, f64::max);
+        let apart =
+            (1..3).map(|n| distance(&together.get(0), &together.get(n))).fold(0.0, f64::max);
         ensure!(apart > 0.0, "three different images have the same logits");
         Ok(())
     });
     session.check("they are logits, not probabilities", || {
         let probabilities = are_probabilities(&together).into_iter().all(|row| row);
-        ensure!(!probabilities, "every row is from 0 up and sums to 1; leave the softmax out: it flattens the gradient");
+        ensure!(
+            !probabilities,
+            "every row is from 0 up and sums to 1; leave the softmax out: it flattens the gradient"
+        );
         Ok(())
     });
     session.check("the same pixels give the same logits", || {
@@ -100,40 +122,63 @@ fn check(session: &mut Session, card: &ModelCard, model: &dyn Model) {
         let first = logits(&pixels)?;
         tch::manual_seed(2);
         let apart = distance(&first, &logits(&pixels)?);
-        ensure!(apart == 0.0, "two passes differ by {apart:.1e}; is something random (dropout) or counted along (batch norm)?");
+        ensure!(
+            apart == 0.0,
+            "two passes differ by {apart:.1e}; is something random (dropout) or \
+             counted along (batch norm)?"
+        );
         Ok(())
     });
     session.check("a row of logits depends on its own image alone", || {
         let reversed = Tensor::from_slice(&[2i64, 1, 0]);
         let turned = logits(&pixels.index_select(0, &reversed))?.index_select(0, &reversed);
-        let alone: Vec<Tensor> = (0..3).map(|n| logits(&pixels.narrow(0, n, 1))).collect::<Result<_>>()?;
+        let alone: Vec<Tensor> =
+            (0..3).map(|n| logits(&pixels.narrow(0, n, 1))).collect::<Result<_>>()?;
         for (how, found) in [("in reverse order", turned), ("one by one", Tensor::cat(&alone, 0))] {
             let apart = apart(&together, &found).into_iter().fold(0.0, f64::max);
-            ensure!(apart <= TOLERANCE, "{how} they differ by {apart:.1e} of their spread, expected {TOLERANCE:.0e} at the most");
+            ensure!(
+                apart <= TOLERANCE,
+                "{how} they differ by {apart:.1e} of their spread, \
+                 expected {TOLERANCE:.0e} at the most"
+            );
         }
         Ok(())
     });
     session.check("weights are frozen", || {
         let follows = tch::with_grad(|| model.logits(&pixels).requires_grad());
-        ensure!(!follows, "logits want a gradient although the pixels do not: a weight requires one; load it without");
+        ensure!(
+            !follows,
+            "logits want a gradient although the pixels do not: a weight requires \
+             one; load it without"
+        );
         Ok(())
     });
-    let gradient = session.check("logits have a finite gradient with respect to the pixels", || {
-        let gradient = gradient(model, &pixels, &weighting(&together))?;
-        ensure!(distance(&gradient, &gradient) == 0.0, "the gradient is not finite");
-        for n in 0..3 {
-            let length = gradient.get(n).abs().max().double_value(&[]);
-            ensure!(length > 0.0, "image {n}: the gradient is zero everywhere");
-        }
-        Ok(gradient)
-    });
-    session.check_with("the gradient agrees with finite differences", gradient.as_ref(), |gradient| {
-        slope(model, &pixels.narrow(0, 0, 1), &gradient.narrow(0, 0, 1), &weighting(&together).narrow(0, 0, 1))
-    });
+    let gradient =
+        session.check("logits have a finite gradient with respect to the pixels", || {
+            let gradient = gradient(model, &pixels, &weighting(&together))?;
+            ensure!(distance(&gradient, &gradient) == 0.0, "the gradient is not finite");
+            for n in 0..3 {
+                let length = gradient.get(n).abs().max().double_value(&[]);
+                ensure!(length > 0.0, "image {n}: the gradient is zero everywhere");
+            }
+            Ok(gradient)
+        });
+    session.check_with(
+        "the gradient agrees with finite differences",
+        gradient.as_ref(),
+        |gradient| {
+            slope(
+                model,
+                &pixels.narrow(0, 0, 1),
+                &gradient.narrow(0, 0, 1),
+                &weighting(&together).narrow(0, 0, 1),
+            )
+        },
+    );
 }
 
-/// N×K weights whose sum over the logits is what is differentiated: of either sign, so that a shift of
-/// all logits alike counts for nothing.
+/// N×K weights whose sum over the logits is what is differentiated: of either sign, so that a shift
+/// of all logits alike counts for nothing.
 fn weighting(logits: &Tensor) -> Tensor {
     let place = Tensor::arange(logits.numel() as i64, (Kind::Float, Device::Cpu)).view_as(logits);
     let waves = (place * 1.7).cos();
@@ -144,21 +189,43 @@ fn gradient(model: &dyn Model, pixels: &Tensor, weights: &Tensor) -> Result<Tens
     tch::with_grad(|| {
         let pixels = pixels.copy().set_requires_grad(true);
         let logits = model.logits(&pixels);
-        ensure!(logits.requires_grad(), "logits have no graph behind them: is something detached, rounded, or computed under `no_grad`?");
-        Ok(Tensor::f_run_backward(&[(logits * weights).sum(Kind::Float)], &[&pixels], false, false)?.remove(0))
+        ensure!(
+            logits.requires_grad(),
+            "logits have no graph behind them: is something detached, rounded, or computed under \
+             `no_grad`?"
+        );
+        Ok(Tensor::f_run_backward(
+            &[(logits * weights).sum(Kind::Float)],
+            &[&pixels],
+            false,
+            false,
+        )?
+        .remove(0))
     })
 }
 
 /// Compares the difference of the logits between two points with the gradient on the way between
 /// them, whose mean slope it is.
 ///
-/// The gradient at one point alone would say little: rectifiers and maxima have kinks everywhere, and a
-/// way that is too short to meet one shows a difference that float32 cannot tell from noise.
-fn slope(model: &dyn Model, image: &Tensor, gradient_here: &Tensor, weights: &Tensor) -> Result<()> {
-    let waves = (Tensor::arange(image.numel() as i64, (Kind::Float, Device::Cpu)) * 2.3).sin().view_as(image);
-    let unit = |direction: &Tensor| direction / direction.square().sum(Kind::Double).sqrt().to_kind(Kind::Float);
+/// The gradient at one point alone would say little: rectifiers and maxima have kinks everywhere,
+/// and a way that is too short to meet one shows a difference that float32 cannot tell from noise.
+fn slope(
+    model: &dyn Model,
+    image: &Tensor,
+    gradient_here: &Tensor,
+    weights: &Tensor,
+) -> Result<()> {
+    let waves = (Tensor::arange(image.numel() as i64, (Kind::Float, Device::Cpu)) * 2.3)
+        .sin()
+        .view_as(image);
+    let unit = |direction: &Tensor| {
+        direction / direction.square().sum(Kind::Double).sqrt().to_kind(Kind::Float)
+    };
     // The waves are turned where they go up against the gradient, so that slopes add up.
-    let directions = [("along the gradient", unit(gradient_here)), ("across it", unit(&(waves.abs() * gradient_here.sign())))];
+    let directions = [
+        ("along the gradient", unit(gradient_here)),
+        ("across it", unit(&(waves.abs() * gradient_here.sign()))),
+    ];
     for (name, direction) in directions {
         let mut best: Option<(f64, String)> = None;
         for step in STEPS {
@@ -166,13 +233,20 @@ fn slope(model: &dyn Model, image: &Tensor, gradient_here: &Tensor, weights: &Te
             let logits = tch::no_grad(|| model.logits(&ends));
             let values = (&logits * weights).sum_dim_intlist(1, false, Kind::Double);
             let found = (values.double_value(&[0]) - values.double_value(&[1])) / (2.0 * step);
-            let noise = NOISE * (logits.abs() * weights.abs()).sum(Kind::Double).double_value(&[]) / (2.0 * step);
+            let noise = NOISE * (logits.abs() * weights.abs()).sum(Kind::Double).double_value(&[])
+                / (2.0 * step);
 
-            let places = (Tensor::arange(POINTS, (Kind::Float, Device::Cpu)) + 0.5) * (2.0 * step / POINTS as f64) - step;
+            let places = (Tensor::arange(POINTS, (Kind::Float, Device::Cpu)) + 0.5)
+                * (2.0 * step / POINTS as f64)
+                - step;
             let mut promised = 0.0;
             for first in (0..POINTS).step_by(AT_A_TIME as usize) {
-                let points = image + &direction * places.narrow(0, first, AT_A_TIME).view([-1, 1, 1, 1]);
-                promised += (gradient(model, &points, weights)? * &direction).sum(Kind::Double).double_value(&[]) / POINTS as f64;
+                let points =
+                    image + &direction * places.narrow(0, first, AT_A_TIME).view([-1, 1, 1, 1]);
+                promised += (gradient(model, &points, weights)? * &direction)
+                    .sum(Kind::Double)
+                    .double_value(&[])
+                    / POINTS as f64;
             }
             let size = found.abs().max(promised.abs());
             if size < 20.0 * noise {
@@ -182,15 +256,23 @@ fn slope(model: &dyn Model, image: &Tensor, gradient_here: &Tensor, weights: &Te
             if best.as_ref().is_none_or(|(least, _)| apart < *least) {
                 best = Some((
                     apart,
-                    format!("{name} the logits' slope is {found:.4e} over a way of {:.2}, that of the gradient {promised:.4e}", 2.0 * step),
+                    format!(
+                        "{name} the logits' slope is {found:.4e} over a way of {:.2}, that of the \
+                         gradient {promised:.4e}",
+                        2.0 * step
+                    ),
                 ));
             }
             if apart <= SLOPE_TOLERANCE {
                 break;
             }
         }
-        let (apart, text) = best.ok_or_else(|| skip("the gradient is too small for float32 to show differences"))?;
-        ensure!(apart <= SLOPE_TOLERANCE, "{text}; is a part of the network detached from the pixels?");
+        let (apart, text) =
+            best.ok_or_else(|| skip("the gradient is too small for float32 to show differences"))?;
+        ensure!(
+            apart <= SLOPE_TOLERANCE,
+            "{text}; is a part of the network detached from the pixels?"
+        );
     }
     Ok(())
 }
@@ -201,12 +283,15 @@ struct Drawn;
 impl Source for Drawn {
     fn tensor(&self, name: &str, shape: &[i64], role: Role) -> Result<Tensor, Misfit> {
         let count = shape.iter().product::<i64>().max(0);
-        let seed = blake3::hash(name.as_bytes()).as_bytes()[..8].try_into().map_or(0, u64::from_le_bytes);
+        let seed =
+            blake3::hash(name.as_bytes()).as_bytes()[..8].try_into().map_or(0, u64::from_le_bytes);
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let last = shape.last().copied().unwrap_or(1).max(1);
         let (centre, spread) = match role {
             Role::Kernel => (0.0, (6.0 * last as f64 / count.max(1) as f64).sqrt()),
-            Role::Depthwise => (0.0, (6.0 / shape.iter().take(2).product::<i64>().max(1) as f64).sqrt()),
+            Role::Depthwise => {
+                (0.0, (6.0 / shape.iter().take(2).product::<i64>().max(1) as f64).sqrt())
+            }
             Role::Gamma | Role::Variance => (1.0, 0.2),
             Role::Bias | Role::Beta | Role::Mean => (0.0, 0.1),
         };
@@ -247,7 +332,11 @@ mod tests {
             if FAULT == WRITES {
                 let _ = pixels.shallow_clone().fill_(0.5);
             }
-            let logits = x.conv2d(&self.kernel, None::<&Tensor>, [2, 2], [1, 1], [1, 1], 1).relu().flatten(1, -1).matmul(&self.dense);
+            let logits = x
+                .conv2d(&self.kernel, None::<&Tensor>, [2, 2], [1, 1], [1, 1], 1)
+                .relu()
+                .flatten(1, -1)
+                .matmul(&self.dense);
             match FAULT {
                 SOFTMAX => logits.softmax(1, Kind::Float),
                 SHAPE => logits.narrow(1, 0, 2),
@@ -277,8 +366,16 @@ mod tests {
 
         fn load(params: NoParams, weights: &Weights) -> Result<Self> {
             let dense = weights.root().tensor("dense", &[5 * 36, 4], Role::Kernel);
-            let kernel = weights.root().tensor("kernel", &[3, 3, 3, 5], Role::Kernel).permute([3, 2, 0, 1]).contiguous();
-            Ok(Self { card: Self::describe(&params), kernel: kernel.set_requires_grad(FAULT == TRAINS), dense })
+            let kernel = weights
+                .root()
+                .tensor("kernel", &[3, 3, 3, 5], Role::Kernel)
+                .permute([3, 2, 0, 1])
+                .contiguous();
+            Ok(Self {
+                card: Self::describe(&params),
+                kernel: kernel.set_requires_grad(FAULT == TRAINS),
+                dense,
+            })
         }
     }
 
@@ -294,15 +391,20 @@ mod tests {
     const TRAINS: usize = 9;
 
     fn failed<const FAULT: usize>() -> Vec<String> {
-        let report = Report::of_model(&ModelEntry::of::<Net<FAULT>>(""), &Table::new(), None, &mut |_| ());
-        let failed = report.checks.into_iter().filter(|check| matches!(check.verdict, Verdict::Failed(_)));
+        let report =
+            Report::of_model(&ModelEntry::of::<Net<FAULT>>(""), &Table::new(), None, &mut |_| ());
+        let failed =
+            report.checks.into_iter().filter(|check| matches!(check.verdict, Verdict::Failed(_)));
         failed.map(|check| check.name).collect()
     }
 
     #[test]
     fn every_fault_is_found() {
         check_model::<Net<SOUND>>(NoParams {}).unwrap();
-        assert_eq!(failed::<ROUNDS>(), ["logits have a finite gradient with respect to the pixels"]);
+        assert_eq!(
+            failed::<ROUNDS>(),
+            ["logits have a finite gradient with respect to the pixels"]
+        );
         assert_eq!(failed::<NEIGHBOURS>(), ["a row of logits depends on its own image alone"]);
         assert_eq!(failed::<DETACHED>(), ["the gradient agrees with finite differences"]);
         assert!(failed::<DROPS>().contains(&"the same pixels give the same logits".to_owned()));

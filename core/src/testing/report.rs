@@ -71,7 +71,9 @@ impl fmt::Display for Check {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match &self.verdict {
             Verdict::Passed => write!(f, "passed   {}", self.name),
-            Verdict::Failed(why) => write!(f, "FAILED   {}: {}", self.name, why.replace('\n', "\n           ")),
+            Verdict::Failed(why) => {
+                write!(f, "FAILED   {}: {}", self.name, why.replace('\n', "\n           "))
+            }
             Verdict::Skipped(why) => write!(f, "skipped  {}: {why}", self.name),
         }
     }
@@ -131,32 +133,70 @@ impl<'a> Session<'a> {
     }
 
     /// Runs checks that build on what an earlier one has found, or skips them.
-    pub fn check_with<I, T>(&mut self, name: &str, given: Option<&I>, work: impl FnOnce(&I) -> Result<T>) -> Option<T> {
-        self.check(name, || work(given.ok_or_else(|| skip("what it looks at is not there, see above"))?))
+    pub fn check_with<I, T>(
+        &mut self,
+        name: &str,
+        given: Option<&I>,
+        work: impl FnOnce(&I) -> Result<T>,
+    ) -> Option<T> {
+        self.check(name, || {
+            work(given.ok_or_else(|| skip("what it looks at is not there, see above"))?)
+        })
     }
 
     /// What is common to all: defaults and presets are taken, what is unknown is not.
     pub fn check_parameters(&mut self, entry: &Entry, make: impl Fn(&Table) -> Result<()>) {
-        self.check("defaults and presets are accepted, unknown parameters and presets refused", || {
-            let defaults = entry.parameters(None, &Table::new())?;
-            ensure!(defaults == entry.defaults, "the defaults come back as {}, expected {}", in_line(&defaults), in_line(&entry.defaults));
-            make(&defaults)?;
-            for (name, _, own) in &entry.presets {
-                let preset = entry.parameters(Some(name), &Table::new())?;
-                ensure!(preset == *own, "preset `{name}` comes back as {}, expected {}", in_line(&preset), in_line(own));
-                make(&preset).map_err(|error| error.context(format!("preset `{name}`")))?;
-            }
-            let unknown = "no_such_parameter = 1";
-            if entry.parameters(None, &parse(unknown)?).is_ok() {
-                bail!("`{unknown}` is accepted: misspelt parameters would go unnoticed; expected an error (`params!` gives one)");
-            }
-            ensure!(entry.parameters(Some("no_such_preset"), &Table::new()).is_err(), "preset `no_such_preset` is accepted");
-            Ok(())
-        });
+        self.check(
+            "defaults and presets are accepted, unknown parameters and presets refused",
+            || {
+                let defaults = entry.parameters(None, &Table::new())?;
+                ensure!(
+                    defaults == entry.defaults,
+                    "the defaults come back as {}, expected {}",
+                    in_line(&defaults),
+                    in_line(&entry.defaults)
+                );
+                make(&defaults)?;
+                for (name, _, own) in &entry.presets {
+                    let preset = entry.parameters(Some(name), &Table::new())?;
+                    ensure!(
+                        preset == *own,
+                        "preset `{name}` comes back as {}, expected {}",
+                        in_line(&preset),
+                        in_line(own)
+                    );
+                    make(&preset).map_err(|error| error.context(format!("preset `{name}`")))?;
+                }
+                let unknown = "no_such_parameter = 1";
+                if entry.parameters(None, &parse(unknown)?).is_ok() {
+                    bail!(
+                        "`{unknown}` is accepted: misspelt parameters would go unnoticed; expected \
+                         an error (`params!` gives one)"
+                    );
+                }
+                ensure!(
+                    entry.parameters(Some("no_such_preset"), &Table::new()).is_err(),
+                    "preset \
+                     `no_such_preset` is accepted"
+                );
+                Ok(())
+            },
+        );
         self.check("every parameter is described", || {
-            let described = |name: &str| entry.descriptions.iter().any(|d| d.name == name && !d.text.is_empty());
-            let bare: Vec<String> = entry.defaults.keys().filter(|name| !described(name)).map(|name| format!("`{name}`")).collect();
-            ensure!(bare.is_empty(), "{} has no description for `runner list`; `params!` takes it from the comment", bare.join(", "));
+            let described = |name: &str| {
+                entry.descriptions.iter().any(|d| d.name == name && !d.text.is_empty())
+            };
+            let bare: Vec<String> = entry
+                .defaults
+                .keys()
+                .filter(|name| !described(name))
+                .map(|name| format!("`{name}`"))
+                .collect();
+            ensure!(
+                bare.is_empty(),
+                "{} has no description for `runner list`; `params!` takes it from the comment",
+                bare.join(", ")
+            );
             Ok(())
         });
     }
@@ -176,7 +216,9 @@ pub(super) fn images(count: i64, side: i64) -> Tensor {
     let size = 3 * side * side;
     let place = Tensor::arange(count * size, (Kind::Double, Device::Cpu));
     let coarse = (&place * 0.013).sin();
-    (((place * 0.7).sin() * 0.6 + coarse * 0.4) * 0.45 + 0.5).to_kind(Kind::Float).view([count, 3, side, side])
+    (((place * 0.7).sin() * 0.6 + coarse * 0.4) * 0.45 + 0.5)
+        .to_kind(Kind::Float)
+        .view([count, 3, side, side])
 }
 
 /// The greatest difference between two tensors of one shape; infinite where one is not finite.
@@ -189,9 +231,17 @@ pub(super) fn distance(a: &Tensor, b: &Tensor) -> f64 {
 }
 
 /// Fails when `work` has written to `tensor`.
-pub(super) fn untouched<T>(what: &str, tensor: &Tensor, work: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(super) fn untouched<T>(
+    what: &str,
+    tensor: &Tensor,
+    work: impl FnOnce() -> Result<T>,
+) -> Result<T> {
     let before = tensor.copy();
     let done = work()?;
-    ensure!(before == *tensor, "{what} were written to; functions whose name ends with `_` change what they are given: copy it first");
+    ensure!(
+        before == *tensor,
+        "{what} were written to; functions whose name ends with `_` change what they are given: \
+         copy it first"
+    );
     Ok(done)
 }

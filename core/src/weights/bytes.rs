@@ -38,10 +38,15 @@ impl Bytes {
     pub fn read(&self, range: Range<u64>) -> Result<Cow<'_, [u8]>> {
         let (start, end) = (range.start as usize, range.end as usize);
         if let Self::Memory(bytes) = self {
-            return bytes.get(start..end).map(Cow::Borrowed).context("it cannot be read to its end");
+            return bytes
+                .get(start..end)
+                .map(Cow::Borrowed)
+                .context("it cannot be read to its end");
         }
         let mut bytes = vec![0; end - start];
-        Cursor { bytes: self, at: range.start }.read_exact(&mut bytes).context("it cannot be read to its end")?;
+        Cursor { bytes: self, at: range.start }
+            .read_exact(&mut bytes)
+            .context("it cannot be read to its end")?;
         Ok(bytes.into())
     }
 
@@ -66,7 +71,9 @@ impl Read for Cursor<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = match self.bytes {
             Bytes::File { file, .. } => std::os::unix::fs::FileExt::read_at(file, buffer, self.at)?,
-            Bytes::Memory(bytes) => bytes.get(self.at as usize..).unwrap_or_default().read(buffer)?,
+            Bytes::Memory(bytes) => {
+                bytes.get(self.at as usize..).unwrap_or_default().read(buffer)?
+            }
         };
         self.at += count as u64;
         Ok(count)

@@ -10,10 +10,13 @@ const HEAD: u64 = 512;
 const TABLE_MAGIC: [u8; 8] = 0xdb47_7524_8b80_fb57_u64.to_le_bytes();
 const EXPECTED: &str = "a safetensors file or a frozen TensorFlow graph (.pb) is expected";
 
-const PICKLE: &str = "PyTorch's `torch.save` (.pt, .pth, .ckpt, .bin) or another pickle: a program rather than data, so it is never opened. \
+const PICKLE: &str = "PyTorch's `torch.save` (.pt, .pth, .ckpt, .bin) or another pickle: a program \
+                      rather than data, so it is never opened. \
      Convert it with the library that made the model, where you trust the file:\n  \
-     python -c \"import sys, torch, safetensors.torch as s; w = torch.load(sys.argv[1], map_location='cpu', weights_only=True); \
-     s.save_file({k: v.contiguous() for k, v in w.get('state_dict', w).items()}, sys.argv[2])\" model.pth model.safetensors";
+     python -c \"import sys, torch, safetensors.torch as s; w = torch.load(sys.argv[1], \
+                      map_location='cpu', weights_only=True); \
+     s.save_file({k: v.contiguous() for k, v in w.get('state_dict', w).items()}, sys.argv[2])\" \
+                      model.pth model.safetensors";
 
 /// Opens weights of either kind.
 pub(super) fn open(bytes: Bytes) -> Result<Box<dyn Source>> {
@@ -28,9 +31,19 @@ pub(super) fn open(bytes: Bytes) -> Result<Box<dyn Source>> {
         return graphdef::open(bytes);
     }
     if bytes.len() >= 8 && *bytes.read(bytes.len() - 8..bytes.len())? == TABLE_MAGIC {
-        bail!("a TensorFlow checkpoint's index: {EXPECTED}; save the variables as safetensors under their names, or freeze the graph");
+        bail!(
+            "a TensorFlow checkpoint's index: {EXPECTED}; save the variables as safetensors under \
+             their names, or freeze the graph"
+        );
     }
-    bail!("{}; {EXPECTED}", if head.is_empty() { "an empty file" } else { "neither safetensors nor a TensorFlow graph" })
+    bail!(
+        "{}; {EXPECTED}",
+        if head.is_empty() {
+            "an empty file"
+        } else {
+            "neither safetensors nor a TensorFlow graph"
+        }
+    )
 }
 
 /// Says what a file is that is known and not wanted.
@@ -38,7 +51,10 @@ fn foreign(head: &[u8]) -> Option<String> {
     let begins = |magic: &[u8]| head.starts_with(magic);
     let pickled = matches!(head, [0x80, 2..=5, ..]);
     if pickled || begins(b"PK\x03\x04") {
-        return Some(format!("{} {PICKLE}", if pickled { "a pickle of" } else { "a zip archive, as of" }));
+        return Some(format!(
+            "{} {PICKLE}",
+            if pickled { "a pickle of" } else { "a zip archive, as of" }
+        ));
     }
     let what = if begins(b"\x89HDF\r\n\x1a\n") {
         "an HDF5 file (Keras)"

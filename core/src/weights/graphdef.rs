@@ -1,9 +1,10 @@
-//! Frozen TensorFlow graphs, read without TensorFlow: variables became `Const` nodes of their names.
+//! Frozen TensorFlow graphs, read without TensorFlow: variables became `Const` nodes of their
+//! names.
 //!
-//! The file is a protocol buffer, `GraphDef` of `tensorflow/core/framework/graph.proto`. It is walked
-//! field by field where it lies; what a tensor holds is read when the tensor is asked for. Fields
-//! that are not needed are passed over, groups (long gone from the format) are refused. There is no
-//! recursion: the depth is that of the few messages known here.
+//! The file is a protocol buffer, `GraphDef` of `tensorflow/core/framework/graph.proto`. It is
+//! walked field by field where it lies; what a tensor holds is read when the tensor is asked for.
+//! Fields that are not needed are passed over, groups (long gone from the format) are refused.
+//! There is no recursion: the depth is that of the few messages known here.
 
 use super::bytes::{Bytes, Cursor};
 use super::{Misfit, Role, Source, count};
@@ -13,7 +14,8 @@ use std::io::{BufReader, Read};
 use std::ops::Range;
 use tch::{Kind, Tensor};
 
-/// No graph of a classifier has more fields (NASNet-large has a tenth of it); bounds what is remembered.
+/// No graph of a classifier has more fields (NASNet-large has a tenth of it); bounds what is
+/// remembered.
 const MAX_FIELDS: u64 = 1 << 21;
 /// No name is longer.
 const MAX_TEXT: u64 = 1 << 16;
@@ -96,7 +98,8 @@ pub(super) fn may_begin_with(head: &[u8]) -> bool {
 
 /// Opens a file that begins like a graph.
 pub(super) fn open(bytes: Bytes) -> Result<Box<dyn Source>> {
-    let graph = Wire::over(&bytes).graph().context("a damaged TensorFlow graph, or something else")?;
+    let graph =
+        Wire::over(&bytes).graph().context("a damaged TensorFlow graph, or something else")?;
     ensure!(
         graph.nodes.values().any(|node| node.op == "Const"),
         "a TensorFlow graph without constants: freeze it with its variables' values"
@@ -108,7 +111,10 @@ impl Source for GraphDef {
     fn tensor(&self, name: &str, expected: &[i64], _: Role) -> Result<Tensor, Misfit> {
         let node = self.graph.node(name).ok_or(Misfit::Missing)?;
         let Some(span) = node.constant() else {
-            return Err(Misfit::Unreadable(format!("it is of type `{}`, not a constant: the graph is not frozen", node.op)));
+            return Err(Misfit::Unreadable(format!(
+                "it is of type `{}`, not a constant: the graph is not frozen",
+                node.op
+            )));
         };
         let unreadable = |error: anyhow::Error| Misfit::Unreadable(format!("{error:#}"));
         let constant = Constant::read(&self.bytes, span).map_err(unreadable)?;
@@ -124,15 +130,22 @@ impl Source for GraphDef {
     fn names(&self) -> Vec<String> {
         let read = |(name, node): (&str, &Node)| {
             let variable = node.inputs.first().filter(|_| node.op == "Identity")?;
-            let passed_on = name.strip_prefix(variable.as_str()).is_some_and(|rest| rest == "/read") || name.ends_with("/ReadVariableOp");
+            let passed_on =
+                name.strip_prefix(variable.as_str()).is_some_and(|rest| rest == "/read")
+                    || name.ends_with("/ReadVariableOp");
             self.graph.node(variable)?.constant().filter(|_| passed_on).map(|_| variable.clone())
         };
         self.graph.nodes().filter_map(read).collect()
     }
 
     fn values(&self) -> u64 {
-        let constant = |name: String| Constant::read(&self.bytes, self.graph.node(&name)?.constant()?).ok();
-        let counts = self.names().into_iter().filter_map(constant).map(|constant| count(constant.shape.iter().map(|&n| n as u64)));
+        let constant =
+            |name: String| Constant::read(&self.bytes, self.graph.node(&name)?.constant()?).ok();
+        let counts = self
+            .names()
+            .into_iter()
+            .filter_map(constant)
+            .map(|constant| count(constant.shape.iter().map(|&n| n as u64)));
         counts.fold(0, u64::saturating_add)
     }
 
@@ -165,7 +178,9 @@ impl Constant {
             match (number, value) {
                 (1, Value::Varint(dtype)) => constant.dtype = dtype,
                 (2, Value::Span(shape)) => constant.shape.extend(wire.shape(shape)?),
-                (4, Value::Span(content)) if !content.is_empty() => constant.content = Some(content),
+                (4, Value::Span(content)) if !content.is_empty() => {
+                    constant.content = Some(content)
+                }
                 _ => {}
             }
             Ok(())
@@ -180,18 +195,28 @@ impl Constant {
             2 => (Kind::Double, 8, 6),
             14 => (Kind::BFloat16, 2, 13),
             19 => (Kind::Half, 2, 13),
-            other => bail!("it has TensorFlow's type {other}; float (1), double (2), bfloat16 (14) or half (19) is expected"),
+            other => bail!(
+                "it has TensorFlow's type {other}; float (1), double (2), bfloat16 (14) or half \
+                 (19) is expected"
+            ),
         };
         let count = self.shape.iter().product::<i64>() as usize * size;
         let values = match &self.content {
             Some(content) => {
                 let found = content.end - content.start;
-                ensure!(found == count as u64, "it has {found} bytes of values, {count} are expected");
+                ensure!(
+                    found == count as u64,
+                    "it has {found} bytes of values, {count} are expected"
+                );
                 bytes.read(content.clone())?
             }
             None => self.values(bytes, field, size, count)?.into(),
         };
-        ensure!(values.len() == count, "it has {} bytes of values, {count} are expected", values.len());
+        ensure!(
+            values.len() == count,
+            "it has {} bytes of values, {count} are expected",
+            values.len()
+        );
         Ok(Tensor::f_from_data_size(&values, &self.shape, kind)?)
     }
 
@@ -215,7 +240,10 @@ impl Constant {
                     }
                 }
                 Value::Span(packed) => {
-                    ensure!(packed.end - packed.start <= count as u64, "more values than its shape has room for");
+                    ensure!(
+                        packed.end - packed.start <= count as u64,
+                        "more values than its shape has room for"
+                    );
                     values.extend(wire.bytes(packed)?);
                 }
                 _ => bail!("its values are not of its type"),
@@ -257,7 +285,12 @@ struct Wire<'a> {
 
 impl<'a> Wire<'a> {
     fn over(bytes: &'a Bytes) -> Self {
-        Self { input: BufReader::new(bytes.cursor()), at: 0, length: bytes.len(), fields_left: MAX_FIELDS }
+        Self {
+            input: BufReader::new(bytes.cursor()),
+            at: 0,
+            length: bytes.len(),
+            fields_left: MAX_FIELDS,
+        }
     }
 
     fn graph(&mut self) -> Result<Graph> {
@@ -265,7 +298,8 @@ impl<'a> Wire<'a> {
         self.message(0..self.length, &mut |wire, number, value| {
             if let (1, Value::Span(span)) = (number, value) {
                 let start = span.start;
-                let (name, node) = wire.node(span).with_context(|| format!("the node at byte {start}"))?;
+                let (name, node) =
+                    wire.node(span).with_context(|| format!("the node at byte {start}"))?;
                 ensure!(!nodes.contains_key(&name), "two nodes are called `{name}`");
                 nodes.insert(name, node);
             }
@@ -275,7 +309,9 @@ impl<'a> Wire<'a> {
             let own = |name: String| name.strip_prefix(IMPORTED).map(str::to_owned).unwrap_or(name);
             nodes = nodes
                 .into_iter()
-                .map(|(name, node)| (own(name), Node { inputs: node.inputs.into_iter().map(own).collect(), ..node }))
+                .map(|(name, node)| {
+                    (own(name), Node { inputs: node.inputs.into_iter().map(own).collect(), ..node })
+                })
                 .collect();
         }
         Ok(Graph { nodes })
@@ -305,7 +341,11 @@ impl<'a> Wire<'a> {
             }
             Ok(())
         })?;
-        ensure!(!name.is_empty() && !node.op.is_empty(), "it has no {}", if name.is_empty() { "name" } else { "type" });
+        ensure!(
+            !name.is_empty() && !node.op.is_empty(),
+            "it has no {}",
+            if name.is_empty() { "name" } else { "type" }
+        );
         Ok((name, node))
     }
 
@@ -319,7 +359,9 @@ impl<'a> Wire<'a> {
                 (2, Value::Span(span)) => wire.message(span, &mut |_, number, value| {
                     attribute = match (number, value) {
                         (3, Value::Varint(int)) => Some(Attribute::Int(int as i64)),
-                        (4, Value::Fixed32(float)) => Some(Attribute::Float(f32::from_le_bytes(float))),
+                        (4, Value::Fixed32(float)) => {
+                            Some(Attribute::Float(f32::from_le_bytes(float)))
+                        }
                         (8, Value::Span(tensor)) => Some(Attribute::Tensor(tensor)),
                         _ => None,
                     };
@@ -353,12 +395,18 @@ impl<'a> Wire<'a> {
     }
 
     /// Gives every field of the message in `span` to `each`.
-    fn message(&mut self, span: Range<u64>, each: &mut dyn FnMut(&mut Self, u32, Value) -> Result<()>) -> Result<()> {
+    fn message(
+        &mut self,
+        span: Range<u64>,
+        each: &mut dyn FnMut(&mut Self, u32, Value) -> Result<()>,
+    ) -> Result<()> {
         self.go(span.start)?;
         while self.at < span.end {
-            self.fields_left = self.fields_left.checked_sub(1).context("more fields than any network has")?;
+            self.fields_left =
+                self.fields_left.checked_sub(1).context("more fields than any network has")?;
             let place = self.at;
-            let (number, value) = self.field(span.end).with_context(|| format!("at byte {place}"))?;
+            let (number, value) =
+                self.field(span.end).with_context(|| format!("at byte {place}"))?;
             let after = if let Value::Span(inner) = &value { inner.end } else { self.at };
             each(self, number, value)?;
             self.go(after)?;
@@ -369,13 +417,20 @@ impl<'a> Wire<'a> {
     /// The number and the value of the field that begins here, in a message that ends at `end`.
     fn field(&mut self, end: u64) -> Result<(u32, Value)> {
         let key = self.varint(end)?;
-        let number = u32::try_from(key >> 3).ok().filter(|number| (1..1 << 29).contains(number)).context("no field has that number")?;
+        let number = u32::try_from(key >> 3)
+            .ok()
+            .filter(|number| (1..1 << 29).contains(number))
+            .context("no field has that number")?;
         let value = match key & 7 {
             0 => Value::Varint(self.varint(end)?),
             1 => Value::Fixed64(self.fixed(end)?),
             2 => {
                 let length = self.varint(end)?;
-                ensure!(length <= end - self.at, "{length} bytes are announced, {} are left", end - self.at);
+                ensure!(
+                    length <= end - self.at,
+                    "{length} bytes are announced, {} are left",
+                    end - self.at
+                );
                 Value::Span(self.at..self.at + length)
             }
             5 => Value::Fixed32(self.fixed(end)?),

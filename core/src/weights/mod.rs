@@ -168,8 +168,9 @@ struct Reading {
     made_up: u64,
 }
 
-/// So many values more than the source has may stand in for tensors that do not fit: enough for a network
-/// whose weights are those of another, and not what a few bytes can ask for by naming parameters.
+/// So many values more than the source has may stand in for tensors that do not fit: enough for a
+/// network whose weights are those of another, and not what a few bytes can ask for by naming
+/// parameters.
 const MADE_UP: u64 = 1 << 28;
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -183,7 +184,13 @@ enum Fault {
 impl Weights {
     /// Reads from any source; tensors are moved to `device`.
     pub fn new(source: impl Source + 'static, device: Device) -> Self {
-        Self { source: Box::new(source), device, reading: RefCell::default(), observer: None, translated: false }
+        Self {
+            source: Box::new(source),
+            device,
+            reading: RefCell::default(),
+            observer: None,
+            translated: false,
+        }
     }
 
     /// Opens a safetensors file or a frozen graph. Half precision is widened to float32.
@@ -203,7 +210,13 @@ impl Weights {
     }
 
     fn recognise(bytes: Bytes, device: Device) -> Result<Self> {
-        Ok(Self { source: format::open(bytes)?, device, reading: RefCell::default(), observer: None, translated: false })
+        Ok(Self {
+            source: format::open(bytes)?,
+            device,
+            reading: RefCell::default(),
+            observer: None,
+            translated: false,
+        })
     }
 
     /// The same, with an observer of all that is read well.
@@ -219,13 +232,19 @@ impl Weights {
     /// When they are, and the network differs from those of PyTorch's libraries.
     pub fn translated(self, pytorch: Option<PyTorch>) -> Result<Self> {
         let names = self.source.names();
-        let Some(pytorch) = pytorch.filter(|_| !self.translated && pytorch::are_names(&names)) else { return Ok(self) };
+        let Some(pytorch) = pytorch.filter(|_| !self.translated && pytorch::are_names(&names))
+        else {
+            return Ok(self);
+        };
         match pytorch {
-            PyTorch::Fits { library, rename, spare } => {
-                Ok(Self { source: Box::new(Renamed { source: self.source, library, rename, spare }), translated: true, ..self })
-            }
+            PyTorch::Fits { library, rename, spare } => Ok(Self {
+                source: Box::new(Renamed { source: self.source, library, rename, spare }),
+                translated: true,
+                ..self
+            }),
             PyTorch::Differs(how) => bail!(
-                "these are weights in PyTorch's names (`{}`, …), and their network is another: {how}. \
+                "these are weights in PyTorch's names (`{}`, …), and their network is another: \
+                 {how}. \
                  Weights in TensorFlow's names fit, or the study's frozen graph",
                 names[0]
             ),
@@ -287,7 +306,10 @@ impl Weights {
 
     fn unfit(faults: &BTreeMap<(Fault, String), String>) -> Error {
         let count = faults.len();
-        let mut text = format!("{count} tensor{} not fit the network:", if count == 1 { " does" } else { "s do" });
+        let mut text = format!(
+            "{count} tensor{} not fit the network:",
+            if count == 1 { " does" } else { "s do" }
+        );
         for ((fault, name), more) in faults {
             let word = match fault {
                 Fault::Missing => "missing   ",
@@ -320,13 +342,19 @@ impl Weights {
         let tensor = found.unwrap_or_else(|misfit| {
             let (fault, more) = match misfit {
                 Misfit::Missing => (Fault::Missing, format!(" {shape:?}")),
-                Misfit::Misshapen { found, expected } => (Fault::Misshapen, format!(": found {found:?}, expected {expected:?}")),
+                Misfit::Misshapen { found, expected } => {
+                    (Fault::Misshapen, format!(": found {found:?}, expected {expected:?}"))
+                }
                 Misfit::Unreadable(why) => (Fault::Unreadable, format!(": {why}")),
             };
             reading.faults.insert((fault, name.clone()), more);
-            reading.made_up = reading.made_up.saturating_add(count(shape.iter().map(|&size| size.max(0) as u64)));
+            reading.made_up =
+                reading.made_up.saturating_add(count(shape.iter().map(|&size| size.max(0) as u64)));
             if reading.made_up > self.source.values().saturating_add(MADE_UP) {
-                guard::throw(Self::unfit(&reading.faults).context("the network is far larger than its weights"));
+                guard::throw(
+                    Self::unfit(&reading.faults)
+                        .context("the network is far larger than its weights"),
+                );
             }
             // Reading goes on, so that `finish` can report everything at once.
             Tensor::zeros(shape, (Kind::Float, self.device))
@@ -389,7 +417,9 @@ mod tests {
         }
 
         fn names(&self) -> Vec<String> {
-            ["a/weights", "a/biases", "a/gone", "global_step", "aux/weights"].map(String::from).to_vec()
+            ["a/weights", "a/biases", "a/gone", "global_step", "aux/weights"]
+                .map(String::from)
+                .to_vec()
         }
     }
 
@@ -405,7 +435,8 @@ mod tests {
         assert_eq!(
             weights.finish().unwrap_err().to_string(),
             "4 tensors do not fit the network:\n  missing     b/weights [1, 1, 3, 4]\n  \
-             misshapen   a/biases: found [3], expected [4]\n  unreadable  a/gone: the disk is broken\n  unexpected  global_step"
+             misshapen   a/biases: found [3], expected [4]\n  unreadable  a/gone: the disk is \
+             broken\n  unexpected  global_step"
         );
     }
 

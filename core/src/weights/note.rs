@@ -29,11 +29,17 @@ impl Note {
 
     /// The metadata of a file with this note.
     pub fn metadata(&self) -> HashMap<String, String> {
-        HashMap::from([(Self::KEY.to_owned(), toml::to_string(self).expect("texts and a table are TOML"))])
+        HashMap::from([(
+            Self::KEY.to_owned(),
+            toml::to_string(self).expect("texts and a table are TOML"),
+        )])
     }
 
     pub(super) fn read(metadata: Option<&HashMap<String, String>>) -> Result<Option<Self>> {
         let text = metadata.and_then(|metadata| metadata.get(Self::KEY));
-        text.map(|text| toml::from_str(text).context("its note (`gauntlet` in the metadata) is damaged")).transpose()
+        text.map(|text| {
+            toml::from_str(text).context("its note (`gauntlet` in the metadata) is damaged")
+        })
+        .transpose()
     }
 }

@@ -13,8 +13,8 @@ pub enum PyTorch {
         /// The library's name of a tensor (`features.0.weight`) for the network's own
         /// (`vgg_16/conv1/conv1_1/weights`); none where the library has no such tensor.
         rename: fn(&str) -> Option<String>,
-        /// Beginnings of the library's names that the network does without, such as those of a second
-        /// head for training.
+        /// Beginnings of the library's names that the network does without, such as those of a
+        /// second head for training.
         spare: &'static [&'static str],
     },
     /// No library has the network: says in what theirs differ.
@@ -26,7 +26,8 @@ const COUNTER: &str = ".num_batches_tracked";
 
 /// Whether names are PyTorch's: paths with dots. TensorFlow's have slashes.
 pub(super) fn are_names(names: &[String]) -> bool {
-    names.iter().any(|name| name.ends_with(".weight")) && names.iter().all(|name| !name.contains('/'))
+    names.iter().any(|name| name.ends_with(".weight"))
+        && names.iter().all(|name| !name.contains('/'))
 }
 
 /// A source under the network's own names and layouts.
@@ -53,16 +54,23 @@ impl Source for Renamed {
                 }
                 .map(|kernel| kernel.permute([2, 3, 1, 0]))
             }
-            (Role::Kernel, &[inputs, outputs]) => tensor(&[outputs, inputs]).map(|kernel| kernel.tr()),
+            (Role::Kernel, &[inputs, outputs]) => {
+                tensor(&[outputs, inputs]).map(|kernel| kernel.tr())
+            }
             // From (in·multiplier)×1×H×W.
-            (Role::Depthwise, &[height, width, inputs, multiplier]) => tensor(&[inputs * multiplier, 1, height, width])
-                .map(|kernel| kernel.view([inputs, multiplier, height, width]).permute([2, 3, 0, 1])),
+            (Role::Depthwise, &[height, width, inputs, multiplier]) => {
+                tensor(&[inputs * multiplier, 1, height, width]).map(|kernel| {
+                    kernel.view([inputs, multiplier, height, width]).permute([2, 3, 0, 1])
+                })
+            }
             _ => tensor(shape),
         }
     }
 
     fn names(&self) -> Vec<String> {
-        let wanted = |name: &String| !name.ends_with(COUNTER) && !self.spare.iter().any(|start| name.starts_with(start));
+        let wanted = |name: &String| {
+            !name.ends_with(COUNTER) && !self.spare.iter().any(|start| name.starts_with(start))
+        };
         self.source.names().into_iter().filter(wanted).collect()
     }
 
@@ -98,7 +106,8 @@ mod tests {
     use anyhow::Result;
     use tch::{Device, Kind};
 
-    /// Tensors of two channels in, three out, as PyTorch lays them out; each element is its position.
+    /// Tensors of two channels in, three out, as PyTorch lays them out; each element is its
+    /// position.
     struct Theirs;
 
     impl Source for Theirs {
@@ -114,18 +123,30 @@ mod tests {
             if found != shape {
                 return Err(Misfit::Misshapen { found: found.to_vec(), expected: shape.to_vec() });
             }
-            Ok(Tensor::arange(shape.iter().product::<i64>(), (Kind::Float, Device::Cpu)).view(shape))
+            Ok(Tensor::arange(shape.iter().product::<i64>(), (Kind::Float, Device::Cpu))
+                .view(shape))
         }
 
         fn names(&self) -> Vec<String> {
-            ["conv.weight", "depthwise.weight", "flat.weight", "fc.weight", "fc.bias", "bn.num_batches_tracked", "aux.fc.weight"]
-                .map(String::from)
-                .to_vec()
+            [
+                "conv.weight",
+                "depthwise.weight",
+                "flat.weight",
+                "fc.weight",
+                "fc.bias",
+                "bn.num_batches_tracked",
+                "aux.fc.weight",
+            ]
+            .map(String::from)
+            .to_vec()
         }
     }
 
-    const FITS: PyTorch =
-        PyTorch::Fits { library: "a library", rename: |name| Some(format!("{}.weight", name.strip_suffix("/weights")?)), spare: &["aux."] };
+    const FITS: PyTorch = PyTorch::Fits {
+        library: "a library",
+        rename: |name| Some(format!("{}.weight", name.strip_suffix("/weights")?)),
+        spare: &["aux."],
+    };
 
     fn weights() -> Weights {
         Weights::new(Theirs, Device::Cpu).translated(Some(FITS)).unwrap()
@@ -135,10 +156,16 @@ mod tests {
     fn kernels_are_turned_into_tensorflow_s_layout() {
         let weights = weights();
         let [h, w, i, o, m] = [3, 1, 1, 2, 2];
-        let at = |name: &str, shape: &[i64], role| weights.root().at(name).tensor("weights", shape, role);
+        let at = |name: &str, shape: &[i64], role| {
+            weights.root().at(name).tensor("weights", shape, role)
+        };
         let conv = at("conv", &[4, 5, 2, 3], Role::Kernel).double_value(&[h, w, i, o]);
         assert_eq!(conv as i64, ((o * 2 + i) * 4 + h) * 5 + w);
-        assert_eq!(at("flat", &[4, 5, 2, 3], Role::Kernel).double_value(&[h, w, i, o]), conv, "an image flattened as channel, row, column");
+        assert_eq!(
+            at("flat", &[4, 5, 2, 3], Role::Kernel).double_value(&[h, w, i, o]),
+            conv,
+            "an image flattened as channel, row, column"
+        );
         let depthwise = at("depthwise", &[4, 5, 2, 3], Role::Depthwise).double_value(&[h, w, i, m]);
         assert_eq!(depthwise as i64, ((i * 3 + m) * 4 + h) * 5 + w);
         assert_eq!(at("fc", &[2, 3], Role::Kernel).double_value(&[i, o]) as i64, o * 2 + i);
@@ -147,7 +174,9 @@ mod tests {
     #[test]
     fn faults_are_told_in_the_file_s_names_and_spare_tensors_are_not() {
         let weights = weights();
-        let at = |name: &str, shape: &[i64], role| weights.root().at(name).tensor("weights", shape, role);
+        let at = |name: &str, shape: &[i64], role| {
+            weights.root().at(name).tensor("weights", shape, role)
+        };
         let _ = at("conv", &[4, 5, 2, 7], Role::Kernel);
         let _ = at("depthwise", &[4, 5, 2, 3], Role::Depthwise);
         let _ = at("flat", &[4, 5, 2, 3], Role::Kernel);
@@ -155,25 +184,40 @@ mod tests {
         let _ = weights.root().at("fc").tensor("offset", &[3], Role::Bias);
         assert_eq!(
             weights.finish().unwrap_err().to_string(),
-            "5 tensors do not fit the network:\n  missing     fc/offset [3]\n  missing     gone.weight [2, 3]\n  \
-             misshapen   conv.weight: found [3, 2, 4, 5], expected [7, 2, 4, 5]\n  unexpected  fc.bias\n  unexpected  fc.weight"
+            "5 tensors do not fit the network:\n  missing     fc/offset \
+             [3]\n  missing     gone.weight [2, 3]\n  \
+             misshapen   conv.weight: found [3, 2, 4, 5], expected [7, 2, 4, \
+             5]\n  unexpected  fc.bias\n  unexpected  fc.weight"
         );
     }
 
     #[test]
     fn a_network_that_differs_says_in_what() {
         let theirs = || Weights::new(Theirs, Device::Cpu);
-        let error = theirs().translated(Some(PyTorch::Differs("it has no stride"))).err().unwrap().to_string();
+        let error = theirs()
+            .translated(Some(PyTorch::Differs("it has no stride")))
+            .err()
+            .unwrap()
+            .to_string();
         assert!(
-            error.starts_with("these are weights in PyTorch's names (`conv.weight`, …), and their network is another: it has no stride."),
+            error.starts_with(
+                "these are weights in PyTorch's names (`conv.weight`, …), and their \
+                 network is another: it has no stride."
+            ),
             "{error}"
         );
         // Once is enough.
         let weights = self::weights().translated(Some(FITS)).unwrap();
-        assert_eq!(weights.root().at("fc").tensor("weights", &[2, 3], Role::Kernel).double_value(&[1, 0]), 1.0);
+        assert_eq!(
+            weights.root().at("fc").tensor("weights", &[2, 3], Role::Kernel).double_value(&[1, 0]),
+            1.0
+        );
         // Who knows nothing of PyTorch asks for what names there are.
         let weights = theirs().translated(None).unwrap();
         assert_eq!(weights.root().tensor("fc.weight", &[3, 2], Role::Kernel).size(), [3, 2]);
-        assert_eq!((weights.dialect(), self::weights().dialect()), (Dialect::TensorFlow, Dialect::PyTorch));
+        assert_eq!(
+            (weights.dialect(), self::weights().dialect()),
+            (Dialect::TensorFlow, Dialect::PyTorch)
+        );
     }
 }

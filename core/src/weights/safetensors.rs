@@ -24,18 +24,25 @@ struct Safetensors {
 impl Safetensors {
     fn new(bytes: Bytes) -> Result<Self> {
         ensure!(bytes.len() > PREFIX, "it has {} bytes, too few for a header", bytes.len());
-        let length = u64::from_le_bytes(bytes.start(PREFIX)?[..].try_into().expect("eight bytes were asked for"));
+        let length = u64::from_le_bytes(
+            bytes.start(PREFIX)?[..].try_into().expect("eight bytes were asked for"),
+        );
         ensure!(
             length <= MAX_HEADER && length <= bytes.len() - PREFIX,
             "its header would have {length} bytes, in a file of {} (at most {MAX_HEADER} are read)",
             bytes.len()
         );
         let start = PREFIX + length;
-        let header: Metadata = serde_json::from_slice(&bytes.read(PREFIX..start)?).context("its header is damaged")?;
+        let header: Metadata =
+            serde_json::from_slice(&bytes.read(PREFIX..start)?).context("its header is damaged")?;
         let found = bytes.len() - start;
         let expected = header.data_len() as u64;
-        ensure!(found == expected, "its header speaks of {expected} bytes of tensors, there are {found}");
-        let tensors = header.tensors().into_iter().map(|(name, info)| (name, info.clone())).collect();
+        ensure!(
+            found == expected,
+            "its header speaks of {expected} bytes of tensors, there are {found}"
+        );
+        let tensors =
+            header.tensors().into_iter().map(|(name, info)| (name, info.clone())).collect();
         let note = Note::read(header.metadata().as_ref())?;
         Ok(Self { bytes, tensors, start, note })
     }
@@ -73,7 +80,10 @@ impl Source for Safetensors {
     }
 
     fn values(&self) -> u64 {
-        self.tensors.values().map(|info| count(info.shape.iter().map(|&n| n as u64))).fold(0, u64::saturating_add)
+        self.tensors
+            .values()
+            .map(|info| count(info.shape.iter().map(|&n| n as u64)))
+            .fold(0, u64::saturating_add)
     }
 
     fn dialect(&self) -> Dialect {
@@ -96,8 +106,11 @@ pub(super) fn open(bytes: Bytes) -> Result<Box<dyn Source>> {
 
 /// The floating-point tensors in the bytes of a safetensors file, by name.
 pub fn read_safetensors(bytes: Vec<u8>) -> Result<BTreeMap<String, Tensor>> {
-    let file = Safetensors::new(Bytes::in_memory(bytes.into())).context("not a safetensors file")?;
-    let read = |(name, info)| Ok((String::clone(name), file.read(info).with_context(|| format!("tensor `{name}`"))?));
+    let file =
+        Safetensors::new(Bytes::in_memory(bytes.into())).context("not a safetensors file")?;
+    let read = |(name, info)| {
+        Ok((String::clone(name), file.read(info).with_context(|| format!("tensor `{name}`"))?))
+    };
     file.tensors.iter().map(read).collect()
 }
 
@@ -119,7 +132,10 @@ mod tests {
     }
 
     fn sample() -> Vec<u8> {
-        let mut bytes = file(r#"{"__metadata__":{"format":"pt"},"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#, 4);
+        let mut bytes = file(
+            r#"{"__metadata__":{"format":"pt"},"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#,
+            4,
+        );
         bytes.extend(1f32.to_le_bytes());
         bytes
     }
@@ -140,17 +156,44 @@ mod tests {
             (long, "its header would have 18446744073709551615 bytes, in a file of 10"),
             (file("{", 0), "its header is damaged: EOF while parsing"),
             (file(&deep, 0), "its header is damaged: recursion limit exceeded"),
-            (file(r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#, 4), "its header speaks of 8 bytes of tensors, there are 4"),
-            (file(r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#, 9), "its header speaks of 8 bytes of tensors, there are 9"),
+            (
+                file(r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#, 4),
+                "its header speaks of 8 bytes of tensors, there are 4",
+            ),
+            (
+                file(r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#, 9),
+                "its header speaks of 8 bytes of tensors, there are 9",
+            ),
             (
                 file(r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}"#, 12),
                 "its header is damaged: invalid offset for tensor `a`",
             ),
-            (file(r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}}"#, 8), "its header is damaged: invalid offset for tensor `a`"),
-            (file(r#"{"a":{"dtype":"F32","shape":[4294967296,4294967296,4],"data_offsets":[0,8]}}"#, 8), "its header is damaged: "),
-            (file(r#"{"a":{"dtype":"F32","shape":[-2],"data_offsets":[0,8]}}"#, 8), "its header is damaged: "),
-            (file(r#"{"a":{"dtype":"I64","shape":[2],"data_offsets":[0,16]}}"#, 16), "unreadable  a: it has type I64; F16, BF16"),
-            (file(r#"{"a":{"dtype":"F32","shape":[0,9223372036854775808],"data_offsets":[0,0]}}"#, 0), "misshapen   a: found [0, "),
+            (
+                file(r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}}"#, 8),
+                "its header is damaged: invalid offset for tensor `a`",
+            ),
+            (
+                file(
+                    r#"{"a":{"dtype":"F32","shape":[4294967296,4294967296,4],"data_offsets":[0,8]}}"#,
+                    8,
+                ),
+                "its header is damaged: ",
+            ),
+            (
+                file(r#"{"a":{"dtype":"F32","shape":[-2],"data_offsets":[0,8]}}"#, 8),
+                "its header is damaged: ",
+            ),
+            (
+                file(r#"{"a":{"dtype":"I64","shape":[2],"data_offsets":[0,16]}}"#, 16),
+                "unreadable  a: it has type I64; F16, BF16",
+            ),
+            (
+                file(
+                    r#"{"a":{"dtype":"F32","shape":[0,9223372036854775808],"data_offsets":[0,0]}}"#,
+                    0,
+                ),
+                "misshapen   a: found [0, ",
+            ),
         ] {
             let error = format!("{:#}", read(&bytes).unwrap_err());
             assert!(error.contains(expected), "{error}");

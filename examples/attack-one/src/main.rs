@@ -19,13 +19,17 @@ fn attack() -> Result<(i64, i64, f64)> {
     tch::set_num_threads(1); // the network is too small for more
     let grey = Tensor::from_slice(BOOT).to_kind(Kind::Float) / 255.0;
     let pixels = grey.view([1, 1, 28, 28]).repeat([1, 3, 1, 1]);
-    let answer = |pixels: &Tensor| tch::no_grad(|| model.logits(pixels)).argmax(1, false).int64_value(&[0]);
+    let answer =
+        |pixels: &Tensor| tch::no_grad(|| model.logits(pixels)).argmax(1, false).int64_value(&[0]);
     let before = answer(&pixels);
 
-    let attack = CwL2::new(CwL2Params { iterations: 50, search_steps: 4, ..CwL2Params::default() })?;
+    let attack =
+        CwL2::new(CwL2Params { iterations: 50, search_steps: 4, ..CwL2Params::default() })?;
     let cases = Cases::new(pixels.copy(), vec![Goal::Away(before)])?;
     let oracle = Oracle::new(model.as_ref(), vec![0], Settings::default());
-    let Answer::Pixels(found) = attack.run(&oracle, &cases)?.remove(0) else { bail!("nothing found") };
+    let Answer::Pixels(found) = attack.run(&oracle, &cases)?.remove(0) else {
+        bail!("nothing found")
+    };
     let passes = oracle.passes()[0];
     println!("{} forward and {} backward passes", passes.forward, passes.backward);
     Ok((before, answer(&found.unsqueeze(0)), (found - pixels.get(0)).norm().double_value(&[])))
@@ -40,5 +44,8 @@ fn main() -> Result<()> {
 #[test]
 fn the_answer_changes() {
     let (before, after, distance) = attack().unwrap();
-    assert!(before == 9 && after != 9 && (0.01..3.0).contains(&distance), "{before} {after} {distance}");
+    assert!(
+        before == 9 && after != 9 && (0.01..3.0).contains(&distance),
+        "{before} {after} {distance}"
+    );
 }

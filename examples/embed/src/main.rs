@@ -1,5 +1,5 @@
-//! A program that runs a study on a model of its own: a classifier that knows the mean image of each
-//! class of Fashion-MNIST and answers with the nearest.
+//! A program that runs a study on a model of its own: a classifier that knows the mean image of
+//! each class of Fashion-MNIST and answers with the nearest.
 
 use gauntlet_core::device::Device;
 use gauntlet_core::prelude::*;
@@ -26,15 +26,25 @@ impl Model for NearestMean {
 
 fn learn(device: Device) -> Result<Box<dyn Model>> {
     let data = Data::open(&Source::FashionMnist, Some(300), 1)?;
-    let labels = Tensor::from_slice(&data.pictures.iter().map(|picture| picture.label).collect::<Vec<_>>());
+    let labels =
+        Tensor::from_slice(&data.pictures.iter().map(|picture| picture.label).collect::<Vec<_>>());
     let pixels = batch(&data.pictures, 28)?;
-    let means: Vec<Tensor> =
-        (0..10).map(|class| pixels.index(&[Some(labels.eq(class))]).mean_dim([0i64].as_slice(), false, Kind::Float)).collect();
+    let means: Vec<Tensor> = (0..10)
+        .map(|class| {
+            pixels.index(&[Some(labels.eq(class))]).mean_dim([0i64].as_slice(), false, Kind::Float)
+        })
+        .collect();
     Ok(Box::new(NearestMean(card(), Tensor::stack(&means, 0).to_device(device))))
 }
 
 fn card() -> ModelCard {
-    ModelCard { name: "nearest_mean".into(), family: "mine".into(), side: 28, classes: 10, ..ModelCard::default() }
+    ModelCard {
+        name: "nearest_mean".into(),
+        family: "mine".into(),
+        side: 28,
+        classes: 10,
+        ..ModelCard::default()
+    }
 }
 
 struct Watch;
@@ -63,7 +73,10 @@ fn study(out: &Path, images: usize) -> Result<()> {
     println!("{} cells computed, {} failed", outcome.computed, outcome.failures.len());
     outcomes::read(out, |_, outcomes::Outcome { row, distortions }| {
         let change = distortions.get("distortion_linf");
-        println!("{} of {}, given to {}: {}, l∞ {change:?}", row.image, row.source, row.target, row.success);
+        println!(
+            "{} of {}, given to {}: {}, l∞ {change:?}",
+            row.image, row.source, row.target, row.success
+        );
         Ok(())
     })
 }

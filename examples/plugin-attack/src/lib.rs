@@ -23,11 +23,16 @@ params! {
 
 impl Attack for MiFgsm {
     const NAME: &'static str = "mi_fgsm";
-    const SUMMARY: &'static str = "iterated FGSM with momentum, made to transfer (Dong et al. 2018)";
+    const SUMMARY: &'static str =
+        "iterated FGSM with momentum, made to transfer (Dong et al. 2018)";
     type Params = MiFgsmParams;
 
     fn new(params: MiFgsmParams) -> Result<Self> {
-        ensure!(params.epsilon > 0.0, "`epsilon` is {}, expected a positive number", params.epsilon);
+        ensure!(
+            params.epsilon > 0.0,
+            "`epsilon` is {}, expected a positive number",
+            params.epsilon
+        );
         ensure!(params.iterations > 0, "`iterations` is 0, expected 1 or more");
         ensure!(params.decay >= 0.0, "`decay` is {}, expected 0 or more", params.decay);
         Ok(Self(params))
@@ -54,14 +59,21 @@ impl MiFgsm {
         let MiFgsmParams { epsilon, iterations, decay } = self.0;
         let images = cases.pixels.narrow(0, members[0] as i64, members.len() as i64);
         let goals = Goals::new(&cases.goals[members[0]..][..members.len()], &images);
-        let (lowest, highest) = ((&images - epsilon).clamp_min(0.0), (&images + epsilon).clamp_max(1.0));
+        let (lowest, highest) =
+            ((&images - epsilon).clamp_min(0.0), (&images + epsilon).clamp_max(1.0));
         let (mut pixels, mut momentum) = (images.copy(), images.zeros_like());
         for _ in 0..iterations {
-            // The margin is below zero where the goal is met, whether away from a class or towards one.
+            // The margin is below zero where the goal is met, whether away from a class or towards
+            // one.
             let gradient = oracle.gradient(members, &pixels, |logits| goals.margin(logits))?.pixels;
-            let length = gradient.abs().mean_dim([1i64, 2, 3].as_slice(), true, Kind::Float).clamp_min(1e-30);
+            let length = gradient
+                .abs()
+                .mean_dim([1i64, 2, 3].as_slice(), true, Kind::Float)
+                .clamp_min(1e-30);
             momentum = momentum * decay + gradient / length;
-            pixels = (pixels - momentum.sign() * (epsilon / f64::from(iterations))).maximum(&lowest).minimum(&highest);
+            pixels = (pixels - momentum.sign() * (epsilon / f64::from(iterations)))
+                .maximum(&lowest)
+                .minimum(&highest);
         }
         Ok(pixels)
     }

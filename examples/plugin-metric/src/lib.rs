@@ -26,7 +26,11 @@ impl Metric for Psnr {
     type Params = PsnrParams;
 
     fn new(params: PsnrParams) -> Result<Self> {
-        ensure!(params.ceiling.is_finite() && params.ceiling > 0.0, "`ceiling` is {}, expected a positive number", params.ceiling);
+        ensure!(
+            params.ceiling.is_finite() && params.ceiling > 0.0,
+            "`ceiling` is {}, expected a positive number",
+            params.ceiling
+        );
         Ok(Self(params))
     }
 

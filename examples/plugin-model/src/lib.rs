@@ -15,9 +15,11 @@ pub struct LeNet {
 }
 
 /// Name, side of the kernel, padding, channels in and out.
-const CONVOLUTIONS: [(&str, i64, i64, i64, i64); 2] = [("conv1", 5, 2, 1, 6), ("conv2", 5, 0, 6, 16)];
+const CONVOLUTIONS: [(&str, i64, i64, i64, i64); 2] =
+    [("conv1", 5, 2, 1, 6), ("conv2", 5, 0, 6, 16)];
 /// Name, values in and out.
-const DENSE: [(&str, i64, i64); 3] = [("fc3", 16 * 5 * 5, 120), ("fc4", 120, 84), ("logits", 84, 10)];
+const DENSE: [(&str, i64, i64); 3] =
+    [("fc3", 16 * 5 * 5, 120), ("fc4", 120, 84), ("logits", 84, 10)];
 
 impl Model for LeNet {
     fn card(&self) -> &ModelCard {
@@ -62,14 +64,19 @@ impl Architecture for LeNet {
         let at = |name: &str| weights.root().at(name);
         let bias = |place: &Place, outputs: i64| place.tensor("biases", &[outputs], Role::Bias);
         let convolution = |(name, side, _, inputs, outputs): (&str, i64, i64, i64, i64)| {
-            // Files have kernels height × width × in × out, libtorch wants out × in × height × width.
+            // Files have kernels height × width × in × out, libtorch wants out × in × height ×
+            // width.
             let kernel = at(name).tensor("weights", &[side, side, inputs, outputs], Role::Kernel);
             (kernel.permute([3, 2, 0, 1]).contiguous(), bias(&at(name), outputs))
         };
         let dense = |(name, inputs, outputs): (&str, i64, i64)| {
             (at(name).tensor("weights", &[inputs, outputs], Role::Kernel), bias(&at(name), outputs))
         };
-        Ok(Self { card: Self::describe(&params), convolutions: CONVOLUTIONS.map(convolution), dense: DENSE.map(dense) })
+        Ok(Self {
+            card: Self::describe(&params),
+            convolutions: CONVOLUTIONS.map(convolution),
+            dense: DENSE.map(dense),
+        })
     }
 
     /// A part of the library: docs/plugins.md says how they were trained.

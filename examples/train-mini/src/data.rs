@@ -29,11 +29,15 @@ pub struct Move {
 }
 
 impl Set {
-    /// Reads `<part>-images-idx3-ubyte` and `<part>-labels-idx1-ubyte`, plain or `.gz`, of `folder`.
+    /// Reads `<part>-images-idx3-ubyte` and `<part>-labels-idx1-ubyte`, plain or `.gz`, of
+    /// `folder`.
     pub fn read(folder: &Path, part: &str) -> Result<Self> {
         let (shape, images) = read_idx(folder, &format!("{part}-images-idx3-ubyte"))?;
         let (counts, labels) = read_idx(folder, &format!("{part}-labels-idx1-ubyte"))?;
-        ensure!(shape[1..] == [SIDE, SIDE], "images of {part} have shape {shape:?}, expected N×{SIDE}×{SIDE}");
+        ensure!(
+            shape[1..] == [SIDE, SIDE],
+            "images of {part} have shape {shape:?}, expected N×{SIDE}×{SIDE}"
+        );
         ensure!(counts == shape[..1], "{part} has {} images but {counts:?} labels", shape[0]);
         ensure!(labels.iter().all(|&l| l < 10), "{part} has labels above 9");
         Ok(Self { images, labels })
@@ -42,7 +46,10 @@ impl Set {
     /// Takes the last `count` images away, as a set of their own.
     pub fn split_off(&mut self, count: usize) -> Self {
         let kept = self.len() - count;
-        Self { images: self.images.split_off(kept * SIDE * SIDE), labels: self.labels.split_off(kept) }
+        Self {
+            images: self.images.split_off(kept * SIDE * SIDE),
+            labels: self.labels.split_off(kept),
+        }
     }
 
     /// Number of images.
@@ -55,14 +62,17 @@ impl Set {
     pub fn batch(&self, picks: &[(usize, Move)]) -> (Tensor, Tensor) {
         let side = SIDE as i32;
         let mut pixels = vec![0f32; picks.len() * SIDE * SIDE];
-        for (target, &(n, Move { down, right, mirrored })) in pixels.chunks_exact_mut(SIDE * SIDE).zip(picks) {
+        for (target, &(n, Move { down, right, mirrored })) in
+            pixels.chunks_exact_mut(SIDE * SIDE).zip(picks)
+        {
             let image = &self.images[n * SIDE * SIDE..][..SIDE * SIDE];
             for y in 0..side {
                 for x in 0..side {
                     let (from_y, from_x) = (y - down, x - right);
                     if (0..side).contains(&from_y) && (0..side).contains(&from_x) {
                         let column = if mirrored { side - 1 - from_x } else { from_x };
-                        target[(y * side + x) as usize] = f32::from(image[(from_y * side + column) as usize]) / 255.0;
+                        target[(y * side + x) as usize] =
+                            f32::from(image[(from_y * side + column) as usize]) / 255.0;
                     }
                 }
             }
@@ -70,7 +80,10 @@ impl Set {
         let labels: Vec<i64> = picks.iter().map(|&(n, _)| i64::from(self.labels[n])).collect();
         let count = picks.len() as i64;
         let grey = Tensor::from_slice(&pixels).view([count, 1, SIDE as i64, SIDE as i64]);
-        (grey.expand([count, 3, SIDE as i64, SIDE as i64], false).contiguous(), Tensor::from_slice(&labels))
+        (
+            grey.expand([count, 3, SIDE as i64, SIDE as i64], false).contiguous(),
+            Tensor::from_slice(&labels),
+        )
     }
 }
 
@@ -82,24 +95,37 @@ fn read_idx(folder: &Path, name: &str) -> Result<(Vec<usize>, Vec<u8>)> {
         std::fs::read(&plain).with_context(|| plain.display().to_string())?
     } else {
         let file = std::fs::File::open(&packed).with_context(|| {
-            format!("{} (nor {name}); install the Debian package dataset-fashion-mnist, or name a folder with --data", packed.display())
+            format!(
+                "{} (nor {name}); install the Debian package dataset-fashion-mnist, or name a \
+                 folder with --data",
+                packed.display()
+            )
         })?;
         let mut bytes = Vec::new();
-        GzDecoder::new(file).read_to_end(&mut bytes).with_context(|| packed.display().to_string())?;
+        GzDecoder::new(file)
+            .read_to_end(&mut bytes)
+            .with_context(|| packed.display().to_string())?;
         bytes
     };
     parse_idx(&bytes, name)
 }
 
-/// IDX is two zeros, the type (8 for bytes), the number of axes, each axis's size as four bytes (the
-/// greatest first), and the values.
+/// IDX is two zeros, the type (8 for bytes), the number of axes, each axis's size as four bytes
+/// (the greatest first), and the values.
 fn parse_idx(bytes: &[u8], name: &str) -> Result<(Vec<usize>, Vec<u8>)> {
     ensure!(bytes.len() >= 4 && bytes[..3] == [0, 0, 8], "{name} is not an IDX file of bytes");
     let start = 4 + 4 * usize::from(bytes[3]);
     ensure!(bytes.len() >= start, "{name} ends within its header");
-    let shape: Vec<usize> = bytes[4..start].chunks_exact(4).map(|b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]) as usize).collect();
+    let shape: Vec<usize> = bytes[4..start]
+        .chunks_exact(4)
+        .map(|b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]) as usize)
+        .collect();
     let count: usize = shape.iter().product();
-    ensure!(bytes.len() - start == count, "{name} holds {} values, its header says {shape:?}", bytes.len() - start);
+    ensure!(
+        bytes.len() - start == count,
+        "{name} holds {} values, its header says {shape:?}",
+        bytes.len() - start
+    );
     Ok((shape, bytes[start..].to_vec()))
 }
 
@@ -119,9 +145,15 @@ mod tests {
 
     #[test]
     fn what_is_split_off_is_in_one_set_alone() {
-        let mut set = Set { images: (0..3).flat_map(|n| vec![n; SIDE * SIDE]).collect(), labels: vec![7, 8, 9] };
+        let mut set = Set {
+            images: (0..3).flat_map(|n| vec![n; SIDE * SIDE]).collect(),
+            labels: vec![7, 8, 9],
+        };
         let last = set.split_off(1);
-        assert_eq!((set.labels.as_slice(), last.labels.as_slice()), ([7, 8].as_slice(), [9].as_slice()));
+        assert_eq!(
+            (set.labels.as_slice(), last.labels.as_slice()),
+            ([7, 8].as_slice(), [9].as_slice())
+        );
         assert_eq!((set.images.len(), last.images), (2 * SIDE * SIDE, vec![2; SIDE * SIDE]));
     }
 

@@ -22,14 +22,15 @@ use tch::{Device, Kind, Tensor};
 use toml::Table;
 use variables::Variables;
 
-/// Trains the mini zoo (`mini_vgg_16`, …), or the example `lenet`, on Fashion-MNIST and writes its weights.
-///
-/// Each network is trained from scratch on the 60,000 training images, with AdamW, a rate that rises
-/// over the first tenth of the steps and falls along a cosine to zero, label smoothing, and, for all
-/// but the MobileNets, images moved by up to two pixels and mirrored at random. The last epoch's
-/// weights are written in half precision as `<OUT>/<name>.safetensors`; accuracy on the 10,000 test
-/// images is measured from that file. The same seed, device and number of threads give the same
+/// Trains the mini zoo (`mini_vgg_16`, …), or the example `lenet`, on Fashion-MNIST and writes its
 /// weights.
+///
+/// Each network is trained from scratch on the 60,000 training images, with AdamW, a rate that
+/// rises over the first tenth of the steps and falls along a cosine to zero, label smoothing, and,
+/// for all but the MobileNets, images moved by up to two pixels and mirrored at random. The last
+/// epoch's weights are written in half precision as `<OUT>/<name>.safetensors`; accuracy on the
+/// 10,000 test images is measured from that file. The same seed, device and number of threads give
+/// the same weights.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
@@ -61,7 +62,8 @@ struct Arguments {
     #[arg(long, default_value_t = 1)]
     seed: u64,
 
-    /// Keep the last 5,000 training images for measuring instead of the test images: for choosing a recipe.
+    /// Keep the last 5,000 training images for measuring instead of the test images: for choosing a
+    /// recipe.
     #[arg(long)]
     validate: bool,
 
@@ -90,9 +92,9 @@ struct Recipe {
     moved: bool,
 }
 
-/// Found by trial: the narrower the network, the more passes; MobileNets are too narrow here, and the
-/// deepest have too few passes, to need images to be moved. VGG has no batch norm that would undo the scale of its input, pixels of up to
-/// ±150, so its layers share the shrinking.
+/// Found by trial: the narrower the network, the more passes; MobileNets are too narrow here, and
+/// the deepest have too few passes, to need images to be moved. VGG has no batch norm that would
+/// undo the scale of its input, pixels of up to ±150, so its layers share the shrinking.
 fn recipe(name: &str) -> Recipe {
     match name {
         "mini_mobilenet_v1_025" => Recipe { epochs: 20, rate: 1e-2, gain: 1.0, moved: false },
@@ -105,9 +107,10 @@ fn recipe(name: &str) -> Recipe {
         "mini_vgg_19" => Recipe { epochs: 8, rate: 1e-3, gain: 0.77, moved: true },
         "mini_inception_v1" => Recipe { epochs: 6, rate: 4e-3, gain: 1.0, moved: false },
         "mini_inception_v2" => Recipe { epochs: 9, rate: 4e-3, gain: 1.0, moved: false },
-        "mini_inception_v3" | "mini_inception_v4" | "mini_inception_resnet_v2" | "mini_nasnet_large" => {
-            Recipe { epochs: 3, rate: 4e-3, gain: 1.0, moved: false }
-        }
+        "mini_inception_v3"
+        | "mini_inception_v4"
+        | "mini_inception_resnet_v2"
+        | "mini_nasnet_large" => Recipe { epochs: 3, rate: 4e-3, gain: 1.0, moved: false },
         _ => Recipe { epochs: 4, rate: 4e-3, gain: 1.0, moved: false },
     }
 }
@@ -156,7 +159,11 @@ fn run(arguments: &Arguments) -> Result<()> {
     let [train, test] = ["train", "t10k"].map(|part| Set::read(&arguments.data, part));
     let (mut train, mut test) = (train?, test?);
     if arguments.validate {
-        ensure!(train.len() > HELD_OUT, "{} training images are too few to hold out {HELD_OUT}", train.len());
+        ensure!(
+            train.len() > HELD_OUT,
+            "{} training images are too few to hold out {HELD_OUT}",
+            train.len()
+        );
         test = train.split_off(HELD_OUT);
     }
     std::fs::create_dir_all(&arguments.out)?;
@@ -173,10 +180,20 @@ fn run(arguments: &Arguments) -> Result<()> {
 /// The rate after `done` of all steps, a number from 0 to 1.
 fn schedule(highest: f64, done: f64) -> f64 {
     const RISE: f64 = 0.1;
-    if done < RISE { highest * done / RISE } else { highest * (1.0 + (PI * (done - RISE) / (1.0 - RISE)).cos()) / 2.0 }
+    if done < RISE {
+        highest * done / RISE
+    } else {
+        highest * (1.0 + (PI * (done - RISE) / (1.0 - RISE)).cos()) / 2.0
+    }
 }
 
-fn fit(entry: &ModelEntry, train: &Set, test: &Set, arguments: &Arguments, device: Device) -> Result<()> {
+fn fit(
+    entry: &ModelEntry,
+    train: &Set,
+    test: &Set,
+    arguments: &Arguments,
+    device: Device,
+) -> Result<()> {
     let name = &entry.entry.name;
     let path = arguments.out.join(format!("{name}.safetensors"));
     let recipe = recipe(name);
@@ -184,7 +201,11 @@ fn fit(entry: &ModelEntry, train: &Set, test: &Set, arguments: &Arguments, devic
     let highest = arguments.rate.unwrap_or(recipe.rate);
     let mut random = ChaCha8Rng::seed_from_u64(arguments.seed);
     let mut variables = Variables::new(entry, recipe.gain, device, &mut random)?;
-    println!("{name}: {} values, {epochs} epochs, rate up to {highest}, seed {}", variables.count(), arguments.seed);
+    println!(
+        "{name}: {} values, {epochs} epochs, rate up to {highest}, seed {}",
+        variables.count(),
+        arguments.seed
+    );
 
     let begun = Instant::now();
     let interactive = std::io::stderr().is_terminal();
@@ -194,13 +215,23 @@ fn fit(entry: &ModelEntry, train: &Set, test: &Set, arguments: &Arguments, devic
         let order = shuffled(train.len(), &mut random);
         let mut sum = Tensor::zeros([], (Kind::Float, device));
         for (step, members) in order.chunks_exact(batch).enumerate() {
-            let picks: Vec<(usize, Move)> =
-                members.iter().map(|&n| (n, if recipe.moved { random_move(&mut random) } else { Move::default() })).collect();
+            let picks: Vec<(usize, Move)> = members
+                .iter()
+                .map(|&n| {
+                    (n, if recipe.moved { random_move(&mut random) } else { Move::default() })
+                })
+                .collect();
             let (pixels, labels) = train.batch(&picks);
             // The network copies its kernels when it is built, so each step builds it anew.
             let model = entry.load(&Table::new(), variables.weights())?;
             let logits = model.logits(&pixels.to_device(device));
-            let loss = logits.cross_entropy_loss::<Tensor>(&labels.to_device(device), None, tch::Reduction::Mean, -100, LABEL_SMOOTHING);
+            let loss = logits.cross_entropy_loss::<Tensor>(
+                &labels.to_device(device),
+                None,
+                tch::Reduction::Mean,
+                -100,
+                LABEL_SMOOTHING,
+            );
             let done = (epoch * steps + step) as f64 / (epochs * steps) as f64;
             variables.step(&loss, schedule(highest, done), DECAY, CLIP);
             sum += loss.detach();
@@ -236,14 +267,21 @@ fn measure(entry: &ModelEntry, test: &Set, arguments: &Arguments, device: Device
     let pixels = test.batch(&picks).0.to_device(device).set_requires_grad(true);
     let pass = || {
         let begun = Instant::now();
-        let gradient = Tensor::run_backward(&[model.logits(&pixels).sum(Kind::Float)], &[&pixels], false, false).remove(0);
+        let gradient = Tensor::run_backward(
+            &[model.logits(&pixels).sum(Kind::Float)],
+            &[&pixels],
+            false,
+            false,
+        )
+        .remove(0);
         let _ = gradient.to_device(Device::Cpu);
         begun.elapsed().as_secs_f64()
     };
     // The fastest: others may use the machine as well.
     let best = (0..ROUNDS).map(|_| pass()).fold(f64::INFINITY, f64::min);
     println!(
-        "{name}: test accuracy {:.2} %, {:.1} % on the first 1,000; {:.2} ms per image forward and backward in batches of {BATCH}",
+        "{name}: test accuracy {:.2} %, {:.1} % on the first 1,000; {:.2} ms per image forward and \
+         backward in batches of {BATCH}",
         accuracy(&*model, test, test.len(), device),
         accuracy(&*model, test, 1000, device),
         1e3 * best / BATCH as f64
@@ -258,7 +296,9 @@ fn accuracy(model: &dyn Model, set: &Set, count: usize, device: Device) -> f64 {
         .chunks(250)
         .map(|picks| {
             let (pixels, labels) = set.batch(picks);
-            let answers = tch::no_grad(|| model.logits(&pixels.to_device(device))).argmax(1, false).to_device(Device::Cpu);
+            let answers = tch::no_grad(|| model.logits(&pixels.to_device(device)))
+                .argmax(1, false)
+                .to_device(Device::Cpu);
             answers.eq_tensor(&labels).sum(Kind::Int64).int64_value(&[])
         })
         .sum();

@@ -54,8 +54,8 @@ impl Source for Inventory {
     }
 }
 
-/// Kernels are uniform with variance 2·gain²/fan-in (gain 1: He et al. 2015, arXiv 1502.01852), scales and
-/// variances one, the rest zero.
+/// Kernels are uniform with variance 2·gain²/fan-in (gain 1: He et al. 2015, arXiv 1502.01852),
+/// scales and variances one, the rest zero.
 fn initial(shape: &[i64], role: Role, gain: f64, random: &mut ChaCha8Rng) -> Vec<f32> {
     let count: i64 = shape.iter().product();
     let fan_in = match role {
@@ -65,12 +65,19 @@ fn initial(shape: &[i64], role: Role, gain: f64, random: &mut ChaCha8Rng) -> Vec
         Role::Bias | Role::Beta | Role::Mean => return vec![0.0; count as usize],
     };
     let bound = gain * (6.0 / fan_in as f64).sqrt();
-    (0..count).map(|_| (bound * (f64::from(random.next_u32()) / f64::from(1u32 << 31) - 1.0)) as f32).collect()
+    (0..count)
+        .map(|_| (bound * (f64::from(random.next_u32()) / f64::from(1u32 << 31) - 1.0)) as f32)
+        .collect()
 }
 
 impl Variables {
     /// Initial values for all that the network of `entry` asks for; `gain` multiplies the kernels.
-    pub fn new(entry: &ModelEntry, gain: f64, device: Device, random: &mut ChaCha8Rng) -> Result<Self> {
+    pub fn new(
+        entry: &ModelEntry,
+        gain: f64,
+        device: Device,
+        random: &mut ChaCha8Rng,
+    ) -> Result<Self> {
         let asked = Rc::default();
         entry.load(&Table::new(), Weights::new(Inventory(Rc::clone(&asked)), Device::Cpu))?;
         let asked = asked.take();
@@ -80,7 +87,10 @@ impl Variables {
         let mut decays = Vec::new();
         for (_, shape, role) in asked.iter().filter(|(_, _, role)| is_trained(*role)) {
             values.extend(initial(shape, *role, gain, random));
-            decays.resize(values.len(), if matches!(role, Role::Kernel | Role::Depthwise) { 1f32 } else { 0.0 });
+            decays.resize(
+                values.len(),
+                if matches!(role, Role::Kernel | Role::Depthwise) { 1f32 } else { 0.0 },
+            );
         }
         let flat = Tensor::from_slice(&values).to_device(device);
         let mut named = BTreeMap::new();
@@ -89,7 +99,11 @@ impl Variables {
         for (name, shape, role) in &asked {
             let tensor = if is_trained(*role) {
                 let count = shape.iter().product();
-                let view = flat.narrow(0, start, count).view(shape.as_slice()).detach().set_requires_grad(true);
+                let view = flat
+                    .narrow(0, start, count)
+                    .view(shape.as_slice())
+                    .detach()
+                    .set_requires_grad(true);
                 start += count;
                 trained.push(view.shallow_clone());
                 view
@@ -118,12 +132,13 @@ impl Variables {
         self.named.values().map(Tensor::numel).sum()
     }
 
-    /// One step of AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101) down the gradient of `loss`,
-    /// which is first shortened to norm `clip` where it is longer.
+    /// One step of AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101) down the gradient of
+    /// `loss`, which is first shortened to norm `clip` where it is longer.
     pub fn step(&mut self, loss: &Tensor, rate: f64, decay: f64, clip: f64) {
         let gradients = Tensor::run_backward(&[loss], &self.trained, false, false);
         tch::no_grad(|| {
-            let gradient = Tensor::cat(&gradients.iter().map(|g| g.flatten(0, -1)).collect::<Vec<_>>(), 0);
+            let gradient =
+                Tensor::cat(&gradients.iter().map(|g| g.flatten(0, -1)).collect::<Vec<_>>(), 0);
             let gradient = &gradient * (clip / (gradient.norm() + 1e-6)).clamp_max(1.0);
             self.steps += 1;
             let [first, second] = &mut self.moments;
@@ -137,8 +152,13 @@ impl Variables {
 
     /// Writes everything in half precision, under a temporary name first.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let halves: Vec<(&String, Tensor)> =
-            self.named.iter().map(|(name, t)| (name, t.detach().to_device(Device::Cpu).to_kind(Kind::Half).contiguous())).collect();
+        let halves: Vec<(&String, Tensor)> = self
+            .named
+            .iter()
+            .map(|(name, t)| {
+                (name, t.detach().to_device(Device::Cpu).to_kind(Kind::Half).contiguous())
+            })
+            .collect();
         let temporary = path.with_extension("safetensors.part");
         Tensor::write_safetensors(&halves, &temporary)
             .map_err(anyhow::Error::from)

@@ -20,12 +20,12 @@ use tch::{Kind, Tensor};
 pub struct CwL2(CwL2Params);
 
 params! {
-    /// Settings of [`CwL2`]. The defaults differ from `eccv2018` in their space, where black and white
-    /// pixels move too and the same rate gets there in fewer passes; in the rate, which falls with the
-    /// image's side, so that large images are searched as finely as small ones, and grows for cases that
-    /// resist, which a fine search gives up too early; in Adam's ε, which stands where Adam has it; and in
-    /// a hair of confidence: an adversarial that wins by less than float32 noise does not survive being
-    /// looked at again.
+    /// Settings of [`CwL2`]. The defaults differ from `eccv2018` in their space, where black and
+    /// white pixels move too and the same rate gets there in fewer passes; in the rate, which falls
+    /// with the image's side, so that large images are searched as finely as small ones, and grows
+    /// for cases that resist, which a fine search gives up too early; in Adam's ε, which stands
+    /// where Adam has it; and in a hair of confidence: an adversarial that wins by less than
+    /// float32 noise does not survive being looked at again.
     pub struct CwL2Params {
         /// Confidence κ: how far, in logits, the goal must be overshot.
         pub kappa: f64 = 1e-3,
@@ -41,8 +41,9 @@ params! {
         pub learning_rate: f64 = 0.1,
         /// What the learning rate is the length of.
         pub rate_of: RateOf = RateOf::Image,
-        /// As long as a case has no adversarial, each step of the search has so many times the learning rate of
-        /// the one before; the steps after the one that finds the first have the learning rate as given. 1 keeps it.
+        /// As long as a case has no adversarial, each step of the search has so many times the
+        /// learning rate of the one before; the steps after the one that finds the first have the
+        /// learning rate as given. 1 keeps it.
         pub growth: f64 = 2.0,
         /// Adam's ε.
         pub adam_epsilon: f64 = 1e-8,
@@ -50,13 +51,14 @@ params! {
         pub epsilon_inside_root: bool = false,
         /// Which power of β the bias correction takes.
         pub bias_correction: BiasCorrection = BiasCorrection::T,
-        /// Whether a step of the search goes on from where the last one ended, or starts at the image.
+        /// Whether a step of the search goes on from where the last one ended, or starts at the
+        /// image.
         pub warm_start: bool = true,
-        /// In tanh space: the image, mapped to [−1, 1], is shrunk by half of this before arctanh, so that
-        /// black and white stay finite.
+        /// In tanh space: the image, mapped to [−1, 1], is shrunk by half of this before arctanh,
+        /// so that black and white stay finite.
         pub boundary: f64 = 1e-6,
-        /// How often a step looks whether its loss still falls: every ⌊iterations/checks⌋ iterations
-        /// (at least 1), first at iteration 0. With 0, all iterations run.
+        /// How often a step looks whether its loss still falls: every ⌊iterations/checks⌋
+        /// iterations (at least 1), first at iteration 0. With 0, all iterations run.
         pub abort_checks: u32 = 10,
         /// A step is given up when the loss is above this fraction of the last look's.
         pub abort_tolerance: f64 = 0.9999,
@@ -116,23 +118,41 @@ impl CwL2Params {
 
 impl Attack for CwL2 {
     const NAME: &'static str = "cw_l2";
-    const SUMMARY: &'static str = "smallest l2 distortion by Adam with a search over c (Carlini and Wagner 2017)";
+    const SUMMARY: &'static str =
+        "smallest l2 distortion by Adam with a search over c (Carlini and Wagner 2017)";
     type Params = CwL2Params;
 
     fn presets() -> Vec<Preset<CwL2Params>> {
         vec![Preset {
             name: "eccv2018",
-            summary: "the study's commands at batch size 1: learning rate 2e-3 (the command line's never arrived), epsilon inside the root, warm start",
+            summary: "the study's commands at batch size 1: learning rate 2e-3 (the command line's \
+                      never arrived), epsilon inside the root, warm start",
             params: CwL2Params::eccv2018(),
         }]
     }
 
     fn new(params: CwL2Params) -> Result<Self> {
         params.plan().check()?;
-        ensure!(params.kappa >= 0.0 && params.kappa.is_finite(), "`kappa` is {}, expected 0 or more", params.kappa);
-        ensure!(params.learning_rate > 0.0, "`learning_rate` is {}, expected a positive number", params.learning_rate);
-        ensure!(params.growth >= 1.0 && params.growth.is_finite(), "`growth` is {}, expected 1 or more", params.growth);
-        ensure!(params.adam_epsilon > 0.0, "`adam_epsilon` is {}, expected a positive number", params.adam_epsilon);
+        ensure!(
+            params.kappa >= 0.0 && params.kappa.is_finite(),
+            "`kappa` is {}, expected 0 or more",
+            params.kappa
+        );
+        ensure!(
+            params.learning_rate > 0.0,
+            "`learning_rate` is {}, expected a positive number",
+            params.learning_rate
+        );
+        ensure!(
+            params.growth >= 1.0 && params.growth.is_finite(),
+            "`growth` is {}, expected 1 or more",
+            params.growth
+        );
+        ensure!(
+            params.adam_epsilon > 0.0,
+            "`adam_epsilon` is {}, expected a positive number",
+            params.adam_epsilon
+        );
         ensure!(
             params.boundary > 0.0 && params.boundary < 0.5,
             "`boundary` is {}, expected above 0 (the image would lie at infinity), below 0.5",
@@ -178,7 +198,9 @@ impl Search for CwL2 {
     fn begin(&self, image: &Tensor, _: Goal) -> (Walk, Vec<Tensor>) {
         let mut own = vec![image.zeros_like(), image.zeros_like(), image.zeros_like()];
         if self.0.space == Space::Tanh {
-            let start = ((image * 2.0 - 1.0).to_kind(Kind::Double) * (1.0 - self.0.boundary / 2.0)).atanh().to_kind(Kind::Float);
+            let start = ((image * 2.0 - 1.0).to_kind(Kind::Double) * (1.0 - self.0.boundary / 2.0))
+                .atanh()
+                .to_kind(Kind::Float);
             let centre = start.tanh() / 2.0;
             own.extend([start, centre]);
         }
@@ -195,10 +217,16 @@ impl Search for CwL2 {
                 let point = &tanh / 2.0;
                 (&point + 0.5, point - &lanes.rows[CENTRE], Some((1.0 - tanh.square()) * 0.5))
             }
-            Space::Pixels => (&lanes.rows[ORIGINAL] + &lanes.rows[MODIFIER], lanes.rows[MODIFIER].shallow_clone(), None),
+            Space::Pixels => (
+                &lanes.rows[ORIGINAL] + &lanes.rows[MODIFIER],
+                lanes.rows[MODIFIER].shallow_clone(),
+                None,
+            ),
         };
         let l2 = change.square().sum_dim_intlist([1i64, 2, 3].as_slice(), false, Kind::Float);
-        let answer = oracle.gradient(&lanes.cases, &pixels, |z| (lanes.goals.margin(z) + params.kappa).clamp_min(0.0) * &lanes.rows[C])?;
+        let answer = oracle.gradient(&lanes.cases, &pixels, |z| {
+            (lanes.goals.margin(z) + params.kappa).clamp_min(0.0) * &lanes.rows[C]
+        })?;
 
         let aborted = penalty::look(lanes, plan, |_| &answer.loss + &l2)?;
         let met = lanes.goals.met(&answer.logits, params.kappa);
@@ -219,7 +247,8 @@ impl Search for CwL2 {
             BiasCorrection::TPlusOne => 2,
         };
         let times = || lanes.states.iter().map(|walk| (walk.iteration + late) as i32);
-        let correct = |beta: f64| -> Vec<f32> { times().map(|t| (1.0 - beta.powi(t)) as f32).collect() };
+        let correct =
+            |beta: f64| -> Vec<f32> { times().map(|t| (1.0 - beta.powi(t)) as f32).collect() };
         let correction1 = upload(&correct(BETA1), l2.device()).view(per_image);
         let correction2 = upload(&correct(BETA2), l2.device()).view(per_image).sqrt();
         let root = if params.epsilon_inside_root {
@@ -232,8 +261,13 @@ impl Search for CwL2 {
             RateOf::Pixel => params.learning_rate,
             RateOf::Image => params.learning_rate / (step.get(0).numel() as f64).sqrt(),
         };
-        let rates: Vec<f32> =
-            lanes.states.iter().map(|walk| (rate * params.growth.powi(walk.in_vain() as i32)).min(f32::MAX.into()) as f32).collect();
+        let rates: Vec<f32> = lanes
+            .states
+            .iter()
+            .map(|walk| {
+                (rate * params.growth.powi(walk.in_vain() as i32)).min(f32::MAX.into()) as f32
+            })
+            .collect();
         step *= upload(&rates, l2.device()).view(per_image);
         lanes.rows[MODIFIER] -= step;
         if params.space == Space::Pixels {
@@ -268,8 +302,8 @@ mod tests {
         }
     }
 
-    /// Two classes, and the first one's margin as a function of the sum of all pixels: its gradient is
-    /// one number, seen everywhere.
+    /// Two classes, and the first one's margin as a function of the sum of all pixels: its gradient
+    /// is one number, seen everywhere.
     struct OfSum(ModelCard, fn(&Tensor) -> Tensor);
 
     impl OfSum {
@@ -295,7 +329,8 @@ mod tests {
         }
 
         fn logits(&self, pixels: &Tensor) -> Tensor {
-            let margin = self.1(&pixels.sum_dim_intlist([1i64, 2, 3].as_slice(), false, Kind::Float));
+            let margin =
+                self.1(&pixels.sum_dim_intlist([1i64, 2, 3].as_slice(), false, Kind::Float));
             Tensor::stack(&[&margin, &margin.zeros_like()], 1)
         }
     }
@@ -303,7 +338,8 @@ mod tests {
     /// Images of 0.3 everywhere: the sum is 14.4.
     fn grey(goals: Vec<Goal>) -> Cases {
         let count = goals.len() as i64;
-        Cases::new(Tensor::full([count, 3, 4, 4], 0.3, (Kind::Float, tch::Device::Cpu)), goals).unwrap()
+        Cases::new(Tensor::full([count, 3, 4, 4], 0.3, (Kind::Float, tch::Device::Cpu)), goals)
+            .unwrap()
     }
 
     #[test]
@@ -315,8 +351,14 @@ mod tests {
             hollow.where_self(&way.abs().lt(2.0), &(way.abs() * -1.0))
         });
         let found = |growth: f64| {
-            let params =
-                CwL2Params { growth, learning_rate: 0.02, iterations: 20, search_steps: 6, abort_checks: 0, ..CwL2Params::default() };
+            let params = CwL2Params {
+                growth,
+                learning_rate: 0.02,
+                iterations: 20,
+                search_steps: 6,
+                abort_checks: 0,
+                ..CwL2Params::default()
+            };
             let cases = grey(vec![Goal::Away(0)]);
             let oracle = Oracle::new(&model, vec![0], Settings::default());
             CwL2::new(params).unwrap().search(&oracle, &cases).unwrap().remove(0).trace.first_found
@@ -330,10 +372,19 @@ mod tests {
         let cases = grey(vec![Goal::Away(0), Goal::Towards(1)]);
         let model = OfSum::new(|sum| sum * 2.0 - 24.0);
         for base in [CwL2Params::default(), CwL2Params::eccv2018()] {
-            let attack = CwL2::new(CwL2Params { iterations: 60, search_steps: 4, learning_rate: 0.02, ..base }).unwrap();
+            let attack = CwL2::new(CwL2Params {
+                iterations: 60,
+                search_steps: 4,
+                learning_rate: 0.02,
+                ..base
+            })
+            .unwrap();
             let oracle = Oracle::new(&model, vec![0, 1], Settings::default());
             let answers = attack.run(&oracle, &cases).unwrap();
-            assert!(answers.iter().all(|answer| matches!(answer, Answer::Pixels(_))), "{answers:?}");
+            assert!(
+                answers.iter().all(|answer| matches!(answer, Answer::Pixels(_))),
+                "{answers:?}"
+            );
         }
     }
 
@@ -345,7 +396,10 @@ mod tests {
             (CwL2Params { initial_c: 0.0, ..d() }, "`initial_c` is 0, expected a positive number"),
             (CwL2Params { growth: 0.5, ..d() }, "`growth` is 0.5, expected 1 or more"),
             (CwL2Params { iterations: 0, ..d() }, "`iterations` is 0, expected 1 or more"),
-            (CwL2Params { boundary: 0.0, ..d() }, "`boundary` is 0, expected above 0 (the image would lie at infinity), below 0.5"),
+            (
+                CwL2Params { boundary: 0.0, ..d() },
+                "`boundary` is 0, expected above 0 (the image would lie at infinity), below 0.5",
+            ),
         ] {
             assert_eq!(CwL2::new(params).err().unwrap().to_string(), expected);
         }

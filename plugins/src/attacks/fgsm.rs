@@ -12,7 +12,8 @@ use tch::Tensor;
 pub struct Fgsm(FgsmParams);
 
 params! {
-    /// Settings of [`Fgsm`]: by default cross entropy, as in the paper, at the customary ε of 8/255.
+    /// Settings of [`Fgsm`]: by default cross entropy, as in the paper, at the customary ε of
+    /// 8/255.
     pub struct FgsmParams {
         /// Length of the step in `norm`, pixels in [0, 1].
         pub epsilon: f64 = 8.0 / 255.0,
@@ -26,19 +27,25 @@ params! {
 
 impl Attack for Fgsm {
     const NAME: &'static str = "fgsm";
-    const SUMMARY: &'static str = "one step of size epsilon against the sign of the gradient (Goodfellow et al. 2015)";
+    const SUMMARY: &'static str =
+        "one step of size epsilon against the sign of the gradient (Goodfellow et al. 2015)";
     type Params = FgsmParams;
 
     fn presets() -> Vec<Preset<FgsmParams>> {
         vec![Preset {
             name: "eccv2018",
-            summary: "the study's commands: logit objective, epsilon 0.1 (0.2 and 0.3 were run too)",
+            summary: "the study's commands: logit objective, epsilon 0.1 (0.2 and 0.3 were run \
+                      too)",
             params: FgsmParams { epsilon: 0.1, objective: Objective::Logit, norm: Norm::Linf },
         }]
     }
 
     fn new(params: FgsmParams) -> Result<Self> {
-        ensure!(params.epsilon > 0.0 && params.epsilon.is_finite(), "`epsilon` is {}, expected a positive number", params.epsilon);
+        ensure!(
+            params.epsilon > 0.0 && params.epsilon.is_finite(),
+            "`epsilon` is {}, expected a positive number",
+            params.epsilon
+        );
         Ok(Self(params))
     }
 
@@ -56,8 +63,10 @@ impl Attack for Fgsm {
         for members in all.chunks(oracle.lanes()) {
             let pixels = cases.pixels.narrow(0, members[0] as i64, members.len() as i64);
             let goals = Goals::new(&cases.goals[members[0]..][..members.len()], &pixels);
-            let gradient = oracle.gradient(members, &pixels, |z| self.0.objective.cost(&goals, z))?.pixels;
-            let adversarial = (&pixels - unit(self.0.norm, &gradient) * self.0.epsilon).clamp(0.0, 1.0);
+            let gradient =
+                oracle.gradient(members, &pixels, |z| self.0.objective.cost(&goals, z))?.pixels;
+            let adversarial =
+                (&pixels - unit(self.0.norm, &gradient) * self.0.epsilon).clamp(0.0, 1.0);
             answers.extend((0..members.len() as i64).map(|n| Answer::Pixels(adversarial.get(n))));
         }
         Ok(answers)
@@ -81,14 +90,18 @@ mod tests {
     #[test]
     fn is_a_lawful_attack() {
         for norm in [Norm::Linf, Norm::L1, Norm::L2] {
-            check_attack::<Fgsm>(FgsmParams { norm, epsilon: 0.5, ..FgsmParams::default() }).unwrap();
+            check_attack::<Fgsm>(FgsmParams { norm, epsilon: 0.5, ..FgsmParams::default() })
+                .unwrap();
         }
     }
 
     #[test]
     fn a_bad_epsilon_is_refused() {
         for epsilon in [0.0, -0.1, f64::NAN, f64::INFINITY] {
-            let error = Fgsm::new(FgsmParams { epsilon, ..FgsmParams::default() }).err().unwrap().to_string();
+            let error = Fgsm::new(FgsmParams { epsilon, ..FgsmParams::default() })
+                .err()
+                .unwrap()
+                .to_string();
             assert_eq!(error, format!("`epsilon` is {epsilon}, expected a positive number"));
         }
     }

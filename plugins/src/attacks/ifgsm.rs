@@ -15,10 +15,10 @@ use tch::{Kind, Tensor};
 pub struct Ifgsm(IfgsmParams);
 
 params! {
-    /// Settings of [`Ifgsm`]. The defaults differ from `eccv2018` where that leaves distortion on the
-    /// table: cross entropy sees the other classes too, long steps that shrink to nothing reach the
-    /// corners of the ball and settle there, and a try stops at its first adversarial, which counts
-    /// with the distortion that it really has.
+    /// Settings of [`Ifgsm`]. The defaults differ from `eccv2018` where that leaves distortion on
+    /// the table: cross entropy sees the other classes too, long steps that shrink to nothing reach
+    /// the corners of the ball and settle there, and a try stops at its first adversarial, which
+    /// counts with the distortion that it really has.
     pub struct IfgsmParams {
         /// Radius of the ball, pixels in [0, 1]. With a search, where the search starts.
         pub epsilon: f64 = 0.02,
@@ -34,17 +34,25 @@ params! {
         pub stop_early: bool = true,
         /// Tries of the search for the smallest ε: doubled until a try succeeds or halved until one
         /// fails, then the midpoint of the last success and the last failure. With 0 there is no
-        /// search but one try at `epsilon`, whose image is the answer even where the goal is not met.
+        /// search but one try at `epsilon`, whose image is the answer even where the goal is not
+        /// met.
         pub search_tries: u32 = 9,
-        /// Whether a success counts with the ℓ∞ distortion that it really has, which may be below the
-        /// try's ε, or as published with ε.
+        /// Whether a success counts with the ℓ∞ distortion that it really has, which may be below
+        /// the try's ε, or as published with ε.
         pub tighten: bool = true,
     }
 }
 
 impl IfgsmParams {
     fn eccv2018() -> Self {
-        Self { step: 1.0, anneal: false, objective: Objective::Logit, stop_early: false, tighten: false, ..Self::default() }
+        Self {
+            step: 1.0,
+            anneal: false,
+            objective: Objective::Logit,
+            stop_early: false,
+            tighten: false,
+            ..Self::default()
+        }
     }
 }
 
@@ -66,33 +74,55 @@ pub struct IfgsmOutcome {
 
 impl Attack for Ifgsm {
     const NAME: &'static str = "ifgsm";
-    const SUMMARY: &'static str = "iterated FGSM at a fixed epsilon or at the smallest that works (Kurakin et al. 2016)";
+    const SUMMARY: &'static str =
+        "iterated FGSM at a fixed epsilon or at the smallest that works (Kurakin et al. 2016)";
     type Params = IfgsmParams;
 
     fn presets() -> Vec<Preset<IfgsmParams>> {
         vec![
             Preset {
                 name: "eccv2018",
-                summary: "the study's search: logit objective, from 0.02, 9 tries of 50 iterations, the latest success",
+                summary: "the study's search: logit objective, from 0.02, 9 tries of 50 \
+                          iterations, the latest success",
                 params: IfgsmParams::eccv2018(),
             },
             Preset {
                 name: "eccv2018_transfer",
-                summary: "the study's transfer runs: logit objective, epsilon 0.1 in 10 iterations (0.2 and 0.3, 30 and 50 were run too)",
-                params: IfgsmParams { epsilon: 0.1, iterations: 10, search_tries: 0, ..IfgsmParams::eccv2018() },
+                summary: "the study's transfer runs: logit objective, epsilon 0.1 in 10 iterations \
+                          (0.2 and 0.3, 30 and 50 were run too)",
+                params: IfgsmParams {
+                    epsilon: 0.1,
+                    iterations: 10,
+                    search_tries: 0,
+                    ..IfgsmParams::eccv2018()
+                },
             },
             Preset {
                 name: "fixed",
                 summary: "the modern default at a fixed epsilon, 8/255 in 10 iterations",
-                params: IfgsmParams { epsilon: 8.0 / 255.0, iterations: 10, stop_early: false, search_tries: 0, ..IfgsmParams::default() },
+                params: IfgsmParams {
+                    epsilon: 8.0 / 255.0,
+                    iterations: 10,
+                    stop_early: false,
+                    search_tries: 0,
+                    ..IfgsmParams::default()
+                },
             },
         ]
     }
 
     fn new(params: IfgsmParams) -> Result<Self> {
-        ensure!(params.epsilon > 0.0 && params.epsilon.is_finite(), "`epsilon` is {}, expected a positive number", params.epsilon);
+        ensure!(
+            params.epsilon > 0.0 && params.epsilon.is_finite(),
+            "`epsilon` is {}, expected a positive number",
+            params.epsilon
+        );
         ensure!(params.iterations > 0, "`iterations` is 0, expected 1 or more");
-        ensure!(params.step > 0.0 && params.step.is_finite(), "`step` is {}, expected a positive number", params.step);
+        ensure!(
+            params.step > 0.0 && params.step.is_finite(),
+            "`step` is {}, expected a positive number",
+            params.step
+        );
         Ok(Self(params))
     }
 
@@ -115,7 +145,11 @@ impl Attack for Ifgsm {
     }
 
     fn run(&self, oracle: &Oracle, cases: &Cases) -> Result<Vec<Answer>> {
-        Ok(self.trace(oracle, cases)?.into_iter().map(|o| o.pixels.map_or(Answer::NotFound, Answer::Pixels)).collect())
+        Ok(self
+            .trace(oracle, cases)?
+            .into_iter()
+            .map(|o| o.pixels.map_or(Answer::NotFound, Answer::Pixels))
+            .collect())
     }
 }
 
@@ -172,32 +206,52 @@ impl Search for Ifgsm {
         let epsilon = self.0.epsilon;
         let tries = Tries { epsilons: vec![epsilon], iteration: 0, success: None, failure: None };
         let scalar = Tensor::full([0i64; 0].as_slice(), epsilon, (Kind::Float, image.device()));
-        (tries, vec![image - 0.5, image.zeros_like(), image.zeros_like(), scalar, image.shallow_clone(), image.zeros_like()])
+        (
+            tries,
+            vec![
+                image - 0.5,
+                image.zeros_like(),
+                image.zeros_like(),
+                scalar,
+                image.shallow_clone(),
+                image.zeros_like(),
+            ],
+        )
     }
 
     fn step(&self, oracle: &Oracle, lanes: &mut Lanes<Tries>) -> Result<Vec<bool>> {
         let params = &self.0;
         let per_image = [-1i64, 1, 1, 1].as_slice();
-        let lengths: Vec<f32> = lanes.states.iter().map(|tries| params.length(tries) as f32).collect();
+        let lengths: Vec<f32> =
+            lanes.states.iter().map(|tries| params.length(tries) as f32).collect();
         let lengths = upload(&lengths, lanes.rows[IMAGE].device()).view(per_image);
         let image = &lanes.rows[IMAGE];
         let epsilon = lanes.rows[EPSILON].view(per_image);
 
         let point = image + &lanes.rows[ETA];
-        let answer = oracle.gradient(&lanes.cases, &(&point + 0.5), |z| params.objective.cost(&lanes.goals, z))?;
+        let answer = oracle
+            .gradient(&lanes.cases, &(&point + 0.5), |z| params.objective.cost(&lanes.goals, z))?;
         let sign = answer.pixels.sign();
         let eta = step(image, point, &sign * lengths, &epsilon);
 
         // A try ends after its last iteration, or where the goal was met before this step, which
         // then is not taken.
-        let met = if params.stop_early { Vec::<bool>::try_from(lanes.goals.met(&answer.logits, 0.0))? } else { vec![false; lanes.len()] };
+        let met = if params.stop_early {
+            Vec::<bool>::try_from(lanes.goals.met(&answer.logits, 0.0))?
+        } else {
+            vec![false; lanes.len()]
+        };
         for lane in (0..).zip(&met).filter_map(|(lane, &met)| met.then_some(lane)) {
             eta.get(lane).copy_(&lanes.rows[ETA].get(lane));
         }
         lanes.rows[ETA] = eta;
         let mut ended = Vec::new();
         for (lane, tries) in lanes.states.iter_mut().enumerate() {
-            if params.search_tries > 1 && tries.epsilons.len() == 1 && tries.iteration == 0 && !met[lane] {
+            if params.search_tries > 1
+                && tries.epsilons.len() == 1
+                && tries.iteration == 0
+                && !met[lane]
+            {
                 lanes.rows[AT_IMAGE].get(lane as i64).copy_(&sign.get(lane as i64));
             }
             tries.iteration += 1;
@@ -213,16 +267,31 @@ impl Search for Ifgsm {
     }
 
     fn finish(&self, tries: Tries, rows: Vec<Tensor>) -> IfgsmOutcome {
-        let best_epsilon = if self.0.search_tries == 0 { Some(self.0.epsilon) } else { tries.success };
-        IfgsmOutcome { pixels: best_epsilon.map(|_| rows[BEST].shallow_clone()), epsilons: tries.epsilons, best_epsilon }
+        let best_epsilon =
+            if self.0.search_tries == 0 { Some(self.0.epsilon) } else { tries.success };
+        IfgsmOutcome {
+            pixels: best_epsilon.map(|_| rows[BEST].shallow_clone()),
+            epsilons: tries.epsilons,
+            best_epsilon,
+        }
     }
 }
 
 impl Ifgsm {
     /// Judges the tries that ended, and starts the next in each lane that has one left.
-    fn conclude(&self, oracle: &Oracle, lanes: &mut Lanes<Tries>, ended: &[usize], done: &mut [bool]) -> Result<()> {
-        let index = upload(&ended.iter().map(|&lane| lane as i64).collect::<Vec<_>>(), lanes.rows[IMAGE].device());
-        let [image, eta, original] = [IMAGE, ETA, ORIGINAL].map(|row| lanes.rows[row].index_select(0, &index));
+    fn conclude(
+        &self,
+        oracle: &Oracle,
+        lanes: &mut Lanes<Tries>,
+        ended: &[usize],
+        done: &mut [bool],
+    ) -> Result<()> {
+        let index = upload(
+            &ended.iter().map(|&lane| lane as i64).collect::<Vec<_>>(),
+            lanes.rows[IMAGE].device(),
+        );
+        let [image, eta, original] =
+            [IMAGE, ETA, ORIGINAL].map(|row| lanes.rows[row].index_select(0, &index));
         let point = (&image + &eta).clamp(-0.5, 0.5);
         let pixels = original.where_self(&eta.eq(0.0), &(&point + 0.5));
         if self.0.search_tries == 0 {
@@ -242,7 +311,8 @@ impl Ifgsm {
                 lanes.set(BEST, lane, &pixels.get(n as i64));
             }
             let tries = &mut lanes.states[lane];
-            let counted = if self.0.tighten { distortions[n].min(tries.epsilon()) } else { tries.epsilon() };
+            let counted =
+                if self.0.tighten { distortions[n].min(tries.epsilon()) } else { tries.epsilon() };
             if tries.epsilons.len() == self.0.search_tries as usize {
                 tries.success = if met[n] { Some(counted) } else { tries.success };
                 done[lane] = true;
@@ -252,7 +322,8 @@ impl Ifgsm {
             tries.iteration = 0;
             let length = self.0.length(tries);
             let _ = lanes.rows[EPSILON].get(lane as i64).fill_(tries.epsilon());
-            let [image, mut eta, sign, epsilon] = [IMAGE, ETA, AT_IMAGE, EPSILON].map(|row| lanes.rows[row].get(lane as i64));
+            let [image, mut eta, sign, epsilon] =
+                [IMAGE, ETA, AT_IMAGE, EPSILON].map(|row| lanes.rows[row].get(lane as i64));
             if self.0.iterations > 1 {
                 // The first step needs no pass: it is the first try's, at another length.
                 eta.copy_(&step(&image, image.shallow_clone(), sign * length, &epsilon));
@@ -275,7 +346,11 @@ impl IfgsmParams {
     /// The length of the step that a case takes now.
     fn length(&self, tries: &Tries) -> f64 {
         let first = tries.epsilon() / f64::from(self.iterations) * self.step;
-        if self.anneal { first * (1.0 - f64::from(tries.iteration) / f64::from(self.iterations)) } else { first }
+        if self.anneal {
+            first * (1.0 - f64::from(tries.iteration) / f64::from(self.iterations))
+        } else {
+            first
+        }
     }
 }
 
@@ -286,9 +361,11 @@ mod tests {
 
     #[test]
     fn is_a_lawful_attack() {
-        for params in
-            [IfgsmParams::default(), IfgsmParams::eccv2018(), IfgsmParams { search_tries: 0, epsilon: 0.3, ..IfgsmParams::default() }]
-        {
+        for params in [
+            IfgsmParams::default(),
+            IfgsmParams::eccv2018(),
+            IfgsmParams { search_tries: 0, epsilon: 0.3, ..IfgsmParams::default() },
+        ] {
             check_attack::<Ifgsm>(params).unwrap();
         }
     }
@@ -301,6 +378,10 @@ mod tests {
             tries.judge(met.then_some(epsilon));
         }
         let expected = [0.02, 0.04, 0.08, 0.06, 0.05, 0.045, 0.0475];
-        assert!(tries.epsilons.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12), "{:?}", tries.epsilons);
+        assert!(
+            tries.epsilons.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12),
+            "{:?}",
+            tries.epsilons
+        );
     }
 }

@@ -27,7 +27,9 @@ impl Objective {
         match self {
             Self::Logit => goals.logit(logits) * &goals.sign,
             Self::CrossEntropy => goals.logit(&logits.log_softmax(1, Kind::Float)) * &goals.sign,
-            Self::CrossEntropyOfProbabilities => Self::CrossEntropy.cost(goals, &logits.softmax(1, Kind::Float)),
+            Self::CrossEntropyOfProbabilities => {
+                Self::CrossEntropy.cost(goals, &logits.softmax(1, Kind::Float))
+            }
             Self::Margin => goals.margin(logits),
         }
     }

@@ -21,7 +21,11 @@ pub struct Plan {
 
 impl Plan {
     pub fn check(self) -> Result<()> {
-        ensure!(self.initial_c > 0.0 && self.initial_c.is_finite(), "`initial_c` is {}, expected a positive number", self.initial_c);
+        ensure!(
+            self.initial_c > 0.0 && self.initial_c.is_finite(),
+            "`initial_c` is {}, expected a positive number",
+            self.initial_c
+        );
         ensure!(self.search_steps > 0, "`search_steps` is 0, expected 1 or more");
         ensure!(self.iterations > 0, "`iterations` is 0, expected 1 or more");
         ensure!(
@@ -32,7 +36,8 @@ impl Plan {
         Ok(())
     }
 
-    /// Gradients that a case is expected to take; `habits` are those away from a class and towards one.
+    /// Gradients that a case is expected to take; `habits` are those away from a class and towards
+    /// one.
     pub fn gradients(self, goal: Goal, habits: [Habit; 2]) -> f64 {
         let Habit { whole, looks } = habits[usize::from(matches!(goal, Goal::Towards(_)))];
         let iterations = f64::from(self.iterations);
@@ -44,8 +49,9 @@ impl Plan {
     }
 }
 
-/// When steps end, as measured: part of them run all their iterations, the others are given up at about
-/// the same look at their loss. Looks, unlike iterations, are as many in short steps as in long ones.
+/// When steps end, as measured: part of them run all their iterations, the others are given up at
+/// about the same look at their loss. Looks, unlike iterations, are as many in short steps as in
+/// long ones.
 #[derive(Clone, Copy)]
 pub struct Habit {
     /// Part of the steps that are not given up.
@@ -122,7 +128,11 @@ impl Walk {
             lower: 0.0,
             upper: f64::INFINITY,
             previous_loss: 1e6,
-            trace: Trace { constants: vec![plan.initial_c], iterations: vec![0], ..Trace::default() },
+            trace: Trace {
+                constants: vec![plan.initial_c],
+                iterations: vec![0],
+                ..Trace::default()
+            },
         }
     }
 
@@ -138,7 +148,8 @@ impl Walk {
 
     /// Whether the loss of this iteration is looked at.
     pub fn due(&self, plan: Plan) -> bool {
-        plan.abort_checks > 0 && self.iteration.is_multiple_of((plan.iterations / plan.abort_checks).max(1))
+        plan.abort_checks > 0
+            && self.iteration.is_multiple_of((plan.iterations / plan.abort_checks).max(1))
     }
 
     /// Looks at the loss: whether this step is given up.
@@ -168,7 +179,11 @@ impl Walk {
         } else {
             self.lower = self.lower.max(self.c);
         }
-        self.c = if self.upper.is_finite() { f64::midpoint(self.lower, self.upper) } else { self.c * 10.0 };
+        self.c = if self.upper.is_finite() {
+            f64::midpoint(self.lower, self.upper)
+        } else {
+            self.c * 10.0
+        };
         self.iteration = 0;
         self.rest = None;
         self.previous_loss = 1e6;
@@ -193,24 +208,42 @@ pub const OWN: usize = 7;
 /// Begins a case: the walk, and the shared rows followed by `own`.
 pub fn begin(plan: Plan, image: &Tensor, own: Vec<Tensor>) -> (Walk, Vec<Tensor>) {
     let walk = Walk::new(plan);
-    let scalar = |value: f64| Tensor::full([0i64; 0].as_slice(), value, (Kind::Float, image.device()));
-    let mut rows =
-        vec![image.zeros_like(), scalar(f64::INFINITY), scalar(0.0), scalar(-1.0), scalar(0.0), scalar(walk.c), image.shallow_clone()];
+    let scalar =
+        |value: f64| Tensor::full([0i64; 0].as_slice(), value, (Kind::Float, image.device()));
+    let mut rows = vec![
+        image.zeros_like(),
+        scalar(f64::INFINITY),
+        scalar(0.0),
+        scalar(-1.0),
+        scalar(0.0),
+        scalar(walk.c),
+        image.shallow_clone(),
+    ];
     rows.extend(own);
     (walk, rows)
 }
 
-/// The lanes in which it does not matter what the model makes of pixels at these distortions: those that have
-/// met their goal in this step of the search already, at a smaller distortion, and whose loss is not looked at.
+/// The lanes in which it does not matter what the model makes of pixels at these distortions: those
+/// that have met their goal in this step of the search already, at a smaller distortion, and whose
+/// loss is not looked at.
 pub fn decided(lanes: &Lanes<Walk>, plan: Plan, distortions: &[f32]) -> Result<Vec<bool>> {
     let [found, best] = [FOUND, BEST_DISTORTION].map(|row| Vec::<f32>::try_from(&lanes.rows[row]));
     let (found, best) = (found?, best?);
-    Ok((0..lanes.len()).map(|lane| found[lane] > 0.0 && distortions[lane] >= best[lane] && !lanes.states[lane].due(plan)).collect())
+    Ok((0..lanes.len())
+        .map(|lane| {
+            found[lane] > 0.0 && distortions[lane] >= best[lane] && !lanes.states[lane].due(plan)
+        })
+        .collect())
 }
 
 /// Looks at the losses (M), in the lanes whose turn it is; says which lanes give their step up.
-/// `losses` is asked for only when there is such a lane: but for the end of a search step it is the one wait for the device.
-pub fn look(lanes: &mut Lanes<Walk>, plan: Plan, losses: impl FnOnce(&Lanes<Walk>) -> Tensor) -> Result<Vec<bool>> {
+/// `losses` is asked for only when there is such a lane: but for the end of a search step it is the
+/// one wait for the device.
+pub fn look(
+    lanes: &mut Lanes<Walk>,
+    plan: Plan,
+    losses: impl FnOnce(&Lanes<Walk>) -> Tensor,
+) -> Result<Vec<bool>> {
     let mut aborted = vec![false; lanes.len()];
     if lanes.states.iter().any(|walk| walk.due(plan)) {
         let losses = Vec::<f64>::try_from(losses(lanes).to_kind(Kind::Double))?;
@@ -223,14 +256,29 @@ pub fn look(lanes: &mut Lanes<Walk>, plan: Plan, losses: impl FnOnce(&Lanes<Walk
 
 /// Keeps the pixels (M×3×S×S) that meet their goal (`met`, M) at a smaller distortion (M) than any
 /// before. As published, the iterate at which a step is given up does not count.
-pub fn keep(lanes: &mut Lanes<Walk>, plan: Plan, aborted: &[bool], pixels: &Tensor, distortion: &Tensor, met: &Tensor) -> Result<()> {
+pub fn keep(
+    lanes: &mut Lanes<Walk>,
+    plan: Plan,
+    aborted: &[bool],
+    pixels: &Tensor,
+    distortion: &Tensor,
+    met: &Tensor,
+) -> Result<()> {
     let device = distortion.device();
-    let success = if aborted.contains(&true) { met.logical_and(&upload(aborted, device).logical_not()) } else { met.shallow_clone() };
+    let success = if aborted.contains(&true) {
+        met.logical_and(&upload(aborted, device).logical_not())
+    } else {
+        met.shallow_clone()
+    };
     lanes.rows[FOUND] = lanes.rows[FOUND].maximum(&success.to_kind(Kind::Float));
     let better = success.logical_and(&distortion.lt_tensor(&lanes.rows[BEST_DISTORTION]));
-    // Which lanes these are, a GPU's host would have to wait to know, so that there all rows are written.
+    // Which lanes these are, a GPU's host would have to wait to know, so that there all rows are
+    // written.
     if device == Device::Cpu {
-        let closer: Vec<i64> = (0..).zip(Vec::<bool>::try_from(&better)?).filter_map(|(lane, better)| better.then_some(lane)).collect();
+        let closer: Vec<i64> = (0..)
+            .zip(Vec::<bool>::try_from(&better)?)
+            .filter_map(|(lane, better)| better.then_some(lane))
+            .collect();
         if closer.is_empty() {
             return Ok(());
         }
@@ -240,9 +288,14 @@ pub fn keep(lanes: &mut Lanes<Walk>, plan: Plan, aborted: &[bool], pixels: &Tens
     } else {
         lanes.rows[BEST] = pixels.where_self(&better.view([-1, 1, 1, 1]), &lanes.rows[BEST]);
     }
-    let now: Vec<f32> = lanes.states.iter().map(|walk| (walk.step() * plan.iterations + walk.iteration) as f32).collect();
+    let now: Vec<f32> = lanes
+        .states
+        .iter()
+        .map(|walk| (walk.step() * plan.iterations + walk.iteration) as f32)
+        .collect();
     let now = upload(&now, device);
-    lanes.rows[FIRST] = now.where_self(&better.logical_and(&lanes.rows[FIRST].lt(0.0)), &lanes.rows[FIRST]);
+    lanes.rows[FIRST] =
+        now.where_self(&better.logical_and(&lanes.rows[FIRST].lt(0.0)), &lanes.rows[FIRST]);
     lanes.rows[BEST_DISTORTION] = distortion.where_self(&better, &lanes.rows[BEST_DISTORTION]);
     lanes.rows[BEST_C] = lanes.rows[C].where_self(&better, &lanes.rows[BEST_C]);
     Ok(())
@@ -250,11 +303,18 @@ pub fn keep(lanes: &mut Lanes<Walk>, plan: Plan, aborted: &[bool], pixels: &Tens
 
 /// Ends the iteration: lanes at the end of a step of the search go on to the next, with the rows
 /// that `restart` sets anew, or are done.
-pub fn turn(lanes: &mut Lanes<Walk>, plan: Plan, aborted: &[bool], restart: impl Fn(&mut Lanes<Walk>, usize)) -> Vec<bool> {
+pub fn turn(
+    lanes: &mut Lanes<Walk>,
+    plan: Plan,
+    aborted: &[bool],
+    restart: impl Fn(&mut Lanes<Walk>, usize),
+) -> Vec<bool> {
     let mut done = vec![false; lanes.len()];
     for lane in 0..lanes.len() {
         let found = &lanes.rows[FOUND];
-        match lanes.states[lane].advance(plan, aborted[lane], || found.double_value(&[lane as i64]) > 0.0) {
+        match lanes.states[lane]
+            .advance(plan, aborted[lane], || found.double_value(&[lane as i64]) > 0.0)
+        {
             Turn::Iterate => {}
             Turn::Done => done[lane] = true,
             Turn::NextStep => {
@@ -283,7 +343,13 @@ pub fn finish(plan: Plan, walk: Walk, rows: &[Tensor]) -> PenaltyOutcome {
 mod tests {
     use super::*;
 
-    const PLAN: Plan = Plan { initial_c: 0.01, search_steps: 6, iterations: 20, abort_checks: 10, abort_tolerance: 0.9999 };
+    const PLAN: Plan = Plan {
+        initial_c: 0.01,
+        search_steps: 6,
+        iterations: 20,
+        abort_checks: 10,
+        abort_tolerance: 0.9999,
+    };
 
     #[test]
     fn c_grows_tenfold_until_found_then_halves_the_gap() {
@@ -294,7 +360,8 @@ mod tests {
             in_vain.push(walk.in_vain());
         }
         assert_eq!(in_vain, [0, 1, 2, 0, 0, 0, 0]);
-        for (c, expected) in walk.trace.constants.iter().zip([0.01, 0.1, 1.0, 0.55, 0.775, 0.6625]) {
+        for (c, expected) in walk.trace.constants.iter().zip([0.01, 0.1, 1.0, 0.55, 0.775, 0.6625])
+        {
             assert!((c - expected).abs() < 1e-12, "{:?}", walk.trace.constants);
         }
     }
@@ -308,7 +375,11 @@ mod tests {
             if due {
                 looked.push(walk.iteration);
             }
-            let aborted = due && walk.look(PLAN, if walk.iteration < 6 { 5.0 - f64::from(walk.iteration) } else { 1.0 });
+            let aborted = due
+                && walk.look(
+                    PLAN,
+                    if walk.iteration < 6 { 5.0 - f64::from(walk.iteration) } else { 1.0 },
+                );
             if !matches!(walk.advance(PLAN, aborted, || false), Turn::Iterate) {
                 break;
             }
@@ -322,7 +393,10 @@ mod tests {
         let habits = [Habit { whole: 0.0, looks: 2.5 }, Habit { whole: 0.5, looks: 1.0 }];
         let gradients = |plan: Plan, goal| plan.gradients(goal, habits);
         // 20 iterations, a look at every second: 6 and (20 + 3) / 2 in each of six steps.
-        assert_eq!((gradients(PLAN, Goal::Away(0)), gradients(PLAN, Goal::Towards(0))), (36.0, 69.0));
+        assert_eq!(
+            (gradients(PLAN, Goal::Away(0)), gradients(PLAN, Goal::Towards(0))),
+            (36.0, 69.0)
+        );
         assert_eq!(gradients(Plan { abort_checks: 0, ..PLAN }, Goal::Away(0)), 120.0);
         assert_eq!(gradients(Plan { abort_checks: 1, ..PLAN }, Goal::Away(0)), 120.0);
     }

@@ -8,8 +8,8 @@
 //! The margin g = z_true − z_other of the image, over an estimate of g's Lipschitz constant in the
 //! ball around it: the end point of a reverse Weibull distribution ([`fit`]) fitted to the maxima
 //! of the gradients' dual norms, one per batch of random points. Towards a class, `other` is that
-//! class; away from the true one, the smallest score over all others counts. A score is an estimate,
-//! not a certificate.
+//! class; away from the true one, the smallest score over all others counts. A score is an
+//! estimate, not a certificate.
 //!
 //! Deviations: `rivals` can limit the classes that "away" looks at; points are drawn afresh for
 //! each image instead of from a pool; a bootstrap over the maxima gives an interval, which leaves
@@ -109,11 +109,21 @@ impl Estimate {
             let least = maxima.iter().copied().fold(f64::INFINITY, f64::min);
             let exact = greatest - least <= 1e-5 * greatest;
             let bound = if exact { margin / greatest } else { f64::NAN };
-            return Self { score: margin / greatest, low: bound, high: bound, lipschitz: greatest, p: f64::NAN, good: exact };
+            return Self {
+                score: margin / greatest,
+                low: bound,
+                high: bound,
+                lipschitz: greatest,
+                p: f64::NAN,
+                good: exact,
+            };
         };
         let mut scores: Vec<f64> = (0..resamples)
             .filter_map(|_| {
-                let drawn: Vec<f64> = maxima.iter().map(|_| maxima[(uniform(rng) * maxima.len() as f64) as usize]).collect();
+                let drawn: Vec<f64> = maxima
+                    .iter()
+                    .map(|_| maxima[(uniform(rng) * maxima.len() as f64) as usize])
+                    .collect();
                 end(&drawn).map(|end| margin / end)
             })
             .collect();
@@ -123,7 +133,14 @@ impl Estimate {
             count => scores[((count - 1) as f64 * q).round() as usize],
         };
         let good = found.p >= GOOD;
-        Self { score: margin / found.end, low: quantile(0.025), high: quantile(0.975), lipschitz: found.end, p: found.p, good }
+        Self {
+            score: margin / found.end,
+            low: quantile(0.025),
+            high: quantile(0.975),
+            lipschitz: found.end,
+            p: found.p,
+            good,
+        }
     }
 }
 
@@ -149,10 +166,15 @@ impl<const P: usize> Clever<P> {
 
     /// The classes that a case is about, with the margin of each.
     fn rivals(&self, goal: Goal, logits: &[f32]) -> (usize, Vec<(usize, f64)>) {
-        let best = || (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap_or_default();
+        let best = || {
+            (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap_or_default()
+        };
         let (label, mut rivals) = match goal {
             Goal::Towards(class) => (best(), vec![class as usize]),
-            Goal::Away(label) => (label as usize, (0..logits.len()).filter(|&class| class != label as usize).collect()),
+            Goal::Away(label) => (
+                label as usize,
+                (0..logits.len()).filter(|&class| class != label as usize).collect(),
+            ),
         };
         rivals.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));
         if self.0.rivals > 0 {
@@ -163,7 +185,14 @@ impl<const P: usize> Clever<P> {
     }
 
     /// One maximum of the gradients' dual norms per batch of points.
-    fn maxima(&self, oracle: &Oracle, cases: &Cases, case: usize, classes: [usize; 2], rng: &mut ChaCha8Rng) -> Result<Vec<f64>> {
+    fn maxima(
+        &self,
+        oracle: &Oracle,
+        cases: &Cases,
+        case: usize,
+        classes: [usize; 2],
+        rng: &mut ChaCha8Rng,
+    ) -> Result<Vec<f64>> {
         let CleverParams { radius, batches, samples, .. } = self.0;
         let image = cases.image(case);
         let (size, elements) = (image.size(), image.numel());
@@ -171,18 +200,30 @@ impl<const P: usize> Clever<P> {
         while norms.len() < batches * samples {
             let count = oracle.lanes().min(batches * samples - norms.len());
             let mut points = vec![0f32; count * elements];
-            points.chunks_exact_mut(elements).for_each(|point| draw(Self::NORM, rng, radius, point));
-            let moved = upload(&points, image.device()).view([count as i64, size[0], size[1], size[2]]);
+            points
+                .chunks_exact_mut(elements)
+                .for_each(|point| draw(Self::NORM, rng, radius, point));
+            let moved =
+                upload(&points, image.device()).view([count as i64, size[0], size[1], size[2]]);
             let pixels = (moved + &image).clamp(0.0, 1.0);
-            let margin = |logits: &Tensor| logits.select(1, classes[0] as i64) - logits.select(1, classes[1] as i64);
+            let margin = |logits: &Tensor| {
+                logits.select(1, classes[0] as i64) - logits.select(1, classes[1] as i64)
+            };
             let gradients = oracle.gradient(&vec![case; count], &pixels, margin)?.pixels;
-            norms.extend(Vec::<f64>::try_from(Self::DUAL.of(&gradients).flatten(0, -1).to_kind(Kind::Double))?);
+            norms.extend(Vec::<f64>::try_from(
+                Self::DUAL.of(&gradients).flatten(0, -1).to_kind(Kind::Double),
+            )?);
         }
-        Ok(norms.chunks_exact(samples).map(|batch| batch.iter().copied().fold(0.0, f64::max)).collect())
+        Ok(norms
+            .chunks_exact(samples)
+            .map(|batch| batch.iter().copied().fold(0.0, f64::max))
+            .collect())
     }
 
     fn estimate(&self, oracle: &Oracle, cases: &Cases, case: usize) -> Result<Estimate> {
-        let logits = Vec::<f32>::try_from(oracle.logits(&[case], &cases.pixels.narrow(0, case as i64, 1))?.squeeze_dim(0))?;
+        let logits = Vec::<f32>::try_from(
+            oracle.logits(&[case], &cases.pixels.narrow(0, case as i64, 1))?.squeeze_dim(0),
+        )?;
         let (label, rivals) = self.rivals(cases.goals[case], &logits);
         let mut least: Option<Estimate> = None;
         for (rival, margin) in rivals {
@@ -203,7 +244,8 @@ impl<const P: usize> Metric for Clever<P> {
         Norm::L2 => "clever_l2",
         Norm::Linf => "clever_linf",
     };
-    const SUMMARY: &'static str = "CLEVER: estimated distance of the nearest adversarial (Weng et al. 2018)";
+    const SUMMARY: &'static str =
+        "CLEVER: estimated distance of the nearest adversarial (Weng et al. 2018)";
     const UNIT: &'static str = "pixel range";
     const SCOPE: Scope = Scope::Model;
     const DIRECTION: Direction = Direction::HigherIsMoreRobust;
@@ -211,14 +253,26 @@ impl<const P: usize> Metric for Clever<P> {
     type Params = CleverParams<P>;
 
     fn presets() -> Vec<Preset<Self::Params>> {
-        let params = CleverParams { batches: 500, samples: 1024, rivals: 0, ..CleverParams::default() };
-        vec![Preset { name: "eccv2018", summary: "as published: 500 maxima of 1,024 points, all other classes", params }]
+        let params =
+            CleverParams { batches: 500, samples: 1024, rivals: 0, ..CleverParams::default() };
+        vec![Preset {
+            name: "eccv2018",
+            summary: "as published: 500 maxima of 1,024 points, all other classes",
+            params,
+        }]
     }
 
     fn new(params: Self::Params) -> Result<Self> {
         let CleverParams { radius, batches, samples, .. } = params;
-        ensure!(radius > 0.0 && radius.is_finite(), "`radius` is {radius}, expected a positive number");
-        ensure!(batches >= 3, "`batches` is {batches}, expected at least 3: a distribution with three parameters is fitted to them");
+        ensure!(
+            radius > 0.0 && radius.is_finite(),
+            "`radius` is {radius}, expected a positive number"
+        );
+        ensure!(
+            batches >= 3,
+            "`batches` is {batches}, expected at least 3: a distribution with three parameters is \
+             fitted to them"
+        );
         ensure!(samples >= 1, "`samples` is 0, expected at least 1");
         Ok(Self(params))
     }
@@ -237,7 +291,8 @@ impl<const P: usize> Metric for Clever<P> {
     fn model(&self, oracle: &Oracle, cases: &Cases) -> Result<Vec<f64>> {
         let mut values = Vec::with_capacity(cases.len() * (1 + Self::EXTRAS.len()));
         for case in 0..cases.len() {
-            let Estimate { score, low, high, lipschitz, p, good } = self.estimate(oracle, cases, case)?;
+            let Estimate { score, low, high, lipschitz, p, good } =
+                self.estimate(oracle, cases, case)?;
             values.extend([score, low, high, lipschitz, p, f64::from(u8::from(good))]);
         }
         Ok(values)
@@ -255,11 +310,13 @@ mod tests {
     use tch::Device;
 
     fn score<const P: usize>(model: &Affine, image: &Tensor, goal: Goal) -> Vec<f64> {
-        let params = CleverParams { batches: 5, samples: 7, rivals: 0, ..CleverParams::<P>::default() };
+        let params =
+            CleverParams { batches: 5, samples: 7, rivals: 0, ..CleverParams::<P>::default() };
         let cases = Cases::new(image.unsqueeze(0), vec![goal]).unwrap();
         let oracle = Oracle::new(model, vec![3], Settings { lanes: 4, ..Settings::default() });
         let values = Clever::new(params).unwrap().model(&oracle, &cases).unwrap();
-        let classes = if matches!(goal, Goal::Away(_)) { model.card().classes as u64 - 1 } else { 1 };
+        let classes =
+            if matches!(goal, Goal::Away(_)) { model.card().classes as u64 - 1 } else { 1 };
         assert_eq!(oracle.passes()[0].backward, classes * 35);
         values
     }
@@ -281,7 +338,11 @@ mod tests {
                         (score::<1>(&model, &image, goal), l1),
                     ] {
                         assert_relative_eq!(found[0], exact, max_relative = 1e-5);
-                        assert_eq!((found[1], found[2], found[5]), (found[0], found[0], 1.0), "exact, so the interval is empty");
+                        assert_eq!(
+                            (found[1], found[2], found[5]),
+                            (found[0], found[0], 1.0),
+                            "exact, so the interval is empty"
+                        );
                     }
                 }
             }
@@ -295,7 +356,8 @@ mod tests {
         for norm in [Norm::L1, Norm::L2, Norm::Linf] {
             let mut length = || {
                 draw(norm, &mut rng, 2.0, &mut point);
-                norm.of(&Tensor::from_slice(&point).view([1, 3, 10, 10])).double_value(&[0, 0, 0, 0])
+                norm.of(&Tensor::from_slice(&point).view([1, 3, 10, 10]))
+                    .double_value(&[0, 0, 0, 0])
             };
             let greatest = (0..200).map(|_| length()).fold(0.0, f64::max);
             assert!((1.9..=2.0 + 1e-5).contains(&greatest), "{norm:?}: {greatest}");
@@ -305,10 +367,17 @@ mod tests {
     #[test]
     fn an_interval_surrounds_the_estimate() {
         let mut rng = ChaCha8Rng::seed_from_u64(2);
-        let maxima: Vec<f64> = (0..100).map(|_| 5.0 - (-uniform(&mut rng).ln()).powf(0.25)).collect();
+        let maxima: Vec<f64> =
+            (0..100).map(|_| 5.0 - (-uniform(&mut rng).ln()).powf(0.25)).collect();
         let estimate = Estimate::new(10.0, &maxima, 100, &mut rng);
         assert!(estimate.good && estimate.p > GOOD);
-        assert!(estimate.low < estimate.score && estimate.score < estimate.high, "{} {} {}", estimate.low, estimate.score, estimate.high);
+        assert!(
+            estimate.low < estimate.score && estimate.score < estimate.high,
+            "{} {} {}",
+            estimate.low,
+            estimate.score,
+            estimate.high
+        );
         assert_relative_eq!(estimate.lipschitz, 5.0, epsilon = 0.3);
     }
 }

@@ -24,7 +24,14 @@ fn blur(images: &Tensor) -> Tensor {
     let bell: Tensor = (offsets.square() / (-2.0 * SIGMA * SIGMA)).exp();
     let bell = (&bell / bell.sum(Kind::Double)).to_device(images.device());
     let along = |images: &Tensor, shape: [i64; 4]| {
-        images.conv2d(&bell.view(shape).expand([3, 1, shape[2], shape[3]], false), None::<Tensor>, 1, 0, 1, 3)
+        images.conv2d(
+            &bell.view(shape).expand([3, 1, shape[2], shape[3]], false),
+            None::<Tensor>,
+            1,
+            0,
+            1,
+            3,
+        )
     };
     along(&along(images, [1, 1, -1, 1]), [1, 1, 1, -1])
 }
@@ -45,7 +52,10 @@ impl Metric for Ssim {
 
     fn outcome(&self, original: &Tensor, adversarial: &Tensor) -> Result<Vec<f64>> {
         let (window, size) = (2 * RADIUS + 1, original.size());
-        ensure!(size[2] >= window && size[3] >= window, "SSIM needs images of at least {window}×{window} pixels, found {size:?}");
+        ensure!(
+            size[2] >= window && size[3] >= window,
+            "SSIM needs images of at least {window}×{window} pixels, found {size:?}"
+        );
         let (x, y) = (original.to_kind(Kind::Double), adversarial.to_kind(Kind::Double));
         let (mx, my) = (blur(&x), blur(&y));
         let vx = blur(&x.square()) - mx.square();
@@ -53,7 +63,11 @@ impl Metric for Ssim {
         let covariance = blur(&(&x * &y)) - &mx * &my;
         let likeness = (&mx * &my * 2.0 + C1) * (covariance * 2.0 + C2);
         let size = (mx.square() + my.square() + C1) * (vx + vy + C2);
-        Ok(Vec::try_from((likeness / size).flatten(1, -1).mean_dim([1].as_slice(), false, Kind::Double))?)
+        Ok(Vec::try_from((likeness / size).flatten(1, -1).mean_dim(
+            [1].as_slice(),
+            false,
+            Kind::Double,
+        ))?)
     }
 }
 
@@ -65,11 +79,13 @@ mod tests {
 
     #[test]
     fn agrees_with_scikit_image() {
-        let fixture: Value = serde_json::from_str(include_str!("../../tests/fixtures/ssim.json")).unwrap();
+        let fixture: Value =
+            serde_json::from_str(include_str!("../../tests/fixtures/ssim.json")).unwrap();
         let side = fixture["side"].as_i64().unwrap();
         let image = |kind: i64| {
             let value = |n: i64| {
-                let (c, h, w) = ((n / (side * side)) as f64, (n / side % side) as f64, (n % side) as f64);
+                let (c, h, w) =
+                    ((n / (side * side)) as f64, (n / side % side) as f64, (n % side) as f64);
                 let wave = 0.5 + 0.3 * (0.7 * h + 0.2 * c).sin() * (0.5 * w).cos();
                 match kind {
                     0 => wave,
@@ -78,7 +94,9 @@ mod tests {
                     _ => 1.0 - wave,
                 }
             };
-            Tensor::from_slice(&(0..3 * side * side).map(value).collect::<Vec<f64>>()).to_kind(Kind::Float).view([1, 3, side, side])
+            Tensor::from_slice(&(0..3 * side * side).map(value).collect::<Vec<f64>>())
+                .to_kind(Kind::Float)
+                .view([1, 3, side, side])
         };
         let pairs = fixture["ssim"].as_array().unwrap();
         assert_eq!(pairs.len(), 3);

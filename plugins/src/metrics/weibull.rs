@@ -78,7 +78,8 @@ impl Problem {
     fn derivatives(&self, [a, b, h]: Point) -> (Point, [Point; 3]) {
         let (c, scale, gap) = (a.exp(), b.exp(), h.exp());
         let n = self.values.len() as f64;
-        let [mut u1, mut t1, mut tu, mut tuu, mut q1, mut tq, mut tuq, mut tqq, mut r1, mut tr] = [0.0; 10];
+        let [mut u1, mut t1, mut tu, mut tuu, mut q1, mut tq, mut tuq, mut tqq, mut r1, mut tr] =
+            [0.0; 10];
         for y in &self.values {
             let u = (y + gap).ln() - b;
             let t = (c * u).exp();
@@ -100,8 +101,11 @@ impl Problem {
         let ab = c * (n - t1) - c * c * tu;
         let ah = c * (tq - q1) + c * c * tuq;
         let bh = -c * c * tq;
-        let second =
-            [[c * (tu - u1) + c * c * tuu, ab, ah], [ab, c * c * t1 + 2.0 * penalty, bh], [ah, bh, c * c * tqq + c * tr - (c - 1.0) * r1]];
+        let second = [
+            [c * (tu - u1) + c * c * tuu, ab, ah],
+            [ab, c * c * t1 + 2.0 * penalty, bh],
+            [ah, bh, c * c * tqq + c * tr - (c - 1.0) * r1],
+        ];
         (first, second)
     }
 
@@ -125,7 +129,8 @@ impl Problem {
                 return Some(self.judge(point));
             }
             (0..3).for_each(|n| second[n][n] += damping);
-            let next = solve3(second, first).map(|step| [0, 1, 2].map(|n| point[n] - step[n].clamp(-1.0, 1.0)));
+            let next = solve3(second, first)
+                .map(|step| [0, 1, 2].map(|n| point[n] - step[n].clamp(-1.0, 1.0)));
             match next.map(|next| (next, self.loss(next))).filter(|(_, value)| *value <= loss) {
                 Some((next, value)) => {
                     (point, loss) = (next, value);
@@ -146,7 +151,13 @@ impl Problem {
             (below - rank as f64 / n).max((rank + 1) as f64 / n - below)
         };
         let distance = self.values.iter().enumerate().map(step).fold(0.0, f64::max);
-        Fit { end: self.top + gap * self.range, shape, scale: scale * self.range, distance, p: kolmogorov(distance, self.values.len()) }
+        Fit {
+            end: self.top + gap * self.range,
+            shape,
+            scale: scale * self.range,
+            distance,
+            p: kolmogorov(distance, self.values.len()),
+        }
     }
 }
 
@@ -179,7 +190,8 @@ fn kolmogorov(distance: f64, n: usize) -> f64 {
     if x < 0.3 {
         return 1.0; // above 1 − 1e-5, where the series below converges badly
     }
-    let term = |k: i32| if k % 2 == 0 { -1.0 } else { 1.0 } * (-2.0 * f64::from(k * k) * x * x).exp();
+    let term =
+        |k: i32| if k % 2 == 0 { -1.0 } else { 1.0 } * (-2.0 * f64::from(k * k) * x * x).exp();
     (2.0 * (1..20).map(term).sum::<f64>()).clamp(0.0, 1.0)
 }
 
@@ -216,7 +228,8 @@ mod tests {
         for n in 0..3 {
             let slope = (problem.loss(moved(n, 1e-5)) - problem.loss(moved(n, -1e-5))) / 2e-5;
             assert_relative_eq!(first[n], slope, max_relative = 1e-6);
-            let (up, down) = (problem.derivatives(moved(n, 1e-5)).0, problem.derivatives(moved(n, -1e-5)).0);
+            let (up, down) =
+                (problem.derivatives(moved(n, 1e-5)).0, problem.derivatives(moved(n, -1e-5)).0);
             for k in 0..3 {
                 assert_relative_eq!(second[n][k], (up[k] - down[k]) / 2e-5, max_relative = 1e-5);
             }
@@ -229,7 +242,8 @@ mod tests {
         assert_eq!(fit(&[2.0; 40]), None);
         assert_eq!(fit(&[1.0, 2.0, f64::NAN, 3.0, f64::INFINITY]), None);
         // Two heaps far apart.
-        let heaps: Vec<f64> = (0..200).map(|n| f64::from(n % 2) * 100.0 + f64::from(n) * 1e-4).collect();
+        let heaps: Vec<f64> =
+            (0..200).map(|n| f64::from(n % 2) * 100.0 + f64::from(n) * 1e-4).collect();
         assert_eq!(fit(&heaps), None);
     }
 }

@@ -11,12 +11,14 @@
 //! - `fc6` covers whatever is left of the image (6×6 of 227×227), so that other sides work.
 //! - A channel multiplier, with MobileNet's rule, rounded down to an even number for the groups.
 //!
-//! The reference changed α of the normalization (1e-4, 1e-5, 2e-5) and the order of normalization and
-//! pooling over time. Weights do not tell, so both are parameters; a frozen graph does, so there its
-//! nodes decide.
+//! The reference changed α of the normalization (1e-4, 1e-5, 2e-5) and the order of normalization
+//! and pooling over time. Weights do not tell, so both are parameters; a frozen graph does, so
+//! there its nodes decide.
 
 use super::{Published, Shape};
-use crate::nn::{self, Activation, Connection, Conv, Convolution, Dense, Ending, LocalResponse, Padding};
+use crate::nn::{
+    self, Activation, Connection, Conv, Convolution, Dense, Ending, LocalResponse, Padding,
+};
 use gauntlet_core::prelude::*;
 use gauntlet_core::weights::{Graph, PyTorch};
 
@@ -34,11 +36,51 @@ struct Row {
 
 /// The convolutions, each with bias and ReLU.
 const ROWS: [Row; 5] = [
-    Row { kernel: 11, channels: 96, stride: 4, padding: Padding::Valid, groups: 1, normed: true, pooled: true },
-    Row { kernel: 5, channels: 256, stride: 1, padding: Padding::Same, groups: 2, normed: true, pooled: true },
-    Row { kernel: 3, channels: 384, stride: 1, padding: Padding::Same, groups: 1, normed: false, pooled: false },
-    Row { kernel: 3, channels: 384, stride: 1, padding: Padding::Same, groups: 2, normed: false, pooled: false },
-    Row { kernel: 3, channels: 256, stride: 1, padding: Padding::Same, groups: 2, normed: false, pooled: true },
+    Row {
+        kernel: 11,
+        channels: 96,
+        stride: 4,
+        padding: Padding::Valid,
+        groups: 1,
+        normed: true,
+        pooled: true,
+    },
+    Row {
+        kernel: 5,
+        channels: 256,
+        stride: 1,
+        padding: Padding::Same,
+        groups: 2,
+        normed: true,
+        pooled: true,
+    },
+    Row {
+        kernel: 3,
+        channels: 384,
+        stride: 1,
+        padding: Padding::Same,
+        groups: 1,
+        normed: false,
+        pooled: false,
+    },
+    Row {
+        kernel: 3,
+        channels: 384,
+        stride: 1,
+        padding: Padding::Same,
+        groups: 2,
+        normed: false,
+        pooled: false,
+    },
+    Row {
+        kernel: 3,
+        channels: 256,
+        stride: 1,
+        padding: Padding::Same,
+        groups: 2,
+        normed: false,
+        pooled: true,
+    },
 ];
 /// Width of `fc6` and `fc7`.
 const DENSE: i64 = 4096;
@@ -66,9 +108,11 @@ params! {
         pub side: i64 = 227,
         /// Multiplier of the channels of every layer, above 0; no layer gets less than 8.
         pub channels: f64 = 1.0,
-        /// α of local response normalization, the factor of the sum of squares. A frozen graph has its own.
+        /// α of local response normalization, the factor of the sum of squares. A frozen graph has
+        /// its own.
         pub lrn_alpha: f64 = 2e-5,
-        /// Whether the max-pool comes before local response normalization. A frozen graph has its own order.
+        /// Whether the max-pool comes before local response normalization. A frozen graph has its
+        /// own order.
         pub pool_before_lrn: bool = false,
     }
 }
@@ -172,12 +216,15 @@ impl Architecture for AlexNet {
             Dense::load(&top.at("fc8"), &[width, params.classes]),
         ];
         let reference = LocalResponse { radius: 2, alpha: params.lrn_alpha, beta: 0.75, bias: 1.0 };
-        let (norm, pool_before_lrn) = weights.graph().and_then(frozen).unwrap_or((reference, params.pool_before_lrn));
+        let (norm, pool_before_lrn) =
+            weights.graph().and_then(frozen).unwrap_or((reference, params.pool_before_lrn));
         Ok(Self { card: Self::describe(&params), convolutions, norm, pool_before_lrn, dense })
     }
 
     fn pytorch() -> Option<PyTorch> {
-        Some(PyTorch::Differs("torchvision's AlexNet has narrower layers, no groups and no normalization"))
+        Some(PyTorch::Differs(
+            "torchvision's AlexNet has narrower layers, no groups and no normalization",
+        ))
     }
 }
 
@@ -195,7 +242,11 @@ mod tests {
     fn node(name: &str, op: &str, inputs: &[&str], attributes: &[(&str, Vec<u8>)]) -> Vec<u8> {
         let mut parts = vec![field(1, name), field(2, op)];
         parts.extend(inputs.iter().map(|input| field(3, input)));
-        parts.extend(attributes.iter().map(|(key, value)| field(5, [field(1, key), field(2, value)].concat())));
+        parts.extend(
+            attributes
+                .iter()
+                .map(|(key, value)| field(5, [field(1, key), field(2, value)].concat())),
+        );
         field(1, parts.concat())
     }
 
@@ -213,7 +264,12 @@ mod tests {
             let (norm, pool_first) = frozen(weights.graph().unwrap()).unwrap();
             (norm.radius, norm.alpha as f32, norm.beta as f32, norm.bias as f32, pool_first)
         };
-        let written = [("depth_radius", vec![3 << 3, 2]), ("alpha", float(1e-4)), ("beta", float(0.75)), ("bias", float(2.0))];
+        let written = [
+            ("depth_radius", vec![3 << 3, 2]),
+            ("alpha", float(1e-4)),
+            ("beta", float(0.75)),
+            ("bias", float(2.0)),
+        ];
         assert_eq!(read("conv1", &written), (2, 1e-4, 0.75, 2.0, false));
         assert_eq!(read("pool1", &[]), (5, 1.0, 0.5, 1.0, true));
     }
@@ -226,9 +282,15 @@ mod tests {
             AlexNet::load(shape, &weights).unwrap().logits(&crate::nn::tests::pixels(1, 95))
         };
         let reference = AlexNetParams { lrn_alpha: 1e-3, ..AlexNetParams::default() };
-        for other in [AlexNetParams { lrn_alpha: 1e-4, ..reference.clone() }, AlexNetParams { pool_before_lrn: true, ..reference.clone() }]
-        {
-            assert!(crate::nn::tests::distance(&logits(other.clone()), &logits(reference.clone())) > 1e-4, "{other:?}");
+        for other in [
+            AlexNetParams { lrn_alpha: 1e-4, ..reference.clone() },
+            AlexNetParams { pool_before_lrn: true, ..reference.clone() },
+        ] {
+            assert!(
+                crate::nn::tests::distance(&logits(other.clone()), &logits(reference.clone()))
+                    > 1e-4,
+                "{other:?}"
+            );
         }
     }
 }

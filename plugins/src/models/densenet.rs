@@ -2,19 +2,20 @@
 //!
 //! Paper: Huang, Liu, van der Maaten and Weinberger, "Densely Connected Convolutional Networks",
 //! CVPR 2017, arXiv 1608.06993, table 1 (161 with growth rate 48 is the paper's, from the authors'
-//! repository).
-//! Reference: pudae's `tensorflow-densenet`, `nets/densenet.py` (reduction 0.5), parameter names
-//! likewise.
-//! Accuracies: that repository's table of checkpoints.
-//! Weights of torchvision's networks fit; these pad the first convolution and max-pool on both sides,
-//! have 1e-5 in batch norm, and take pixels less ImageNet's mean, over its standard deviation.
+//! repository). Reference: pudae's `tensorflow-densenet`, `nets/densenet.py` (reduction 0.5),
+//! parameter names likewise. Accuracies: that repository's table of checkpoints. Weights of
+//! torchvision's networks fit; these pad the first convolution and max-pool on both sides, have
+//! 1e-5 in batch norm, and take pixels less ImageNet's mean, over its standard deviation.
 //!
 //! Deviations:
 //! - No dropout: it acts in training alone.
 //! - A channel multiplier, with MobileNet's rule; the reference has none.
 
 use super::{HALVED_FIVE_TIMES, Published, Shape, pytorch_leaf};
-use crate::nn::{self, Activation, BatchNorm, Connection, Conv, Convolution, Dense, Ending, Normalization, Padding};
+use crate::nn::{
+    self, Activation, BatchNorm, Connection, Conv, Convolution, Dense, Ending, Normalization,
+    Padding,
+};
 use gauntlet_core::prelude::*;
 use gauntlet_core::weights::{Dialect, PyTorch, Scope};
 
@@ -104,19 +105,27 @@ impl<const LAYERS: usize> DenseNet<LAYERS> {
     };
 
     fn torchvision(name: &str) -> Option<String> {
-        let (layer, leaf) = name.strip_prefix(Self::VARIANT.scope)?.strip_prefix('/')?.rsplit_once('/')?;
+        let (layer, leaf) =
+            name.strip_prefix(Self::VARIANT.scope)?.strip_prefix('/')?.rsplit_once('/')?;
         let parts: Vec<&str> = layer.split('/').collect();
         let layer = match parts[..] {
             ["conv1"] => "features.conv0".to_owned(),
             ["BatchNorm"] => "features.norm0".to_owned(),
             [block, layer, half, kind] => {
-                let (block, layer, half) = (block.strip_prefix("dense_block")?, layer.strip_prefix("conv_block")?, half.strip_prefix('x')?);
+                let (block, layer, half) = (
+                    block.strip_prefix("dense_block")?,
+                    layer.strip_prefix("conv_block")?,
+                    half.strip_prefix('x')?,
+                );
                 let kind = if kind == "Conv" { "conv" } else { "norm" };
                 format!("features.denseblock{block}.denselayer{layer}.{kind}{half}")
             }
             [transition, "blk", kind] => {
                 let kind = if kind == "Conv" { "conv" } else { "norm" };
-                format!("features.transition{}.{kind}", transition.strip_prefix("transition_block")?)
+                format!(
+                    "features.transition{}.{kind}",
+                    transition.strip_prefix("transition_block")?
+                )
             }
             ["final_block", "BatchNorm"] => "features.norm5".to_owned(),
             ["logits"] => "classifier".to_owned(),
@@ -127,11 +136,27 @@ impl<const LAYERS: usize> DenseNet<LAYERS> {
 }
 
 /// A convolution without bias.
-fn conv(kernel: i64, stride: i64, [inputs, outputs]: [i64; 2], ending: Ending, activation: Activation) -> Conv {
-    Conv { kernel: [kernel; 2], inputs, outputs, stride, padding: Padding::Same, connection: Connection::Groups(1), ending, activation }
+fn conv(
+    kernel: i64,
+    stride: i64,
+    [inputs, outputs]: [i64; 2],
+    ending: Ending,
+    activation: Activation,
+) -> Conv {
+    Conv {
+        kernel: [kernel; 2],
+        inputs,
+        outputs,
+        stride,
+        padding: Padding::Same,
+        connection: Connection::Groups(1),
+        ending,
+        activation,
+    }
 }
 
-/// What a layer adds to what is there: batch norm, ReLU and 1×1 convolution, and once more with 3×3.
+/// What a layer adds to what is there: batch norm, ReLU and 1×1 convolution, and once more with
+/// 3×3.
 struct Layer {
     norm: Normalization,
     /// With the second batch norm and ReLU.
@@ -157,9 +182,16 @@ impl Layer {
         let [x1, x2] = ["x1", "x2"].map(|name| scope.at(name));
         Self {
             norm: norm(scope.dialect()).load(&x1.at("BatchNorm"), inputs),
-            narrow: conv(1, 1, [inputs, bottleneck], Ending::BatchNorm(norm(scope.dialect())), Activation::Relu)
-                .load_normed(&x1.at("Conv"), &x2.at("BatchNorm")),
-            grow: conv(3, 1, [bottleneck, growth], Ending::Nothing, Activation::Identity).load(&x2.at("Conv")),
+            narrow: conv(
+                1,
+                1,
+                [inputs, bottleneck],
+                Ending::BatchNorm(norm(scope.dialect())),
+                Activation::Relu,
+            )
+            .load_normed(&x1.at("Conv"), &x2.at("BatchNorm")),
+            grow: conv(3, 1, [bottleneck, growth], Ending::Nothing, Activation::Identity)
+                .load(&x2.at("Conv")),
         }
     }
 
@@ -172,7 +204,14 @@ impl Transition {
     fn load(scope: &Scope, inputs: i64) -> Self {
         Self {
             norm: norm(scope.dialect()).load(&scope.at("BatchNorm"), inputs),
-            narrow: conv(1, 1, [inputs, inputs / COMPRESSION], Ending::Nothing, Activation::Identity).load(&scope.at("Conv")),
+            narrow: conv(
+                1,
+                1,
+                [inputs, inputs / COMPRESSION],
+                Ending::Nothing,
+                Activation::Identity,
+            )
+            .load(&scope.at("Conv")),
         }
     }
 
@@ -198,7 +237,11 @@ impl<const LAYERS: usize> Model for DenseNet<LAYERS> {
 
     fn logits(&self, pixels: &Tensor) -> Tensor {
         let x = match self.dialect {
-            Dialect::TensorFlow => nn::max_pool_same(&self.root.forward(&(nn::subtract_means(pixels, nn::VGG_MEANS) * SCALE)), 3, 2),
+            Dialect::TensorFlow => nn::max_pool_same(
+                &self.root.forward(&(nn::subtract_means(pixels, nn::VGG_MEANS) * SCALE)),
+                3,
+                2,
+            ),
             Dialect::PyTorch => nn::max_pool_around(&self.root.forward(&nn::torchvision(pixels))),
         };
         let x = self.blocks.iter().fold(x, |x, block| block.forward(x));
@@ -223,18 +266,28 @@ impl<const LAYERS: usize> Architecture for DenseNet<LAYERS> {
         let mut inputs = depth(Self::VARIANT.root);
         let dialect = weights.dialect();
         let padding = if dialect == Dialect::PyTorch { Padding::Symmetric } else { Padding::Same };
-        let root = Conv { padding, ..conv(7, 2, [3, inputs], Ending::BatchNorm(norm(dialect)), Activation::Relu) }
-            .load_normed(&top.at("conv1"), &top.at("BatchNorm"));
+        let root = Conv {
+            padding,
+            ..conv(7, 2, [3, inputs], Ending::BatchNorm(norm(dialect)), Activation::Relu)
+        }
+        .load_normed(&top.at("conv1"), &top.at("BatchNorm"));
         let mut blocks = Vec::new();
         for (b, count) in (1..).zip(Self::VARIANT.layers) {
             let scope = top.at(format!("dense_block{b}"));
             let mut layers = Vec::new();
             for n in 1..=count {
-                layers.push(Layer::load(&scope.at(format!("conv_block{n}")), inputs, growth, bottleneck));
+                layers.push(Layer::load(
+                    &scope.at(format!("conv_block{n}")),
+                    inputs,
+                    growth,
+                    bottleneck,
+                ));
                 inputs += growth;
             }
             let last = b == Self::VARIANT.layers.len();
-            let transition = (!last).then(|| Transition::load(&top.at(format!("transition_block{b}")).at("blk"), inputs));
+            let transition = (!last).then(|| {
+                Transition::load(&top.at(format!("transition_block{b}")).at("blk"), inputs)
+            });
             if !last {
                 inputs /= COMPRESSION;
             }

@@ -10,7 +10,9 @@
 //!   than 16 channels.
 
 use super::{Published, Shape, pytorch_leaf};
-use crate::nn::{self, Activation, BatchNorm, Connection, Conv, Convolution, Dense, Ending, Padding};
+use crate::nn::{
+    self, Activation, BatchNorm, Connection, Conv, Convolution, Dense, Ending, Padding,
+};
 use gauntlet_core::prelude::*;
 use gauntlet_core::weights::{Dialect, PyTorch, Scope};
 use std::marker::PhantomData;
@@ -59,8 +61,16 @@ impl Place {
     pub fn find(table: &[Layer], module: &str, branch: &str, name: &str) -> Option<Self> {
         let branch: usize = branch.strip_prefix("Branch_")?.parse().ok()?;
         let (row, branches) = (0..).zip(table).find_map(|(row, layer)| match *layer {
-            Layer::Mixed(own, branches) | Layer::Residual(own, Block { branches, .. }) if own == module => Some((row, branches)),
-            Layer::Repeat(_, own, Block { branches, .. }) if module.strip_prefix(own)?.starts_with('_') => Some((row, branches)),
+            Layer::Mixed(own, branches) | Layer::Residual(own, Block { branches, .. })
+                if own == module =>
+            {
+                Some((row, branches))
+            }
+            Layer::Repeat(_, own, Block { branches, .. })
+                if module.strip_prefix(own)?.starts_with('_') =>
+            {
+                Some((row, branches))
+            }
             _ => None,
         })?;
         let layers = *branches.get(branch)?;
@@ -72,12 +82,19 @@ impl Place {
         })?;
         let convs = |layers: &[Layer]| layers.iter().filter(holds_conv).count();
         let forked = layers.iter().any(|layer| matches!(layer, Layer::Fork(_)));
-        Some(Self { row, branch, layer: (layer, layers.len()), conv: (convs(&layers[..layer]), convs(layers)), side, forked })
+        Some(Self {
+            row,
+            branch,
+            layer: (layer, layers.len()),
+            conv: (convs(&layers[..layer]), convs(layers)),
+            side,
+            forked,
+        })
     }
 }
 
-/// The name that timm gives a tensor of a convolution, `weights` or `BatchNorm/beta`: a convolution and
-/// its batch norm are two parts of a layer.
+/// The name that timm gives a tensor of a convolution, `weights` or `BatchNorm/beta`: a convolution
+/// and its batch norm are two parts of a layer.
 pub fn timm_tensor(layer: &str, tensor: &[&str]) -> Option<String> {
     match *tensor {
         [leaf] => Some(format!("{layer}.conv.{}", pytorch_leaf(leaf)?)),
@@ -105,8 +122,8 @@ pub enum Layer {
         /// Around the input.
         padding: Padding,
     },
-    /// A 7×7 convolution with stride 2, factored in 8 kernels per input channel and a 1×1 convolution
-    /// to so many channels, with bias and ReLU.
+    /// A 7×7 convolution with stride 2, factored in 8 kernels per input channel and a 1×1
+    /// convolution to so many channels, with bias and ReLU.
     Separable(&'static str, i64),
     /// Maximum in windows of a side, at a stride.
     MaxPool(i64, i64, Padding),
@@ -151,7 +168,8 @@ pub const fn conv(name: &'static str, channels: i64) -> Layer {
 /// The same with any stride and padding.
 pub const fn strided(name: &'static str, channels: i64, stride: i64, padding: Padding) -> Layer {
     let letters = name.as_bytes();
-    let kernel = [(letters[letters.len() - 3] - b'0') as i64, (letters[letters.len() - 1] - b'0') as i64];
+    let kernel =
+        [(letters[letters.len() - 3] - b'0') as i64, (letters[letters.len() - 1] - b'0') as i64];
     Layer::Conv { name, kernel, channels, stride, padding }
 }
 
@@ -180,13 +198,17 @@ impl Loaded {
     fn forward(&self, x: &Tensor) -> Tensor {
         match self {
             Self::Conv(conv) => conv.forward(x),
-            Self::MaxPool(window, stride, Padding::Valid) => nn::max_pool_valid(x, *window, *stride),
+            Self::MaxPool(window, stride, Padding::Valid) => {
+                nn::max_pool_valid(x, *window, *stride)
+            }
             Self::MaxPool(window, stride, _) => nn::max_pool_same(x, *window, *stride),
             Self::AveragePool { counts_padding: false } => nn::average_pool_same(x, 3, 1),
             Self::AveragePool { counts_padding: true } => nn::average_pool_same_counting(x, 3, 1),
             Self::Row(row) => run(row, x),
             Self::Join(branches) => join(branches, x),
-            Self::Residual { branches, up, activation } => activation.apply(up.forward(&join(branches, x)) + x),
+            Self::Residual { branches, up, activation } => {
+                activation.apply(up.forward(&join(branches, x)) + x)
+            }
         }
     }
 }
@@ -214,17 +236,22 @@ impl Loader {
             Layer::Separable(name, channels) => {
                 let conv = self.conv(channels);
                 let connection = Connection::Separable(8.min(conv.outputs / conv.inputs));
-                let conv = Conv { kernel: [7, 7], stride: 2, connection, ending: Ending::Bias, ..conv };
+                let conv =
+                    Conv { kernel: [7, 7], stride: 2, connection, ending: Ending::Bias, ..conv };
                 Loaded::Conv(conv.load(&scope.at(name)))
             }
             Layer::MaxPool(window, stride, padding) => Loaded::MaxPool(window, stride, padding),
             Layer::AveragePool => Loaded::AveragePool { counts_padding: self.means_count_padding },
             Layer::Mixed(name, branches) => Loaded::Join(self.branches(branches, &scope.at(name))),
-            Layer::Fork(layers) => Loaded::Join(self.side_by_side(layers.iter().map(|layer| (std::slice::from_ref(layer), scope.clone())))),
+            Layer::Fork(layers) => Loaded::Join(self.side_by_side(
+                layers.iter().map(|layer| (std::slice::from_ref(layer), scope.clone())),
+            )),
             Layer::Residual(name, block) => self.residual(block, &scope.at(name)),
-            Layer::Repeat(times, name, block) => {
-                Loaded::Row((1..=times).map(|n| self.residual(block, &scope.at(format!("{name}_{n}")))).collect())
-            }
+            Layer::Repeat(times, name, block) => Loaded::Row(
+                (1..=times)
+                    .map(|n| self.residual(block, &scope.at(format!("{name}_{n}"))))
+                    .collect(),
+            ),
         }
     }
 
@@ -244,10 +271,15 @@ impl Loader {
     }
 
     fn branches(&mut self, branches: Branches, scope: &Scope) -> Vec<Row> {
-        self.side_by_side((0..).zip(branches).map(|(n, layers)| (*layers, scope.at(format!("Branch_{n}")))))
+        self.side_by_side(
+            (0..).zip(branches).map(|(n, layers)| (*layers, scope.at(format!("Branch_{n}")))),
+        )
     }
 
-    fn side_by_side<'a>(&mut self, rows: impl Iterator<Item = (&'a [Layer], Scope<'a>)>) -> Vec<Row> {
+    fn side_by_side<'a>(
+        &mut self,
+        rows: impl Iterator<Item = (&'a [Layer], Scope<'a>)>,
+    ) -> Vec<Row> {
         let inputs = std::mem::take(&mut self.channels);
         let mut outputs = 0;
         let loaded = rows
@@ -265,7 +297,12 @@ impl Loader {
     fn residual(&mut self, Block { branches, scale, activation }: Block, scope: &Scope) -> Loaded {
         let outputs = self.channels;
         let branches = self.branches(branches, scope);
-        let up = Conv { outputs, ending: Ending::Scaled(scale), activation: Activation::Identity, ..self.conv(1) };
+        let up = Conv {
+            outputs,
+            ending: Ending::Scaled(scale),
+            activation: Activation::Identity,
+            ..self.conv(1)
+        };
         self.channels = outputs;
         Loaded::Residual { branches, up: up.load(&scope.at("Conv2d_1x1")), activation }
     }
@@ -304,7 +341,8 @@ impl<V: Version, const SIDE: i64> Architecture for Inception<V, SIDE> {
         top.at("AuxLogits").spare();
         let dialect = weights.dialect();
         let means_count_padding = dialect == Dialect::PyTorch && V::PYTORCH_MEANS_COUNT_PADDING;
-        let mut loader = Loader { multiplier: shape.channels, dialect, means_count_padding, channels: 3 };
+        let mut loader =
+            Loader { multiplier: shape.channels, dialect, means_count_padding, channels: 3 };
         let layers = loader.row(V::LAYERS, &top);
         let (scope, inputs, outputs) = (top.at("Logits"), loader.channels, shape.classes);
         let logits = match V::LOGITS {

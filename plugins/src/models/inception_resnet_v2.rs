@@ -14,7 +14,9 @@
 //! Deviations: those of all Inception networks here, see `inception.rs`.
 
 use super::inception::Layer::{AveragePool, MaxPool, Mixed, Repeat, Residual};
-use super::inception::{Block, Inception, Layer, Logits, Place, Version, conv, strided, timm_tensor};
+use super::inception::{
+    Block, Inception, Layer, Logits, Place, Version, conv, strided, timm_tensor,
+};
 use super::{Published, pytorch_leaf};
 use crate::nn::Activation::{Identity, Relu};
 use crate::nn::Padding::Valid;
@@ -39,21 +41,28 @@ const BLOCK35: Block = Block {
 
 /// Figure 17.
 const BLOCK17: Block = Block {
-    branches: &[&[conv("Conv2d_1x1", 192)], &[conv("Conv2d_0a_1x1", 128), conv("Conv2d_0b_1x7", 160), conv("Conv2d_0c_7x1", 192)]],
+    branches: &[
+        &[conv("Conv2d_1x1", 192)],
+        &[conv("Conv2d_0a_1x1", 128), conv("Conv2d_0b_1x7", 160), conv("Conv2d_0c_7x1", 192)],
+    ],
     scale: 0.1,
     activation: Relu,
 };
 
 /// Figure 19.
 const BLOCK8: Block = Block {
-    branches: &[&[conv("Conv2d_1x1", 192)], &[conv("Conv2d_0a_1x1", 192), conv("Conv2d_0b_1x3", 224), conv("Conv2d_0c_3x1", 256)]],
+    branches: &[
+        &[conv("Conv2d_1x1", 192)],
+        &[conv("Conv2d_0a_1x1", 192), conv("Conv2d_0b_1x3", 224), conv("Conv2d_0c_3x1", 256)],
+    ],
     scale: 0.2,
     activation: Relu,
 };
 
 /// timm's name of a tensor: it counts blocks from 0, and leaves kernels out of names.
 fn timm(name: &str) -> Option<String> {
-    let parts: Vec<&str> = name.strip_prefix(ResNetV2::SCOPE)?.strip_prefix('/')?.split('/').collect();
+    let parts: Vec<&str> =
+        name.strip_prefix(ResNetV2::SCOPE)?.strip_prefix('/')?.split('/').collect();
     let (module, rest) = match parts[..] {
         ["Logits", "Logits", leaf] => return Some(format!("classif.{}", pytorch_leaf(leaf)?)),
         [repeat, block, ref rest @ ..] if repeat.starts_with("Repeat") => {
@@ -61,16 +70,22 @@ fn timm(name: &str) -> Option<String> {
             let theirs = format!("{}.{}", repeat.to_lowercase(), n.checked_sub(1)?);
             ((format!("{repeat}/{block}"), theirs), rest)
         }
-        [module, ref rest @ ..] if module.starts_with("Mixed") || module == "Block8" => ((module.to_owned(), module.to_lowercase()), rest),
-        [conv, ref tensor @ ..] => return timm_tensor(&conv.rsplit_once('_')?.0.to_lowercase(), tensor),
+        [module, ref rest @ ..] if module.starts_with("Mixed") || module == "Block8" => {
+            ((module.to_owned(), module.to_lowercase()), rest)
+        }
+        [conv, ref tensor @ ..] => {
+            return timm_tensor(&conv.rsplit_once('_')?.0.to_lowercase(), tensor);
+        }
         [] => return None,
     };
     let (module, theirs) = module;
     match *rest {
         ["Conv2d_1x1", leaf] => Some(format!("{theirs}.conv2d.{}", pytorch_leaf(leaf)?)),
         [branch, conv, ref tensor @ ..] => {
-            let Place { branch, layer: (n, count), .. } = Place::find(ResNetV2::LAYERS, &module, branch, conv)?;
-            let layer = if count == 1 { format!("branch{branch}") } else { format!("branch{branch}.{n}") };
+            let Place { branch, layer: (n, count), .. } =
+                Place::find(ResNetV2::LAYERS, &module, branch, conv)?;
+            let layer =
+                if count == 1 { format!("branch{branch}") } else { format!("branch{branch}.{n}") };
             timm_tensor(&format!("{theirs}.{layer}"), tensor)
         }
         _ => None,
@@ -109,7 +124,11 @@ impl Version for ResNetV2 {
             "Mixed_6a", // figure 7 with table 1
             &[
                 &[strided("Conv2d_1a_3x3", 384, 2, Valid)],
-                &[conv("Conv2d_0a_1x1", 256), conv("Conv2d_0b_3x3", 256), strided("Conv2d_1a_3x3", 384, 2, Valid)],
+                &[
+                    conv("Conv2d_0a_1x1", 256),
+                    conv("Conv2d_0b_3x3", 256),
+                    strided("Conv2d_1a_3x3", 384, 2, Valid),
+                ],
                 &[MaxPool(3, 2, Valid)],
             ],
         ),
@@ -119,7 +138,11 @@ impl Version for ResNetV2 {
             &[
                 &[conv("Conv2d_0a_1x1", 256), strided("Conv2d_1a_3x3", 384, 2, Valid)],
                 &[conv("Conv2d_0a_1x1", 256), strided("Conv2d_1a_3x3", 288, 2, Valid)],
-                &[conv("Conv2d_0a_1x1", 256), conv("Conv2d_0b_3x3", 288), strided("Conv2d_1a_3x3", 320, 2, Valid)],
+                &[
+                    conv("Conv2d_0a_1x1", 256),
+                    conv("Conv2d_0b_3x3", 288),
+                    strided("Conv2d_1a_3x3", 320, 2, Valid),
+                ],
                 &[MaxPool(3, 2, Valid)],
             ],
         ),
@@ -130,5 +153,6 @@ impl Version for ResNetV2 {
     const LOGITS: Logits = Logits::Matrix;
     // 75 → 37 → 35 → 17 → 15 → 7 → 3 → 1
     const SMALLEST: i64 = 75;
-    const PYTORCH: PyTorch = PyTorch::Fits { library: "timm inception_resnet_v2", rename: timm, spare: &[] };
+    const PYTORCH: PyTorch =
+        PyTorch::Fits { library: "timm inception_resnet_v2", rename: timm, spare: &[] };
 }

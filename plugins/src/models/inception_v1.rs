@@ -4,8 +4,9 @@
 //! Reference: TF-Slim of April 2018, `nets/inception_v1.py`, parameter names likewise.
 //! Accuracies: TF-Slim's table of checkpoints.
 //!
-//! Where the reference differs from the paper, this follows the reference: 3×3 convolutions stand in
-//! for the 5×5, batch norm for local response normalisation, and the last pool between modules is 2×2.
+//! Where the reference differs from the paper, this follows the reference: 3×3 convolutions stand
+//! in for the 5×5, batch norm for local response normalisation, and the last pool between modules
+//! is 2×2.
 //!
 //! Deviations: those of all Inception networks here, see `inception.rs`.
 
@@ -22,7 +23,16 @@ pub type InceptionV1 = Inception<V1, 224>;
 pub enum V1 {}
 
 /// A module, its numbers in the paper's order: 1×1, 3×3 reduce, 3×3, 5×5 reduce, 5×5, pool proj.
-const fn mixed<const N1: i64, const R3: i64, const N3: i64, const R5: i64, const N5: i64, const POOL: i64>(name: &'static str) -> Layer {
+const fn mixed<
+    const N1: i64,
+    const R3: i64,
+    const N3: i64,
+    const R5: i64,
+    const N5: i64,
+    const POOL: i64,
+>(
+    name: &'static str,
+) -> Layer {
     Mixed(
         name,
         const {
@@ -75,5 +85,7 @@ impl Version for V1 {
     ];
     const LOGITS: Logits = Logits::Convolution("Conv2d_0c_1x1");
     const SMALLEST: i64 = HALVED_FIVE_TIMES;
-    const PYTORCH: PyTorch = PyTorch::Differs("torchvision's GoogLeNet pads its first convolution and its max-pools otherwise");
+    const PYTORCH: PyTorch = PyTorch::Differs(
+        "torchvision's GoogLeNet pads its first convolution and its max-pools otherwise",
+    );
 }

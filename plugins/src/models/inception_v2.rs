@@ -24,7 +24,16 @@ pub enum V2 {}
 
 /// A module, its numbers in the paper's order: 1×1, 3×3 reduce, 3×3, double 3×3 reduce, double 3×3,
 /// pool proj.
-const fn mixed<const N1: i64, const R3: i64, const N3: i64, const RD: i64, const ND: i64, const POOL: i64>(name: &'static str) -> Layer {
+const fn mixed<
+    const N1: i64,
+    const R3: i64,
+    const N3: i64,
+    const RD: i64,
+    const ND: i64,
+    const POOL: i64,
+>(
+    name: &'static str,
+) -> Layer {
     Mixed(
         name,
         const {
@@ -39,13 +48,19 @@ const fn mixed<const N1: i64, const R3: i64, const N3: i64, const RD: i64, const
 }
 
 /// A module with stride 2: 3×3 reduce, 3×3, double 3×3 reduce, double 3×3. The pool passes through.
-const fn reduction<const R3: i64, const N3: i64, const RD: i64, const ND: i64>(name: &'static str) -> Layer {
+const fn reduction<const R3: i64, const N3: i64, const RD: i64, const ND: i64>(
+    name: &'static str,
+) -> Layer {
     Mixed(
         name,
         const {
             &[
                 &[conv("Conv2d_0a_1x1", R3), strided("Conv2d_1a_3x3", N3, 2, Same)],
-                &[conv("Conv2d_0a_1x1", RD), conv("Conv2d_0b_3x3", ND), strided("Conv2d_1a_3x3", ND, 2, Same)],
+                &[
+                    conv("Conv2d_0a_1x1", RD),
+                    conv("Conv2d_0b_3x3", ND),
+                    strided("Conv2d_1a_3x3", ND, 2, Same),
+                ],
                 &[MaxPool(3, 2, Same)],
             ]
         },
@@ -82,12 +97,18 @@ impl Version for V2 {
             &[
                 &[conv("Conv2d_0a_1x1", 352)],
                 &[conv("Conv2d_0a_1x1", 192), conv("Conv2d_0b_3x3", 320)],
-                &[conv("Conv2d_0a_1x1", 192), conv("Conv2d_0b_3x3", 224), conv("Conv2d_0c_3x3", 224)],
+                &[
+                    conv("Conv2d_0a_1x1", 192),
+                    conv("Conv2d_0b_3x3", 224),
+                    conv("Conv2d_0c_3x3", 224),
+                ],
                 &[MaxPool(3, 1, Same), conv("Conv2d_0b_1x1", 128)],
             ],
         ),
     ];
     const LOGITS: Logits = Logits::Convolution("Conv2d_1c_1x1");
     const SMALLEST: i64 = HALVED_FIVE_TIMES;
-    const PYTORCH: PyTorch = PyTorch::Differs("neither timm nor torchvision has Inception v2 with its separable first layer");
+    const PYTORCH: PyTorch = PyTorch::Differs(
+        "neither timm nor torchvision has Inception v2 with its separable first layer",
+    );
 }

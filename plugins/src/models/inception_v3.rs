@@ -8,8 +8,8 @@
 //! Where the reference differs from the paper, this follows the reference: the first three modules
 //! have a 5×5 convolution in one branch, and `Conv2d_3b` is 1×1.
 //!
-//! Weights of timm's and torchvision's `inception_v3` fit, with 1000 classes; their means count the zeros
-//! beyond the edge.
+//! Weights of timm's and torchvision's `inception_v3` fit, with 1000 classes; their means count the
+//! zeros beyond the edge.
 //!
 //! Deviations: those of all Inception networks here, see `inception.rs`.
 
@@ -47,7 +47,11 @@ const fn mixed6<const WIDTH: i64>(name: &'static str) -> Layer {
         const {
             &[
                 &[conv("Conv2d_0a_1x1", 192)],
-                &[conv("Conv2d_0a_1x1", WIDTH), conv("Conv2d_0b_1x7", WIDTH), conv("Conv2d_0c_7x1", 192)],
+                &[
+                    conv("Conv2d_0a_1x1", WIDTH),
+                    conv("Conv2d_0b_1x7", WIDTH),
+                    conv("Conv2d_0c_7x1", 192),
+                ],
                 &[
                     conv("Conv2d_0a_1x1", WIDTH),
                     conv("Conv2d_0b_7x1", WIDTH),
@@ -62,8 +66,11 @@ const fn mixed6<const WIDTH: i64>(name: &'static str) -> Layer {
 }
 
 /// The third and fourth branch of figure 7.
-const WIDE: &[Layer] =
-    &[conv("Conv2d_0a_1x1", 448), conv("Conv2d_0b_3x3", 384), Fork(&[conv("Conv2d_0c_1x3", 384), conv("Conv2d_0d_3x1", 384)])];
+const WIDE: &[Layer] = &[
+    conv("Conv2d_0a_1x1", 448),
+    conv("Conv2d_0b_3x3", 384),
+    Fork(&[conv("Conv2d_0c_1x3", 384), conv("Conv2d_0d_3x1", 384)]),
+];
 const POOL: &[Layer] = &[AveragePool, conv("Conv2d_0b_1x1", 192)];
 
 /// A convolution that halves the map, of a name that takes its 3×3 kernel for 1×1.
@@ -77,11 +84,14 @@ fn timm(name: &str) -> Option<String> {
     match parts[..] {
         ["Logits", "Conv2d_1c_1x1", leaf] => Some(format!("fc.{}", pytorch_leaf(leaf)?)),
         [module, branch, conv, ref tensor @ ..] if module.starts_with("Mixed") => {
-            let Place { branch, conv: (n, count), side, .. } = Place::find(V3::LAYERS, module, branch, conv)?;
+            let Place { branch, conv: (n, count), side, .. } =
+                Place::find(V3::LAYERS, module, branch, conv)?;
             let branches: &[&str] = match module.strip_prefix("Mixed_")? {
                 "5b" | "5c" | "5d" => &["branch1x1", "branch5x5", "branch3x3dbl", "branch_pool"],
                 "6a" => &["branch3x3", "branch3x3dbl"],
-                "6b" | "6c" | "6d" | "6e" => &["branch1x1", "branch7x7", "branch7x7dbl", "branch_pool"],
+                "6b" | "6c" | "6d" | "6e" => {
+                    &["branch1x1", "branch7x7", "branch7x7dbl", "branch_pool"]
+                }
                 "7a" => &["branch3x3", "branch7x7x3"],
                 _ => &["branch1x1", "branch3x3", "branch3x3dbl", "branch_pool"],
             };
@@ -126,7 +136,11 @@ impl Version for V3 {
             "Mixed_6a", // figure 10
             &[
                 &[misnamed("Conv2d_1a_1x1", 384)],
-                &[conv("Conv2d_0a_1x1", 64), conv("Conv2d_0b_3x3", 96), misnamed("Conv2d_1a_1x1", 96)],
+                &[
+                    conv("Conv2d_0a_1x1", 64),
+                    conv("Conv2d_0b_3x3", 96),
+                    misnamed("Conv2d_1a_1x1", 96),
+                ],
                 &[MaxPool(3, 2, Valid)],
             ],
         ),
@@ -151,7 +165,10 @@ impl Version for V3 {
             "Mixed_7b", // figure 7
             &[
                 &[conv("Conv2d_0a_1x1", 320)],
-                &[conv("Conv2d_0a_1x1", 384), Fork(&[conv("Conv2d_0b_1x3", 384), conv("Conv2d_0b_3x1", 384)])],
+                &[
+                    conv("Conv2d_0a_1x1", 384),
+                    Fork(&[conv("Conv2d_0b_1x3", 384), conv("Conv2d_0b_3x1", 384)]),
+                ],
                 WIDE,
                 POOL,
             ],
@@ -160,7 +177,10 @@ impl Version for V3 {
             "Mixed_7c", // the same with another name
             &[
                 &[conv("Conv2d_0a_1x1", 320)],
-                &[conv("Conv2d_0a_1x1", 384), Fork(&[conv("Conv2d_0b_1x3", 384), conv("Conv2d_0c_3x1", 384)])],
+                &[
+                    conv("Conv2d_0a_1x1", 384),
+                    Fork(&[conv("Conv2d_0b_1x3", 384), conv("Conv2d_0c_3x1", 384)]),
+                ],
                 WIDE,
                 POOL,
             ],
@@ -169,6 +189,7 @@ impl Version for V3 {
     const LOGITS: Logits = Logits::Convolution("Conv2d_1c_1x1");
     // 75 → 37 → 35 → 17 → 15 → 7 → 3 → 1
     const SMALLEST: i64 = 75;
-    const PYTORCH: PyTorch = PyTorch::Fits { library: "timm inception_v3", rename: timm, spare: &["AuxLogits."] };
+    const PYTORCH: PyTorch =
+        PyTorch::Fits { library: "timm inception_v3", rename: timm, spare: &["AuxLogits."] };
     const PYTORCH_MEANS_COUNT_PADDING: bool = true;
 }

@@ -10,7 +10,9 @@
 //! Deviations: those of all Inception networks here, see `inception.rs`.
 
 use super::inception::Layer::{AveragePool, Conv, Fork, MaxPool, Mixed};
-use super::inception::{Branches, Inception, Layer, Logits, Place, Version, conv, strided, timm_tensor};
+use super::inception::{
+    Branches, Inception, Layer, Logits, Place, Version, conv, strided, timm_tensor,
+};
 use super::{Published, pytorch_leaf};
 use crate::nn::Padding::Valid;
 use gauntlet_core::weights::PyTorch;
@@ -32,7 +34,11 @@ const A: Branches = &[
 /// Figure 7 with table 1.
 const REDUCTION_A: Branches = &[
     &[strided("Conv2d_1a_3x3", 384, 2, Valid)],
-    &[conv("Conv2d_0a_1x1", 192), conv("Conv2d_0b_3x3", 224), strided("Conv2d_1a_3x3", 256, 2, Valid)],
+    &[
+        conv("Conv2d_0a_1x1", 192),
+        conv("Conv2d_0b_3x3", 224),
+        strided("Conv2d_1a_3x3", 256, 2, Valid),
+    ],
     &[MaxPool(3, 2, Valid)],
 ];
 
@@ -53,7 +59,12 @@ const B: Branches = &[
 /// Figure 8.
 const REDUCTION_B: Branches = &[
     &[conv("Conv2d_0a_1x1", 192), strided("Conv2d_1a_3x3", 192, 2, Valid)],
-    &[conv("Conv2d_0a_1x1", 256), conv("Conv2d_0b_1x7", 256), conv("Conv2d_0c_7x1", 320), strided("Conv2d_1a_3x3", 320, 2, Valid)],
+    &[
+        conv("Conv2d_0a_1x1", 256),
+        conv("Conv2d_0b_1x7", 256),
+        conv("Conv2d_0c_7x1", 320),
+        strided("Conv2d_1a_3x3", 320, 2, Valid),
+    ],
     &[MaxPool(3, 2, Valid)],
 ];
 
@@ -76,7 +87,8 @@ fn timm(name: &str) -> Option<String> {
     match parts[..] {
         ["Logits", "Logits", leaf] => Some(format!("last_linear.{}", pytorch_leaf(leaf)?)),
         [module, branch, conv, ref tensor @ ..] if module.starts_with("Mixed") => {
-            let Place { row, branch, layer: (n, count), side, forked, .. } = Place::find(V4::LAYERS, module, branch, conv)?;
+            let Place { row, branch, layer: (n, count), side, forked, .. } =
+                Place::find(V4::LAYERS, module, branch, conv)?;
             let layer = match module {
                 "Mixed_3a" | "Mixed_5a" => "conv".to_owned(),
                 _ if count == 1 => format!("branch{branch}"),
@@ -86,7 +98,9 @@ fn timm(name: &str) -> Option<String> {
             timm_tensor(&format!("features.{row}.{layer}"), tensor)
         }
         [conv, ref tensor @ ..] => {
-            let row = V4::LAYERS.iter().position(|layer| matches!(layer, Conv { name, .. } if *name == conv))?;
+            let row = V4::LAYERS
+                .iter()
+                .position(|layer| matches!(layer, Conv { name, .. } if *name == conv))?;
             timm_tensor(&format!("features.{row}"), tensor)
         }
         [] => None,
@@ -113,7 +127,12 @@ impl Version for V4 {
             "Mixed_4a",
             &[
                 &[conv("Conv2d_0a_1x1", 64), strided("Conv2d_1a_3x3", 96, 1, Valid)],
-                &[conv("Conv2d_0a_1x1", 64), conv("Conv2d_0b_1x7", 64), conv("Conv2d_0c_7x1", 64), strided("Conv2d_1a_3x3", 96, 1, Valid)],
+                &[
+                    conv("Conv2d_0a_1x1", 64),
+                    conv("Conv2d_0b_1x7", 64),
+                    conv("Conv2d_0c_7x1", 64),
+                    strided("Conv2d_1a_3x3", 96, 1, Valid),
+                ],
             ],
         ),
         Mixed("Mixed_5a", &[&[strided("Conv2d_1a_3x3", 192, 2, Valid)], &[MaxPool(3, 2, Valid)]]),
@@ -137,5 +156,6 @@ impl Version for V4 {
     const LOGITS: Logits = Logits::Matrix;
     // 75 → 37 → 35 → 17 → 15 → 7 → 3 → 1
     const SMALLEST: i64 = 75;
-    const PYTORCH: PyTorch = PyTorch::Fits { library: "timm inception_v4", rename: timm, spare: &[] };
+    const PYTORCH: PyTorch =
+        PyTorch::Fits { library: "timm inception_v4", rename: timm, spare: &[] };
 }

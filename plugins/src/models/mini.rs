@@ -6,8 +6,8 @@
 //! that leaves the network something to see after it has halved it five times.
 
 use super::{
-    AlexNet, DenseNet, InceptionResNetV2, InceptionV1, InceptionV2, InceptionV3, InceptionV4, MobileNetV1, NasNetLarge, ResNetV2, Shape,
-    Vgg,
+    AlexNet, DenseNet, InceptionResNetV2, InceptionV1, InceptionV2, InceptionV3, InceptionV4,
+    MobileNetV1, NasNetLarge, ResNetV2, Shape, Vgg,
 };
 use gauntlet_core::params::NoParams;
 use gauntlet_core::prelude::*;
@@ -39,7 +39,8 @@ macro_rules! miniature {
             const MINI: &'static str = $name;
             const ENLARGED: i64 = $enlarged;
             const TOP1: f64 = $top1;
-            const WEIGHTS: &'static [u8] = include_bytes!(concat!("../../mini/", $name, ".safetensors"));
+            const WEIGHTS: &'static [u8] =
+                include_bytes!(concat!("../../mini/", $name, ".safetensors"));
 
             fn params() -> Self::Params {
                 Shape { classes: CLASSES, side: $enlarged, channels: CHANNELS }.into()
@@ -78,7 +79,10 @@ pub struct Mini<A> {
 /// What bilinear enlarging does to a column of `from` pixels, `to`×`from`: what it does to the unit
 /// vectors. Two products with it take half the time of the operation itself.
 fn enlarging(from: i64, to: i64, device: Device) -> Tensor {
-    Tensor::eye(from, (Kind::Float, device)).view([1, 1, from, from]).upsample_bilinear2d([to, from], false, None, None).view([to, from])
+    Tensor::eye(from, (Kind::Float, device))
+        .view([1, 1, from, from])
+        .upsample_bilinear2d([to, from], false, None, None)
+        .view([to, from])
 }
 
 impl<A: Miniature> Model for Mini<A> {
@@ -111,7 +115,11 @@ impl<A: Miniature> Architecture for Mini<A> {
 
     fn load(params: NoParams, weights: &Weights) -> Result<Self> {
         let enlarging = enlarging(SIDE, A::ENLARGED, weights.device());
-        Ok(Self { card: Self::describe(&params), network: A::load(A::params(), weights)?, enlarging })
+        Ok(Self {
+            card: Self::describe(&params),
+            network: A::load(A::params(), weights)?,
+            enlarging,
+        })
     }
 
     fn embedded_weights() -> Option<&'static [u8]> {

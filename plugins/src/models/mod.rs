@@ -37,7 +37,8 @@ const HALVED_FIVE_TIMES: i64 = 32;
 params! {
     /// What can be chosen when a network is built. The defaults are those of the published weights.
     pub struct Shape<const CLASSES: i64, const SIDE: i64> {
-        /// Number of logits, 2 to 1048576; 1001 of them have a background class first, as the 2018 study's.
+        /// Number of logits, 2 to 1048576; 1001 of them have a background class first, as the 2018
+        /// study's.
         pub classes: i64 = CLASSES,
         /// Height and width of the pixels, from the network's smallest (32 or more) to 4096.
         pub side: i64 = SIDE,
@@ -49,9 +50,21 @@ params! {
 impl<const CLASSES: i64, const SIDE: i64> Shape<CLASSES, SIDE> {
     /// Says which value is out of range, and what the range is; sides are at least `smallest`.
     fn check(&self, smallest: i64) -> Result<()> {
-        ensure!((2..=1 << 20).contains(&self.classes), "`classes` is {}, expected 2 to 1048576", self.classes);
-        ensure!(self.side >= smallest && self.side <= 4096, "`side` is {}, expected {smallest} to 4096", self.side);
-        ensure!(self.channels > 0.0 && self.channels <= 16.0, "`channels` is {}, expected above 0 and up to 16", self.channels);
+        ensure!(
+            (2..=1 << 20).contains(&self.classes),
+            "`classes` is {}, expected 2 to 1048576",
+            self.classes
+        );
+        ensure!(
+            self.side >= smallest && self.side <= 4096,
+            "`side` is {}, expected {smallest} to 4096",
+            self.side
+        );
+        ensure!(
+            self.channels > 0.0 && self.channels <= 16.0,
+            "`channels` is {}, expected above 0 and up to 16",
+            self.channels
+        );
         Ok(())
     }
 
@@ -139,16 +152,31 @@ mod tests {
     #[test]
     fn any_side_class_count_and_width_will_do() {
         for (name, _, _, _, smallest) in NETWORKS {
-            for (classes, side, channels) in [(7, smallest, 0.125), (10, smallest + 33, 0.2), (1001, smallest + 16, 0.3)] {
-                let model = load(name, &format!("classes = {classes}\nside = {side}\nchannels = {channels}"), Waves).unwrap();
+            for (classes, side, channels) in
+                [(7, smallest, 0.125), (10, smallest + 33, 0.2), (1001, smallest + 16, 0.3)]
+            {
+                let model = load(
+                    name,
+                    &format!("classes = {classes}\nside = {side}\nchannels = {channels}"),
+                    Waves,
+                )
+                .unwrap();
                 let card = model.card();
-                assert_eq!((card.classes, card.side, card.label_offset), (classes, side, i64::from(classes == 1001)));
+                assert_eq!(
+                    (card.classes, card.side, card.label_offset),
+                    (classes, side, i64::from(classes == 1001))
+                );
                 assert_eq!(card.top1, None, "what was published holds for the published shape");
                 let pixels = pixels(2, side).set_requires_grad(true);
                 let logits = model.logits(&pixels);
                 assert_eq!(logits.size(), [2, classes], "{name}, side {side}");
-                let gradient = Tensor::run_backward(&[logits.sum(Kind::Float)], &[&pixels], false, false).remove(0);
-                assert!(gradient.abs().sum(Kind::Float).double_value(&[]) > 0.0, "{name}: no gradient");
+                let gradient =
+                    Tensor::run_backward(&[logits.sum(Kind::Float)], &[&pixels], false, false)
+                        .remove(0);
+                assert!(
+                    gradient.abs().sum(Kind::Float).double_value(&[]) > 0.0,
+                    "{name}: no gradient"
+                );
                 assert_eq!(logits.isfinite().all().int64_value(&[]), 1, "{name}");
             }
         }
@@ -158,7 +186,8 @@ mod tests {
     fn an_answer_does_not_depend_on_neighbours() {
         for (name, _, _, _, smallest) in NETWORKS {
             let side = smallest + 8;
-            let model = load(name, &format!("classes = 9\nside = {side}\nchannels = 0.125"), Waves).unwrap();
+            let model = load(name, &format!("classes = 9\nside = {side}\nchannels = 0.125"), Waves)
+                .unwrap();
             let pixels = pixels(3, side);
             let together = model.logits(&pixels);
             for n in 0..3 {
@@ -180,7 +209,9 @@ mod tests {
         ] {
             let pixels = pixels(4, side);
             let shape = format!("classes = 9\nside = {side}\nchannels = 0.125");
-            let [frozen, training] = [load(name, &shape, Waves), load(name, &shape, WavesInTraining)].map(|m| m.unwrap().logits(&pixels));
+            let [frozen, training] =
+                [load(name, &shape, Waves), load(name, &shape, WavesInTraining)]
+                    .map(|m| m.unwrap().logits(&pixels));
             assert_eq!(distance(&frozen, &training) < 1e-5, same, "{name}");
         }
     }
@@ -188,12 +219,26 @@ mod tests {
     #[test]
     fn wrong_parameters_are_refused_with_what_is_expected() {
         for (name, _, _, _, smallest) in NETWORKS {
-            assert!(refusal(name, "classes = 1").ends_with("`classes` is 1, expected 2 to 1048576"));
+            assert!(
+                refusal(name, "classes = 1").ends_with("`classes` is 1, expected 2 to 1048576")
+            );
             let side = smallest - 1;
-            assert!(refusal(name, &format!("side = {side}")).ends_with(&format!("`side` is {side}, expected {smallest} to 4096")));
-            assert!(refusal(name, "channels = 0").ends_with("`channels` is 0, expected above 0 and up to 16"));
-            assert!(refusal(name, "channels = nan").ends_with("`channels` is NaN, expected above 0 and up to 16"));
-            assert!(refusal(name, "size = 80").contains("unknown parameter `size`, did you mean `side`?"));
+            assert!(
+                refusal(name, &format!("side = {side}"))
+                    .ends_with(&format!("`side` is {side}, expected {smallest} to 4096"))
+            );
+            assert!(
+                refusal(name, "channels = 0")
+                    .ends_with("`channels` is 0, expected above 0 and up to 16")
+            );
+            assert!(
+                refusal(name, "channels = nan")
+                    .ends_with("`channels` is NaN, expected above 0 and up to 16")
+            );
+            assert!(
+                refusal(name, "size = 80")
+                    .contains("unknown parameter `size`, did you mean `side`?")
+            );
         }
         assert!(refusal("mini_vgg_16", "side = 80").contains("unknown parameter `side`"));
     }
@@ -203,9 +248,17 @@ mod tests {
         let registry = Registry::linked().unwrap();
         for (name, family, top1, top5, _) in NETWORKS {
             let card = registry.find_model(name).unwrap().card(&parse("").unwrap()).unwrap();
-            assert_eq!((card.family.as_str(), card.top1, card.top5), (family, Some(top1), top5), "{name}");
+            assert_eq!(
+                (card.family.as_str(), card.top1, card.top5),
+                (family, Some(top1), top5),
+                "{name}"
+            );
             let background = i64::from(!matches!(family, "AlexNet" | "VGG" | "DenseNet")); // whose class 0 is none of ImageNet's
-            assert_eq!((card.classes, card.label_offset), (1000 + background, background), "{name}");
+            assert_eq!(
+                (card.classes, card.label_offset),
+                (1000 + background, background),
+                "{name}"
+            );
         }
     }
 
@@ -214,8 +267,15 @@ mod tests {
         let registry = Registry::linked().unwrap();
         for mini in registry.models().filter(|m| m.entry.name.starts_with("mini_")) {
             let card = mini.card(&parse("").unwrap()).unwrap();
-            let whole = registry.find_model(card.name.trim_start_matches("mini_")).unwrap().card(&parse("").unwrap()).unwrap();
-            assert_eq!((&card.family, card.side, card.classes, card.label_offset), (&whole.family, 28, 10, 0));
+            let whole = registry
+                .find_model(card.name.trim_start_matches("mini_"))
+                .unwrap()
+                .card(&parse("").unwrap())
+                .unwrap();
+            assert_eq!(
+                (&card.family, card.side, card.classes, card.label_offset),
+                (&whole.family, 28, 10, 0)
+            );
             assert!(card.top1.unwrap() >= 88.0, "{}", card.name);
         }
     }

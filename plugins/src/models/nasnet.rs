@@ -6,7 +6,8 @@
 //! (`build_nasnet_large`), parameter names likewise.
 //! Accuracies: TF-Slim's table of checkpoints (331×331).
 //!
-//! Weights of timm's `nasnetalarge` fit, with 1000 classes; its means at stride 2 count the zeros beyond the edge.
+//! Weights of timm's `nasnetalarge` fit, with 1000 classes; its means at stride 2 count the zeros
+//! beyond the edge.
 //!
 //! Deviations:
 //! - No dropout, no dropped paths and no auxiliary classifier: they act in training alone.
@@ -15,7 +16,10 @@
 //! - A channel multiplier, with MobileNet's rule; the reference has none.
 
 use super::{HALVED_FIVE_TIMES, Published, Shape, pytorch_leaf};
-use crate::nn::{self, Activation, BatchNorm, Connection, Conv, Convolution, Dense, Ending, Normalization, Padding};
+use crate::nn::{
+    self, Activation, BatchNorm, Connection, Conv, Convolution, Dense, Ending, Normalization,
+    Padding,
+};
 use gauntlet_core::prelude::*;
 use gauntlet_core::weights::{Dialect, PyTorch, Scope};
 use std::cell::OnceCell;
@@ -108,13 +112,29 @@ impl State {
 }
 
 /// A convolution without activation.
-fn conv(kernel: i64, stride: i64, [inputs, outputs]: [i64; 2], connection: Connection, ending: Ending) -> Conv {
-    Conv { kernel: [kernel; 2], inputs, outputs, stride, padding: Padding::Same, connection, ending, activation: Activation::Identity }
+fn conv(
+    kernel: i64,
+    stride: i64,
+    [inputs, outputs]: [i64; 2],
+    connection: Connection,
+    ending: Ending,
+) -> Conv {
+    Conv {
+        kernel: [kernel; 2],
+        inputs,
+        outputs,
+        stride,
+        padding: Padding::Same,
+        connection,
+        ending,
+        activation: Activation::Identity,
+    }
 }
 
 /// A 1×1 convolution at `name` with a batch norm at `norm`.
 fn project(scope: &Scope, name: &str, norm: &str, channels: [i64; 2]) -> Convolution {
-    conv(1, 1, channels, Connection::Groups(1), Ending::BatchNorm(NORM)).load_normed(&scope.at(name), &scope.at(norm))
+    conv(1, 1, channels, Connection::Groups(1), Ending::BatchNorm(NORM))
+        .load_normed(&scope.at(name), &scope.at(norm))
 }
 
 /// An operation with its weights.
@@ -131,7 +151,9 @@ impl Loaded {
     fn load(operation: Operation, scope: &Scope, stride: i64, [inputs, outputs]: [i64; 2]) -> Self {
         let kernel = match operation {
             Identity => return Self::Identity,
-            Average => return Self::Average(stride, stride > 1 && scope.dialect() == Dialect::PyTorch),
+            Average => {
+                return Self::Average(stride, stride > 1 && scope.dialect() == Dialect::PyTorch);
+            }
             Max => return Self::Max(stride),
             Separable(kernel) => kernel,
         };
@@ -140,8 +162,14 @@ impl Loaded {
                 .load(&scope.at(format!("separable_{kernel}x{kernel}_{n}")))
         };
         let pointwise = |n: usize, inputs: i64, activation: Activation| {
-            Conv { activation, ..conv(1, 1, [inputs, outputs], Connection::Pointwise, Ending::BatchNorm(NORM)) }
-                .load_normed(&scope.at(format!("separable_{kernel}x{kernel}_{n}")), &scope.at(format!("bn_sep_{kernel}x{kernel}_{n}")))
+            Conv {
+                activation,
+                ..conv(1, 1, [inputs, outputs], Connection::Pointwise, Ending::BatchNorm(NORM))
+            }
+            .load_normed(
+                &scope.at(format!("separable_{kernel}x{kernel}_{n}")),
+                &scope.at(format!("bn_sep_{kernel}x{kernel}_{n}")),
+            )
         };
         Self::Separable(vec![
             depthwise(1, stride, inputs),
@@ -154,7 +182,9 @@ impl Loaded {
     fn forward(&self, state: &State) -> Tensor {
         match self {
             Self::Identity => state.x.shallow_clone(),
-            Self::Separable(convolutions) => convolutions.iter().fold(state.relu().shallow_clone(), |x, conv| conv.forward(&x)),
+            Self::Separable(convolutions) => {
+                convolutions.iter().fold(state.relu().shallow_clone(), |x, conv| conv.forward(&x))
+            }
             Self::Average(stride, false) => nn::average_pool_same(&state.x, 3, *stride),
             Self::Average(stride, true) => nn::average_pool_same_counting(&state.x, 3, *stride),
             Self::Max(stride) => nn::max_pool_same(&state.x, 3, *stride),
@@ -187,11 +217,19 @@ impl Previous {
     fn load(before: Before, scope: &Scope, outputs: i64) -> Self {
         match before {
             Before::Nothing => Self::Absent,
-            Before::Alike(inputs) => Self::Projected(project(scope, "prev_1x1", "prev_bn", [inputs, outputs])),
+            Before::Alike(inputs) => {
+                Self::Projected(project(scope, "prev_1x1", "prev_bn", [inputs, outputs]))
+            }
             Before::Larger(inputs) => {
-                let path = |name, outputs| conv(1, 2, [inputs, outputs], Connection::Groups(1), Ending::Nothing).load(&scope.at(name));
+                let path = |name, outputs| {
+                    conv(1, 2, [inputs, outputs], Connection::Groups(1), Ending::Nothing)
+                        .load(&scope.at(name))
+                };
                 Self::Halved {
-                    paths: vec![path("path1_conv", outputs / 2), path("path2_conv", outputs - outputs / 2)],
+                    paths: vec![
+                        path("path1_conv", outputs / 2),
+                        path("path2_conv", outputs - outputs / 2),
+                    ],
                     norm: NORM.load(&scope.at("final_path_bn"), outputs),
                 }
             }
@@ -206,8 +244,12 @@ impl Previous {
                 let x = previous.relu();
                 let [_, _, height, width] = x.size()[..] else { unreachable!("N×C×H×W") };
                 // One row and column of zeros at the end make up for the first, which is dropped.
-                let shifted = x.narrow(2, 1, height - 1).narrow(3, 1, width - 1).constant_pad_nd([0, 1, 0, 1]);
-                let halves: Vec<Tensor> = paths.iter().zip([x, &shifted]).map(|(path, x)| path.forward(x)).collect();
+                let shifted = x
+                    .narrow(2, 1, height - 1)
+                    .narrow(3, 1, width - 1)
+                    .constant_pad_nd([0, 1, 0, 1]);
+                let halves: Vec<Tensor> =
+                    paths.iter().zip([x, &shifted]).map(|(path, x)| path.forward(x)).collect();
                 State::new(norm.forward(&Tensor::cat(&halves, 1)))
             }
         }
@@ -225,14 +267,22 @@ struct Cell {
 }
 
 impl Cell {
-    fn load(plan: &Plan, scope: &Scope, inputs: i64, before: Before, back: usize, channels: i64) -> Self {
+    fn load(
+        plan: &Plan,
+        scope: &Scope,
+        inputs: i64,
+        before: Before,
+        back: usize,
+        channels: i64,
+    ) -> Self {
         let previous = Previous::load(before, scope, channels);
         let begin = project(scope, "1x1", "beginning_bn", [inputs, channels]);
         let sums = (0..).zip(&plan.sums).map(|(n, sum)| {
             let scope = scope.at(format!("comb_iter_{n}"));
             let load = |side: &str, (operation, state): (Operation, usize)| {
                 let stride = if state < 2 { plan.stride } else { 1 };
-                let inputs = if state == 1 && matches!(before, Before::Nothing) { inputs } else { channels };
+                let inputs =
+                    if state == 1 && matches!(before, Before::Nothing) { inputs } else { channels };
                 (Loaded::load(operation, &scope.at(side), stride, [inputs, channels]), state)
             };
             [load("left", sum[0]), load("right", sum[1])]
@@ -241,7 +291,10 @@ impl Cell {
     }
 
     fn forward(&self, previous: &State, input: &State) -> State {
-        let mut states = vec![State::new(self.begin.forward(input.relu())), self.previous.forward(previous, input)];
+        let mut states = vec![
+            State::new(self.begin.forward(input.relu())),
+            self.previous.forward(previous, input),
+        ];
         for [(left, a), (right, b)] in &self.sums {
             let sum = left.forward(&states[*a]) + right.forward(&states[*b]);
             states.push(State::new(sum));
@@ -274,9 +327,14 @@ fn timm(name: &str) -> Option<String> {
         }
         [cell, sum, side, convolution, kernel @ ("depthwise_weights" | "pointwise_weights")] => {
             let kernel = kernel.strip_suffix("_weights")?;
-            (format!("{cell}.{sum}_{side}.separable_{}.{kernel}_conv2d", step(convolution)?), "weights")
+            (
+                format!("{cell}.{sum}_{side}.separable_{}.{kernel}_conv2d", step(convolution)?),
+                "weights",
+            )
         }
-        [cell, sum, side, norm, leaf] => (format!("{cell}.{sum}_{side}.bn_sep_{}", step(norm)?), leaf),
+        [cell, sum, side, norm, leaf] => {
+            (format!("{cell}.{sum}_{side}.bn_sep_{}", step(norm)?), leaf)
+        }
         _ => return None,
     };
     Some(format!("{layer}.{}", pytorch_leaf(leaf)?))
@@ -319,18 +377,32 @@ impl Architecture for NasNetLarge {
         let top = weights.root();
         top.at("aux_11").spare();
         let depth = |channels| nn::depth(channels, shape.channels);
-        let root = Conv { padding: Padding::Valid, ..conv(3, 2, [3, depth(ROOT)], Connection::Groups(1), Ending::BatchNorm(NORM)) }
-            .load_normed(&top.at("conv0"), &top.at("conv0_bn"));
+        let root = Conv {
+            padding: Padding::Valid,
+            ..conv(3, 2, [3, depth(ROOT)], Connection::Groups(1), Ending::BatchNorm(NORM))
+        }
+        .load_normed(&top.at("conv0"), &top.at("conv0_bn"));
 
-        // Channels of all outputs so far; how far back the one before the last is for the next cell.
+        // Channels of all outputs so far; how far back the one before the last is for the next
+        // cell.
         let mut widths = vec![depth(ROOT)];
         let mut cells = Vec::new();
-        let mut add = |plan: &Plan, name: String, channels: i64, back: usize, before: fn(i64) -> Before| {
-            let last = widths.len() - 1;
-            let before = widths.get(last.wrapping_sub(back)).map_or(Before::Nothing, |&width| before(width));
-            cells.push(Cell::load(plan, &top.at(name), widths[last], before, back, depth(channels)));
-            widths.push(depth(channels) * plan.outputs.len() as i64);
-        };
+        let mut add =
+            |plan: &Plan, name: String, channels: i64, back: usize, before: fn(i64) -> Before| {
+                let last = widths.len() - 1;
+                let before = widths
+                    .get(last.wrapping_sub(back))
+                    .map_or(Before::Nothing, |&width| before(width));
+                cells.push(Cell::load(
+                    plan,
+                    &top.at(name),
+                    widths[last],
+                    before,
+                    back,
+                    depth(channels),
+                ));
+                widths.push(depth(channels) * plan.outputs.len() as i64);
+            };
         for (n, channels) in STEM.into_iter().enumerate() {
             add(&REDUCTION, format!("cell_stem_{n}"), channels, 1, Before::Larger);
         }
@@ -347,7 +419,10 @@ impl Architecture for NasNetLarge {
                 add(&NORMAL, format!("cell_{}", run * RUN + n), channels, back, before);
             }
         }
-        let logits = Dense::load(&top.at("final_layer").at("FC"), &[widths[widths.len() - 1], shape.classes]);
+        let logits = Dense::load(
+            &top.at("final_layer").at("FC"),
+            &[widths[widths.len() - 1], shape.classes],
+        );
         Ok(Self { card: Self::describe(&shape), root, cells, logits })
     }
 

@@ -6,14 +6,17 @@
 //! Accuracies: TF-Slim's table of checkpoints (299×299).
 //!
 //! Where the reference differs from the paper, this follows the reference: the stride of a block
-//! sits in its last unit, on the 3×3 convolution; the first convolution has a bias and neither batch
-//! norm nor activation after it.
+//! sits in its last unit, on the 3×3 convolution; the first convolution has a bias and neither
+//! batch norm nor activation after it.
 //!
 //! Deviations:
 //! - A channel multiplier, with MobileNet's rule; the reference has none.
 
 use super::{HALVED_FIVE_TIMES, Published, Shape};
-use crate::nn::{self, Activation, BatchNorm, Connection, Conv, Convolution, Dense, Ending, Normalization, Padding};
+use crate::nn::{
+    self, Activation, BatchNorm, Connection, Conv, Convolution, Dense, Ending, Normalization,
+    Padding,
+};
 use gauntlet_core::prelude::*;
 use gauntlet_core::weights::{PyTorch, Scope};
 
@@ -81,9 +84,26 @@ impl<const LAYERS: usize> ResNetV2<LAYERS> {
 }
 
 /// A convolution as the units have them: strided ones are padded alike on both sides.
-fn conv(scope: &Scope, kernel: i64, stride: i64, [inputs, outputs]: [i64; 2], ending: Ending, activation: Activation) -> Convolution {
+fn conv(
+    scope: &Scope,
+    kernel: i64,
+    stride: i64,
+    [inputs, outputs]: [i64; 2],
+    ending: Ending,
+    activation: Activation,
+) -> Convolution {
     let padding = if stride == 1 { Padding::Same } else { Padding::Symmetric };
-    Conv { kernel: [kernel, kernel], inputs, outputs, stride, padding, connection: Connection::Groups(1), ending, activation }.load(scope)
+    Conv {
+        kernel: [kernel, kernel],
+        inputs,
+        outputs,
+        stride,
+        padding,
+        connection: Connection::Groups(1),
+        ending,
+        activation,
+    }
+    .load(scope)
 }
 
 /// Batch norm and ReLU before a unit, 1×1, 3×3 and 1×1 convolutions, and the way around them.
@@ -101,12 +121,34 @@ impl Unit {
         Self {
             stride,
             preact: NORM.load(&scope.at("preact"), inputs),
-            shortcut: (inputs != outputs)
-                .then(|| conv(&scope.at("shortcut"), 1, stride, [inputs, outputs], Ending::Bias, Activation::Identity)),
+            shortcut: (inputs != outputs).then(|| {
+                conv(
+                    &scope.at("shortcut"),
+                    1,
+                    stride,
+                    [inputs, outputs],
+                    Ending::Bias,
+                    Activation::Identity,
+                )
+            }),
             convolutions: [
                 conv(&scope.at("conv1"), 1, 1, [inputs, bottleneck], normed, Activation::Relu),
-                conv(&scope.at("conv2"), 3, stride, [bottleneck, bottleneck], normed, Activation::Relu),
-                conv(&scope.at("conv3"), 1, 1, [bottleneck, outputs], Ending::Bias, Activation::Identity),
+                conv(
+                    &scope.at("conv2"),
+                    3,
+                    stride,
+                    [bottleneck, bottleneck],
+                    normed,
+                    Activation::Relu,
+                ),
+                conv(
+                    &scope.at("conv3"),
+                    1,
+                    1,
+                    [bottleneck, outputs],
+                    Ending::Bias,
+                    Activation::Identity,
+                ),
             ],
         }
     }
@@ -154,7 +196,8 @@ impl<const LAYERS: usize> Architecture for ResNetV2<LAYERS> {
         for (b, count) in Self::VARIANT.units.into_iter().enumerate() {
             let outputs = depth(BOTTLENECK[b] * EXPANSION);
             for n in 1..=count {
-                let scope = top.at(format!("block{}", b + 1)).at(format!("unit_{n}")).at("bottleneck_v2");
+                let scope =
+                    top.at(format!("block{}", b + 1)).at(format!("unit_{n}")).at("bottleneck_v2");
                 let stride = if n == count { STRIDES[b] } else { 1 };
                 units.push(Unit::load(&scope, stride, inputs, depth(BOTTLENECK[b]), outputs));
                 inputs = outputs;
@@ -167,7 +210,8 @@ impl<const LAYERS: usize> Architecture for ResNetV2<LAYERS> {
 
     fn pytorch() -> Option<PyTorch> {
         Some(PyTorch::Differs(
-            "those of timm halve the map in the first unit of a block, here the last does, and its convolutions have biases",
+            "those of timm halve the map in the first unit of a block, here the last does, and its \
+             convolutions have biases",
         ))
     }
 }

@@ -1,11 +1,10 @@
 //! VGG-16 and VGG-19.
 //!
 //! Paper: Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image
-//! Recognition", ICLR 2015, arXiv 1409.1556, columns D and E of table 1.
-//! Reference: TF-Slim of April 2018, `nets/vgg.py` (`vgg_16`, `vgg_19`), parameter names likewise.
-//! Accuracies: TF-Slim's table of checkpoints.
-//! Weights of torchvision's `vgg16` and `vgg19` fit; they take pixels less ImageNet's mean, over its
-//! standard deviation.
+//! Recognition", ICLR 2015, arXiv 1409.1556, columns D and E of table 1. Reference: TF-Slim of
+//! April 2018, `nets/vgg.py` (`vgg_16`, `vgg_19`), parameter names likewise. Accuracies: TF-Slim's
+//! table of checkpoints. Weights of torchvision's `vgg16` and `vgg19` fit; they take pixels less
+//! ImageNet's mean, over its standard deviation.
 //!
 //! Deviations:
 //! - No dropout: it acts in training alone.
@@ -66,15 +65,27 @@ impl<const LAYERS: usize> Vgg<LAYERS> {
 
     /// Torchvision numbers all layers through, ReLU and pooling included.
     fn torchvision(name: &str) -> Option<String> {
-        let parts: Vec<&str> = name.strip_prefix(Self::NAME)?.strip_prefix('/')?.split('/').collect();
+        let parts: Vec<&str> =
+            name.strip_prefix(Self::NAME)?.strip_prefix('/')?.split('/').collect();
         let (layer, leaf) = match parts[..] {
             [_, conv, leaf] => {
                 let (group, n) = conv.strip_prefix("conv")?.split_once('_')?;
                 let [group, n]: [usize; 2] = [group.parse().ok()?, n.parse().ok()?];
-                let before: usize = Self::VARIANT.convolutions.iter().take(group - 1).map(|count| 2 * count + 1).sum();
+                let before: usize = Self::VARIANT
+                    .convolutions
+                    .iter()
+                    .take(group - 1)
+                    .map(|count| 2 * count + 1)
+                    .sum();
                 (format!("features.{}", before + 2 * (n - 1)), leaf)
             }
-            [dense, leaf] => (format!("classifier.{}", 3 * (dense.strip_prefix("fc")?.parse::<usize>().ok()? - 6)), leaf),
+            [dense, leaf] => (
+                format!(
+                    "classifier.{}",
+                    3 * (dense.strip_prefix("fc")?.parse::<usize>().ok()? - 6)
+                ),
+                leaf,
+            ),
             _ => return None,
         };
         Some(format!("{layer}.{}", pytorch_leaf(leaf)?))
@@ -129,7 +140,9 @@ impl<const LAYERS: usize> Architecture for Vgg<LAYERS> {
         let top = weights.root().at(Self::NAME);
         let mut inputs = 3;
         let mut groups = Vec::new();
-        for (g, (channels, count)) in (1..).zip(CHANNELS.into_iter().zip(Self::VARIANT.convolutions)) {
+        for (g, (channels, count)) in
+            (1..).zip(CHANNELS.into_iter().zip(Self::VARIANT.convolutions))
+        {
             let outputs = nn::depth(channels, shape.channels);
             let scope = top.at(format!("conv{g}"));
             let mut group = Vec::new();

@@ -94,20 +94,40 @@ impl Conv {
                 (scope.tensor("weights", &shape, Role::Kernel).permute([3, 2, 0, 1]), groups)
             }
             Connection::Pointwise => {
-                let kernel = scope.tensor("pointwise_weights", &[height, width, self.inputs, self.outputs], Role::Kernel);
+                let kernel = scope.tensor(
+                    "pointwise_weights",
+                    &[height, width, self.inputs, self.outputs],
+                    Role::Kernel,
+                );
                 (kernel.permute([3, 2, 0, 1]), 1)
             }
             Connection::Depthwise => {
                 let shape = [height, width, self.inputs, self.outputs / self.inputs];
                 let kernel = scope.tensor("depthwise_weights", &shape, Role::Depthwise);
-                (kernel.permute([2, 3, 0, 1]).reshape([self.outputs, 1, height, width]), self.inputs)
+                (
+                    kernel.permute([2, 3, 0, 1]).reshape([self.outputs, 1, height, width]),
+                    self.inputs,
+                )
             }
             Connection::Separable(multiplier) => {
-                let depthwise = scope.tensor("depthwise_weights", &[height, width, self.inputs, multiplier], Role::Depthwise);
-                let pointwise = scope.tensor("pointwise_weights", &[1, 1, self.inputs * multiplier, self.outputs], Role::Kernel);
+                let depthwise = scope.tensor(
+                    "depthwise_weights",
+                    &[height, width, self.inputs, multiplier],
+                    Role::Depthwise,
+                );
+                let pointwise = scope.tensor(
+                    "pointwise_weights",
+                    &[1, 1, self.inputs * multiplier, self.outputs],
+                    Role::Kernel,
+                );
                 // (in×H·W×multiplier)·(in×multiplier×out)
-                let depthwise = depthwise.permute([2, 0, 1, 3]).reshape([self.inputs, height * width, multiplier]);
-                let kernel = depthwise.bmm(&pointwise.view([self.inputs, multiplier, self.outputs]));
+                let depthwise = depthwise.permute([2, 0, 1, 3]).reshape([
+                    self.inputs,
+                    height * width,
+                    multiplier,
+                ]);
+                let kernel =
+                    depthwise.bmm(&pointwise.view([self.inputs, multiplier, self.outputs]));
                 (kernel.permute([2, 0, 1]).reshape([self.outputs, self.inputs, height, width]), 1)
             }
         };
@@ -117,7 +137,9 @@ impl Conv {
             Ending::Bias => (kernel, Some(biases()), None),
             Ending::Scaled(factor) => (kernel * factor, Some(biases() * factor), None),
             Ending::BatchNorm(description) => match description.load(norm, self.outputs) {
-                Normalization::Affine { scale, shift } => (kernel * scale.view([-1, 1, 1, 1]), Some(shift), None),
+                Normalization::Affine { scale, shift } => {
+                    (kernel * scale.view([-1, 1, 1, 1]), Some(shift), None)
+                }
                 norm @ Normalization::Batch { .. } => (kernel, None, Some(norm)),
             },
         };
@@ -125,7 +147,8 @@ impl Conv {
     }
 }
 
-/// A 1×1 convolution with fewer products than this is computed as a product of matrices, which sets out sooner.
+/// A 1×1 convolution with fewer products than this is computed as a product of matrices, which sets
+/// out sooner.
 const FEW: i64 = 1 << 21;
 
 /// A loaded convolution.
@@ -144,21 +167,34 @@ impl Convolution {
     pub fn forward(&self, x: &Tensor) -> Tensor {
         let Conv { stride, padding, activation, .. } = self.conv;
         let bias = self.bias.as_ref();
-        // Before a product is seen as a map: what works in place on a view is slow to take gradients of.
-        let activate = |product| if self.norm.is_none() { activation.apply(product) } else { product };
+        // Before a product is seen as a map: what works in place on a view is slow to take
+        // gradients of.
+        let activate =
+            |product| if self.norm.is_none() { activation.apply(product) } else { product };
         let x = if self.is_short(x) {
             let x = x.permute([0, 2, 3, 1]);
             let mut size = x.size();
             size[3] = self.conv.outputs;
-            let (positions, matrix) = (x.reshape([-1, self.conv.inputs]), self.kernel.flatten(1, -1).tr());
-            let product = bias.map_or_else(|| positions.mm(&matrix), |bias| bias.addmm(&positions, &matrix));
+            let (positions, matrix) =
+                (x.reshape([-1, self.conv.inputs]), self.kernel.flatten(1, -1).tr());
+            let product =
+                bias.map_or_else(|| positions.mm(&matrix), |bias| bias.addmm(&positions, &matrix));
             activate(product).view(size.as_slice()).permute([0, 3, 1, 2])
         } else {
             let (x, kernel, symmetric) = split(x, &self.kernel, padding, stride);
-            // A 1×1 kernel has nothing to dilate. But without, libtorch takes MKL's matrix product for it when it has one
-            // thread and fewer than 16 images, where oneDNN's is up to 2.6 times as fast.
-            let dilation = if self.conv.kernel == [1, 1] && x.device() == Device::Cpu { 2 } else { 1 };
-            activate(x.conv2d(&kernel, bias, [stride, stride], symmetric, [dilation, dilation], self.groups))
+            // A 1×1 kernel has nothing to dilate. But without, libtorch takes MKL's matrix product
+            // for it when it has one thread and fewer than 16 images, where oneDNN's is up to 2.6
+            // times as fast.
+            let dilation =
+                if self.conv.kernel == [1, 1] && x.device() == Device::Cpu { 2 } else { 1 };
+            activate(x.conv2d(
+                &kernel,
+                bias,
+                [stride, stride],
+                symmetric,
+                [dilation, dilation],
+                self.groups,
+            ))
         };
         self.norm.iter().fold(x, |x, norm| activation.apply(norm.forward(&x)))
     }
@@ -167,7 +203,10 @@ impl Convolution {
     fn is_short(&self, x: &Tensor) -> bool {
         let Conv { kernel, stride, inputs, outputs, .. } = self.conv;
         let (batch, _, height, width) = x.size4().expect("a batch of maps");
-        kernel == [1, 1] && stride == 1 && self.groups == 1 && batch * height * width * inputs * outputs < FEW
+        kernel == [1, 1]
+            && stride == 1
+            && self.groups == 1
+            && batch * height * width * inputs * outputs < FEW
     }
 }
 
@@ -200,7 +239,8 @@ mod tests {
         ] {
             for gamma in [false, true] {
                 let weights = Weights::new(Waves, Device::Cpu);
-                let folded = normed(3, 6, connection, gamma).load(&weights.root().at("c")).forward(&x);
+                let folded =
+                    normed(3, 6, connection, gamma).load(&weights.root().at("c")).forward(&x);
 
                 let kernel = Waves.tensor(name, &shape, Role::Kernel).unwrap();
                 let (kernel, groups) = if let Connection::Groups(groups) = connection {
@@ -210,7 +250,9 @@ mod tests {
                     let kernel = Waves.tensor(name, &shape, Role::Depthwise).unwrap();
                     (kernel.view([3, 3, 6, 1]).permute([2, 3, 0, 1]), 3)
                 };
-                let of = |name: &str, role| Waves.tensor(&format!("c/BatchNorm/{name}"), &[6], role).ok();
+                let of = |name: &str, role| {
+                    Waves.tensor(&format!("c/BatchNorm/{name}"), &[6], role).ok()
+                };
                 let plain = x.conv2d::<Tensor>(&kernel, None, [2, 2], [1, 1], [1, 1], groups);
                 let scale = if gamma { of("gamma", Role::Gamma) } else { None };
                 let expected = plain
@@ -234,14 +276,26 @@ mod tests {
     #[test]
     fn small_and_large_1x1_convolutions_are_what_they_should_be() {
         // Products: 1,200 and 2,764,800 of FEW, which is 2,097,152.
-        let sides = [5, 240].into_iter().flat_map(|side| [(side, Ending::Bias, 1.0), (side, Ending::Scaled(0.3), 0.3)]);
+        let sides = [5, 240]
+            .into_iter()
+            .flat_map(|side| [(side, Ending::Bias, 1.0), (side, Ending::Scaled(0.3), 0.3)]);
         for (side, ending, factor) in sides {
             let x = Tensor::cat(&[pixels(2, side), pixels(2, side) * 2 - 1], 1).contiguous();
-            let conv = Conv { kernel: [1, 1], inputs: 6, stride: 1, ending, ..normed(1, 4, Connection::Groups(1), false) };
+            let conv = Conv {
+                kernel: [1, 1],
+                inputs: 6,
+                stride: 1,
+                ending,
+                ..normed(1, 4, Connection::Groups(1), false)
+            };
             let product = conv.load(&Weights::new(Waves, Device::Cpu).root().at("c")).forward(&x);
-            let of = |name: &str, shape: &[i64], role| Waves.tensor(&format!("c/{name}"), shape, role).unwrap();
+            let of = |name: &str, shape: &[i64], role| {
+                Waves.tensor(&format!("c/{name}"), shape, role).unwrap()
+            };
             let kernel = of("weights", &[1, 1, 6, 4], Role::Kernel).permute([3, 2, 0, 1]);
-            let expected = x.conv2d(&kernel, Some(of("biases", &[4], Role::Bias)), [1, 1], [0, 0], [1, 1], 1) * factor;
+            let expected =
+                x.conv2d(&kernel, Some(of("biases", &[4], Role::Bias)), [1, 1], [0, 0], [1, 1], 1)
+                    * factor;
             assert_eq!(product.stride(), channels_last(&product).stride());
             let distance = distance(&product, &expected.clamp(0, 6));
             assert!(distance < 1e-6, "{ending:?}, side {side}: {distance:.1e}");
@@ -251,10 +305,15 @@ mod tests {
     #[test]
     fn a_separable_convolution_equals_its_two_in_turn() {
         let x = pixels(2, 9);
-        let separable = Conv { ending: Ending::Bias, ..normed(3, 5, Connection::Separable(4), false) };
+        let separable =
+            Conv { ending: Ending::Bias, ..normed(3, 5, Connection::Separable(4), false) };
         let product = separable.load(&Weights::new(Waves, Device::Cpu).root().at("c")).forward(&x);
-        let of = |name: &str, shape: &[i64], role| Waves.tensor(&format!("c/{name}"), shape, role).unwrap();
-        let depthwise = of("depthwise_weights", &[3, 3, 3, 4], Role::Depthwise).view([3, 3, 12, 1]).permute([2, 3, 0, 1]);
+        let of = |name: &str, shape: &[i64], role| {
+            Waves.tensor(&format!("c/{name}"), shape, role).unwrap()
+        };
+        let depthwise = of("depthwise_weights", &[3, 3, 3, 4], Role::Depthwise)
+            .view([3, 3, 12, 1])
+            .permute([2, 3, 0, 1]);
         let pointwise = of("pointwise_weights", &[1, 1, 12, 5], Role::Kernel).permute([3, 2, 0, 1]);
         let expected = x
             .conv2d::<Tensor>(&depthwise, None, [2, 2], [1, 1], [1, 1], 3)
@@ -267,7 +326,10 @@ mod tests {
     #[test]
     fn in_training_the_statistics_are_the_batch_s() {
         let load = |source: Weights| {
-            let conv = Conv { activation: Activation::Identity, ..normed(3, 6, Connection::Groups(1), false) };
+            let conv = Conv {
+                activation: Activation::Identity,
+                ..normed(3, 6, Connection::Groups(1), false)
+            };
             conv.load(&source.root().at("c")).forward(&pixels(8, 9))
         };
         let mean = |x: &Tensor| x.mean_dim([0i64, 2, 3].as_slice(), false, tch::Kind::Float);
@@ -282,7 +344,8 @@ mod tests {
         struct Last;
         impl Source for Last {
             fn tensor(&self, _: &str, shape: &[i64], role: Role) -> Result<Tensor, Misfit> {
-                let values: &[f32] = if role == Role::Kernel { &[0.0, 0.0, 0.0, 1.0] } else { &[0.0] };
+                let values: &[f32] =
+                    if role == Role::Kernel { &[0.0, 0.0, 0.0, 1.0] } else { &[0.0] };
                 Ok(Tensor::from_slice(values).view(shape))
             }
         }

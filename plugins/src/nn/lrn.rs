@@ -21,7 +21,9 @@ impl LocalResponse {
     pub fn forward(self, x: &Tensor) -> Tensor {
         let channels = x.size()[1];
         // The sums are a product with a band of ones, which is fast where channels come last.
-        let near = Tensor::ones([channels; 2], (Kind::Float, x.device())).triu(-self.radius).tril(self.radius);
+        let near = Tensor::ones([channels; 2], (Kind::Float, x.device()))
+            .triu(-self.radius)
+            .tril(self.radius);
         let sums = x.square().permute([0, 2, 3, 1]).matmul(&near).permute([0, 3, 1, 2]);
         x * (sums * self.alpha + self.bias).pow_tensor_scalar(-self.beta)
     }

@@ -20,7 +20,8 @@ pub use lrn::LocalResponse;
 pub use norm::{BatchNorm, Normalization};
 pub use padding::{Padding, same};
 pub use pool::{
-    average_pool_same, average_pool_same_counting, average_pool_valid, global_mean, max_pool_around, max_pool_same, max_pool_valid,
+    average_pool_same, average_pool_same_counting, average_pool_valid, global_mean,
+    max_pool_around, max_pool_same, max_pool_valid,
 };
 pub use preprocess::{VGG_MEANS, minus_one_to_one, subtract_means, torchvision};
 
@@ -43,14 +44,16 @@ pub(crate) mod tests {
     use gauntlet_core::weights::{Misfit, Role, Source};
     use tch::{Device, Kind};
 
-    /// Weights that differ from place to place, of a size that keeps signals alive in deep networks.
+    /// Weights that differ from place to place, of a size that keeps signals alive in deep
+    /// networks.
     pub(crate) struct Waves;
 
     impl Source for Waves {
         fn tensor(&self, name: &str, shape: &[i64], role: Role) -> Result<Tensor, Misfit> {
             let count: i64 = shape.iter().product();
             let phase = name.bytes().map(f64::from).sum::<f64>();
-            let wave = (Tensor::arange(count, (Kind::Float, Device::Cpu)) * 1.7 + phase).sin().view(shape);
+            let wave =
+                (Tensor::arange(count, (Kind::Float, Device::Cpu)) * 1.7 + phase).sin().view(shape);
             Ok(match role {
                 Role::Kernel => wave * 2.0 * (shape[shape.len() - 1] as f64 / count as f64).sqrt(),
                 Role::Depthwise | Role::Bias | Role::Beta | Role::Mean => wave * 0.3,
@@ -94,6 +97,10 @@ pub(crate) mod tests {
 
     #[test]
     fn depth_rounds_down_to_at_least_eight() {
-        assert_eq!([(32, 0.25), (64, 1.0), (512, 0.03125), (1024, 0.03125), (1000, 0.0999)].map(|(d, m)| depth(d, m)), [8, 64, 16, 32, 99]);
+        assert_eq!(
+            [(32, 0.25), (64, 1.0), (512, 0.03125), (1024, 0.03125), (1000, 0.0999)]
+                .map(|(d, m)| depth(d, m)),
+            [8, 64, 16, 32, 99]
+        );
     }
 }

@@ -32,7 +32,10 @@ impl BatchNorm {
             scale *= gamma.to_kind(Kind::Double);
         }
         let shift = beta - mean * &scale;
-        Normalization::Affine { scale: scale.to_kind(Kind::Float), shift: shift.to_kind(Kind::Float) }
+        Normalization::Affine {
+            scale: scale.to_kind(Kind::Float),
+            shift: shift.to_kind(Kind::Float),
+        }
     }
 }
 
@@ -65,10 +68,19 @@ impl Normalization {
     /// Normalizes N×C×H×W.
     pub fn forward(&self, x: &Tensor) -> Tensor {
         match self {
-            Self::Affine { scale, shift } => shift.view([-1, 1, 1]).addcmul(x, &scale.view([-1, 1, 1])),
-            Self::Batch { gamma, beta, mean, variance, epsilon } => {
-                x.batch_norm(gamma.as_ref(), Some(beta), Some(mean), Some(variance), true, MOMENTUM, *epsilon, true)
+            Self::Affine { scale, shift } => {
+                shift.view([-1, 1, 1]).addcmul(x, &scale.view([-1, 1, 1]))
             }
+            Self::Batch { gamma, beta, mean, variance, epsilon } => x.batch_norm(
+                gamma.as_ref(),
+                Some(beta),
+                Some(mean),
+                Some(variance),
+                true,
+                MOMENTUM,
+                *epsilon,
+                true,
+            ),
         }
     }
 }

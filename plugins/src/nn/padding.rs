@@ -32,8 +32,8 @@ pub fn same(n: i64, kernel: i64, stride: i64) -> (i64, i64) {
     (total / 2, total - total / 2)
 }
 
-/// A convolution along one axis, without the ends of its kernel that see zeros wherever it stands: on
-/// small maps that is most of a large kernel.
+/// A convolution along one axis, without the ends of its kernel that see zeros wherever it stands:
+/// on small maps that is most of a large kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Axis {
     /// First position of the kernel that is used, and how many are.
@@ -48,19 +48,32 @@ impl Axis {
         let last = (n + before + after - kernel) / stride * stride; // how far the kernel moves
         let first_unused = (before - last).max(0);
         let last_unused = (kernel - before - n).max(0);
-        Self { kernel: (first_unused, kernel - first_unused - last_unused), before: before - first_unused, after: after - last_unused }
+        Self {
+            kernel: (first_unused, kernel - first_unused - last_unused),
+            before: before - first_unused,
+            after: after - last_unused,
+        }
     }
 }
 
-/// What a convolution of `x` with `kernel`, out×in×H×W, computes with: the input, itself enlarged only
-/// where the two sides of an axis differ; the part of the kernel that ever meets it; and the symmetric
-/// padding that the convolution adds for nothing.
-pub(super) fn split(x: &Tensor, kernel: &Tensor, padding: Padding, stride: i64) -> (Tensor, Tensor, [i64; 2]) {
+/// What a convolution of `x` with `kernel`, out×in×H×W, computes with: the input, itself enlarged
+/// only where the two sides of an axis differ; the part of the kernel that ever meets it; and the
+/// symmetric padding that the convolution adds for nothing.
+pub(super) fn split(
+    x: &Tensor,
+    kernel: &Tensor,
+    padding: Padding,
+    stride: i64,
+) -> (Tensor, Tensor, [i64; 2]) {
     let (size, window) = (x.size(), kernel.size());
-    let [rows, columns] = [2, 3].map(|axis: usize| Axis::new(size[axis], window[axis], padding, stride));
-    let used = [(2, rows), (3, columns)].into_iter().fold(kernel.shallow_clone(), |kernel, (axis, Axis { kernel: (first, count), .. })| {
-        if count == window[axis as usize] { kernel } else { kernel.narrow(axis, first, count) }
-    });
+    let [rows, columns] =
+        [2, 3].map(|axis: usize| Axis::new(size[axis], window[axis], padding, stride));
+    let used = [(2, rows), (3, columns)].into_iter().fold(
+        kernel.shallow_clone(),
+        |kernel, (axis, Axis { kernel: (first, count), .. })| {
+            if count == window[axis as usize] { kernel } else { kernel.narrow(axis, first, count) }
+        },
+    );
     if rows.before == rows.after && columns.before == columns.after {
         (x.shallow_clone(), used, [rows.before, columns.before])
     } else {
@@ -93,13 +106,21 @@ mod tests {
             (1, 3, 2, 1, 1),
         ];
         for (n, kernel, stride, before, after) in table {
-            assert_eq!(same(n, kernel, stride), (before, after), "n {n}, kernel {kernel}, stride {stride}");
+            assert_eq!(
+                same(n, kernel, stride),
+                (before, after),
+                "n {n}, kernel {kernel}, stride {stride}"
+            );
         }
     }
 
     #[test]
     fn leaving_out_what_sees_only_zeros_changes_nothing() {
-        let wave = |size: &[i64]| (Tensor::arange(size.iter().product::<i64>(), (Kind::Float, Device::Cpu)) * 1.7).sin().view(size);
+        let wave = |size: &[i64]| {
+            (Tensor::arange(size.iter().product::<i64>(), (Kind::Float, Device::Cpu)) * 1.7)
+                .sin()
+                .view(size)
+        };
         let mut left_out = 0;
         for n in 1..8 {
             for k in 1..8 {
@@ -109,12 +130,21 @@ mod tests {
                         let (top, bottom) = padding.amounts(n, k, stride);
                         let (left, right) = padding.amounts(n + 3, k, stride);
                         let padded = x.constant_pad_nd([left, right, top, bottom]);
-                        let expected = padded.conv2d::<Tensor>(&kernel, None, [stride; 2], [0; 2], [1; 2], 1);
+                        let expected =
+                            padded.conv2d::<Tensor>(&kernel, None, [stride; 2], [0; 2], [1; 2], 1);
                         let (x, used, symmetric) = split(&x, &kernel, padding, stride);
-                        let found = x.conv2d::<Tensor>(&used, None, [stride; 2], symmetric, [1; 2], 1);
-                        assert_eq!(found.size(), expected.size(), "n {n}, kernel {k}, stride {stride}, {padding:?}");
+                        let found =
+                            x.conv2d::<Tensor>(&used, None, [stride; 2], symmetric, [1; 2], 1);
+                        assert_eq!(
+                            found.size(),
+                            expected.size(),
+                            "n {n}, kernel {k}, stride {stride}, {padding:?}"
+                        );
                         let distance = (found - expected).abs().max().double_value(&[]);
-                        assert!(distance < 1e-5, "n {n}, kernel {k}, stride {stride}, {padding:?}: {distance:.1e}");
+                        assert!(
+                            distance < 1e-5,
+                            "n {n}, kernel {k}, stride {stride}, {padding:?}: {distance:.1e}"
+                        );
                         left_out += i64::from(used.size() != kernel.size());
                     }
                 }

@@ -62,7 +62,9 @@ mod tests {
     /// Calls `check` with an n×n map, a window and a stride of every kind.
     fn for_all(check: impl Fn(&Tensor, i64, i64)) {
         for n in 1..16 {
-            let x = (Tensor::arange(n * n, (Kind::Float, Device::Cpu)) * 2.3).sin().view([1, 1, n, n]) - 5;
+            let x =
+                (Tensor::arange(n * n, (Kind::Float, Device::Cpu)) * 2.3).sin().view([1, 1, n, n])
+                    - 5;
             for window in 1..6 {
                 for stride in 1..4 {
                     if stride > 1 || window % 2 == 1 {
@@ -81,17 +83,32 @@ mod tests {
     #[test]
     fn same_max_pool_equals_padding_with_minus_infinity() {
         for_all(|x, window, stride| {
-            let expected = max_pool_valid(&padded(x, window, stride, f64::NEG_INFINITY), window, stride);
-            assert_eq!(max_pool_same(x, window, stride), expected, "{x:?}, window {window}, stride {stride}");
+            let expected =
+                max_pool_valid(&padded(x, window, stride, f64::NEG_INFINITY), window, stride);
+            assert_eq!(
+                max_pool_same(x, window, stride),
+                expected,
+                "{x:?}, window {window}, stride {stride}"
+            );
         });
     }
 
     #[test]
     fn same_average_pool_divides_by_what_is_there() {
         for_all(|x, window, stride| {
-            let sum = |x: &Tensor| padded(x, window, stride, 0.0).avg_pool2d([window; 2], [stride; 2], [0; 2], false, true, 1);
+            let sum = |x: &Tensor| {
+                padded(x, window, stride, 0.0).avg_pool2d(
+                    [window; 2],
+                    [stride; 2],
+                    [0; 2],
+                    false,
+                    true,
+                    1,
+                )
+            };
             let expected = sum(x) / sum(&x.ones_like());
-            let distance = (average_pool_same(x, window, stride) - expected).abs().max().double_value(&[]);
+            let distance =
+                (average_pool_same(x, window, stride) - expected).abs().max().double_value(&[]);
             assert!(distance < 1e-5, "{x:?}, window {window}, stride {stride}: {distance:.1e}");
         });
     }

@@ -14,7 +14,14 @@ use std::io::Write;
 use std::path::Path;
 
 /// Plans the study and prints the estimate. `folder` is where results would be; it is not made.
-pub(super) fn dry_run(study: &Study, registry: &Registry, folder: &Path, options: &Options, json: bool, out: &mut dyn Write) -> Result<()> {
+pub(super) fn dry_run(
+    study: &Study,
+    registry: &Registry,
+    folder: &Path,
+    options: &Options,
+    json: bool,
+    out: &mut dyn Write,
+) -> Result<()> {
     let estimate = estimate(study, registry, folder, options)?;
     if json {
         let missing = json!({ "weights": lacking(&study.missing), "images": study.missing.images.as_ref().map(|images| &images.folder), "commands": commands(&study.missing) });
@@ -53,8 +60,9 @@ fn work(estimate: &Estimate, out: &mut dyn Write) -> Result<()> {
     writeln!(out, "\nAttacks and scores; passes of one image, time of one worker over all models")?;
     let mut grid = Grid::new(["label", "goal", "forward", "backward", "time"]);
     for work in &estimate.work {
-        let passes =
-            |of: fn(&gauntlet_core::attack::Cost) -> f64| work.each.as_ref().map_or_else(|| "not known".into(), |cost| number(of(cost)));
+        let passes = |of: fn(&gauntlet_core::attack::Cost) -> f64| {
+            work.each.as_ref().map_or_else(|| "not known".into(), |cost| number(of(cost)))
+        };
         grid.row([
             work.label.clone(),
             work.goal.to_owned(),
@@ -72,7 +80,9 @@ fn models(study: &Study, estimate: &Estimate, out: &mut dyn Write) -> Result<()>
     for (model, pace) in study.models.iter().zip(&estimate.models) {
         let weights = match &model.weights {
             WeightsPlace::Embedded(_) => "built in".to_owned(),
-            WeightsPlace::File(path) | WeightsPlace::TorchScript(path) => path.display().to_string(),
+            WeightsPlace::File(path) | WeightsPlace::TorchScript(path) => {
+                path.display().to_string()
+            }
             WeightsPlace::Absent(_) => "missing, measured with made-up ones".to_owned(),
         };
         let each = |seconds: f64| format!("{:.2} ms", seconds * 1e3);
@@ -87,7 +97,11 @@ fn lacking(missing: &Missing) -> Vec<&str> {
 
 /// What gets the missing weights, then what gets the images.
 fn commands(missing: &Missing) -> Vec<String> {
-    let published: Vec<_> = missing.weights.iter().filter(|weights| ECCV2018.member(&weights.model).is_some()).collect();
+    let published: Vec<_> = missing
+        .weights
+        .iter()
+        .filter(|weights| ECCV2018.member(&weights.model).is_some())
+        .collect();
     let pull = match published.as_slice() {
         [] => None,
         [one] => Some(format!("runner weights pull {}", one.model)),
@@ -110,11 +124,24 @@ fn missing(missing: &Missing, out: &mut dyn Write) -> Result<()> {
     writeln!(out, "\nMissing")?;
     if !weights.is_empty() {
         let all = weights.iter().all(|model| ECCV2018.member(model).is_some()) && weights.len() > 1;
-        let archive = if all { format!(" ({} in one archive)", size(ECCV2018.size as f64)) } else { String::new() };
-        writeln!(out, "  weights of {}{archive}: {}", counted(weights.len(), "model"), weights.join(", "))?;
+        let archive = if all {
+            format!(" ({} in one archive)", size(ECCV2018.size as f64))
+        } else {
+            String::new()
+        };
+        writeln!(
+            out,
+            "  weights of {}{archive}: {}",
+            counted(weights.len(), "model"),
+            weights.join(", ")
+        )?;
     }
     if let Some(images) = images {
-        let archive = if images.commands.is_empty() { String::new() } else { format!(" ({})", size(eccv2018::SIZE as f64)) };
+        let archive = if images.commands.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", size(eccv2018::SIZE as f64))
+        };
         writeln!(out, "  images{archive}: there is no folder {}", images.folder.display())?;
     }
     let commands = commands(missing);
@@ -130,9 +157,18 @@ fn missing(missing: &Missing, out: &mut dyn Write) -> Result<()> {
 fn conclude(estimate: &Estimate, options: &Options, out: &mut dyn Write) -> Result<()> {
     let workers = counted(estimate.workers, "worker");
     let device = device_kind(options.device);
-    writeln!(out, "\nAbout {} with {workers} on {device}, and {} on disk", duration(estimate.seconds), size(estimate.bytes))?;
+    writeln!(
+        out,
+        "\nAbout {} with {workers} on {device}, and {} on disk",
+        duration(estimate.seconds),
+        size(estimate.bytes)
+    )?;
     if !estimate.unknown.is_empty() {
-        writeln!(out, "not counted, since they do not say what they cost: {}", estimate.unknown.join(", "))?;
+        writeln!(
+            out,
+            "not counted, since they do not say what they cost: {}",
+            estimate.unknown.join(", ")
+        )?;
     }
     Ok(())
 }
@@ -143,7 +179,12 @@ fn number(value: f64) -> String {
         return format!("{value:.1e}");
     }
     let digits = format!("{value:.0}");
-    let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().filter_map(|group| std::str::from_utf8(group).ok()).collect();
+    let groups: Vec<&str> = digits
+        .as_bytes()
+        .rchunks(3)
+        .rev()
+        .filter_map(|group| std::str::from_utf8(group).ok())
+        .collect();
     groups.join(",")
 }
 
@@ -172,8 +213,14 @@ mod tests {
 
     #[test]
     fn figures_are_short() {
-        assert_eq!([0.4, 999.6, 1234567.0, 3.14e12].map(number), ["0", "1,000", "1,234,567", "3.1e12"]);
-        assert_eq!([0.5, 42.0, 600.0, 36000.0, 1e8].map(duration), ["0.50 s", "42 s", "10 min", "10.0 h", "1,157 days"]);
+        assert_eq!(
+            [0.4, 999.6, 1234567.0, 3.14e12].map(number),
+            ["0", "1,000", "1,234,567", "3.1e12"]
+        );
+        assert_eq!(
+            [0.5, 42.0, 600.0, 36000.0, 1e8].map(duration),
+            ["0.50 s", "42 s", "10 min", "10.0 h", "1,157 days"]
+        );
         assert_eq!([2e3, 2.5e6, 6.66e9, 1e13].map(size), ["2 kB", "2.5 MB", "6.7 GB", "10.0 TB"]);
     }
 }

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use std::io::Write;
 use toml::Table;
 
-/// Show the models, attacks or metrics that a study can name, with their parameters, or the built-in studies
+/// Show the models, attacks or metrics that a study can name, with their parameters, or the
+/// built-in studies
 #[derive(Args)]
 #[command(after_help = "Examples:
   runner list attacks
@@ -36,7 +37,9 @@ pub(super) fn list(args: &ListArgs, registry: &Registry, out: &mut dyn Write) ->
     if args.json {
         let all: Result<Vec<Value>> = match args.kind {
             Kind::Models => registry.models().map(model_json).collect(),
-            Kind::Attacks => Ok(registry.attacks().map(|attack| entry_json(&attack.entry)).collect()),
+            Kind::Attacks => {
+                Ok(registry.attacks().map(|attack| entry_json(&attack.entry)).collect())
+            }
             Kind::Metrics => Ok(registry.metrics().map(metric_json).collect()),
             Kind::Studies => Ok(BUILT_IN.iter().map(study_json).collect()),
         };
@@ -47,7 +50,11 @@ pub(super) fn list(args: &ListArgs, registry: &Registry, out: &mut dyn Write) ->
         Kind::Models => models(registry, out),
         Kind::Attacks => registry.attacks().try_for_each(|attack| entry(&attack.entry, "", out)),
         Kind::Metrics => registry.metrics().try_for_each(|metric| {
-            let about = format!(" ({}, one value per {})", metric.unit, format!("{:?}", metric.scope).to_lowercase());
+            let about = format!(
+                " ({}, one value per {})",
+                metric.unit,
+                format!("{:?}", metric.scope).to_lowercase()
+            );
             entry(&metric.entry, &about, out)
         }),
         Kind::Studies => {
@@ -61,7 +68,8 @@ pub(super) fn list(args: &ListArgs, registry: &Registry, out: &mut dyn Write) ->
 }
 
 fn models(registry: &Registry, out: &mut dyn Write) -> Result<()> {
-    let mut grid = Grid::new(["name", "family", "weights", "origin", "side", "classes", "published top-1"]);
+    let mut grid =
+        Grid::new(["name", "family", "weights", "origin", "side", "classes", "published top-1"]);
     for model in registry.models() {
         let card = model.card(&model.entry.defaults)?;
         grid.row([
@@ -87,7 +95,11 @@ fn entry(entry: &Entry, about: &str, out: &mut dyn Write) -> Result<()> {
     parameters(entry, out)?;
     for (name, summary, values) in &entry.presets {
         writeln!(out, "    preset {name}: {summary}")?;
-        let other: Table = values.iter().filter(|(key, value)| entry.defaults.get(*key) != Some(value)).map(own).collect();
+        let other: Table = values
+            .iter()
+            .filter(|(key, value)| entry.defaults.get(*key) != Some(value))
+            .map(own)
+            .collect();
         table(&other, "        ", out)?;
     }
     Ok(())
@@ -103,7 +115,11 @@ fn origin(entry: &Entry) -> String {
 /// The defaults, each below what is known about it. What has no default is an option that is off.
 fn parameters(entry: &Entry, out: &mut dyn Write) -> Result<()> {
     for described in &entry.descriptions {
-        let choices = if described.choices.is_empty() { String::new() } else { format!(" One of: {}.", described.choices.join(", ")) };
+        let choices = if described.choices.is_empty() {
+            String::new()
+        } else {
+            format!(" One of: {}.", described.choices.join(", "))
+        };
         for line in wrapped(&format!("{}{choices}", described.text), WIDTH) {
             writeln!(out, "    # {line}")?;
         }
@@ -113,7 +129,11 @@ fn parameters(entry: &Entry, out: &mut dyn Write) -> Result<()> {
         }
     }
     let described = |name: &str| entry.descriptions.iter().any(|described| described.name == name);
-    table(&entry.defaults.iter().filter(|(name, _)| !described(name)).map(own).collect(), "    ", out)
+    table(
+        &entry.defaults.iter().filter(|(name, _)| !described(name)).map(own).collect(),
+        "    ",
+        out,
+    )
 }
 
 /// Characters in a line of text.

@@ -30,7 +30,8 @@ enum Command {
     Inspect(InspectArgs),
     Check(check::CheckArgs),
     New(new::NewArgs),
-    /// Print a lock that admits the plugins named now, and no others: `--plugins-lock FILE` reads it
+    /// Print a lock that admits the plugins named now, and no others: `--plugins-lock FILE` reads
+    /// it
     Lock,
 }
 
@@ -54,7 +55,13 @@ struct InspectArgs {
     json: bool,
 }
 
-pub(super) fn plugins(args: &PluginsArgs, sources: &Sources, verbose: bool, registry: Registry, out: &mut dyn Write) -> Result<ExitCode> {
+pub(super) fn plugins(
+    args: &PluginsArgs,
+    sources: &Sources,
+    verbose: bool,
+    registry: Registry,
+    out: &mut dyn Write,
+) -> Result<ExitCode> {
     match &args.command {
         Command::List(args) => list(args, sources, verbose, registry, out),
         Command::Inspect(args) => inspect(args, out),
@@ -64,7 +71,10 @@ pub(super) fn plugins(args: &PluginsArgs, sources: &Sources, verbose: bool, regi
             let found = sources.search()?;
             tell(&found, verbose);
             found.check()?;
-            ensure!(!found.libraries.is_empty(), "there is nothing to lock: name the plugins with `--plugins DIR`");
+            ensure!(
+                !found.libraries.is_empty(),
+                "there is nothing to lock: name the plugins with `--plugins DIR`"
+            );
             for library in &found.libraries {
                 writeln!(out, "{}", lock_line(library))?;
             }
@@ -84,14 +94,22 @@ pub(super) fn load(sources: &Sources, verbose: bool, mut registry: Registry) -> 
 /// Warnings, and at `-v` notes on what is no plugin.
 fn tell(found: &Found, verbose: bool) {
     let warnings = found.warnings.iter().map(|warning| format!("warning: {warning}\n"));
-    let notes = found.ignored.iter().filter(|_| verbose).map(|(path, what)| format!("note: {}: {what}\n", path.display()));
+    let notes = found
+        .ignored
+        .iter()
+        .filter(|_| verbose)
+        .map(|(path, what)| format!("note: {}: {what}\n", path.display()));
     let _ = write!(io::stderr(), "{}", warnings.chain(notes).collect::<String>());
 }
 
 /// Kind and name of all that a library has brought.
 fn brought(registry: &Registry, library: &Library) -> Vec<(&'static str, String)> {
     let of = |kind: &'static str, entry: &Entry| {
-        entry.library.as_ref().filter(|own| own.hash == library.hash).map(|_| (kind, entry.name.clone()))
+        entry
+            .library
+            .as_ref()
+            .filter(|own| own.hash == library.hash)
+            .map(|_| (kind, entry.name.clone()))
     };
     let models = registry.models().filter_map(|model| of("model", &model.entry));
     let attacks = registry.attacks().filter_map(|attack| of("attack", &attack.entry));
@@ -99,32 +117,50 @@ fn brought(registry: &Registry, library: &Library) -> Vec<(&'static str, String)
     models.chain(attacks).chain(metrics).collect()
 }
 
-fn list(args: &ListArgs, sources: &Sources, verbose: bool, mut registry: Registry, out: &mut dyn Write) -> Result<ExitCode> {
+fn list(
+    args: &ListArgs,
+    sources: &Sources,
+    verbose: bool,
+    mut registry: Registry,
+    out: &mut dyn Write,
+) -> Result<ExitCode> {
     let found = sources.load(&mut registry)?;
     tell(&found, verbose);
     let code = if found.refused.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) };
     if args.json {
         let plugins = found.libraries.iter().map(|library| {
             let mut value = serde_json::to_value(library)?;
-            value["brings"] = brought(&registry, library).into_iter().map(|(kind, name)| json!({ "kind": kind, "name": name })).collect();
+            value["brings"] = brought(&registry, library)
+                .into_iter()
+                .map(|(kind, name)| json!({ "kind": kind, "name": name }))
+                .collect();
             Ok(value)
         });
         let of = |path: &Path, reason: String| json!({ "path": path, "reason": reason });
-        let refused: Vec<Value> = found.refused.iter().map(|(path, error)| of(path, format!("{error:#}"))).collect();
-        let ignored: Vec<Value> = found.ignored.iter().map(|(path, what)| of(path, what.clone())).collect();
+        let refused: Vec<Value> =
+            found.refused.iter().map(|(path, error)| of(path, format!("{error:#}"))).collect();
+        let ignored: Vec<Value> =
+            found.ignored.iter().map(|(path, what)| of(path, what.clone())).collect();
         let all = json!({ "plugins": plugins.collect::<Result<Vec<Value>>>()?, "refused": refused, "ignored": ignored });
         writeln!(out, "{}", serde_json::to_string_pretty(&all)?)?;
         return Ok(code);
     }
     if sources.places.is_empty() {
-        writeln!(out, "no plugins are named: `--plugins DIR` and the variable GAUNTLET_PLUGINS name folders of them")?;
+        writeln!(
+            out,
+            "no plugins are named: `--plugins DIR` and the variable GAUNTLET_PLUGINS name folders \
+             of them"
+        )?;
     } else if found.libraries.is_empty() && found.refused.is_empty() {
         writeln!(out, "there are no plugins; `-v` says what else is there")?;
     }
     if !found.libraries.is_empty() {
         let mut grid = Grid::new(["plugin", "brings", "BLAKE3", "file"]);
         for library in &found.libraries {
-            let brings: Vec<String> = brought(&registry, library).into_iter().map(|(kind, name)| format!("{kind} {name}")).collect();
+            let brings: Vec<String> = brought(&registry, library)
+                .into_iter()
+                .map(|(kind, name)| format!("{kind} {name}"))
+                .collect();
             grid.row([
                 library.stamp.to_string(),
                 brings.join(", "),
@@ -149,7 +185,11 @@ fn inspect(args: &InspectArgs, out: &mut dyn Write) -> Result<ExitCode> {
         writeln!(out, "{}", serde_json::to_string_pretty(&value)?)?;
     } else {
         let stamp = &library.stamp;
-        let panics = if library.aborts() { "ends the process: computes in processes of its own alone" } else { "costs a cell" };
+        let panics = if library.aborts() {
+            "ends the process: computes in processes of its own alone"
+        } else {
+            "costs a cell"
+        };
         for (what, value) in [
             ("plugin", stamp.to_string()),
             ("file", library.path.display().to_string()),

@@ -35,17 +35,19 @@ const BATCH: usize = 32;
   runner predict --model mini_vgg_16 batch.safetensors
   runner predict --torchscript resnet50.pt --params '{ side = 224, classes = 1000 }' photo.jpg
 
-A photograph's shorter side is resized to the model's side (antialiased Lanczos), the centre cut out. \
-A safetensors file holds a tensor `pixels`, N×3×S×S in [0, 1].")]
+A photograph's shorter side is resized to the model's side (antialiased Lanczos), the centre cut \
+                        out. \
+                        A safetensors file holds a tensor `pixels`, N×3×S×S in [0, 1].")]
 pub(super) struct PredictArgs {
     /// The model, see `runner list models`
     #[arg(long, value_name = "NAME", required_unless_present = "torchscript")]
     model: Option<String>,
-    /// A TorchScript module in place of a registered model; `--params` says its `side`, `classes` and so on
+    /// A TorchScript module in place of a registered model; `--params` says its `side`, `classes`
+    /// and so on
     #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "weights"])]
     torchscript: Option<PathBuf>,
-    /// Its weights: a safetensors file, a frozen graph (.pb), or a folder with such files [default: those built in, or in
-    /// the folder of `runner weights`]
+    /// Its weights: a safetensors file, a frozen graph (.pb), or a folder with such files [default:
+    /// those built in, or in the folder of `runner weights`]
     #[arg(long, value_name = "FILE|DIR")]
     weights: Option<PathBuf>,
     /// Its parameters, as TOML: 'classes = 10'
@@ -64,7 +66,8 @@ pub(super) struct PredictArgs {
     /// Write all logits to a safetensors file: a tensor `logits`, N×classes
     #[arg(long, value_name = "FILE")]
     logits: Option<PathBuf>,
-    /// Print JSON with all logits: {"model": …, "images": [{"name": …, "top": [[class, logit], …], "logits": […]}]}
+    /// Print JSON with all logits: {"model": …, "images": [{"name": …, "top": [[class, logit], …],
+    /// "logits": […]}]}
     #[arg(long)]
     json: bool,
     /// PNG, JPEG or safetensors files
@@ -73,15 +76,25 @@ pub(super) struct PredictArgs {
 }
 
 /// An image that cannot be used is passed over, with a warning and exit code 1 in the end.
-pub(super) fn predict(args: &PredictArgs, registry: &Registry, out: &mut dyn Write) -> Result<ExitCode> {
+pub(super) fn predict(
+    args: &PredictArgs,
+    registry: &Registry,
+    out: &mut dyn Write,
+) -> Result<ExitCode> {
     let device = device::open(&args.device)?;
-    let parameters = params::parse(&args.params).with_context(|| format!("`--params '{}'`", args.params))?;
+    let parameters =
+        params::parse(&args.params).with_context(|| format!("`--params '{}'`", args.params))?;
     let named = registry.models().find(|model| Some(&model.entry.name) == args.model.as_ref());
     let library = named.and_then(|model| model.entry.library.as_ref());
     permit(library, "it computes in processes of its own alone, in `runner run`; ")?;
     let chosen = match (&args.torchscript, &args.model) {
         (Some(file), _) => module(file, &parameters)?,
-        (None, model) => StudyModel::new(registry, model.as_deref().unwrap_or_default(), &parameters, args.weights.as_deref())?,
+        (None, model) => StudyModel::new(
+            registry,
+            model.as_deref().unwrap_or_default(),
+            &parameters,
+            args.weights.as_deref(),
+        )?,
     };
     let classes = class_names(args.classes.as_deref(), &chosen)?;
     let mut names = Vec::new();
@@ -101,19 +114,29 @@ pub(super) fn predict(args: &PredictArgs, registry: &Registry, out: &mut dyn Wri
             }
         }
     }
-    ensure!(!pixels.is_empty(), "there is no image to predict: {} skipped", counted(skipped, "file"));
+    ensure!(
+        !pixels.is_empty(),
+        "there is no image to predict: {} skipped",
+        counted(skipped, "file")
+    );
     let model = chosen.load(registry, device)?;
     let mut answers = Vec::new();
     for images in pixels.chunks(BATCH) {
         let oracle = Oracle::new(model.as_ref(), vec![0; images.len()], Settings::default());
         let rows: Vec<usize> = (0..images.len()).collect();
         let batch = Tensor::stack(images, 0).to_device(device);
-        let logits = guard::catch("predicting", || oracle.logits(&rows, &batch))?.to_device(Device::Cpu).to_kind(Kind::Float);
+        let logits = guard::catch("predicting", || oracle.logits(&rows, &batch))?
+            .to_device(Device::Cpu)
+            .to_kind(Kind::Float);
         answers.extend((0..images.len() as i64).map(|n| logits.get(n)));
     }
     if let Some(file) = &args.logits {
-        let file = std::path::absolute(file).with_context(|| format!("logits {}", file.display()))?;
-        write_atomically(&file, &store::safetensors(&[("logits".to_owned(), Tensor::stack(&answers, 0))])?)?;
+        let file =
+            std::path::absolute(file).with_context(|| format!("logits {}", file.display()))?;
+        write_atomically(
+            &file,
+            &store::safetensors(&[("logits".to_owned(), Tensor::stack(&answers, 0))])?,
+        )?;
     }
     let top = |logits: &Tensor| top(logits, args.top);
     let card = &chosen.card;
@@ -133,7 +156,13 @@ pub(super) fn predict(args: &PredictArgs, registry: &Registry, out: &mut dyn Wri
         for (class, logit) in top(logits)? {
             let probability = probabilities.double_value(&[class]) * 100.0;
             let (id, name) = words(classes.as_ref(), card, class);
-            grid.row([&class.to_string(), id, name, &format!("{logit:.3}"), &format!("{probability:.1}%")]);
+            grid.row([
+                &class.to_string(),
+                id,
+                name,
+                &format!("{logit:.3}"),
+                &format!("{probability:.1}%"),
+            ]);
         }
         grid.print(out, 3)?;
     }
@@ -143,7 +172,10 @@ pub(super) fn predict(args: &PredictArgs, registry: &Registry, out: &mut dyn Wri
 /// A TorchScript module, called as its file.
 fn module(file: &Path, parameters: &Table) -> Result<StudyModel> {
     let script: Script = parameters.clone().try_into().map_err(|error: toml::de::Error| {
-        anyhow!("`--params` of a TorchScript module: {}; it needs `side` and `classes`", error.message().trim_end())
+        anyhow!(
+            "`--params` of a TorchScript module: {}; it needs `side` and `classes`",
+            error.message().trim_end()
+        )
     })?;
     let name = file.file_stem().unwrap_or_default().to_string_lossy();
     StudyModel::torchscript(&name, file, &script)
@@ -168,10 +200,18 @@ fn top(logits: &Tensor, count: i64) -> Result<Vec<(i64, f32)>> {
 fn class_names(file: Option<&Path>, model: &StudyModel) -> Result<Option<Classes>> {
     let Some(file) = file else {
         let fashion = model.part.name.starts_with("mini_").then(Classes::fashion_mnist);
-        return Classes::of_study(fashion.filter(|names| names.len() as i64 == model.classes()), model.classes());
+        return Classes::of_study(
+            fashion.filter(|names| names.len() as i64 == model.classes()),
+            model.classes(),
+        );
     };
     let (names, classes) = (Classes::read(file)?, model.classes());
-    ensure!(names.len() as i64 == classes, "class names {}: {} lines, the model has {classes} classes", file.display(), names.len());
+    ensure!(
+        names.len() as i64 == classes,
+        "class names {}: {} lines, the model has {classes} classes",
+        file.display(),
+        names.len()
+    );
     Ok(Some(names))
 }
 
@@ -194,7 +234,9 @@ fn open(path: &Path, side: i64) -> Result<Vec<(String, Tensor)>> {
     let bytes = std::fs::read(path).with_context(|| format!("images {name}"))?;
     let mut tensors = read_safetensors(bytes).with_context(|| format!("images {name}"))?;
     let found = tensors.keys().cloned().collect::<Vec<_>>().join(", ");
-    let pixels = tensors.remove("pixels").with_context(|| format!("images {name}: a tensor `pixels` is expected, found: {found}"))?;
+    let pixels = tensors
+        .remove("pixels")
+        .with_context(|| format!("images {name}: a tensor `pixels` is expected, found: {found}"))?;
     let size = pixels.size();
     ensure!(
         size.len() == 4 && size[1..] == [3, side, side],
@@ -203,6 +245,9 @@ fn open(path: &Path, side: i64) -> Result<Vec<(String, Tensor)>> {
     ensure!(size[0] > 0, "images {name}: `pixels` has shape {size:?}: there is no image in it");
     let pixels = pixels.to_kind(Kind::Float);
     let (low, high) = (pixels.min().double_value(&[]), pixels.max().double_value(&[]));
-    ensure!(low >= 0.0 && high <= 1.0, "images {name}: `pixels` runs from {low} to {high}, expected within [0, 1]");
+    ensure!(
+        low >= 0.0 && high <= 1.0,
+        "images {name}: `pixels` runs from {low} to {high}, expected within [0, 1]"
+    );
     Ok((0..size[0]).map(|n| (format!("{name}[{n}]"), pixels.get(n))).collect())
 }

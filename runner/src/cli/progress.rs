@@ -28,7 +28,14 @@ struct State {
 impl Terminal {
     pub fn new() -> Self {
         let now = Instant::now();
-        let state = State { bar: ProgressBar::hidden(), phase: String::new(), done: 0, cases: 0, begun: now, told: now };
+        let state = State {
+            bar: ProgressBar::hidden(),
+            phase: String::new(),
+            done: 0,
+            cases: 0,
+            begun: now,
+            told: now,
+        };
         Self { state: Mutex::new(state), attended: io::stderr().is_terminal() }
     }
 
@@ -45,15 +52,28 @@ impl Progress for Terminal {
     fn begin(&self, phase: &str, cells: usize, cases: usize) {
         let mut state = self.state.lock().expect("nobody panics with the lock");
         let now = Instant::now();
-        *state = State { bar: ProgressBar::hidden(), phase: phase.to_owned(), done: 0, cases, begun: now, told: now };
+        *state = State {
+            bar: ProgressBar::hidden(),
+            phase: phase.to_owned(),
+            done: 0,
+            cases,
+            begun: now,
+            told: now,
+        };
         if self.attended {
-            let style = ProgressStyle::with_template("{prefix} [{bar:24}] {pos}/{len} images, {per_sec}, {eta} left  {wide_msg}")
-                .expect("the template is valid")
-                .progress_chars("=> ");
-            state.bar = ProgressBar::new(cases as u64).with_style(style).with_prefix(phase.to_owned());
+            let style = ProgressStyle::with_template(
+                "{prefix} [{bar:24}] {pos}/{len} images, {per_sec}, {eta} left  {wide_msg}",
+            )
+            .expect("the template is valid")
+            .progress_chars("=> ");
+            state.bar =
+                ProgressBar::new(cases as u64).with_style(style).with_prefix(phase.to_owned());
             state.bar.enable_steady_tick(Duration::from_millis(500));
         } else {
-            self.say(&state, &format!("{phase}: {}, {}", counted(cells, "cell"), counted(cases, "image")));
+            self.say(
+                &state,
+                &format!("{phase}: {}, {}", counted(cells, "cell"), counted(cases, "image")),
+            );
         }
     }
 
@@ -67,7 +87,13 @@ impl Progress for Terminal {
             state.told = Instant::now();
             let rate = state.done as f64 / state.begun.elapsed().as_secs_f64();
             let left = (state.cases - state.done) as f64 / rate;
-            self.say(&state, &format!("{}: {}/{} images, {rate:.1} per second, {left:.0} s left", state.phase, state.done, state.cases));
+            self.say(
+                &state,
+                &format!(
+                    "{}: {}/{} images, {rate:.1} per second, {left:.0} s left",
+                    state.phase, state.done, state.cases
+                ),
+            );
         }
     }
 
@@ -111,7 +137,8 @@ impl weights::Progress for Transfer {
     fn begin(&self, what: &str, total: u64, done: u64) {
         let mut state = self.state();
         let style = ProgressStyle::with_template(
-            "[{bar:24}] {decimal_bytes}/{decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left  {wide_msg}",
+            "[{bar:24}] {decimal_bytes}/{decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} \
+             left  {wide_msg}",
         )
         .expect("the template is valid")
         .progress_chars("=> ");
@@ -121,13 +148,18 @@ impl weights::Progress for Transfer {
         } else {
             ProgressBar::with_draw_target(Some(total), indicatif::ProgressDrawTarget::hidden())
         };
-        *state =
-            Bytes { bar: bar.with_style(style).with_message(what.to_owned()).with_position(done), begun: now, told: now, before: done };
+        *state = Bytes {
+            bar: bar.with_style(style).with_message(what.to_owned()).with_position(done),
+            begun: now,
+            told: now,
+            before: done,
+        };
         state.bar.reset_eta();
         if self.attended {
             state.bar.enable_steady_tick(Duration::from_millis(500));
         } else {
-            let _ = writeln!(io::stderr(), "{what}: {} of {}", DecimalBytes(done), DecimalBytes(total));
+            let _ =
+                writeln!(io::stderr(), "{what}: {} of {}", DecimalBytes(done), DecimalBytes(total));
         }
     }
 

@@ -23,8 +23,10 @@ use std::time::Duration;
   runner submit study.toml --partition gpu --device cuda --cells-per-task 64,4,400 --time 2:00:00
   runner submit study.toml --print
 
-The results' folder, the program, libtorch, weights, images and plugins must be in folders that all nodes see
-under the same path. The same command submits what is neither stored nor waits or runs; `runner status DIR`
+The results' folder, the program, libtorch, weights, images and plugins must be in folders that \
+                        all nodes see
+under the same path. The same command submits what is neither stored nor waits or runs; `runner \
+                        status DIR`
 says how far it is, `runner cancel DIR` ends it. docs/slurm.md has more.")]
 pub(super) struct SubmitArgs {
     #[command(flatten)]
@@ -44,8 +46,8 @@ pub(super) struct SubmitArgs {
     /// As of sbatch: the memory of a task
     #[arg(long, value_name = "SIZE", help_heading = "Cluster")]
     mem: Option<String>,
-    /// As of sbatch: a task's time limit [default: three times what is foretold, and 15 minutes; with
-    /// `--cells-per-task` the partition's]
+    /// As of sbatch: a task's time limit [default: three times what is foretold, and 15 minutes;
+    /// with `--cells-per-task` the partition's]
     #[arg(long, value_name = "TIME", value_parser = time, help_heading = "Cluster")]
     time: Option<TimeLimit>,
     /// Cells that a task computes at a time on cpu, each on a core of its own
@@ -55,16 +57,23 @@ pub(super) struct SubmitArgs {
     #[arg(long, value_name = "N", help_heading = "Cluster")]
     array_limit: Option<usize>,
     /// How long a task shall take, foretold from measurements on this machine
-    #[arg(long, value_name = "MINUTES", default_value_t = 30.0, conflicts_with = "cells_per_task", help_heading = "Cluster")]
+    #[arg(
+        long,
+        value_name = "MINUTES",
+        default_value_t = 30.0,
+        conflicts_with = "cells_per_task",
+        help_heading = "Cluster"
+    )]
     task_minutes: f64,
-    /// How many cells a task has: one number, or three for clean answers, attacks, and transfer and metrics;
-    /// nothing is measured
+    /// How many cells a task has: one number, or three for clean answers, attacks, and transfer and
+    /// metrics; nothing is measured
     #[arg(long, value_name = "N", value_delimiter = ',', help_heading = "Cluster")]
     cells_per_task: Vec<usize>,
     /// How often a task is requeued that died or came to its time limit
     #[arg(long, value_name = "N", default_value_t = 3, help_heading = "Cluster")]
     requeue: u32,
-    /// How long a task waits for cells that other nodes have stored: a shared file system may show them late
+    /// How long a task waits for cells that other nodes have stored: a shared file system may show
+    /// them late
     #[arg(long, value_name = "SECONDS", default_value_t = 60, help_heading = "Cluster")]
     patience: u64,
     /// A further option for sbatch, as in `--sbatch-arg=--qos=long`; repeatable
@@ -91,18 +100,27 @@ fn time(text: &str) -> Result<TimeLimit, String> {
 impl SubmitArgs {
     fn wishes(&self) -> Result<Wishes> {
         let Self { study, sbatch_arg, setup, .. } = self;
-        for (option, count) in [("cpus-per-task", Some(self.cpus_per_task)), ("array-limit", self.array_limit)] {
+        for (option, count) in
+            [("cpus-per-task", Some(self.cpus_per_task)), ("array-limit", self.array_limit)]
+        {
             ensure!(count != Some(0), "`--{option} 0`: at least one is needed");
         }
         let device = match device::parse(&study.device)? {
             Device::Cuda(_) if study.device != "cuda" => {
-                bail!("`--device {}`: which GPU a task has, Slurm decides; use `cuda`", study.device)
+                bail!(
+                    "`--device {}`: which GPU a task has, Slurm decides; use `cuda`",
+                    study.device
+                )
             }
             Device::Cuda(_) => "cuda",
             _ => "cpu",
         };
         for option in sbatch_arg {
-            ensure!(option.starts_with('-'), "`--sbatch-arg {option}`: an option of sbatch is expected, as in `--sbatch-arg=--qos=long`");
+            ensure!(
+                option.starts_with('-'),
+                "`--sbatch-arg {option}`: an option of sbatch is expected, as in \
+                 `--sbatch-arg=--qos=long`"
+            );
             let name = option.split('=').next().unwrap_or_default();
             let own = [
                 "--array",
@@ -119,16 +137,31 @@ impl SubmitArgs {
                 "--wait",
                 "-W",
             ];
-            ensure!(!own.contains(&name), "`--sbatch-arg {option}`: `{name}` is for `runner submit` to set");
+            ensure!(
+                !own.contains(&name),
+                "`--sbatch-arg {option}`: `{name}` is for `runner submit` to set"
+            );
         }
         if let Some(line) = setup.iter().find(|line| line.contains('\n')) {
-            bail!("`--setup {line:?}`: one line is expected; give `--setup` once more for the next");
+            bail!(
+                "`--setup {line:?}`: one line is expected; give `--setup` once more for the next"
+            );
         }
-        let asks_for_gpus = |option: &String| ["--gres", "--gpus", "-G"].iter().any(|name| option.starts_with(name));
-        let default = (device == "cuda" && !sbatch_arg.iter().any(asks_for_gpus)).then(|| "gpu:1".to_owned());
-        let option = |name: &str, value: Option<&String>| value.map(|value| format!("--{name}={value}"));
-        let own = [option("partition", self.partition.as_ref()), option("account", self.account.as_ref())];
-        let compute = [option("gres", self.gres.as_ref().or(default.as_ref())), option("mem", self.mem.as_ref())];
+        let asks_for_gpus = |option: &String| {
+            ["--gres", "--gpus", "-G"].iter().any(|name| option.starts_with(name))
+        };
+        let default =
+            (device == "cuda" && !sbatch_arg.iter().any(asks_for_gpus)).then(|| "gpu:1".to_owned());
+        let option =
+            |name: &str, value: Option<&String>| value.map(|value| format!("--{name}={value}"));
+        let own = [
+            option("partition", self.partition.as_ref()),
+            option("account", self.account.as_ref()),
+        ];
+        let compute = [
+            option("gres", self.gres.as_ref().or(default.as_ref())),
+            option("mem", self.mem.as_ref()),
+        ];
         Ok(Wishes {
             size: self.size()?,
             workers: self.cpus_per_task,
@@ -150,47 +183,79 @@ impl SubmitArgs {
         ensure!(!counts.contains(&0), "`--cells-per-task`: at least one is needed");
         match counts.as_slice() {
             [] => {
-                let length = Duration::try_from_secs_f64(self.task_minutes * 60.0).ok().filter(|length| !length.is_zero());
-                let length = length.with_context(|| format!("`--task-minutes {}`: a number above 0 is expected", self.task_minutes))?;
+                let length = Duration::try_from_secs_f64(self.task_minutes * 60.0)
+                    .ok()
+                    .filter(|length| !length.is_zero());
+                let length = length.with_context(|| {
+                    format!("`--task-minutes {}`: a number above 0 is expected", self.task_minutes)
+                })?;
                 Ok(Size::Time(length))
             }
             &[count] => Ok(Size::Cells([count; PHASES.len()])),
             several => {
                 let by_phase = several.try_into().ok();
-                let counts = by_phase
-                    .with_context(|| format!("`--cells-per-task` has {} numbers, expected 1 or {}", several.len(), PHASES.len()))?;
+                let counts = by_phase.with_context(|| {
+                    format!(
+                        "`--cells-per-task` has {} numbers, expected 1 or {}",
+                        several.len(),
+                        PHASES.len()
+                    )
+                })?;
                 Ok(Size::Cells(counts))
             }
         }
     }
 }
 
-pub(super) fn submit(args: &SubmitArgs, common: &Common, registry: Registry, out: &mut dyn Write) -> Result<ExitCode> {
+pub(super) fn submit(
+    args: &SubmitArgs,
+    common: &Common,
+    registry: Registry,
+    out: &mut dyn Write,
+) -> Result<ExitCode> {
     let Engine::Slurm = args.engine;
     let wishes = args.wishes()?;
     if !args.print {
         slurm::check()?; // before anything is measured
     }
     let (registry, study, folder) = args.study.open(common, registry, false)?;
-    ensure!(!args.print || args.study.store.is_none(), "`--print` writes nothing, and so keeps no `--store`: leave it out");
+    ensure!(
+        !args.print || args.study.store.is_none(),
+        "`--print` writes nothing, and so keeps no `--store`: leave it out"
+    );
     args.study.attach(&folder)?;
     let mut options = execute::Options::on(Device::Cpu);
     if wishes.device == "cuda" && matches!(wishes.size, Size::Time(_)) {
         let opened = device::open("cuda");
-        options.device =
-            opened.context("how long cells take on a GPU cannot be measured on this machine: give `--cells-per-task N`, and `--time`")?;
+        options.device = opened.context(
+            "how long cells take on a GPU cannot be measured on this machine: give \
+             `--cells-per-task N`, and `--time`",
+        )?;
     }
     let draft = Draft::new(&study, &registry, &folder, &options, &wishes, &Terminal::new())?;
     introduce(&study, out)?;
     let (cells, open) = draft.counts;
-    let under_way = if draft.under_way > 0 { format!(", {} wait or run already", draft.under_way) } else { String::new() };
+    let under_way = if draft.under_way > 0 {
+        format!(", {} wait or run already", draft.under_way)
+    } else {
+        String::new()
+    };
     writeln!(out, "{open} of {cells} cells to submit{under_way}")?;
     if !draft.unknown.is_empty() {
-        writeln!(out, "counted as the dearest others, since they do not say what they cost: {}", draft.unknown.join(", "))?;
+        writeln!(
+            out,
+            "counted as the dearest others, since they do not say what they cost: {}",
+            draft.unknown.join(", ")
+        )?;
     }
     if draft.strangers > 0 {
         let tasks = counted(draft.strangers, "task");
-        writeln!(out, "{tasks} of another form of the study wait or run for this folder: `runner cancel {}` ends them", word(&folder))?;
+        writeln!(
+            out,
+            "{tasks} of another form of the study wait or run for this folder: `runner cancel {}` \
+             ends them",
+            word(&folder)
+        )?;
     }
     if open == 0 && draft.under_way > 0 {
         writeln!(out, "Nothing to submit")?;
@@ -206,7 +271,11 @@ pub(super) fn submit(args: &SubmitArgs, common: &Common, registry: Registry, out
     let submission = slurm::submit(draft, &folder, &wishes)?;
     table(&submission.record, out)?;
     writeln!(out, "\nSubmission: {}", submission.folder.display())?;
-    writeln!(out, "`runner status {0}` says how far it is, `runner cancel {0}` ends it", word(&folder))?;
+    writeln!(
+        out,
+        "`runner status {0}` says how far it is, `runner cancel {0}` ends it",
+        word(&folder)
+    )?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -251,10 +320,28 @@ pub(super) fn status(args: &StatusArgs, out: &mut dyn Write) -> Result<ExitCode>
         writeln!(out, "{}", serde_json::to_string_pretty(&status)?)?;
         return Ok(code);
     }
-    let mut grid = Grid::new([status.study.as_str(), "cells", "done", "running", "waiting", "failed", "left", "tasks running", "waiting"]);
+    let mut grid = Grid::new([
+        status.study.as_str(),
+        "cells",
+        "done",
+        "running",
+        "waiting",
+        "failed",
+        "left",
+        "tasks running",
+        "waiting",
+    ]);
     for phase in &status.phases {
-        let counts =
-            [phase.cells, phase.done, phase.running, phase.waiting, phase.failed, phase.left, phase.tasks.running, phase.tasks.waiting];
+        let counts = [
+            phase.cells,
+            phase.done,
+            phase.running,
+            phase.waiting,
+            phase.failed,
+            phase.left,
+            phase.tasks.running,
+            phase.tasks.waiting,
+        ];
         grid.row(std::iter::once(phase.name.clone()).chain(counts.map(|count| count.to_string())));
     }
     let report = [status.report.running, status.report.waiting].map(|count| count.to_string());
@@ -267,13 +354,21 @@ pub(super) fn status(args: &StatusArgs, out: &mut dyn Write) -> Result<ExitCode>
         writeln!(out, "about {} left, on as many nodes as now", duration(seconds))?;
     }
     if let Some(reason) = &status.no_store {
-        writeln!(out, "what the object store has and the folder lacks is not known, and counted as left: {reason}")?;
+        writeln!(
+            out,
+            "what the object store has and the folder lacks is not known, and counted as left: \
+             {reason}"
+        )?;
     }
     if let Some(reason) = &status.no_queue {
         writeln!(out, "what waits and runs is not known, and counted as left: {reason}")?;
     }
     if status.strangers > 0 {
-        writeln!(out, "{} of another form of the study in the queue", counted(status.strangers, "task"))?;
+        writeln!(
+            out,
+            "{} of another form of the study in the queue",
+            counted(status.strangers, "task")
+        )?;
     }
     for (what, reason) in status.failures.iter().take(SHOWN) {
         writeln!(out, "failed: {what}: {reason}")?;
@@ -281,8 +376,14 @@ pub(super) fn status(args: &StatusArgs, out: &mut dyn Write) -> Result<ExitCode>
     if status.failures.len() > SHOWN {
         writeln!(out, "… and {} more", status.failures.len() - SHOWN)?;
     }
-    if status.no_queue.is_none() && !status.under_way() && status.phases.iter().any(|phase| phase.failed + phase.left > 0) {
-        writeln!(out, "Nothing waits or runs any more: `runner submit` again submits what is missing")?;
+    if status.no_queue.is_none()
+        && !status.under_way()
+        && status.phases.iter().any(|phase| phase.failed + phase.left > 0)
+    {
+        writeln!(
+            out,
+            "Nothing waits or runs any more: `runner submit` again submits what is missing"
+        )?;
     }
     Ok(code)
 }
@@ -306,6 +407,11 @@ pub(super) fn cancel(args: &CancelArgs, out: &mut dyn Write) -> Result<ExitCode>
     }
     let jobs: Vec<&str> = status.jobs.iter().map(String::as_str).collect();
     slurm::cancel(jobs.iter().copied())?;
-    writeln!(out, "Cancelled: {} ({}); what is stored stays", counted(jobs.len(), "job"), jobs.join(", "))?;
+    writeln!(
+        out,
+        "Cancelled: {} ({}); what is stored stays",
+        counted(jobs.len(), "job"),
+        jobs.join(", ")
+    )?;
     Ok(ExitCode::SUCCESS)
 }

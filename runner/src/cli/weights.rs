@@ -16,9 +16,8 @@ use toml::Table;
 
 /// See which weights there are, fetch the study's, take in your own, look at a file
 #[derive(Args)]
-#[command(
-    after_help = "Weights lie in the folder `weights` of GAUNTLET_HOME, or else of $XDG_DATA_HOME/gauntlet or ~/.local/share/gauntlet."
-)]
+#[command(after_help = "Weights lie in the folder `weights` of GAUNTLET_HOME, or else of \
+                        $XDG_DATA_HOME/gauntlet or ~/.local/share/gauntlet.")]
 pub(super) struct WeightsArgs {
     #[command(subcommand)]
     command: Command,
@@ -33,14 +32,17 @@ enum Command {
   runner weights import frozen_vgg_16.pb --model vgg_16
   runner weights import inception_v3.safetensors --model inception_v3 --params 'classes = 1000'
 
-The file takes the place of what was there. It is stored as safetensors under the names of the reference checkpoint, and remembers parameters that are not the \
-defaults. Pickles (.pt, .pth, .bin) are never opened.")]
+The file takes the place of what was there. It is stored as safetensors under the names of the \
+                            reference checkpoint, and remembers parameters that are not the \
+                            defaults. Pickles (.pt, .pth, .bin) are never opened.")]
     Import(FileArgs),
-    /// Load a weights file strictly, run the network, and say what the file is or all that is wrong with it
+    /// Load a weights file strictly, run the network, and say what the file is or all that is wrong
+    /// with it
     Check(FileArgs),
 }
 
-/// Show every model's weights: whether they are there, size, sha256, licence, and where they come from
+/// Show every model's weights: whether they are there, size, sha256, licence, and where they come
+/// from
 #[derive(Args)]
 struct ListArgs {
     /// Print JSON
@@ -54,8 +56,10 @@ struct ListArgs {
   runner weights pull eccv2018
   runner weights pull vgg_16 vgg_19
 
-The authors publish one archive of 2.8 GB, so a single model takes the whole download; the archive is kept until nothing \
-is left to take from it. A download that was stopped goes on where it was. A proxy is taken from HTTP_PROXY, HTTPS_PROXY, ALL_PROXY \
+The authors publish one archive of 2.8 GB, so a single model takes the whole download; the archive \
+                        is kept until nothing \
+is left to take from it. A download that was stopped goes on where it was. A proxy is taken from \
+                        HTTP_PROXY, HTTPS_PROXY, ALL_PROXY \
 and NO_PROXY; `mirror` and `proxy` may also stand in config.toml in Gauntlet's folder.")]
 struct PullArgs {
     /// eccv2018, or models
@@ -68,7 +72,8 @@ struct PullArgs {
 
 #[derive(Args)]
 struct FileArgs {
-    /// safetensors in the names of the reference checkpoint or of timm or torchvision, or a frozen graph (.pb)
+    /// safetensors in the names of the reference checkpoint or of timm or torchvision, or a frozen
+    /// graph (.pb)
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// Whose weights they are, see `runner list models`
@@ -113,17 +118,23 @@ impl<'a> Row<'a> {
         let member = ECCV2018.member(model);
         // What is part of the program comes before what lies in the folder.
         let embedded = entry.embedded_weights;
-        let file = folder.filter(|_| embedded.is_none()).and_then(|folder| weights::find(model, folder));
+        let file =
+            folder.filter(|_| embedded.is_none()).and_then(|folder| weights::find(model, folder));
         let (size, sha256) = match (&file, embedded) {
             (Some(file), _) => {
                 let place = || format!("weights {}", file.display());
-                (Some(file.metadata().with_context(place)?.len()), Some(weights::sum(file).with_context(place)?))
+                (
+                    Some(file.metadata().with_context(place)?.len()),
+                    Some(weights::sum(file).with_context(place)?),
+                )
             }
             (None, Some(bytes)) => (Some(bytes.len() as u64), Some(weights::sum_of(bytes))),
             (None, None) => (None, None),
         };
         // An imported file is safetensors, and may come from anywhere; the study's are graphs.
-        let imported = file.as_ref().is_some_and(|file| file.extension().is_some_and(|end| end == "safetensors"));
+        let imported = file
+            .as_ref()
+            .is_some_and(|file| file.extension().is_some_and(|end| end == "safetensors"));
         let (source, licence) = match (member, embedded) {
             (_, Some(_)) => ("part of the program", env!("CARGO_PKG_LICENSE")),
             (Some(member), None) if !imported => (ECCV2018.name, member.licence),
@@ -156,14 +167,21 @@ impl<'a> Row<'a> {
 
 fn list(args: &ListArgs, registry: &Registry, out: &mut dyn Write) -> Result<()> {
     let folder = weights::folder();
-    let rows: Vec<Row> = registry.models().map(|entry| Row::new(entry, folder.as_deref())).collect::<Result<_>>()?;
+    let rows: Vec<Row> =
+        registry.models().map(|entry| Row::new(entry, folder.as_deref())).collect::<Result<_>>()?;
     let archive = &ECCV2018;
     let url = format!("{}{}", archive.base, archive.file);
     if args.json {
         let rows: Vec<Value> = rows.iter().map(Row::json).collect();
         let archives = json!([{ "name": archive.name, "url": url, "size": archive.size, "sha256": archive.sha256,
             "models": archive.members.iter().map(|member| member.model).collect::<Vec<_>>() }]);
-        writeln!(out, "{}", serde_json::to_string_pretty(&json!({ "folder": folder, "weights": rows, "archives": archives }))?)?;
+        writeln!(
+            out,
+            "{}",
+            serde_json::to_string_pretty(
+                &json!({ "folder": folder, "weights": rows, "archives": archives })
+            )?
+        )?;
         return Ok(());
     }
     let mut grid = Grid::new(["model", "there", "source", "licence", "sha256", "size", "file"]);
@@ -175,7 +193,10 @@ fn list(args: &ListArgs, registry: &Registry, out: &mut dyn Write) -> Result<()>
             row.licence.to_owned(),
             row.sha256.as_ref().map_or_else(String::new, |sum| sum[..SHORT_HASH].to_owned()),
             row.size.map_or_else(String::new, |size| DecimalBytes(size).to_string()),
-            row.file.as_ref().and_then(|file| Some(file.file_name()?.to_string_lossy().into_owned())).unwrap_or_default(),
+            row.file
+                .as_ref()
+                .and_then(|file| Some(file.file_name()?.to_string_lossy().into_owned()))
+                .unwrap_or_default(),
         ]);
     }
     grid.print(out, 5)?;
@@ -184,7 +205,8 @@ fn list(args: &ListArgs, registry: &Registry, out: &mut dyn Write) -> Result<()>
     }
     writeln!(
         out,
-        "{}: {} frozen graphs in one archive of {}, {url}\n  sha256 {}; `runner weights pull {}` gets all, `pull MODEL` one. The archive \
+        "{}: {} frozen graphs in one archive of {}, {url}\n  sha256 {}; `runner weights pull {}` \
+         gets all, `pull MODEL` one. The archive \
          states no licence;\n  those shown are of the weights' first publishers.",
         archive.name,
         archive.members.len(),
@@ -206,14 +228,25 @@ fn pull(args: &PullArgs, registry: &Registry, out: &mut dyn Write) -> Result<()>
             let entry = registry.models().find(|entry| entry.entry.name == *name);
             match entry {
                 Some(entry) if entry.embedded_weights.is_some() => {
-                    bail!("the weights of `{name}` are part of the program: there is nothing to pull")
+                    bail!(
+                        "the weights of `{name}` are part of the program: there is nothing to pull"
+                    )
                 }
                 Some(_) => bail!(
-                    "nobody is known who publishes weights of `{name}`: take in a file with `runner weights import FILE --model {name}`"
+                    "nobody is known who publishes weights of `{name}`: take in a file with \
+                     `runner weights import FILE --model {name}`"
                 ),
                 None => {
-                    let known: Vec<&str> = ECCV2018.members.iter().map(|member| member.model).chain([ECCV2018.name]).collect();
-                    bail!("there are no weights called `{name}`{} (`runner weights list` shows all)", params::suggestion(name, &known));
+                    let known: Vec<&str> = ECCV2018
+                        .members
+                        .iter()
+                        .map(|member| member.model)
+                        .chain([ECCV2018.name])
+                        .collect();
+                    bail!(
+                        "there are no weights called `{name}`{} (`runner weights list` shows all)",
+                        params::suggestion(name, &known)
+                    );
                 }
             }
         }
@@ -233,7 +266,8 @@ fn pull(args: &PullArgs, registry: &Registry, out: &mut dyn Write) -> Result<()>
     if let Some(archive) = &pulled.kept {
         writeln!(
             out,
-            "The archive is kept for the models still in it ({}); remove it if you want no more of them: {}",
+            "The archive is kept for the models still in it ({}); remove it if you want no more of \
+             them: {}",
             DecimalBytes(ECCV2018.size),
             archive.display()
         )?;
@@ -246,7 +280,8 @@ fn parameters(args: &FileArgs) -> Result<Table> {
 }
 
 fn import(args: &FileArgs, registry: &Registry, out: &mut dyn Write) -> Result<()> {
-    let imported = weights::import(registry, &args.file, &args.model, &parameters(args)?, &folder()?)?;
+    let imported =
+        weights::import(registry, &args.file, &args.model, &parameters(args)?, &folder()?)?;
     if args.json {
         let mut value = serde_json::to_value(&imported.report)?;
         value["stored"] = json!({ "file": imported.path, "sha256": imported.sha256 });
@@ -292,7 +327,10 @@ fn describe_report(report: &Report, out: &mut dyn Write) -> Result<()> {
     let answer = &report.answer;
     line(
         "logits",
-        format!("mean {:.4}, standard deviation {:.4} over two plain images; classes {:?}", answer.mean, answer.deviation, answer.classes),
+        format!(
+            "mean {:.4}, standard deviation {:.4} over two plain images; classes {:?}",
+            answer.mean, answer.deviation, answer.classes
+        ),
     )?;
     Ok(())
 }

@@ -8,8 +8,18 @@ use std::fs;
 use std::path::Path;
 
 /// The ten classes of Fashion-MNIST.
-const FASHION_MNIST: [&str; 10] =
-    ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"];
+const FASHION_MNIST: [&str; 10] = [
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+];
 
 /// `n01440764 tench, Tinca tinca`, a line for each class.
 const IMAGENET: &str = include_str!("../../data/imagenet/classes.txt");
@@ -39,7 +49,11 @@ impl Class {
                 let name = names.next().unwrap_or_default();
                 Self { id: Some(id.to_owned()), name, synonyms: names.collect() }
             }
-            None => Self { id: is_id(line).then(|| line.to_owned()), name: line.to_owned(), synonyms: Vec::new() },
+            None => Self {
+                id: is_id(line).then(|| line.to_owned()),
+                name: line.to_owned(),
+                synonyms: Vec::new(),
+            },
         }
     }
 }
@@ -72,7 +86,11 @@ impl Classes {
     pub fn read(path: &Path) -> Result<Self> {
         let place = || format!("class names {}", path.display());
         let text = fs::read_to_string(path).with_context(place)?;
-        ensure!(!text.is_empty(), "{}: the file is empty, a class in each line is expected", place());
+        ensure!(
+            !text.is_empty(),
+            "{}: the file is empty, a class in each line is expected",
+            place()
+        );
         if let Some(line) = text.lines().position(|line| line.trim().is_empty()) {
             bail!("{}: line {} is empty, a class is expected there", place(), line + 1);
         }
@@ -89,7 +107,11 @@ impl Classes {
             let imagenet = Self::imagenet();
             return Ok((imagenet.len() as i64 == classes).then_some(imagenet));
         };
-        ensure!(names.len() as i64 == classes, "the images have {} classes, the models {classes}", names.len());
+        ensure!(
+            names.len() as i64 == classes,
+            "the images have {} classes, the models {classes}",
+            names.len()
+        );
         Ok(Some(names))
     }
 
@@ -172,8 +194,15 @@ mod tests {
         let classes = Classes::imagenet();
         let ids: Vec<&String> = classes.0.iter().map(|class| class.id.as_ref().unwrap()).collect();
         assert_eq!((classes.len(), ids.is_sorted()), (1000, true));
-        for (class, id, name) in [(0, "n01440764", "tench"), (436, "n02814533", "beach wagon"), (999, "n15075141", "toilet tissue")] {
-            assert_eq!((classes.name(class), classes.get(class).unwrap().id.as_deref()), (name, Some(id)));
+        for (class, id, name) in [
+            (0, "n01440764", "tench"),
+            (436, "n02814533", "beach wagon"),
+            (999, "n15075141", "toilet tissue"),
+        ] {
+            assert_eq!(
+                (classes.name(class), classes.get(class).unwrap().id.as_deref()),
+                (name, Some(id))
+            );
         }
         assert_eq!((classes.name(-1), classes.name(1000)), ("", ""));
     }
@@ -182,7 +211,13 @@ mod tests {
     fn ids_names_and_synonyms_find_their_class() {
         let classes = Classes::imagenet();
         let index = classes.index();
-        for (text, expected) in [("n01440764", 0), ("Tench", 0), ("tinca_tinca", 0), ("missile", 657), ("toilet-paper", 999)] {
+        for (text, expected) in [
+            ("n01440764", 0),
+            ("Tench", 0),
+            ("tinca_tinca", 0),
+            ("missile", 657),
+            ("toilet-paper", 999),
+        ] {
             assert_eq!(index.find(text).unwrap(), expected, "{text}");
         }
         for (text, expected) in [
@@ -201,7 +236,10 @@ mod tests {
         let path = folder.path().join("names.txt");
         fs::write(&path, "cat, black\nn02012849 crane, bird\n\u{3b1}\n").unwrap();
         let classes = Classes::read(&path).unwrap();
-        assert_eq!((0..3).map(|n| classes.name(n)).collect::<Vec<_>>(), ["cat, black", "crane", "α"]);
+        assert_eq!(
+            (0..3).map(|n| classes.name(n)).collect::<Vec<_>>(),
+            ["cat, black", "crane", "α"]
+        );
         assert_eq!(classes.index().find("bird").unwrap(), 1);
         for (text, expected) in [("", "the file is empty"), ("cat\n\ndog\n", "line 2 is empty")] {
             fs::write(&path, text).unwrap();

@@ -62,7 +62,8 @@ fn libjpeg(bytes: &[u8]) -> Result<Decoded, String> {
     let mut file = file.rgb().map_err(damaged)?;
     let samples: Vec<[u8; 3]> = file.read_scanlines().map_err(damaged)?;
     file.finish().map_err(damaged)?;
-    let pixels = RgbImage::from_raw(width as u32, height as u32, samples.into_flattened()).ok_or("damaged image: rows are missing")?;
+    let pixels = RgbImage::from_raw(width as u32, height as u32, samples.into_flattened())
+        .ok_or("damaged image: rows are missing")?;
     Ok(Decoded { pixels, colour })
 }
 
@@ -77,7 +78,11 @@ impl Read for Whole<'_> {
 
 impl BufRead for Whole<'_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.0.is_empty() { Err(io::Error::other("the file ends too early")) } else { Ok(self.0) }
+        if self.0.is_empty() {
+            Err(io::Error::other("the file ends too early"))
+        } else {
+            Ok(self.0)
+        }
     }
 
     fn consume(&mut self, amount: usize) {
@@ -107,7 +112,13 @@ mod tests {
     fn colour_grey_and_cmyk_are_told_apart() {
         let colour = decode(&file(ColorSpace::JCS_RGB, &[200, 30, 90])).unwrap();
         assert!(colour.colour);
-        assert!(colour.pixels.pixels().all(|p| p.0.iter().zip([200u8, 30, 90]).all(|(a, b)| a.abs_diff(b) <= 2)));
+        assert!(
+            colour.pixels.pixels().all(|p| p
+                .0
+                .iter()
+                .zip([200u8, 30, 90])
+                .all(|(a, b)| a.abs_diff(b) <= 2))
+        );
         let grey = decode(&file(ColorSpace::JCS_GRAYSCALE, &[77])).unwrap();
         assert!(!grey.colour && grey.pixels.pixels().all(|p| p.0 == [77; 3]));
         assert_eq!(refusal(&file(ColorSpace::JCS_CMYK, &[1, 2, 3, 4])), "CMYK");
@@ -148,6 +159,10 @@ mod tests {
         bytes[frame + 5..frame + 9].fill(0x7f);
         assert_eq!(refusal(&bytes), "too large: 32639×32639 pixels");
         bytes[frame + 5..frame + 9].fill(0xff);
-        assert!(refusal(&bytes).starts_with("damaged image: Maximum supported image dimension"), "{}", refusal(&bytes));
+        assert!(
+            refusal(&bytes).starts_with("damaged image: Maximum supported image dimension"),
+            "{}",
+            refusal(&bytes)
+        );
     }
 }

@@ -19,8 +19,8 @@ const NAMED: usize = 3;
 /// A folder of PNG and JPEG files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Folder {
-    /// The folder. Without `labels` it holds folders named by WordNet ids or names of classes, or files
-    /// named as in the published study: `<label 1..>.<id>.<extension>`.
+    /// The folder. Without `labels` it holds folders named by WordNet ids or names of classes, or
+    /// files named as in the published study: `<label 1..>.<id>.<extension>`.
     pub path: PathBuf,
     /// A CSV file with the columns `file`, `label` and, on request, `target`.
     pub labels: Option<PathBuf>,
@@ -55,7 +55,8 @@ impl Folder {
             let by_name = files.iter().find(|name| label_in_name(name).is_some());
             match by_name {
                 Some(file) if !folders.is_empty() => bail!(
-                    "folder of images {}: `{file}` has its label in its name, but there are also folders ({}, …): \
+                    "folder of images {}: `{file}` has its label in its name, but there are also \
+                     folders ({}, …): \
                      move either elsewhere, or name the labels in a CSV file (`labels = \"…\"`)",
                     self.path.display(),
                     folders[0]
@@ -69,7 +70,11 @@ impl Folder {
         };
         files.sort_by(|a, b| a.name.cmp(&b.name));
         files.sort_by_cached_key(|file| {
-            *blake3::Hasher::new().update(&seed.to_le_bytes()).update(file.name.as_bytes()).finalize().as_bytes()
+            *blake3::Hasher::new()
+                .update(&seed.to_le_bytes())
+                .update(file.name.as_bytes())
+                .finalize()
+                .as_bytes()
         });
 
         let wanted = count.unwrap_or(files.len());
@@ -78,7 +83,9 @@ impl Folder {
         while pictures.len() < wanted && !waiting.is_empty() {
             let (now, later) = waiting.split_at(waiting.len().min(wanted - pictures.len()));
             waiting = later;
-            for (Candidate { name, label, target }, examined) in now.iter().zip(examine_all(&self.path, now)) {
+            for (Candidate { name, label, target }, examined) in
+                now.iter().zip(examine_all(&self.path, now))
+            {
                 match examined {
                     Ok(hash) => pictures.push(Picture {
                         name: name.clone(),
@@ -112,18 +119,26 @@ impl Folder {
         skipped: &mut Vec<Skipped>,
     ) -> Result<Vec<Candidate>> {
         let index = classes.index();
-        skipped.extend(beside.into_iter().map(|name| Skipped { name, reason: "not in a folder of a class".into() }));
+        skipped.extend(
+            beside
+                .into_iter()
+                .map(|name| Skipped { name, reason: "not in a folder of a class".into() }),
+        );
         let mut files = Vec::new();
         let mut taken: HashMap<i64, &String> = HashMap::new();
         for folder in folders {
             let label = index.find(folder).map_err(|error| self.about_folder(error))?;
             if let Some(other) = taken.insert(label, folder) {
-                bail!("folder of images {}: `{other}` and `{folder}` are the same class: merge them", self.path.display());
+                bail!(
+                    "folder of images {}: `{other}` and `{folder}` are the same class: merge them",
+                    self.path.display()
+                );
             }
             let mut names = Vec::new();
             walk(&self.path, folder, DEPTH, &mut names)?;
             if names.is_empty() {
-                skipped.push(Skipped { name: folder.clone(), reason: "no file in the folder".into() });
+                skipped
+                    .push(Skipped { name: folder.clone(), reason: "no file in the folder".into() });
             }
             files.extend(names.into_iter().map(|name| Candidate { name, label, target: None }));
         }
@@ -133,7 +148,10 @@ impl Folder {
     fn about_folder(&self, error: anyhow::Error) -> anyhow::Error {
         let whose = match &self.classes {
             Some(names) => format!("the classes are those of {}", names.display()),
-            None => "the classes are ImageNet's; `classes = \"…\"` names a file with others, one a line".to_owned(),
+            None => {
+                "the classes are ImageNet's; `classes = \"…\"` names a file with others, one a line"
+                    .to_owned()
+            }
         };
         anyhow!("folder of images {}: the folder {error} ({whose})", self.path.display())
     }
@@ -146,7 +164,10 @@ impl Folder {
         let position = |name: &str| header.iter().position(|h| h.trim() == name);
         let column = |name: &str| {
             position(name).with_context(|| {
-                format!("{place}: the columns `file` and `label` are expected, found {}", header.iter().collect::<Vec<_>>().join(", "))
+                format!(
+                    "{place}: the columns `file` and `label` are expected, found {}",
+                    header.iter().collect::<Vec<_>>().join(", ")
+                )
             })
         };
         let (file, label, target) = (column("file")?, column("label")?, position("target"));
@@ -162,14 +183,22 @@ impl Folder {
             ensure!(!name.is_empty(), "{place}, line {line}: no file is named");
             let class = |what: &str, column: usize| -> Result<i64> {
                 let text = record.get(column).unwrap_or_default().trim();
-                self.class(text, &index).map_err(|error| anyhow!("{place}, line {line}: the {what} of `{name}`: {error}"))
+                self.class(text, &index).map_err(|error| {
+                    anyhow!("{place}, line {line}: the {what} of `{name}`: {error}")
+                })
             };
             let label = class("label", label)?;
             let target = match target {
-                Some(column) if !record.get(column).unwrap_or_default().trim().is_empty() => Some(class("target", column)?),
+                Some(column) if !record.get(column).unwrap_or_default().trim().is_empty() => {
+                    Some(class("target", column)?)
+                }
                 _ => None,
             };
-            ensure!(target != Some(label), "{place}, line {line}: the target of `{name}` is its label: another class is expected");
+            ensure!(
+                target != Some(label),
+                "{place}, line {line}: the target of `{name}` is its label: another class is \
+                 expected"
+            );
             if let Some(first) = lines.insert(name.clone(), line) {
                 bail!("{place}, line {line}: `{name}` stands there twice, first in line {first}");
             }
@@ -180,9 +209,17 @@ impl Folder {
         }
         ensure!(!files.is_empty(), "{place}: no line after the header");
         if !missing.is_empty() {
-            let more = if missing.len() > NAMED { format!(" and {} more", missing.len() - NAMED) } else { String::new() };
+            let more = if missing.len() > NAMED {
+                format!(" and {} more", missing.len() - NAMED)
+            } else {
+                String::new()
+            };
             missing.truncate(NAMED);
-            bail!("{place}: not in the folder {}: {}{more}", self.path.display(), missing.join(", "));
+            bail!(
+                "{place}: not in the folder {}: {}{more}",
+                self.path.display(),
+                missing.join(", ")
+            );
         }
         Ok(files)
     }
@@ -190,11 +227,18 @@ impl Folder {
     /// A class by number, counted from `first_label`, or by name.
     fn class(&self, text: &str, index: &Index) -> Result<i64> {
         let first = self.first_label;
-        ensure!(!text.is_empty(), "nothing stands there; a number counted from {first} or a class's name is expected");
+        ensure!(
+            !text.is_empty(),
+            "nothing stands there; a number counted from {first} or a class's name is expected"
+        );
         match text.parse::<i64>() {
             Ok(number) if number >= first => Ok(number - first),
-            Ok(number) => bail!("found {number}, but classes are counted from {first} (`first_label`)"),
-            Err(_) => index.find(text).map_err(|error| anyhow!("{error}; a number counted from {first} or a class's name is expected")),
+            Ok(number) => {
+                bail!("found {number}, but classes are counted from {first} (`first_label`)")
+            }
+            Err(_) => index.find(text).map_err(|error| {
+                anyhow!("{error}; a number counted from {first} or a class's name is expected")
+            }),
         }
     }
 }
@@ -204,7 +248,10 @@ fn labelled_by_name(names: Vec<String>, skipped: &mut Vec<Skipped>) -> Vec<Candi
     for name in names {
         match label_in_name(&name) {
             Some(label) => files.push(Candidate { name, label, target: None }),
-            None => skipped.push(Skipped { name, reason: "the name is not `<label, from 1>.<id>.jpg`".into() }),
+            None => skipped.push(Skipped {
+                name,
+                reason: "the name is not `<label, from 1>.<id>.jpg`".into(),
+            }),
         }
     }
     files
@@ -234,7 +281,11 @@ fn list(folder: &Path) -> Result<(Vec<String>, Vec<String>)> {
             files.push(name);
         }
     }
-    ensure!(!folders.is_empty() || !files.is_empty(), "folder of images {} is empty", folder.display());
+    ensure!(
+        !folders.is_empty() || !files.is_empty(),
+        "folder of images {} is empty",
+        folder.display()
+    );
     folders.sort();
     files.sort();
     Ok((folders, files))
@@ -242,7 +293,9 @@ fn list(folder: &Path) -> Result<(Vec<String>, Vec<String>)> {
 
 /// All files below `start`, a path below `root`.
 fn walk(root: &Path, start: &str, depth: usize, found: &mut Vec<String>) -> Result<()> {
-    for entry in fs::read_dir(root.join(start)).with_context(|| format!("folder of images {}", root.join(start).display()))? {
+    for entry in fs::read_dir(root.join(start))
+        .with_context(|| format!("folder of images {}", root.join(start).display()))?
+    {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
         if name.starts_with('.') {
@@ -271,7 +324,8 @@ fn examine_all(folder: &Path, files: &[Candidate]) -> Vec<Result<String, String>
             examined.lock().expect("nobody panics with the lock").push((n, found));
         }
     });
-    let mut examined: Vec<(usize, Result<String, String>)> = examined.into_inner().expect("nobody panics with the lock");
+    let mut examined: Vec<(usize, Result<String, String>)> =
+        examined.into_inner().expect("nobody panics with the lock");
     examined.sort_by_key(|(n, _)| *n);
     examined.into_iter().map(|(_, result)| result).collect()
 }
@@ -313,15 +367,25 @@ mod tests {
         fs::write(at("notes.txt"), "hello").unwrap();
         let source = folder(place.path());
         let data = source.open(None, 1).unwrap();
-        let mut found: Vec<(&str, i64)> = data.pictures.iter().map(|p| (p.name.as_str(), p.label)).collect();
+        let mut found: Vec<(&str, i64)> =
+            data.pictures.iter().map(|p| (p.name.as_str(), p.label)).collect();
         found.sort_unstable();
         assert_eq!(found, [("1.b.png", 0), ("3.a.png", 2), ("7.c.png", 6)]);
-        let reasons: Vec<(&str, &str)> = data.skipped.iter().map(|s| (s.name.as_str(), s.reason.as_str())).collect();
+        let reasons: Vec<(&str, &str)> =
+            data.skipped.iter().map(|s| (s.name.as_str(), s.reason.as_str())).collect();
         assert_eq!(reasons[0], ("2.grey.png", "greyscale"));
         assert!(reasons[1].1.starts_with("damaged image: "), "{reasons:?}");
-        assert_eq!(reasons[2..], [("5.text.jpg", "neither PNG nor JPEG"), ("notes.txt", "the name is not `<label, from 1>.<id>.jpg`")]);
+        assert_eq!(
+            reasons[2..],
+            [
+                ("5.text.jpg", "neither PNG nor JPEG"),
+                ("notes.txt", "the name is not `<label, from 1>.<id>.jpg`")
+            ]
+        );
 
-        let order = |seed| -> Vec<String> { source.open(None, seed).unwrap().pictures.into_iter().map(|p| p.name).collect() };
+        let order = |seed| -> Vec<String> {
+            source.open(None, seed).unwrap().pictures.into_iter().map(|p| p.name).collect()
+        };
         assert_eq!(order(1), order(1));
         assert!((2..20).any(|seed| order(seed) != order(1)), "the seed shuffles");
         assert_eq!(source.open(Some(2), 1).unwrap().pictures.len(), 2);
@@ -342,22 +406,39 @@ mod tests {
         fs::write(place.path().join("read.me"), "hello").unwrap();
         let source = folder(place.path());
         let data = source.open(None, 0).unwrap();
-        let mut found: Vec<(&str, i64)> = data.pictures.iter().map(|p| (p.name.as_str(), p.label)).collect();
+        let mut found: Vec<(&str, i64)> =
+            data.pictures.iter().map(|p| (p.name.as_str(), p.label)).collect();
         found.sort_unstable();
-        assert_eq!(found, [("Goldfish/b.png", 1), ("n01440764/a.png", 0), ("n02012849/images/deep/c.png", 134)]);
-        let skipped: Vec<(&str, &str)> = data.skipped.iter().map(|s| (s.name.as_str(), s.reason.as_str())).collect();
-        assert_eq!(skipped, [("read.me", "not in a folder of a class"), ("toilet_paper", "no file in the folder")]);
+        assert_eq!(
+            found,
+            [("Goldfish/b.png", 1), ("n01440764/a.png", 0), ("n02012849/images/deep/c.png", 134)]
+        );
+        let skipped: Vec<(&str, &str)> =
+            data.skipped.iter().map(|s| (s.name.as_str(), s.reason.as_str())).collect();
+        assert_eq!(
+            skipped,
+            [("read.me", "not in a folder of a class"), ("toilet_paper", "no file in the folder")]
+        );
         assert_eq!(data.classes, Some(Classes::imagenet()));
 
         save("tench/d.png");
-        assert!(refusal(&source).ends_with(": `n01440764` and `tench` are the same class: merge them"), "{}", refusal(&source));
+        assert!(
+            refusal(&source).ends_with(": `n01440764` and `tench` are the same class: merge them"),
+            "{}",
+            refusal(&source)
+        );
         fs::rename(place.path().join("tench"), place.path().join("n0144076")).unwrap();
-        let expected = "the folder `n0144076` is no class, did you mean `n01440764`? (the classes are ImageNet's; `classes = \"…\"`";
+        let expected = "the folder `n0144076` is no class, did you mean `n01440764`? (the classes \
+                        are ImageNet's; `classes = \"…\"`";
         assert!(refusal(&source).contains(expected), "{}", refusal(&source));
         fs::rename(place.path().join("n0144076"), place.path().join("crane")).unwrap();
-        assert!(refusal(&source).contains("the folder `crane` is the name of several classes: `n02012849` and `n03126707`"));
+        assert!(refusal(&source).contains(
+            "the folder `crane` is the name of several classes: `n02012849` and `n03126707`"
+        ));
         fs::rename(place.path().join("crane/d.png"), place.path().join("8.d.png")).unwrap();
-        assert!(refusal(&source).contains("`8.d.png` has its label in its name, but there are also folders (Goldfish, …)"));
+        assert!(refusal(&source).contains(
+            "`8.d.png` has its label in its name, but there are also folders (Goldfish, …)"
+        ));
     }
 
     #[test]
@@ -368,12 +449,18 @@ mod tests {
             colourful(9, 9).save(place.path().join("photos").join(name).join("a.png")).unwrap();
         }
         fs::write(place.path().join("names.txt"), "cat\ndog\n").unwrap();
-        let source = Folder { classes: Some(place.path().join("names.txt")), ..folder(&place.path().join("photos")) };
-        let mut found: Vec<(String, i64)> = source.open(None, 0).unwrap().pictures.into_iter().map(|p| (p.name, p.label)).collect();
+        let source = Folder {
+            classes: Some(place.path().join("names.txt")),
+            ..folder(&place.path().join("photos"))
+        };
+        let mut found: Vec<(String, i64)> =
+            source.open(None, 0).unwrap().pictures.into_iter().map(|p| (p.name, p.label)).collect();
         found.sort_unstable();
         assert_eq!(found, [("cat/a.png".into(), 0), ("dog/a.png".into(), 1)]);
         fs::write(place.path().join("names.txt"), "cats\ndog\n").unwrap();
-        assert!(refusal(&source).contains("the folder `cat` is no class, did you mean `cats`? (the classes are those of "));
+        assert!(refusal(&source).contains(
+            "the folder `cat` is no class, did you mean `cats`? (the classes are those of "
+        ));
     }
 
     #[test]
@@ -389,28 +476,53 @@ mod tests {
             Folder { first_label, ..source.clone() }.open(None, 0)
         };
         let told = |data: Data| {
-            let mut told: Vec<_> = data.pictures.into_iter().map(|p| (p.name, p.label, p.target)).collect();
+            let mut told: Vec<_> =
+                data.pictures.into_iter().map(|p| (p.name, p.label, p.target)).collect();
             told.sort();
             told
         };
-        let data = open("label,file,licence,target\n4,a.png,CC0,7\nn01443537,b.png,CC0,\n", 0).unwrap();
+        let data =
+            open("label,file,licence,target\n4,a.png,CC0,7\nn01443537,b.png,CC0,\n", 0).unwrap();
         assert_eq!(told(data), [("a.png".into(), 4, Some(7)), ("b.png".into(), 1, None)]);
         let data = open("file,label\na.png,1\n", 1).unwrap();
         assert_eq!(told(data), [("a.png".into(), 0, None)]);
         for (text, first, expected) in [
             ("file,label\na.png,cat\n", 0, "line 2: the label of `a.png`: `cat` is no class"),
-            ("file,label\na.png,-1\n", 0, "line 2: the label of `a.png`: found -1, but classes are counted from 0 (`first_label`)"),
-            ("file,label\na.png,0\n", 1, "line 2: the label of `a.png`: found 0, but classes are counted from 1 (`first_label`)"),
+            (
+                "file,label\na.png,-1\n",
+                0,
+                "line 2: the label of `a.png`: found -1, but classes are counted from 0 \
+                 (`first_label`)",
+            ),
+            (
+                "file,label\na.png,0\n",
+                1,
+                "line 2: the label of `a.png`: found 0, but classes are counted from 1 \
+                 (`first_label`)",
+            ),
             (
                 "file,label,target\na.png,3,tnech\n",
                 0,
-                "line 2: the target of `a.png`: `tnech` is no class, did you mean `tench`?; a number",
+                "line 2: the target of `a.png`: `tnech` is no class, did you mean `tench`?; a \
+                 number",
             ),
-            ("file,label,target\na.png,3,3\n", 0, "line 2: the target of `a.png` is its label: another class is expected"),
-            ("file,label\na.png,1\na.png,1\n", 0, "line 3: `a.png` stands there twice, first in line 2"),
+            (
+                "file,label,target\na.png,3,3\n",
+                0,
+                "line 2: the target of `a.png` is its label: another class is expected",
+            ),
+            (
+                "file,label\na.png,1\na.png,1\n",
+                0,
+                "line 3: `a.png` stands there twice, first in line 2",
+            ),
             ("file,label\n,1\n", 0, "line 2: no file is named"),
             ("file,label\na.png,1\ngone.png,2\n", 0, "`gone.png` (line 3)"),
-            ("name,label\na.png,1\n", 0, "the columns `file` and `label` are expected, found name, label"),
+            (
+                "name,label\na.png,1\n",
+                0,
+                "the columns `file` and `label` are expected, found name, label",
+            ),
             ("file,label\n", 0, "no line after the header"),
         ] {
             let error = open(text, first).unwrap_err().to_string();
@@ -435,6 +547,12 @@ mod tests {
         colourful(12, 10).save(&path).unwrap();
         let data = folder(place.path()).open(None, 0).unwrap();
         colourful(11, 10).save(&path).unwrap();
-        assert!(data.pictures[0].pixels(8).unwrap_err().to_string().contains("changed while the study ran"));
+        assert!(
+            data.pictures[0]
+                .pixels(8)
+                .unwrap_err()
+                .to_string()
+                .contains("changed while the study ran")
+        );
     }
 }

@@ -12,9 +12,14 @@ use std::ops::Range;
 const PRECISION: u32 = 22;
 const SUPPORT: f64 = 3.0;
 
-/// Resizes to `width`×`height` pixels, both at least 1, of which a window is computed: it takes no more
-/// than the window needs, however long the image is.
-pub fn lanczos(image: &RgbImage, (width, height): (u32, u32), columns: Range<u32>, rows: Range<u32>) -> RgbImage {
+/// Resizes to `width`×`height` pixels, both at least 1, of which a window is computed: it takes no
+/// more than the window needs, however long the image is.
+pub fn lanczos(
+    image: &RgbImage,
+    (width, height): (u32, u32),
+    columns: Range<u32>,
+    rows: Range<u32>,
+) -> RgbImage {
     let (old_width, old_height) = image.dimensions();
     let (wide, high) = (columns.len() as u32, rows.len() as u32);
     let across = filters(old_width as usize, width as usize, columns);
@@ -27,7 +32,8 @@ pub fn lanczos(image: &RgbImage, (width, height): (u32, u32), columns: Range<u32
     let row = 3 * old_width as usize;
     let samples = resample(&image.as_raw()[first * row..end * row], end - first, 3, &across);
     let samples = resample(&samples, 1, 3 * wide as usize, &down);
-    RgbImage::from_raw(wide, high, samples).expect("the buffer has one sample per pixel and channel")
+    RgbImage::from_raw(wide, high, samples)
+        .expect("the buffer has one sample per pixel and channel")
 }
 
 /// What one output sample is made of: the first input sample, and a weight for it and those after.
@@ -49,9 +55,16 @@ fn filters(old: usize, new: usize, wanted: Range<u32>) -> Vec<Filter> {
             let centre = (n as f64 + 0.5) * scale;
             let first = ((centre - support + 0.5) as i64).max(0) as usize;
             let end = ((centre + support + 0.5) as usize).min(old);
-            let weights: Vec<f64> = (first..end).map(|i| window((i as f64 - centre + 0.5) / stretch)).collect();
+            let weights: Vec<f64> =
+                (first..end).map(|i| window((i as f64 - centre + 0.5) / stretch)).collect();
             let sum: f64 = weights.iter().sum();
-            Filter { first, weights: weights.iter().map(|w| (w / sum * f64::from(1u32 << PRECISION)).round() as i64).collect() }
+            Filter {
+                first,
+                weights: weights
+                    .iter()
+                    .map(|w| (w / sum * f64::from(1u32 << PRECISION)).round() as i64)
+                    .collect(),
+            }
         })
         .collect()
 }
@@ -68,7 +81,11 @@ fn resample(samples: &[u8], outer: usize, inner: usize, filters: &[Filter]) -> V
     for block in samples.chunks_exact(axis * inner) {
         for Filter { first, weights } in filters {
             for channel in 0..inner {
-                let sum: i64 = weights.iter().enumerate().map(|(k, w)| w * i64::from(block[(first + k) * inner + channel])).sum();
+                let sum: i64 = weights
+                    .iter()
+                    .enumerate()
+                    .map(|(k, w)| w * i64::from(block[(first + k) * inner + channel]))
+                    .sum();
                 out.push(((sum + (1 << (PRECISION - 1))) >> PRECISION).clamp(0, 255) as u8);
             }
         }
@@ -83,12 +100,14 @@ mod tests {
 
     /// FNV-1a of the samples, row by row.
     fn fingerprint(image: &RgbImage) -> u64 {
-        image.as_raw().iter().fold(0xcbf2_9ce4_8422_2325, |h, &b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
+        image
+            .as_raw()
+            .iter()
+            .fold(0xcbf2_9ce4_8422_2325, |h, &b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
     }
 
-    // Pillow 13.0.0:
-    //   a = np.fromfunction(lambda y, x, c: (x*x*7 + y*13 + x*y*3 + c*101) % 256, (37, 53, 3)).astype(np.uint8)
-    //   b = Image.fromarray(a).resize((w, h), Image.LANCZOS).tobytes()
+    // Pillow 13.0.0: a = np.fromfunction(lambda y, x, c: (x*x*7 + y*13 + x*y*3 + c*101) % 256, (37,
+    // 53, 3)).astype(np.uint8) b = Image.fromarray(a).resize((w, h), Image.LANCZOS).tobytes()
     #[test]
     fn samples_are_pillows() {
         let image = RgbImage::from_fn(53, 37, |x, y| {
@@ -104,11 +123,13 @@ mod tests {
 
     #[test]
     fn a_window_is_cut_out_of_the_whole() {
-        let image = RgbImage::from_fn(53, 37, |x, y| Rgb([(x * 5) as u8, (y * 7) as u8, (x * y) as u8]));
+        let image =
+            RgbImage::from_fn(53, 37, |x, y| Rgb([(x * 5) as u8, (y * 7) as u8, (x * y) as u8]));
         for (width, height) in [(53, 37), (20, 14), (90, 61), (53, 60)] {
             let whole = lanczos(&image, (width, height), 0..width, 0..height);
             let part = lanczos(&image, (width, height), 6..width - 3, 2..height - 5);
-            let expected = image::imageops::crop_imm(&whole, 6, 2, width - 9, height - 7).to_image();
+            let expected =
+                image::imageops::crop_imm(&whole, 6, 2, width - 9, height - 7).to_image();
             assert_eq!(part, expected, "{width}×{height}");
         }
     }

@@ -16,7 +16,8 @@ use gauntlet_core::registry::Registry;
 use std::time::{Duration, Instant};
 use tch::Tensor;
 
-/// How long a cell may take in which code of a plugin library runs, unless the study says otherwise.
+/// How long a cell may take in which code of a plugin library runs, unless the study says
+/// otherwise.
 const PLUGIN_TIMEOUT: Duration = Duration::from_hours(1);
 
 /// What computing cells takes.
@@ -66,13 +67,21 @@ impl Site<'_> {
     /// Computes a cell.
     pub(super) fn perform(&self, id: CellId, loaded: &mut Loaded) -> Result<Made> {
         let deadline = self.time_limit(id).and_then(|limit| Instant::now().checked_add(limit));
-        let bench = Bench { study: self.study, device: self.options.device, lanes: SLICE, deadline, cancel: &self.options.cancel };
+        let bench = Bench {
+            study: self.study,
+            device: self.options.device,
+            lanes: SLICE,
+            deadline,
+            cancel: &self.options.cancel,
+        };
         let content = guard::catch("the engine", || {
             // A panic may have left this thread in either gradient mode.
             tch::with_grad(|| self.compute(bench, id, loaded))
         });
         match content {
-            Ok(content) => self.pack(id, content).map(Made::Cell).context("a result cannot be stored"),
+            Ok(content) => {
+                self.pack(id, content).map(Made::Cell).context("a result cannot be stored")
+            }
             Err(error) if error.is::<OutOfReach>() => Err(error),
             Err(error) => Ok(match error.downcast_ref() {
                 Some(Stop::Cancelled) => Made::Not(Verdict::Cancelled),
@@ -94,13 +103,19 @@ impl Site<'_> {
 
     /// How long something may take in which code of a plugin library runs, or not.
     pub(super) fn limit(&self, plugin: bool) -> Option<Duration> {
-        self.study.cell_timeout.or(plugin.then_some(PLUGIN_TIMEOUT)).filter(|limit| !limit.is_zero())
+        self.study
+            .cell_timeout
+            .or(plugin.then_some(PLUGIN_TIMEOUT))
+            .filter(|limit| !limit.is_zero())
     }
 
     /// Why a cell failed that took longer.
     pub(super) fn out_of_time(&self, id: CellId) -> String {
         let limit = self.time_limit(id).unwrap_or_default().as_secs_f64();
-        format!("out of time: it may take {limit} s; `cell_timeout` in the study or `--cell-timeout` gives it more")
+        format!(
+            "out of time: it may take {limit} s; `cell_timeout` in the study or `--cell-timeout` \
+             gives it more"
+        )
     }
 
     fn compute(&self, bench: Bench, id: CellId, loaded: &mut Loaded) -> Result<Content> {
@@ -114,15 +129,31 @@ impl Site<'_> {
             Ok((stored, pixels))
         };
         Ok(match cell.work {
-            Work::Clean { model, side } => Content::Clean(compute::clean(bench, self.load(model, side, loaded)?, pictures)?),
+            Work::Clean { model, side } => {
+                Content::Clean(compute::clean(bench, self.load(model, side, loaded)?, pictures)?)
+            }
             Work::Craft { model, attack, goal, clean } => {
                 let model = self.load(model, plan.side(id), loaded)?;
-                let (rows, pixels) = compute::craft(bench, model, &study.attacks[attack], goal, pictures, &rows(clean)?)?;
+                let (rows, pixels) = compute::craft(
+                    bench,
+                    model,
+                    &study.attacks[attack],
+                    goal,
+                    pictures,
+                    &rows(clean)?,
+                )?;
                 Content::Craft(rows, pixels)
             }
             Work::Score { model, metric, goal, clean } => {
                 let model = self.load(model, plan.side(id), loaded)?;
-                Content::Score(compute::score(bench, model, &study.metrics[metric], goal, pictures, &rows(clean)?)?)
+                Content::Score(compute::score(
+                    bench,
+                    model,
+                    &study.metrics[metric],
+                    goal,
+                    pictures,
+                    &rows(clean)?,
+                )?)
             }
             Work::Probe { model, clean } => {
                 let model = self.load(model, plan.side(id), loaded)?;
@@ -130,13 +161,27 @@ impl Site<'_> {
             }
             Work::Measure { craft, metric } => {
                 let (craft, pixels) = crafted(craft)?;
-                Content::Measure(compute::measure(&study.metrics[metric], plan.side(id), pictures, &craft, pixels.as_ref())?)
+                Content::Measure(compute::measure(
+                    &study.metrics[metric],
+                    plan.side(id),
+                    pictures,
+                    &craft,
+                    pixels.as_ref(),
+                )?)
             }
             Work::Transfer { craft, target, clean } => {
-                let policy = study.transfer.context("a study without transfer has no transfer cells")?;
+                let policy =
+                    study.transfer.context("a study without transfer has no transfer cells")?;
                 let target = self.load(target, study.models[target].card.side, loaded)?;
                 let (craft, pixels) = crafted(craft)?;
-                Content::Transfer(compute::transfer(bench, target, policy, &craft, pixels.as_ref(), &rows(clean)?)?)
+                Content::Transfer(compute::transfer(
+                    bench,
+                    target,
+                    policy,
+                    &craft,
+                    pixels.as_ref(),
+                    &rows(clean)?,
+                )?)
             }
         })
     }
@@ -148,10 +193,14 @@ impl Site<'_> {
 
     /// `side`: of the images that the model is given.
     fn load<'l>(&self, model: usize, side: i64, loaded: &'l mut Loaded) -> Result<&'l dyn Model> {
-        let of_use = |(index, found): &(usize, Result<View, String>)| *index == model && !found.as_ref().is_ok_and(Model::spoilt);
+        let of_use = |(index, found): &(usize, Result<View, String>)| {
+            *index == model && !found.as_ref().is_ok_and(Model::spoilt)
+        };
         if !loaded.as_ref().is_some_and(of_use) {
             *loaded = None; // one model at a time: the old one goes before the new one comes
-            let found = guard::catch("loading", || self.study.models[model].load(self.registry, self.options.device));
+            let found = guard::catch("loading", || {
+                self.study.models[model].load(self.registry, self.options.device)
+            });
             *loaded = Some((model, found.map(View::new).map_err(|error| first_line(&error))));
         }
         match loaded {
@@ -165,13 +214,19 @@ impl Site<'_> {
         let cell = &self.plan.cells[id];
         let model = match cell.work {
             Work::Measure { craft, .. } | Work::Transfer { craft, .. } => self.source(craft),
-            Work::Clean { model, .. } | Work::Craft { model, .. } | Work::Score { model, .. } | Work::Probe { model, .. } => model,
+            Work::Clean { model, .. }
+            | Work::Craft { model, .. }
+            | Work::Score { model, .. }
+            | Work::Probe { model, .. } => model,
         };
         let origin = match cell.work {
-            Work::Measure { craft, .. } | Work::Transfer { craft, .. } => self.plan.cells[craft].work,
+            Work::Measure { craft, .. } | Work::Transfer { craft, .. } => {
+                self.plan.cells[craft].work
+            }
             work => work,
         };
-        let provenance = compute::provenance(self.study, self.options.device, model, cell.work, origin);
+        let provenance =
+            compute::provenance(self.study, self.options.device, model, cell.work, origin);
         let at = &cell.address;
         match content {
             Content::Clean(rows) => Packet::new(at, rows, provenance, None),
@@ -183,18 +238,26 @@ impl Site<'_> {
         }
     }
 
-    /// Stores a cell, if there is anything to store; in the object store too, if it is to be `shared`.
+    /// Stores a cell, if there is anything to store; in the object store too, if it is to be
+    /// `shared`.
     pub(super) fn settle(&self, made: Made, shared: bool) -> Result<Verdict> {
         match made {
-            Made::Cell(packet) => self.store.keep(packet, shared).map(|()| Verdict::Stored).context("a result cannot be stored"),
+            Made::Cell(packet) => self
+                .store
+                .keep(packet, shared)
+                .map(|()| Verdict::Stored)
+                .context("a result cannot be stored"),
             Made::Not(verdict) => Ok(verdict),
         }
     }
 }
 
-/// `None` when the cell is there; otherwise what is wrong, if anything is there at all. The error is that the object
-/// store cannot be asked.
-#[expect(clippy::option_option, reason = "absent, missing without and with a reason are three answers")]
+/// `None` when the cell is there; otherwise what is wrong, if anything is there at all. The error
+/// is that the object store cannot be asked.
+#[expect(
+    clippy::option_option,
+    reason = "absent, missing without and with a reason are three answers"
+)]
 pub(crate) fn look_for(store: &Store, plan: &Plan, id: CellId) -> Result<Option<Option<String>>> {
     let cell = &plan.cells[id];
     let cases = plan.cases(id);
@@ -202,7 +265,10 @@ pub(crate) fn look_for(store: &Store, plan: &Plan, id: CellId) -> Result<Option<
         Work::Clean { .. } => look::<CleanRow>(store, cell, cases, |_| Ok(())),
         Work::Craft { .. } => look::<CraftRow>(store, cell, cases, |stored| {
             let count = stored.rows.iter().filter(|row| row.slot.is_some()).count();
-            stored.pixels.as_ref().map_or(Ok(()), |hash| store.check_pixels(&cell.address, hash, count))
+            stored
+                .pixels
+                .as_ref()
+                .map_or(Ok(()), |hash| store.check_pixels(&cell.address, hash, count))
         }),
         Work::Score { .. } => look::<ScoreRow>(store, cell, cases, |_| Ok(())),
         Work::Probe { .. } => look::<ProbeRow>(store, cell, cases, |_| Ok(())),
@@ -211,8 +277,16 @@ pub(crate) fn look_for(store: &Store, plan: &Plan, id: CellId) -> Result<Option<
     }
 }
 
-#[expect(clippy::option_option, reason = "absent, missing without and with a reason are three answers")]
-fn look<R: Row>(store: &Store, cell: &Cell, cases: usize, check: impl Fn(&Stored<R>) -> Result<()>) -> Result<Option<Option<String>>> {
+#[expect(
+    clippy::option_option,
+    reason = "absent, missing without and with a reason are three answers"
+)]
+fn look<R: Row>(
+    store: &Store,
+    cell: &Cell,
+    cases: usize,
+    check: impl Fn(&Stored<R>) -> Result<()>,
+) -> Result<Option<Option<String>>> {
     Ok(match store.read::<R>(&cell.address)? {
         Found::Whole(stored) if stored.rows.len() == cases => match check(&stored) {
             Err(error) if error.is::<OutOfReach>() => return Err(error),
@@ -229,10 +303,16 @@ pub(crate) fn read<R: Row>(store: &Store, cell: &Cell) -> Result<Stored<R>> {
     match store.read(&cell.address)? {
         Found::Whole(stored) => Ok(stored),
         Found::Missing => bail!("{} cell {} has gone", cell.address.kind, cell.address.key),
-        Found::Damaged(reason) => bail!("{} cell {} is damaged: {reason}", cell.address.kind, cell.address.key),
+        Found::Damaged(reason) => {
+            bail!("{} cell {} is damaged: {reason}", cell.address.kind, cell.address.key)
+        }
     }
 }
 
-pub(super) fn pixels(store: &Store, cell: &Cell, stored: &Stored<CraftRow>) -> Result<Option<Tensor>> {
+pub(super) fn pixels(
+    store: &Store,
+    cell: &Cell,
+    stored: &Stored<CraftRow>,
+) -> Result<Option<Tensor>> {
     stored.pixels.as_ref().map(|hash| store.read_pixels(&cell.address, hash)).transpose()
 }

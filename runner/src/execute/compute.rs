@@ -35,7 +35,12 @@ pub(super) struct Bench<'a> {
 impl Bench<'_> {
     /// What an attack or a score works under.
     pub fn settings(self) -> Settings {
-        Settings { lanes: self.lanes, seed: self.study.seed, deadline: self.deadline, cancel: self.cancel.clone() }
+        Settings {
+            lanes: self.lanes,
+            seed: self.study.seed,
+            deadline: self.deadline,
+            cancel: self.cancel.clone(),
+        }
     }
 
     /// Does what may panic, up to the end of a GPU's part in it.
@@ -80,7 +85,11 @@ pub(super) fn answers_of(logits: &Tensor) -> Tensor {
 pub(super) fn predictions(logits: &Tensor, card: &ModelCard) -> Result<Vec<Option<i64>>> {
     let classes = Vec::<i64>::try_from(logits.argmax(1, false))?;
     let broken = Vec::<i64>::try_from(logits.isnan().any_dim(1, false).to_kind(Kind::Int64))?;
-    Ok(classes.iter().zip(broken).map(|(class, broken)| (broken == 0).then_some(class - card.label_offset)).collect())
+    Ok(classes
+        .iter()
+        .zip(broken)
+        .map(|(class, broken)| (broken == 0).then_some(class - card.label_offset))
+        .collect())
 }
 
 /// Per row whether the class is among the five with the greatest logits.
@@ -88,10 +97,17 @@ fn in_top5(logits: &Tensor, card: &ModelCard, classes: &[i64]) -> Result<Vec<boo
     let (_, best) = logits.topk(card.classes.min(5), 1, true, true);
     let classes = Tensor::from_slice(classes) + card.label_offset;
     let found = best.eq_tensor(&classes.unsqueeze(1)).any_dim(1, false);
-    Ok(Vec::<i64>::try_from(found.to_kind(Kind::Int64))?.into_iter().map(|found| found == 1).collect())
+    Ok(Vec::<i64>::try_from(found.to_kind(Kind::Int64))?
+        .into_iter()
+        .map(|found| found == 1)
+        .collect())
 }
 
-pub(super) fn clean(bench: Bench, model: &dyn Model, pictures: &[Picture]) -> Result<Vec<CleanRow>> {
+pub(super) fn clean(
+    bench: Bench,
+    model: &dyn Model,
+    pictures: &[Picture],
+) -> Result<Vec<CleanRow>> {
     let card = model.card();
     let logits = answers(model, bench.device, &data::batch(pictures, card.side)?)?;
     let labels: Vec<i64> = pictures.iter().map(|picture| picture.label).collect();
@@ -99,8 +115,10 @@ pub(super) fn clean(bench: Bench, model: &dyn Model, pictures: &[Picture]) -> Re
     let top5 = in_top5(&logits, card, &labels)?;
     let real = logits.narrow(1, card.label_offset, card.classes - card.label_offset);
     let label = Tensor::from_slice(&labels).unsqueeze(1);
-    let second = Vec::<i64>::try_from(real.scatter_value(1, &label, f64::NEG_INFINITY).argmax(1, false))?;
-    let least = Vec::<i64>::try_from(real.scatter_value(1, &label, f64::INFINITY).argmin(1, false))?;
+    let second =
+        Vec::<i64>::try_from(real.scatter_value(1, &label, f64::NEG_INFINITY).argmax(1, false))?;
+    let least =
+        Vec::<i64>::try_from(real.scatter_value(1, &label, f64::INFINITY).argmin(1, false))?;
     pictures
         .iter()
         .enumerate()
@@ -192,25 +210,36 @@ pub(super) fn craft(
     let cases = Cases::new(pixels, attacked.iter().map(|&n| of_model(goal(n))).collect())?;
     let oracle = Oracle::new(model, chosen.iter().map(stream).collect(), bench.settings());
     let start = Instant::now();
-    let given = bench.see_through(&format!("attack `{}`", attack.part.name), || attack.attack.run(&oracle, &cases));
+    let given = bench.see_through(&format!("attack `{}`", attack.part.name), || {
+        attack.attack.run(&oracle, &cases)
+    });
     let given = unhurried(&oracle, given)?;
-    ensure!(given.len() == attacked.len(), "attack `{}` gave {} answers for {} cases", attack.part.name, given.len(), attacked.len());
+    ensure!(
+        given.len() == attacked.len(),
+        "attack `{}` gave {} answers for {} cases",
+        attack.part.name,
+        given.len(),
+        attacked.len()
+    );
     let milliseconds = start.elapsed().as_secs_f64() * 1e3 / attacked.len() as f64;
 
     let mut images = Vec::new();
     for ((&n, answer), passes) in attacked.iter().zip(given).zip(oracle.passes()) {
         let row = &mut rows[n];
-        (row.forward, row.backward, row.milliseconds) = (passes.forward as i64, passes.backward as i64, milliseconds);
+        (row.forward, row.backward, row.milliseconds) =
+            (passes.forward as i64, passes.backward as i64, milliseconds);
         row.status = match answer {
             Answer::NotFound => Status::NotFound,
-            Answer::Pixels(pixels) => match guard::catch("reading the pixels", || admit(&pixels, card.side)) {
-                Err(error) => Status::Invalid(first_line(&error)),
-                Ok(pixels) => {
-                    row.slot = Some(images.len() as i64);
-                    images.push(pixels);
-                    Status::NotAdversarial
+            Answer::Pixels(pixels) => {
+                match guard::catch("reading the pixels", || admit(&pixels, card.side)) {
+                    Err(error) => Status::Invalid(first_line(&error)),
+                    Ok(pixels) => {
+                        row.slot = Some(images.len() as i64);
+                        images.push(pixels);
+                        Status::NotAdversarial
+                    }
                 }
-            },
+            }
         };
     }
     if images.is_empty() {
@@ -231,7 +260,8 @@ pub(super) fn craft(
             Ok(of_model(goal(n)).met_within(&logits, study.tie_tolerance))
         };
         (row.prediction, row.prediction_8bit) = (float[slot], rounded[slot]);
-        (row.success, row.success_8bit) = (met(float[slot], &float_logits)?, met(rounded[slot], &rounded_logits)?);
+        (row.success, row.success_8bit) =
+            (met(float[slot], &float_logits)?, met(rounded[slot], &rounded_logits)?);
         if row.success {
             row.status = Status::Adversarial;
         }
@@ -272,8 +302,14 @@ pub(super) fn transfer(
     let card = target.card();
     let start = Instant::now();
     let given: Vec<usize> = (0..rows.len()).filter(|&n| craft.rows[n].slot.is_some()).collect();
-    let classes: Vec<i64> = given.iter().map(|&n| rows[n].target_class.unwrap_or(rows[n].label)).collect();
-    ensure!(pixels.size()[0] as usize == given.len(), "{} images are stored for {} rows", pixels.size()[0], given.len());
+    let classes: Vec<i64> =
+        given.iter().map(|&n| rows[n].target_class.unwrap_or(rows[n].label)).collect();
+    ensure!(
+        pixels.size()[0] as usize == given.len(),
+        "{} images are stored for {} rows",
+        pixels.size()[0],
+        given.len()
+    );
     let look = |pixels: &Tensor| -> Result<(Vec<Option<i64>>, Vec<bool>)> {
         let logits = answers(target, bench.device, pixels)?;
         Ok((predictions(&logits, card)?, in_top5(&logits, card, &classes)?))
@@ -305,7 +341,9 @@ pub(super) fn fit(pixels: &Tensor, side: i64, policy: Policy) -> Tensor {
     let have = pixels.size()[3];
     match policy {
         _ if have == side => pixels.shallow_clone(),
-        Policy::Resize => pixels.internal_upsample_bilinear2d_aa([side, side], false, None, None).clamp(0.0, 1.0),
+        Policy::Resize => {
+            pixels.internal_upsample_bilinear2d_aa([side, side], false, None, None).clamp(0.0, 1.0)
+        }
         _ if have > side => {
             let margin = (have - side) / 2;
             pixels.narrow(2, margin, side).narrow(3, margin, side).contiguous()
@@ -325,20 +363,27 @@ pub(super) fn measure(
     craft: &Stored<CraftRow>,
     pixels: Option<&Tensor>,
 ) -> Result<Vec<MeasureRow>> {
-    let given: Vec<Picture> =
-        pictures.iter().zip(&craft.rows).filter(|(_, row)| row.slot.is_some()).map(|(picture, _)| picture.clone()).collect();
+    let given: Vec<Picture> = pictures
+        .iter()
+        .zip(&craft.rows)
+        .filter(|(_, row)| row.slot.is_some())
+        .map(|(picture, _)| picture.clone())
+        .collect();
     let (mut float, mut rounded) = (Vec::new(), Vec::new());
     if let Some(pixels) = pixels {
         let originals = data::batch(&given, side)?;
         let what = format!("metric `{}`", metric.part.name);
         let measured = |pixels: &Tensor| {
-            let values = guard::catch(&what, || metric.metric.outcome(&originals.copy(), &pixels.copy()))?;
+            let values =
+                guard::catch(&what, || metric.metric.outcome(&originals.copy(), &pixels.copy()))?;
             with_extras(metric, &values, given.len())
         };
         (float, rounded) = (measured(pixels)?, measured(&to_8bit(pixels))?);
     }
     let row = |row: &CraftRow| {
-        let of = |values: &[Valued]| row.slot.map_or((None, Vec::new()), |slot| values[slot as usize].clone());
+        let of = |values: &[Valued]| {
+            row.slot.map_or((None, Vec::new()), |slot| values[slot as usize].clone())
+        };
         let ((value, extras), (value_8bit, extras_8bit)) = (of(&float), of(&rounded));
         MeasureRow { image: row.image.clone(), value, value_8bit, extras, extras_8bit }
     };
@@ -350,7 +395,11 @@ type Valued = (Option<f64>, Vec<f64>);
 
 fn with_extras(metric: &StudyMetric, values: &[f64], images: usize) -> Result<Vec<Valued>> {
     let (width, name) = (1 + metric.extras.len(), &metric.part.name);
-    ensure!(values.len() == images * width, "metric `{name}` gave {} values for {images} images, expected {width} for each", values.len());
+    ensure!(
+        values.len() == images * width,
+        "metric `{name}` gave {} values for {images} images, expected {width} for each",
+        values.len()
+    );
     Ok(values.chunks_exact(width).map(|chunk| (Some(chunk[0]), chunk[1..].to_vec())).collect())
 }
 
@@ -382,17 +431,21 @@ pub(super) fn score(
     }
     let chosen: Vec<Picture> = scored.iter().map(|&n| pictures[n].clone()).collect();
     let pixels = data::batch(&chosen, card.side)?.to_device(bench.device);
-    let goals = scored.iter().map(|&n| of_model(goal(target_class(n), pictures[n].label), card)).collect();
+    let goals =
+        scored.iter().map(|&n| of_model(goal(target_class(n), pictures[n].label), card)).collect();
     let cases = Cases::new(pixels, goals)?;
     let oracle = Oracle::new(model, chosen.iter().map(stream).collect(), bench.settings());
     let start = Instant::now();
-    let values = bench.see_through(&format!("metric `{}`", metric.part.name), || metric.metric.model(&oracle, &cases));
+    let values = bench.see_through(&format!("metric `{}`", metric.part.name), || {
+        metric.metric.model(&oracle, &cases)
+    });
     let values = with_extras(metric, &unhurried(&oracle, values)?, scored.len())?;
     let milliseconds = start.elapsed().as_secs_f64() * 1e3 / scored.len() as f64;
     for ((n, (value, extras)), passes) in scored.into_iter().zip(values).zip(oracle.passes()) {
         let row = &mut rows[n];
         (row.value, row.extras) = (value, extras);
-        (row.forward, row.backward, row.milliseconds) = (passes.forward as i64, passes.backward as i64, milliseconds);
+        (row.forward, row.backward, row.milliseconds) =
+            (passes.forward as i64, passes.backward as i64, milliseconds);
     }
     Ok(rows)
 }
@@ -406,7 +459,8 @@ pub(crate) fn first_line(error: &anyhow::Error) -> String {
     if !first.ends_with(':') {
         return first;
     }
-    let mut items: Vec<String> = lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    let mut items: Vec<String> =
+        lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
     if items.len() > ITEMS {
         items.truncate(ITEMS);
         items.push("…".to_owned());
@@ -416,7 +470,13 @@ pub(crate) fn first_line(error: &anyhow::Error) -> String {
 
 /// What a cell was made from, in words that a reader of one file understands; as JSON.
 /// `origin` is the work that the pixels come from, if they come from another.
-pub(super) fn provenance(study: &Study, device: Device, model: usize, work: Work, origin: Work) -> String {
+pub(super) fn provenance(
+    study: &Study,
+    device: Device,
+    model: usize,
+    work: Work,
+    origin: Work,
+) -> String {
     use serde_json::json;
     let model = &study.models[model];
     let part = |part: &crate::study::Part| json!({ "name": part.name, "origin": part.origin, "plugin": part.plugin, "parameters": part.parameters });
@@ -426,7 +486,9 @@ pub(super) fn provenance(study: &Study, device: Device, model: usize, work: Work
         _ => (None, None),
     };
     let (metric, target) = match work {
-        Work::Score { metric, .. } | Work::Measure { metric, .. } => (Some(&study.metrics[metric]), None),
+        Work::Score { metric, .. } | Work::Measure { metric, .. } => {
+            (Some(&study.metrics[metric]), None)
+        }
         Work::Transfer { target, .. } => (None, Some(&study.models[target])),
         Work::Clean { .. } | Work::Craft { .. } | Work::Probe { .. } => (None, None),
     };
@@ -455,24 +517,39 @@ mod tests {
     fn the_first_items_of_a_list_are_in_its_first_line() {
         let line = |text: &str| first_line(&anyhow::anyhow!("{text}").context("weights w"));
         assert_eq!(line("broken\nand a second line"), "weights w: broken");
-        assert_eq!(line("2 do not fit:\n  missing     a [1]\n  unexpected  b"), "weights w: 2 do not fit: missing a [1]; unexpected b");
-        assert_eq!(line("4 do not fit:\n  a\n  b\n  c\n  d"), "weights w: 4 do not fit: a; b; c; …");
+        assert_eq!(
+            line("2 do not fit:\n  missing     a [1]\n  unexpected  b"),
+            "weights w: 2 do not fit: missing a [1]; unexpected b"
+        );
+        assert_eq!(
+            line("4 do not fit:\n  a\n  b\n  c\n  d"),
+            "weights w: 4 do not fit: a; b; c; …"
+        );
     }
 
     #[test]
     fn each_network_of_the_study_counts_its_background_and_the_engine_does_not() {
         use gauntlet_plugins as _;
         let registry = gauntlet_core::registry::Registry::linked().unwrap();
-        let with_background = |name: &str| !["alexnet", "vgg_16", "vgg_19"].contains(&name) && !name.starts_with("densenet");
+        let with_background = |name: &str| {
+            !["alexnet", "vgg_16", "vgg_19"].contains(&name) && !name.starts_with("densenet")
+        };
         for member in crate::weights::ECCV2018.members {
             let entry = registry.find_model(member.model).unwrap();
             let card = entry.card(&entry.entry.defaults).unwrap();
             let background = i64::from(with_background(member.model));
-            assert_eq!((card.classes, card.label_offset), (1000 + background, background), "{}", member.model);
-            // Logits that rise to one class alone, for the first, some and the last of the real ones.
+            assert_eq!(
+                (card.classes, card.label_offset),
+                (1000 + background, background),
+                "{}",
+                member.model
+            );
+            // Logits that rise to one class alone, for the first, some and the last of the real
+            // ones.
             let labels = [0i64, 436, 999];
             let index = Tensor::from_slice(&labels) + card.label_offset;
-            let logits = Tensor::zeros([3, card.classes], (Kind::Float, Device::Cpu)).scatter_value(1, &index.unsqueeze(1), 1.0);
+            let logits = Tensor::zeros([3, card.classes], (Kind::Float, Device::Cpu))
+                .scatter_value(1, &index.unsqueeze(1), 1.0);
             assert_eq!(predictions(&logits, &card).unwrap(), labels.map(Some), "{}", member.model);
             assert_eq!(in_top5(&logits, &card, &labels).unwrap(), [true; 3]);
             assert_eq!(of_model(Goal::Towards(436), &card), Goal::Towards(436 + background));
@@ -482,7 +559,9 @@ mod tests {
 
     /// 1×3×side×side: every pixel says where it is.
     fn grid(side: i64) -> Tensor {
-        (Tensor::arange(side * side, (Kind::Float, Device::Cpu)) / (side * side) as f64).view([1, 1, side, side]).repeat([1, 3, 1, 1])
+        (Tensor::arange(side * side, (Kind::Float, Device::Cpu)) / (side * side) as f64)
+            .view([1, 1, side, side])
+            .repeat([1, 3, 1, 1])
     }
 
     #[test]
@@ -492,7 +571,11 @@ mod tests {
         assert_eq!(cropped, pixels.narrow(2, 1, 2).narrow(3, 1, 2));
         let padded = fit(&pixels, 7, Policy::CropOrPad);
         assert_eq!(padded.size(), [1, 3, 7, 7]);
-        assert_eq!(padded.narrow(2, 1, 4).narrow(3, 1, 4), pixels, "the odd row and column are after");
+        assert_eq!(
+            padded.narrow(2, 1, 4).narrow(3, 1, 4),
+            pixels,
+            "the odd row and column are after"
+        );
         assert_eq!(padded.select(2, 6).min().double_value(&[]), MID_GREY);
         assert_eq!(fit(&pixels, 4, Policy::Resize), pixels);
     }

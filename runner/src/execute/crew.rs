@@ -57,13 +57,16 @@ impl<'a> Crew<'a> {
             // Whoever runs this next shares what is not shared now.
             let shared = !options.cancelled() && fatal.lock().expect("no worker panics").is_none();
             match self.site.settle(made, shared) {
-                Ok(verdict) => self.note(id, verdict, &mut outcome.lock().expect("no worker panics")),
+                Ok(verdict) => {
+                    self.note(id, verdict, &mut outcome.lock().expect("no worker panics"))
+                }
                 Err(error) => stop(error),
             }
             self.progress.advance(plan.cases(id), &plan.describe(study, id));
         };
         let count = options.workers.min(todo.len());
-        // Files are synced in a thread of its own, and uploaded in several, while the next cells are computed.
+        // Files are synced in a thread of its own, and uploaded in several, while the next cells
+        // are computed.
         let (give, take) = mpsc::sync_channel(WAITING);
         thread::scope(|scope| {
             let (take, settle) = (Arc::new(Mutex::new(take)), &settle);
@@ -100,7 +103,11 @@ impl<'a> Crew<'a> {
             });
             drop(give);
         });
-        outcome.into_inner().expect("no worker panics").failures.sort_by_key(|failure| failure.cell);
+        outcome
+            .into_inner()
+            .expect("no worker panics")
+            .failures
+            .sort_by_key(|failure| failure.cell);
         fatal.into_inner().expect("no worker panics").map_or(Ok(()), Err)
     }
 
@@ -133,7 +140,9 @@ impl<'a> Crew<'a> {
         let order = Order::Compute(self.site.plan.cells[id].address.key.clone());
         let mut worker = match desk.worker.take().map_or_else(|| self.hire(), Ok) {
             Ok(worker) => worker,
-            Err(error) if error.is::<Killed>() => return Ok(Made::Not(Verdict::Failed(error.to_string()))),
+            Err(error) if error.is::<Killed>() => {
+                return Ok(Made::Not(Verdict::Failed(error.to_string())));
+            }
             Err(error) => return Err(error),
         };
         let answer = worker.ask(&order, self.site.time_limit(id), &self.site.options.cancel);
@@ -142,7 +151,9 @@ impl<'a> Crew<'a> {
                 desk.worker = Some(worker);
                 match reply {
                     Reply::Done if self.is_stored(id)? => Verdict::Stored,
-                    Reply::Done => Verdict::Failed("the process that computed it says that it is stored, but it is not".into()),
+                    Reply::Done => Verdict::Failed(
+                        "the process that computed it says that it is stored, but it is not".into(),
+                    ),
                     Reply::Failed(reason) => Verdict::Failed(reason),
                     Reply::Fatal(reason) => bail!(reason),
                 }
@@ -172,7 +183,11 @@ impl<'a> Crew<'a> {
             }
             Err(error) => return Err(error),
         };
-        let fault = match worker.ask(&Order::Load(index), self.site.limit(part.plugin.is_some()), &self.site.options.cancel) {
+        let fault = match worker.ask(
+            &Order::Load(index),
+            self.site.limit(part.plugin.is_some()),
+            &self.site.options.cancel,
+        ) {
             Answer::Reply(Reply::Done) => {
                 self.idle.lock().expect("no worker panics").push(worker);
                 return Ok(());
@@ -191,8 +206,16 @@ impl<'a> Crew<'a> {
         if let Some(worker) = self.idle.lock().expect("no worker panics").pop() {
             return Ok(worker);
         }
-        let isolation = self.site.options.isolation.as_ref().context("without isolation nothing is isolated")?;
+        let isolation = self
+            .site
+            .options
+            .isolation
+            .as_ref()
+            .context("without isolation nothing is isolated")?;
         let Site { study, registry, plan, store, options } = self.site;
-        Worker::start(isolation, &Job::new(study, registry, plan, store.out(), &device::name(options.device))?)
+        Worker::start(
+            isolation,
+            &Job::new(study, registry, plan, store.out(), &device::name(options.device))?,
+        )
     }
 }

@@ -1,5 +1,5 @@
-//! A study for other processes, on this machine or another: they open the same study, images, plugins and
-//! store, and mean the same cells, or say that they cannot.
+//! A study for other processes, on this machine or another: they open the same study, images,
+//! plugins and store, and mean the same cells, or say that they cannot.
 
 use super::device_kind;
 use crate::plan::Plan;
@@ -37,10 +37,20 @@ impl Job {
     ///
     /// # Errors
     /// When the system does not say what the paths are relative to.
-    pub fn new(study: &Study, registry: &Registry, plan: &Plan, out: &Path, device: &str) -> Result<Self> {
+    pub fn new(
+        study: &Study,
+        registry: &Registry,
+        plan: &Plan,
+        out: &Path,
+        device: &str,
+    ) -> Result<Self> {
         Ok(Self {
             study: study.to_toml().to_owned(),
-            plugins: registry.libraries().iter().map(|library| Plugin(library.path.clone(), library.hash.clone())).collect(),
+            plugins: registry
+                .libraries()
+                .iter()
+                .map(|library| Plugin(library.path.clone(), library.hash.clone()))
+                .collect(),
             found: study.found()?,
             out: std::path::absolute(out)?,
             device: device.to_owned(),
@@ -48,13 +58,15 @@ impl Job {
         })
     }
 
-    /// Opens the study, and loads the plugins that it was read with into `registry`. No device is opened yet, and
-    /// nothing written.
+    /// Opens the study, and loads the plugins that it was read with into `registry`. No device is
+    /// opened yet, and nothing written.
     ///
     /// # Errors
-    /// When the study would not be the same: a plugin, weights or the program have changed, or are not there.
+    /// When the study would not be the same: a plugin, weights or the program have changed, or are
+    /// not there.
     pub fn open(self, registry: &mut Registry) -> Result<Shop> {
-        const CHANGED: &str = "the program, a plugin or weights have changed since the study was read: run it again";
+        const CHANGED: &str =
+            "the program, a plugin or weights have changed since the study was read: run it again";
         for Plugin(path, hash) in &self.plugins {
             let library = Library::read(path)?;
             ensure!(library.hash == *hash, "{}: {CHANGED}", path.display());

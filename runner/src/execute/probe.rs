@@ -1,9 +1,9 @@
-//! The probe of a model: a few passes per image that tell whether attacks on it can be believed. What they
-//! mean is said elsewhere ([`crate::flags`]); here it is measured.
+//! The probe of a model: a few passes per image that tell whether attacks on it can be believed.
+//! What they mean is said elsewhere ([`crate::flags`]); here it is measured.
 //!
-//! Gradients of two losses, since a saturated softmax has none for cross entropy and all for the margin; logits
-//! of the same batch twice, and of some images by themselves; and perturbations drawn by lot, which need no
-//! gradient: an attack with one should do no worse.
+//! Gradients of two losses, since a saturated softmax has none for cross entropy and all for the
+//! margin; logits of the same batch twice, and of some images by themselves; and perturbations
+//! drawn by lot, which need no gradient: an attack with one should do no worse.
 
 use super::compute::{Bench, answers_of, of_model, predictions, stream, unhurried};
 use crate::data::{self, Picture};
@@ -24,11 +24,16 @@ const ALONE: usize = 4;
 /// Perturbations per radius.
 const PATTERNS: usize = 4;
 
-/// Height and width of the blocks of pixels that share a sign. Single pixels average out in the first layers
-/// of a network; larger blocks do not, nor do columns, with which Square Attack begins (Andriushchenko et al.,
-/// ECCV 2020).
+/// Height and width of the blocks of pixels that share a sign. Single pixels average out in the
+/// first layers of a network; larger blocks do not, nor do columns, with which Square Attack begins
+/// (Andriushchenko et al., ECCV 2020).
 fn patterns(side: i64) -> [(i64, i64); PATTERNS] {
-    [(1, 1), ((side / 8).max(1), (side / 8).max(1)), ((side / 4).max(1), (side / 4).max(1)), (side, 1)]
+    [
+        (1, 1),
+        ((side / 8).max(1), (side / 8).max(1)),
+        ((side / 4).max(1), (side / 4).max(1)),
+        (side, 1),
+    ]
 }
 
 /// What an image costs, if nothing that is drawn deceives the model.
@@ -38,7 +43,12 @@ pub(crate) fn cost(radii: &[f64]) -> Cost {
 }
 
 /// Of the images of a slice that the model classifies correctly.
-pub(super) fn probe(bench: Bench, model: &dyn Model, pictures: &[Picture], clean: &[CleanRow]) -> Result<Vec<ProbeRow>> {
+pub(super) fn probe(
+    bench: Bench,
+    model: &dyn Model,
+    pictures: &[Picture],
+    clean: &[CleanRow],
+) -> Result<Vec<ProbeRow>> {
     let mut rows: Vec<ProbeRow> = pictures.iter().map(unprobed).collect();
     let probed: Vec<usize> = (0..pictures.len()).filter(|&n| clean[n].correct).collect();
     if probed.is_empty() {
@@ -46,7 +56,8 @@ pub(super) fn probe(bench: Bench, model: &dyn Model, pictures: &[Picture], clean
     }
     let chosen: Vec<Picture> = probed.iter().map(|&n| pictures[n].clone()).collect();
     let pixels = data::batch(&chosen, model.card().side)?.to_device(bench.device);
-    let goals = chosen.iter().map(|picture| of_model(Goal::Away(picture.label), model.card())).collect();
+    let goals =
+        chosen.iter().map(|picture| of_model(Goal::Away(picture.label), model.card())).collect();
     let cases = Cases::new(pixels, goals)?;
     let oracle = Oracle::new(model, chosen.iter().map(stream).collect(), bench.settings());
     let start = Instant::now();
@@ -95,17 +106,36 @@ struct Seen {
 
 impl Seen {
     fn of(self, picture: &Picture) -> ProbeRow {
-        let Self { cross_entropy, margin, again, again_differs, alone, probabilities, random_radius } = self;
-        ProbeRow { cross_entropy, margin, again: Some(again), again_differs, alone, probabilities, random_radius, ..unprobed(picture) }
+        let Self {
+            cross_entropy,
+            margin,
+            again,
+            again_differs,
+            alone,
+            probabilities,
+            random_radius,
+        } = self;
+        ProbeRow {
+            cross_entropy,
+            margin,
+            again: Some(again),
+            again_differs,
+            alone,
+            probabilities,
+            random_radius,
+            ..unprobed(picture)
+        }
     }
 }
 
 fn look(oracle: &Oracle, cases: &Cases, radii: &[f64]) -> Result<Vec<Seen>> {
     let goals = Goals::new(&cases.goals, &cases.pixels);
-    let (logits, cross_entropy) = slopes(oracle, cases, |z| -goals.logit(&z.log_softmax(1, Kind::Float)))?;
+    let (logits, cross_entropy) =
+        slopes(oracle, cases, |z| -goals.logit(&z.log_softmax(1, Kind::Float)))?;
     let (second, margin) = slopes(oracle, cases, |z| goals.margin(z))?;
     let again = apart(&logits, &second);
-    let [first_answers, second_answers] = [&logits, &second].map(|logits| predictions(&answers_of(logits), oracle.card()));
+    let [first_answers, second_answers] =
+        [&logits, &second].map(|logits| predictions(&answers_of(logits), oracle.card()));
     let (first_answers, second_answers) = (first_answers?, second_answers?);
     let alone = alone(oracle, cases, &logits)?;
     let probabilities = are_probabilities(&logits);
@@ -122,24 +152,33 @@ fn look(oracle: &Oracle, cases: &Cases, radii: &[f64]) -> Result<Vec<Seen>> {
     Ok((0..cases.len()).map(seen).collect())
 }
 
-/// The logits of all cases, and per case the greatest element of the loss's gradient: NaN where it is not
-/// finite, none where there is no gradient.
-fn slopes(oracle: &Oracle, cases: &Cases, loss: impl FnOnce(&Tensor) -> Tensor) -> Result<(Tensor, Vec<Option<f64>>)> {
+/// The logits of all cases, and per case the greatest element of the loss's gradient: NaN where it
+/// is not finite, none where there is no gradient.
+fn slopes(
+    oracle: &Oracle,
+    cases: &Cases,
+    loss: impl FnOnce(&Tensor) -> Tensor,
+) -> Result<(Tensor, Vec<Option<f64>>)> {
     let all: Vec<usize> = (0..cases.len()).collect();
     match oracle.gradient(&all, &cases.pixels, loss) {
         Ok(gradient) => {
             let rows = gradient.pixels.flatten(1, -1).to_kind(Kind::Double);
             let finite = rows.isfinite().all_dim(1, false);
-            let greatest = rows.abs().amax([1], false).where_self(&finite, &Tensor::full_like(&finite.to_kind(Kind::Double), f64::NAN));
+            let greatest = rows
+                .abs()
+                .amax([1], false)
+                .where_self(&finite, &Tensor::full_like(&finite.to_kind(Kind::Double), f64::NAN));
             Ok((gradient.logits, Vec::<f64>::try_from(greatest)?.into_iter().map(Some).collect()))
         }
-        Err(error) if error.is::<Detached>() => Ok((oracle.logits(&all, &cases.pixels)?, vec![None; cases.len()])),
+        Err(error) if error.is::<Detached>() => {
+            Ok((oracle.logits(&all, &cases.pixels)?, vec![None; cases.len()]))
+        }
         Err(error) => Err(error),
     }
 }
 
-/// How far the logits of the first images by themselves are from those in the batch; nothing when the batch is
-/// one image.
+/// How far the logits of the first images by themselves are from those in the batch; nothing when
+/// the batch is one image.
 fn alone(oracle: &Oracle, cases: &Cases, together: &Tensor) -> Result<Vec<f64>> {
     if cases.len() < 2 {
         return Ok(Vec::new());
@@ -162,10 +201,12 @@ fn by_lot(oracle: &Oracle, cases: &Cases, radii: &[f64]) -> Result<Vec<Option<f6
         if standing.is_empty() {
             break;
         }
-        let drawn: Vec<Tensor> = standing.iter().map(|&case| signs(&mut streams[case], card.side, block)).collect();
+        let drawn: Vec<Tensor> =
+            standing.iter().map(|&case| signs(&mut streams[case], card.side, block)).collect();
         let images: Vec<Tensor> = standing.iter().map(|&case| cases.image(case)).collect();
         let moves = Tensor::stack(&drawn, 0).to_device(cases.pixels.device()) * radius;
-        let logits = oracle.logits(&standing, &(Tensor::stack(&images, 0) + moves).clamp(0.0, 1.0))?;
+        let logits =
+            oracle.logits(&standing, &(Tensor::stack(&images, 0) + moves).clamp(0.0, 1.0))?;
         for (case, answer) in standing.into_iter().zip(predictions(&answers_of(&logits), &card)?) {
             let met = |class: i64| cases.goals[case].met_by(class + card.label_offset);
             found[case] = answer.is_some_and(met).then_some(radius);
@@ -181,10 +222,15 @@ fn signs(stream: &mut ChaCha8Rng, side: i64, (height, width): (i64, i64)) -> Ten
     let mut drawn = Vec::with_capacity(count);
     while drawn.len() < count {
         let bits = stream.next_u64();
-        drawn.extend((0..64.min(count - drawn.len())).map(|bit| if bits >> bit & 1 == 0 { -1f32 } else { 1.0 }));
+        drawn.extend(
+            (0..64.min(count - drawn.len()))
+                .map(|bit| if bits >> bit & 1 == 0 { -1f32 } else { 1.0 }),
+        );
     }
     let blocks = Tensor::from_slice(&drawn).view([3, down, across]);
-    let spread = blocks.repeat_interleave_self_int(height, 1, None).repeat_interleave_self_int(width, 2, None);
+    let spread = blocks
+        .repeat_interleave_self_int(height, 1, None)
+        .repeat_interleave_self_int(width, 2, None);
     spread.narrow(1, 0, side).narrow(2, 0, side).contiguous()
 }
 
@@ -204,7 +250,13 @@ mod tests {
             assert_eq!(drawn.size(), [3, 10, 10]);
             assert_eq!((drawn.abs() - 1.0).abs().max().double_value(&[]), 0.0);
             let first = drawn.narrow(1, 0, block.0).narrow(2, 0, block.1);
-            assert_eq!((&first - first.select(1, 0).select(1, 0).view([3, 1, 1])).abs().max().double_value(&[]), 0.0);
+            assert_eq!(
+                (&first - first.select(1, 0).select(1, 0).view([3, 1, 1]))
+                    .abs()
+                    .max()
+                    .double_value(&[]),
+                0.0
+            );
             let sum = drawn.sum(Kind::Double).double_value(&[]).abs();
             assert!(sum < 300.0 * 5.0 / f64::from(expected).sqrt(), "{block:?}: {sum}");
         }
@@ -213,18 +265,26 @@ mod tests {
     #[test]
     fn a_lot_decides_alike_in_whatever_company() {
         let model = Affine::new(10, 8, 2);
-        let pixels = (Tensor::arange(6 * 3 * 8 * 8, (Kind::Float, Device::Cpu)) * 1.7).sin().view([6, 3, 8, 8]) * 0.1 + 0.5;
+        let pixels = (Tensor::arange(6 * 3 * 8 * 8, (Kind::Float, Device::Cpu)) * 1.7)
+            .sin()
+            .view([6, 3, 8, 8])
+            * 0.1
+            + 0.5;
         let labels = Vec::<i64>::try_from(model.logits(&pixels).argmax(1, false)).unwrap();
         let run = |chosen: &[usize]| {
             let index = Tensor::from_slice(&chosen.iter().map(|&n| n as i64).collect::<Vec<_>>());
             let goals = chosen.iter().map(|&n| Goal::Away(labels[n])).collect();
             let cases = Cases::new(pixels.index_select(0, &index), goals).unwrap();
             let streams = chosen.iter().map(|&n| n as u64).collect();
-            by_lot(&Oracle::new(&model, streams, Settings::default()), &cases, &[0.1, 0.3, 0.6]).unwrap()
+            by_lot(&Oracle::new(&model, streams, Settings::default()), &cases, &[0.1, 0.3, 0.6])
+                .unwrap()
         };
         let together = run(&[0, 1, 2, 3, 4, 5]);
         assert_eq!(run(&[4, 1]), [together[4], together[1]]);
-        assert!(together.iter().any(Option::is_some) && together.iter().flatten().all(|radius| [0.1, 0.3, 0.6].contains(radius)));
+        assert!(
+            together.iter().any(Option::is_some)
+                && together.iter().flatten().all(|radius| [0.1, 0.3, 0.6].contains(radius))
+        );
     }
 
     #[test]
@@ -236,9 +296,17 @@ mod tests {
         let oracle = Oracle::new(&model, (0..SLICE as u64).collect(), Settings::default());
         let radii = [1e-6, 2e-6]; // so small that nothing is deceived
         let seen = look(&oracle, &cases, &radii).unwrap();
-        assert!(seen.iter().all(|seen| seen.random_radius.is_none() && seen.margin.is_some_and(|slope| slope > 0.0)));
-        let sum = oracle.passes().iter().fold((0, 0), |sum, passes| (sum.0 + passes.forward, sum.1 + passes.backward));
+        assert!(seen.iter().all(
+            |seen| seen.random_radius.is_none() && seen.margin.is_some_and(|slope| slope > 0.0)
+        ));
+        let sum = oracle
+            .passes()
+            .iter()
+            .fold((0, 0), |sum, passes| (sum.0 + passes.forward, sum.1 + passes.backward));
         let cost = cost(&radii);
-        assert_eq!((sum.0 as f64, sum.1 as f64), (SLICE as f64 * cost.forward, SLICE as f64 * cost.backward));
+        assert_eq!(
+            (sum.0 as f64, sum.1 as f64),
+            (SLICE as f64 * cost.forward, SLICE as f64 * cost.backward)
+        );
     }
 }

@@ -22,12 +22,20 @@ impl Group {
 }
 
 impl Queue {
-    pub fn new<G: Ord>(cells: &[CellId], group: impl Fn(CellId) -> G, size: impl Fn(CellId) -> usize) -> Self {
+    pub fn new<G: Ord>(
+        cells: &[CellId],
+        group: impl Fn(CellId) -> G,
+        size: impl Fn(CellId) -> usize,
+    ) -> Self {
         let mut groups: BTreeMap<G, VecDeque<(CellId, usize)>> = BTreeMap::new();
         for &cell in cells {
             groups.entry(group(cell)).or_default().push_back((cell, size(cell)));
         }
-        Self { groups: Mutex::new(groups.into_values().map(|cells| Group { cells, workers: 0 }).collect()) }
+        Self {
+            groups: Mutex::new(
+                groups.into_values().map(|cells| Group { cells, workers: 0 }).collect(),
+            ),
+        }
     }
 
     /// The next cell for a worker whose last one came from `group`. When its group is empty the
@@ -41,11 +49,10 @@ impl Queue {
             groups[current].workers -= 1;
             *group = None;
         }
-        let (index, best) = groups
-            .iter_mut()
-            .enumerate()
-            .filter(|(_, group)| !group.cells.is_empty())
-            .max_by_key(|(index, group)| (group.size() / (group.workers + 1), std::cmp::Reverse(*index)))?;
+        let (index, best) =
+            groups.iter_mut().enumerate().filter(|(_, group)| !group.cells.is_empty()).max_by_key(
+                |(index, group)| (group.size() / (group.workers + 1), std::cmp::Reverse(*index)),
+            )?;
         best.workers += 1;
         *group = Some(index);
         best.cells.pop_front().map(|(cell, _)| cell)

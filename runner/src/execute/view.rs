@@ -33,7 +33,12 @@ impl Model for View {
         if self.card.side == self.side {
             return self.model.logits(pixels);
         }
-        self.model.logits(&pixels.internal_upsample_bilinear2d_aa([self.side; 2], false, None, None))
+        self.model.logits(&pixels.internal_upsample_bilinear2d_aa(
+            [self.side; 2],
+            false,
+            None,
+            None,
+        ))
     }
 
     fn spoilt(&self) -> bool {

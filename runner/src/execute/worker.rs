@@ -1,8 +1,9 @@
 //! Processes that compute cells for another one. However code ends in such a process, it costs the
 //! cell that it was in; and it ends with the process that it works for, whichever way that goes.
 //!
-//! Both sides speak in lines of JSON: first the [`Job`], then [`Order`]s, each answered by a [`Reply`].
-//! A process opens the same study and store as the one that started it, and stores what it computes.
+//! Both sides speak in lines of JSON: first the [`Job`], then [`Order`]s, each answered by a
+//! [`Reply`]. A process opens the same study and store as the one that started it, and stores what
+//! it computes.
 
 use super::Options;
 use super::cell::{Loaded, Site, Verdict};
@@ -51,8 +52,15 @@ pub struct Isolation {
 impl Isolation {
     /// By this same program, called with `arguments`. It need not stand any more where it stood
     /// when it was started.
-    pub fn by_this_program(everything: bool, arguments: impl IntoIterator<Item = OsString>) -> Self {
-        Self { everything, program: PathBuf::from("/proc/self/exe"), arguments: arguments.into_iter().collect() }
+    pub fn by_this_program(
+        everything: bool,
+        arguments: impl IntoIterator<Item = OsString>,
+    ) -> Self {
+        Self {
+            everything,
+            program: PathBuf::from("/proc/self/exe"),
+            arguments: arguments.into_iter().collect(),
+        }
     }
 }
 
@@ -91,8 +99,8 @@ pub(super) enum Answer {
     Cancelled,
 }
 
-/// A process that somebody killed before it was ready, as the system does when memory is short: that says nothing
-/// of the next one. Says how it ended.
+/// A process that somebody killed before it was ready, as the system does when memory is short:
+/// that says nothing of the next one. Says how it ended.
 #[derive(Debug)]
 pub(super) struct Killed(pub String);
 
@@ -117,14 +125,23 @@ impl Worker {
         if let Some(name) = std::env::args_os().next() {
             command.arg0(name);
         }
-        let failed = || format!("a process for isolated cells cannot be started from {}", isolation.program.display());
+        let failed = || {
+            format!(
+                "a process for isolated cells cannot be started from {}",
+                isolation.program.display()
+            )
+        };
         let mut process = command.spawn().with_context(failed)?;
-        let (orders, output) = (process.stdin.take().context("no pipe")?, process.stdout.take().context("no pipe")?);
+        let (orders, output) =
+            (process.stdin.take().context("no pipe")?, process.stdout.take().context("no pipe")?);
         let (sender, replies) = mpsc::channel();
         let mut worker = Self { process, orders, replies };
         let reading = move || {
             for line in BufReader::new(output).lines() {
-                let Some(reply) = line.ok().and_then(|line| serde_json::from_str(&line).ok()) else { break };
+                let Some(reply) = line.ok().and_then(|line| serde_json::from_str(&line).ok())
+                else {
+                    break;
+                };
                 if sender.send(reply).is_err() {
                     break;
                 }
@@ -134,10 +151,14 @@ impl Worker {
         worker.tell(job);
         match worker.wait(None, &AtomicBool::new(false)) {
             Answer::Reply(Reply::Done) => Ok(worker),
-            Answer::Reply(Reply::Failed(reason) | Reply::Fatal(reason)) => bail!("{}: {reason}", failed()),
+            Answer::Reply(Reply::Failed(reason) | Reply::Fatal(reason)) => {
+                bail!("{}: {reason}", failed())
+            }
             Answer::Died(how) if worker.was_killed() => Err(Killed(how).into()),
             Answer::Died(how) => bail!("{}: it {how}", failed()),
-            Answer::OutOfTime | Answer::Cancelled => unreachable!("there is no limit and nobody cancels"),
+            Answer::OutOfTime | Answer::Cancelled => {
+                unreachable!("there is no limit and nobody cancels")
+            }
         }
     }
 
@@ -160,8 +181,14 @@ impl Worker {
             match self.replies.recv_timeout(LOOK) {
                 Ok(reply) => return Answer::Reply(reply),
                 Err(RecvTimeoutError::Disconnected) => return Answer::Died(self.end()),
-                Err(RecvTimeoutError::Timeout) if cancel.load(Ordering::Relaxed) => return Answer::Cancelled,
-                Err(RecvTimeoutError::Timeout) if limit.is_some_and(|limit| start.elapsed() >= limit) => return Answer::OutOfTime,
+                Err(RecvTimeoutError::Timeout) if cancel.load(Ordering::Relaxed) => {
+                    return Answer::Cancelled;
+                }
+                Err(RecvTimeoutError::Timeout)
+                    if limit.is_some_and(|limit| start.elapsed() >= limit) =>
+                {
+                    return Answer::OutOfTime;
+                }
                 Err(RecvTimeoutError::Timeout) => {}
             }
         }
@@ -169,7 +196,9 @@ impl Worker {
 
     /// Whether the process has ended by a signal.
     fn was_killed(&mut self) -> bool {
-        self.process.try_wait().is_ok_and(|status| status.is_some_and(|status| status.signal().is_some()))
+        self.process
+            .try_wait()
+            .is_ok_and(|status| status.is_some_and(|status| status.signal().is_some()))
     }
 
     /// How the process ended, which has closed its side.
@@ -197,9 +226,8 @@ impl Drop for Worker {
 /// How a process ended, in words: `died of SIGSEGV`.
 pub(crate) fn ending(status: ExitStatus) -> String {
     match (status.signal(), status.code()) {
-        (Some(signal), _) => {
-            low_level::signal_name(signal).map_or_else(|| format!("died of signal {signal}"), |name| format!("died of {name}"))
-        }
+        (Some(signal), _) => low_level::signal_name(signal)
+            .map_or_else(|| format!("died of signal {signal}"), |name| format!("died of {name}")),
         (None, code) => format!("ended with exit code {}", code.unwrap_or_default()),
     }
 }
@@ -214,12 +242,16 @@ pub fn serve(mut registry: Registry) -> Result<()> {
     let _ = fs::write("/proc/self/oom_score_adj", "500");
     let mut replies = File::from(rustix::io::fcntl_dupfd_cloexec(io::stdout(), 3)?);
     rustix::stdio::dup2_stdout(io::stderr())?;
-    let mut say = move |reply: &Reply| -> Result<()> { Ok(writeln!(replies, "{}", serde_json::to_string(reply)?)?) };
+    let mut say = move |reply: &Reply| -> Result<()> {
+        Ok(writeln!(replies, "{}", serde_json::to_string(reply)?)?)
+    };
     let lines = listen().context("a thread cannot be started")?;
-    let job: Job = serde_json::from_str(&lines.recv()?).context("this is for other processes of this program to call, not by hand")?;
+    let job: Job = serde_json::from_str(&lines.recv()?)
+        .context("this is for other processes of this program to call, not by hand")?;
     let opened = Job::open(job, &mut registry).and_then(|shop| {
         // Where it has been moved away, another must not be made in its place.
-        fs::metadata(&shop.out).with_context(|| format!("the results' folder {} has gone", shop.out.display()))?;
+        fs::metadata(&shop.out)
+            .with_context(|| format!("the results' folder {} has gone", shop.out.display()))?;
         Ok((Store::open(&shop.out)?, Options::on(shop.device()?), shop))
     });
     let (store, options, shop) = match opened {
@@ -228,12 +260,26 @@ pub fn serve(mut registry: Registry) -> Result<()> {
     };
     tch::set_num_threads(1);
     say(&Reply::Done)?;
-    let cells: HashMap<&str, CellId> = shop.plan.cells.iter().enumerate().map(|(id, cell)| (cell.address.key.as_str(), id)).collect();
-    let site = Site { study: &shop.study, plan: &shop.plan, registry: &registry, store: &store, options: &options };
+    let cells: HashMap<&str, CellId> = shop
+        .plan
+        .cells
+        .iter()
+        .enumerate()
+        .map(|(id, cell)| (cell.address.key.as_str(), id))
+        .collect();
+    let site = Site {
+        study: &shop.study,
+        plan: &shop.plan,
+        registry: &registry,
+        store: &store,
+        options: &options,
+    };
     let mut loaded = Loaded::default();
     for line in lines {
         let reply = match serde_json::from_str(&line)? {
-            Order::Load(model) => match guard::catch("loading", || shop.study.models[model].load(&registry, Device::Cpu)) {
+            Order::Load(model) => match guard::catch("loading", || {
+                shop.study.models[model].load(&registry, Device::Cpu)
+            }) {
                 Ok(_) => Reply::Done,
                 Err(error) => Reply::Failed(format!("{error:#}")),
             },

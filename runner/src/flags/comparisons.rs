@@ -1,5 +1,5 @@
-//! What outcomes say beside each other: two rates on the same images (McNemar), or one against what is to be
-//! expected (binomial), each tested exactly.
+//! What outcomes say beside each other: two rates on the same images (McNemar), or one against what
+//! is to be expected (binomial), each tested exactly.
 
 use super::{Flag, Severity, Sign, Signal, beyond_chance};
 use crate::analysis::{Score, Success, Tables, Transfer};
@@ -16,11 +16,20 @@ const ABOVE: f64 = 0.025;
 /// Distortions are compared with bounds up to so much, relatively: both are float32.
 const SLACK: f64 = 1e-3;
 /// CLEVER's scores and the distortions that they are bounds of, by registered names.
-const BOUNDS: [(&str, &str); 3] = [("clever_l1", "l1"), ("clever_l2", "l2"), ("clever_linf", "linf")];
+const BOUNDS: [(&str, &str); 3] =
+    [("clever_l1", "l1"), ("clever_l2", "l2"), ("clever_linf", "linf")];
 
 pub(super) fn signs(study: &Study, tables: &Tables) -> Vec<Signal> {
-    let scene = Scene { study, tables, budgets: study.attacks.iter().map(StudyAttack::budget).collect() };
-    let kinds = [scene.random(), scene.transfer(), scene.iterated(), scene.epsilon(), scene.unbounded(), scene.clever()];
+    let scene =
+        Scene { study, tables, budgets: study.attacks.iter().map(StudyAttack::budget).collect() };
+    let kinds = [
+        scene.random(),
+        scene.transfer(),
+        scene.iterated(),
+        scene.epsilon(),
+        scene.unbounded(),
+        scene.clever(),
+    ];
     kinds.into_iter().flatten().collect()
 }
 
@@ -69,12 +78,23 @@ impl Scene<'_> {
         Flag { attack, goal, ..Flag::new(self.study, sign, row.model, found, reading) }
     }
 
-    /// A signal that goes up when the other outcome is met more often. `said` is what the attack and what the
-    /// other did, with a place for the counts of each.
-    fn signal(&self, sign: Sign, row: &Success, pairs: &Pairs, against: &str, said: [&str; 2]) -> Signal {
+    /// A signal that goes up when the other outcome is met more often. `said` is what the attack
+    /// and what the other did, with a place for the counts of each.
+    fn signal(
+        &self,
+        sign: Sign,
+        row: &Success,
+        pairs: &Pairs,
+        against: &str,
+        said: [&str; 2],
+    ) -> Signal {
         let [this, other] = said;
-        let (found, compared) = (Rate::new(pairs.this, pairs.images), Rate::new(pairs.other, pairs.images));
-        let reading = format!("{this} on {} of {} images, {other} on {}", pairs.this, pairs.images, pairs.other);
+        let (found, compared) =
+            (Rate::new(pairs.this, pairs.images), Rate::new(pairs.other, pairs.images));
+        let reading = format!(
+            "{this} on {} of {} images, {other} on {}",
+            pairs.this, pairs.images, pairs.other
+        );
         let flag = Flag {
             severity: Severity::Error,
             against: Some(against.to_owned()),
@@ -93,30 +113,64 @@ impl Scene<'_> {
     /// An attack within an ℓ∞ bound against what was drawn by lot within the same or a smaller one.
     fn random(&self) -> Vec<Signal> {
         let mut signals = Vec::new();
-        for row in self.tables.success.iter().filter(|row| row.goal == GoalKind::Untargeted && Self::is_guided(row)) {
-            let Some(Budget { norm: gauntlet_core::attack::Norm::Linf, radius }) = self.budgets[row.attack] else { continue };
-            let Some(probe) = self.tables.probes.iter().find(|probe| probe.model == row.model) else { continue };
-            let probed = probe.cases.iter().enumerate().filter_map(|(n, case)| Some((n, case.as_ref()?)));
+        for row in self
+            .tables
+            .success
+            .iter()
+            .filter(|row| row.goal == GoalKind::Untargeted && Self::is_guided(row))
+        {
+            let Some(Budget { norm: gauntlet_core::attack::Norm::Linf, radius }) =
+                self.budgets[row.attack]
+            else {
+                continue;
+            };
+            let Some(probe) = self.tables.probes.iter().find(|probe| probe.model == row.model)
+            else {
+                continue;
+            };
+            let probed =
+                probe.cases.iter().enumerate().filter_map(|(n, case)| Some((n, case.as_ref()?)));
             let drawn = probed.filter(|(n, _)| row.attacked[*n]);
-            let pairs = Pairs::of(drawn.map(|(n, case)| (row.met[n], case.random_radius.is_some_and(|least| least <= radius))));
+            let pairs = Pairs::of(drawn.map(|(n, case)| {
+                (row.met[n], case.random_radius.is_some_and(|least| least <= radius))
+            }));
             if pairs.images > 0 {
                 let within = format!("random signs within {} succeed", short(radius));
-                signals.push(self.signal(Sign::RandomBeatsGradient, row, &pairs, "random signs", ["the attack succeeds", &within]));
+                signals.push(self.signal(
+                    Sign::RandomBeatsGradient,
+                    row,
+                    &pairs,
+                    "random signs",
+                    ["the attack succeeds", &within],
+                ));
             }
         }
         beyond_chance(&mut signals);
         signals
     }
 
-    /// An attack on a model against adversarials that the same attack made of others, of the same size and for the
-    /// same class; the worst of those beyond chance.
+    /// An attack on a model against adversarials that the same attack made of others, of the same
+    /// size and for the same class; the worst of those beyond chance.
     fn transfer(&self) -> Vec<Signal> {
         let mut signals = Vec::new();
-        for other in self.tables.transfer.iter().filter(|other| !other.met.is_empty() && self.is_comparable(other)) {
-            let same = |row: &&Success| (row.model, row.attack, row.goal) == (other.target, other.attack, other.goal);
-            let Some(row) = self.tables.success.iter().find(same).filter(|row| Self::is_guided(row)) else { continue };
+        for other in self
+            .tables
+            .transfer
+            .iter()
+            .filter(|other| !other.met.is_empty() && self.is_comparable(other))
+        {
+            let same = |row: &&Success| {
+                (row.model, row.attack, row.goal) == (other.target, other.attack, other.goal)
+            };
+            let Some(row) =
+                self.tables.success.iter().find(same).filter(|row| Self::is_guided(row))
+            else {
+                continue;
+            };
             let images = other.met.iter().enumerate().filter_map(|(n, met)| Some((n, (*met)?)));
-            let pairs = Pairs::of(images.filter(|(n, _)| row.attacked[*n]).map(|(n, met)| (row.met[n], met)));
+            let pairs = Pairs::of(
+                images.filter(|(n, _)| row.attacked[*n]).map(|(n, met)| (row.met[n], met)),
+            );
             if pairs.images > 0 {
                 let source = &self.study.models[other.source].part.label;
                 let carried = format!("adversarials of {source} succeed");
@@ -136,30 +190,53 @@ impl Scene<'_> {
             GoalKind::Untargeted | GoalKind::Random | GoalKind::Given => true,
             GoalKind::LeastLikely | GoalKind::Second => false,
         };
-        same_class && (self.study.transfer == Some(Policy::Native) || side(transfer.source) == side(transfer.target))
+        same_class
+            && (self.study.transfer == Some(Policy::Native)
+                || side(transfer.source) == side(transfer.target))
     }
 
     /// Every two rows of one model and goal whose attacks are in some relation.
-    fn pairs_of_attacks(&self, related: impl Fn(&Success, &Success) -> bool) -> Vec<(&Success, &Success)> {
+    fn pairs_of_attacks(
+        &self,
+        related: impl Fn(&Success, &Success) -> bool,
+    ) -> Vec<(&Success, &Success)> {
         let rows = &self.tables.success;
-        let same = |a: &Success, b: &Success| (a.model, a.goal) == (b.model, b.goal) && a.attack != b.attack;
-        rows.iter().flat_map(|a| rows.iter().map(move |b| (a, b))).filter(|(a, b)| same(a, b) && related(a, b)).collect()
+        let same = |a: &Success, b: &Success| {
+            (a.model, a.goal) == (b.model, b.goal) && a.attack != b.attack
+        };
+        rows.iter()
+            .flat_map(|a| rows.iter().map(move |b| (a, b)))
+            .filter(|(a, b)| same(a, b) && related(a, b))
+            .collect()
     }
 
     /// Attacks of many steps against those of one within the same bound.
     fn iterated(&self) -> Vec<Signal> {
         let steps = |row: &Success| row.passes.backward.mean.unwrap_or_default();
-        let same_bound = |a: usize, b: usize| self.budgets[a].is_some() && self.budgets[a] == self.budgets[b];
-        let related = |many: &Success, one: &Success| steps(many) > 1.0 && steps(one) == 1.0 && same_bound(many.attack, one.attack);
+        let same_bound =
+            |a: usize, b: usize| self.budgets[a].is_some() && self.budgets[a] == self.budgets[b];
+        let related = |many: &Success, one: &Success| {
+            steps(many) > 1.0 && steps(one) == 1.0 && same_bound(many.attack, one.attack)
+        };
         let signal = |(many, one): (&Success, &Success)| {
             let other = format!("{} within the same bound succeeds", self.label(one.attack));
             let said = ["the attack succeeds", other.as_str()];
-            let mut signal =
-                self.signal(Sign::IteratedWeakerThanSingleStep, many, &Pairs::of(both(many, one)), self.label(one.attack), said);
+            let mut signal = self.signal(
+                Sign::IteratedWeakerThanSingleStep,
+                many,
+                &Pairs::of(both(many, one)),
+                self.label(one.attack),
+                said,
+            );
             signal.flag.severity = Severity::Warning;
             signal
         };
-        let mut signals: Vec<Signal> = self.pairs_of_attacks(related).into_iter().map(signal).filter(is_about_images).collect();
+        let mut signals: Vec<Signal> = self
+            .pairs_of_attacks(related)
+            .into_iter()
+            .map(signal)
+            .filter(is_about_images)
+            .collect();
         beyond_chance(&mut signals);
         signals
     }
@@ -167,22 +244,36 @@ impl Scene<'_> {
     /// An attack within a larger bound against itself within a smaller one.
     fn epsilon(&self) -> Vec<Signal> {
         let larger = |a: usize, b: usize| match (self.budgets[a], self.budgets[b]) {
-            (Some(large), Some(small)) => large.norm == small.norm && large.radius > small.radius && self.differ_in_one(a, b),
+            (Some(large), Some(small)) => {
+                large.norm == small.norm && large.radius > small.radius && self.differ_in_one(a, b)
+            }
             _ => false,
         };
         let signal = |(large, small): (&Success, &Success)| {
-            let within = |row: &Success| self.budgets[row.attack].map_or_else(String::new, |budget| short(budget.radius));
-            let said = [format!("within {} the attack succeeds", within(large)), format!("within {}", within(small))];
+            let within = |row: &Success| {
+                self.budgets[row.attack].map_or_else(String::new, |budget| short(budget.radius))
+            };
+            let said = [
+                format!("within {} the attack succeeds", within(large)),
+                format!("within {}", within(small)),
+            ];
             let said = [said[0].as_str(), said[1].as_str()];
             let pairs = Pairs::of(both(large, small));
-            let mut signal = self.signal(Sign::SuccessFallsWithEpsilon, large, &pairs, self.label(small.attack), said);
+            let mut signal = self.signal(
+                Sign::SuccessFallsWithEpsilon,
+                large,
+                &pairs,
+                self.label(small.attack),
+                said,
+            );
             // A single step always goes the whole way, and may go too far.
             let many_steps = large.passes.backward.mean.is_some_and(|passes| passes > 1.0);
             signal.flag.severity = if many_steps { Severity::Warning } else { Severity::Note };
             signal
         };
         let pairs = self.pairs_of_attacks(|large, small| larger(large.attack, small.attack));
-        let mut signals: Vec<Signal> = pairs.into_iter().map(signal).filter(is_about_images).collect();
+        let mut signals: Vec<Signal> =
+            pairs.into_iter().map(signal).filter(is_about_images).collect();
         beyond_chance(&mut signals);
         signals
     }
@@ -190,20 +281,36 @@ impl Scene<'_> {
     /// Whether two attacks are the same but for one parameter.
     fn differ_in_one(&self, a: usize, b: usize) -> bool {
         let (a, b) = (&self.study.attacks[a].part, &self.study.attacks[b].part);
-        let keys = a.parameters.keys().chain(b.parameters.keys().filter(|key| !a.parameters.contains_key(key.as_str())));
-        a.name == b.name && keys.filter(|key| a.parameters.get(key.as_str()) != b.parameters.get(key.as_str())).count() == 1
+        let keys = a
+            .parameters
+            .keys()
+            .chain(b.parameters.keys().filter(|key| !a.parameters.contains_key(key.as_str())));
+        a.name == b.name
+            && keys
+                .filter(|key| a.parameters.get(key.as_str()) != b.parameters.get(key.as_str()))
+                .count()
+                == 1
     }
 
     /// Attacks that nothing bounds.
     fn unbounded(&self) -> Vec<Signal> {
-        let rows = self.tables.success.iter().filter(|row| self.budgets[row.attack].is_none() && row.source_correct > 0);
+        let rows = self
+            .tables
+            .success
+            .iter()
+            .filter(|row| self.budgets[row.attack].is_none() && row.source_correct > 0);
         let mut signals: Vec<Signal> = rows
             .map(|row| {
                 let (k, n) = (row.success, row.source_correct);
-                let reading = format!("the attack, which nothing bounds, succeeds on {k} of {n} images");
+                let reading =
+                    format!("the attack, which nothing bounds, succeeds on {k} of {n} images");
                 let severity = if 2 * k < n { Severity::Warning } else { Severity::Note };
                 let p = Some(stats::at_least(n - k, n, 1.0 - NEARLY_ALL));
-                let flag = Flag { severity, p, ..self.flag(Sign::UnboundedAttackFails, row, Rate::new(k, n), reading) };
+                let flag = Flag {
+                    severity,
+                    p,
+                    ..self.flag(Sign::UnboundedAttackFails, row, Rate::new(k, n), reading)
+                };
                 Signal { model: row.model, flag, raised: true }
             })
             .collect();
@@ -216,8 +323,15 @@ impl Scene<'_> {
         let mut signals = Vec::new();
         for score in &self.tables.scores {
             let metric = &self.study.metrics[score.metric].part.name;
-            let Some((_, norm)) = BOUNDS.iter().find(|(clever, _)| clever == metric) else { continue };
-            for row in self.tables.success.iter().filter(|row| (row.model, row.goal) == (score.model, score.goal)) {
+            let Some((_, norm)) = BOUNDS.iter().find(|(clever, _)| clever == metric) else {
+                continue;
+            };
+            for row in self
+                .tables
+                .success
+                .iter()
+                .filter(|row| (row.model, row.goal) == (score.model, score.goal))
+            {
                 signals.extend(self.below(score, row, norm));
             }
         }
@@ -227,14 +341,21 @@ impl Scene<'_> {
 
     fn below(&self, score: &Score, row: &Success, norm: &str) -> Option<Signal> {
         let metric = &self.study.metrics[score.metric];
-        let distortion = row.distortions.iter().find(|found| self.study.metrics[found.metric].part.name == norm)?;
+        let distortion = row
+            .distortions
+            .iter()
+            .find(|found| self.study.metrics[found.metric].part.name == norm)?;
         // Slopes were looked at within the radius alone, so the estimate holds no further.
-        let radius = metric.part.parameters.get("radius").and_then(Value::as_float).unwrap_or(f64::INFINITY);
+        let radius =
+            metric.part.parameters.get("radius").and_then(Value::as_float).unwrap_or(f64::INFINITY);
         let low = metric.extras.iter().position(|extra| extra == "low");
         let (mut images, mut below, mut below_estimate) = (0, 0, 0);
         for (n, (distance, value)) in distortion.cases.iter().zip(&score.cases).enumerate() {
             let (Some(distance), Some(value)) = (distance, value) else { continue };
-            let end = low.and_then(|low| score.extra_cases[n].get(low).copied()).filter(|end| end.is_finite()).unwrap_or(*value);
+            let end = low
+                .and_then(|low| score.extra_cases[n].get(low).copied())
+                .filter(|end| end.is_finite())
+                .unwrap_or(*value);
             let under = |bound: f64| usize::from(*distance < bound.min(radius) * (1.0 - SLACK));
             images += 1;
             below += under(end);
@@ -242,7 +363,8 @@ impl Scene<'_> {
         }
         let label = &metric.part.label;
         let reading = format!(
-            "adversarials are nearer than {label} estimates on {below_estimate} of {images} images, on {below} of them nearer than the \
+            "adversarials are nearer than {label} estimates on {below_estimate} of {images} \
+             images, on {below} of them nearer than the \
              estimate's own interval"
         );
         let flag = Flag {
@@ -258,14 +380,19 @@ fn is_about_images(signal: &Signal) -> bool {
     signal.flag.found.n > 0
 }
 
-/// Of the flags of one model, attack and goal keeps up that with the greatest difference, and says how many
-/// there are.
+/// Of the flags of one model, attack and goal keeps up that with the greatest difference, and says
+/// how many there are.
 fn worst_source(signals: &mut [Signal]) {
-    let gain = |flag: &Flag| flag.compared.map_or(0, |compared| compared.k).saturating_sub(flag.found.k);
+    let gain =
+        |flag: &Flag| flag.compared.map_or(0, |compared| compared.k).saturating_sub(flag.found.k);
     let key = |flag: &Flag| (flag.model.clone(), flag.attack.clone(), flag.goal);
     let raised: Vec<usize> = (0..signals.len()).filter(|&n| signals[n].raised).collect();
     for &n in &raised {
-        let rivals: Vec<usize> = raised.iter().copied().filter(|&m| key(&signals[m].flag) == key(&signals[n].flag)).collect();
+        let rivals: Vec<usize> = raised
+            .iter()
+            .copied()
+            .filter(|&m| key(&signals[m].flag) == key(&signals[n].flag))
+            .collect();
         let best = rivals.iter().copied().rev().max_by_key(|&m| gain(&signals[m].flag));
         if best != Some(n) {
             signals[n].raised = false;
@@ -278,5 +405,6 @@ fn worst_source(signals: &mut [Signal]) {
 
 /// A radius in three digits.
 fn short(radius: f64) -> String {
-    crate::summary::number(radius).map_or_else(|| radius.to_string(), |radius| format!("{radius:.3}"))
+    crate::summary::number(radius)
+        .map_or_else(|| radius.to_string(), |radius| format!("{radius:.3}"))
 }

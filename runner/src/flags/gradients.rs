@@ -25,35 +25,66 @@ fn of_rows(study: &Study, model: usize, rows: &[&ProbeRow]) -> Vec<Signal> {
         let flag = Flag { severity, ..Flag::new(study, sign, model, found, reading) };
         Signal { model, flag, raised }
     };
-    let by_share = |found: Rate| if 2 * found.k >= found.n { Severity::Error } else { Severity::Warning };
+    let by_share =
+        |found: Rate| if 2 * found.k >= found.n { Severity::Error } else { Severity::Warning };
     let on = |found: Rate| format!("on {} of {} images", found.k, found.n);
 
     let zero = count(rows, |row| row.margin.is_none_or(|slope| slope == 0.0));
     let detached = rows.iter().all(|row| row.margin.is_none());
-    let what = if detached { "the logits have no gradient" } else { "the gradient of the margin is exactly zero" };
-    let broken = count(rows, |row| [row.margin, row.cross_entropy].iter().flatten().any(|slope| slope.is_nan()));
-    let saturated = count(rows, |row| row.cross_entropy == Some(0.0) && row.margin.is_some_and(|slope| slope > 0.0));
+    let what = if detached {
+        "the logits have no gradient"
+    } else {
+        "the gradient of the margin is exactly zero"
+    };
+    let broken = count(rows, |row| {
+        [row.margin, row.cross_entropy].iter().flatten().any(|slope| slope.is_nan())
+    });
+    let saturated = count(rows, |row| {
+        row.cross_entropy == Some(0.0) && row.margin.is_some_and(|slope| slope > 0.0)
+    });
     let mut signals = vec![
-        signal(Sign::ZeroGradients, zero, zero.k > 0, by_share(zero), format!("{what} {}", on(zero))),
-        signal(Sign::NanGradients, broken, broken.k > 0, by_share(broken), format!("the gradient is not finite {}", on(broken))),
+        signal(
+            Sign::ZeroGradients,
+            zero,
+            zero.k > 0,
+            by_share(zero),
+            format!("{what} {}", on(zero)),
+        ),
+        signal(
+            Sign::NanGradients,
+            broken,
+            broken.k > 0,
+            by_share(broken),
+            format!("the gradient is not finite {}", on(broken)),
+        ),
         signal(
             Sign::SaturatedCrossEntropy,
             saturated,
             saturated.k > 0,
             Severity::Warning,
-            format!("the gradient of cross entropy is exactly zero {}, that of the margin is not", on(saturated)),
+            format!(
+                "the gradient of cross entropy is exactly zero {}, that of the margin is not",
+                on(saturated)
+            ),
         ),
     ];
 
-    let unlike = |difference: Option<f64>| difference.is_some_and(|apart| apart > TOLERANCE || apart.is_nan());
+    let unlike = |difference: Option<f64>| {
+        difference.is_some_and(|apart| apart > TOLERANCE || apart.is_nan())
+    };
     let again = count(rows, |row| row.again != Some(0.0));
     let random = rows.iter().any(|row| row.again_differs || unlike(row.again));
     let answers = rows.iter().filter(|row| row.again_differs).count();
     let reading = format!(
-        "logits of the same batch differ from one time to the next {}, by up to {} of their spread, {}",
+        "logits of the same batch differ from one time to the next {}, by up to {} of their \
+         spread, {}",
         on(again),
         largest(rows, |row| row.again),
-        if answers == 0 { "the answer on none".to_owned() } else { format!("the answer on {answers}") }
+        if answers == 0 {
+            "the answer on none".to_owned()
+        } else {
+            format!("the answer on {answers}")
+        }
     );
     let severity = if random { Severity::Error } else { Severity::Note };
     let mut flag = signal(Sign::NondeterministicLogits, again, again.k > 0, severity, reading);
@@ -72,18 +103,32 @@ fn of_rows(study: &Study, model: usize, rows: &[&ProbeRow]) -> Vec<Signal> {
             on(alone),
             largest(&asked, |row| row.alone)
         );
-        signals.push(signal(Sign::AnswerDependsOnBatch, alone, alone.k > 0, Severity::Error, reading));
+        signals.push(signal(
+            Sign::AnswerDependsOnBatch,
+            alone,
+            alone.k > 0,
+            Severity::Error,
+            reading,
+        ));
     }
 
     let probabilities = count(rows, |row| row.probabilities);
     let reading = format!("the outputs are within [0, 1] and sum to 1 {}", on(probabilities));
-    signals.push(signal(Sign::ProbabilitiesNotLogits, probabilities, probabilities.k == rows.len(), Severity::Warning, reading));
+    signals.push(signal(
+        Sign::ProbabilitiesNotLogits,
+        probabilities,
+        probabilities.k == rows.len(),
+        Severity::Warning,
+        reading,
+    ));
     signals
 }
 
 /// The greatest of some differences, in two digits.
 fn largest(rows: &[&ProbeRow], of: impl Fn(&ProbeRow) -> Option<f64>) -> String {
     let values = rows.iter().filter_map(|row| of(row));
-    let worst = values.fold(0.0, |worst: f64, value| if worst.is_nan() || value.is_nan() { f64::NAN } else { worst.max(value) });
+    let worst = values.fold(0.0, |worst: f64, value| {
+        if worst.is_nan() || value.is_nan() { f64::NAN } else { worst.max(value) }
+    });
     format!("{worst:.1e}")
 }

@@ -24,12 +24,18 @@ pub(crate) const DISTORTION: &str = "distortion_";
 
 /// Analyses a study's cells and writes every file of the results' folder `out`, each replaced as a
 /// whole; `docs/results.md` says what is in them. `failures` are those of the run that computed the
-/// cells, for the reasons. The second of the answer are the cells of which examples were to be shown, had their
-/// pixels not been damaged.
+/// cells, for the reasons. The second of the answer are the cells of which examples were to be
+/// shown, had their pixels not been damaged.
 ///
 /// # Errors
 /// When the folder cannot be written to.
-pub fn write(study: &Study, plan: &Plan, store: &Store, failures: &[Failure], out: &Path) -> Result<(Tables, Vec<CellId>)> {
+pub fn write(
+    study: &Study,
+    plan: &Plan,
+    store: &Store,
+    failures: &[Failure],
+    out: &Path,
+) -> Result<(Tables, Vec<CellId>)> {
     let mut merged = Merged::new(study, plan, out)?;
     let tables = analysis::analyse(study, plan, store, &mut merged)?;
     merged.finish()?;
@@ -59,11 +65,17 @@ fn number(value: Option<f64>) -> String {
     value.and_then(summary::number).map_or_else(String::new, |value| value.to_string())
 }
 
-fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> Result<Vec<u8>> {
+fn table<const N: usize>(
+    head: [&str; N],
+    rows: impl IntoIterator<Item = [String; N]>,
+) -> Result<Vec<u8>> {
     csv_bytes(&head.map(str::to_owned), rows)
 }
 
-fn csv_bytes<R: AsRef<[String]>>(head: &[String], rows: impl IntoIterator<Item = R>) -> Result<Vec<u8>> {
+fn csv_bytes<R: AsRef<[String]>>(
+    head: &[String],
+    rows: impl IntoIterator<Item = R>,
+) -> Result<Vec<u8>> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record(head)?;
     for row in rows {
@@ -127,7 +139,11 @@ fn success(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
     let mut head: Vec<String> = fixed.map(str::to_owned).to_vec();
     for metric in study.metrics.iter().filter(|metric| metric.scope == Scope::Outcome) {
         let label = &metric.part.label;
-        head.extend(["mean", "median"].iter().flat_map(|what| [format!("{what}_{label}"), format!("{what}_{label}_8bit")]));
+        head.extend(
+            ["mean", "median"]
+                .iter()
+                .flat_map(|what| [format!("{what}_{label}"), format!("{what}_{label}_8bit")]),
+        );
     }
     let rows = tables.success.iter().map(|row| {
         let mut cells = vec![
@@ -158,7 +174,10 @@ fn success(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
 }
 
 fn transfer(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
-    let mut head: Vec<String> = ["source", "target", "attack", "goal", "pixels", "match", "missing"].map(str::to_owned).to_vec();
+    let mut head: Vec<String> =
+        ["source", "target", "attack", "goal", "pixels", "match", "missing"]
+            .map(str::to_owned)
+            .to_vec();
     for prefix in ["images", "transferred", "rate"] {
         head.extend(DENOMINATORS.iter().map(|name| format!("{prefix}_{name}")));
     }
@@ -175,7 +194,12 @@ fn transfer(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
         ];
         cells.extend(row.images.iter().map(ToString::to_string));
         cells.extend(row.transferred.iter().map(ToString::to_string));
-        cells.extend(row.transferred.iter().zip(&row.images).map(|(&part, &whole)| number(rate(part, whole))));
+        cells.extend(
+            row.transferred
+                .iter()
+                .zip(&row.images)
+                .map(|(&part, &whole)| number(rate(part, whole))),
+        );
         cells.extend(row.split.iter().map(ToString::to_string));
         cells
     });
@@ -196,7 +220,9 @@ fn matrices(summary: &Summary) -> Result<Vec<u8>> {
                 if matrix.matching == Match::Top1 { "top1" } else { "top5" }.to_owned(),
                 model.label.clone(),
             ];
-            row.extend((0..summary.models.len()).map(|target| number(counts.rate(source, target).rate)));
+            row.extend(
+                (0..summary.models.len()).map(|target| number(counts.rate(source, target).rate)),
+            );
             row
         })
     });
@@ -210,8 +236,10 @@ fn scores(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
             extras.push(extra);
         }
     }
-    let head = ["model", "metric", "goal", "unit", "source_correct", "missing", "mean", "median"].map(str::to_owned);
-    let head: Vec<String> = head.into_iter().chain(extras.iter().map(|extra| format!("mean_{extra}"))).collect();
+    let head = ["model", "metric", "goal", "unit", "source_correct", "missing", "mean", "median"]
+        .map(str::to_owned);
+    let head: Vec<String> =
+        head.into_iter().chain(extras.iter().map(|extra| format!("mean_{extra}"))).collect();
     let rows = tables.scores.iter().map(|row| {
         let metric = &study.metrics[row.metric];
         let own = [
@@ -224,15 +252,31 @@ fn scores(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
             number(row.summary.mean),
             number(row.summary.median),
         ];
-        let extra = |name: &&str| metric.extras.iter().position(|own| own == name).and_then(|n| row.extras[n]);
+        let extra = |name: &&str| {
+            metric.extras.iter().position(|own| own == name).and_then(|n| row.extras[n])
+        };
         own.into_iter().chain(extras.iter().map(|name| number(extra(name)))).collect::<Vec<_>>()
     });
     csv_bytes(&head, rows)
 }
 
 fn flags(tables: &Tables) -> Result<Vec<u8>> {
-    let head =
-        ["flag", "severity", "model", "attack", "goal", "k", "n", "rate", "against", "k_against", "p", "reading", "meaning", "remedy"];
+    let head = [
+        "flag",
+        "severity",
+        "model",
+        "attack",
+        "goal",
+        "k",
+        "n",
+        "rate",
+        "against",
+        "k_against",
+        "p",
+        "reading",
+        "meaning",
+        "remedy",
+    ];
     let rows = tables.findings.flags.iter().map(|flag| {
         [
             flag.flag.name().to_owned(),
@@ -264,7 +308,8 @@ fn timing(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
             goal: row.goal,
             source_correct: row.source_correct,
             attack_seconds: six(row.seconds),
-            seconds_per_image: (row.source_correct > 0).then(|| six(row.seconds / row.source_correct as f64)),
+            seconds_per_image: (row.source_correct > 0)
+                .then(|| six(row.seconds / row.source_correct as f64)),
             transfer_seconds: six(row.transfer_seconds),
         })?;
     }
@@ -272,7 +317,10 @@ fn timing(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
 }
 
 fn skipped(study: &Study) -> Result<Vec<u8>> {
-    table(["image", "reason"], study.data.skipped.iter().map(|skipped| [skipped.name.clone(), skipped.reason.clone()]))
+    table(
+        ["image", "reason"],
+        study.data.skipped.iter().map(|skipped| [skipped.name.clone(), skipped.reason.clone()]),
+    )
 }
 
 /// The two files that hold all outcomes: one without times, and one with nothing else.
@@ -300,9 +348,11 @@ impl Sheet {
             ("gauntlet.engine", ENGINE),
             ("gauntlet.libtorch", gauntlet_core::LIBTORCH),
         ];
-        let metadata = metadata.map(|(key, value)| KeyValue::new(key.to_owned(), value.to_owned())).to_vec();
+        let metadata =
+            metadata.map(|(key, value)| KeyValue::new(key.to_owned(), value.to_owned())).to_vec();
         let properties = properties().set_key_value_metadata(Some(metadata)).build();
-        let writer = ArrowWriter::try_new(pending.file().try_clone()?, schema.clone(), Some(properties))?;
+        let writer =
+            ArrowWriter::try_new(pending.file().try_clone()?, schema.clone(), Some(properties))?;
         Ok(Self { pending, writer, schema })
     }
 
@@ -321,10 +371,18 @@ impl<'a> Merged<'a> {
         let mut fields = OutcomeRow::fields();
         for metric in study.metrics.iter().filter(|metric| metric.scope == Scope::Outcome) {
             let name = format!("{DISTORTION}{}", metric.part.label);
-            fields.extend([name.clone(), format!("{name}_8bit")].map(|name| Field::new(name, DataType::Float64, true)));
+            fields.extend(
+                [name.clone(), format!("{name}_8bit")]
+                    .map(|name| Field::new(name, DataType::Float64, true)),
+            );
         }
         let sheet = |name: &str, fields| Sheet::new(study, &out.join(name), fields);
-        Ok(Self { study, plan, outcomes: sheet("outcomes.parquet", fields)?, times: sheet("timing.parquet", TimeRow::fields())? })
+        Ok(Self {
+            study,
+            plan,
+            outcomes: sheet("outcomes.parquet", fields)?,
+            times: sheet("timing.parquet", TimeRow::fields())?,
+        })
     }
 
     fn finish(self) -> Result<()> {
@@ -333,7 +391,11 @@ impl<'a> Merged<'a> {
     }
 
     /// What a target says; none: it is the source itself.
-    fn rows(&self, outcomes: &Outcomes, target: Option<&(usize, Vec<TransferRow>)>) -> Vec<(OutcomeRow, TimeRow)> {
+    fn rows(
+        &self,
+        outcomes: &Outcomes,
+        target: Option<&(usize, Vec<TransferRow>)>,
+    ) -> Vec<(OutcomeRow, TimeRow)> {
         let campaign = &self.plan.campaigns[outcomes.campaign];
         let label = |model: usize| self.study.models[model].part.label.clone();
         let row = |(n, craft): (usize, &CraftRow)| {
@@ -357,14 +419,19 @@ impl<'a> Merged<'a> {
 
 impl OutcomeSink for Merged<'_> {
     fn slice(&mut self, outcomes: &Outcomes) -> Result<()> {
-        let column = |measured: &Option<Vec<MeasureRow>>, of: fn(&MeasureRow) -> Option<f64>| -> ArrayRef {
-            let value = |n: usize| measured.as_ref().and_then(|rows| of(&rows[n]));
-            Arc::new((0..outcomes.craft.len()).map(value).collect::<Float64Array>())
-        };
-        let of = |measured| [column(measured, |row| row.value), column(measured, |row| row.value_8bit)];
+        let column =
+            |measured: &Option<Vec<MeasureRow>>, of: fn(&MeasureRow) -> Option<f64>| -> ArrayRef {
+                let value = |n: usize| measured.as_ref().and_then(|rows| of(&rows[n]));
+                Arc::new((0..outcomes.craft.len()).map(value).collect::<Float64Array>())
+            };
+        let of =
+            |measured| [column(measured, |row| row.value), column(measured, |row| row.value_8bit)];
         let distortions: Vec<ArrayRef> = outcomes.measures.iter().flat_map(of).collect();
-        for target in outcomes.own.then_some(None).into_iter().chain(outcomes.transfers.iter().map(Some)) {
-            let (rows, times): (Vec<OutcomeRow>, Vec<TimeRow>) = self.rows(outcomes, target).into_iter().unzip();
+        for target in
+            outcomes.own.then_some(None).into_iter().chain(outcomes.transfers.iter().map(Some))
+        {
+            let (rows, times): (Vec<OutcomeRow>, Vec<TimeRow>) =
+                self.rows(outcomes, target).into_iter().unzip();
             self.outcomes.write([OutcomeRow::columns(&rows), distortions.clone()].concat())?;
             self.times.write(TimeRow::columns(&times))?;
         }
@@ -381,14 +448,23 @@ mod tests {
     fn every_column_is_documented() {
         let docs = include_str!("../../../docs/results.md");
         for field in OutcomeRow::fields() {
-            assert!(docs.contains(&format!("`{}`", field.name())), "docs/results.md does not say what `{}` is", field.name());
+            assert!(
+                docs.contains(&format!("`{}`", field.name())),
+                "docs/results.md does not say what `{}` is",
+                field.name()
+            );
         }
     }
 
     #[test]
     fn numbers_have_six_digits() {
-        let cases =
-            [(None, ""), (Some(0.0), "0"), (Some(2352.0), "2352"), (Some(1.0 / 3.0), "0.333333"), (Some(1.23456789e-7), "0.000000123457")];
+        let cases = [
+            (None, ""),
+            (Some(0.0), "0"),
+            (Some(2352.0), "2352"),
+            (Some(1.0 / 3.0), "0.333333"),
+            (Some(1.23456789e-7), "0.000000123457"),
+        ];
         for (value, expected) in cases {
             assert_eq!(number(value), expected);
         }

@@ -21,8 +21,9 @@ pub const FILE: &str = "report.html";
 /// The folder of the figures, in the results' folder.
 const FIGURES: &str = "figures";
 
-/// Writes the report of a results' folder from what a run has left there: `report.html`, and its figures
-/// as SVG and PNG into `figures/`. Returns where the page is. Other programs' files are left alone.
+/// Writes the report of a results' folder from what a run has left there: `report.html`, and its
+/// figures as SVG and PNG into `figures/`. Returns where the page is. Other programs' files are
+/// left alone.
 ///
 /// # Errors
 /// When the folder holds no results of this version, or cannot be written to.
@@ -86,7 +87,10 @@ impl<'a> View<'a> {
             .iter()
             .map(|model| Name {
                 text: model.label[prefix..].to_owned(),
-                family: families.iter().position(|family| *family == model.family).unwrap_or_default(),
+                family: families
+                    .iter()
+                    .position(|family| *family == model.family)
+                    .unwrap_or_default(),
             })
             .collect();
         let mut order: Vec<usize> = (0..names.len()).collect();
@@ -104,14 +108,19 @@ impl<'a> View<'a> {
 
     /// The unit of a metric.
     fn unit(&self, metric: &str) -> &str {
-        self.summary.metrics.iter().find(|known| known.label == metric).map_or("", |known| &known.unit)
+        self.summary
+            .metrics
+            .iter()
+            .find(|known| known.label == metric)
+            .map_or("", |known| &known.unit)
     }
 }
 
 /// Length of what all names begin with, up to and with an underscore; nothing of a single name.
 fn common_prefix<'a>(names: impl Iterator<Item = &'a str> + Clone) -> usize {
     let first = names.clone().next().unwrap_or_default();
-    let shared = |end: usize| names.clone().all(|name| name.len() > end && name.starts_with(&first[..end]));
+    let shared =
+        |end: usize| names.clone().all(|name| name.len() > end && name.starts_with(&first[..end]));
     let ends = first.match_indices('_').map(|(n, _)| n + 1);
     ends.rev().find(|&end| names.clone().count() > 1 && shared(end)).unwrap_or(0)
 }
@@ -132,7 +141,10 @@ impl Data {
 
     fn link(self, stem: &str) -> Result<String> {
         let bytes = BASE64_STANDARD.encode(self.0.into_inner()?);
-        Ok(format!("<a class=\"button\" download=\"{stem}.csv\" href=\"data:text/csv;base64,{bytes}\">Data (CSV)</a>"))
+        Ok(format!(
+            "<a class=\"button\" download=\"{stem}.csv\" \
+             href=\"data:text/csv;base64,{bytes}\">Data (CSV)</a>"
+        ))
     }
 }
 
@@ -171,12 +183,23 @@ struct Shown {
 impl Page {
     fn section(&mut self, id: &'static str, title: &'static str, body: &str) {
         self.contents.push((id, title));
-        let _ =
-            write!(self.body, "<section id=\"{id}\" aria-labelledby=\"{id}-title\"><h2 id=\"{id}-title\">{title}</h2>\n{body}</section>\n");
+        let _ = write!(
+            self.body,
+            "<section id=\"{id}\" aria-labelledby=\"{id}-title\"><h2 \
+             id=\"{id}-title\">{title}</h2>\n{body}</section>\n"
+        );
     }
 
-    /// A section of figures of one kind, of which the reader chooses one; a line says why there is none.
-    fn gallery(&mut self, id: &'static str, title: &'static str, about: &str, shown: Vec<Shown>, none: &str) -> Result<()> {
+    /// A section of figures of one kind, of which the reader chooses one; a line says why there is
+    /// none.
+    fn gallery(
+        &mut self,
+        id: &'static str,
+        title: &'static str,
+        about: &str,
+        shown: Vec<Shown>,
+        none: &str,
+    ) -> Result<()> {
         let mut body = format!("<p class=\"about\">{}</p>", escape(about));
         if shown.is_empty() {
             body = format!("<p class=\"none\">{}</p>", escape(none));
@@ -198,13 +221,22 @@ impl Page {
     fn figure(&mut self, shown: Shown) -> Result<String> {
         let Shown { stem, title, reading, figure, data } = shown;
         // Labels are free text, file names are not.
-        let stem: String = stem.chars().map(|c| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '_' }).collect();
+        let stem: String = stem
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '_' })
+            .collect();
         let taken = self.figures.iter().filter(|(other, _)| other.starts_with(&stem)).count();
-        let stem = if self.figures.iter().any(|(other, _)| *other == stem) { format!("{stem}-{taken}") } else { stem };
+        let stem = if self.figures.iter().any(|(other, _)| *other == stem) {
+            format!("{stem}-{taken}")
+        } else {
+            stem
+        };
         let html = format!(
-            "<figure id=\"figure-{stem}\"><figcaption><h3>{}</h3><p class=\"reading\">{}</p></figcaption>\
+            "<figure id=\"figure-{stem}\"><figcaption><h3>{}</h3><p \
+             class=\"reading\">{}</p></figcaption>\
              <div class=\"drawing\">{}</div>\
-             <p class=\"downloads\">{}<button type=\"button\" class=\"button svg\" data-file=\"{stem}.svg\">Figure (SVG)</button></p></figure>\n",
+             <p class=\"downloads\">{}<button type=\"button\" class=\"button svg\" \
+             data-file=\"{stem}.svg\">Figure (SVG)</button></p></figure>\n",
             escape(&title),
             escape(&reading),
             figure.inline(),
@@ -233,12 +265,17 @@ impl Page {
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n\
              <title>{title}: Gauntlet report</title>\n<style>\n{fonts}\
              :root{{color-scheme:light;{light}}}\n\
-             @media screen and (prefers-color-scheme: dark){{:root:not([data-theme=light]){{color-scheme:dark;{dark}}}}}\n\
-             @media screen{{:root[data-theme=dark]{{color-scheme:dark;{dark}}}}}\n{figures}{page}</style>\n\
+             @media screen and (prefers-color-scheme: \
+             dark){{:root:not([data-theme=light]){{color-scheme:dark;{dark}}}}}\n\
+             @media \
+             screen{{:root[data-theme=dark]{{color-scheme:dark;{dark}}}}}\n{figures}{page}</style>\n\
              <style id=\"plain-figure\" media=\"not all\">{plain}</style>\n</head>\n<body>\n\
-             <header><div class=\"bar\"><h1>{title}</h1><button type=\"button\" id=\"theme\" class=\"button\" hidden=\"hidden\">Dark</button></div>\
-             <nav aria-label=\"Contents\"><ol>{contents}</ol></nav></header>\n<main>\n{body}</main>\n\
-             <div id=\"tip\" role=\"status\" aria-live=\"polite\" hidden=\"hidden\"></div>\n<script>\n{script}</script>\n</body>\n</html>\n",
+             <header><div class=\"bar\"><h1>{title}</h1><button type=\"button\" id=\"theme\" \
+             class=\"button\" hidden=\"hidden\">Dark</button></div>\
+             <nav \
+             aria-label=\"Contents\"><ol>{contents}</ol></nav></header>\n<main>\n{body}</main>\n\
+             <div id=\"tip\" role=\"status\" aria-live=\"polite\" \
+             hidden=\"hidden\"></div>\n<script>\n{script}</script>\n</body>\n</html>\n",
             title = escape(study),
             figures = style_sheet(),
             page = include_str!("report.css"),
@@ -251,7 +288,10 @@ impl Page {
 
 /// A table with a heading that sorts it. Columns from `left` on hold numbers.
 fn table(caption: &str, head: &[&str], left: usize, rows: &[Vec<(String, Option<f64>)>]) -> String {
-    let mut html = format!("<div class=\"drawing\"><table class=\"sortable\"><caption>{}</caption><thead><tr>", escape(caption));
+    let mut html = format!(
+        "<div class=\"drawing\"><table class=\"sortable\"><caption>{}</caption><thead><tr>",
+        escape(caption)
+    );
     for (n, title) in head.iter().enumerate() {
         let class = if n < left { "" } else { " class=\"number\"" };
         let _ = write!(html, "<th scope=\"col\"{class}>{}</th>", escape(title));
@@ -279,7 +319,14 @@ fn percent(value: Option<f64>) -> String {
 fn rate(rate: &Rate) -> String {
     match (rate.rate, rate.interval) {
         (Some(_), Some((low, high))) => {
-            format!("{} ({} of {}; 95 % interval {:.1} to {:.1} %)", percent(rate.rate), rate.k, rate.n, 100.0 * low, 100.0 * high)
+            format!(
+                "{} ({} of {}; 95 % interval {:.1} to {:.1} %)",
+                percent(rate.rate),
+                rate.k,
+                rate.n,
+                100.0 * low,
+                100.0 * high
+            )
         }
         _ => "none (0 of 0)".to_owned(),
     }
@@ -290,7 +337,11 @@ fn listed<S: AsRef<str>>(items: &[S]) -> String {
     match items {
         [] => "none".to_owned(),
         [one] => one.as_ref().to_owned(),
-        [first @ .., last] => format!("{} and {}", first.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(", "), last.as_ref()),
+        [first @ .., last] => format!(
+            "{} and {}",
+            first.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(", "),
+            last.as_ref()
+        ),
     }
 }
 

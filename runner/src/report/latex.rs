@@ -1,5 +1,5 @@
-//! `tables.tex`: the study's tables for a paper, with booktabs. Each is a `tabular` of its own, to be
-//! put into a `table` with a caption.
+//! `tables.tex`: the study's tables for a paper, with booktabs. Each is a `tabular` of its own, to
+//! be put into a `table` with a caption.
 
 use crate::study::GoalKind;
 use crate::summary::{Campaign, Match, Pixels, Rate, Summary};
@@ -18,17 +18,24 @@ pub(super) fn tables(summary: &Summary) -> String {
         let labels: Vec<String> = (1..=summary.models.len()).map(|n| n.to_string()).collect();
         let matching = if matrix.matching == Match::Top1 { "top-1" } else { "top-5" };
         let title = format!(
-            "Transfer of {}, {}, {matching}, per cent; sources down, targets across, of images that source and target know",
+            "Transfer of {}, {}, {matching}, per cent; sources down, targets across, of images \
+             that source and target know",
             matrix.attack,
             words(matrix.goal)
         );
         let counts = &matrix.denominators[&matrix.published];
         let rows = summary.models.iter().enumerate().map(|(source, model)| {
-            let rate = |target| counts.rate(source, target).rate.map_or_else(|| "--".into(), |rate| format!("{:.0}", rate * 100.0));
+            let rate = |target| {
+                counts
+                    .rate(source, target)
+                    .rate
+                    .map_or_else(|| "--".into(), |rate| format!("{:.0}", rate * 100.0))
+            };
             let name = format!("{} {}", source + 1, model.label);
             std::iter::once(name).chain((0..summary.models.len()).map(rate)).collect()
         });
-        text += &tabular(&title, std::iter::once("source".to_owned()).chain(labels).collect(), rows);
+        text +=
+            &tabular(&title, std::iter::once("source".to_owned()).chain(labels).collect(), rows);
     }
     text
 }
@@ -38,7 +45,9 @@ fn words(goal: GoalKind) -> String {
 }
 
 fn accuracy(summary: &Summary) -> String {
-    let head = ["model", "family", "parameters", "top-1", "top-5", "published top-1"].map(str::to_owned).to_vec();
+    let head = ["model", "family", "parameters", "top-1", "top-5", "published top-1"]
+        .map(str::to_owned)
+        .to_vec();
     let rows = summary.models.iter().map(|model| {
         vec![
             model.label.clone(),
@@ -49,19 +58,40 @@ fn accuracy(summary: &Summary) -> String {
             model.published_top1.map_or_else(String::new, |top1| format!("{top1:.1}")),
         ]
     });
-    tabular(&format!("Accuracy without an attack, per cent, {} images", summary.study.images), head, rows)
+    tabular(
+        &format!("Accuracy without an attack, per cent, {} images", summary.study.images),
+        head,
+        rows,
+    )
 }
 
 fn success(summary: &Summary, attack: &str, goal: GoalKind) -> String {
-    let campaigns: Vec<&Campaign> = summary.campaigns.iter().filter(|c| c.attack == attack && c.goal == goal).collect();
+    let campaigns: Vec<&Campaign> =
+        summary.campaigns.iter().filter(|c| c.attack == attack && c.goal == goal).collect();
     let mut head = ["model", "n", "success", "8-bit"].map(str::to_owned).to_vec();
-    head.extend(campaigns.first().into_iter().flat_map(|c| c.distortions.iter().map(|d| d.metric.clone())));
+    head.extend(
+        campaigns.first().into_iter().flat_map(|c| c.distortions.iter().map(|d| d.metric.clone())),
+    );
     let rows = campaigns.iter().map(|c| {
-        let mut row = vec![c.model.clone(), c.attacked.to_string(), percent(c.success), percent(c.success_8bit)];
-        row.extend(c.distortions.iter().map(|d| d.mean.value.map_or_else(|| "--".into(), significant)));
+        let mut row = vec![
+            c.model.clone(),
+            c.attacked.to_string(),
+            percent(c.success),
+            percent(c.success_8bit),
+        ];
+        row.extend(
+            c.distortions.iter().map(|d| d.mean.value.map_or_else(|| "--".into(), significant)),
+        );
         row
     });
-    tabular(&format!("{attack}, {}: success, per cent, and mean distortion of the successes", words(goal)), head, rows)
+    tabular(
+        &format!(
+            "{attack}, {}: success, per cent, and mean distortion of the successes",
+            words(goal)
+        ),
+        head,
+        rows,
+    )
 }
 
 /// `92.5 [80.1, 97.4]`.
@@ -82,8 +112,15 @@ fn significant(value: f64) -> String {
 /// The first column to the left, all others to the right.
 fn tabular(title: &str, head: Vec<String>, rows: impl Iterator<Item = Vec<String>>) -> String {
     let mut text = String::new();
-    let line = |cells: &[String]| format!("{} \\\\\n", cells.iter().map(|cell| escaped(cell)).collect::<Vec<_>>().join(" & "));
-    let _ = write!(text, "\n% {}\n\\begin{{tabular}}{{l{}}}\n\\toprule\n", title.replace('\n', " "), "r".repeat(head.len() - 1));
+    let line = |cells: &[String]| {
+        format!("{} \\\\\n", cells.iter().map(|cell| escaped(cell)).collect::<Vec<_>>().join(" & "))
+    };
+    let _ = write!(
+        text,
+        "\n% {}\n\\begin{{tabular}}{{l{}}}\n\\toprule\n",
+        title.replace('\n', " "),
+        "r".repeat(head.len() - 1)
+    );
     text += &line(&head);
     text += "\\midrule\n";
     for row in rows {
@@ -113,8 +150,14 @@ mod tests {
 
     #[test]
     fn a_table_is_booktabs_and_labels_are_escaped() {
-        let text = tabular("t", vec!["model".into(), "l_2".into()], [vec!["a & b\\".to_owned(), "[1]".to_owned()]].into_iter());
-        let expected = "\n% t\n\\begin{tabular}{lr}\n\\toprule\nmodel & l\\_2 \\\\\n\\midrule\na \\& b\\textbackslash{} & {[}1] \\\\\n\\bottomrule\n\\end{tabular}\n";
+        let text = tabular(
+            "t",
+            vec!["model".into(), "l_2".into()],
+            [vec!["a & b\\".to_owned(), "[1]".to_owned()]].into_iter(),
+        );
+        let expected = "\n% t\n\\begin{tabular}{lr}\n\\toprule\nmodel & \
+                        l\\_2 \\\\\n\\midrule\na \\& b\\textbackslash{} & \
+                        {[}1] \\\\\n\\bottomrule\n\\end{tabular}\n";
         assert_eq!(text, expected);
     }
 

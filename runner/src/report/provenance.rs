@@ -16,9 +16,18 @@ const DEVICE: &str = "device";
 /// When the folder's `provenance.json` is missing or says nothing of it.
 pub fn device(folder: &Path) -> Result<String> {
     let path = folder.join(FILE);
-    let place = || format!("{} cannot be read: a results' folder is expected, as `runner run` leaves it", path.display());
-    let document: Value = serde_json::from_slice(&fs::read(&path).with_context(place)?).with_context(place)?;
-    document[DEVICE].as_str().map(str::to_owned).with_context(|| format!("{}: no `{DEVICE}`", path.display()))
+    let place = || {
+        format!(
+            "{} cannot be read: a results' folder is expected, as `runner run` leaves it",
+            path.display()
+        )
+    };
+    let document: Value =
+        serde_json::from_slice(&fs::read(&path).with_context(place)?).with_context(place)?;
+    document[DEVICE]
+        .as_str()
+        .map(str::to_owned)
+        .with_context(|| format!("{}: no `{DEVICE}`", path.display()))
 }
 
 /// The document, as JSON.
@@ -38,7 +47,9 @@ pub(super) fn provenance(study: &Study, plan: &Plan) -> Result<Vec<u8>> {
     });
     let attacks = study.attacks.iter().map(|attack| part(&attack.part));
     let metrics = study.metrics.iter().map(|metric| part(&metric.part));
-    let images = study.data.pictures.iter().map(|picture| json!({ "name": picture.name, "label": picture.label, "blake3": picture.hash }));
+    let images = study.data.pictures.iter().map(
+        |picture| json!({ "name": picture.name, "label": picture.label, "blake3": picture.hash }),
+    );
     let document = json!({
         "program": concat!("gauntlet ", env!("CARGO_PKG_VERSION")),
         "engine": ENGINE,

@@ -34,15 +34,25 @@ impl Grid {
     /// heading is left out.
     pub fn print(&self, out: &mut dyn Write, left: usize) -> io::Result<()> {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
-        let width = |column: usize| self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0);
+        let width = |column: usize| {
+            self.rows
+                .iter()
+                .filter_map(|row| row.get(column))
+                .map(|cell| cell.chars().count())
+                .max()
+                .unwrap_or(0)
+        };
         let widths: Vec<usize> = (0..columns).map(width).collect();
-        let empty = |column: usize| self.rows.iter().skip(1).all(|row| row.get(column).is_none_or(String::is_empty));
+        let empty = |column: usize| {
+            self.rows.iter().skip(1).all(|row| row.get(column).is_none_or(String::is_empty))
+        };
         let empty: Vec<bool> = (0..columns).map(empty).collect();
         for row in &self.rows {
             let mut line = String::new();
             for (column, cell) in row.iter().enumerate().filter(|(column, _)| !empty[*column]) {
                 let space = " ".repeat(widths[column] - cell.chars().count());
-                let (before, after) = if column < left { ("", space.as_str()) } else { (space.as_str(), "") };
+                let (before, after) =
+                    if column < left { ("", space.as_str()) } else { (space.as_str(), "") };
                 line.extend(["  ", before, cell, after]);
             }
             writeln!(out, "{}", line.trim_end())?;
@@ -77,17 +87,32 @@ pub fn print(study: &Study, tables: &Tables, out: &mut dyn Write) -> io::Result<
 fn flags(findings: &Findings, out: &mut dyn Write) -> io::Result<()> {
     let looked_at: usize = findings.checks.iter().map(|check| check.looked_at).sum();
     if findings.flags.is_empty() {
-        return writeln!(out, "\nFlags: none in {looked_at} checks for broken models, masked gradients and weak attacks");
+        return writeln!(
+            out,
+            "\nFlags: none in {looked_at} checks for broken models, masked gradients and weak \
+             attacks"
+        );
     }
-    writeln!(out, "\nFlags: signs of broken models, masked gradients and weak attacks; flags.csv has all")?;
+    writeln!(
+        out,
+        "\nFlags: signs of broken models, masked gradients and weak attacks; flags.csv has all"
+    )?;
     for check in findings.checks.iter().filter(|check| check.raised > 0) {
-        let raised: Vec<&Flag> = findings.flags.iter().filter(|flag| flag.flag == check.flag).collect();
+        let raised: Vec<&Flag> =
+            findings.flags.iter().filter(|flag| flag.flag == check.flag).collect();
         let Some(worst) = raised.iter().min_by_key(|flag| flag.severity) else { continue };
         let place = |flag: &Flag| match (&flag.attack, flag.goal) {
             (Some(attack), Some(goal)) => format!("{attack} ({}) on {}", goal.name(), flag.model),
             _ => flag.model.clone(),
         };
-        writeln!(out, "  {} {}: {} of {}", worst.severity.name(), check.flag.name(), raised.len(), check.looked_at)?;
+        writeln!(
+            out,
+            "  {} {}: {} of {}",
+            worst.severity.name(),
+            check.flag.name(),
+            raised.len(),
+            check.looked_at
+        )?;
         for flag in raised.iter().take(SHOWN) {
             writeln!(out, "    {}: {}", place(flag), flag.reading)?;
         }
@@ -137,12 +162,17 @@ fn missing(count: usize) -> String {
     if count == 0 { String::new() } else { count.to_string() }
 }
 
-fn success(study: &Study, tables: &Tables, attack: usize, goal: GoalKind, out: &mut dyn Write) -> io::Result<()> {
+fn success(
+    study: &Study,
+    tables: &Tables,
+    attack: usize,
+    goal: GoalKind,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     let label = &study.attacks[attack].part.label;
-    let outcome: Vec<&str> = tables
-        .success
-        .first()
-        .map_or(Vec::new(), |row| row.distortions.iter().map(|d| study.metrics[d.metric].part.label.as_str()).collect());
+    let outcome: Vec<&str> = tables.success.first().map_or(Vec::new(), |row| {
+        row.distortions.iter().map(|d| study.metrics[d.metric].part.label.as_str()).collect()
+    });
     writeln!(
         out,
         "\n{label}, {}: success of n attacked images{}",
@@ -161,7 +191,11 @@ fn success(study: &Study, tables: &Tables, attack: usize, goal: GoalKind, out: &
             percent(row.success_8bit, row.source_correct),
         ];
         cells.extend(row.distortions.iter().map(|distortion| short(distortion.float.mean)));
-        cells.extend([short_count(row.passes.forward.median), short_count(row.passes.backward.median), missing(row.missing)]);
+        cells.extend([
+            short_count(row.passes.forward.median),
+            short_count(row.passes.backward.median),
+            missing(row.missing),
+        ]);
         grid.row(cells);
     }
     grid.print(out, 1)
@@ -180,7 +214,13 @@ fn scores(study: &Study, tables: &Tables, out: &mut dyn Write) -> io::Result<()>
             for row in tables.scores.iter().filter(|row| (row.metric, row.goal) == (index, *goal)) {
                 let Summary { mean, median } = row.summary;
                 let label = study.models[row.model].part.label.clone();
-                grid.row([label, row.scored.to_string(), short(mean), short(median), missing(row.missing)]);
+                grid.row([
+                    label,
+                    row.scored.to_string(),
+                    short(mean),
+                    short(median),
+                    missing(row.missing),
+                ]);
             }
             grid.print(out, 1)?;
         }
@@ -189,17 +229,33 @@ fn scores(study: &Study, tables: &Tables, out: &mut dyn Write) -> io::Result<()>
 }
 
 /// Sources down, targets across; on the diagonal the success against the source itself.
-fn matrix(study: &Study, tables: &Tables, attack: usize, goal: GoalKind, rank: Rank, out: &mut dyn Write) -> io::Result<()> {
+fn matrix(
+    study: &Study,
+    tables: &Tables,
+    attack: usize,
+    goal: GoalKind,
+    rank: Rank,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     let models = study.models.len();
-    let counts: Vec<&Transfer> =
-        tables.transfer.iter().filter(|row| (row.attack, row.goal, row.rank, row.depth) == (attack, goal, rank, Depth::Float)).collect();
+    let counts: Vec<&Transfer> = tables
+        .transfer
+        .iter()
+        .filter(|row| {
+            (row.attack, row.goal, row.rank, row.depth) == (attack, goal, rank, Depth::Float)
+        })
+        .collect();
     let what = match (goal, rank) {
         (GoalKind::Untargeted, _) => "the target errs",
         (_, Rank::Top1) => "the target gives the class aimed at",
         (_, Rank::Top5) => "the target has the class aimed at among its first five",
     };
     let label = &study.attacks[attack].part.label;
-    writeln!(out, "\nTransfer of {label}, {}: how often {what}, of n images that source and target know", goal.name())?;
+    writeln!(
+        out,
+        "\nTransfer of {label}, {}: how often {what}, of n images that source and target know",
+        goal.name()
+    )?;
     writeln!(out, "(sources down, targets across, [success against the source itself])")?;
     let head = std::iter::once("source".to_owned()).chain((1..=models).map(|n| n.to_string()));
     let mut grid = Grid::new(head);
@@ -207,15 +263,23 @@ fn matrix(study: &Study, tables: &Tables, attack: usize, goal: GoalKind, rank: R
         let mut cells = vec![format!("{:>2} {}", source + 1, study.models[source].part.label)];
         for target in 0..models {
             let (part, whole) = if source == target {
-                let own = tables.success.iter().find(|row| (row.model, row.attack, row.goal) == (source, attack, goal));
+                let own = tables
+                    .success
+                    .iter()
+                    .find(|row| (row.model, row.attack, row.goal) == (source, attack, goal));
                 own.map_or((0, 0), |row| (row.success, row.source_correct))
             } else {
                 let count = counts.iter().find(|row| (row.source, row.target) == (source, target));
                 count.map_or((0, 0), |row| (row.transferred[PUBLISHED], row.images[PUBLISHED]))
             };
-            let rate = rate(part, whole).map_or_else(|| "–".into(), |rate| format!("{:.0}%", rate * 100.0));
+            let rate = rate(part, whole)
+                .map_or_else(|| "–".into(), |rate| format!("{:.0}%", rate * 100.0));
             let count = if models <= MANY { format!("/{whole}") } else { String::new() };
-            cells.push(if source == target { format!("[{rate}]{count}") } else { format!("{rate}{count}") });
+            cells.push(if source == target {
+                format!("[{rate}]{count}")
+            } else {
+                format!("{rate}{count}")
+            });
         }
         grid.row(cells);
     }
@@ -237,7 +301,13 @@ mod tests {
 
     #[test]
     fn three_digits_are_enough() {
-        let cases = [(None, "–"), (Some(0.0), "0"), (Some(1234.6), "1235"), (Some(12.345), "12.3"), (Some(0.012_345), "0.0123")];
+        let cases = [
+            (None, "–"),
+            (Some(0.0), "0"),
+            (Some(1234.6), "1235"),
+            (Some(12.345), "12.3"),
+            (Some(0.012_345), "0.0123"),
+        ];
         for (value, expected) in cases {
             assert_eq!(short(value), expected);
         }

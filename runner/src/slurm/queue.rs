@@ -12,7 +12,8 @@ use std::time::Duration;
 /// Slurm's own default of `MaxArraySize`: an index is below it.
 const MAX_ARRAY_SIZE: usize = 1001;
 
-/// A task that Slurm knows of and that has not ended, by the number of its job and its index in the array.
+/// A task that Slurm knows of and that has not ended, by the number of its job and its index in the
+/// array.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Queued {
     pub state: State,
@@ -37,7 +38,9 @@ fn call<A: AsRef<OsStr>>(program: &str, arguments: impl IntoIterator<Item = A>) 
     let mut command = Command::new(program);
     command.args(arguments);
     // What users set for their own lists, and what the job says in which this is called.
-    let foreign = |name: &str| name.starts_with("SQUEUE_") || name.starts_with("SCANCEL_") || name == "SLURM_RESTART_COUNT";
+    let foreign = |name: &str| {
+        name.starts_with("SQUEUE_") || name.starts_with("SCANCEL_") || name == "SLURM_RESTART_COUNT"
+    };
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(foreign)) {
         command.env_remove(name);
     }
@@ -45,7 +48,8 @@ fn call<A: AsRef<OsStr>>(program: &str, arguments: impl IntoIterator<Item = A>) 
         Ok(output) => output,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             bail!(
-                "there is no `{program}` on PATH: this is for machines on which Slurm's commands are installed, such as a cluster's login node"
+                "there is no `{program}` on PATH: this is for machines on which Slurm's commands \
+                 are installed, such as a cluster's login node"
             )
         }
         Err(error) => return Err(error).with_context(|| format!("`{program}` cannot be started")),
@@ -68,7 +72,8 @@ pub fn check() -> Result<()> {
 
 /// What [`submit`] gives to sbatch.
 pub(super) fn arguments(script: &Path, others: &[String]) -> Vec<OsString> {
-    let dependency = (!others.is_empty()).then(|| format!("--dependency=afterany:{}", others.join(":")).into());
+    let dependency =
+        (!others.is_empty()).then(|| format!("--dependency=afterany:{}", others.join(":")).into());
     ["--parsable".into()].into_iter().chain(dependency).chain([script.into()]).collect()
 }
 
@@ -76,7 +81,11 @@ pub(super) fn arguments(script: &Path, others: &[String]) -> Vec<OsString> {
 pub(super) fn submit(script: &Path, others: &[String]) -> Result<String> {
     let answer = call("sbatch", arguments(script, others))?;
     // `number`, or `number;cluster`; a site's own messages may come before.
-    let number = answer.lines().rev().map(|line| line.split(';').next().unwrap_or_default().trim()).find(|line| !line.is_empty());
+    let number = answer
+        .lines()
+        .rev()
+        .map(|line| line.split(';').next().unwrap_or_default().trim())
+        .find(|line| !line.is_empty());
     match number {
         Some(number) if number.bytes().all(|c| c.is_ascii_digit()) => Ok(number.to_owned()),
         _ => bail!("`sbatch` does not say the job's number, but `{}`", answer.trim()),
@@ -104,7 +113,9 @@ fn read(line: &str) -> Result<((String, Option<usize>), Queued)> {
         bail!("`squeue` prints `{line}`, which is not what was asked for")
     };
     let state = match state {
-        "RUNNING" | "COMPLETING" | "SUSPENDED" | "STOPPED" | "SIGNALING" | "STAGE_OUT" => State::Running,
+        "RUNNING" | "COMPLETING" | "SUSPENDED" | "STOPPED" | "SIGNALING" | "STAGE_OUT" => {
+            State::Running
+        }
         _ => State::Waiting,
     };
     let elapsed = clock(elapsed).unwrap_or_default(); // `INVALID` while a task begins
@@ -122,8 +133,13 @@ pub fn cancel<'a>(jobs: impl IntoIterator<Item = &'a str>) -> Result<()> {
 /// How many tasks an array may have here.
 pub(super) fn max_array_size() -> Result<usize> {
     let Ok(text) = call("scontrol", ["show", "config"]) else { return Ok(MAX_ARRAY_SIZE) };
-    let line = text.lines().filter_map(|line| line.split_once('=')).find(|(key, _)| key.trim() == "MaxArraySize");
-    let size = line.map_or(Ok(MAX_ARRAY_SIZE), |(_, size)| size.trim().parse()).context("`scontrol show config`: MaxArraySize")?;
+    let line = text
+        .lines()
+        .filter_map(|line| line.split_once('='))
+        .find(|(key, _)| key.trim() == "MaxArraySize");
+    let size = line
+        .map_or(Ok(MAX_ARRAY_SIZE), |(_, size)| size.trim().parse())
+        .context("`scontrol show config`: MaxArraySize")?;
     ensure!(size > 1, "this cluster has no job arrays: MaxArraySize is {size}");
     Ok(size)
 }

@@ -118,7 +118,12 @@ impl Submission {
                 Err(error) => return Err(error).with_context(place),
             };
             let record: Record = serde_json::from_slice(&bytes).with_context(place)?;
-            ensure!(record.version == VERSION, "{}: found version {}, expected {VERSION}", place(), record.version);
+            ensure!(
+                record.version == VERSION,
+                "{}: found version {}, expected {VERSION}",
+                place(),
+                record.version
+            );
             found.push(Self { folder, record });
         }
         Ok(found)
@@ -141,7 +146,11 @@ impl Submission {
 
     /// The numbers of its jobs.
     pub fn jobs(&self) -> impl Iterator<Item = &str> {
-        self.record.arrays.iter().filter_map(|array| array.job.as_deref()).chain(self.record.report.as_deref())
+        self.record
+            .arrays
+            .iter()
+            .filter_map(|array| array.job.as_deref())
+            .chain(self.record.report.as_deref())
     }
 }
 
@@ -161,14 +170,20 @@ fn numbers(all: &Path) -> Result<Vec<u64>> {
     };
     let mut numbers = Vec::new();
     for entry in entries {
-        numbers.extend(entry.with_context(place)?.file_name().to_str().and_then(|name| name.parse::<u64>().ok()));
+        numbers.extend(
+            entry
+                .with_context(place)?
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse::<u64>().ok()),
+        );
     }
     numbers.sort_unstable();
     Ok(numbers)
 }
 
-/// What went wrong with cells of a plan, by the cells' names: what failed, then what was held up. A later
-/// submission's word counts.
+/// What went wrong with cells of a plan, by the cells' names: what failed, then what was held up. A
+/// later submission's word counts.
 ///
 /// # Errors
 /// When a note is damaged.

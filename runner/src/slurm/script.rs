@@ -6,8 +6,8 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::time::Duration;
 
-/// How long before a task's time is over it is told to stop, so that it is requeued and goes on. Slurm may say
-/// so up to a minute too early.
+/// How long before a task's time is over it is told to stop, so that it is requeued and goes on.
+/// Slurm may say so up to a minute too early.
 const WARNING: Duration = Duration::from_secs(90);
 /// A time limit below this has no room for a warning.
 const SHORT: Duration = Duration::from_mins(5);
@@ -30,7 +30,8 @@ pub(super) struct Script<'a> {
     pub restarts: u32,
     /// The program and its arguments; `$task` is the index in the array.
     pub command: Vec<String>,
-    /// What comes to the arguments when a task begins anew that died, and the file that notes that it did.
+    /// What comes to the arguments when a task begins anew that died, and the file that notes that
+    /// it did.
     pub again: Option<(&'a str, String)>,
 }
 
@@ -47,9 +48,10 @@ impl Script<'_> {
         let restarts = self.restarts;
         let command = self.command.join(" ");
         let (again, died) = match &self.again {
-            Some((more, note)) => {
-                (format!("again=()\n[ -e {note} ] && again=({more})\n\n"), format!("  [ \"$code\" = 143 ] || touch {note}\n"))
-            }
+            Some((more, note)) => (
+                format!("again=()\n[ -e {note} ] && again=({more})\n\n"),
+                format!("  [ \"$code\" = 143 ] || touch {note}\n"),
+            ),
             None => Default::default(),
         };
         let more = if self.again.is_some() { r#" "${again[@]}""# } else { "" };
@@ -76,7 +78,8 @@ exit "$code"
     }
 
     fn directives(&self) -> Result<Vec<String>> {
-        let mut own = vec![format!("--job-name={}", self.name), "--nodes=1".into(), "--ntasks=1".into()];
+        let mut own =
+            vec![format!("--job-name={}", self.name), "--nodes=1".into(), "--ntasks=1".into()];
         own.push(format!("--cpus-per-task={}", self.cpus));
         if let Some((count, limit)) = self.array {
             let limit = limit.map(|limit| format!("%{limit}")).unwrap_or_default();
@@ -98,7 +101,8 @@ fn pattern(path: &Path) -> Result<String> {
     let text = utf8(path.as_os_str())?;
     ensure!(
         !text.contains('\\'),
-        "{text}: sbatch takes no output file with a backslash in its path; choose another folder with `--out DIR`"
+        "{text}: sbatch takes no output file with a backslash in its path; choose another folder \
+         with `--out DIR`"
     );
     Ok(match text.strip_suffix("%a.log") {
         Some(folder) => format!("{}%a.log", folder.replace('%', "%%")),
@@ -110,7 +114,8 @@ fn pattern(path: &Path) -> Result<String> {
 fn quoted_directive(text: &str) -> Result<String> {
     ensure!(
         !text.contains(|c: char| c.is_control() || c == '"'),
-        "{text:?}: an option of sbatch cannot have line breaks, other control characters or double quotes in it"
+        "{text:?}: an option of sbatch cannot have line breaks, other control characters or double \
+         quotes in it"
     );
     Ok(if text.contains([' ', '\'', '#', '\\']) { format!("\"{text}\"") } else { text.to_owned() })
 }
@@ -119,12 +124,21 @@ fn quoted_directive(text: &str) -> Result<String> {
 pub(crate) fn quoted(text: &OsStr) -> Result<String> {
     let text = utf8(text)?;
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-=:,+@%".contains(c);
-    Ok(if !text.is_empty() && text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) })
+    Ok(if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    })
 }
 
 fn utf8(text: &OsStr) -> Result<&str> {
     let found = text.to_str().filter(|text| !text.contains(char::is_control));
-    found.with_context(|| format!("{} cannot stand in a script: it is not UTF-8, or has control characters in it", text.display()))
+    found.with_context(|| {
+        format!(
+            "{} cannot stand in a script: it is not UTF-8, or has control characters in it",
+            text.display()
+        )
+    })
 }
 
 #[cfg(test)]

@@ -11,9 +11,9 @@ pub(super) struct Piece {
     pub size: f64,
 }
 
-/// Cuts cells into tasks that are at most `limit` in size, or a single cell; no more of them than that
-/// takes, and of sizes as equal as the cells allow. Cells of one model stay together, so that its weights are
-/// loaded by few tasks. The same cells give the same tasks.
+/// Cuts cells into tasks that are at most `limit` in size, or a single cell; no more of them than
+/// that takes, and of sizes as equal as the cells allow. Cells of one model stay together, so that
+/// its weights are loaded by few tasks. The same cells give the same tasks.
 pub(super) fn cut(mut pieces: Vec<Piece>, limit: f64) -> Vec<Vec<Piece>> {
     // Steps of the search for equal sizes: a thousandth of a task is equal enough.
     const STEPS: usize = 10;
@@ -57,8 +57,12 @@ mod tests {
 
     fn pieces() -> impl Strategy<Value = Vec<Piece>> {
         let one = (proptest::option::of(0usize..5), 0.001f64..50.0);
-        proptest::collection::vec(one, 0..200)
-            .prop_map(|all| all.into_iter().enumerate().map(|(cell, (model, size))| Piece { cell, model, size }).collect())
+        proptest::collection::vec(one, 0..200).prop_map(|all| {
+            all.into_iter()
+                .enumerate()
+                .map(|(cell, (model, size))| Piece { cell, model, size })
+                .collect()
+        })
     }
 
     proptest! {

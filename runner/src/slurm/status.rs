@@ -26,13 +26,13 @@ pub struct Status {
     pub reasons: BTreeMap<String, usize>,
     /// The numbers of the jobs that wait or run.
     pub jobs: BTreeSet<String>,
-    /// About how long it takes until all tasks have ended, once those that run now have their nodes. None where
-    /// nothing waits or runs, or nobody can say.
+    /// About how long it takes until all tasks have ended, once those that run now have their
+    /// nodes. None where nothing waits or runs, or nobody can say.
     pub seconds_left: Option<f64>,
     /// Why Slurm could not be asked. Then cells that wait or run are counted among those left.
     pub no_queue: Option<String>,
-    /// Why the object store behind the folder could not be asked. Then cells that only it has are counted among
-    /// those left.
+    /// Why the object store behind the folder could not be asked. Then cells that only it has are
+    /// counted among those left.
     pub no_store: Option<String>,
     /// The cells that have failed, in words, and why.
     pub failures: Vec<(String, String)>,
@@ -82,7 +82,8 @@ impl TaskCount {
 /// What is left of the tasks of a phase.
 #[derive(Default)]
 struct Work {
-    /// Of all of them, and of the one with most left: in foretold seconds, or cells where nothing was foretold.
+    /// Of all of them, and of the one with most left: in foretold seconds, or cells where nothing
+    /// was foretold.
     left: f64,
     longest: f64,
     tasks: usize,
@@ -95,18 +96,28 @@ impl Status {
     /// When nothing was submitted to it, or it cannot be read.
     pub fn of(out: &Path) -> Result<Self> {
         let submissions = Submission::all(out)?;
-        let last = submissions
-            .last()
-            .with_context(|| format!("nothing was submitted to {}: `runner submit STUDY --out DIR` does that", out.display()))?;
+        let last = submissions.last().with_context(|| {
+            format!(
+                "nothing was submitted to {}: `runner submit STUDY --out DIR` does that",
+                out.display()
+            )
+        })?;
         let Record { study, plan, phases, .. } = &last.record;
         let mut stored = store::names(out)?;
-        let no_store = store::names_behind(out).map(|names| stored.extend(names)).err().map(|error| format!("{error:#}"));
+        let no_store = store::names_behind(out)
+            .map(|names| stored.extend(names))
+            .err()
+            .map(|error| format!("{error:#}"));
         let (tasks, no_queue) = match queue::tasks(submissions.iter().flat_map(Submission::jobs)) {
             Ok(tasks) => (tasks, None),
             Err(error) => (Tasks::new(), Some(format!("{error:#}"))),
         };
         let [failed, _] = failures(&submissions, plan)?;
-        let phases = phases.iter().map(|phase| PhaseStatus { name: phase.name.clone(), cells: phase.cells, ..PhaseStatus::default() });
+        let phases = phases.iter().map(|phase| PhaseStatus {
+            name: phase.name.clone(),
+            cells: phase.cells,
+            ..PhaseStatus::default()
+        });
         let mut status = Self {
             study: study.clone(),
             phases: phases.collect(),
@@ -131,7 +142,8 @@ impl Status {
         tasks: &Tasks,
         failed: &BTreeMap<String, Note>,
     ) -> Result<()> {
-        // Cells that are not stored, with what becomes of them; of two tasks with a cell, one that runs counts.
+        // Cells that are not stored, with what becomes of them; of two tasks with a cell, one that
+        // runs counts.
         let mut open: BTreeMap<String, (usize, Option<State>)> = BTreeMap::new();
         let mut work: Vec<Work> = self.phases.iter().map(|_| Work::default()).collect();
         let mut pace = Pace::default();
@@ -139,7 +151,8 @@ impl Status {
             let known = submission.record.plan == plan;
             for array in &submission.record.arrays {
                 for task in 0..array.tasks.len() {
-                    let queued = array.job.as_ref().and_then(|job| tasks.get(&(job.clone(), Some(task))));
+                    let queued =
+                        array.job.as_ref().and_then(|job| tasks.get(&(job.clone(), Some(task))));
                     self.note(array.job.as_ref(), queued);
                     if !known {
                         self.strangers += usize::from(queued.is_some());
@@ -150,11 +163,15 @@ impl Status {
                     }
                     let cells = submission.cells(array, task)?;
                     let count = cells.len();
-                    let missing: Vec<String> = cells.into_iter().filter(|cell| !stored.contains(cell)).collect();
+                    let missing: Vec<String> =
+                        cells.into_iter().filter(|cell| !stored.contains(cell)).collect();
                     if let Some(queued) = queued {
                         let size = size(array, task);
                         work[array.phase].add(size * missing.len() as f64 / count.max(1) as f64);
-                        pace.add(queued, size * (count - missing.len()) as f64 / count.max(1) as f64);
+                        pace.add(
+                            queued,
+                            size * (count - missing.len()) as f64 / count.max(1) as f64,
+                        );
                     }
                     let state = queued.map(|queued| queued.state);
                     for cell in missing {
@@ -163,7 +180,9 @@ impl Status {
                     }
                 }
             }
-            if let Some(queued) = submission.record.report.as_ref().and_then(|job| tasks.get(&(job.clone(), None))) {
+            if let Some(queued) =
+                submission.record.report.as_ref().and_then(|job| tasks.get(&(job.clone(), None)))
+            {
                 self.note(submission.record.report.as_ref(), Some(queued));
                 if known {
                     self.report.add(queued.state);
@@ -185,9 +204,14 @@ impl Status {
         }
         self.failures.sort();
         for counts in &mut self.phases {
-            counts.done = counts.cells - counts.running - counts.waiting - counts.failed - counts.left;
+            counts.done =
+                counts.cells - counts.running - counts.waiting - counts.failed - counts.left;
         }
-        let foretold = submissions.iter().flat_map(|s| &s.record.arrays).flat_map(|array| &array.tasks).all(|task| task.seconds.is_some());
+        let foretold = submissions
+            .iter()
+            .flat_map(|s| &s.record.arrays)
+            .flat_map(|array| &array.tasks)
+            .all(|task| task.seconds.is_some());
         self.seconds_left = pace.time_left(&work, foretold);
         Ok(())
     }
@@ -239,15 +263,21 @@ impl Pace {
         }
     }
 
-    /// Phases come one after the other, each on as many nodes as there are now. What was not foretold is known
-    /// only while a phase is alone: cells of others take another time.
+    /// Phases come one after the other, each on as many nodes as there are now. What was not
+    /// foretold is known only while a phase is alone: cells of others take another time.
     fn time_left(&self, work: &[Work], foretold: bool) -> Option<f64> {
         let open: Vec<&Work> = work.iter().filter(|work| work.tasks > 0).collect();
-        let pace = if self.elapsed.is_zero() { foretold.then_some(1.0)? } else { self.done / self.elapsed.as_secs_f64() };
+        let pace = if self.elapsed.is_zero() {
+            foretold.then_some(1.0)?
+        } else {
+            self.done / self.elapsed.as_secs_f64()
+        };
         if open.is_empty() || !foretold && open.len() > 1 {
             return None;
         }
-        let of = |work: &Work| (work.left / self.tasks.clamp(1, work.tasks) as f64).max(work.longest) / pace;
+        let of = |work: &Work| {
+            (work.left / self.tasks.clamp(1, work.tasks) as f64).max(work.longest) / pace
+        };
         Some(open.into_iter().map(of).sum())
     }
 }
@@ -266,7 +296,11 @@ mod tests {
 
     fn running(tasks: usize, done: f64, seconds: u64) -> Pace {
         let mut pace = Pace::default();
-        let queued = Queued { state: State::Running, reason: String::new(), elapsed: Duration::from_secs(seconds) };
+        let queued = Queued {
+            state: State::Running,
+            reason: String::new(),
+            elapsed: Duration::from_secs(seconds),
+        };
         for _ in 0..tasks {
             pace.add(&queued, done);
         }

@@ -47,8 +47,8 @@ pub struct Wishes {
     pub time: Option<TimeLimit>,
     /// How often a task is requeued that died or came to its time limit.
     pub restarts: u32,
-    /// Which cells are isolated, as `--isolate` of `runner work` takes it. A task that died begins anew with
-    /// `always`, unless this is `never`.
+    /// Which cells are isolated, as `--isolate` of `runner work` takes it. A task that died begins
+    /// anew with `always`, unless this is `never`.
     pub isolate: String,
     /// How long a task waits for cells that it needs, which other nodes have stored.
     pub patience: Duration,
@@ -76,8 +76,8 @@ pub struct Draft {
     pub under_way: usize,
     /// How many tasks wait or run for another form of the study.
     pub strangers: usize,
-    /// Attacks and scores that do not say what they cost: each of their cells counts as much as the dearest
-    /// other one.
+    /// Attacks and scores that do not say what they cost: each of their cells counts as much as the
+    /// dearest other one.
     pub unknown: Vec<String>,
     /// The numbers of the jobs that wait or run, by phase, that new ones must wait for.
     before: Vec<(usize, String)>,
@@ -85,11 +85,12 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// Looks for what is missing in `out` and neither waits nor runs, and cuts it into tasks. Nothing is
-    /// written but what opening a store writes, and that only where there is one.
+    /// Looks for what is missing in `out` and neither waits nor runs, and cuts it into tasks.
+    /// Nothing is written but what opening a store writes, and that only where there is one.
     ///
     /// # Errors
-    /// When Slurm has to be asked what waits or runs and cannot be; when nobody can say how long a cell takes.
+    /// When Slurm has to be asked what waits or runs and cannot be; when nobody can say how long a
+    /// cell takes.
     pub fn new(
         study: &Study,
         registry: &Registry,
@@ -106,11 +107,20 @@ impl Draft {
         } else {
             (0..plan.cells.len()).collect()
         };
-        let open: Vec<CellId> = missing.iter().copied().filter(|&id| !under_way.cells.contains(&plan.cells[id].address.name())).collect();
+        let open: Vec<CellId> = missing
+            .iter()
+            .copied()
+            .filter(|&id| !under_way.cells.contains(&plan.cells[id].address.name()))
+            .collect();
         let (sizes, unknown) = sizes(study, registry, &plan, options, wishes, &open)?;
         let (arrays, cells) = arrays(&plan, &open, &sizes, wishes, queue::max_array_size()?);
-        let count = |phase: usize| (0..plan.cells.len()).filter(|&id| plan.phase(id) == phase).count();
-        let phases = PHASES.iter().enumerate().map(|(phase, name)| Phase { name: (*name).to_owned(), cells: count(phase) }).collect();
+        let count =
+            |phase: usize| (0..plan.cells.len()).filter(|&id| plan.phase(id) == phase).count();
+        let phases = PHASES
+            .iter()
+            .enumerate()
+            .map(|(phase, name)| Phase { name: (*name).to_owned(), cells: count(phase) })
+            .collect();
         Ok(Self {
             record: Record::new(&study.name, plan.fingerprint(), phases, arrays),
             cells,
@@ -123,7 +133,8 @@ impl Draft {
         })
     }
 
-    /// The scripts, by name: one for each array, and that of the report. `folder` is the submission's.
+    /// The scripts, by name: one for each array, and that of the report. `folder` is the
+    /// submission's.
     fn scripts(&self, folder: &Path, wishes: &Wishes) -> Result<Vec<(String, String)>> {
         let folder = std::path::absolute(folder)?;
         let job = folder.join("job.json");
@@ -136,14 +147,22 @@ impl Draft {
         };
         let study = &self.record.study;
         let workers = if wishes.device == "cpu" { "\"${SLURM_CPUS_PER_TASK:-1}\"" } else { "1" };
-        let compute: Vec<String> = wishes.compute.iter().chain(&wishes.directives).cloned().collect();
+        let compute: Vec<String> =
+            wishes.compute.iter().chain(&wishes.directives).cloned().collect();
         let mut scripts = Vec::new();
         for array in &self.record.arrays {
             let cells: usize = array.tasks.iter().map(|task| task.cells).sum();
             let list = quoted(folder.join("cells").join(&array.name).as_os_str())? + "/\"$task\"";
-            let again = (wishes.isolate != "never").then(|| ("--isolate always", format!("{list}.died")));
-            let more =
-                ["--cells".into(), format!("{list}.txt"), "--workers".into(), workers.into(), "--isolate".into(), wishes.isolate.clone()];
+            let again =
+                (wishes.isolate != "never").then(|| ("--isolate always", format!("{list}.died")));
+            let more = [
+                "--cells".into(),
+                format!("{list}.txt"),
+                "--workers".into(),
+                workers.into(),
+                "--isolate".into(),
+                wishes.isolate.clone(),
+            ];
             let script = Script {
                 about: format!("{study}: {}, {cells} cells", PHASES[array.phase]),
                 name: format!("{study}: {}", PHASES[array.phase]),
@@ -176,28 +195,38 @@ impl Draft {
         Ok(scripts)
     }
 
-    /// What would be submitted to a results' folder: each call of sbatch, and the script that it takes. A job
-    /// that has no number yet is called `<name of its array>`. Nothing is written.
+    /// What would be submitted to a results' folder: each call of sbatch, and the script that it
+    /// takes. A job that has no number yet is called `<name of its array>`. Nothing is written.
     ///
     /// # Errors
     /// When a path or option cannot stand in a script.
     pub fn show(&self, out: &Path, wishes: &Wishes) -> Result<Vec<(String, String)>> {
         let folder = Submission::somewhere(out);
         let arrays = self.record.arrays.iter().map(Some).chain([None]);
-        let shown = self.scripts(&folder, wishes)?.into_iter().zip(arrays).map(|((name, script), array)| {
-            let new = earlier_than(array, &self.record.arrays).map(|array| format!("<{}>", array.name));
-            let arguments =
-                queue::arguments(&folder.join(format!("{name}.sh")), &self.waits_for(array).into_iter().chain(new).collect::<Vec<_>>());
-            let arguments: Vec<_> = arguments.iter().map(|argument| argument.to_string_lossy()).collect();
-            (format!("sbatch {}", arguments.join(" ")), script)
-        });
+        let shown = self.scripts(&folder, wishes)?.into_iter().zip(arrays).map(
+            |((name, script), array)| {
+                let new = earlier_than(array, &self.record.arrays)
+                    .map(|array| format!("<{}>", array.name));
+                let arguments = queue::arguments(
+                    &folder.join(format!("{name}.sh")),
+                    &self.waits_for(array).into_iter().chain(new).collect::<Vec<_>>(),
+                );
+                let arguments: Vec<_> =
+                    arguments.iter().map(|argument| argument.to_string_lossy()).collect();
+                (format!("sbatch {}", arguments.join(" ")), script)
+            },
+        );
         Ok(shown.collect())
     }
 
     /// The jobs of earlier submissions that an array, or the report, must wait for.
     fn waits_for(&self, array: Option<&Array>) -> Vec<String> {
         let earlier = |phase: usize| array.is_none_or(|array| phase < array.phase);
-        self.before.iter().filter(|(phase, _)| earlier(*phase)).map(|(_, job)| job.clone()).collect()
+        self.before
+            .iter()
+            .filter(|(phase, _)| earlier(*phase))
+            .map(|(_, job)| job.clone())
+            .collect()
     }
 }
 
@@ -207,13 +236,21 @@ fn earlier_than<'a>(array: Option<&Array>, arrays: &'a [Array]) -> impl Iterator
     arrays.iter().filter(move |other| phase.is_none_or(|phase| other.phase < phase))
 }
 
-/// Cuts cells into arrays of at most `largest` tasks; with them come the names of each task's cells.
-fn arrays(plan: &Plan, cells: &[CellId], sizes: &[f64], wishes: &Wishes, largest: usize) -> (Vec<Array>, Vec<Vec<Vec<String>>>) {
+/// Cuts cells into arrays of at most `largest` tasks; with them come the names of each task's
+/// cells.
+fn arrays(
+    plan: &Plan,
+    cells: &[CellId],
+    sizes: &[f64],
+    wishes: &Wishes,
+    largest: usize,
+) -> (Vec<Array>, Vec<Vec<Vec<String>>>) {
     let mut arrays = Vec::new();
     let mut names = Vec::new();
     for (phase, title) in PHASES.iter().enumerate() {
         let of_phase = cells.iter().zip(sizes).filter(|(cell, _)| plan.phase(**cell) == phase);
-        let pieces = of_phase.map(|(&cell, &size)| Piece { cell, model: plan.model(cell), size }).collect();
+        let pieces =
+            of_phase.map(|(&cell, &size)| Piece { cell, model: plan.model(cell), size }).collect();
         let limit = match wishes.size {
             Size::Time(length) => length.as_secs_f64() * wishes.workers as f64,
             Size::Cells(counts) => counts[phase] as f64,
@@ -237,9 +274,16 @@ fn array(name: String, phase: usize, tasks: &[Vec<Piece>], wishes: &Wishes) -> A
         (task.iter().map(|piece| piece.size).sum::<f64>() / wishes.workers as f64).max(longest)
     };
     let foretold = matches!(wishes.size, Size::Time(_));
-    let tasks: Vec<Task> = tasks.iter().map(|task| Task { cells: task.len(), seconds: foretold.then(|| length(task)) }).collect();
+    let tasks: Vec<Task> = tasks
+        .iter()
+        .map(|task| Task { cells: task.len(), seconds: foretold.then(|| length(task)) })
+        .collect();
     let longest = tasks.iter().filter_map(|task| task.seconds).reduce(f64::max);
-    let limit = |seconds: f64| TimeLimit::new(Duration::try_from_secs_f64(seconds * MARGIN).unwrap_or(LONGEST).min(LONGEST) + BESIDES);
+    let limit = |seconds: f64| {
+        TimeLimit::new(
+            Duration::try_from_secs_f64(seconds * MARGIN).unwrap_or(LONGEST).min(LONGEST) + BESIDES,
+        )
+    };
     let time = longest.map(limit);
     let time = wishes.time.or(time).map(|time| time.to_string());
     Array { name, phase, job: None, time, tasks }
@@ -260,12 +304,17 @@ fn sizes(
     }
     let foretold = estimate::seconds(study, registry, plan, options, cells)
         .with_context(|| format!("how long cells take cannot be measured; {INSTEAD}"))?;
-    let known = cells.iter().zip(&foretold.seconds).filter(|(cell, _)| plan.phase(**cell) == 1).filter_map(|(_, seconds)| *seconds);
+    let known = cells
+        .iter()
+        .zip(&foretold.seconds)
+        .filter(|(cell, _)| plan.phase(**cell) == 1)
+        .filter_map(|(_, seconds)| *seconds);
     let dearest = known.reduce(f64::max);
     if let (None, false) = (dearest, foretold.unknown.is_empty()) {
         bail!("{} do not say what they cost; {INSTEAD}", foretold.unknown.join(", "));
     }
-    let seconds = foretold.seconds.iter().map(|seconds| seconds.or(dearest).unwrap_or_default()).collect();
+    let seconds =
+        foretold.seconds.iter().map(|seconds| seconds.or(dearest).unwrap_or_default()).collect();
     Ok((seconds, foretold.unknown))
 }
 
@@ -284,13 +333,16 @@ impl UnderWay {
     fn find(out: &Path, plan: &Plan) -> Result<Self> {
         let submissions = Submission::all(out)?;
         let why = "what waits or runs already cannot be known";
-        let tasks: Tasks = queue::tasks(submissions.iter().flat_map(Submission::jobs)).context(why)?;
+        let tasks: Tasks =
+            queue::tasks(submissions.iter().flat_map(Submission::jobs)).context(why)?;
         let fingerprint = if submissions.is_empty() { String::new() } else { plan.fingerprint() };
         let mut found = Self::default();
         for submission in &submissions {
             for array in &submission.record.arrays {
                 let Some(job) = &array.job else { continue };
-                let there: Vec<usize> = (0..array.tasks.len()).filter(|&task| tasks.contains_key(&(job.clone(), Some(task)))).collect();
+                let there: Vec<usize> = (0..array.tasks.len())
+                    .filter(|&task| tasks.contains_key(&(job.clone(), Some(task))))
+                    .collect();
                 if submission.record.plan != fingerprint {
                     found.strangers += there.len();
                     continue;
@@ -307,8 +359,8 @@ impl UnderWay {
     }
 }
 
-/// Submits a draft to the results' folder `out`: everything is written first, then each job is submitted and
-/// its number noted. When Slurm refuses one, those before it are cancelled.
+/// Submits a draft to the results' folder `out`: everything is written first, then each job is
+/// submitted and its number noted. When Slurm refuses one, those before it are cancelled.
 ///
 /// # Errors
 /// What cannot be written, and what sbatch says.
@@ -320,7 +372,8 @@ pub fn submit(draft: Draft, out: &Path, wishes: &Wishes) -> Result<Submission> {
     submission.save()?;
     for (index, script) in scripts.iter().enumerate() {
         let array = submission.record.arrays.get(index);
-        let new = earlier_than(array, &submission.record.arrays).filter_map(|array| array.job.clone());
+        let new =
+            earlier_than(array, &submission.record.arrays).filter_map(|array| array.job.clone());
         let before: Vec<String> = draft.waits_for(array).into_iter().chain(new).collect();
         match queue::submit(script, &before) {
             Ok(number) => match submission.record.arrays.get_mut(index) {
@@ -334,10 +387,14 @@ pub fn submit(draft: Draft, out: &Path, wishes: &Wishes) -> Result<Submission> {
     Ok(submission)
 }
 
-/// Writes what the tasks need: the study, the lists of cells, the scripts, whose paths are returned.
+/// Writes what the tasks need: the study, the lists of cells, the scripts, whose paths are
+/// returned.
 fn write(draft: &Draft, submission: &Submission, wishes: &Wishes) -> Result<Vec<PathBuf>> {
     let folder = &submission.folder;
-    let make = |path: PathBuf| fs::create_dir_all(&path).with_context(|| format!("the folder {} cannot be made", path.display()));
+    let make = |path: PathBuf| {
+        fs::create_dir_all(&path)
+            .with_context(|| format!("the folder {} cannot be made", path.display()))
+    };
     make(folder.join("logs"))?;
     write_atomically(&submission.job(), &serde_json::to_vec(&draft.job)?)?;
     for (array, tasks) in submission.record.arrays.iter().zip(&draft.cells) {
@@ -361,8 +418,9 @@ fn undo(submission: &Submission, error: anyhow::Error) -> anyhow::Error {
     }
     match queue::cancel(jobs.iter().copied()) {
         Ok(()) => error.context("not everything could be submitted, so what was is cancelled"),
-        Err(failed) => {
-            error.context(format!("not everything could be submitted, and jobs {} could not be cancelled ({failed:#})", jobs.join(", ")))
-        }
+        Err(failed) => error.context(format!(
+            "not everything could be submitted, and jobs {} could not be cancelled ({failed:#})",
+            jobs.join(", ")
+        )),
     }
 }

@@ -27,7 +27,10 @@ impl FromStr for TimeLimit {
     /// What `sbatch --time` takes, but for no limit at all.
     fn from_str(text: &str) -> Result<Self> {
         let limit = clock(text).with_context(|| {
-            format!("found `{text}`, expected a time such as 90 (minutes), 1:30:00 (hours) or 2-12 (days and hours), as sbatch takes it")
+            format!(
+                "found `{text}`, expected a time such as 90 (minutes), 1:30:00 (hours) or 2-12 \
+                 (days and hours), as sbatch takes it"
+            )
         })?;
         ensure!(!limit.is_zero(), "found `{text}`: a task needs some time");
         Ok(Self::new(limit))
@@ -45,14 +48,17 @@ impl fmt::Display for TimeLimit {
     }
 }
 
-/// Reads `minutes`, `minutes:seconds`, `hours:minutes:seconds`, `days-hours`, `days-hours:minutes` or
-/// `days-hours:minutes:seconds`.
+/// Reads `minutes`, `minutes:seconds`, `hours:minutes:seconds`, `days-hours`, `days-hours:minutes`
+/// or `days-hours:minutes:seconds`.
 ///
 /// # Errors
 /// When it is none of these, or longer than Slurm can count.
 pub fn clock(text: &str) -> Result<Duration> {
     let number = |text: &str| -> Result<u64> {
-        ensure!(!text.is_empty() && text.bytes().all(|c| c.is_ascii_digit()), "`{text}` is not a number");
+        ensure!(
+            !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit()),
+            "`{text}` is not a number"
+        );
         Ok(u64::from(text.parse::<u32>().with_context(|| format!("`{text}` is too long"))?))
     };
     let (days, rest) = match text.split_once('-') {
@@ -87,7 +93,19 @@ mod tests {
         ] {
             assert_eq!(clock(text).unwrap().as_secs(), seconds, "{text}");
         }
-        for text in ["", "1h", "-1", "1:2:3:4", "1-1:2:3:4", "1.5", "UNLIMITED", "1-", ":", "99999999999", "１"] {
+        for text in [
+            "",
+            "1h",
+            "-1",
+            "1:2:3:4",
+            "1-1:2:3:4",
+            "1.5",
+            "UNLIMITED",
+            "1-",
+            ":",
+            "99999999999",
+            "１",
+        ] {
             assert!(clock(text).is_err(), "{text}");
         }
         let error = format!("{:#}", "1h".parse::<TimeLimit>().unwrap_err());
@@ -97,7 +115,9 @@ mod tests {
 
     #[test]
     fn limits_are_whole_minutes_and_come_back() {
-        for (text, shown) in [("61", "01:01:00"), ("0:01", "00:01:00"), ("1:01", "00:02:00"), ("3-4", "3-04:00:00")] {
+        for (text, shown) in
+            [("61", "01:01:00"), ("0:01", "00:01:00"), ("1:01", "00:02:00"), ("3-4", "3-04:00:00")]
+        {
             let limit: TimeLimit = text.parse().unwrap();
             assert_eq!(limit.to_string(), shown);
             assert_eq!(shown.parse::<TimeLimit>().unwrap(), limit);

@@ -3,7 +3,10 @@
 use super::*;
 
 fn close(found: f64, expected: f64) {
-    assert!((found - expected).abs() <= 1e-9 * expected.abs().max(1.0), "{found}, expected {expected}");
+    assert!(
+        (found - expected).abs() <= 1e-9 * expected.abs().max(1.0),
+        "{found}, expected {expected}"
+    );
 }
 
 #[test]
@@ -32,7 +35,8 @@ fn quantiles_are_linear_between_neighbours() {
     assert_eq!(quantile(&[1.0, f64::INFINITY, f64::INFINITY], 0.75), Some(f64::INFINITY));
 }
 
-const POINTS: [(f64, f64); 6] = [(-2.3, 0.8), (-1.9, 1.3), (-1.7, 1.1), (-1.2, 2.2), (-0.9, 1.9), (-0.7, 2.6)];
+const POINTS: [(f64, f64); 6] =
+    [(-2.3, 0.8), (-1.9, 1.3), (-1.7, 1.1), (-1.2, 2.2), (-0.9, 1.9), (-0.7, 2.6)];
 
 #[test]
 fn a_line_by_least_squares() {
@@ -71,13 +75,19 @@ fn the_frontier_is_what_nothing_beats() {
 
 #[test]
 fn a_bootstrap_repeats_itself_and_is_as_wide_as_it_should_be() {
-    let values: Vec<Option<f64>> = (0..200).map(|n| (n % 4 != 0).then(|| f64::from(n % 10))).collect();
-    let interval = |seed| Bootstrap::new(seed, values.len(), 1000).interval(|counts| drawn_mean(&values, counts)).unwrap();
+    let values: Vec<Option<f64>> =
+        (0..200).map(|n| (n % 4 != 0).then(|| f64::from(n % 10))).collect();
+    let interval = |seed| {
+        Bootstrap::new(seed, values.len(), 1000)
+            .interval(|counts| drawn_mean(&values, counts))
+            .unwrap()
+    };
     assert_eq!(interval(1), interval(1));
     assert_ne!(interval(1), interval(2));
     let present: Vec<f64> = values.iter().copied().flatten().collect();
     let centre = mean(&present).unwrap();
-    let deviation = (present.iter().map(|v| (v - centre).powi(2)).sum::<f64>() / present.len() as f64).sqrt();
+    let deviation =
+        (present.iter().map(|v| (v - centre).powi(2)).sum::<f64>() / present.len() as f64).sqrt();
     let expected = 1.96 * deviation / (present.len() as f64).sqrt();
     let (low, high) = interval(1);
     for half in [centre - low, high - centre] {
@@ -98,9 +108,12 @@ fn mcnemar_s_exact_test() {
 
 #[test]
 fn the_binomial_test_is_exact() {
-    for (k, n, rate, expected) in
-        [(2, 8, 0.025, 0.015829877637786864), (3, 8, 0.025, 0.0007961823698425295), (10, 80, 0.05, 0.006534280619844943), (0, 5, 0.3, 1.0)]
-    {
+    for (k, n, rate, expected) in [
+        (2, 8, 0.025, 0.015829877637786864),
+        (3, 8, 0.025, 0.0007961823698425295),
+        (10, 80, 0.05, 0.006534280619844943),
+        (0, 5, 0.3, 1.0),
+    ] {
         close(at_least(k, n, rate), expected);
     }
 }
@@ -116,7 +129,8 @@ fn holm_corrects_for_the_number_of_tests() {
 fn wilcoxon_s_signed_ranks() {
     close(wilcoxon(&[0.3, -0.1, 0.7, 1.2, -0.4, 0.9, 1.1, 0.2]), 0.078125);
     close(wilcoxon(&[1.0, 1.0, -1.0, 2.0, 0.0, 3.0, -2.0, 4.0, 5.0, 5.0]), 0.05670572280075483);
-    let long: Vec<f64> = (1..=80).map(|n| (f64::from(n) * 1.7).sin() * f64::from(n) + 6.0).collect();
+    let long: Vec<f64> =
+        (1..=80).map(|n| (f64::from(n) * 1.7).sin() * f64::from(n) + 6.0).collect();
     close(wilcoxon(&long), 0.11238336646269227);
     assert_eq!(wilcoxon(&[0.0, 0.0]), 1.0);
 }

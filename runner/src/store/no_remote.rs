@@ -10,7 +10,8 @@ pub(super) enum Remote {}
 impl Remote {
     pub fn open(url: &str) -> Result<Self> {
         bail!(
-            "{url}: this program was built without object stores: build it with `cargo build --release -p gauntlet-runner --features object-store`"
+            "{url}: this program was built without object stores: build it with `cargo build \
+             --release -p gauntlet-runner --features object-store`"
         )
     }
 

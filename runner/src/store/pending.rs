@@ -1,9 +1,9 @@
 //! Files under temporary names, and what dead processes left of them.
 //!
-//! Whoever writes a temporary file holds a lock on it, which the system takes back when the process ends,
-//! however it ends; and its name says under which start of which machine it was made. So a file whose writer
-//! has died is known at once by the processes of the same machine. Others, to which a lock may mean nothing,
-//! go by its age.
+//! Whoever writes a temporary file holds a lock on it, which the system takes back when the process
+//! ends, however it ends; and its name says under which start of which machine it was made. So a
+//! file whose writer has died is known at once by the processes of the same machine. Others, to
+//! which a lock may mean nothing, go by its age.
 
 use anyhow::{Context, Result};
 use std::fs::{self, DirEntry, File, OpenOptions, TryLockError};
@@ -18,10 +18,12 @@ pub(super) const TEMPORARY: &str = ".tmp-";
 /// A temporary file of another machine that is older was left behind by a process that died.
 pub(super) const STALE: Duration = Duration::from_hours(1);
 
-/// Begins the names of this machine's, until it is started again; none where the system does not tell.
+/// Begins the names of this machine's, until it is started again; none where the system does not
+/// tell.
 static OURS: LazyLock<Option<String>> = LazyLock::new(|| {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().replace('-', "");
-    (boot.len() == 32 && boot.bytes().all(|c| c.is_ascii_hexdigit())).then(|| format!("{TEMPORARY}{}-", &boot[..12]))
+    (boot.len() == 32 && boot.bytes().all(|c| c.is_ascii_hexdigit()))
+        .then(|| format!("{TEMPORARY}{}-", &boot[..12]))
 });
 
 /// Puts a file in place, complete or not at all.
@@ -66,8 +68,8 @@ impl Pending {
     }
 }
 
-/// Makes a folder if need be, sees whether it can be written to, and clears away the temporary files in it
-/// whose writers have died.
+/// Makes a folder if need be, sees whether it can be written to, and clears away the temporary
+/// files in it whose writers have died.
 pub(crate) fn prepare(folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     // The clock that the files' times come from may be another machine's.
@@ -108,13 +110,16 @@ fn exists(file: &NamedTempFile) -> bool {
 /// Removes a temporary file whose writer has died.
 fn sweep(entry: &DirEntry, now: SystemTime) {
     let path = entry.path();
-    let ours = OURS.as_deref().is_some_and(|ours| entry.file_name().to_string_lossy().starts_with(ours));
+    let ours =
+        OURS.as_deref().is_some_and(|ours| entry.file_name().to_string_lossy().starts_with(ours));
     let old = || {
         let written = entry.metadata().and_then(|about| about.modified()).ok();
         written.and_then(|written| now.duration_since(written).ok()).is_some_and(|age| age > STALE)
     };
     // The lock is kept until the file is gone, so that its writer cannot take it in between.
-    let lock = ours.then(|| OpenOptions::new().read(true).write(true).open(&path).map_err(TryLockError::Error));
+    let lock = ours.then(|| {
+        OpenOptions::new().read(true).write(true).open(&path).map_err(TryLockError::Error)
+    });
     let locked = lock.map(|file| file.and_then(|file| file.try_lock().map(|()| file)));
     let abandoned = match &locked {
         Some(Ok(_)) => true,
@@ -156,7 +161,9 @@ mod tests {
         let file = File::create(&path).unwrap();
         prepare(folder.path()).unwrap();
         assert!(path.exists(), "a process there may be writing it");
-        for (written, stays) in [(SystemTime::now() + 2 * STALE, true), (SystemTime::now() - 2 * STALE, false)] {
+        for (written, stays) in
+            [(SystemTime::now() + 2 * STALE, true), (SystemTime::now() - 2 * STALE, false)]
+        {
             file.set_modified(written).unwrap();
             prepare(folder.path()).unwrap();
             assert_eq!(path.exists(), stays);

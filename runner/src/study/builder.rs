@@ -25,7 +25,8 @@ use toml::{Table, Value};
 #[must_use]
 pub struct Builder(Table);
 
-/// A model, an attack or a metric as a study names it. A name alone will do where a member is asked for.
+/// A model, an attack or a metric as a study names it. A name alone will do where a member is asked
+/// for.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Member(Table);
@@ -57,7 +58,9 @@ impl Builder {
 
     /// Adds a TorchScript module, see [`crate::torchscript`].
     pub fn torchscript(self, name: &str, file: &Path, script: &Script) -> Self {
-        let mut member = Member::new(name).set("kind", "torchscript").set("file", file.to_string_lossy().into_owned());
+        let mut member = Member::new(name)
+            .set("kind", "torchscript")
+            .set("file", file.to_string_lossy().into_owned());
         member.0.extend(script.to_table());
         self.model(member)
     }

@@ -13,10 +13,11 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use toml::{Spanned, Table, Value};
 
-/// A study file. Of models, attacks and metrics, a list that is left out is everything registered that
-/// fits; `include` and `exclude` choose, see [`super::members`]. `tie_tolerance` (0 unless given) is when an attack on its source counts as a
-/// success: with 0 by the greatest logit alone; above 0 a target also counts whose logit lies
-/// within the tolerance of the greatest, as in the published study, where it is 0.001.
+/// A study file. Of models, attacks and metrics, a list that is left out is everything registered
+/// that fits; `include` and `exclude` choose, see [`super::members`]. `tie_tolerance` (0 unless
+/// given) is when an attack on its source counts as a success: with 0 by the greatest logit alone;
+/// above 0 a target also counts whose logit lies within the tolerance of the greatest, as in the
+/// published study, where it is 0.001.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct File {
@@ -48,7 +49,10 @@ pub(super) struct PluginsChoice {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a table, as in `source = \"fashion-mnist\"` under [data]")]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a table, as in `source = \"fashion-mnist\"` under [data]"
+)]
 pub(super) struct DataChoice {
     pub source: Option<NamedSource>,
     pub folder: Option<Spanned<PathBuf>>,
@@ -93,10 +97,14 @@ pub(super) enum ModelKind {
 impl ModelChoice {
     /// The file and what it is to be told, if this is a TorchScript module.
     pub fn script(&self, refusal: &Refusal) -> Result<Option<(&Spanned<PathBuf>, Script)>> {
-        fn there<T>(key: &'static str, value: Option<&Spanned<T>>) -> Option<(&'static str, Range<usize>)> {
+        fn there<T>(
+            key: &'static str,
+            value: Option<&Spanned<T>>,
+        ) -> Option<(&'static str, Range<usize>)> {
             value.map(|value| (key, value.span()))
         }
-        let registered = [there("weights", self.weights.as_ref()), there("params", self.params.as_ref())];
+        let registered =
+            [there("weights", self.weights.as_ref()), there("params", self.params.as_ref())];
         let module = [
             there("file", self.file.as_ref()),
             there("side", self.side.as_ref()),
@@ -107,29 +115,51 @@ impl ModelChoice {
         ];
         if self.kind.is_none() {
             return module.into_iter().flatten().next().map_or(Ok(None), |(key, span)| {
-                Err(refusal.at(&span, anyhow!("`{key}` goes with `kind = \"torchscript\"`; a registered model has `weights` and `params`")))
+                Err(refusal.at(
+                    &span,
+                    anyhow!(
+                        "`{key}` goes with `kind = \"torchscript\"`; a \
+                         registered model has `weights` and `params`"
+                    ),
+                ))
             });
         }
         if let Some((key, span)) = registered.into_iter().flatten().next() {
-            return Err(refusal.at(&span, anyhow!("a TorchScript module has no `{key}`, but a `file`, `side`, `classes`, `preprocessing`")));
+            return Err(refusal.at(
+                &span,
+                anyhow!(
+                    "a TorchScript module has no `{key}`, but a \
+                     `file`, `side`, `classes`, `preprocessing`"
+                ),
+            ));
         }
-        let (Some(file), Some(side), Some(classes)) = (&self.file, &self.side, &self.classes) else {
-            return Err(refusal.at(&self.name.span(), anyhow!("a TorchScript module needs `file`, `side` and `classes`")));
+        let (Some(file), Some(side), Some(classes)) = (&self.file, &self.side, &self.classes)
+        else {
+            return Err(refusal.at(
+                &self.name.span(),
+                anyhow!("a TorchScript module needs `file`, `side` and `classes`"),
+            ));
         };
-        let preprocessing = self.preprocessing.as_ref().map_or(Ok(Preprocessing::default()), |given| {
-            from_table(&Preprocessing::default(), given.get_ref()).map_err(|error| refusal.at(&given.span(), error))
-        })?;
+        let preprocessing =
+            self.preprocessing.as_ref().map_or(Ok(Preprocessing::default()), |given| {
+                from_table(&Preprocessing::default(), given.get_ref())
+                    .map_err(|error| refusal.at(&given.span(), error))
+            })?;
         let script = Script {
             side: *side.get_ref(),
             classes: *classes.get_ref(),
             label_offset: self.label_offset.as_ref().map_or(0, |offset| *offset.get_ref()),
-            family: self.family.as_ref().map_or_else(torchscript::family, |family| family.get_ref().clone()),
+            family: self
+                .family
+                .as_ref()
+                .map_or_else(torchscript::family, |family| family.get_ref().clone()),
             preprocessing,
         };
         script.check().map_err(|error| {
             // The message begins with the key that is wrong.
             let text = error.to_string();
-            let wrong = module.into_iter().flatten().find(|(key, _)| text.starts_with(&format!("`{key}`")));
+            let wrong =
+                module.into_iter().flatten().find(|(key, _)| text.starts_with(&format!("`{key}`")));
             refusal.at(&wrong.map_or_else(|| self.name.span(), |(_, span)| span), error)
         })?;
         Ok(Some((file, script)))
@@ -183,11 +213,18 @@ impl<'de> Deserialize<'de> for Choice {
             }
 
             fn visit_str<E: de::Error>(self, name: &str) -> Result<Choice, E> {
-                Ok(Choice { name: name.to_owned(), label: None, preset: None, params: None, goals: None })
+                Ok(Choice {
+                    name: name.to_owned(),
+                    label: None,
+                    preset: None,
+                    params: None,
+                    goals: None,
+                })
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Choice, A::Error> {
-                let Full { name, label, preset, params, goals } = Full::deserialize(MapAccessDeserializer::new(map))?;
+                let Full { name, label, preset, params, goals } =
+                    Full::deserialize(MapAccessDeserializer::new(map))?;
                 Ok(Choice { name, label, preset, params, goals })
             }
         }
@@ -196,7 +233,8 @@ impl<'de> Deserialize<'de> for Choice {
     }
 }
 
-/// How many images each model is probed with, from the first on, rounded up to slices; 0 for no probe.
+/// How many images each model is probed with, from the first on, rounded up to slices; 0 for no
+/// probe.
 #[derive(Clone, Copy, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, expecting = "a table, as in `{ images = 64 }`")]
 pub(super) struct ProbeChoice {
@@ -255,7 +293,10 @@ impl Refusal<'_> {
     pub fn parse(&self) -> Result<File> {
         toml::from_str(self.text).map_err(|error| {
             let message = anyhow!("{}", suggested(error.message()));
-            error.span().map_or_else(|| anyhow!("{}: {}", self.place, suggested(error.message())), |span| self.at(&span, message))
+            error.span().map_or_else(
+                || anyhow!("{}: {}", self.place, suggested(error.message())),
+                |span| self.at(&span, message),
+            )
         })
     }
 
@@ -266,7 +307,11 @@ impl Refusal<'_> {
         let number = before.matches('\n').count() + 1;
         let head = before.rsplit('\n').next().unwrap_or_default();
         let line = format!("{head}{}", after.split('\n').next().unwrap_or_default());
-        let width = self.text.get(span.clone()).map_or(1, |s| s.split('\n').next().unwrap_or_default().chars().count()).max(1);
+        let width = self
+            .text
+            .get(span.clone())
+            .map_or(1, |s| s.split('\n').next().unwrap_or_default().chars().count())
+            .max(1);
         let column = head.chars().count();
         let gutter = number.to_string();
         let blank = " ".repeat(gutter.len());
@@ -287,7 +332,12 @@ fn suggested(message: &str) -> String {
     match names.as_slice() {
         [unknown, known @ ..] if message.starts_with("unknown field ") => {
             let at = "unknown field ``".len() + unknown.len();
-            format!("{}{}{}", &message[..at], suggestion(unknown, known).trim_end_matches('?'), &message[at..])
+            format!(
+                "{}{}{}",
+                &message[..at],
+                suggestion(unknown, known).trim_end_matches('?'),
+                &message[at..]
+            )
         }
         _ => message.to_owned(),
     }
@@ -314,7 +364,11 @@ struct Resolved<'a> {
 }
 
 /// `source` and `images` are those of the study's data, unless they are in memory.
-pub(super) fn resolved(study: &Study, source: Option<&Source>, images: Option<usize>) -> Result<String> {
+pub(super) fn resolved(
+    study: &Study,
+    source: Option<&Source>,
+    images: Option<usize>,
+) -> Result<String> {
     let models = study.models.iter().map(|model| {
         let mut table = part_table(&model.part);
         match &model.weights {
@@ -341,18 +395,22 @@ pub(super) fn resolved(study: &Study, source: Option<&Source>, images: Option<us
         }
         Value::Table(table)
     });
-    let plugins = study.plugins.iter().map(|library| absolute(&library.path)).collect::<Result<Vec<_>>>()?;
+    let plugins =
+        study.plugins.iter().map(|library| absolute(&library.path)).collect::<Result<Vec<_>>>()?;
     let resolved = Resolved {
         name: &study.name,
         seed: study.seed,
         tie_tolerance: study.tie_tolerance,
         cell_timeout: study.cell_timeout.map(|limit| limit.as_secs_f64()),
-        plugins: (!plugins.is_empty()).then(|| Table::from_iter([("from".to_owned(), Value::from(plugins))])),
+        plugins: (!plugins.is_empty())
+            .then(|| Table::from_iter([("from".to_owned(), Value::from(plugins))])),
         metrics: metrics.collect(),
         data: source.map(|source| data_table(source, images)).transpose()?,
         models: models.collect::<Result<_>>()?,
         attacks: attacks.collect(),
-        transfer: study.transfer.map(|policy| Table::from_iter([("policy".to_owned(), Value::from(policy.name()))])),
+        transfer: study
+            .transfer
+            .map(|policy| Table::from_iter([("policy".to_owned(), Value::from(policy.name()))])),
         probe: ProbeChoice { images: study.probe },
     };
     toml::to_string(&resolved).context("the study cannot be written as TOML")

@@ -1,9 +1,10 @@
 //! Who takes part: those that a study names, and those that join them from the registry.
 //!
 //! A list (models, attacks or metrics) that a study leaves out is everything registered that fits.
-//! Where a study names its members, what plugin libraries bring joins them if the study is built in, and
-//! otherwise only if `include` asks for it. `include` keeps what one of its patterns matches, and
-//! everything of kinds that no pattern speaks of; `exclude` then drops what it matches.
+//! Where a study names its members, what plugin libraries bring joins them if the study is built
+//! in, and otherwise only if `include` asks for it. `include` keeps what one of its patterns
+//! matches, and everything of kinds that no pattern speaks of; `exclude` then drops what it
+//! matches.
 
 use super::config::{File, Refusal};
 use super::{GoalKind, Options, Part, StudyAttack, StudyMetric, StudyModel};
@@ -106,8 +107,15 @@ impl Pattern {
             None => (None, text),
             Some((kind, name)) => {
                 let kinds = [MemberKind::Model, MemberKind::Attack, MemberKind::Metric];
-                let found = kinds.into_iter().find(|known| kind.strip_suffix('s').unwrap_or(kind) == known.name());
-                (Some(found.with_context(|| format!("`{text}`: `{kind}` is no kind: use `model`, `attack` or `metric`"))?), name)
+                let found = kinds
+                    .into_iter()
+                    .find(|known| kind.strip_suffix('s').unwrap_or(kind) == known.name());
+                (
+                    Some(found.with_context(|| {
+                        format!("`{text}`: `{kind}` is no kind: use `model`, `attack` or `metric`")
+                    })?),
+                    name,
+                )
             }
         };
         let glob = glob::Pattern::new(name).with_context(|| format!("`{text}` is no pattern"))?;
@@ -115,7 +123,8 @@ impl Pattern {
     }
 
     fn matches(&self, kind: MemberKind, candidate: &Candidate) -> bool {
-        let matches = self.kind.is_none_or(|own| own == kind) && (self.glob.matches(candidate.label) || self.glob.matches(candidate.name));
+        let matches = self.kind.is_none_or(|own| own == kind)
+            && (self.glob.matches(candidate.label) || self.glob.matches(candidate.name));
         self.used.set(self.used.get() || matches);
         matches
     }
@@ -138,24 +147,46 @@ pub(super) struct Selection<'a> {
 impl<'a> Selection<'a> {
     /// From what the study says, and what `options` say instead of its `include` and beside its
     /// `exclude`. What libraries bring joins a study that is built in.
-    pub fn new(refusal: &'a Refusal<'a>, file: &File, options: &Options, built_in: bool) -> Result<Self> {
+    pub fn new(
+        refusal: &'a Refusal<'a>,
+        file: &File,
+        options: &Options,
+        built_in: bool,
+    ) -> Result<Self> {
         let study = |texts: &[Spanned<String>]| -> Result<Vec<Pattern>> {
             let parse = |text: &Spanned<String>| {
-                Pattern::parse(text.get_ref(), Place::Study(text.span())).map_err(|error| refusal.at(&text.span(), error))
+                Pattern::parse(text.get_ref(), Place::Study(text.span()))
+                    .map_err(|error| refusal.at(&text.span(), error))
             };
             texts.iter().map(parse).collect()
         };
         let given = |texts: &[String], option: &'static str| -> Result<Vec<Pattern>> {
-            texts.iter().map(|text| Pattern::parse(text, Place::Option(option)).context(option)).collect()
+            texts
+                .iter()
+                .map(|text| Pattern::parse(text, Place::Option(option)).context(option))
+                .collect()
         };
-        let include = if options.include.is_empty() { study(&file.include)? } else { given(&options.include, "--include")? };
+        let include = if options.include.is_empty() {
+            study(&file.include)?
+        } else {
+            given(&options.include, "--include")?
+        };
         let mut exclude = study(&file.exclude)?;
         exclude.extend(given(&options.exclude, "--exclude")?);
-        Ok(Self { refusal, built_in, include, exclude, seen: Vec::new(), joined: Vec::new(), left_out: Vec::new() })
+        Ok(Self {
+            refusal,
+            built_in,
+            include,
+            exclude,
+            seen: Vec::new(),
+            joined: Vec::new(),
+            left_out: Vec::new(),
+        })
     }
 
     /// Who of a kind takes part, of those that the study names, if it has such a list, and of the
-    /// others that are registered. Of these it is said whether they take long: then they must be asked for.
+    /// others that are registered. Of these it is said whether they take long: then they must be
+    /// asked for.
     pub fn members<'m, C: Named>(
         &mut self,
         kind: MemberKind,
@@ -165,10 +196,12 @@ impl<'a> Selection<'a> {
         let listed = named.is_some();
         let named = named.unwrap_or_default();
         let objection = |entry: &Entry, costly: bool| match entry.library {
-            Some(_) if listed && !self.built_in => {
-                Some(format!("the study names its {kind}s: name it there too, or say `--include '{kind}:*'`"))
+            Some(_) if listed && !self.built_in => Some(format!(
+                "the study names its {kind}s: name it there too, or say `--include '{kind}:*'`"
+            )),
+            None if costly => {
+                Some(format!("it takes long: name it in the study, or say `--include '{kind}:*'`"))
             }
-            None if costly => Some(format!("it takes long: name it in the study, or say `--include '{kind}:*'`")),
             _ => None,
         };
         let others: Vec<(&Entry, Option<String>)> = registered
@@ -176,10 +209,18 @@ impl<'a> Selection<'a> {
             .filter(|(entry, _)| !listed || entry.library.is_some())
             .map(|(entry, costly)| (entry, objection(entry, costly)))
             .collect();
-        let named_candidates = named.iter().map(|choice| Candidate { label: choice.label(), name: choice.name(), wanted: true });
-        let other_candidates =
-            others.iter().map(|(entry, objection)| Candidate { label: &entry.name, name: &entry.name, wanted: objection.is_none() });
-        let chosen = self.choose(kind, &named_candidates.chain(other_candidates).collect::<Vec<_>>());
+        let named_candidates = named.iter().map(|choice| Candidate {
+            label: choice.label(),
+            name: choice.name(),
+            wanted: true,
+        });
+        let other_candidates = others.iter().map(|(entry, objection)| Candidate {
+            label: &entry.name,
+            name: &entry.name,
+            wanted: objection.is_none(),
+        });
+        let chosen =
+            self.choose(kind, &named_candidates.chain(other_candidates).collect::<Vec<_>>());
         let (of_named, of_others) = chosen.split_at(named.len());
         let mut joining = Vec::new();
         for ((entry, objection), chosen) in others.into_iter().zip(of_others) {
@@ -189,20 +230,38 @@ impl<'a> Selection<'a> {
                 None => {} // whoever left it out knows
             }
         }
-        Members { named: named.iter().zip(of_named).filter(|(_, chosen)| **chosen).map(|(choice, _)| choice).collect(), joining }
+        Members {
+            named: named
+                .iter()
+                .zip(of_named)
+                .filter(|(_, chosen)| **chosen)
+                .map(|(choice, _)| choice)
+                .collect(),
+            joining,
+        }
     }
 
     /// Which of the candidates of a kind take part.
     fn choose(&mut self, kind: MemberKind, candidates: &[Candidate]) -> Vec<bool> {
         self.seen.extend(candidates.iter().map(|candidate| candidate.label.to_owned()));
         // All are asked, so that of each it is known whether it matches anybody.
-        let matching = |pattern: &Pattern| -> Vec<bool> { candidates.iter().map(|candidate| pattern.matches(kind, candidate)).collect() };
-        let speaks = |pattern: &Pattern, matches: &[bool]| pattern.kind == Some(kind) || matches.contains(&true);
-        let include: Vec<Vec<bool>> =
-            self.include.iter().map(|pattern| (pattern, matching(pattern))).filter(|(p, m)| speaks(p, m)).map(|(_, m)| m).collect();
+        let matching = |pattern: &Pattern| -> Vec<bool> {
+            candidates.iter().map(|candidate| pattern.matches(kind, candidate)).collect()
+        };
+        let speaks = |pattern: &Pattern, matches: &[bool]| {
+            pattern.kind == Some(kind) || matches.contains(&true)
+        };
+        let include: Vec<Vec<bool>> = self
+            .include
+            .iter()
+            .map(|pattern| (pattern, matching(pattern)))
+            .filter(|(p, m)| speaks(p, m))
+            .map(|(_, m)| m)
+            .collect();
         let exclude: Vec<Vec<bool>> = self.exclude.iter().map(matching).collect();
         let any = |patterns: &[Vec<bool>], n: usize| patterns.iter().any(|matches| matches[n]);
-        let wanted = |n: usize| if include.is_empty() { candidates[n].wanted } else { any(&include, n) };
+        let wanted =
+            |n: usize| if include.is_empty() { candidates[n].wanted } else { any(&include, n) };
         (0..candidates.len()).map(|n| wanted(n) && !any(&exclude, n)).collect()
     }
 
@@ -212,11 +271,22 @@ impl<'a> Selection<'a> {
     }
 
     /// Adds somebody to the members of a kind who are there, or notes why it does not fit.
-    fn join<T>(&mut self, kind: MemberKind, entry: &Entry, new: Result<T>, there: &mut Vec<T>, part: fn(&T) -> &Part) {
+    fn join<T>(
+        &mut self,
+        kind: MemberKind,
+        entry: &Entry,
+        new: Result<T>,
+        there: &mut Vec<T>,
+        part: fn(&T) -> &Part,
+    ) {
         match new {
             Err(error) => self.leave_out(kind, &entry.name, first_line(&error)),
             Ok(new) if there.iter().any(|member| part(member).label == part(&new).label) => {
-                self.leave_out(kind, &entry.name, format!("another {kind} of the study is called so"));
+                self.leave_out(
+                    kind,
+                    &entry.name,
+                    format!("another {kind} of the study is called so"),
+                );
             }
             Ok(new) => {
                 self.joined.push((kind, part(&new).label.clone()));
@@ -244,25 +314,37 @@ impl<'a> Selection<'a> {
             match StudyModel::new(registry, &entry.name, &Table::new(), shelf) {
                 Ok(model) => candidates.push((entry, model)),
                 Err(error) if error.is::<Missing>() => {
-                    self.leave_out(MemberKind::Model, &entry.name, "no weights, see `runner weights list`".into());
+                    self.leave_out(
+                        MemberKind::Model,
+                        &entry.name,
+                        "no weights, see `runner weights list`".into(),
+                    );
                 }
                 Err(error) => self.leave_out(MemberKind::Model, &entry.name, first_line(&error)),
             }
         }
-        let labels = data.pictures.iter().map(|picture| picture.label + 1).max().unwrap_or_default();
+        let labels =
+            data.pictures.iter().map(|picture| picture.label + 1).max().unwrap_or_default();
         let classes = models
             .first()
             .map(StudyModel::classes)
             .or(source.and_then(Source::classes))
-            .or(candidates.iter().map(|(_, model)| model.classes()).filter(|&classes| classes >= labels).min())
+            .or(candidates
+                .iter()
+                .map(|(_, model)| model.classes())
+                .filter(|&classes| classes >= labels)
+                .min())
             .unwrap_or(labels);
         let side = data.pictures.iter().map(Picture::side).max().flatten();
         for (entry, model) in candidates {
             let (own, own_side) = (model.classes(), model.card.side);
             let fits = match side {
-                _ if own != classes => Err(anyhow!("it has {own} classes, and the study {classes}")),
+                _ if own != classes => {
+                    Err(anyhow!("it has {own} classes, and the study {classes}"))
+                }
                 Some(side) if own_side > MAGNIFIED * side => Err(anyhow!(
-                    "its side is {own_side} pixels, that of the images {side}: name it under [[models]] to have it all the same"
+                    "its side is {own_side} pixels, that of the images {side}: name it under \
+                     [[models]] to have it all the same"
                 )),
                 _ => Ok(model),
             };
@@ -271,7 +353,12 @@ impl<'a> Selection<'a> {
     }
 
     /// Attacks that join a study are asked for what the others are asked for.
-    pub fn join_attacks(&mut self, registry: &Registry, joining: &[&Entry], attacks: &mut Vec<StudyAttack>) {
+    pub fn join_attacks(
+        &mut self,
+        registry: &Registry,
+        joining: &[&Entry],
+        attacks: &mut Vec<StudyAttack>,
+    ) {
         let mut goals: Vec<GoalKind> = Vec::new();
         for goal in attacks.iter().flat_map(|attack| &attack.goals) {
             if !goals.contains(goal) {
@@ -282,13 +369,19 @@ impl<'a> Selection<'a> {
             goals.push(GoalKind::Untargeted);
         }
         for &entry in joining {
-            let new = StudyAttack::new(registry, &entry.name, entry.defaults.clone(), goals.clone());
+            let new =
+                StudyAttack::new(registry, &entry.name, entry.defaults.clone(), goals.clone());
             self.join(MemberKind::Attack, entry, new, attacks, |attack| &attack.part);
         }
     }
 
     /// Metrics that join a study; those of models are asked about errors of any kind.
-    pub fn join_metrics(&mut self, registry: &Registry, joining: &[&Entry], metrics: &mut Vec<StudyMetric>) {
+    pub fn join_metrics(
+        &mut self,
+        registry: &Registry,
+        joining: &[&Entry],
+        metrics: &mut Vec<StudyMetric>,
+    ) {
         for &entry in joining {
             let new = StudyMetric::new(registry, &entry.name, entry.defaults.clone(), None);
             self.join(MemberKind::Metric, entry, new, metrics, |metric| &metric.part);
@@ -298,7 +391,11 @@ impl<'a> Selection<'a> {
     /// # Errors
     /// When a pattern has matched nobody.
     pub fn check(&self) -> Result<()> {
-        let Some(pattern) = self.include.iter().chain(&self.exclude).find(|pattern| !pattern.used.get()) else { return Ok(()) };
+        let Some(pattern) =
+            self.include.iter().chain(&self.exclude).find(|pattern| !pattern.used.get())
+        else {
+            return Ok(());
+        };
         let name = pattern.text.rsplit(':').next().unwrap_or_default();
         let known: Vec<&String> = self.seen.iter().filter(|seen| *seen != name).collect();
         let hint = suggestion(name, &known);

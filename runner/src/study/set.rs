@@ -8,22 +8,25 @@ use std::collections::BTreeSet;
 use toml_edit::{DocumentMut, InlineTable, Item, Table, TableLike, Value};
 
 /// The lists whose entries have names: as a path calls one, and as the study calls all.
-const LISTS: [(&str, &str); 3] = [("model", "models"), ("attack", "attacks"), ("metric", "metrics")];
+const LISTS: [(&str, &str); 3] =
+    [("model", "models"), ("attack", "attacks"), ("metric", "metrics")];
 
 /// What an entry of a list says itself; everything else is one of its parameters.
 const OWN: [&str; 6] = ["name", "label", "preset", "params", "goals", "weights"];
 
 /// In `[data]`, what says the same in another way and goes when one of the others is set.
-const INSTEAD: [(&str, &[&str]); 2] = [("folder", &["source"]), ("source", &["folder", "labels", "first_label", "classes"])];
+const INSTEAD: [(&str, &[&str]); 2] =
+    [("folder", &["source"]), ("source", &["folder", "labels", "first_label", "classes"])];
 
 /// Values that are paths: on the command line they start from the current folder, not the study's.
 const PATHS: [&str; 4] = ["folder", "labels", "classes", "weights"];
 
-/// The study with the settings, each `PATH=VALUE`. Text that is not TOML is left to whoever reads it.
+/// The study with the settings, each `PATH=VALUE`. Text that is not TOML is left to whoever reads
+/// it.
 ///
 /// # Errors
-/// When a setting is not of that form, or its path leads nowhere. Unknown keys and values of the wrong
-/// type are found when the study is read.
+/// When a setting is not of that form, or its path leads nowhere. Unknown keys and values of the
+/// wrong type are found when the study is read.
 pub(super) fn apply<'a>(text: &'a str, settings: &[String]) -> Result<Cow<'a, str>> {
     if settings.is_empty() {
         return Ok(text.into());
@@ -36,7 +39,8 @@ pub(super) fn apply<'a>(text: &'a str, settings: &[String]) -> Result<Cow<'a, st
 }
 
 fn set(document: &mut DocumentMut, setting: &str) -> Result<()> {
-    let (path, value) = setting.split_once('=').context("PATH=VALUE is expected, such as `--set seed=7`")?;
+    let (path, value) =
+        setting.split_once('=').context("PATH=VALUE is expected, such as `--set seed=7`")?;
     let path = path.trim();
     if let Some((list, rest)) = LISTS.iter().find_map(|(one, all)| {
         let rest = path.strip_prefix(all).or_else(|| path.strip_prefix(one))?.strip_prefix('.')?;
@@ -58,7 +62,11 @@ fn set(document: &mut DocumentMut, setting: &str) -> Result<()> {
 
 /// Sets something of those entries of a list that a path means.
 fn set_in_list(document: &mut DocumentMut, list: &str, path: &str, value: &str) -> Result<()> {
-    let mut entries = entries(document.get_mut(list).with_context(|| format!("the study has no `{list}` of its own: name them in it"))?)?;
+    let mut entries = entries(
+        document
+            .get_mut(list)
+            .with_context(|| format!("the study has no `{list}` of its own: name them in it"))?,
+    )?;
     let names: Vec<Names> = entries.iter().map(|entry| Names::of(*entry)).collect();
     let (chosen, rest) = choose(&names, path, list)?;
     let mut keys = split(rest)?;
@@ -72,7 +80,9 @@ fn set_in_list(document: &mut DocumentMut, list: &str, path: &str, value: &str) 
 /// The entries of a list as tables; a name alone becomes a table with that name.
 fn entries(list: &mut Item) -> Result<Vec<&mut dyn TableLike>> {
     match list {
-        Item::ArrayOfTables(tables) => Ok(tables.iter_mut().map(|table| table as &mut dyn TableLike).collect()),
+        Item::ArrayOfTables(tables) => {
+            Ok(tables.iter_mut().map(|table| table as &mut dyn TableLike).collect())
+        }
         Item::Value(Value::Array(values)) => values.iter_mut().map(entry).collect(),
         _ => bail!("the study has something else than a list there"),
     }
@@ -84,7 +94,9 @@ fn entry(value: &mut Value) -> Result<&mut dyn TableLike> {
         *table.decor_mut() = name.decor().clone();
         *value = Value::InlineTable(table);
     }
-    Ok(value.as_inline_table_mut().context("the study has something else than names and tables there")?)
+    Ok(value
+        .as_inline_table_mut()
+        .context("the study has something else than names and tables there")?)
 }
 
 /// What an entry is called.
@@ -105,21 +117,34 @@ impl Names {
     }
 }
 
-/// The entries that the beginning of a path means, and the rest of it. A label or name in full comes
-/// first (they may have dots in them), then a pattern, then the beginning of names of one kind.
+/// The entries that the beginning of a path means, and the rest of it. A label or name in full
+/// comes first (they may have dots in them), then a pattern, then the beginning of names of one
+/// kind.
 fn choose<'a>(entries: &[Names], path: &'a str, list: &str) -> Result<(Vec<usize>, &'a str)> {
-    let those = |wanted: &dyn Fn(&Names) -> bool| -> Vec<usize> { (0..entries.len()).filter(|&n| wanted(&entries[n])).collect() };
+    let those = |wanted: &dyn Fn(&Names) -> bool| -> Vec<usize> {
+        (0..entries.len()).filter(|&n| wanted(&entries[n])).collect()
+    };
     let rest_after = |name: &str| path.strip_prefix(name).and_then(|rest| rest.strip_prefix('.'));
-    let in_full = entries.iter().flat_map(Names::both).filter(|name| rest_after(name).is_some()).max_by_key(|name| name.len());
+    let in_full = entries
+        .iter()
+        .flat_map(Names::both)
+        .filter(|name| rest_after(name).is_some())
+        .max_by_key(|name| name.len());
     if let Some(name) = in_full {
         let labelled = those(&|entry| entry.label == name);
-        let chosen = if labelled.is_empty() { those(&|entry| entry.name == name) } else { labelled };
+        let chosen =
+            if labelled.is_empty() { those(&|entry| entry.name == name) } else { labelled };
         return Ok((chosen, rest_after(name).unwrap_or_default()));
     }
     let first = split(path)?.swap_remove(0);
-    let rest = path[first.len() + 2 * usize::from(path.starts_with(['"', '\'']))..].strip_prefix('.');
     let rest =
-        rest.with_context(|| format!("what of `{first}` is to be set? Such as `--set {}.{first}.label=mine`", list.trim_end_matches('s')))?;
+        path[first.len() + 2 * usize::from(path.starts_with(['"', '\'']))..].strip_prefix('.');
+    let rest = rest.with_context(|| {
+        format!(
+            "what of `{first}` is to be set? Such as `--set {}.{first}.label=mine`",
+            list.trim_end_matches('s')
+        )
+    })?;
     let pattern = glob::Pattern::new(&first).with_context(|| format!("`{first}` is no pattern"))?;
     let matching = those(&|entry| entry.both().iter().any(|name| pattern.matches(name)));
     if !matching.is_empty() {
@@ -159,7 +184,10 @@ fn split(path: &str) -> Result<Vec<String>> {
         }
     }
     ensure!(quote.is_none(), "a quote is not closed in the path `{path}`");
-    ensure!(keys.iter().all(|key| !key.is_empty()), "a key is missing in the path `{path}`: keys with dots between them are expected");
+    ensure!(
+        keys.iter().all(|key| !key.is_empty()),
+        "a key is missing in the path `{path}`: keys with dots between them are expected"
+    );
     Ok(keys)
 }
 
@@ -203,7 +231,13 @@ fn put(table: &mut dyn TableLike, keys: &[String], value: Option<Value>) -> Resu
         return Ok(());
     }
     let below = table.get_mut(key).and_then(Item::as_table_like_mut);
-    put(below.with_context(|| format!("`{key}` has nothing below it: `{}` leads nowhere", rest.join(".")))?, rest, value)
+    put(
+        below.with_context(|| {
+            format!("`{key}` has nothing below it: `{}` leads nowhere", rest.join("."))
+        })?,
+        rest,
+        value,
+    )
 }
 
 #[cfg(test)]
@@ -243,8 +277,12 @@ source = "fashion-mnist"
     /// What a setting changes: the lines that go, and those that come.
     fn changed(setting: &str) -> (Vec<String>, Vec<String>) {
         let after = with(&[setting]);
-        let missing =
-            |from: &str, to: &str| from.lines().filter(|line| !to.lines().any(|other| other == *line)).map(str::to_owned).collect();
+        let missing = |from: &str, to: &str| {
+            from.lines()
+                .filter(|line| !to.lines().any(|other| other == *line))
+                .map(str::to_owned)
+                .collect()
+        };
         (missing(STUDY, &after), missing(&after, STUDY))
     }
 
@@ -255,24 +293,44 @@ source = "fashion-mnist"
             ("name = other", &["name = \"toy\""], &["name = \"other\""]),
             ("data.images=10", &[], &["images = 10"]),
             ("transfer.policy=resize", &[], &["transfer = { policy = \"resize\" }"]),
-            ("attack.fgsm_0.1.epsilon=0.3", &["params = { epsilon = 0.1 }"], &["params = { epsilon = 0.3 }"]),
-            ("attacks.fgsm_0.1.params.epsilon=0.3", &["params = { epsilon = 0.1 }"], &["params = { epsilon = 0.3 }"]),
+            (
+                "attack.fgsm_0.1.epsilon=0.3",
+                &["params = { epsilon = 0.1 }"],
+                &["params = { epsilon = 0.3 }"],
+            ),
+            (
+                "attacks.fgsm_0.1.params.epsilon=0.3",
+                &["params = { epsilon = 0.1 }"],
+                &["params = { epsilon = 0.3 }"],
+            ),
             ("attack.fgsm_0.2.norm=l1", &[], &["params = { norm = \"l1\" }"]),
             ("attack.cw_l2.kappa=20", &["kappa = 1"], &["kappa = 20"]),
             ("attack.cw.kappa=20", &["kappa = 1"], &["kappa = 20"]),
             ("attack.cw.goals=[\"random\"]", &[], &["goals = [\"random\"]"]),
             ("attack.fgsm_0.1.label=", &["label = \"fgsm_0.1\" # one tenth"], &[]),
-            ("attack.\"fgsm_0.1\".label=f", &["label = \"fgsm_0.1\" # one tenth"], &["label = \"f\" # one tenth"]),
+            (
+                "attack.\"fgsm_0.1\".label=f",
+                &["label = \"fgsm_0.1\" # one tenth"],
+                &["label = \"f\" # one tenth"],
+            ),
             (
                 "metric.l2.label=far",
                 &["metrics = [\"l2\", { name = \"ssim\" }] # how large"],
-                &["metrics = [{ name = \"l2\", label = \"far\" }, { name = \"ssim\" }] # how large"],
+                &["metrics = [{ name = \"l2\", label = \"far\" }, { name = \"ssim\" }] # how \
+                   large"],
             ),
-            ("metrics=[]", &["metrics = [\"l2\", { name = \"ssim\" }] # how large"], &["metrics = [] # how large"]),
+            (
+                "metrics=[]",
+                &["metrics = [\"l2\", { name = \"ssim\" }] # how large"],
+                &["metrics = [] # how large"],
+            ),
         ] {
             let (went, came) = changed(setting);
             assert_eq!(
-                (went.iter().map(String::as_str).collect::<Vec<_>>(), came.iter().map(String::as_str).collect::<Vec<_>>()),
+                (
+                    went.iter().map(String::as_str).collect::<Vec<_>>(),
+                    came.iter().map(String::as_str).collect::<Vec<_>>()
+                ),
                 (gone.to_vec(), come.to_vec()),
                 "{setting}"
             );
@@ -287,7 +345,10 @@ source = "fashion-mnist"
             let text = with(&[&format!("attack.{pattern}.epsilon=0.7")]);
             assert_eq!(text.matches("epsilon = 0.7").count(), 2, "{pattern}: {text}");
         }
-        assert_eq!(with(&["attack.*.goals=[\"second\"]"]).matches("goals = [\"second\"]").count(), 3);
+        assert_eq!(
+            with(&["attack.*.goals=[\"second\"]"]).matches("goals = [\"second\"]").count(),
+            3
+        );
     }
 
     #[test]
@@ -296,7 +357,12 @@ source = "fashion-mnist"
         let (gone, come) = changed("data.folder=photos");
         assert_eq!(gone, ["source = \"fashion-mnist\""]);
         assert_eq!(come, [format!("folder = \"{}\"", here.join("photos").display())]);
-        let back = apply(&with(&["data.folder=photos", "data.labels=/l.csv"]), &["data.source=eccv2018".to_owned()]).unwrap().into_owned();
+        let back = apply(
+            &with(&["data.folder=photos", "data.labels=/l.csv"]),
+            &["data.source=eccv2018".to_owned()],
+        )
+        .unwrap()
+        .into_owned();
         assert!(back.ends_with("[data]\nsource = \"eccv2018\"\n"), "{back}");
     }
 
@@ -306,18 +372,36 @@ source = "fashion-mnist"
             ("seed", "--set seed: PATH=VALUE is expected, such as `--set seed=7`"),
             (
                 "attack.cwl2.kappa=1",
-                "--set attack.cwl2.kappa=1: the study has no attack `cwl2`, did you mean `cw_l2`?; there are: fgsm_0.1, fgsm_0.2, cw_l2",
+                "--set attack.cwl2.kappa=1: the study has no attack `cwl2`, did you mean `cw_l2`?; \
+                 there are: fgsm_0.1, fgsm_0.2, cw_l2",
             ),
-            ("attack.cw_l2=1", "--set attack.cw_l2=1: what of `cw_l2` is to be set? Such as `--set attack.cw_l2.label=mine`"),
-            ("model.x.weights=w", "--set model.x.weights=w: the study has no `models` of its own: name them in it"),
-            ("attack..kappa=1", "--set attack..kappa=1: a key is missing in the path `.kappa`: keys with dots between them are expected"),
-            ("attack.\"cw.kappa=1", "--set attack.\"cw.kappa=1: a quote is not closed in the path `\"cw.kappa`"),
+            (
+                "attack.cw_l2=1",
+                "--set attack.cw_l2=1: what of `cw_l2` is to be set? Such as `--set \
+                 attack.cw_l2.label=mine`",
+            ),
+            (
+                "model.x.weights=w",
+                "--set model.x.weights=w: the study has no `models` of its own: name them in it",
+            ),
+            (
+                "attack..kappa=1",
+                "--set attack..kappa=1: a key is missing in the path `.kappa`: keys with dots \
+                 between them are expected",
+            ),
+            (
+                "attack.\"cw.kappa=1",
+                "--set attack.\"cw.kappa=1: a quote is not closed in the path `\"cw.kappa`",
+            ),
             ("name.x=1", "--set name.x=1: `name` has nothing below it: `x` leads nowhere"),
         ] {
             assert_eq!(refusal(setting), expected);
         }
         let two = STUDY.replace("\"cw_l2\"", "\"fancy\"");
         let error = apply(&two, &["attack.f.kappa=1".to_owned()]).unwrap_err();
-        assert_eq!(format!("{error:#}"), "--set attack.f.kappa=1: `f` may mean fgsm_0.1, fgsm_0.2, fancy: `f*` sets all of them");
+        assert_eq!(
+            format!("{error:#}"),
+            "--set attack.f.kappa=1: `f` may mean fgsm_0.1, fgsm_0.2, fancy: `f*` sets all of them"
+        );
     }
 }

@@ -1,11 +1,14 @@
 //! From counts to the document.
 
 use super::{
-    Attack, Band, Campaign, Cost, Counts, Curve, DepthEffect, Distortion, Estimate, FORMAT, Facts, FamilyTransfer, Fit, Gap, Law, Left,
-    Match, Matrix, Metric, Missing, Model, Pixels, Point, Pooled, Quantiles, Rate, SCHEMA, Score, SourceFamily, Split, Subset, Summary,
-    claims, interval, number,
+    Attack, Band, Campaign, Cost, Counts, Curve, DepthEffect, Distortion, Estimate, FORMAT, Facts,
+    FamilyTransfer, Fit, Gap, Law, Left, Match, Matrix, Metric, Missing, Model, Pixels, Point,
+    Pooled, Quantiles, Rate, SCHEMA, Score, SourceFamily, Split, Subset, Summary, claims, interval,
+    number,
 };
-use crate::analysis::{self, DENOMINATORS, Depth, PUBLISHED, Rank, Spread, Success, Tables, Tally, Transfer};
+use crate::analysis::{
+    self, DENOMINATORS, Depth, PUBLISHED, Rank, Spread, Success, Tables, Tally, Transfer,
+};
 use crate::execute::Failure;
 use crate::plan::Plan;
 use crate::stats::{self, Bootstrap, CONFIDENCE, Line};
@@ -22,7 +25,8 @@ const BAND: usize = 21;
 /// Families that a line is also fitted without: it has been said to lean on them alone.
 const LEANED_ON: [&str; 2] = ["AlexNet", "VGG"];
 
-/// Writes the document, but for its examples. `failures` are those of the run that computed the cells.
+/// Writes the document, but for its examples. `failures` are those of the run that computed the
+/// cells.
 pub(crate) fn build(study: &Study, plan: &Plan, tables: &Tables, failures: &[Failure]) -> Summary {
     let builder = Builder::new(study, tables);
     let laws = builder.laws();
@@ -31,7 +35,10 @@ pub(crate) fn build(study: &Study, plan: &Plan, tables: &Tables, failures: &[Fai
     let models: Vec<Model> = (0..study.models.len()).map(|index| builder.model(index)).collect();
     let missing = tables.missing.iter().map(|&cell| Missing {
         cell: plan.describe(study, cell),
-        reason: failures.iter().find(|failure| failure.cell == cell).map(|failure| failure.reason.clone()),
+        reason: failures
+            .iter()
+            .find(|failure| failure.cell == cell)
+            .map(|failure| failure.reason.clone()),
     });
     Summary {
         schema: SCHEMA.into(),
@@ -41,7 +48,12 @@ pub(crate) fn build(study: &Study, plan: &Plan, tables: &Tables, failures: &[Fai
         models,
         attacks: study.attacks.iter().map(attack).collect(),
         metrics: study.metrics.iter().map(metric).collect(),
-        campaigns: tables.success.iter().enumerate().map(|(index, success)| builder.campaign(index, success)).collect(),
+        campaigns: tables
+            .success
+            .iter()
+            .enumerate()
+            .map(|(index, success)| builder.campaign(index, success))
+            .collect(),
         transfer: if study.transfer.is_some() { builder.matrices() } else { Vec::new() },
         scores: tables.scores.iter().map(|score| builder.score(score)).collect(),
         laws,
@@ -54,8 +66,12 @@ pub(crate) fn build(study: &Study, plan: &Plan, tables: &Tables, failures: &[Fai
 }
 
 fn facts(study: &Study) -> Facts {
-    let skipped = study.data.skipped.iter().map(|s| Left { name: s.name.clone(), reason: s.reason.clone() });
-    let left_out = study.left_out.iter().map(|out| Left { name: format!("{} {}", out.kind, out.name), reason: out.reason.clone() });
+    let skipped =
+        study.data.skipped.iter().map(|s| Left { name: s.name.clone(), reason: s.reason.clone() });
+    let left_out = study
+        .left_out
+        .iter()
+        .map(|out| Left { name: format!("{} {}", out.kind, out.name), reason: out.reason.clone() });
     Facts {
         name: study.name.clone(),
         program: env!("CARGO_PKG_VERSION").into(),
@@ -132,7 +148,9 @@ impl<'a> Builder<'a> {
         });
         let ln_errors = ln_errors.collect();
         let means = |success: &Success| -> Vec<Vec<Option<f64>>> {
-            let of = |d: &analysis::Distortion| bootstrap.resamples().map(|counts| stats::drawn_mean(&d.cases, counts)).collect();
+            let of = |d: &analysis::Distortion| {
+                bootstrap.resamples().map(|counts| stats::drawn_mean(&d.cases, counts)).collect()
+            };
             success.distortions.iter().map(of).collect()
         };
         let means = tables.success.iter().map(means).collect();
@@ -183,7 +201,9 @@ impl<'a> Builder<'a> {
             invalid: row.invalid,
             success: Rate::new(row.success, row.source_correct),
             success_8bit: Rate::new(row.success_8bit, row.source_correct),
-            distortions: (0..row.distortions.len()).map(|n| self.distortion(index, row, n)).collect(),
+            distortions: (0..row.distortions.len())
+                .map(|n| self.distortion(index, row, n))
+                .collect(),
             cost: Cost {
                 forward_mean: row.passes.forward.mean.and_then(number),
                 forward_median: row.passes.forward.median.and_then(number),
@@ -197,7 +217,8 @@ impl<'a> Builder<'a> {
         let distortion = &row.distortions[n];
         let metric = &self.study.metrics[distortion.metric];
         let sorted = stats::sorted(distortion.cases.iter().copied().flatten().collect());
-        // Of a metric that falls with the perturbation's size it cannot be said what is "within" it.
+        // Of a metric that falls with the perturbation's size it cannot be said what is "within"
+        // it.
         let is_distance = metric.direction == Direction::HigherIsMoreRobust;
         Distortion {
             metric: metric.part.label.clone(),
@@ -210,14 +231,22 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Against the smallest distortions that any attack on the same model with the same goal came to.
+    /// Against the smallest distortions that any attack on the same model with the same goal came
+    /// to.
     fn gap(&self, row: &Success, n: usize) -> Gap {
-        let rivals = self.tables.success.iter().filter(|other| (other.model, other.goal) == (row.model, row.goal));
-        let rivals: Vec<&[Option<f64>]> = rivals.map(|other| other.distortions[n].cases.as_slice()).collect();
+        let rivals = self
+            .tables
+            .success
+            .iter()
+            .filter(|other| (other.model, other.goal) == (row.model, row.goal));
+        let rivals: Vec<&[Option<f64>]> =
+            rivals.map(|other| other.distortions[n].cases.as_slice()).collect();
         let mut ratios = Vec::new();
         for (image, own) in row.distortions[n].cases.iter().enumerate() {
             let least = rivals.iter().filter_map(|cases| cases[image]).min_by(f64::total_cmp);
-            ratios.extend(least.map(|least| own.map_or(f64::INFINITY, |own| if own == least { 1.0 } else { own / least })));
+            ratios.extend(least.map(|least| {
+                own.map_or(f64::INFINITY, |own| if own == least { 1.0 } else { own / least })
+            }));
         }
         let ratios = stats::sorted(ratios);
         let finite: Vec<f64> = ratios.iter().copied().filter(|ratio| ratio.is_finite()).collect();
@@ -232,7 +261,11 @@ impl<'a> Builder<'a> {
     fn score(&self, score: &analysis::Score) -> Score {
         let metric = &self.study.metrics[score.metric];
         let sorted = stats::sorted(score.cases.iter().copied().flatten().collect());
-        let extras = metric.extras.iter().cloned().zip(score.extras.iter().map(|mean| mean.and_then(number)));
+        let extras = metric
+            .extras
+            .iter()
+            .cloned()
+            .zip(score.extras.iter().map(|mean| mean.and_then(number)));
         Score {
             metric: metric.part.label.clone(),
             model: self.label(score.model).into(),
@@ -246,7 +279,11 @@ impl<'a> Builder<'a> {
     }
 
     fn attacks_and_goals(&self) -> impl Iterator<Item = (usize, GoalKind)> {
-        self.study.attacks.iter().enumerate().flat_map(|(index, attack)| attack.goals.iter().map(move |&goal| (index, goal)))
+        self.study
+            .attacks
+            .iter()
+            .enumerate()
+            .flat_map(|(index, attack)| attack.goals.iter().map(move |&goal| (index, goal)))
     }
 
     fn matrices(&self) -> Vec<Matrix> {
@@ -256,11 +293,20 @@ impl<'a> Builder<'a> {
                 if goal == GoalKind::Untargeted && rank == Rank::Top5 {
                     continue;
                 }
-                for (depth, pixels) in [(Depth::Float, Pixels::Float), (Depth::EightBit, Pixels::EightBit)] {
-                    let of = |row: &&Transfer| (row.attack, row.goal, row.rank, row.depth) == (attack, goal, rank, depth);
+                for (depth, pixels) in
+                    [(Depth::Float, Pixels::Float), (Depth::EightBit, Pixels::EightBit)]
+                {
+                    let of = |row: &&Transfer| {
+                        (row.attack, row.goal, row.rank, row.depth) == (attack, goal, rank, depth)
+                    };
                     let rows: Vec<&Transfer> = self.tables.transfer.iter().filter(of).collect();
                     let own: Vec<&Success> = match rank {
-                        Rank::Top1 => self.tables.success.iter().filter(|row| (row.attack, row.goal) == (attack, goal)).collect(),
+                        Rank::Top1 => self
+                            .tables
+                            .success
+                            .iter()
+                            .filter(|row| (row.attack, row.goal) == (attack, goal))
+                            .collect(),
                         Rank::Top5 => Vec::new(),
                     };
                     matrices.push(Matrix {
@@ -284,7 +330,13 @@ impl<'a> Builder<'a> {
         vec![vec![0; self.study.models.len()]; self.study.models.len()]
     }
 
-    fn counts(&self, rows: &[&Transfer], own: &[&Success], depth: Depth, denominator: usize) -> Counts {
+    fn counts(
+        &self,
+        rows: &[&Transfer],
+        own: &[&Success],
+        depth: Depth,
+        denominator: usize,
+    ) -> Counts {
         let mut counts = Counts { k: self.square(), n: self.square() };
         for row in rows {
             counts.k[row.source][row.target] = row.transferred[denominator];
@@ -293,19 +345,25 @@ impl<'a> Builder<'a> {
         for row in own {
             let met = if depth == Depth::Float { &row.met } else { &row.met_8bit };
             let success = met.iter().filter(|met| **met).count();
-            let everyone = || met.iter().enumerate().filter(|(image, _)| self.tables.everyone(*image));
-            (counts.k[row.model][row.model], counts.n[row.model][row.model]) = match DENOMINATORS[denominator] {
-                "all" => (success, row.images),
-                "source_correct" | "target_correct" => (success, row.source_correct),
-                "source_success" | "both" => (success, success),
-                _ => (everyone().filter(|(_, met)| **met).count(), everyone().count()),
-            };
+            let everyone =
+                || met.iter().enumerate().filter(|(image, _)| self.tables.everyone(*image));
+            (counts.k[row.model][row.model], counts.n[row.model][row.model]) =
+                match DENOMINATORS[denominator] {
+                    "all" => (success, row.images),
+                    "source_correct" | "target_correct" => (success, row.source_correct),
+                    "source_success" | "both" => (success, success),
+                    _ => (everyone().filter(|(_, met)| **met).count(), everyone().count()),
+                };
         }
         counts
     }
 
     fn split(&self, rows: &[&Transfer], own: &[&Success], depth: Depth) -> Split {
-        let mut split = Split { unfooled: self.square(), different_mistake: self.square(), same_mistake: self.square() };
+        let mut split = Split {
+            unfooled: self.square(),
+            different_mistake: self.square(),
+            same_mistake: self.square(),
+        };
         for row in rows {
             let [unfooled, different, same] = row.split;
             split.unfooled[row.source][row.target] = unfooled;
@@ -313,7 +371,8 @@ impl<'a> Builder<'a> {
             split.same_mistake[row.source][row.target] = same;
         }
         for row in own {
-            split.same_mistake[row.model][row.model] = if depth == Depth::Float { row.success } else { row.success_8bit };
+            split.same_mistake[row.model][row.model] =
+                if depth == Depth::Float { row.success } else { row.success_8bit };
         }
         split
     }
@@ -322,7 +381,10 @@ impl<'a> Builder<'a> {
         let mut laws = Vec::new();
         for (attack, goal) in self.attacks_and_goals() {
             let campaigns: Vec<usize> = (0..self.tables.success.len())
-                .filter(|&index| (self.tables.success[index].attack, self.tables.success[index].goal) == (attack, goal))
+                .filter(|&index| {
+                    (self.tables.success[index].attack, self.tables.success[index].goal)
+                        == (attack, goal)
+                })
                 .collect();
             let Some(&first) = campaigns.first() else { continue };
             for n in 0..self.tables.success[first].distortions.len() {
@@ -336,26 +398,41 @@ impl<'a> Builder<'a> {
         let metric = &self.study.metrics[self.tables.success[campaigns[0]].distortions[n].metric];
         let sign = if metric.direction == Direction::HigherIsMoreRobust { 1.0 } else { -1.0 };
         // Accurate and robust: to the upper left of distortion against ln(error).
-        let frontier = |points: &[(f64, f64)]| stats::pareto(&points.iter().map(|(x, y)| (-x, sign * y)).collect::<Vec<_>>());
+        let frontier = |points: &[(f64, f64)]| {
+            stats::pareto(&points.iter().map(|(x, y)| (-x, sign * y)).collect::<Vec<_>>())
+        };
 
         // The models that have a point, with their point in each resample.
         let has_point: Vec<(usize, usize, f64, f64)> = campaigns
             .iter()
             .filter_map(|&campaign| {
                 let row = &self.tables.success[campaign];
-                Some((campaign, row.model, self.ln_error(row.model)?, row.distortions[n].float.mean?))
+                Some((
+                    campaign,
+                    row.model,
+                    self.ln_error(row.model)?,
+                    row.distortions[n].float.mean?,
+                ))
             })
             .collect();
         let points: Vec<(f64, f64)> = has_point.iter().map(|&(_, _, x, y)| (x, y)).collect();
         let on_frontier = frontier(&points);
         let resampled = |b: usize| -> Vec<Option<(f64, f64)>> {
-            has_point.iter().map(|&(campaign, model, ..)| Some((self.ln_errors[model][b], self.means[campaign][n][b]?))).collect()
+            has_point
+                .iter()
+                .map(|&(campaign, model, ..)| {
+                    Some((self.ln_errors[model][b], self.means[campaign][n][b]?))
+                })
+                .collect()
         };
         let resamples: Vec<Resample> = (0..RESAMPLES)
             .map(|b| {
                 let drawn = resampled(b);
-                let (present, found): (Vec<usize>, Vec<(f64, f64)>) =
-                    drawn.iter().enumerate().filter_map(|(index, point)| Some((index, (*point)?))).unzip();
+                let (present, found): (Vec<usize>, Vec<(f64, f64)>) = drawn
+                    .iter()
+                    .enumerate()
+                    .filter_map(|(index, point)| Some((index, (*point)?)))
+                    .unzip();
                 let mut on_frontier = vec![false; drawn.len()];
                 for (index, on) in present.into_iter().zip(frontier(&found)) {
                     on_frontier[index] = on;
@@ -366,27 +443,42 @@ impl<'a> Builder<'a> {
 
         let point = |index: usize| {
             let (campaign, model, ln_error, distortion) = has_point[index];
-            let drawn: Vec<&Resample> = resamples.iter().filter(|resample| resample.points[index].is_some()).collect();
+            let drawn: Vec<&Resample> =
+                resamples.iter().filter(|resample| resample.points[index].is_some()).collect();
             let on = drawn.iter().filter(|resample| resample.on_frontier[index]).count();
             Some(Point {
                 model: self.label(model).into(),
                 ln_error: number(ln_error)?,
-                ln_error_interval: stats::percentiles(self.ln_errors[model].clone()).and_then(interval),
+                ln_error_interval: stats::percentiles(self.ln_errors[model].clone())
+                    .and_then(interval),
                 distortion: number(distortion)?,
-                distortion_interval: stats::percentiles(self.means[campaign][n].iter().copied().flatten().collect()).and_then(interval),
+                distortion_interval: stats::percentiles(
+                    self.means[campaign][n].iter().copied().flatten().collect(),
+                )
+                .and_then(interval),
                 on_frontier: on_frontier[index],
                 membership: analysis::rate(on, drawn.len()).and_then(number),
             })
         };
-        let without: Vec<bool> = has_point.iter().map(|&(_, model, ..)| !LEANED_ON.contains(&self.family(model))).collect();
+        let without: Vec<bool> = has_point
+            .iter()
+            .map(|&(_, model, ..)| !LEANED_ON.contains(&self.family(model)))
+            .collect();
         let all = vec![true; points.len()];
-        let fits = [(Subset::All, &all), (Subset::Frontier, &on_frontier), (Subset::WithoutAlexnetAndVgg, &without)];
+        let fits = [
+            (Subset::All, &all),
+            (Subset::Frontier, &on_frontier),
+            (Subset::WithoutAlexnetAndVgg, &without),
+        ];
         Law {
             attack: self.study.attacks[attack].part.label.clone(),
             goal,
             metric: metric.part.label.clone(),
             points: (0..points.len()).filter_map(point).collect(),
-            fits: fits.into_iter().map(|(subset, members)| fit(subset, &points, members, &resamples)).collect(),
+            fits: fits
+                .into_iter()
+                .map(|(subset, members)| fit(subset, &points, members, &resamples))
+                .collect(),
         }
     }
 
@@ -403,14 +495,23 @@ impl<'a> Builder<'a> {
             for (family, mut rows) in by_family {
                 rows.sort_by_key(|(depth, row)| (*depth, row.model));
                 for pair in rows.windows(2).filter(|pair| pair[0].0 < pair[1].0) {
-                    effects.extend((0..pair[0].1.distortions.len()).map(|n| self.deeper(family, pair[0], pair[1], n)));
+                    effects.extend(
+                        (0..pair[0].1.distortions.len())
+                            .map(|n| self.deeper(family, pair[0], pair[1], n)),
+                    );
                 }
             }
         }
         effects
     }
 
-    fn deeper(&self, family: &str, shallow: (u32, &Success), deep: (u32, &Success), n: usize) -> DepthEffect {
+    fn deeper(
+        &self,
+        family: &str,
+        shallow: (u32, &Success),
+        deep: (u32, &Success),
+        n: usize,
+    ) -> DepthEffect {
         let ratio = |counts: &[u32]| depth_ratio(shallow.1, deep.1, n, counts);
         DepthEffect {
             attack: self.study.attacks[shallow.1.attack].part.label.clone(),
@@ -435,7 +536,9 @@ impl<'a> Builder<'a> {
     pub fn mean_ratio(&self, pairs: &[&DepthEffect]) -> Estimate {
         let row = |model: &str, pair: &DepthEffect| {
             let of = |row: &&Success| {
-                self.label(row.model) == model && self.study.attacks[row.attack].part.label == pair.attack && row.goal == pair.goal
+                self.label(row.model) == model
+                    && self.study.attacks[row.attack].part.label == pair.attack
+                    && row.goal == pair.goal
             };
             self.tables.success.iter().find(of)
         };
@@ -443,13 +546,18 @@ impl<'a> Builder<'a> {
             .iter()
             .filter_map(|pair| {
                 let (shallow, deep) = (row(&pair.shallow, pair)?, row(&pair.deep, pair)?);
-                let n = shallow.distortions.iter().position(|d| self.study.metrics[d.metric].part.label == pair.metric)?;
+                let n = shallow
+                    .distortions
+                    .iter()
+                    .position(|d| self.study.metrics[d.metric].part.label == pair.metric)?;
                 Some((shallow, deep, n))
             })
             .collect();
         self.estimate(|counts| {
-            let logs: Vec<f64> =
-                pairs.iter().map(|&(shallow, deep, n)| Some(depth_ratio(shallow, deep, n, counts)?.ln())).collect::<Option<_>>()?;
+            let logs: Vec<f64> = pairs
+                .iter()
+                .map(|&(shallow, deep, n)| Some(depth_ratio(shallow, deep, n, counts)?.ln()))
+                .collect::<Option<_>>()?;
             stats::mean(&logs).map(f64::exp)
         })
     }
@@ -462,7 +570,12 @@ impl<'a> Builder<'a> {
 
     fn families(&self) -> Vec<FamilyTransfer> {
         let transfer = |(attack, goal)| {
-            let spreads: Vec<&Spread> = self.tables.spread.iter().filter(|spread| (spread.attack, spread.goal) == (attack, goal)).collect();
+            let spreads: Vec<&Spread> = self
+                .tables
+                .spread
+                .iter()
+                .filter(|spread| (spread.attack, spread.goal) == (attack, goal))
+                .collect();
             let within = added(spreads.iter().map(|spread| spread.within.as_slice()));
             let across = added(spreads.iter().map(|spread| spread.across.as_slice()));
             let source = |spread: &&Spread| SourceFamily {
@@ -479,7 +592,9 @@ impl<'a> Builder<'a> {
                 sources: spreads.iter().map(source).collect(),
             }
         };
-        let has_transfer = |(attack, goal): &(usize, GoalKind)| self.tables.spread.iter().any(|s| (s.attack, s.goal) == (*attack, *goal));
+        let has_transfer = |(attack, goal): &(usize, GoalKind)| {
+            self.tables.spread.iter().any(|s| (s.attack, s.goal) == (*attack, *goal))
+        };
         self.attacks_and_goals().filter(has_transfer).map(transfer).collect()
     }
 
@@ -503,19 +618,33 @@ struct Resample {
 }
 
 fn fit(subset: Subset, points: &[(f64, f64)], members: &[bool], resamples: &[Resample]) -> Fit {
-    let chosen: Vec<(f64, f64)> = points.iter().zip(members).filter(|(_, member)| **member).map(|(point, _)| *point).collect();
+    let chosen: Vec<(f64, f64)> = points
+        .iter()
+        .zip(members)
+        .filter(|(_, member)| **member)
+        .map(|(point, _)| *point)
+        .collect();
     let line = Line::fit(&chosen);
     let lines: Vec<Line> = resamples
         .iter()
         .filter_map(|resample| {
             let members = if subset == Subset::Frontier { &resample.on_frontier } else { members };
-            let chosen: Vec<(f64, f64)> =
-                resample.points.iter().zip(members).filter(|(_, member)| **member).filter_map(|(p, _)| *p).collect();
+            let chosen: Vec<(f64, f64)> = resample
+                .points
+                .iter()
+                .zip(members)
+                .filter(|(_, member)| **member)
+                .filter_map(|(p, _)| *p)
+                .collect();
             Line::fit(&chosen)
         })
         .collect();
-    let of = |value: &dyn Fn(&Line) -> f64| estimate(line.as_ref().map(value), lines.iter().map(|line| Some(value(line))));
-    let ends = chosen.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), (x, _)| (low.min(*x), high.max(*x)));
+    let of = |value: &dyn Fn(&Line) -> f64| {
+        estimate(line.as_ref().map(value), lines.iter().map(|line| Some(value(line))))
+    };
+    let ends = chosen.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), (x, _)| {
+        (low.min(*x), high.max(*x))
+    });
     let band = |place: usize| {
         let x = ends.0 + (ends.1 - ends.0) * place as f64 / (BAND - 1) as f64;
         let height = of(&|line| line.at(x));
@@ -525,7 +654,9 @@ fn fit(subset: Subset, points: &[(f64, f64)], members: &[bool], resamples: &[Res
         subset,
         models: chosen.len(),
         slope: of(&|line| line.slope),
-        slope_interval_t: line.and_then(|line| line.slope_interval(chosen.len())).and_then(interval),
+        slope_interval_t: line
+            .and_then(|line| line.slope_interval(chosen.len()))
+            .and_then(interval),
         intercept: of(&|line| line.intercept),
         r2: of(&|line| line.r2),
         band: if line.is_some() { (0..BAND).filter_map(band).collect() } else { Vec::new() },
@@ -535,7 +666,9 @@ fn fit(subset: Subset, points: &[(f64, f64)], members: &[bool], resamples: &[Res
 /// Mean distortion of the deeper model over that of the other, on the images with both.
 fn depth_ratio(shallow: &Success, deep: &Success, n: usize, counts: &[u32]) -> Option<f64> {
     let (mut a, mut b) = (0.0, 0.0);
-    for ((shallow, deep), &count) in shallow.distortions[n].cases.iter().zip(&deep.distortions[n].cases).zip(counts) {
+    for ((shallow, deep), &count) in
+        shallow.distortions[n].cases.iter().zip(&deep.distortions[n].cases).zip(counts)
+    {
         if let (Some(shallow), Some(deep)) = (shallow, deep) {
             a += shallow * f64::from(count);
             b += deep * f64::from(count);
@@ -547,14 +680,16 @@ fn depth_ratio(shallow: &Success, deep: &Success, n: usize, counts: &[u32]) -> O
 /// A value and what resampling made of it; no value, no interval.
 fn estimate(value: Option<f64>, resampled: impl Iterator<Item = Option<f64>>) -> Estimate {
     let Some(value) = value.and_then(number) else { return Estimate::default() };
-    Estimate { value: Some(value), interval: stats::percentiles(resampled.flatten().collect()).and_then(interval) }
+    Estimate {
+        value: Some(value),
+        interval: stats::percentiles(resampled.flatten().collect()).and_then(interval),
+    }
 }
 
 fn drawn_rate(tallies: &[Tally], counts: &[u32]) -> Option<f64> {
-    let (hits, of) = tallies
-        .iter()
-        .zip(counts)
-        .fold((0, 0), |(hits, of), (tally, count)| (hits + u64::from(tally.hits * count), of + u64::from(tally.of * count)));
+    let (hits, of) = tallies.iter().zip(counts).fold((0, 0), |(hits, of), (tally, count)| {
+        (hits + u64::from(tally.hits * count), of + u64::from(tally.of * count))
+    });
     (of > 0).then(|| hits as f64 / of as f64)
 }
 

@@ -1,8 +1,8 @@
 //! The four claims of the 2018 study and what the data at hand say of them.
 //!
 //! A claim rests on several pieces of evidence, each an estimate that lies on one side of a border
-//! with its whole interval, or does not. The claim is supported when all are for it, not supported when
-//! one is against it, and otherwise undecided.
+//! with its whole interval, or does not. The claim is supported when all are for it, not supported
+//! when one is against it, and otherwise undecided.
 
 use super::build::{Builder, added};
 use super::{DepthEffect, Estimate, Evidence, Finding, Fit, Law, Subset, Verdict};
@@ -28,14 +28,19 @@ const FIXED: f64 = 0.01;
 const SURE: f64 = 0.95;
 
 pub(super) fn verdicts(builder: &Builder, laws: &[Law], depth: &[DepthEffect]) -> Vec<Verdict> {
-    let laws: Vec<&Law> = laws.iter().filter(|law| is_of(builder, &law.attack, &law.metric, &MINIMISING) && varies(law)).collect();
+    let laws: Vec<&Law> = laws
+        .iter()
+        .filter(|law| is_of(builder, &law.attack, &law.metric, &MINIMISING) && varies(law))
+        .collect();
     vec![linear(&laws), architecture(builder, &laws), deeper(builder, depth), transfer(builder)]
 }
 
 /// Whether attack and metric, given by their labels, are one of the pairs of registered names.
 fn is_of(builder: &Builder, attack: &str, metric: &str, pairs: &[(&str, &str)]) -> bool {
-    let attack = builder.study.attacks.iter().find(|a| a.part.label == attack).map(|a| a.part.name.as_str());
-    let metric = builder.study.metrics.iter().find(|m| m.part.label == metric).map(|m| m.part.name.as_str());
+    let attack =
+        builder.study.attacks.iter().find(|a| a.part.label == attack).map(|a| a.part.name.as_str());
+    let metric =
+        builder.study.metrics.iter().find(|m| m.part.label == metric).map(|m| m.part.name.as_str());
     pairs.iter().any(|(a, m)| attack == Some(a) && metric == Some(m))
 }
 
@@ -64,7 +69,13 @@ fn all_of(findings: impl IntoIterator<Item = Finding>) -> Finding {
     }
 }
 
-fn verdict(claim: u32, statement: &str, rule: &str, evidence: Vec<Evidence>, without: &str) -> Verdict {
+fn verdict(
+    claim: u32,
+    statement: &str,
+    rule: &str,
+    evidence: Vec<Evidence>,
+    without: &str,
+) -> Verdict {
     let finding = all_of(evidence.iter().map(|evidence| evidence.finding));
     let word = match finding {
         Finding::Supported => "Supported",
@@ -72,15 +83,26 @@ fn verdict(claim: u32, statement: &str, rule: &str, evidence: Vec<Evidence>, wit
         Finding::Undecided => "Undecided",
     };
     let numbers: Vec<String> = evidence.iter().filter_map(said).collect();
-    let reading = if numbers.is_empty() { format!("{word}: {without}.") } else { format!("{word}: {}.", numbers.join("; ")) };
+    let reading = if numbers.is_empty() {
+        format!("{word}: {without}.")
+    } else {
+        format!("{word}: {}.", numbers.join("; "))
+    };
     Verdict { claim, statement: statement.into(), finding, rule: rule.into(), reading, evidence }
 }
 
 /// `what 0.12 [0.1, 0.15]`.
 fn said(evidence: &Evidence) -> Option<String> {
-    let short = |value: f64| format!("{value:.2e}").parse().map_or_else(|_| value.to_string(), |value: f64| value.to_string());
+    let short = |value: f64| {
+        format!("{value:.2e}")
+            .parse()
+            .map_or_else(|_| value.to_string(), |value: f64| value.to_string())
+    };
     let value = short(evidence.value.value?);
-    let interval = evidence.value.interval.map_or_else(String::new, |(low, high)| format!(" [{}, {}]", short(low), short(high)));
+    let interval = evidence
+        .value
+        .interval
+        .map_or_else(String::new, |(low, high)| format!(" [{}, {}]", short(low), short(high)));
     Some(format!("{} {value}{interval}", evidence.what))
 }
 
@@ -100,11 +122,20 @@ fn linear(laws: &[&Law]) -> Verdict {
             (Finding::NotSupported, Finding::NotSupported) => Finding::NotSupported,
             _ => Finding::Undecided,
         };
-        Some(Evidence { what: format!("slope of {} against ln(error), {what},", about(law)), value: fit.slope, finding })
+        Some(Evidence {
+            what: format!("slope of {} against ln(error), {what},", about(law)),
+            value: fit.slope,
+            finding,
+        })
     };
     let r2 = |law: &Law, slope: Finding| {
-        let fit = law.fits.iter().find(|fit| fit.subset == Subset::All).filter(|fit| fit.models >= FEW)?;
-        // Where not even the slope is known, it may be the error's own noise that leaves the line so little.
+        let fit = law
+            .fits
+            .iter()
+            .find(|fit| fit.subset == Subset::All)
+            .filter(|fit| fit.models >= FEW)?;
+        // Where not even the slope is known, it may be the error's own noise that leaves the line
+        // so little.
         let finding = match above(fit.r2, LINEAR) {
             Finding::NotSupported if slope == Finding::Undecided => Finding::Undecided,
             finding => finding,
@@ -114,15 +145,22 @@ fn linear(laws: &[&Law]) -> Verdict {
     let evidence = laws.iter().flat_map(|law| {
         let slope = of(law, Subset::All, "all models");
         let r2 = r2(law, slope.as_ref().map_or(Finding::Undecided, |slope| slope.finding));
-        [slope, of(law, Subset::WithoutAlexnetAndVgg, "without AlexNet and VGG"), r2].into_iter().flatten()
+        [slope, of(law, Subset::WithoutAlexnetAndVgg, "without AlexNet and VGG"), r2]
+            .into_iter()
+            .flatten()
     });
     verdict(
         1,
-        "The l2 and l∞ distortion of minimal adversarials is linear in the logarithm of the classification error, and less for models that err less.",
-        "Read off the l∞ distortion of I-FGSM and the l2 distortion of C&W. For each goal the slope against ln(error) must be positive, over \
-         all models and without AlexNet and VGG, by the bootstrap over images and by Student's interval for the scatter of the models, and \
-         R² above 0.5. Supported when all of this holds with whole intervals, not supported when one of it fails with its whole interval, \
-         undecided otherwise and with fewer than four models. A low R² counts only where the slope's sign is certain: on few images the \
+        "The l2 and l∞ distortion of minimal adversarials is linear in the logarithm of the \
+         classification error, and less for models that err less.",
+        "Read off the l∞ distortion of I-FGSM and the l2 distortion of C&W. For each goal the \
+         slope against ln(error) must be positive, over \
+         all models and without AlexNet and VGG, by the bootstrap over images and by Student's \
+         interval for the scatter of the models, and \
+         R² above 0.5. Supported when all of this holds with whole intervals, not supported when \
+         one of it fails with its whole interval, \
+         undecided otherwise and with fewer than four models. A low R² counts only where the \
+         slope's sign is certain: on few images the \
          error is too uncertain for any line to explain much.",
         evidence.collect(),
         "the study has no I-FGSM with l∞ and no C&W with l2 whose distortions vary",
@@ -133,7 +171,9 @@ fn architecture(builder: &Builder, laws: &[&Law]) -> Verdict {
     let mut evidence = Vec::new();
     for law in laws {
         evidence.extend(family_against_size(builder, law));
-        let sure = |on: &dyn Fn(f64) -> bool| law.points.iter().filter(|point| point.membership.is_some_and(on)).count();
+        let sure = |on: &dyn Fn(f64) -> bool| {
+            law.points.iter().filter(|point| point.membership.is_some_and(on)).count()
+        };
         let (on, off) = (sure(&|share| share >= SURE), sure(&|share| share <= 1.0 - SURE));
         let finding = match (on, off) {
             _ if law.points.len() < FEW => Finding::Undecided,
@@ -142,14 +182,22 @@ fn architecture(builder: &Builder, laws: &[&Law]) -> Verdict {
             _ => Finding::Undecided,
         };
         let value = Estimate { value: Some(on as f64), interval: None };
-        evidence.push(Evidence { what: format!("models surely on the frontier of {} ({off} surely off it)", about(law)), value, finding });
+        evidence.push(Evidence {
+            what: format!("models surely on the frontier of {} ({off} surely off it)", about(law)),
+            value,
+            finding,
+        });
     }
     verdict(
         2,
-        "Architecture matters more for robustness than model size, and accuracy and robustness have a Pareto frontier.",
-        "Read off the l∞ distortion of I-FGSM and the l2 distortion of C&W. For each goal, family must explain more of the variance of the \
-         models' mean distortions than a line on the logarithm of the number of parameters (adjusted R², bootstrap over images), and at least two models must be on the \
-         frontier and one off it in 95 % of resamples. Against it speaks that size explains more, or that one model is ahead of all others in both.",
+        "Architecture matters more for robustness than model size, and accuracy and robustness \
+         have a Pareto frontier.",
+        "Read off the l∞ distortion of I-FGSM and the l2 distortion of C&W. For each goal, family \
+         must explain more of the variance of the \
+         models' mean distortions than a line on the logarithm of the number of parameters \
+         (adjusted R², bootstrap over images), and at least two models must be on the \
+         frontier and one off it in 95 % of resamples. Against it speaks that size explains more, \
+         or that one model is ahead of all others in both.",
         evidence,
         "the study has no I-FGSM with l∞ and no C&W with l2 whose distortions vary",
     )
@@ -161,8 +209,17 @@ fn family_against_size(builder: &Builder, law: &Law) -> Option<Evidence> {
         .tables
         .success
         .iter()
-        .filter(|row| builder.study.attacks[row.attack].part.label == law.attack && row.goal == law.goal)
-        .filter_map(|row| Some((row, row.distortions.iter().position(|d| builder.study.metrics[d.metric].part.label == law.metric)?)))
+        .filter(|row| {
+            builder.study.attacks[row.attack].part.label == law.attack && row.goal == law.goal
+        })
+        .filter_map(|row| {
+            Some((
+                row,
+                row.distortions
+                    .iter()
+                    .position(|d| builder.study.metrics[d.metric].part.label == law.metric)?,
+            ))
+        })
         .collect();
     let mut families: BTreeMap<&str, usize> = BTreeMap::new();
     for (row, _) in &rows {
@@ -171,12 +228,21 @@ fn family_against_size(builder: &Builder, law: &Law) -> Option<Evidence> {
     if rows.len() < FEW || families.values().filter(|count| **count > 1).count() < 2 {
         return None;
     }
-    let groups: Vec<usize> =
-        rows.iter().filter_map(|(row, _)| families.keys().position(|family| *family == builder.family(row.model))).collect();
-    let sizes: Vec<f64> =
-        rows.iter().map(|(row, _)| builder.study.models[row.model].parameters.map(|n| (n as f64).ln())).collect::<Option<_>>()?;
+    let groups: Vec<usize> = rows
+        .iter()
+        .filter_map(|(row, _)| {
+            families.keys().position(|family| *family == builder.family(row.model))
+        })
+        .collect();
+    let sizes: Vec<f64> = rows
+        .iter()
+        .map(|(row, _)| builder.study.models[row.model].parameters.map(|n| (n as f64).ln()))
+        .collect::<Option<_>>()?;
     let gain = |counts: &[u32]| {
-        let means: Vec<f64> = rows.iter().map(|(row, n)| stats::drawn_mean(&row.distortions[*n].cases, counts)).collect::<Option<_>>()?;
+        let means: Vec<f64> = rows
+            .iter()
+            .map(|(row, n)| stats::drawn_mean(&row.distortions[*n].cases, counts))
+            .collect::<Option<_>>()?;
         let points: Vec<(f64, f64)> = sizes.iter().copied().zip(means.iter().copied()).collect();
         Some(stats::explained_by_groups(&means, &groups)? - stats::explained_by_line(&points)?)
     };
@@ -198,35 +264,69 @@ fn deeper(builder: &Builder, depth: &[DepthEffect]) -> Verdict {
         }
     }
     let evidence = goals.into_iter().map(|(attack, goal)| {
-        let of: Vec<&DepthEffect> = pairs.iter().copied().filter(|pair| (pair.attack.as_str(), pair.goal) == (attack, goal)).collect();
+        let of: Vec<&DepthEffect> = pairs
+            .iter()
+            .copied()
+            .filter(|pair| (pair.attack.as_str(), pair.goal) == (attack, goal))
+            .collect();
         let value = builder.mean_ratio(&of);
-        let what =
-            format!("geometric mean, over {} pairs, of the deeper model's l∞ over the other's, {attack} ({}),", of.len(), goal.name());
+        let what = format!(
+            "geometric mean, over {} pairs, of the deeper model's l∞ over the other's, \
+             {attack} ({}),",
+            of.len(),
+            goal.name()
+        );
         Evidence { what, value, finding: above(value, 1.0) }
     });
     verdict(
         3,
         "Within a family, more depth raises the l∞ distortion slightly.",
-        "Read off the l∞ distortion of I-FGSM on models that differ from another of their family in depth, each against the next less deep one, \
-         on the images on which the attack succeeds against both. For each goal the geometric mean of the ratios must be above 1 with its \
-         whole interval (bootstrap over images); below 1 speaks against it. DenseNet-161 is also wider than its neighbours.",
+        "Read off the l∞ distortion of I-FGSM on models that differ from another of their family \
+         in depth, each against the next less deep one, \
+         on the images on which the attack succeeds against both. For each goal the geometric mean \
+         of the ratios must be above 1 with its \
+         whole interval (bootstrap over images); below 1 speaks against it. DenseNet-161 is also \
+         wider than its neighbours.",
         evidence.collect(),
         "the study has no two models of a family that differ in depth, with I-FGSM and l∞",
     )
 }
 
 fn transfer(builder: &Builder) -> Verdict {
-    let untargeted: Vec<&Spread> = builder.tables.spread.iter().filter(|spread| spread.goal == GoalKind::Untargeted).collect();
+    let untargeted: Vec<&Spread> =
+        builder.tables.spread.iter().filter(|spread| spread.goal == GoalKind::Untargeted).collect();
     // A family of one has no transfer within.
-    let families = || untargeted.iter().filter(|spread| spread.family != VGG && spread.within.iter().any(|tally| tally.of > 0));
-    let (within, across) =
-        (added(families().map(|spread| spread.within.as_slice())), added(families().map(|spread| spread.across.as_slice())));
-    let vgg = added(untargeted.iter().filter(|spread| spread.family == VGG).map(|spread| spread.across.as_slice()));
-    let others = added(untargeted.iter().filter(|spread| spread.family != VGG).map(|spread| spread.across.as_slice()));
+    let families = || {
+        untargeted
+            .iter()
+            .filter(|spread| spread.family != VGG && spread.within.iter().any(|tally| tally.of > 0))
+    };
+    let (within, across) = (
+        added(families().map(|spread| spread.within.as_slice())),
+        added(families().map(|spread| spread.across.as_slice())),
+    );
+    let vgg = added(
+        untargeted
+            .iter()
+            .filter(|spread| spread.family == VGG)
+            .map(|spread| spread.across.as_slice()),
+    );
+    let others = added(
+        untargeted
+            .iter()
+            .filter(|spread| spread.family != VGG)
+            .map(|spread| spread.across.as_slice()),
+    );
     let mut evidence = Vec::new();
     for (what, value) in [
-        ("rate of VGG's adversarials across families less that of all others'", builder.difference(&vgg, &others)),
-        ("rate of the other families' adversarials within their family less that across", builder.difference(&within, &across)),
+        (
+            "rate of VGG's adversarials across families less that of all others'",
+            builder.difference(&vgg, &others),
+        ),
+        (
+            "rate of the other families' adversarials within their family less that across",
+            builder.difference(&within, &across),
+        ),
     ] {
         if value.value.is_some() {
             evidence.push(Evidence { what: what.into(), value, finding: above(value, 0.0) });
@@ -235,14 +335,22 @@ fn transfer(builder: &Builder) -> Verdict {
     if evidence.len() == 1 {
         // Half of the claim cannot be looked at.
         let value = Estimate::default();
-        evidence.push(Evidence { what: "the other half of the claim".into(), value, finding: Finding::Undecided });
+        evidence.push(Evidence {
+            what: "the other half of the claim".into(),
+            value,
+            finding: Finding::Undecided,
+        });
     }
     verdict(
         4,
-        "Adversarials of VGG transfer widely; those of most other models transfer within their family alone.",
-        "Read off untargeted adversarials of all attacks, pooled over pairs of models, under the published denominator. VGG's rate across \
-         families must be above that of all other families, and the other families' rate within above their rate across, each with the \
-         whole interval of the difference (bootstrap over images). A difference below 0 speaks against the claim.",
+        "Adversarials of VGG transfer widely; those of most other models transfer within their \
+         family alone.",
+        "Read off untargeted adversarials of all attacks, pooled over pairs of models, under the \
+         published denominator. VGG's rate across \
+         families must be above that of all other families, and the other families' rate within \
+         above their rate across, each with the \
+         whole interval of the difference (bootstrap over images). A difference below 0 speaks \
+         against the claim.",
         evidence,
         "the study has no transfer between models of VGG and of other families",
     )

@@ -49,7 +49,8 @@ pub struct Report {
     pub values: i64,
     /// What else the file tells, for people.
     pub facts: Vec<String>,
-    /// Mean and standard deviation of the logits of two plain images, and the classes they are taken for.
+    /// Mean and standard deviation of the logits of two plain images, and the classes they are
+    /// taken for.
     pub answer: Answer,
 }
 
@@ -64,8 +65,8 @@ pub struct Answer {
     pub classes: Vec<i64>,
 }
 
-/// Loads a file strictly, and runs the network on it. `given` are the model's parameters that are not
-/// the defaults.
+/// Loads a file strictly, and runs the network on it. `given` are the model's parameters that are
+/// not the defaults.
 ///
 /// # Errors
 /// Says all that does not fit, or that logits are not finite.
@@ -73,7 +74,8 @@ pub fn check(registry: &Registry, file: &Path, model: &str, given: &Table) -> Re
     Ok(examine(registry, file, model, given, |_| {})?.0)
 }
 
-/// As [`check`], with an observer of all that is read, and whether the network looked into the graph.
+/// As [`check`], with an observer of all that is read, and whether the network looked into the
+/// graph.
 pub(super) fn examine(
     registry: &Registry,
     file: &Path,
@@ -87,7 +89,10 @@ pub(super) fn examine(
     let parameters = entry.entry.parameters(None, &parameters(&weights, given))?;
     let note = weights.note().cloned();
     let facts = weights.graph().map(facts).unwrap_or_default();
-    let weights = weights.translated(entry.pytorch).with_context(|| format!("model `{name}`")).with_context(place)?;
+    let weights = weights
+        .translated(entry.pytorch)
+        .with_context(|| format!("model `{name}`"))
+        .with_context(place)?;
     let (form, dialect) = (weights.description(), weights.dialect());
     let counts = Rc::new(Cell::new((0, 0, false)));
     let counting = Rc::clone(&counts);
@@ -112,7 +117,11 @@ pub(super) fn examine(
         note,
         size: file.metadata().with_context(place)?.len(),
         sha256: sha256(file).with_context(place)?,
-        blake3: blake3::Hasher::new().update_reader(File::open(file).with_context(place)?).with_context(place)?.finalize().to_string(),
+        blake3: blake3::Hasher::new()
+            .update_reader(File::open(file).with_context(place)?)
+            .with_context(place)?
+            .finalize()
+            .to_string(),
         tensors,
         values,
         facts,
@@ -125,17 +134,32 @@ fn load(entry: &ModelEntry, parameters: &Table, weights: Weights) -> Result<Box<
     entry.load(parameters, weights).map_err(|error| {
         // Only the last layer does not fit: the one thing that people's own files differ in.
         let text = format!("{error:#}");
-        let classes = parameters.contains_key("classes") && !text.contains("\n  missing") && text.matches("\n  misshapen").count() == 2;
-        if classes { anyhow!("{text}\nA file for another number of classes is had by `--params 'classes = N'`") } else { error }
+        let classes = parameters.contains_key("classes")
+            && !text.contains("\n  missing")
+            && text.matches("\n  misshapen").count() == 2;
+        if classes {
+            anyhow!(
+                "{text}\nA file for another number of classes is had by `--params 'classes = N'`"
+            )
+        } else {
+            error
+        }
     })
 }
 
 fn answer(model: &dyn Model) -> Result<Answer> {
     let ModelCard { side, classes, .. } = *model.card();
     let grey = Tensor::full([3, side, side], 0.5, (Kind::Float, Device::Cpu));
-    let slope = Tensor::linspace(0.0, 1.0, side, (Kind::Float, Device::Cpu)).expand([3, side, side], true);
-    let logits = guard::catch("the forward pass", || Ok(tch::no_grad(|| model.logits(&Tensor::stack(&[grey, slope], 0)))))?;
-    ensure!(logits.size() == [2, classes], "its logits have shape {:?}, expected [2, {classes}]", logits.size());
+    let slope =
+        Tensor::linspace(0.0, 1.0, side, (Kind::Float, Device::Cpu)).expand([3, side, side], true);
+    let logits = guard::catch("the forward pass", || {
+        Ok(tch::no_grad(|| model.logits(&Tensor::stack(&[grey, slope], 0))))
+    })?;
+    ensure!(
+        logits.size() == [2, classes],
+        "its logits have shape {:?}, expected [2, {classes}]",
+        logits.size()
+    );
     let logits = logits.to_kind(Kind::Double);
     ensure!(
         logits.isfinite().all().int64_value(&[]) == 1,
@@ -157,18 +181,33 @@ fn facts(graph: &Graph) -> Vec<String> {
         used.extend(node.inputs.iter().map(String::as_str));
     }
     let named = |wanted: &dyn Fn(&str, &str) -> bool| -> String {
-        let names: Vec<&str> = graph.nodes().filter(|(name, node)| wanted(name, &node.op)).map(|(name, _)| name).take(4).collect();
+        let names: Vec<&str> = graph
+            .nodes()
+            .filter(|(name, node)| wanted(name, &node.op))
+            .map(|(name, _)| name)
+            .take(4)
+            .collect();
         names.join(", ")
     };
     let inputs = named(&|_, op| op == "Placeholder");
     let outputs = named(&|name, op| !used.contains(name) && !matches!(op, "Const" | "NoOp"));
-    let mut operations: Vec<(&str, usize)> = counts.into_iter().filter(|(op, _)| !matches!(*op, "Const" | "Identity")).collect();
+    let mut operations: Vec<(&str, usize)> =
+        counts.into_iter().filter(|(op, _)| !matches!(*op, "Const" | "Identity")).collect();
     operations.sort_by_key(|&(op, count)| (usize::MAX - count, op));
-    let operations: Vec<String> = operations.iter().take(NAMED_OPERATIONS).map(|(op, count)| format!("{count} {op}")).collect();
-    let mut facts = vec![format!("from {inputs} to {outputs}"), format!("operations: {}", operations.join(", "))];
+    let operations: Vec<String> = operations
+        .iter()
+        .take(NAMED_OPERATIONS)
+        .map(|(op, count)| format!("{count} {op}"))
+        .collect();
+    let mut facts = vec![
+        format!("from {inputs} to {outputs}"),
+        format!("operations: {}", operations.join(", ")),
+    ];
     for (name, node) in graph.nodes().filter(|(_, node)| node.op == "LRN") {
-        let number = |key| node.float(key).map_or_else(|| "default".to_owned(), |value| value.to_string());
-        let before = node.inputs.first().and_then(|input| graph.node(input)).map_or("?", |node| &node.op);
+        let number =
+            |key| node.float(key).map_or_else(|| "default".to_owned(), |value| value.to_string());
+        let before =
+            node.inputs.first().and_then(|input| graph.node(input)).map_or("?", |node| &node.op);
         facts.push(format!(
             "{name}: local response normalization after {before}, radius {}, α {}, β {}, bias {}",
             node.int("depth_radius").unwrap_or(5),

@@ -1,4 +1,5 @@
-//! Weights of one's own into Gauntlet's folder, under the names and in the layouts of the reference checkpoints.
+//! Weights of one's own into Gauntlet's folder, under the names and in the layouts of the reference
+//! checkpoints.
 
 use super::check::{Report, examine};
 use super::shelf::Shelf;
@@ -29,12 +30,19 @@ pub struct Imported {
     pub as_it_is: bool,
 }
 
-/// Checks a file and puts it into `folder` as `<model>.safetensors`; `given` are the model's parameters
-/// that are not the defaults, which the file then remembers. Takes the place of what was there.
+/// Checks a file and puts it into `folder` as `<model>.safetensors`; `given` are the model's
+/// parameters that are not the defaults, which the file then remembers. Takes the place of what was
+/// there.
 ///
 /// # Errors
 /// Says all that does not fit, or what cannot be written; then nothing has changed.
-pub fn import(registry: &Registry, file: &Path, model: &str, given: &Table, folder: &Path) -> Result<Imported> {
+pub fn import(
+    registry: &Registry,
+    file: &Path,
+    model: &str,
+    given: &Table,
+    folder: &Path,
+) -> Result<Imported> {
     let tensors: Rc<RefCell<Vec<(String, Stored)>>> = Rc::default();
     let collecting = Rc::clone(&tensors);
     let (report, as_it_is) = examine(registry, file, model, given, move |read| {
@@ -44,7 +52,8 @@ pub fn import(registry: &Registry, file: &Path, model: &str, given: &Table, fold
     })?;
     if registry.find_model(model)?.embedded_weights.is_some() {
         bail!(
-            "the weights of `{model}` are part of the program, so that studies with it stay what they are; use yours with \
+            "the weights of `{model}` are part of the program, so that studies with it stay what \
+             they are; use yours with \
              `--weights {0}`, or `weights = \"{0}\"` in a study",
             file.display()
         );
@@ -58,9 +67,11 @@ pub fn import(registry: &Registry, file: &Path, model: &str, given: &Table, fold
         let mut graph = File::open(file).with_context(|| format!("weights {}", file.display()))?;
         io::copy(&mut graph, pending.file()).with_context(place)?;
     } else {
-        let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let name =
+            file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let defaults = &registry.find_model(model)?.entry.defaults;
-        let parameters = report.parameters.iter().filter(|(key, value)| defaults.get(*key) != Some(value));
+        let parameters =
+            report.parameters.iter().filter(|(key, value)| defaults.get(*key) != Some(value));
         let note = Note {
             source: name,
             source_sha256: report.sha256.clone(),
@@ -76,7 +87,9 @@ pub fn import(registry: &Registry, file: &Path, model: &str, given: &Table, fold
     // What would be found in its place.
     for other in super::file_names(model).take_while(|name| *name != own) {
         match std::fs::remove_file(folder.join(&other)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error).with_context(|| format!("removing {other}")),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("removing {other}"));
+            }
             _ => {}
         }
     }
@@ -92,7 +105,10 @@ struct Stored {
 
 impl Stored {
     fn new(tensor: &Tensor) -> Self {
-        Self { tensor: tensor.to_kind(Kind::Float).contiguous(), shape: tensor.size().iter().map(|&n| n as usize).collect() }
+        Self {
+            tensor: tensor.to_kind(Kind::Float).contiguous(),
+            shape: tensor.size().iter().map(|&n| n as usize).collect(),
+        }
     }
 }
 

@@ -1,9 +1,9 @@
 //! Where weights are, and where they come from.
 //!
 //! A model's weights are looked for in the folder that the user names, among those that are part of
-//! the program, and in Gauntlet's own folder, in this order; [`locate`] says where they are, or which
-//! commands get them. A file is called `<model>.safetensors` or `<model>.pb`, or as in the study's
-//! archive of frozen graphs.
+//! the program, and in Gauntlet's own folder, in this order; [`locate`] says where they are, or
+//! which commands get them. A file is called `<model>.safetensors` or `<model>.pb`, or as in the
+//! study's archive of frozen graphs.
 
 #[cfg(feature = "pull")]
 mod check;
@@ -38,7 +38,9 @@ use toml::Table;
 /// Gauntlet's own folder: `GAUNTLET_HOME`, or `gauntlet` in the user's data folder, which is
 /// `XDG_DATA_HOME` or `~/.local/share`. None where there is no home either.
 pub fn home() -> Option<PathBuf> {
-    let folder = |variable| env::var_os(variable).map(PathBuf::from).filter(|path| !path.as_os_str().is_empty());
+    let folder = |variable| {
+        env::var_os(variable).map(PathBuf::from).filter(|path| !path.as_os_str().is_empty())
+    };
     folder("GAUNTLET_HOME").or_else(|| {
         // A relative one is void, says the XDG base directory specification.
         let data = folder("XDG_DATA_HOME").filter(|path| path.is_absolute());
@@ -139,8 +141,13 @@ pub struct Missing {
 
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let folders: Vec<String> = self.folders.iter().map(|folder| folder.display().to_string()).collect();
-        let places = if folders.is_empty() { String::new() } else { format!(" in {}", folders.join(" or ")) };
+        let folders: Vec<String> =
+            self.folders.iter().map(|folder| folder.display().to_string()).collect();
+        let places = if folders.is_empty() {
+            String::new()
+        } else {
+            format!(" in {}", folders.join(" or "))
+        };
         write!(f, "model `{}` has no weights{places}; get them with", self.model)?;
         for (n, command) in self.commands.iter().enumerate() {
             write!(f, "{} `{command}`", if n == 0 { "" } else { " or" })?;
@@ -171,7 +178,10 @@ pub fn locate(entry: &ModelEntry, given: Option<&Path>) -> Result<WeightsPlace, 
     Err(Missing {
         model: model.clone(),
         folders: given.map(Path::to_owned).into_iter().chain(own).collect(),
-        commands: pull.into_iter().chain([format!("runner weights import FILE --model {model}")]).collect(),
+        commands: pull
+            .into_iter()
+            .chain([format!("runner weights import FILE --model {model}")])
+            .collect(),
     })
 }
 
@@ -206,7 +216,10 @@ mod tests {
         let entry = registry.find_model("vgg_16").unwrap();
         let folder = tempfile::tempdir().unwrap();
         let error = locate(entry, Some(folder.path())).unwrap_err();
-        assert_eq!(error.commands, ["runner weights pull vgg_16", "runner weights import FILE --model vgg_16"]);
+        assert_eq!(
+            error.commands,
+            ["runner weights pull vgg_16", "runner weights import FILE --model vgg_16"]
+        );
         assert_eq!(error.folders[0], folder.path());
         let text = error.to_string();
         assert!(
@@ -216,7 +229,9 @@ mod tests {
         for name in ["frozen_vgg_16.pb", "vgg_16.pb", "vgg_16.safetensors"] {
             let path = folder.path().join(name);
             fs::write(&path, "").unwrap();
-            assert!(matches!(locate(entry, Some(folder.path())), Ok(WeightsPlace::File(found)) if found == path));
+            assert!(
+                matches!(locate(entry, Some(folder.path())), Ok(WeightsPlace::File(found)) if found == path)
+            );
         }
     }
 

@@ -24,13 +24,21 @@ impl Shelf {
     /// # Errors
     /// When it cannot be written to, or another program is at it.
     pub fn open(folder: &Path) -> Result<Self> {
-        let context = || format!("the weights' folder {} cannot be written to; GAUNTLET_HOME chooses another place", folder.display());
+        let context = || {
+            format!(
+                "the weights' folder {} cannot be written to; GAUNTLET_HOME chooses another place",
+                folder.display()
+            )
+        };
         prepare(folder).with_context(context)?;
         let lock = File::create(folder.join(".lock")).with_context(context)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { folder: folder.to_owned(), _lock: lock }),
             Err(TryLockError::WouldBlock) => {
-                bail!("another `runner weights` is changing {}: wait until it is done", folder.display())
+                bail!(
+                    "another `runner weights` is changing {}: wait until it is done",
+                    folder.display()
+                )
             }
             Err(TryLockError::Error(error)) => Err(error).with_context(context),
         }
@@ -41,7 +49,8 @@ impl Shelf {
         let mut sums = sums(&self.folder);
         sums.retain(|file, _| self.folder.join(file).is_file());
         sums.insert(file.to_owned(), sha256.to_owned());
-        let text: String = sums.iter().flat_map(|(file, sha256)| [sha256, "  ", file, "\n"]).collect();
+        let text: String =
+            sums.iter().flat_map(|(file, sha256)| [sha256, "  ", file, "\n"]).collect();
         write_atomically(&self.folder.join(SUMS), text.as_bytes())
     }
 }
@@ -49,11 +58,14 @@ impl Shelf {
 /// The hashes that were written down, by file name.
 fn sums(folder: &Path) -> BTreeMap<String, String> {
     let text = fs::read_to_string(folder.join(SUMS)).unwrap_or_default();
-    text.lines().filter_map(|line| line.split_once("  ")).map(|(sum, file)| (file.to_owned(), sum.to_owned())).collect()
+    text.lines()
+        .filter_map(|line| line.split_once("  "))
+        .map(|(sum, file)| (file.to_owned(), sum.to_owned()))
+        .collect()
 }
 
-/// SHA-256 of a weights file, in hexadecimal: as it was written down beside it, unless the file has changed
-/// since; or by reading the file.
+/// SHA-256 of a weights file, in hexadecimal: as it was written down beside it, unless the file has
+/// changed since; or by reading the file.
 ///
 /// # Errors
 /// When it cannot be read.

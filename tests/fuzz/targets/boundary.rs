@@ -1,5 +1,5 @@
-//! TOML across the plugin boundary, either way. A zero byte ends what the plugin says and begins what the
-//! program asks for.
+//! TOML across the plugin boundary, either way. A zero byte ends what the plugin says and begins
+//! what the program asks for.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|text: &str| {

@@ -49,7 +49,8 @@ impl Place {
 }
 
 thread_local! {
-    static PLACE: LazyCell<Place> = LazyCell::new(|| Place::new().expect("names are taken once, and there is room"));
+    static PLACE: LazyCell<Place> = LazyCell::new(|| Place::new().expect("names are taken once, \
+        and there is room"));
 }
 
 libfuzzer_sys::fuzz_target!(|text: &str| {

@@ -8,8 +8,8 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A finished study of which some cells' files, of rows or pixels, are damaged, truncated or another's. All else
-/// stays as it is; what was damaged is told, and computed again.
+/// A finished study of which some cells' files, of rows or pixels, are damaged, truncated or
+/// another's. All else stays as it is; what was damaged is told, and computed again.
 pub fn damaged(round: &mut Round) -> Result<()> {
     let mut whole = copy(round)?;
     let count = 1 + round.dice.below(8);
@@ -23,7 +23,9 @@ pub fn damaged(round: &mut Round) -> Result<()> {
         whole.retain(|path| path.exists());
     }
     // Pixels belong to the cell of rows of the same key, and both are written again.
-    let key = |path: &Path| path.file_name().map(|name| name.to_string_lossy().chars().take(64).collect::<String>());
+    let key = |path: &Path| {
+        path.file_name().map(|name| name.to_string_lossy().chars().take(64).collect::<String>())
+    };
     let keys: Vec<_> = hit.iter().map(|file| key(file)).collect();
     round.out.only(|file| !keys.contains(&key(file)))?;
     let ended = round.bed.run(&round.out.path)?;
@@ -72,10 +74,14 @@ fn damage(round: &mut Round, file: &Path, other: &Path) -> Result<&'static str> 
     })
 }
 
-/// Where a cell's file should be stands something that is no file. It is in the way, which is told, or it is replaced.
+/// Where a cell's file should be stands something that is no file. It is in the way, which is told,
+/// or it is replaced.
 pub fn obstacles(round: &mut Round) -> Result<()> {
     let whole = copy(round)?;
-    let rows: Vec<_> = whole.into_iter().filter(|file| file.extension().is_some_and(|extension| extension == "parquet")).collect();
+    let rows: Vec<_> = whole
+        .into_iter()
+        .filter(|file| file.extension().is_some_and(|extension| extension == "parquet"))
+        .collect();
     let file = round.dice.one(&rows).context("a study has cells")?.clone();
     fs::remove_file(&file)?;
     let what = match round.number % 4 {
@@ -98,7 +104,11 @@ pub fn obstacles(round: &mut Round) -> Result<()> {
     };
     let ended = round.bed.run(&round.out.path)?;
     ended.expect(&[0, 2])?;
-    ensure!(ended.status.success() || ended.said.contains("a result cannot be stored"), "{}", ended.said);
+    ensure!(
+        ended.status.success() || ended.said.contains("a result cannot be stored"),
+        "{}",
+        ended.said
+    );
     round.note(format!("{what}: {}", if ended.status.success() { "replaced" } else { "told" }));
     if file.is_dir() {
         fs::remove_dir(&file)?;
@@ -109,7 +119,8 @@ pub fn obstacles(round: &mut Round) -> Result<()> {
 
 /// Copies the undisturbed results, and lists the cells' files.
 fn copy(round: &mut Round) -> Result<Vec<PathBuf>> {
-    let status = Command::new("cp").arg("-a").arg(round.bed.reference()).arg(&round.out.path).status()?;
+    let status =
+        Command::new("cp").arg("-a").arg(round.bed.reference()).arg(&round.out.path).status()?;
     ensure!(status.success(), "cp: {status}");
     let mut found = Vec::new();
     for kind in fs::read_dir(round.out.path.join("cells"))? {

@@ -38,7 +38,8 @@ fn seen_after(round: &mut Round) -> Result<()> {
     round.out.look()
 }
 
-/// Kills a process that computes for the run, at a random instant. The run goes on: it costs a cell at most.
+/// Kills a process that computes for the run, at a random instant. The run goes on: it costs a cell
+/// at most.
 pub fn worker(round: &mut Round) -> Result<()> {
     let mut run = round.bed.start(&round.out.path)?;
     let mut here = run.goes_on_after(round.instant())?;
@@ -74,7 +75,8 @@ pub fn at_temporary_file(round: &mut Round) -> Result<()> {
     let mut left = round.dice.below(6);
     let mut last = None;
     while run.child.try_wait()?.is_none() {
-        let names = fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.file_name());
+        let names =
+            fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.file_name());
         let now = names.into_iter().find(|name| name.to_string_lossy().starts_with('.'));
         if now.is_some() && now != last {
             last = now;

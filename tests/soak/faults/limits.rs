@@ -13,8 +13,15 @@ const YEAR: Duration = Duration::from_hours(365 * 24);
 
 /// libfaketime, as Debian's package `faketime` puts it.
 fn faketime() -> Option<PathBuf> {
-    let folders = ["/usr/lib/x86_64-linux-gnu/faketime", "/usr/lib/aarch64-linux-gnu/faketime", "/usr/lib/faketime"];
-    folders.iter().map(|folder| Path::new(folder).join("libfaketimeMT.so.1")).find(|path| path.is_file())
+    let folders = [
+        "/usr/lib/x86_64-linux-gnu/faketime",
+        "/usr/lib/aarch64-linux-gnu/faketime",
+        "/usr/lib/faketime",
+    ];
+    folders
+        .iter()
+        .map(|folder| Path::new(folder).join("libfaketimeMT.so.1"))
+        .find(|path| path.is_file())
 }
 
 pub fn no_faketime() -> Option<String> {
@@ -22,7 +29,11 @@ pub fn no_faketime() -> Option<String> {
         return Some("libfaketime is not installed (Debian: apt-get install faketime)".into());
     };
     let begins = || -> Result<Option<bool>> {
-        let mut child = Command::new(runner()?).arg("--version").env("LD_PRELOAD", library).stdout(Stdio::null()).spawn()?;
+        let mut child = Command::new(runner()?)
+            .arg("--version")
+            .env("LD_PRELOAD", library)
+            .stdout(Stdio::null())
+            .spawn()?;
         sleep(Duration::from_secs(5));
         let ended = child.try_wait()?.map(|status| status.success());
         child.kill()?;
@@ -33,16 +44,18 @@ pub fn no_faketime() -> Option<String> {
         Ok(Some(true)) => None,
         Ok(Some(false)) => Some("the program fails under libfaketime".into()),
         Ok(None) => Some(
-            "under libfaketime a program with jemalloc never begins; let RUNNER be one without: after `cargo build -p gauntlet-runner \
-             --no-default-features --features cli --target-dir target/plain` it is target/plain/debug/runner"
+            "under libfaketime a program with jemalloc never begins; let RUNNER be one without: \
+             after `cargo build -p gauntlet-runner \
+             --no-default-features --features cli --target-dir target/plain` it is \
+             target/plain/debug/runner"
                 .into(),
         ),
         Err(error) => Some(format!("{error:#}")),
     }
 }
 
-/// The wall clock jumps by days or years, back and forth, several times in a run. What the system counts from its start
-/// goes on as it does, and the times of files are the file system's.
+/// The wall clock jumps by days or years, back and forth, several times in a run. What the system
+/// counts from its start goes on as it does, and the times of files are the file system's.
 pub fn clock_jumps(round: &mut Round) -> Result<()> {
     let clock = round.bed.place().join("clock");
     set(&clock, "+0")?;
@@ -54,7 +67,8 @@ pub fn clock_jumps(round: &mut Round) -> Result<()> {
         "FAKETIME_DONT_FAKE_MONOTONIC=1".into(),
         "NO_FAKE_STAT=1".into(),
     ];
-    let before: Vec<&str> = ["env"].into_iter().chain(variables.iter().map(String::as_str)).collect();
+    let before: Vec<&str> =
+        ["env"].into_iter().chain(variables.iter().map(String::as_str)).collect();
     let mut run = round.bed.start_under(&before, &round.out.path)?;
     let mut jumps = 0;
     while run.goes_on_after(round.bed.length.mul_f64(round.dice.between(0.02, 0.2)))? {
@@ -63,7 +77,11 @@ pub fn clock_jumps(round: &mut Round) -> Result<()> {
         jumps += 1;
     }
     run.end()?.expect(&[0])?;
-    round.note(if jumps > 0 { "the clock jumped, mostly several times" } else { "was at its end before" });
+    round.note(if jumps > 0 {
+        "the clock jumped, mostly several times"
+    } else {
+        "was at its end before"
+    });
     Ok(())
 }
 
@@ -81,7 +99,9 @@ pub fn times_of_files(round: &mut Round) -> Result<()> {
     let mut waiting = vec![round.out.path.clone()];
     while let Some(path) = waiting.pop() {
         if path.is_dir() {
-            waiting.extend(fs::read_dir(&path)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?);
+            waiting.extend(
+                fs::read_dir(&path)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?,
+            );
         } else {
             File::options().append(true).open(&path)?.set_modified(time)?;
         }
@@ -98,9 +118,14 @@ pub fn memory(round: &mut Round) -> Result<()> {
     ran_out(round, &ended)
 }
 
-/// Whatever it was that ran out: it is said, by the program, by libtorch, by the C library or by the system.
+/// Whatever it was that ran out: it is said, by the program, by libtorch, by the C library or by
+/// the system.
 fn ran_out(round: &mut Round, ended: &Ended) -> Result<()> {
-    ensure!(ended.status.success() || ended.status.code().is_none() || !ended.said.trim().is_empty(), "{} without a word", ended.how());
+    ensure!(
+        ended.status.success() || ended.status.code().is_none() || !ended.said.trim().is_empty(),
+        "{} without a word",
+        ended.how()
+    );
     let how = ended.how();
     round.note(match ended.status.code() {
         Some(0) => "there was enough".to_owned(),
@@ -120,7 +145,8 @@ struct Group(PathBuf);
 impl Group {
     /// Of version 1, whose controllers have trees of their own, or of version 2.
     fn new(controller: &str, limit: (&str, &str), value: u64) -> Result<Self> {
-        let (own, shared) = (Path::new("/sys/fs/cgroup").join(controller), Path::new("/sys/fs/cgroup"));
+        let (own, shared) =
+            (Path::new("/sys/fs/cgroup").join(controller), Path::new("/sys/fs/cgroup"));
         let (root, file) = if own.is_dir() { (own.as_path(), limit.0) } else { (shared, limit.1) };
         let folder = root.join(format!("soak-{}", std::process::id()));
         fs::create_dir(&folder)?;
@@ -140,7 +166,12 @@ impl Group {
     /// What goes before a program that shall be in it.
     fn enter(&self) -> [String; 4] {
         let procs = self.0.join("cgroup.procs");
-        ["sh".into(), "-c".into(), format!("echo $$ > {} && exec \"$@\"", procs.display()), "sh".into()]
+        [
+            "sh".into(),
+            "-c".into(),
+            format!("echo $$ > {} && exec \"$@\"", procs.display()),
+            "sh".into(),
+        ]
     }
 }
 
@@ -151,18 +182,23 @@ impl Drop for Group {
 }
 
 pub fn no_groups_for_processes() -> Option<String> {
-    Group::of_processes(9).err().map(|error| format!("no control group can limit processes: {error:#}"))
+    Group::of_processes(9)
+        .err()
+        .map(|error| format!("no control group can limit processes: {error:#}"))
 }
 
 pub fn no_groups_for_memory() -> Option<String> {
-    Group::of_memory(1 << 30).err().map(|error| format!("no control group can limit memory: {error:#}"))
+    Group::of_memory(1 << 30)
+        .err()
+        .map(|error| format!("no control group can limit memory: {error:#}"))
 }
 
 /// A limit of memory for the run and its workers together: the system kills one of them.
 pub fn memory_group(round: &mut Round) -> Result<()> {
     let group = Group::of_memory((round.dice.between(60.0, 500.0) * 2f64.powi(20)) as u64)?;
     let before = group.enter();
-    let ended = round.bed.start_under(&before.each_ref().map(String::as_str), &round.out.path)?.end()?;
+    let ended =
+        round.bed.start_under(&before.each_ref().map(String::as_str), &round.out.path)?.end()?;
     ran_out(round, &ended)
 }
 
@@ -171,6 +207,7 @@ pub fn threads(round: &mut Round) -> Result<()> {
     let count = 1 + round.dice.below(14);
     let group = Group::of_processes(count as u64)?;
     let before = group.enter();
-    let ended = round.bed.start_under(&before.each_ref().map(String::as_str), &round.out.path)?.end()?;
+    let ended =
+        round.bed.start_under(&before.each_ref().map(String::as_str), &round.out.path)?.end()?;
     ran_out(round, &ended)
 }

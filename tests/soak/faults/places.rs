@@ -62,7 +62,11 @@ pub fn read_only(round: &mut Round) -> Result<()> {
         ensure!(mount.change("ro")?, "it cannot be made read-only");
         let ended = round.bed.run(&at)?;
         ended.expect(&[2])?;
-        ensure!(ended.said.contains("cannot be written to; choose another with `--out DIR`"), "{}", ended.said);
+        ensure!(
+            ended.said.contains("cannot be written to; choose another with `--out DIR`"),
+            "{}",
+            ended.said
+        );
         round.note("read-only from the start: told");
     } else {
         let instant = round.instant();
@@ -128,7 +132,13 @@ pub fn vanishing_plugin(round: &mut Round) -> Result<()> {
     fs::rename(&away, &at)?;
     let ended = ended?;
     ended.expect(&[0, 2])?;
-    ensure!(ended.status.success() || ended.said.contains("libgauntlet_sample.so") || ended.said.contains("bands"), "{}", ended.said);
+    ensure!(
+        ended.status.success()
+            || ended.said.contains("libgauntlet_sample.so")
+            || ended.said.contains("bands"),
+        "{}",
+        ended.said
+    );
     round.note(if ended.status.success() { "was loaded before" } else { "told" });
     Ok(())
 }

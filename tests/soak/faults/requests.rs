@@ -32,7 +32,8 @@ pub fn stop(round: &mut Round) -> Result<()> {
         Some(found) => {
             ensure!(found == code, "exit {found}, expected {code}: {}", ended.said);
             let last = ended.said.lines().last().unwrap_or_default();
-            let said = last.starts_with(&format!("stopped by SIG{signal}: ")) && last.ends_with("The same command goes on from there.");
+            let said = last.starts_with(&format!("stopped by SIG{signal}: "))
+                && last.ends_with("The same command goes on from there.");
             ensure!(said, "it does not say how to go on: {}", ended.said);
             round.note(format!("{signal}: exit {code}, and how to go on"));
         }
@@ -42,7 +43,9 @@ pub fn stop(round: &mut Round) -> Result<()> {
 
 /// Whoever reads the output closes the pipe, at once or later. The run goes on to its end.
 pub fn closed_pipe(round: &mut Round) -> Result<()> {
-    let (what, out, errors) = [("standard output", true, false), ("standard error", false, true), ("both", true, true)][round.number % 3];
+    let (what, out, errors) =
+        [("standard output", true, false), ("standard error", false, true), ("both", true, true)]
+            [round.number % 3];
     let later = round.dice.below(2) == 0;
     let mut command = command(&[], &round.bed.arguments(&round.out.path), round.bed.place())?;
     let log = round.bed.place().join("stderr");

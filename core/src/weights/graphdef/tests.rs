@@ -36,11 +36,17 @@ fn node(name: &str, op: &str, inputs: &[&str], attributes: &[Vec<u8>]) -> Vec<u8
 fn constant(name: &str, dtype: u64, shape: &[u64], values: Vec<u8>) -> Vec<u8> {
     let shape: Vec<u8> = shape.iter().flat_map(|&size| span(2, number(1, size))).collect();
     let tensor = [number(1, dtype), span(2, shape), values].concat();
-    node(name, "Const", &[], &[attribute("value", span(8, tensor)), attribute("dtype", number(6, dtype))])
+    node(
+        name,
+        "Const",
+        &[],
+        &[attribute("value", span(8, tensor)), attribute("dtype", number(6, dtype))],
+    )
 }
 
 fn variable(name: &str, dtype: u64, shape: &[u64], values: Vec<u8>) -> Vec<u8> {
-    [constant(name, dtype, shape, values), node(&format!("{name}/read"), "Identity", &[name], &[])].concat()
+    [constant(name, dtype, shape, values), node(&format!("{name}/read"), "Identity", &[name], &[])]
+        .concat()
 }
 
 fn floats(values: &[f32]) -> Vec<u8> {
@@ -70,14 +76,30 @@ fn every_encoding_of_values_is_read() {
     let halves = [HALF, 0x4100, 0xc200];
     assert_eq!(read(span(4, floats(&values)), 1, 3), three, "memory");
     assert_eq!(read(span(5, floats(&values)), 1, 3), three, "packed");
-    assert_eq!(read(values.iter().flat_map(|&v| fixed32(5, v)).collect(), 1, 3), three, "one by one");
-    assert_eq!(read([span(5, floats(&values[..2])), fixed32(5, -3.0)].concat(), 1, 3), three, "both");
+    assert_eq!(
+        read(values.iter().flat_map(|&v| fixed32(5, v)).collect(), 1, 3),
+        three,
+        "one by one"
+    );
+    assert_eq!(
+        read([span(5, floats(&values[..2])), fixed32(5, -3.0)].concat(), 1, 3),
+        three,
+        "both"
+    );
     let doubles: Vec<u8> = values.iter().flat_map(|&v| f64::from(v).to_le_bytes()).collect();
     assert_eq!(read(span(6, doubles), 2, 3), three, "double");
     let memory: Vec<u8> = halves.iter().flat_map(|&h| (h as u16).to_le_bytes()).collect();
     assert_eq!(read(span(4, memory), 19, 3), three, "half in memory");
-    assert_eq!(read(span(13, halves.iter().flat_map(|&h| varint(h)).collect::<Vec<u8>>()), 19, 3), three, "half packed");
-    assert_eq!(read(halves.iter().flat_map(|&h| number(13, h)).collect(), 19, 3), three, "half one by one");
+    assert_eq!(
+        read(span(13, halves.iter().flat_map(|&h| varint(h)).collect::<Vec<u8>>()), 19, 3),
+        three,
+        "half packed"
+    );
+    assert_eq!(
+        read(halves.iter().flat_map(|&h| number(13, h)).collect(), 19, 3),
+        three,
+        "half one by one"
+    );
     assert_eq!(read(number(13, 0x3f80), 14, 1), Ok(vec![1.0]), "bfloat16");
 }
 
@@ -104,7 +126,12 @@ fn values_that_do_not_fit_their_shape_are_unreadable() {
         (span(7, [1, 2]), 3, "it has TensorFlow's type 3; float (1), double (2)"),
     ] {
         let error = read(values, dtype, 2).unwrap_err();
-        assert!(error.starts_with(&format!("1 tensor does not fit the network:\n  unreadable  v: {expected}")), "{error}");
+        assert!(
+            error.starts_with(&format!(
+                "1 tensor does not fit the network:\n  unreadable  v: {expected}"
+            )),
+            "{error}"
+        );
     }
 }
 
@@ -134,12 +161,19 @@ fn constants_of_operations_are_not_unexpected_but_variables_are() {
     let weights = open(&graph).unwrap();
     assert_eq!(weights.description(), "a frozen TensorFlow graph, 9 nodes");
     let _ = weights.root().at("a").tensor("weights", &[1], Role::Bias);
-    assert_eq!(weights.finish().unwrap_err().to_string(), "2 tensors do not fit the network:\n  unexpected  b/weights\n  unexpected  c");
+    assert_eq!(
+        weights.finish().unwrap_err().to_string(),
+        "2 tensors do not fit the network:\n  unexpected  b/weights\n  unexpected  c"
+    );
 }
 
 #[test]
 fn what_import_put_before_the_names_is_taken_off() {
-    let graph = [variable("import/a", 1, &[1], fixed32(5, 7.0)), node("import/b", "LRN", &["^import/z", "import/a/read:0"], &[])].concat();
+    let graph = [
+        variable("import/a", 1, &[1], fixed32(5, 7.0)),
+        node("import/b", "LRN", &["^import/z", "import/a/read:0"], &[]),
+    ]
+    .concat();
     let weights = open(&graph).unwrap();
     assert_eq!(weights.root().tensor("a", &[1], Role::Bias).double_value(&[0]), 7.0);
     assert_eq!(weights.graph().unwrap().node("b").unwrap().inputs, ["a/read"]);
@@ -151,21 +185,36 @@ fn nodes_show_their_settings() {
     let radius = attribute("depth_radius", number(3, 2));
     let alpha = attribute("alpha", fixed32(4, 2e-5));
     let list = attribute("ksize", span(1, number(3, 3)));
-    let graph = [variable("a", 1, &[1], fixed32(5, 7.0)), node("norm1", "LRN", &["a"], &[radius, alpha, list])].concat();
+    let graph = [
+        variable("a", 1, &[1], fixed32(5, 7.0)),
+        node("norm1", "LRN", &["a"], &[radius, alpha, list]),
+    ]
+    .concat();
     let weights = open(&graph).unwrap();
     let node = weights.graph().unwrap().node("norm1").unwrap();
-    assert_eq!((node.op.as_str(), node.int("depth_radius"), node.float("alpha")), ("LRN", Some(2), Some(2e-5)));
+    assert_eq!(
+        (node.op.as_str(), node.int("depth_radius"), node.float("alpha")),
+        ("LRN", Some(2), Some(2e-5))
+    );
     assert_eq!((node.float("beta"), node.int("ksize"), node.int("alpha")), (None, None, None));
 }
 
 #[test]
 fn a_graph_that_is_not_frozen_is_told() {
     let unfrozen = node("a", "VariableV2", &[], &[]);
-    assert_eq!(refusal(&unfrozen), "a TensorFlow graph without constants: freeze it with its variables' values");
+    assert_eq!(
+        refusal(&unfrozen),
+        "a TensorFlow graph without constants: freeze it with its variables' values"
+    );
     let weights = open(&[unfrozen, constant("shape", 3, &[0], Vec::new())].concat()).unwrap();
     let _ = weights.root().tensor("a", &[1], Role::Bias);
     let error = weights.finish().unwrap_err().to_string();
-    assert!(error.ends_with("unreadable  a: it is of type `VariableV2`, not a constant: the graph is not frozen"), "{error}");
+    assert!(
+        error.ends_with(
+            "unreadable  a: it is of type `VariableV2`, not a constant: the graph is not frozen"
+        ),
+        "{error}"
+    );
 }
 
 #[test]
@@ -175,19 +224,29 @@ fn damage_is_told_with_its_place() {
     for (graph, expected) in [
         (&good[..good.len() - 1], "at byte 56: 21 bytes are announced, 20 are left"),
         (&[0x0a], "at byte 0: the message ends in the middle of a field"),
-        (&[0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f], "bytes are announced, 0 are left"),
+        (
+            &[0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f],
+            "bytes are announced, 0 are left",
+        ),
         (&long_varint, "at byte 0: a number of more than 64 bits"),
         (&[0x18, 0x05, 0x00, 0x01], "at byte 2: no field has that number"),
         (&[0x18, 0x05, 0x0b, 0x0c], "at byte 2: wire type 3"),
         (&span(1, span(1, "a")), "the node at byte 2: it has no type"),
         (&span(1, ""), "the node at byte 2: it has no name"),
-        (&span(1, span(1, [0xff])), "a name that is not UTF-8: invalid utf-8 sequence of 1 bytes from index 0"),
+        (
+            &span(1, span(1, [0xff])),
+            "a name that is not UTF-8: invalid utf-8 sequence of 1 bytes from index 0",
+        ),
         (&good.repeat(2), "two nodes are called `v`"),
         (&number(3, 0).repeat(3 << 20), "more fields than any network has"),
         (&span(1, span(1, vec![b'a'; 70_000])), "a name of 70000 bytes"),
     ] {
         let error = refusal(graph);
-        assert!(error.starts_with("a damaged TensorFlow graph, or something else: ") && error.ends_with(expected), "{error}");
+        assert!(
+            error.starts_with("a damaged TensorFlow graph, or something else: ")
+                && error.ends_with(expected),
+            "{error}"
+        );
     }
 }
 
@@ -197,7 +256,12 @@ fn sample() -> Vec<u8> {
         variable("a", 1, &[2, 2], span(4, floats(&[1.0, 2.0, 3.0, 4.0]))),
         variable("b", 1, &[3], span(5, floats(&[1.0, 2.0]))),
         variable("c", 19, &[3], number(13, 0x3c00)),
-        node("norm", "LRN", &["a/read", "^b"], &[attribute("depth_radius", number(3, 2)), attribute("alpha", fixed32(4, 2e-5))]),
+        node(
+            "norm",
+            "LRN",
+            &["a/read", "^b"],
+            &[attribute("depth_radius", number(3, 2)), attribute("alpha", fixed32(4, 2e-5))],
+        ),
         span(4, number(1, 1645)),
     ]
     .concat()
@@ -260,11 +324,24 @@ fn two_gigabytes_of_nothing_are_refused_at_once() {
     };
     let length = varint((2 << 30) - 6);
     for (start, expected) in [
-        (&b""[..], "neither safetensors nor a TensorFlow graph; a safetensors file or a frozen TensorFlow graph (.pb) is expected"),
-        (&[&[0x0a], &length[..]].concat(), "the node at byte 6: at byte 6: no field has that number"),
+        (
+            &b""[..],
+            "neither safetensors nor a TensorFlow graph; a safetensors file or a frozen TensorFlow \
+             graph (.pb) is expected",
+        ),
+        (
+            &[&[0x0a], &length[..]].concat(),
+            "the node at byte 6: at byte 6: no field has that number",
+        ),
         // One node whose name is all that follows; one field that is passed over.
-        (&[&[0x0a], &length[..], &[0x0a], &varint((2 << 30) - 12)].concat(), "a name of 2147483636 bytes"),
-        (&[&[0x12], &length[..]].concat(), "a TensorFlow graph without constants: freeze it with its variables' values"),
+        (
+            &[&[0x0a], &length[..], &[0x0a], &varint((2 << 30) - 12)].concat(),
+            "a name of 2147483636 bytes",
+        ),
+        (
+            &[&[0x12], &length[..]].concat(),
+            "a TensorFlow graph without constants: freeze it with its variables' values",
+        ),
         (&[0x0a, 0x00], "the node at byte 2: it has no name"),
     ] {
         let error = sparse(start);

@@ -1,5 +1,5 @@
-//! `runner plugins check`: the conformance kit on a library, in a process of its own, so that a crash
-//! is reported and not suffered. What that process finds it says line by line.
+//! `runner plugins check`: the conformance kit on a library, in a process of its own, so that a
+//! crash is reported and not suffered. What that process finds it says line by line.
 
 use crate::execute::ending;
 use crate::plugins::Sources;
@@ -49,12 +49,19 @@ pub(super) struct CheckArgs {
     inside: bool,
 }
 
-pub(super) fn check(args: &CheckArgs, sources: &Sources, registry: Registry, out: &mut dyn Write) -> Result<ExitCode> {
+pub(super) fn check(
+    args: &CheckArgs,
+    sources: &Sources,
+    registry: Registry,
+    out: &mut dyn Write,
+) -> Result<ExitCode> {
     if args.inside {
         return inside(args, registry).map(|()| ExitCode::SUCCESS);
     }
     let limit = Duration::try_from_secs_f64(args.time_limit).ok().filter(|limit| !limit.is_zero());
-    let limit = limit.with_context(|| format!("`--time-limit {}`: a positive number of seconds is expected", args.time_limit))?;
+    let limit = limit.with_context(|| {
+        format!("`--time-limit {}`: a positive number of seconds is expected", args.time_limit)
+    })?;
     let library = Library::read(&args.file)?;
     Sources { places: vec![args.file.clone()], locks: sources.locks.clone() }.search()?.check()?;
     if !args.json {
@@ -64,12 +71,23 @@ pub(super) fn check(args: &CheckArgs, sources: &Sources, registry: Registry, out
     if let End::Refused = end {
         return Ok(ExitCode::from(2)); // the process has said why
     }
-    let count = |of: fn(&Verdict) -> bool| reports.iter().flat_map(|report| &report.checks).filter(|check| of(&check.verdict)).count();
+    let count = |of: fn(&Verdict) -> bool| {
+        reports.iter().flat_map(|report| &report.checks).filter(|check| of(&check.verdict)).count()
+    };
     let failed = count(|verdict| matches!(verdict, Verdict::Failed(_)));
     if args.json {
-        writeln!(out, "{}", serde_json::to_string_pretty(&json!({ "plugin": library, "passed": failed == 0, "reports": reports }))?)?;
+        writeln!(
+            out,
+            "{}",
+            serde_json::to_string_pretty(
+                &json!({ "plugin": library, "passed": failed == 0, "reports": reports })
+            )?
+        )?;
     } else {
-        let (passed, skipped) = (count(|verdict| *verdict == Verdict::Passed), count(|verdict| matches!(verdict, Verdict::Skipped(_))));
+        let (passed, skipped) = (
+            count(|verdict| *verdict == Verdict::Passed),
+            count(|verdict| matches!(verdict, Verdict::Skipped(_))),
+        );
         writeln!(out, "{passed} passed, {failed} failed, {skipped} skipped")?;
     }
     Ok(ExitCode::from(u8::from(failed > 0)))
@@ -95,7 +113,11 @@ impl Drop for Watched {
 }
 
 /// Lets a process of its own check, and prints what it says as it comes.
-fn watch(args: &CheckArgs, limit: Duration, mut out: Option<&mut dyn Write>) -> Result<(Vec<Report>, End)> {
+fn watch(
+    args: &CheckArgs,
+    limit: Duration,
+    mut out: Option<&mut dyn Write>,
+) -> Result<(Vec<Report>, End)> {
     let program = std::env::current_exe().context("this program does not find itself")?;
     let mut command = Command::new(program);
     command.args(["plugins", "check", "--inside"]).arg(&args.file);
@@ -109,7 +131,9 @@ fn watch(args: &CheckArgs, limit: Duration, mut out: Option<&mut dyn Write>) -> 
     let (sender, events) = mpsc::channel();
     let reading = move || {
         let lines = BufReader::new(said).lines().map_while(Result::ok);
-        lines.filter_map(|line| serde_json::from_str::<Event>(&line).ok()).all(|event| sender.send(event).is_ok())
+        lines
+            .filter_map(|line| serde_json::from_str::<Event>(&line).ok())
+            .all(|event| sender.send(event).is_ok())
     };
     thread::Builder::new().spawn(reading).context("a thread cannot be started")?;
 
@@ -135,7 +159,10 @@ fn watch(args: &CheckArgs, limit: Duration, mut out: Option<&mut dyn Write>) -> 
                 reports.last_mut().context("a check of nothing")?.checks.push(check);
             }
             Err(RecvTimeoutError::Timeout) => {
-                break format!("it takes longer than {:.0} s (`--time-limit`)", start.elapsed().as_secs_f64());
+                break format!(
+                    "it takes longer than {:.0} s (`--time-limit`)",
+                    start.elapsed().as_secs_f64()
+                );
             }
             Err(RecvTimeoutError::Disconnected) => {
                 let status = process.0.wait()?;
@@ -149,15 +176,20 @@ fn watch(args: &CheckArgs, limit: Duration, mut out: Option<&mut dyn Write>) -> 
             }
         }
     };
-    let Some(report) = reports.last_mut() else { bail!("{}: loading it fails: {fault}", args.file.display()) };
-    let check = Check { name: begun.unwrap_or_else(|| "what comes after that".to_owned()), verdict: Verdict::Failed(fault) };
+    let Some(report) = reports.last_mut() else {
+        bail!("{}: loading it fails: {fault}", args.file.display())
+    };
+    let check = Check {
+        name: begun.unwrap_or_else(|| "what comes after that".to_owned()),
+        verdict: Verdict::Failed(fault),
+    };
     print(format!("  {check}"))?;
     report.checks.push(check);
     Ok((reports, End::Checked))
 }
 
-/// Checks in this process, and says how it goes on what was standard output. What the library prints
-/// goes to standard error.
+/// Checks in this process, and says how it goes on what was standard output. What the library
+/// prints goes to standard error.
 fn inside(args: &CheckArgs, mut registry: Registry) -> Result<()> {
     let mut said = File::from(rustix::io::fcntl_dupfd_cloexec(io::stdout(), 3)?);
     rustix::stdio::dup2_stdout(io::stderr())?;
@@ -165,27 +197,45 @@ fn inside(args: &CheckArgs, mut registry: Registry) -> Result<()> {
     let library = registry.load(&args.file)?;
     let own = |entry: &Entry| entry.library.as_ref().is_some_and(|own| own.hash == library.hash);
     let entries = registry.models().map(|model| &model.entry);
-    let entries = entries.chain(registry.attacks().map(|attack| &attack.entry)).chain(registry.metrics().map(|metric| &metric.entry));
-    let names: Vec<&str> = entries.filter(|entry| own(entry)).map(|entry| entry.name.as_str()).collect();
+    let entries = entries
+        .chain(registry.attacks().map(|attack| &attack.entry))
+        .chain(registry.metrics().map(|metric| &metric.entry));
+    let names: Vec<&str> =
+        entries.filter(|entry| own(entry)).map(|entry| entry.name.as_str()).collect();
     let settings = args.set.iter().map(|text| setting(text, &names)).collect::<Result<Vec<_>>>()?;
     let parameters = |entry: &Entry| {
         let of_entry = settings.iter().filter(|(name, ..)| *name == entry.name);
-        entry.parameters(None, &of_entry.map(|(_, key, value)| (key.clone(), value.clone())).collect::<Table>()).context("--set")
+        entry
+            .parameters(
+                None,
+                &of_entry.map(|(_, key, value)| (key.clone(), value.clone())).collect::<Table>(),
+            )
+            .context("--set")
     };
 
     // What is set wrongly shall be known before anything is checked.
     let models = registry.models().filter(|model| own(&model.entry));
-    let models = models.map(|model| Ok((model, parameters(&model.entry)?))).collect::<Result<Vec<_>>>()?;
+    let models =
+        models.map(|model| Ok((model, parameters(&model.entry)?))).collect::<Result<Vec<_>>>()?;
     let attacks = registry.attacks().filter(|attack| own(&attack.entry));
-    let attacks = attacks.map(|attack| Ok((attack, parameters(&attack.entry)?))).collect::<Result<Vec<_>>>()?;
+    let attacks = attacks
+        .map(|attack| Ok((attack, parameters(&attack.entry)?)))
+        .collect::<Result<Vec<_>>>()?;
     let metrics = registry.metrics().filter(|metric| own(&metric.entry));
-    let metrics = metrics.map(|metric| Ok((metric, parameters(&metric.entry)?))).collect::<Result<Vec<_>>>()?;
+    let metrics = metrics
+        .map(|metric| Ok((metric, parameters(&metric.entry)?)))
+        .collect::<Result<Vec<_>>>()?;
     let open = || args.weights.as_deref().map(|path| Weights::open(path, Device::Cpu)).transpose();
-    ensure!(args.weights.is_none() || !models.is_empty(), "`--weights`: the library brings no model");
+    ensure!(
+        args.weights.is_none() || !models.is_empty(),
+        "`--weights`: the library brings no model"
+    );
     open()?;
 
     // Where nobody listens any more, nobody misses this.
-    let mut watch = |event: &Event| drop(writeln!(said, "{}", serde_json::to_string(event).unwrap_or_default()));
+    let mut watch = |event: &Event| {
+        drop(writeln!(said, "{}", serde_json::to_string(event).unwrap_or_default()))
+    };
     for (model, parameters) in models {
         Report::of_model(model, &parameters, open()?, &mut watch);
     }
@@ -201,8 +251,13 @@ fn inside(args: &CheckArgs, mut registry: Registry) -> Result<()> {
 
 /// `NAME.PARAMETER=VALUE`, where a value that is not TOML is a text.
 fn setting(text: &str, names: &[&str]) -> Result<(String, String, toml::Value)> {
-    let (place, value) = text.split_once('=').with_context(|| format!("`--set {text}`: NAME.PARAMETER=VALUE is expected"))?;
-    let (name, key) = place.trim().rsplit_once('.').with_context(|| format!("`--set {text}`: NAME.PARAMETER=VALUE is expected"))?;
+    let (place, value) = text
+        .split_once('=')
+        .with_context(|| format!("`--set {text}`: NAME.PARAMETER=VALUE is expected"))?;
+    let (name, key) = place
+        .trim()
+        .rsplit_once('.')
+        .with_context(|| format!("`--set {text}`: NAME.PARAMETER=VALUE is expected"))?;
     ensure!(
         names.contains(&name),
         "`--set {text}`: the library brings no `{name}`{}; it brings {}",
@@ -210,6 +265,7 @@ fn setting(text: &str, names: &[&str]) -> Result<(String, String, toml::Value)> 
         names.join(", ")
     );
     let value = value.trim();
-    let parsed = parse(&format!("value = {value}")).ok().and_then(|mut table| table.remove("value"));
+    let parsed =
+        parse(&format!("value = {value}")).ok().and_then(|mut table| table.remove("value"));
     Ok((name.to_owned(), key.to_owned(), parsed.unwrap_or_else(|| value.into())))
 }

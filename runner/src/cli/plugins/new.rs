@@ -25,8 +25,8 @@ pub(super) struct NewArgs {
     /// Write it in C++ instead of Rust
     #[arg(long)]
     cpp: bool,
-    /// Gauntlet's source: a folder, or (for Rust) the URL of a git repository [default: the source that
-    /// this program was built from]
+    /// Gauntlet's source: a folder, or (for Rust) the URL of a git repository [default: the source
+    /// that this program was built from]
     #[arg(long, value_name = "PATH")]
     gauntlet: Option<String>,
 }
@@ -78,16 +78,32 @@ impl Kind {
 
 pub(super) fn new(args: &NewArgs, registry: &Registry, out: &mut dyn Write) -> Result<ExitCode> {
     let name = check_name(args, registry)?;
-    ensure!(!args.place.exists(), "{} is there already: choose another name, or move it away", args.place.display());
+    ensure!(
+        !args.place.exists(),
+        "{} is there already: choose another name, or move it away",
+        args.place.display()
+    );
     let files = if args.cpp { cpp(args, &name)? } else { rust(args, &name)? };
     write(&args.place, &files)?;
 
     let folder = args.place.display();
-    writeln!(out, "{folder}: {}", files.iter().map(|(path, _)| path.as_str()).collect::<Vec<_>>().join(", "))?;
+    writeln!(
+        out,
+        "{folder}: {}",
+        files.iter().map(|(path, _)| path.as_str()).collect::<Vec<_>>().join(", ")
+    )?;
     let (build, test, library) = if args.cpp {
-        ("cmake -S . -B build && cmake --build build", None, format!("build/lib{}.so", crate_name(&name)))
+        (
+            "cmake -S . -B build && cmake --build build",
+            None,
+            format!("build/lib{}.so", crate_name(&name)),
+        )
     } else {
-        ("cargo build --release", Some("cargo test"), format!("target/release/lib{}.so", crate_name(&name)))
+        (
+            "cargo build --release",
+            Some("cargo test"),
+            format!("target/release/lib{}.so", crate_name(&name)),
+        )
     };
     writeln!(out, "\nWhat comes next:\n  cd {folder}")?;
     if let Some(test) = test {
@@ -95,7 +111,11 @@ pub(super) fn new(args: &NewArgs, registry: &Registry, out: &mut dyn Write) -> R
     }
     let program = std::env::current_exe().context("this program does not find itself")?;
     let program = program.display();
-    writeln!(out, "  {build}\n  {program} plugins check {library}\n  {program} --plugins {library} run mini --images 10")?;
+    writeln!(
+        out,
+        "  {build}\n  {program} plugins check {library}\n  {program} --plugins {library} run mini \
+         --images 10"
+    )?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -156,11 +176,17 @@ fn check_name(args: &NewArgs, registry: &Registry) -> Result<String> {
     let name = args.place.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c);
     ensure!(
-        name.starts_with(|c: char| c.is_ascii_lowercase()) && name.chars().all(plain) && name.len() <= 64,
-        "the name `{name}` is not made of small letters, digits, `-` and `_` with a letter first, such as `my-{}`",
+        name.starts_with(|c: char| c.is_ascii_lowercase())
+            && name.chars().all(plain)
+            && name.len() <= 64,
+        "the name `{name}` is not made of small letters, digits, `-` and `_` with a letter first, \
+         such as `my-{}`",
         args.kind.to_possible_value().map_or_else(String::new, |kind| kind.get_name().to_owned())
     );
-    ensure!(!TAKEN.contains(&name) && !name.starts_with("gauntlet"), "the name `{name}` means something else already: choose another");
+    ensure!(
+        !TAKEN.contains(&name) && !name.starts_with("gauntlet"),
+        "the name `{name}` means something else already: choose another"
+    );
     let registered = crate_name(name);
     let taken = match args.kind {
         Kind::Attack => registry.find_attack(&registered).is_ok(),
@@ -178,7 +204,9 @@ fn crate_name(name: &str) -> String {
 
 /// `my-attack` → `MyAttack`.
 fn type_name(name: &str) -> String {
-    let word = |word: &str| word[..1.min(word.len())].to_ascii_uppercase() + word.get(1..).unwrap_or_default();
+    let word = |word: &str| {
+        word[..1.min(word.len())].to_ascii_uppercase() + word.get(1..).unwrap_or_default()
+    };
     name.split(['-', '_']).map(word).collect()
 }
 
@@ -186,7 +214,11 @@ fn type_name(name: &str) -> String {
 fn renamed(kind: Kind, cpp: bool, name: &str) -> String {
     let (type_before, name_before) = kind.names(cpp);
     let text = word_replaced(kind.example(cpp), type_before, &type_name(name));
-    let text = word_replaced(&text, &format!("{type_before}Params"), &format!("{}Params", type_name(name)));
+    let text = word_replaced(
+        &text,
+        &format!("{type_before}Params"),
+        &format!("{}Params", type_name(name)),
+    );
     word_replaced(&text, name_before, &crate_name(name))
 }
 
@@ -218,18 +250,27 @@ fn source(args: &NewArgs) -> Result<PathBuf> {
 
 /// A path as text in quotes.
 fn quoted(path: &Path) -> Result<String> {
-    Ok(toml::Value::from(path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))?).to_string())
+    Ok(toml::Value::from(
+        path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))?,
+    )
+    .to_string())
 }
 
 fn rust(args: &NewArgs, name: &str) -> Result<Vec<Content>> {
-    let remote = args.gauntlet.as_ref().filter(|place| place.contains("://") || place.starts_with("git@"));
+    let remote =
+        args.gauntlet.as_ref().filter(|place| place.contains("://") || place.starts_with("git@"));
     let (source, libtorch) = if let Some(url) = remote {
-        (format!("{{ git = {} }}", toml::Value::from(url.as_str())), std::env::var_os("LIBTORCH").map(PathBuf::from))
+        (
+            format!("{{ git = {} }}", toml::Value::from(url.as_str())),
+            std::env::var_os("LIBTORCH").map(PathBuf::from),
+        )
     } else {
         let source = source(args)?;
         (format!("{{ path = {} }}", quoted(&source.join("core"))?), Some(source.join(".libtorch")))
     };
-    let manifest = include_str!("../../../templates/Cargo.toml").replace("{package}", name).replace("{source}", &source);
+    let manifest = include_str!("../../../templates/Cargo.toml")
+        .replace("{package}", name)
+        .replace("{source}", &source);
     let mut files = vec![
         ("Cargo.toml".to_owned(), manifest.into_bytes()),
         // The versions that Gauntlet itself is tested with.
@@ -239,7 +280,8 @@ fn rust(args: &NewArgs, name: &str) -> Result<Vec<Content>> {
         ("src/lib.rs".to_owned(), renamed(args.kind, false, name).into_bytes()),
     ];
     if let Some(libtorch) = libtorch {
-        let config = include_str!("../../../templates/config.toml").replace("\"{libtorch}\"", &quoted(&libtorch)?);
+        let config = include_str!("../../../templates/config.toml")
+            .replace("\"{libtorch}\"", &quoted(&libtorch)?);
         files.push((".cargo/config.toml".to_owned(), config.into_bytes()));
     }
     if args.kind == Kind::Model {
@@ -267,7 +309,8 @@ fn cpp(args: &NewArgs, name: &str) -> Result<Vec<Content>> {
 
 /// Writes all files, or nothing: under another name first.
 fn write(place: &Path, files: &[Content]) -> Result<()> {
-    let above = place.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let above =
+        place.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let written = || -> Result<()> {
         let new = tempfile::Builder::new().prefix(".new-plugin-").tempdir_in(above)?;
         for (path, content) in files {
@@ -294,7 +337,9 @@ mod tests {
             for cpp in [false, true] {
                 let (type_before, name_before) = kind.names(cpp);
                 let before = kind.example(cpp);
-                assert!(before.contains(&format!("\"{name_before}\"")) && before.contains(type_before));
+                assert!(
+                    before.contains(&format!("\"{name_before}\"")) && before.contains(type_before)
+                );
                 let after = renamed(kind, cpp, "of-mine").replace("LeNet-5", "");
                 assert!(!after.contains(type_before) && !after.contains(name_before), "{after}");
                 assert!(after.contains("\"of_mine\"") && after.contains("OfMine"));
@@ -304,7 +349,10 @@ mod tests {
 
     #[test]
     fn a_word_is_replaced_and_no_part_of_one() {
-        assert_eq!(word_replaced("LeNet, LeNet-5, TinyLeNet; LeNet", "LeNet", "Mine"), "Mine, LeNet-5, TinyLeNet; Mine");
+        assert_eq!(
+            word_replaced("LeNet, LeNet-5, TinyLeNet; LeNet", "LeNet", "Mine"),
+            "Mine, LeNet-5, TinyLeNet; Mine"
+        );
         assert_eq!(type_name("my-own_attack-2"), "MyOwnAttack2");
     }
 }

@@ -44,7 +44,8 @@ impl Area {
     /// The area that both cover.
     pub fn overlap(&self, other: &Self) -> f64 {
         let along = |a: f64, b: f64, c: f64, d: f64| (b.min(d) - a.max(c)).max(0.0);
-        along(self.x, self.right(), other.x, other.right()) * along(self.y, self.bottom(), other.y, other.bottom())
+        along(self.x, self.right(), other.x, other.right())
+            * along(self.y, self.bottom(), other.y, other.bottom())
     }
 
     /// Larger by `by` on every side.
@@ -124,20 +125,30 @@ impl Canvas {
 
     fn rectangle(&mut self, area: Area, paint: &str) {
         let [x, y, w, h] = [area.x, area.y, area.w, area.h].map(coordinate);
-        let _ = write!(self.body, "<rect x=\"{x}\" y=\"{y}\" width=\"{w}\" height=\"{h}\" {paint}/>");
+        let _ =
+            write!(self.body, "<rect x=\"{x}\" y=\"{y}\" width=\"{w}\" height=\"{h}\" {paint}/>");
     }
 
     /// A straight line.
     pub fn line(&mut self, from: (f64, f64), to: (f64, f64), class: Class) {
         let [x1, y1, x2, y2] = [from.0, from.1, to.0, to.1].map(coordinate);
-        let _ = write!(self.body, "<line x1=\"{x1}\" y1=\"{y1}\" x2=\"{x2}\" y2=\"{y2}\" class=\"{class}\"/>");
+        let _ = write!(
+            self.body,
+            "<line x1=\"{x1}\" y1=\"{y1}\" x2=\"{x2}\" y2=\"{y2}\" class=\"{class}\"/>"
+        );
     }
 
     /// A line through points; closed, the area inside.
     pub fn path(&mut self, points: &[(f64, f64)], closed: bool, class: Class) {
         self.body.push_str("<path d=\"");
         for (n, &(x, y)) in points.iter().enumerate() {
-            let _ = write!(self.body, "{}{},{}", if n == 0 { 'M' } else { 'L' }, coordinate(x), coordinate(y));
+            let _ = write!(
+                self.body,
+                "{}{},{}",
+                if n == 0 { 'M' } else { 'L' },
+                coordinate(x),
+                coordinate(y)
+            );
         }
         let _ = write!(self.body, "{}\" class=\"{class}\"/>", if closed { "Z" } else { "" });
     }
@@ -146,13 +157,19 @@ impl Canvas {
     pub fn mark(&mut self, (x, y): (f64, f64), shape: usize, radius: f64, class: Class) {
         let polygon = |turn: f64, radii: &[f64]| -> Vec<(f64, f64)> {
             let step = std::f64::consts::TAU / radii.len() as f64;
-            (0..radii.len()).map(|n| (turn + step * n as f64, radii[n] * radius)).map(|(a, r)| (x + r * a.sin(), y - r * a.cos())).collect()
+            (0..radii.len())
+                .map(|n| (turn + step * n as f64, radii[n] * radius))
+                .map(|(a, r)| (x + r * a.sin(), y - r * a.cos()))
+                .collect()
         };
         let quarter = std::f64::consts::FRAC_PI_4;
         let points = match shape % SHAPES {
             0 => {
                 let [x, y, r] = [x, y, radius].map(coordinate);
-                let _ = write!(self.body, "<circle cx=\"{x}\" cy=\"{y}\" r=\"{r}\" class=\"{class}\"/>");
+                let _ = write!(
+                    self.body,
+                    "<circle cx=\"{x}\" cy=\"{y}\" r=\"{r}\" class=\"{class}\"/>"
+                );
                 return;
             }
             1 => polygon(quarter, &[1.25; 4]),
@@ -166,7 +183,14 @@ impl Canvas {
     }
 
     /// Text whose line stands at `y`.
-    pub fn text(&mut self, (x, y): (f64, f64), anchor: Anchor, style: Style, class: Class, text: &str) {
+    pub fn text(
+        &mut self,
+        (x, y): (f64, f64),
+        anchor: Anchor,
+        style: Style,
+        class: Class,
+        text: &str,
+    ) {
         let w = width(text, style);
         let left = match anchor {
             Anchor::Start => x,
@@ -174,12 +198,31 @@ impl Canvas {
             Anchor::End => x - w,
         };
         self.written.push(Area { x: left, y: y - 0.73 * style.size, w, h: 0.93 * style.size });
-        self.put(&format!("x=\"{}\" y=\"{}\"", coordinate(x), coordinate(y)), anchor, style, class, text);
+        self.put(
+            &format!("x=\"{}\" y=\"{}\"", coordinate(x), coordinate(y)),
+            anchor,
+            style,
+            class,
+            text,
+        );
     }
 
     /// Text turned around its anchor, clockwise in degrees.
-    pub fn turned(&mut self, (x, y): (f64, f64), degrees: f64, anchor: Anchor, style: Style, class: Class, text: &str) {
-        let place = format!("transform=\"translate({},{}) rotate({})\"", coordinate(x), coordinate(y), coordinate(degrees));
+    pub fn turned(
+        &mut self,
+        (x, y): (f64, f64),
+        degrees: f64,
+        anchor: Anchor,
+        style: Style,
+        class: Class,
+        text: &str,
+    ) {
+        let place = format!(
+            "transform=\"translate({},{}) rotate({})\"",
+            coordinate(x),
+            coordinate(y),
+            coordinate(degrees)
+        );
         self.put(&place, anchor, style, class, text);
     }
 
@@ -190,7 +233,12 @@ impl Canvas {
             Anchor::End => " text-anchor=\"end\"",
         };
         let weight = if style.strong { " font-weight=\"600\"" } else { "" };
-        let _ = write!(self.body, "<text {place}{anchor} font-size=\"{}\"{weight} class=\"{class}\">{}</text>", style.size, escape(text));
+        let _ = write!(
+            self.body,
+            "<text {place}{anchor} font-size=\"{}\"{weight} class=\"{class}\">{}</text>",
+            style.size,
+            escape(text)
+        );
     }
 }
 
@@ -215,6 +263,9 @@ mod tests {
 
     #[test]
     fn coordinates_are_short() {
-        assert_eq!([1.0, 0.04, -0.04, 2.25, -3.1267].map(coordinate), ["1", "0", "0", "2.3", "-3.1"]);
+        assert_eq!(
+            [1.0, 0.04, -0.04, 2.25, -3.1267].map(coordinate),
+            ["1", "0", "0", "2.3", "-3.1"]
+        );
     }
 }

@@ -42,17 +42,28 @@ impl Curves<'_> {
         let (top, bottom) = (34.0, 34.0 + HEIGHT);
         let up = Scale::new(Kind::Linear, (0.0, 1.0), (bottom, top));
         let left = gutter(&self.y, &up);
-        let longest = self.rising.iter().map(|curve| width(&curve.name.text, Style::TICK)).fold(0.0, f64::max);
+        let longest = self
+            .rising
+            .iter()
+            .map(|curve| width(&curve.name.text, Style::TICK))
+            .fold(0.0, f64::max);
         let plot = Area { x: left, y: top, w: WIDTH - left - longest - 34.0, h: HEIGHT };
         let values = self.rising.iter().flat_map(|curve| curve.points.iter().map(|point| point.0));
         let across = Scale::around(self.x.kind, values, (plot.x, plot.right()));
         axes(&mut canvas, plot, (&self.x, &across), (&self.y, &up));
 
-        let ends: Vec<f64> = self.rising.iter().map(|curve| up.within(curve.points.last().map_or(0.0, |point| point.1))).collect();
+        let ends: Vec<f64> = self
+            .rising
+            .iter()
+            .map(|curve| up.within(curve.points.last().map_or(0.0, |point| point.1)))
+            .collect();
         let names = apart(&ends, 13.0, (top - 8.0, bottom + 4.0));
         for (n, curve) in self.rising.iter().enumerate() {
             // The dashes tell members of a family apart.
-            let member = self.rising[..n].iter().filter(|other| other.name.family == curve.name.family).count();
+            let member = self.rising[..n]
+                .iter()
+                .filter(|other| other.name.family == curve.name.family)
+                .count();
             let line = hue(curve.name.family).1;
             let class = format!("curve {line} {}", DASHES[member % DASHES.len()]);
             canvas.open("series", &curve.tip, &[("name", curve.name.text.clone())]);
@@ -63,11 +74,22 @@ impl Curves<'_> {
             }
             steps.push((plot.right(), ends[n]));
             canvas.path(&steps, false, &class);
-            canvas.path(&[(plot.right() + 2.0, ends[n]), (plot.right() + 20.0, names[n])], false, &class);
-            canvas.text((plot.right() + 24.0, names[n] + 4.0), Anchor::Start, Style::TICK, "ink", &curve.name.text);
+            canvas.path(
+                &[(plot.right() + 2.0, ends[n]), (plot.right() + 20.0, names[n])],
+                false,
+                &class,
+            );
+            canvas.text(
+                (plot.right() + 24.0, names[n] + 4.0),
+                Anchor::Start,
+                Style::TICK,
+                "ink",
+                &curve.name.text,
+            );
             canvas.close();
         }
-        let entries = families(self.families, |n| self.rising.iter().any(|curve| curve.name.family == n));
+        let entries =
+            families(self.families, |n| self.rising.iter().any(|curve| curve.name.family == n));
         let end = legend(&mut canvas, &entries, plot.x, plot.bottom() + 60.0, WIDTH - plot.x);
         Figure::new(canvas, WIDTH, end, self.title)
     }

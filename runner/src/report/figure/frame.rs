@@ -30,8 +30,14 @@ pub struct Name {
     pub family: usize,
 }
 
-/// Ticks, grid and labels around `plot`. The ordinate's label stands above it, the abscissa's below.
-pub(super) fn axes(canvas: &mut Canvas, plot: Area, (x, across): (&Axis, &Scale), (y, up): (&Axis, &Scale)) {
+/// Ticks, grid and labels around `plot`. The ordinate's label stands above it, the abscissa's
+/// below.
+pub(super) fn axes(
+    canvas: &mut Canvas,
+    plot: Area,
+    (x, across): (&Axis, &Scale),
+    (y, up): (&Axis, &Scale),
+) {
     for tick in up.ticks(6, y.percent).into_iter().filter(|tick| !tick.text.is_empty()) {
         let at = up.at(tick.value);
         canvas.line((plot.x, at), (plot.right(), at), "grid");
@@ -56,12 +62,23 @@ pub(super) fn abscissa(canvas: &mut Canvas, plot: Area, x: &Axis, across: &Scale
         canvas.text((at, plot.bottom() + 18.0), Anchor::Middle, Style::TICK, "muted", &tick.text);
     }
     canvas.line((plot.x, plot.bottom()), (plot.right(), plot.bottom()), "axis");
-    canvas.text((plot.x + plot.w / 2.0, plot.bottom() + 37.0), Anchor::Middle, Style::LABEL, "ink", &x.label);
+    canvas.text(
+        (plot.x + plot.w / 2.0, plot.bottom() + 37.0),
+        Anchor::Middle,
+        Style::LABEL,
+        "ink",
+        &x.label,
+    );
 }
 
 /// Room that the ordinate's ticks take left of a plot.
 pub(super) fn gutter(axis: &Axis, scale: &Scale) -> f64 {
-    scale.ticks(6, axis.percent).iter().map(|tick| width(&tick.text, Style::TICK)).fold(0.0, f64::max) + 14.0
+    scale
+        .ticks(6, axis.percent)
+        .iter()
+        .map(|tick| width(&tick.text, Style::TICK))
+        .fold(0.0, f64::max)
+        + 14.0
 }
 
 /// An entry of a legend.
@@ -77,7 +94,13 @@ pub(super) enum Sample<'a> {
 }
 
 /// Entries in rows from `y` on, as many in a row as fit; returns where the next row would be.
-pub(super) fn legend(canvas: &mut Canvas, entries: &[(Sample, &str)], left: f64, mut y: f64, room: f64) -> f64 {
+pub(super) fn legend(
+    canvas: &mut Canvas,
+    entries: &[(Sample, &str)],
+    left: f64,
+    mut y: f64,
+    room: f64,
+) -> f64 {
     let mut x = left;
     for (sample, text) in entries {
         let sign = if matches!(sample, Sample::Family(_) | Sample::Ring) { 14.0 } else { 30.0 };
@@ -87,7 +110,9 @@ pub(super) fn legend(canvas: &mut Canvas, entries: &[(Sample, &str)], left: f64,
         }
         let middle = y - 4.0;
         match sample {
-            Sample::Family(family) => canvas.mark((x + 5.0, middle), shape(*family), MARK, &hue(*family).0),
+            Sample::Family(family) => {
+                canvas.mark((x + 5.0, middle), shape(*family), MARK, &hue(*family).0)
+            }
             Sample::Ring => {
                 canvas.mark((x + 5.0, middle), 0, MARK - 1.5, "muted");
                 canvas.mark((x + 5.0, middle), 0, MARK + 2.6, "ring");
@@ -105,6 +130,14 @@ pub(super) fn legend(canvas: &mut Canvas, entries: &[(Sample, &str)], left: f64,
 }
 
 /// Legend entries of the families that occur.
-pub(super) fn families(families: &[String], present: impl Fn(usize) -> bool) -> Vec<(Sample<'static>, &str)> {
-    families.iter().enumerate().filter(|(n, _)| present(*n)).map(|(n, name)| (Sample::Family(n), name.as_str())).collect()
+pub(super) fn families(
+    families: &[String],
+    present: impl Fn(usize) -> bool,
+) -> Vec<(Sample<'static>, &str)> {
+    families
+        .iter()
+        .enumerate()
+        .filter(|(n, _)| present(*n))
+        .map(|(n, name)| (Sample::Family(n), name.as_str()))
+        .collect()
 }

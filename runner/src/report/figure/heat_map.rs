@@ -47,7 +47,8 @@ impl HeatMap<'_> {
     /// Draws it.
     pub fn draw(self) -> Figure {
         let mut canvas = Canvas::default();
-        let texts: Vec<String> = self.names.iter().map(|name| fitted(&name.text, Style::TICK, LONGEST)).collect();
+        let texts: Vec<String> =
+            self.names.iter().map(|name| fitted(&name.text, Style::TICK, LONGEST)).collect();
         let longest = texts.iter().map(|text| width(text, Style::TICK)).fold(0.0, f64::max);
         let steep = TURN.to_radians();
         let left = 26.0 + longest + 14.0;
@@ -56,7 +57,11 @@ impl HeatMap<'_> {
         let mut gaps = 0.0;
         let offsets: Vec<(f64, f64)> = (0..self.names.len())
             .map(|n| {
-                gaps += if n > 0 && self.names[n].family != self.names[n - 1].family { GAP } else { 0.0 };
+                gaps += if n > 0 && self.names[n].family != self.names[n - 1].family {
+                    GAP
+                } else {
+                    0.0
+                };
                 (n as f64, gaps)
             })
             .collect();
@@ -65,12 +70,38 @@ impl HeatMap<'_> {
         let count = self.names.len();
         let (right, bottom) = (x(count - 1) + CELL.0, y(count - 1) + CELL.1);
 
-        canvas.text((left, 14.0), Anchor::Start, Style::STRONG, "muted", &format!("{} →", self.columns));
-        canvas.turned((14.0, bottom), -90.0, Anchor::Start, Style::STRONG, "muted", &format!("← {}", self.rows));
+        canvas.text(
+            (left, 14.0),
+            Anchor::Start,
+            Style::STRONG,
+            "muted",
+            &format!("{} →", self.columns),
+        );
+        canvas.turned(
+            (14.0, bottom),
+            -90.0,
+            Anchor::Start,
+            Style::STRONG,
+            "muted",
+            &format!("← {}", self.rows),
+        );
         for (n, text) in texts.iter().enumerate() {
             let colour = hue(self.names[n].family).0;
-            canvas.text((left - 12.0, y(n) + CELL.1 / 2.0 + 4.0), Anchor::End, Style::TICK, "ink", text);
-            canvas.turned((x(n) + CELL.0 / 2.0 + 3.0, top - 12.0), TURN, Anchor::Start, Style::TICK, "ink", text);
+            canvas.text(
+                (left - 12.0, y(n) + CELL.1 / 2.0 + 4.0),
+                Anchor::End,
+                Style::TICK,
+                "ink",
+                text,
+            );
+            canvas.turned(
+                (x(n) + CELL.0 / 2.0 + 3.0, top - 12.0),
+                TURN,
+                Anchor::Start,
+                Style::TICK,
+                "ink",
+                text,
+            );
             canvas.rect(Area { x: left - 8.0, y: y(n), w: 4.0, h: CELL.1 }, &colour);
             canvas.rect(Area { x: x(n), y: top - 8.0, w: CELL.0, h: 4.0 }, &colour);
         }
@@ -90,7 +121,13 @@ impl HeatMap<'_> {
                         let (ground, light) = magnitude(value);
                         canvas.tile(area, &ground);
                         let class = if light { "on-dark" } else { "on-light" };
-                        canvas.text(middle, Anchor::Middle, Style::CELL, class, &format!("{:.0}", 100.0 * value));
+                        canvas.text(
+                            middle,
+                            Anchor::Middle,
+                            Style::CELL,
+                            class,
+                            &format!("{:.0}", 100.0 * value),
+                        );
                     }
                 }
                 if row == column {
@@ -101,8 +138,12 @@ impl HeatMap<'_> {
         }
         let key = self.key(&mut canvas, left, bottom + 20.0, right - left);
         let over = texts.last().map_or(0.0, |text| width(text, Style::TICK) * steep.cos());
-        let used: Vec<(usize, &String)> =
-            self.families.iter().enumerate().filter(|(n, _)| self.names.iter().any(|name| name.family == *n)).collect();
+        let used: Vec<(usize, &String)> = self
+            .families
+            .iter()
+            .enumerate()
+            .filter(|(n, _)| self.names.iter().any(|name| name.family == *n))
+            .collect();
         let mut at = (left, key + 20.0);
         for (n, family) in used {
             let needed = 14.0 + width(family, Style::TICK);
@@ -146,7 +187,9 @@ mod tests {
     #[test]
     fn eighteen_by_eighteen_cells_have_their_numbers_and_no_text_touches_another() {
         let families: Vec<String> = (0..7).map(|n| format!("family {n}")).collect();
-        let names: Vec<Name> = (0..18).map(|n| Name { text: format!("inception_resnet_v{n}"), family: n * 7 / 18 }).collect();
+        let names: Vec<Name> = (0..18)
+            .map(|n| Name { text: format!("inception_resnet_v{n}"), family: n * 7 / 18 })
+            .collect();
         let cell = |row: usize, column: usize| HeatCell {
             value: (row != 3).then(|| (row * 18 + column) as f64 / 323.0),
             tip: format!("{row} to {column}: 5 of 40"),
@@ -165,7 +208,9 @@ mod tests {
         let figure = map.draw();
         let svg = figure.inline();
         assert_eq!(svg.matches("<g class=\"cell\"").count(), 324);
-        assert!(svg.contains("data-row=\"17\" data-column=\"17\" data-n=\"40\"><title>17 to 17: 5 of 40</title>"));
+        assert!(svg.contains(
+            "data-row=\"17\" data-column=\"17\" data-n=\"40\"><title>17 to 17: 5 of 40</title>"
+        ));
         super::super::tests::no_text_touches(&figure);
     }
 }

@@ -52,23 +52,42 @@ impl Intervals<'_> {
     /// Draws them.
     pub fn draw(self) -> Figure {
         let mut canvas = Canvas::default();
-        let longest = self.rows.iter().map(|row| width(&row.name, Style::TICK)).fold(0.0, f64::max).min(LONGEST);
-        let deep = |row: &Interval| 8.0 + 11.0 * row.whiskers.len().max(1) as f64 + if row.heading.is_some() { 24.0 } else { 0.0 };
+        let longest = self
+            .rows
+            .iter()
+            .map(|row| width(&row.name, Style::TICK))
+            .fold(0.0, f64::max)
+            .min(LONGEST);
+        let deep = |row: &Interval| {
+            8.0 + 11.0 * row.whiskers.len().max(1) as f64
+                + if row.heading.is_some() { 24.0 } else { 0.0 }
+        };
         let (left, top) = (longest + 22.0, 8.0);
-        let plot = Area { x: left, y: top, w: WIDTH - left - 20.0, h: self.rows.iter().map(deep).sum() };
+        let plot =
+            Area { x: left, y: top, w: WIDTH - left - 20.0, h: self.rows.iter().map(deep).sum() };
         let whiskers = self.rows.iter().flat_map(|row| &row.whiskers);
-        let ends = whiskers.flat_map(|whisker| whisker.interval.map_or([whisker.value; 2], |(low, high)| [low, high]));
-        let values = ends.chain(self.least.map_or(vec![], |(low, high)| vec![low, high])).chain(self.reference);
+        let ends = whiskers.flat_map(|whisker| {
+            whisker.interval.map_or([whisker.value; 2], |(low, high)| [low, high])
+        });
+        let values = ends
+            .chain(self.least.map_or(vec![], |(low, high)| vec![low, high]))
+            .chain(self.reference);
         let across = match self.least {
             Some((low, high)) => {
-                let (from, to) = values.filter(|value| value.is_finite()).fold((low, high), |(a, b), value| (a.min(value), b.max(value)));
+                let (from, to) = values
+                    .filter(|value| value.is_finite())
+                    .fold((low, high), |(a, b), value| (a.min(value), b.max(value)));
                 Scale::new(self.x.kind, (from, to), (plot.x, plot.right()))
             }
             None => Scale::around(self.x.kind, values, (plot.x, plot.right())),
         };
         abscissa(&mut canvas, plot, &self.x, &across);
         if let Some(value) = self.reference {
-            canvas.line((across.within(value), plot.y), (across.within(value), plot.bottom()), "reference");
+            canvas.line(
+                (across.within(value), plot.y),
+                (across.within(value), plot.bottom()),
+                "reference",
+            );
         }
         let mut y = top;
         for row in &self.rows {
@@ -78,23 +97,44 @@ impl Intervals<'_> {
                 y += 24.0;
             }
             let name = fitted(&row.name, Style::TICK, LONGEST);
-            canvas.text((left - 10.0, f64::midpoint(y, end) + 4.0), Anchor::End, Style::TICK, "ink", &name);
+            canvas.text(
+                (left - 10.0, f64::midpoint(y, end) + 4.0),
+                Anchor::End,
+                Style::TICK,
+                "ink",
+                &name,
+            );
             let first = f64::midpoint(y, end) - 5.5 * (row.whiskers.len().max(1) - 1) as f64;
             for (n, whisker) in row.whiskers.iter().enumerate() {
                 let (at, (fill, line)) = (first + 11.0 * n as f64, hue(whisker.series));
                 canvas.open("point", &whisker.tip, &[("name", row.name.clone())]);
                 if let Some((low, high)) = whisker.interval {
-                    canvas.line((across.within(low), at), (across.within(high), at), &format!("whisker {line}"));
+                    canvas.line(
+                        (across.within(low), at),
+                        (across.within(high), at),
+                        &format!("whisker {line}"),
+                    );
                 }
                 canvas.mark((across.within(whisker.value), at), shape(whisker.series), MARK, &fill);
                 canvas.close();
             }
             y = end;
         }
-        let present = |n: usize| self.rows.iter().flat_map(|row| &row.whiskers).any(|whisker| whisker.series == n);
-        let entries: Vec<(Sample, &str)> =
-            self.series.iter().enumerate().filter(|(n, _)| present(*n)).map(|(n, name)| (Sample::Family(n), name.as_str())).collect();
-        let end = if entries.len() > 1 { legend(&mut canvas, &entries, left, plot.bottom() + 60.0, plot.w) } else { plot.bottom() + 48.0 };
+        let present = |n: usize| {
+            self.rows.iter().flat_map(|row| &row.whiskers).any(|whisker| whisker.series == n)
+        };
+        let entries: Vec<(Sample, &str)> = self
+            .series
+            .iter()
+            .enumerate()
+            .filter(|(n, _)| present(*n))
+            .map(|(n, name)| (Sample::Family(n), name.as_str()))
+            .collect();
+        let end = if entries.len() > 1 {
+            legend(&mut canvas, &entries, left, plot.bottom() + 60.0, plot.w)
+        } else {
+            plot.bottom() + 48.0
+        };
         Figure::new(canvas, WIDTH, end, self.title)
     }
 }
@@ -109,7 +149,14 @@ mod tests {
         let row = |n: usize| Interval {
             name: format!("some network of number {n}"),
             heading: n.is_multiple_of(6).then(|| format!("group {n}")),
-            whiskers: (0..=n % 3).map(|series| Whisker { series, value: 0.5, interval: Some((0.2, 0.9)), tip: String::new() }).collect(),
+            whiskers: (0..=n % 3)
+                .map(|series| Whisker {
+                    series,
+                    value: 0.5,
+                    interval: Some((0.2, 0.9)),
+                    tip: String::new(),
+                })
+                .collect(),
         };
         let intervals = Intervals {
             title: "accuracy".into(),

@@ -42,7 +42,9 @@ pub fn beside(wanted: &[Wanted], marks: &[Area], light: &[Area], bounds: Area) -
             areas
                 .iter()
                 .map(|(area, distance)| {
-                    let on = |things: &[Area]| things.iter().map(|thing| area.overlap(thing)).sum::<f64>();
+                    let on = |things: &[Area]| {
+                        things.iter().map(|thing| area.overlap(thing)).sum::<f64>()
+                    };
                     DISTANCE * distance + COVERED * on(marks) + on(light)
                 })
                 .collect()
@@ -52,13 +54,18 @@ pub fn beside(wanted: &[Wanted], marks: &[Area], light: &[Area], bounds: Area) -
         let cost = |c: usize| {
             let area = candidates[n][c].0.grown(0.5);
             let others = chosen.iter().enumerate().filter(|(m, _)| *m != n);
-            let covered: f64 = others.filter_map(|(m, choice)| Some(area.overlap(&candidates[m][(*choice)?].0.grown(0.5)))).sum();
+            let covered: f64 = others
+                .filter_map(|(m, choice)| {
+                    Some(area.overlap(&candidates[m][(*choice)?].0.grown(0.5)))
+                })
+                .sum();
             fixed[n][c] + COVERED * covered
         };
         (0..candidates[n].len()).min_by(|&a, &b| cost(a).total_cmp(&cost(b)))
     };
     // Those with the most neighbours choose first; afterwards everybody may choose again.
-    let crowd = |n: usize| wanted.iter().filter(|other| distance(other.at, wanted[n].at) < 60.0).count();
+    let crowd =
+        |n: usize| wanted.iter().filter(|other| distance(other.at, wanted[n].at) < 60.0).count();
     let mut order: Vec<usize> = (0..wanted.len()).collect();
     order.sort_by_key(|&n| std::cmp::Reverse(crowd(n)));
     let mut chosen: Vec<Option<usize>> = vec![None; wanted.len()];
@@ -99,7 +106,10 @@ fn around(one: &Wanted, bounds: Area) -> Vec<(Area, f64)> {
             let left = x + gap * dx + w * (dx.signum() * dx.abs().sqrt() - 1.0) / 2.0;
             let top = y + gap * dy + h * (dy.signum() * dy.abs().sqrt() - 1.0) / 2.0;
             let area = Area { x: left, y: top, w, h };
-            let inside = area.x >= bounds.x && area.y >= bounds.y && area.right() <= bounds.right() && area.bottom() <= bounds.bottom();
+            let inside = area.x >= bounds.x
+                && area.y >= bounds.y
+                && area.right() <= bounds.right()
+                && area.bottom() <= bounds.bottom();
             if inside {
                 // Right of the point reads best, then above and below.
                 places.push((area, 9.0 * f64::from(ring) + 2.0 * (1.0 - dx)));
@@ -107,7 +117,8 @@ fn around(one: &Wanted, bounds: Area) -> Vec<(Area, f64)> {
         }
     }
     if places.is_empty() {
-        let (x, y) = (x.min(bounds.right() - w).max(bounds.x), y.min(bounds.bottom() - h).max(bounds.y));
+        let (x, y) =
+            (x.min(bounds.right() - w).max(bounds.x), y.min(bounds.bottom() - h).max(bounds.y));
         places.push((Area { x, y, w, h }, 0.0));
     }
     places
@@ -118,8 +129,10 @@ fn around(one: &Wanted, bounds: Area) -> Vec<(Area, f64)> {
 pub fn apart(wishes: &[f64], gap: f64, (low, high): (f64, f64)) -> Vec<f64> {
     let mut order: Vec<usize> = (0..wishes.len()).collect();
     order.sort_by(|&a, &b| wishes[a].total_cmp(&wishes[b]).then(a.cmp(&b)));
-    let gap = if wishes.len() > 1 { gap.min((high - low) / (wishes.len() - 1) as f64) } else { gap };
-    // Blocks of names that touch: the sum of their wishes, as of the block's first, and their number.
+    let gap =
+        if wishes.len() > 1 { gap.min((high - low) / (wishes.len() - 1) as f64) } else { gap };
+    // Blocks of names that touch: the sum of their wishes, as of the block's first, and their
+    // number.
     let mut blocks: Vec<(f64, usize)> = Vec::new();
     for (n, &index) in order.iter().enumerate() {
         let mut block = (wishes[index] - gap * n as f64, 1);
@@ -133,7 +146,9 @@ pub fn apart(wishes: &[f64], gap: f64, (low, high): (f64, f64)) -> Vec<f64> {
         blocks.push(block);
     }
     let last = high - gap * wishes.len().saturating_sub(1) as f64;
-    let bases = blocks.iter().flat_map(|&(sum, count)| std::iter::repeat_n((sum / count as f64).clamp(low, last.max(low)), count));
+    let bases = blocks.iter().flat_map(|&(sum, count)| {
+        std::iter::repeat_n((sum / count as f64).clamp(low, last.max(low)), count)
+    });
     let mut heights = vec![0.0; wishes.len()];
     for ((n, &index), base) in order.iter().enumerate().zip(bases) {
         heights[index] = base + gap * n as f64;
@@ -150,7 +165,11 @@ mod tests {
         (0..18)
             .map(|n| {
                 let (a, b) = (f64::from(n * 7 % 18) / 18.0, f64::from(n * 11 % 18) / 18.0);
-                Wanted { at: (300.0 + spread * a, 200.0 + spread * b), w: 60.0 + f64::from(n) * 3.0, h: 11.0 }
+                Wanted {
+                    at: (300.0 + spread * a, 200.0 + spread * b),
+                    w: 60.0 + f64::from(n) * 3.0,
+                    h: 11.0,
+                }
             })
             .collect()
     }
@@ -160,19 +179,36 @@ mod tests {
         let bounds = Area { x: 50.0, y: 20.0, w: 650.0, h: 400.0 };
         for spread in [0.0, 5.0, 40.0, 150.0] {
             let wanted = cluster(spread);
-            let marks: Vec<Area> = wanted.iter().map(|one| Area { x: one.at.0, y: one.at.1, w: 0.0, h: 0.0 }.grown(4.0)).collect();
+            let marks: Vec<Area> = wanted
+                .iter()
+                .map(|one| Area { x: one.at.0, y: one.at.1, w: 0.0, h: 0.0 }.grown(4.0))
+                .collect();
             let placed = beside(&wanted, &marks, &[], bounds);
             for (n, one) in placed.iter().enumerate() {
-                assert!(placed[..n].iter().all(|other| one.area.overlap(&other.area) == 0.0), "name {n} at spread {spread}");
-                assert!(marks.iter().all(|mark| one.area.overlap(mark) == 0.0), "name {n} covers a mark at spread {spread}");
-                assert!(one.area.overlap(&bounds) > 0.999 * one.area.w * one.area.h, "name {n} leaves the sheet");
+                assert!(
+                    placed[..n].iter().all(|other| one.area.overlap(&other.area) == 0.0),
+                    "name {n} at spread {spread}"
+                );
+                assert!(
+                    marks.iter().all(|mark| one.area.overlap(mark) == 0.0),
+                    "name {n} covers a mark at spread {spread}"
+                );
+                assert!(
+                    one.area.overlap(&bounds) > 0.999 * one.area.w * one.area.h,
+                    "name {n} leaves the sheet"
+                );
             }
         }
     }
 
     #[test]
     fn a_lonely_name_stands_right_of_its_point() {
-        let placed = beside(&[Wanted { at: (100.0, 100.0), w: 40.0, h: 10.0 }], &[], &[], Area { x: 0.0, y: 0.0, w: 300.0, h: 300.0 });
+        let placed = beside(
+            &[Wanted { at: (100.0, 100.0), w: 40.0, h: 10.0 }],
+            &[],
+            &[],
+            Area { x: 0.0, y: 0.0, w: 300.0, h: 300.0 },
+        );
         assert_eq!(placed[0].area, Area { x: 108.0, y: 95.0, w: 40.0, h: 10.0 });
         assert!(placed[0].leader.is_none());
     }
@@ -182,7 +218,10 @@ mod tests {
         let heights = apart(&[50.0, 50.0, 10.0, 52.0], 12.0, (0.0, 100.0));
         assert_eq!(heights[2], 10.0, "it has room enough");
         let mut rest = [heights[0], heights[1], heights[3]];
-        assert!((rest.iter().sum::<f64>() / 3.0 - 152.0 / 3.0).abs() < 1e-9, "they stay where they wished on average");
+        assert!(
+            (rest.iter().sum::<f64>() / 3.0 - 152.0 / 3.0).abs() < 1e-9,
+            "they stay where they wished on average"
+        );
         rest.sort_by(f64::total_cmp);
         assert!(rest.windows(2).all(|pair| (pair[1] - pair[0] - 12.0).abs() < 1e-9), "{rest:?}");
         let full = apart(&[99.0; 18], 12.0, (0.0, 100.0));

@@ -1,5 +1,5 @@
-//! Figures: SVG that is laid out here, text and all, so that it is the same in the report, in a file
-//! of its own and as PNG.
+//! Figures: SVG that is laid out here, text and all, so that it is the same in the report, in a
+//! file of its own and as PNG.
 
 mod canvas;
 mod curves;
@@ -63,15 +63,23 @@ impl Figure {
 
     /// The figure as a file: white ground, its style in it.
     pub fn standalone(&self) -> String {
-        let style = format!("<style>{}</style><rect width=\"100%\" height=\"100%\" class=\"paper\"/>", palette::plain_style_sheet());
+        let style = format!(
+            "<style>{}</style><rect width=\"100%\" height=\"100%\" class=\"paper\"/>",
+            palette::plain_style_sheet()
+        );
         let [width, height] = [self.width, self.height].map(coordinate);
-        self.svg(&format!("xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\""), &style)
+        self.svg(
+            &format!("xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\""),
+            &style,
+        )
     }
 
     fn svg(&self, attributes: &str, style: &str) -> String {
-        let ([width, height], title) = ([self.width, self.height].map(coordinate), escape(&self.title));
+        let ([width, height], title) =
+            ([self.width, self.height].map(coordinate), escape(&self.title));
         format!(
-            "<svg {attributes} viewBox=\"0 0 {width} {height}\" font-family=\"{FAMILY}\" role=\"img\" aria-label=\"{title}\">\
+            "<svg {attributes} viewBox=\"0 0 {width} {height}\" font-family=\"{FAMILY}\" \
+             role=\"img\" aria-label=\"{title}\">\
              {style}{}</svg>\n",
             self.canvas.body()
         )
@@ -84,8 +92,13 @@ impl Figure {
     pub fn png(&self) -> Result<Vec<u8>> {
         let tree = usvg::Tree::from_str(&self.standalone(), &OPTIONS)?;
         let size = tree.size().to_int_size().scale_by(DENSITY).context("a figure has a size")?;
-        let mut pixels = tiny_skia::Pixmap::new(size.width(), size.height()).context("the figure is too large for a picture")?;
-        resvg::render(&tree, tiny_skia::Transform::from_scale(DENSITY, DENSITY), &mut pixels.as_mut());
+        let mut pixels = tiny_skia::Pixmap::new(size.width(), size.height())
+            .context("the figure is too large for a picture")?;
+        resvg::render(
+            &tree,
+            tiny_skia::Transform::from_scale(DENSITY, DENSITY),
+            &mut pixels.as_mut(),
+        );
         Ok(pixels.encode_png()?)
     }
 }
@@ -101,7 +114,10 @@ mod tests {
         let written = figure.canvas.written();
         assert!(written.len() > 10);
         for (n, one) in written.iter().enumerate() {
-            let inside = one.x >= 0.0 && one.y >= 0.0 && one.right() <= figure.width && one.bottom() <= figure.height;
+            let inside = one.x >= 0.0
+                && one.y >= 0.0
+                && one.right() <= figure.width
+                && one.bottom() <= figure.height;
             assert!(inside, "{one:?} leaves the figure");
             for other in &written[..n] {
                 assert!(one.overlap(other) <= 0.0, "{one:?} and {other:?}");
@@ -118,6 +134,9 @@ mod tests {
         let picture = image::load_from_memory(&figure.png().unwrap()).unwrap().to_luma8();
         assert_eq!(picture.dimensions(), (200, 100));
         let dark = picture.pixels().filter(|pixel| pixel.0[0] < 100).count();
-        assert!((200..2000).contains(&dark), "{dark} dark pixels: the letters are drawn in the font");
+        assert!(
+            (200..2000).contains(&dark),
+            "{dark} dark pixels: the letters are drawn in the font"
+        );
     }
 }

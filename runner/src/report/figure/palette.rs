@@ -1,11 +1,13 @@
 //! Colours. Families take those of Okabe and Ito (Color Universal Design, 2008), which people with
-//! any kind of colour vision tell apart, each with a mark of its own shape; magnitudes take Crameri's
-//! perceptually uniform map devon (Crameri 2018, doi:10.5281/zenodo.1243862), light for little.
+//! any kind of colour vision tell apart, each with a mark of its own shape; magnitudes take
+//! Crameri's perceptually uniform map devon (Crameri 2018, doi:10.5281/zenodo.1243862), light for
+//! little.
 
 use super::canvas::SHAPES;
 use std::fmt::Write;
 
-/// Names of colours with what they are on light and on dark ground. Contrast of text is at least 4.5:1.
+/// Names of colours with what they are on light and on dark ground. Contrast of text is at least
+/// 4.5:1.
 const COLOURS: [(&str, &str, &str); 14] = [
     ("paper", "#ffffff", "#16181d"),
     ("ink", "#1a1c20", "#eceef2"),
@@ -49,20 +51,25 @@ pub fn variables(dark: bool) -> String {
 pub fn style_sheet() -> String {
     let mut css = include_str!("figure.css").to_owned();
     for n in 0..HUES {
-        let _ = writeln!(css, ".fill{n} {{ fill: var(--c{n}); }}\n.line{n} {{ stroke: var(--c{n}); fill: none; }}");
+        let _ = writeln!(
+            css,
+            ".fill{n} {{ fill: var(--c{n}); }}\n.line{n} {{ stroke: var(--c{n}); fill: none; }}"
+        );
     }
     css
 }
 
 /// The style sheet with the light colours in the variables' places, for programs that know none.
 pub fn plain_style_sheet() -> String {
-    COLOURS.iter().fold(style_sheet(), |css, (name, light, _)| css.replace(&format!("var(--{name})"), light))
+    COLOURS
+        .iter()
+        .fold(style_sheet(), |css, (name, light, _)| css.replace(&format!("var(--{name})"), light))
 }
 
 /// devon at seventeen even steps from its light end, from the author's package.
 const DEVON: [u32; 17] = [
-    0xffffff, 0xf2f0fc, 0xe4e2fa, 0xd7d4f7, 0xcac6f4, 0xbeb8f2, 0xafaaee, 0x9a9be7, 0x7d8edc, 0x5d7fce, 0x4171bb, 0x3165a4, 0x28578e,
-    0x27467a, 0x29376a, 0x2a285a, 0x2c1a4c,
+    0xffffff, 0xf2f0fc, 0xe4e2fa, 0xd7d4f7, 0xcac6f4, 0xbeb8f2, 0xafaaee, 0x9a9be7, 0x7d8edc,
+    0x5d7fce, 0x4171bb, 0x3165a4, 0x28578e, 0x27467a, 0x29376a, 0x2a285a, 0x2c1a4c,
 ];
 
 /// A colour by its red, green and blue, 0 to 255.
@@ -97,7 +104,9 @@ mod tests {
     use super::*;
 
     fn rgb(text: &str) -> Rgb {
-        std::array::from_fn(|n| f64::from(u8::from_str_radix(&text[1 + 2 * n..3 + 2 * n], 16).unwrap()))
+        std::array::from_fn(|n| {
+            f64::from(u8::from_str_radix(&text[1 + 2 * n..3 + 2 * n], 16).unwrap())
+        })
     }
 
     fn contrast(a: &str, b: &str) -> f64 {
@@ -112,7 +121,11 @@ mod tests {
         for n in 0..=100 {
             let (ground, light) = magnitude(f64::from(n) / 100.0);
             let text = if light { "#ffffff" } else { "#1a1c20" };
-            assert!(contrast(&ground, text) >= 3.7, "{ground} under {text}: {}", contrast(&ground, text));
+            assert!(
+                contrast(&ground, text) >= 3.7,
+                "{ground} under {text}: {}",
+                contrast(&ground, text)
+            );
         }
     }
 
@@ -122,7 +135,11 @@ mod tests {
         for (name, on_light, on_dark) in others.into_iter().filter(|(name, ..)| *name != "grid") {
             let least = if ["ink", "muted", "accent"].contains(&name) { 4.5 } else { 2.1 };
             for (ground, colour) in [(light, on_light), (dark, on_dark)] {
-                assert!(contrast(ground, colour) >= least, "{name} {colour} on {ground}: {}", contrast(ground, colour));
+                assert!(
+                    contrast(ground, colour) >= least,
+                    "{name} {colour} on {ground}: {}",
+                    contrast(ground, colour)
+                );
             }
         }
     }

@@ -32,7 +32,9 @@ impl Scale {
     pub fn new(kind: Kind, domain: (f64, f64), range: (f64, f64)) -> Self {
         let (low, high) = domain;
         let domain = match kind {
-            Kind::Linear if low == high => (low - low.abs().max(1.0) / 2.0, high + high.abs().max(1.0) / 2.0),
+            Kind::Linear if low == high => {
+                (low - low.abs().max(1.0) / 2.0, high + high.abs().max(1.0) / 2.0)
+            }
             Kind::Log if low == high => (low / 2.0, high * 2.0),
             _ => domain,
         };
@@ -41,16 +43,19 @@ impl Scale {
 
     /// A scale that shows all `values`, with some room around them.
     pub fn around(kind: Kind, values: impl Iterator<Item = f64>, range: (f64, f64)) -> Self {
-        let usable = values.filter(|value| value.is_finite() && (kind == Kind::Linear || *value > 0.0));
-        let ends =
-            usable.fold(None, |ends: Option<(f64, f64)>, value| Some(ends.map_or((value, value), |(a, b)| (a.min(value), b.max(value)))));
+        let usable =
+            values.filter(|value| value.is_finite() && (kind == Kind::Linear || *value > 0.0));
+        let ends = usable.fold(None, |ends: Option<(f64, f64)>, value| {
+            Some(ends.map_or((value, value), |(a, b)| (a.min(value), b.max(value))))
+        });
         let (low, high) = ends.unwrap_or((1.0, 1.0));
         let bare = Self::new(kind, (low, high), range);
         let room = 0.06;
         let (a, b) = (bare.along(bare.domain.0), bare.along(bare.domain.1));
         let (from, to) = (bare.back(a - room * (b - a)), bare.back(b + room * (b - a)));
         // Distances begin at 0 where that is not far.
-        let from = if kind == Kind::Linear && low >= 0.0 && low < 0.4 * (high - low) { 0.0 } else { from };
+        let from =
+            if kind == Kind::Linear && low >= 0.0 && low < 0.4 * (high - low) { 0.0 } else { from };
         Self { domain: (from, to), ..bare }
     }
 
@@ -88,10 +93,14 @@ impl Scale {
         let (low, high) = (self.domain.0.min(self.domain.1), self.domain.0.max(self.domain.1));
         let times = if percent { 100.0 } else { 1.0 };
         match self.kind {
-            Kind::Linear => even(low * times, high * times, count).into_iter().map(|(v, text)| Tick { value: v / times, text }).collect(),
-            Kind::Log => {
-                logarithmic(low * times, high * times, count).into_iter().map(|(v, text)| Tick { value: v / times, text }).collect()
-            }
+            Kind::Linear => even(low * times, high * times, count)
+                .into_iter()
+                .map(|(v, text)| Tick { value: v / times, text })
+                .collect(),
+            Kind::Log => logarithmic(low * times, high * times, count)
+                .into_iter()
+                .map(|(v, text)| Tick { value: v / times, text })
+                .collect(),
         }
     }
 }
@@ -100,14 +109,22 @@ impl Scale {
 fn even(low: f64, high: f64, count: usize) -> Vec<(f64, String)> {
     let rough = (high - low) / count.max(1) as f64;
     let power = 10f64.powf(rough.log10().floor());
-    let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|m| m * power).find(|step| *step >= rough * 0.999).unwrap_or(10.0 * power);
+    let step = [1.0, 2.0, 5.0, 10.0]
+        .into_iter()
+        .map(|m| m * power)
+        .find(|step| *step >= rough * 0.999)
+        .unwrap_or(10.0 * power);
     let (first, last) = ((low / step - 1e-9).ceil() as i64, (high / step + 1e-9).floor() as i64);
     let decimals = (-step.log10().floor()).max(0.0) as usize;
     let largest = low.abs().max(high.abs());
     (first..=last)
         .map(|n| {
             let value = n as f64 * step;
-            let text = if (1e-3..1e5).contains(&largest) { minus(format!("{value:.decimals$}")) } else { short(value) };
+            let text = if (1e-3..1e5).contains(&largest) {
+                minus(format!("{value:.decimals$}"))
+            } else {
+                short(value)
+            };
             (value, text)
         })
         .collect()
@@ -155,8 +172,11 @@ pub fn short(value: f64) -> String {
         return minus(format!("{rounded}"));
     }
     let digits = "⁰¹²³⁴⁵⁶⁷⁸⁹";
-    let raised: String =
-        power.to_string().chars().map(|c| c.to_digit(10).and_then(|d| digits.chars().nth(d as usize)).unwrap_or('⁻')).collect();
+    let raised: String = power
+        .to_string()
+        .chars()
+        .map(|c| c.to_digit(10).and_then(|d| digits.chars().nth(d as usize)).unwrap_or('⁻'))
+        .collect();
     let leading: f64 = format!("{:.2}", rounded / 10f64.powi(power)).parse().unwrap_or(1.0);
     if leading == 1.0 { format!("10{raised}") } else { minus(format!("{leading}·10{raised}")) }
 }
@@ -166,7 +186,12 @@ mod tests {
     use super::*;
 
     fn texts(scale: Scale, count: usize, percent: bool) -> Vec<String> {
-        scale.ticks(count, percent).into_iter().map(|tick| tick.text).filter(|text| !text.is_empty()).collect()
+        scale
+            .ticks(count, percent)
+            .into_iter()
+            .map(|tick| tick.text)
+            .filter(|text| !text.is_empty())
+            .collect()
     }
 
     #[test]
@@ -178,7 +203,10 @@ mod tests {
         assert_eq!(texts(linear(0.0, 3.2e-5), 3, false), ["0", "2·10⁻⁵"]);
         let log = |a, b| Scale::new(Kind::Log, (a, b), (0.0, 100.0));
         assert_eq!(texts(log(0.05, 0.5), 6, true), ["5", "10", "20", "50"]);
-        assert_eq!(texts(log(0.001, 1000.0), 6, false), ["0.001", "0.01", "0.1", "1", "10", "100", "1000"]);
+        assert_eq!(
+            texts(log(0.001, 1000.0), 6, false),
+            ["0.001", "0.01", "0.1", "1", "10", "100", "1000"]
+        );
         assert_eq!(texts(log(0.011, 0.023), 6, true), ["2"]);
     }
 
@@ -196,7 +224,14 @@ mod tests {
 
     #[test]
     fn numbers_are_short() {
-        let cases = [(0.0, "0"), (1.0, "1"), (0.012345, "0.0123"), (-2.5, "−2.5"), (1234567.0, "1.23·10⁶"), (1e-5, "10⁻⁵")];
+        let cases = [
+            (0.0, "0"),
+            (1.0, "1"),
+            (0.012345, "0.0123"),
+            (-2.5, "−2.5"),
+            (1234567.0, "1.23·10⁶"),
+            (1e-5, "10⁻⁵"),
+        ];
         for (value, text) in cases {
             assert_eq!(short(value), text);
         }

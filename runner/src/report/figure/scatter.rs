@@ -66,22 +66,39 @@ impl Scatter<'_> {
         let mut canvas = Canvas::default();
         let top = 34.0;
         // Whiskers may run off the sheet, points and lines may not.
-        let heights = self.points.iter().map(|p| p.at.1).chain(self.fits.iter().flat_map(|fit| fit.line.iter().map(|point| point.1)));
-        let ends = self.points.iter().flat_map(|p| p.up.map_or([p.at.1; 2], |(low, high)| [low, high]));
+        let heights = self
+            .points
+            .iter()
+            .map(|p| p.at.1)
+            .chain(self.fits.iter().flat_map(|fit| fit.line.iter().map(|point| point.1)));
+        let ends =
+            self.points.iter().flat_map(|p| p.up.map_or([p.at.1; 2], |(low, high)| [low, high]));
         let up = Scale::around(self.y.kind, heights.chain(ends), (top + HEIGHT, top));
         let left = gutter(&self.y, &up);
         let plot = Area { x: left, y: top, w: WIDTH - left - 16.0, h: HEIGHT };
-        let ends = self.points.iter().flat_map(|p| p.across.map_or([p.at.0; 2], |(low, high)| [low, high]));
-        let across = Scale::around(self.x.kind, self.points.iter().map(|p| p.at.0).chain(ends), (plot.x, plot.right()));
+        let ends = self
+            .points
+            .iter()
+            .flat_map(|p| p.across.map_or([p.at.0; 2], |(low, high)| [low, high]));
+        let across = Scale::around(
+            self.x.kind,
+            self.points.iter().map(|p| p.at.0).chain(ends),
+            (plot.x, plot.right()),
+        );
         axes(&mut canvas, plot, (&self.x, &across), (&self.y, &up));
         let place = |(x, y): (f64, f64)| (across.within(x), up.within(y));
 
         let mut light = Vec::new();
         for (n, fit) in self.fits.iter().enumerate() {
-            let band: Vec<(f64, f64, f64)> = fit.line.iter().filter_map(|&(x, _, ends)| ends.map(|(low, high)| (x, low, high))).collect();
+            let band: Vec<(f64, f64, f64)> = fit
+                .line
+                .iter()
+                .filter_map(|&(x, _, ends)| ends.map(|(low, high)| (x, low, high)))
+                .collect();
             if band.len() > 1 {
                 let lower = band.iter().map(|&(x, low, _)| place((x, low)));
-                let outline: Vec<(f64, f64)> = lower.chain(band.iter().rev().map(|&(x, _, high)| place((x, high)))).collect();
+                let outline: Vec<(f64, f64)> =
+                    lower.chain(band.iter().rev().map(|&(x, _, high)| place((x, high)))).collect();
                 canvas.path(&outline, true, "band");
             }
             let line: Vec<(f64, f64)> = fit.line.iter().map(|&(x, y, _)| place((x, y))).collect();
@@ -96,11 +113,13 @@ impl Scatter<'_> {
         for chain in &self.joined {
             let line: Vec<(f64, f64)> = chain.iter().map(|&n| place(self.points[n].at)).collect();
             light.extend(along(&line));
-            let class = chain.first().map_or_else(String::new, |&n| hue(self.points[n].name.family).1);
+            let class =
+                chain.first().map_or_else(String::new, |&n| hue(self.points[n].name.family).1);
             canvas.path(&line, false, &format!("curve {class}"));
         }
         for point in &self.points {
-            let ((x, y), class) = (place(point.at), format!("whisker {}", hue(point.name.family).1));
+            let ((x, y), class) =
+                (place(point.at), format!("whisker {}", hue(point.name.family).1));
             if let Some((low, high)) = point.across {
                 let (from, to) = (across.within(low), across.within(high));
                 light.push(Area { x: from, y: y - 0.5, w: to - from, h: 1.0 });
@@ -124,7 +143,13 @@ impl Scatter<'_> {
         self.legend(&mut canvas, plot)
     }
 
-    fn names(&self, canvas: &mut Canvas, plot: Area, light: &[Area], place: impl Fn((f64, f64)) -> (f64, f64)) {
+    fn names(
+        &self,
+        canvas: &mut Canvas,
+        plot: Area,
+        light: &[Area],
+        place: impl Fn((f64, f64)) -> (f64, f64),
+    ) {
         let marks: Vec<Area> = self
             .points
             .iter()
@@ -136,9 +161,15 @@ impl Scatter<'_> {
         let wanted: Vec<Wanted> = self
             .points
             .iter()
-            .map(|point| Wanted { at: place(point.at), w: width(&point.name.text, Style::TICK), h: 0.93 * Style::TICK.size })
+            .map(|point| Wanted {
+                at: place(point.at),
+                w: width(&point.name.text, Style::TICK),
+                h: 0.93 * Style::TICK.size,
+            })
             .collect();
-        for ((point, wanted), placed) in self.points.iter().zip(&wanted).zip(beside(&wanted, &marks, light, plot)) {
+        for ((point, wanted), placed) in
+            self.points.iter().zip(&wanted).zip(beside(&wanted, &marks, light, plot))
+        {
             if let Some(end) = placed.leader {
                 canvas.line(end, wanted.at, "leader");
             }
@@ -148,12 +179,17 @@ impl Scatter<'_> {
     }
 
     fn legend(self, canvas: &mut Canvas, plot: Area) -> Figure {
-        let mut entries = families(self.families, |n| self.points.iter().any(|point| point.name.family == n));
+        let mut entries =
+            families(self.families, |n| self.points.iter().any(|point| point.name.family == n));
         for (n, fit) in self.fits.iter().enumerate() {
             entries.push((Sample::Band(FITS[n % FITS.len()]), &fit.name));
         }
         entries.extend(self.frontier.iter().map(|(name, _)| (Sample::Line("frontier"), *name)));
-        entries.extend(self.ring.filter(|_| self.points.iter().any(|point| point.ring)).map(|name| (Sample::Ring, name)));
+        entries.extend(
+            self.ring
+                .filter(|_| self.points.iter().any(|point| point.ring))
+                .map(|name| (Sample::Ring, name)),
+        );
         let end = legend(canvas, &entries, plot.x, plot.bottom() + 60.0, plot.w);
         Figure::new(std::mem::take(canvas), WIDTH, end, self.title)
     }
@@ -167,7 +203,12 @@ fn along(line: &[(f64, f64)]) -> Vec<Area> {
         for n in 0..steps as usize {
             let part = n as f64 / steps;
             let at = |a: f64, b: f64| a + (b - a) * part;
-            boxes.push(Area { x: at(pair[0].0, pair[1].0) - 3.0, y: at(pair[0].1, pair[1].1) - 1.0, w: 6.0, h: 2.0 });
+            boxes.push(Area {
+                x: at(pair[0].0, pair[1].0) - 3.0,
+                y: at(pair[0].1, pair[1].1) - 1.0,
+                w: 6.0,
+                h: 2.0,
+            });
         }
     }
     boxes
@@ -192,7 +233,9 @@ mod tests {
     #[test]
     fn names_of_eighteen_close_points_touch_nothing() {
         let families: Vec<String> =
-            ["AlexNet", "VGG", "Inception", "ResNet", "MobileNet", "DenseNet", "NASNet"].map(str::to_owned).to_vec();
+            ["AlexNet", "VGG", "Inception", "ResNet", "MobileNet", "DenseNet", "NASNet"]
+                .map(str::to_owned)
+                .to_vec();
         let point = |n: usize| ScatterPoint {
             name: Name { text: format!("some_network_v{n}"), family: n % 7 },
             at: (0.08 + 0.002 * (n % 5) as f64, 0.5 + 0.01 * n as f64),
@@ -201,7 +244,10 @@ mod tests {
             ring: n.is_multiple_of(3),
             tip: String::new(),
         };
-        let fit = |name: &str| Fit { name: name.into(), line: [0.08, 0.09].map(|x| (x, 4.0 * x, Some((3.0 * x, 5.0 * x)))).to_vec() };
+        let fit = |name: &str| Fit {
+            name: name.into(),
+            line: [0.08, 0.09].map(|x| (x, 4.0 * x, Some((3.0 * x, 5.0 * x)))).to_vec(),
+        };
         let scatter = Scatter {
             title: "distortion against error".into(),
             x: Axis::percent("error (%)", Kind::Log),

@@ -4,7 +4,8 @@ use std::sync::LazyLock;
 use ttf_parser::Face;
 
 /// Inter Regular and SemiBold, cut down; see `font/README.md`.
-pub const FONTS: [&[u8]; 2] = [include_bytes!("../font/Inter-Regular.otf"), include_bytes!("../font/Inter-SemiBold.otf")];
+pub const FONTS: [&[u8]; 2] =
+    [include_bytes!("../font/Inter-Regular.otf"), include_bytes!("../font/Inter-SemiBold.otf")];
 
 /// Size in pixels, and weight.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,14 +27,17 @@ impl Style {
     pub const STRONG: Self = Self { size: 11.0, strong: true };
 }
 
-static FACES: LazyLock<[Face<'static>; 2]> =
-    LazyLock::new(|| FONTS.map(|bytes| Face::parse(bytes, 0).expect("the font is part of the program")));
+static FACES: LazyLock<[Face<'static>; 2]> = LazyLock::new(|| {
+    FONTS.map(|bytes| Face::parse(bytes, 0).expect("the font is part of the program"))
+});
 
 /// The width of a line of text, in pixels. A letter that the font lacks counts as an em.
 pub fn width(text: &str, style: Style) -> f64 {
     let face = &FACES[usize::from(style.strong)];
     let em = f64::from(face.units_per_em());
-    let advance = |c: char| face.glyph_index(c).and_then(|glyph| face.glyph_hor_advance(glyph)).map_or(em, f64::from);
+    let advance = |c: char| {
+        face.glyph_index(c).and_then(|glyph| face.glyph_hor_advance(glyph)).map_or(em, f64::from)
+    };
     text.chars().map(advance).sum::<f64>() / em * style.size
 }
 
@@ -43,7 +47,8 @@ pub fn fitted(text: &str, style: Style, room: f64) -> String {
         return text.to_owned();
     }
     let mut kept: Vec<char> = text.chars().collect();
-    while !kept.is_empty() && width(&format!("{}…", kept.iter().collect::<String>()), style) > room {
+    while !kept.is_empty() && width(&format!("{}…", kept.iter().collect::<String>()), style) > room
+    {
         kept.pop();
     }
     format!("{}…", kept.iter().collect::<String>())

@@ -13,12 +13,14 @@ pub(super) fn flags(view: &View, page: &mut Page) {
     let mut body = String::new();
     if !findings.flags.is_empty() {
         body.push_str(
-            "<p class=\"about\">An error: the numbers that it is about cannot be taken as the model’s robustness. A warning: they may overstate \
+            "<p class=\"about\">An error: the numbers that it is about cannot be taken as the \
+             model’s robustness. A warning: they may overstate \
              it. A note: good to know.</p>",
         );
     }
     for model in &view.summary.models {
-        let of: Vec<&Flag> = findings.flags.iter().filter(|flag| flag.model == model.label).collect();
+        let of: Vec<&Flag> =
+            findings.flags.iter().filter(|flag| flag.model == model.label).collect();
         if !of.is_empty() {
             body.push_str(&of_model(&model.label, &of));
         }
@@ -29,20 +31,32 @@ pub(super) fn flags(view: &View, page: &mut Page) {
 
 fn of_model(model: &str, flags: &[&Flag]) -> String {
     let count = |severity: Severity| flags.iter().filter(|flag| flag.severity == severity).count();
-    let counts = [Severity::Error, Severity::Warning, Severity::Note].map(|severity| (count(severity), severity.name()));
-    let counts: Vec<String> = counts.into_iter().filter(|(count, _)| *count > 0).map(|(count, name)| counted(count, name)).collect();
+    let counts = [Severity::Error, Severity::Warning, Severity::Note]
+        .map(|severity| (count(severity), severity.name()));
+    let counts: Vec<String> = counts
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, name)| counted(count, name))
+        .collect();
     let open = if flags.len() <= OPEN { " open=\"open\"" } else { "" };
-    let mut html = format!("<details{open}><summary>{}: {}</summary><ul class=\"flags\">", escape(model), counts.join(", "));
+    let mut html = format!(
+        "<details{open}><summary>{}: {}</summary><ul class=\"flags\">",
+        escape(model),
+        counts.join(", ")
+    );
     for flag in flags {
         let (severity, name) = (flag.severity.name(), flag.flag.name());
         let place = match (&flag.attack, flag.goal) {
-            (Some(attack), Some(goal)) => format!(" of {} ({})", escape(attack), goal.name().replace('_', " ")),
+            (Some(attack), Some(goal)) => {
+                format!(" of {} ({})", escape(attack), goal.name().replace('_', " "))
+            }
             _ => String::new(),
         };
         let p = flag.p.map_or_else(String::new, |p| format!(" (p = {p:.1e}, corrected)"));
         let _ = write!(
             html,
-            "<li><p><span class=\"finding {severity}\">{severity}</span> <strong>{name}</strong>{place}: {}{p}.</p>\
+            "<li><p><span class=\"finding {severity}\">{severity}</span> \
+             <strong>{name}</strong>{place}: {}{p}.</p>\
              <p class=\"about\">{} {}</p></li>",
             escape(&flag.reading),
             escape(&flag.meaning),
@@ -55,19 +69,37 @@ fn of_model(model: &str, flags: &[&Flag]) -> String {
 /// What was looked for, and what the study has nothing to see by.
 fn checked(checks: &[Check], none: bool) -> String {
     if checks.is_empty() {
-        return "<p class=\"none\">These results are of a program that did not look for signs of broken models and weak attacks.</p>"
+        return "<p class=\"none\">These results are of a program that did not look for signs of \
+                broken models and weak attacks.</p>"
             .into();
     }
     let names = |looked_at: bool| -> Vec<String> {
         let some = checks.iter().filter(|check| (check.looked_at > 0) == looked_at);
-        some.map(|check| if looked_at { format!("{} ({})", check.flag.name(), check.looked_at) } else { check.flag.name().into() })
-            .collect()
+        some.map(|check| {
+            if looked_at {
+                format!("{} ({})", check.flag.name(), check.looked_at)
+            } else {
+                check.flag.name().into()
+            }
+        })
+        .collect()
     };
     let (seen, unseen) = (names(true), names(false));
-    let start = if none { "<p>No sign of a broken model, masked gradients or a weak attack.</p>" } else { "" };
-    let mut html = format!("{start}<p class=\"about\">Looked for, in so many models or comparisons: {}.", escape(&super::listed(&seen)));
+    let start = if none {
+        "<p>No sign of a broken model, masked gradients or a weak attack.</p>"
+    } else {
+        ""
+    };
+    let mut html = format!(
+        "{start}<p class=\"about\">Looked for, in so many models or comparisons: {}.",
+        escape(&super::listed(&seen))
+    );
     if !unseen.is_empty() {
-        let _ = write!(html, " The study has nothing to see these by: {}.", escape(&super::listed(&unseen)));
+        let _ = write!(
+            html,
+            " The study has nothing to see these by: {}.",
+            escape(&super::listed(&unseen))
+        );
     }
     html + "</p>"
 }

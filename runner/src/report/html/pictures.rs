@@ -15,25 +15,36 @@ use tch::{Kind, Tensor};
 pub(super) fn examples(view: &View, folder: &Path, page: &mut Page) -> Result<()> {
     let examples = &view.summary.examples;
     if examples.is_empty() {
-        page.section("examples", "Examples", "<p class=\"none\">No attack of the study succeeded.</p>");
+        page.section(
+            "examples",
+            "Examples",
+            "<p class=\"none\">No attack of the study succeeded.</p>",
+        );
         return Ok(());
     }
     let pixels = match example_pixels(folder) {
         Ok(pixels) => pixels,
         Err(error) => {
-            let why = format!("<p class=\"none\">The pixels of the examples cannot be read: {}</p>", escape(&format!("{error:#}")));
+            let why = format!(
+                "<p class=\"none\">The pixels of the examples cannot be read: {}</p>",
+                escape(&format!("{error:#}"))
+            );
             page.section("examples", "Examples", &why);
             return Ok(());
         }
     };
     let mut body = String::from(
-        "<p class=\"about\">Of every attack and goal the successes at the 0.1-, 0.5- and 0.9-quantile of distortion, in the norm in which the \
-         attack is nearest to the best of all attacks. Third: the difference, grey where nothing changed, amplified until its largest change fills the range.</p><div class=\"examples\">",
+        "<p class=\"about\">Of every attack and goal the successes at the 0.1-, 0.5- and \
+         0.9-quantile of distortion, in the norm in which the \
+         attack is nearest to the best of all attacks. Third: the difference, grey where nothing \
+         changed, amplified until its largest change fills the range.</p><div class=\"examples\">",
     );
     for example in examples {
         let tensor = |end: &str| {
             let name = format!("{}.{end}", example.tensor);
-            pixels.get(&name).with_context(|| format!("no tensor `{name}` in {}", crate::summary::EXAMPLES))
+            pixels
+                .get(&name)
+                .with_context(|| format!("no tensor `{name}` in {}", crate::summary::EXAMPLES))
         };
         body.push_str(&panel(view, example, tensor("original")?, tensor("adversarial")?)?);
     }
@@ -41,19 +52,37 @@ pub(super) fn examples(view: &View, folder: &Path, page: &mut Page) -> Result<()
     Ok(())
 }
 
-fn panel(view: &View, example: &Example, original: &Tensor, adversarial: &Tensor) -> Result<String> {
+fn panel(
+    view: &View,
+    example: &Example,
+    original: &Tensor,
+    adversarial: &Tensor,
+) -> Result<String> {
     let difference = adversarial - original;
     let largest = difference.abs().max().double_value(&[]);
     let amplified = &difference * (0.5 / largest.max(f64::MIN_POSITIVE)) + 0.5;
     let times = short(0.5 / largest.max(f64::MIN_POSITIVE));
-    let aim = example.target_class.map_or_else(String::new, |class| format!(", aimed at class {class}"));
+    let aim =
+        example.target_class.map_or_else(String::new, |class| format!(", aimed at class {class}"));
     let goal = example.goal.name().replace('_', " ");
     let about = format!("{} on {}, {goal}{aim}", example.attack, view.name(&example.model));
     let mut html = String::from("<figure class=\"panel\"><div>");
     for (pixels, alt, below) in [
-        (original, format!("the original image {}", example.image), format!("class {}", example.label)),
-        (adversarial, format!("the adversarial image by {about}"), format!("class {}", example.prediction)),
-        (&amplified, format!("the difference, amplified {times} times"), format!("difference × {times}")),
+        (
+            original,
+            format!("the original image {}", example.image),
+            format!("class {}", example.label),
+        ),
+        (
+            adversarial,
+            format!("the adversarial image by {about}"),
+            format!("class {}", example.prediction),
+        ),
+        (
+            &amplified,
+            format!("the difference, amplified {times} times"),
+            format!("difference × {times}"),
+        ),
     ] {
         let data = BASE64_STANDARD.encode(png(pixels)?);
         let _ = write!(
@@ -63,8 +92,11 @@ fn panel(view: &View, example: &Example, original: &Tensor, adversarial: &Tensor
             escape(&below)
         );
     }
-    let distortions: Vec<String> =
-        example.distortions.iter().filter_map(|(metric, value)| Some(format!("{metric} {}", short((*value)?)))).collect();
+    let distortions: Vec<String> = example
+        .distortions
+        .iter()
+        .filter_map(|(metric, value)| Some(format!("{metric} {}", short((*value)?))))
+        .collect();
     let rounded = if example.success_8bit { "" } else { "; no longer adversarial in 8 bits" };
     let _ = writeln!(
         html,
@@ -79,10 +111,17 @@ fn panel(view: &View, example: &Example, original: &Tensor, adversarial: &Tensor
 /// A PNG of 3×S×S pixels in [0, 1].
 fn png(pixels: &Tensor) -> Result<Vec<u8>> {
     let size = pixels.size();
-    ensure!(matches!(size[..], [3, _, _]), "pixels of an example have shape {size:?}, expected 3×S×S");
-    let bytes = ((pixels * 255.0).round().clamp(0.0, 255.0)).permute([1, 2, 0]).to_kind(Kind::Uint8).contiguous();
+    ensure!(
+        matches!(size[..], [3, _, _]),
+        "pixels of an example have shape {size:?}, expected 3×S×S"
+    );
+    let bytes = ((pixels * 255.0).round().clamp(0.0, 255.0))
+        .permute([1, 2, 0])
+        .to_kind(Kind::Uint8)
+        .contiguous();
     let bytes = Vec::<u8>::try_from(bytes.view([-1]))?;
-    let picture = RgbImage::from_raw(size[2] as u32, size[1] as u32, bytes).context("a picture has all its pixels")?;
+    let picture = RgbImage::from_raw(size[2] as u32, size[1] as u32, bytes)
+        .context("a picture has all its pixels")?;
     let mut file = Cursor::new(Vec::new());
     picture.write_to(&mut file, ImageFormat::Png)?;
     Ok(file.into_inner())

@@ -11,12 +11,20 @@ use std::process::Command;
 use tempfile::TempDir;
 
 const HOSTILE: &str = "<script>alert('&')</script>";
-const FAMILIES: [(&str, usize); 7] =
-    [("AlexNet", 1), ("VGG", 2), ("Inception", 5), ("ResNet", 3), ("MobileNet", 3), ("DenseNet", 3), ("NASNet", 1)];
+const FAMILIES: [(&str, usize); 7] = [
+    ("AlexNet", 1),
+    ("VGG", 2),
+    ("Inception", 5),
+    ("ResNet", 3),
+    ("MobileNet", 3),
+    ("DenseNet", 3),
+    ("NASNet", 1),
+];
 
 fn labels(count: usize) -> Vec<(String, String)> {
-    let all =
-        FAMILIES.into_iter().flat_map(|(family, members)| (0..members).map(move |n| (format!("mini_{family}_v{n}"), family.to_owned())));
+    let all = FAMILIES.into_iter().flat_map(|(family, members)| {
+        (0..members).map(move |n| (format!("mini_{family}_v{n}"), family.to_owned()))
+    });
     let mut labels: Vec<(String, String)> = all.take(count).collect();
     if let Some(last) = labels.last_mut() {
         last.0 = format!("mini_{HOSTILE}");
@@ -42,8 +50,7 @@ fn summary(count: usize) -> Value {
     let each = || attacks.iter().flat_map(|&(attack, best)| goals.map(|goal| (attack, best, goal)));
     let strength = |n: usize| 0.5 + 0.07 * (n * 7 % 18) as f64;
     let error = |n: usize| (n * 11 % 18 + 4) as f64 / 82.0;
-    let quantiles =
-        |v: f64| json!({ "min": 0.3 * v, "q10": 0.5 * v, "q25": 0.7 * v, "median": v, "q75": 1.5 * v, "q90": 2.0 * v, "max": 3.0 * v });
+    let quantiles = |v: f64| json!({ "min": 0.3 * v, "q10": 0.5 * v, "q25": 0.7 * v, "median": v, "q75": 1.5 * v, "q90": 2.0 * v, "max": 3.0 * v });
     let distortion = |n: usize, metric: &str, best: &str| {
         let value = strength(n) * if metric == "linf" { 0.02 } else { 1.0 };
         json!({
@@ -62,8 +69,9 @@ fn summary(count: usize) -> Value {
             })
         })
         .collect();
-    let square =
-        |f: &dyn Fn(usize, usize) -> usize| (0..count).map(|a| (0..count).map(|b| f(a, b)).collect::<Vec<_>>()).collect::<Vec<_>>();
+    let square = |f: &dyn Fn(usize, usize) -> usize| {
+        (0..count).map(|a| (0..count).map(|b| f(a, b)).collect::<Vec<_>>()).collect::<Vec<_>>()
+    };
     let counts = || json!({ "k": square(&|a, b| if a == b { 39 } else { (a * 5 + b * 3) % 38 }), "n": square(&|a, b| if a + 1 == b { 0 } else { 40 }) });
     let matrices: Vec<Value> = each()
         .map(|(attack, _, goal)| {
@@ -142,8 +150,19 @@ fn summary(count: usize) -> Value {
     let flags: Vec<Value> = names
         .iter()
         .step_by(4)
-        .flat_map(|name| [flag("error", name, Some("cw_l2")), flag("warning", name, None), flag("note", name, Some("ifgsm"))])
-        .chain(names.last().into_iter().flat_map(|name| (0..5).map(|_| flag("note", name, Some("cw_l2")))))
+        .flat_map(|name| {
+            [
+                flag("error", name, Some("cw_l2")),
+                flag("warning", name, None),
+                flag("note", name, Some("ifgsm")),
+            ]
+        })
+        .chain(
+            names
+                .last()
+                .into_iter()
+                .flat_map(|name| (0..5).map(|_| flag("note", name, Some("cw_l2")))),
+        )
         .collect();
     let check = |flag: &str, looked_at: usize, raised: usize| json!({ "flag": flag, "looked_at": looked_at, "raised": raised, "meaning": "It means." });
     let findings = json!({ "flags": flags, "checks": [check("random_beats_gradient", 40, flags.len()), check("below_clever", 0, 0)] });
@@ -152,7 +171,8 @@ fn summary(count: usize) -> Value {
     json!({
         "$schema": "study.schema.json", "format": 1,
         "study": { "name": HOSTILE, "program": "0.1.0", "seed": 1, "images": 40, "classes": 10, "tie_tolerance": 0.0, "transfer": "resize",
-            "confidence": 0.95, "resamples": 1000, "skipped": [{ "name": HOSTILE, "reason": "no image" }], "left_out": [] },
+            "confidence": 0.95, "resamples": 1000, "skipped": [{ "name": HOSTILE, "reason": "no \
+                image" }], "left_out": [] },
         "models": models,
         "attacks": attacks.map(|(attack, _)| json!({ "label": attack, "name": attack, "origin": "here 1.0.0", "parameters": "a = 1\n", "goals": goals })),
         "metrics": [metric("l2", true), metric("linf", true), metric("clever_l2", false)],
@@ -163,10 +183,15 @@ fn summary(count: usize) -> Value {
 
 fn folder(summary: &Value) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
-    write_atomically(&folder.path().join(crate::summary::FILE), summary.to_string().as_bytes()).unwrap();
+    write_atomically(&folder.path().join(crate::summary::FILE), summary.to_string().as_bytes())
+        .unwrap();
     let bytes: Vec<u8> = (0..3 * 8 * 8).flat_map(|n| (n as f32 / 192.0).to_le_bytes()).collect();
-    let view = || safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![3, 8, 8], &bytes).unwrap();
-    let pixels = safetensors::serialize([("0.original", view()), ("0.adversarial", view())], None).unwrap();
+    let view = || {
+        safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![3, 8, 8], &bytes)
+            .unwrap()
+    };
+    let pixels =
+        safetensors::serialize([("0.original", view()), ("0.adversarial", view())], None).unwrap();
     write_atomically(&folder.path().join(EXAMPLES), &pixels).unwrap();
     folder
 }
@@ -185,14 +210,29 @@ fn check_that_nothing_is_code(document: &Document) {
         for attribute in node.attributes() {
             let value = attribute.value();
             if ["href", "src", "srcset", "action", "data", "poster"].contains(&attribute.name()) {
-                assert!(value.starts_with('#') || value.starts_with("data:"), "{}", attribute.value());
+                assert!(
+                    value.starts_with('#') || value.starts_with("data:"),
+                    "{}",
+                    attribute.value()
+                );
             }
-            assert!(!attribute.name().starts_with("on"), "{} is code in an attribute", attribute.name());
-            assert!(attribute.name() != "id" || ids.insert(value.to_owned()), "two elements have the id {value}");
+            assert!(
+                !attribute.name().starts_with("on"),
+                "{} is code in an attribute",
+                attribute.name()
+            );
+            assert!(
+                attribute.name() != "id" || ids.insert(value.to_owned()),
+                "two elements have the id {value}"
+            );
         }
-        assert!(node.tag_name().name() != "img" || node.attribute("alt").is_some_and(|alt| !alt.is_empty()));
+        assert!(
+            node.tag_name().name() != "img"
+                || node.attribute("alt").is_some_and(|alt| !alt.is_empty())
+        );
     }
-    let count = |name: &str| document.descendants().filter(|node| node.tag_name().name() == name).count();
+    let count =
+        |name: &str| document.descendants().filter(|node| node.tag_name().name() == name).count();
     assert_eq!((count("script"), count("link"), count("iframe")), (1, 0, 0));
 }
 
@@ -202,26 +242,45 @@ fn the_page_is_well_formed_needs_nothing_else_and_is_the_same_again() {
     let path = write_report(folder.path()).unwrap();
     let html = fs::read_to_string(&path).unwrap();
     let text = xml(&html);
-    let document = Document::parse_with_options(&text, ParsingOptions { allow_dtd: true, ..ParsingOptions::default() }).unwrap();
+    let document = Document::parse_with_options(
+        &text,
+        ParsingOptions { allow_dtd: true, ..ParsingOptions::default() },
+    )
+    .unwrap();
     check_that_nothing_is_code(&document);
-    assert!(!html.contains("@import") && html.matches("url(").count() == html.matches("url(data:").count());
+    assert!(
+        !html.contains("@import")
+            && html.matches("url(").count() == html.matches("url(data:").count()
+    );
     assert!(!html.contains("<script>alert"), "a name became code");
     assert_eq!(document.root_element().attribute("lang"), Some("en"));
 
     // Everything that the study has stands on the page and in the folder.
-    let sections: Vec<&str> =
-        document.descendants().filter(|node| node.has_tag_name("section")).filter_map(|node| node.attribute("id")).collect();
-    let expected = "overview flags claims accuracy transfer families law frontier curves scores depth cost examples missing provenance";
+    let sections: Vec<&str> = document
+        .descendants()
+        .filter(|node| node.has_tag_name("section"))
+        .filter_map(|node| node.attribute("id"))
+        .collect();
+    let expected = "overview flags claims accuracy transfer families law frontier curves scores \
+                    depth cost examples missing provenance";
     assert_eq!(sections.join(" "), expected);
     let figures = document.descendants().filter(|node| node.has_tag_name("svg")).count();
     let files = |ending: &str| {
         let entries = fs::read_dir(folder.path().join(FIGURES)).unwrap();
-        entries.filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|found| found == ending)).count()
+        entries
+            .filter(|entry| {
+                entry.as_ref().unwrap().path().extension().is_some_and(|found| found == ending)
+            })
+            .count()
     };
-    // Accuracy; four of each of transfer, families, law, frontier and curves; score, depth, and two norms.
+    // Accuracy; four of each of transfer, families, law, frontier and curves; score, depth, and two
+    // norms.
     assert_eq!((figures, files("svg"), files("png")), (25, 25, 25));
     assert_eq!(html.matches("data:text/csv").count(), figures);
-    assert!(html.contains(">VGG_v0</text>"), "the beginning that all names have is left out of figures");
+    assert!(
+        html.contains(">VGG_v0</text>"),
+        "the beginning that all names have is left out of figures"
+    );
 
     write_report(folder.path()).unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), html);
@@ -243,7 +302,10 @@ fn with_another(of: &Value, text: &str, by: &str) -> Value {
     match of {
         Value::String(found) => Value::String(other(found)),
         Value::Array(items) => items.iter().map(|item| with_another(item, text, by)).collect(),
-        Value::Object(members) => members.iter().map(|(name, value)| (other(name), with_another(value, text, by))).collect(),
+        Value::Object(members) => members
+            .iter()
+            .map(|(name, value)| (other(name), with_another(value, text, by)))
+            .collect(),
         value => value.clone(),
     }
 }
@@ -271,25 +333,54 @@ fn no_text_of_a_summary_becomes_code_or_another_folder_s_file() {
     let html = fs::read_to_string(write_report(folder.path()).unwrap()).unwrap();
     let text = xml(&html);
     check_that_nothing_is_code(
-        &Document::parse_with_options(&text, ParsingOptions { allow_dtd: true, ..ParsingOptions::default() }).unwrap(),
+        &Document::parse_with_options(
+            &text,
+            ParsingOptions { allow_dtd: true, ..ParsingOptions::default() },
+        )
+        .unwrap(),
     );
     assert!(!html.contains("<img src=x"));
-    let found = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    assert_eq!(found.collect::<BTreeSet<_>>(), ["examples.safetensors", "figures", "report.html", "study.json"].map(String::from).into());
+    let found = fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert_eq!(
+        found.collect::<BTreeSet<_>>(),
+        ["examples.safetensors", "figures", "report.html", "study.json"].map(String::from).into()
+    );
 }
 
 #[test]
 fn what_a_study_lacks_is_said() {
     let mut summary = summary(1);
-    for name in ["attacks", "metrics", "campaigns", "transfer", "scores", "laws", "depth", "families", "verdicts", "examples", "missing"] {
+    for name in [
+        "attacks",
+        "metrics",
+        "campaigns",
+        "transfer",
+        "scores",
+        "laws",
+        "depth",
+        "families",
+        "verdicts",
+        "examples",
+        "missing",
+    ] {
         summary[name] = json!([]);
     }
     // As of a program that did not know flags.
     summary.as_object_mut().unwrap().remove("findings");
     let folder = folder(&summary);
     let html = fs::read_to_string(write_report(folder.path()).unwrap()).unwrap();
-    Document::parse_with_options(&xml(&html), ParsingOptions { allow_dtd: true, ..ParsingOptions::default() }).unwrap();
-    assert_eq!(html.matches("<p class=\"none\">").count(), 9, "flags, transfer, families, law, frontier, curves, scores, depth, examples");
+    Document::parse_with_options(
+        &xml(&html),
+        ParsingOptions { allow_dtd: true, ..ParsingOptions::default() },
+    )
+    .unwrap();
+    assert_eq!(
+        html.matches("<p class=\"none\">").count(),
+        9,
+        "flags, transfer, families, law, frontier, curves, scores, depth, examples"
+    );
 }
 
 #[test]
@@ -300,16 +391,23 @@ fn flags_stand_by_model_with_their_remedy_or_what_was_looked_for() {
     assert!(html.contains("<li>20 flags on 6 models: see which numbers they are about.</li>"));
     let escaped = escape(HOSTILE);
     assert!(html.contains(&format!(
-        "<strong>random_beats_gradient</strong> of cw_l2 (untargeted): {escaped} (p = 1.2e-4, corrected).</p>\
+        "<strong>random_beats_gradient</strong> of cw_l2 (untargeted): {escaped} (p = 1.2e-4, \
+         corrected).</p>\
          <p class=\"about\">{escaped} {escaped}</p>"
     )));
-    assert!(html.contains("comparisons: random_beats_gradient (40). The study has nothing to see these by: below_clever."));
+    assert!(html.contains(
+        "comparisons: random_beats_gradient (40). The study has nothing to see \
+         these by: below_clever."
+    ));
 
     let mut sound = summary(2);
     sound["findings"]["flags"] = json!([]);
     let sound = folder(&sound);
     let html = fs::read_to_string(write_report(sound.path()).unwrap()).unwrap();
-    assert!(html.contains("<p>No sign of a broken model, masked gradients or a weak attack.</p>") && !html.contains(" flags on "));
+    assert!(
+        html.contains("<p>No sign of a broken model, masked gradients or a weak attack.</p>")
+            && !html.contains(" flags on ")
+    );
 }
 
 #[test]
@@ -376,9 +474,10 @@ document.body.append(result);
 
 #[test]
 fn a_reader_hovers_sorts_chooses_and_takes_figures_along() {
-    let Some(browser) = ["chromium", "chromium-browser", "google-chrome", "chrome"]
-        .into_iter()
-        .find(|name| Command::new(name).arg("--version").output().is_ok_and(|output| output.status.success()))
+    let Some(browser) =
+        ["chromium", "chromium-browser", "google-chrome", "chrome"].into_iter().find(|name| {
+            Command::new(name).arg("--version").output().is_ok_and(|output| output.status.success())
+        })
     else {
         println!("skipped: no Chromium is installed (Debian: apt-get install chromium)");
         return;
@@ -389,20 +488,42 @@ fn a_reader_hovers_sorts_chooses_and_takes_figures_along() {
     fs::write(&page, html.replace("</body>", &format!("{READER}</body>"))).unwrap();
     for size in ["1366,768", "500,844"] {
         let output = Command::new(browser)
-            .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"])
-            .args(["--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--virtual-time-budget=2000", "--dump-dom"])
+            .args([
+                "--headless",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-quic",
+                "--no-first-run",
+                "--disable-background-networking",
+            ])
+            .args([
+                "--disable-component-update",
+                "--disable-sync",
+                "--disable-dev-shm-usage",
+                "--virtual-time-budget=2000",
+                "--dump-dom",
+            ])
             .arg(format!("--user-data-dir={}", folder.path().join("profile").display()))
             .arg(format!("--window-size={size}"))
             .arg(format!("file://{}", page.display()))
             .output()
             .unwrap();
         let dom = String::from_utf8_lossy(&output.stdout);
-        let seen = dom.rsplit_once("<pre id=\"seen\">").and_then(|(_, rest)| rest.split_once("</pre>"));
-        let Some((seen, _)) = seen else { panic!("the page's script did not end: {}", String::from_utf8_lossy(&output.stderr)) };
-        let seen: Value = serde_json::from_str(&seen.replace("&gt;", ">").replace("&lt;", "<").replace("&amp;", "&")).unwrap();
+        let seen =
+            dom.rsplit_once("<pre id=\"seen\">").and_then(|(_, rest)| rest.split_once("</pre>"));
+        let Some((seen, _)) = seen else {
+            panic!("the page's script did not end: {}", String::from_utf8_lossy(&output.stderr))
+        };
+        let seen: Value = serde_json::from_str(
+            &seen.replace("&gt;", ">").replace("&lt;", "<").replace("&amp;", "&"),
+        )
+        .unwrap();
         let hover = seen["hover"].as_str().unwrap_or_default();
         assert!(
-            hover.starts_with("mini_VGG_v1 → mini_Inception_v2: 62.5 % (25 of 40; 95 % interval 47.0 to 75.8 %); of all images: 25 of 40"),
+            hover.starts_with(
+                "mini_VGG_v1 → mini_Inception_v2: 62.5 % (25 of 40; 95 % interval \
+                 47.0 to 75.8 %); of all images: 25 of 40"
+            ),
             "{seen}"
         );
         let expected = json!({ "hover": hover, "left": true, "keys": "mini_VGG_v0 → mini_VGG_v0", "ascending": true, "descending": "descending",

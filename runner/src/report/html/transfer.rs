@@ -23,13 +23,23 @@ fn meaning(denominator: &str) -> &str {
 }
 
 pub(super) fn matrices(view: &View, page: &mut Page) -> Result<()> {
-    let wanted =
-        |matrix: &&Matrix| matrix.pixels == Pixels::Float && (matrix.matching == Match::Top1 || view.summary.study.classes >= MANY_CLASSES);
-    let shown: Vec<Shown> = view.summary.transfer.iter().filter(wanted).map(|matrix| heat_map(view, matrix)).collect::<Result<_>>()?;
+    let wanted = |matrix: &&Matrix| {
+        matrix.pixels == Pixels::Float
+            && (matrix.matching == Match::Top1 || view.summary.study.classes >= MANY_CLASSES)
+    };
+    let shown: Vec<Shown> = view
+        .summary
+        .transfer
+        .iter()
+        .filter(wanted)
+        .map(|matrix| heat_map(view, matrix))
+        .collect::<Result<_>>()?;
     let published = view.summary.transfer.first().map_or("", |matrix| matrix.published.as_str());
     let about = format!(
-        "Adversarials of a row’s model are shown to a column’s model. A cell is the share that meets the goal, of the {}, as the 2018 \
-         study counted; the other denominators stand in the tip and in the data. Outlined: the attack on its own model. \
+        "Adversarials of a row’s model are shown to a column’s model. A cell is the share that \
+         meets the goal, of the {}, as the 2018 \
+         study counted; the other denominators stand in the tip and in the data. Outlined: the \
+         attack on its own model. \
          Images as they are, not rounded to 8 bits; study.json has both.",
         meaning(published)
     );
@@ -50,18 +60,32 @@ fn heat_map(view: &View, matrix: &Matrix) -> Result<Shown> {
                 let rate = counts.rate(source, target);
                 let [low, high] = ends(rate.interval);
                 let (source, target) = (labels(source).to_owned(), labels(target).to_owned());
-                data.row([source, target, denominator.clone(), rate.k.to_string(), rate.n.to_string(), plain(rate.rate), low, high])?;
+                data.row([
+                    source,
+                    target,
+                    denominator.clone(),
+                    rate.k.to_string(),
+                    rate.n.to_string(),
+                    plain(rate.rate),
+                    low,
+                    high,
+                ])?;
             }
         }
     }
     let published = |source: usize, target: usize| {
-        matrix.denominators.get(&matrix.published).map_or_else(|| Rate::new(0, 0), |counts| counts.rate(source, target))
+        matrix
+            .denominators
+            .get(&matrix.published)
+            .map_or_else(|| Rate::new(0, 0), |counts| counts.rate(source, target))
     };
     let cell = |source: usize, target: usize| {
         let value = published(source, target);
         let mut tip = format!("{} → {}: {}", labels(source), labels(target), rate(&value));
         if source != target {
-            for (denominator, counts) in matrix.denominators.iter().filter(|(name, _)| **name != matrix.published) {
+            for (denominator, counts) in
+                matrix.denominators.iter().filter(|(name, _)| **name != matrix.published)
+            {
                 let (k, n) = (counts.k[source][target], counts.n[source][target]);
                 let _ = write!(tip, "; of {}: {k} of {n}", meaning(denominator));
             }
@@ -82,30 +106,41 @@ fn heat_map(view: &View, matrix: &Matrix) -> Result<Shown> {
     let top5 = if matrix.matching == Match::Top5 { ", among the first five" } else { "" };
     let title = format!("{}, {goal}{top5}", matrix.attack);
     let figure = HeatMap {
-        title: format!("Transfer of {title}: share of adversarials of each model that deceive each other model"),
+        title: format!(
+            "Transfer of {title}: share of adversarials of each model that deceive each other model"
+        ),
         rows: "adversarials of",
         columns: "shown to",
         values: "images whose goal is met (%)",
         names: &names,
         families: &view.families,
-        cells: view.order.iter().map(|&source| view.order.iter().map(|&target| cell(source, target)).collect()).collect(),
+        cells: view
+            .order
+            .iter()
+            .map(|&source| view.order.iter().map(|&target| cell(source, target)).collect())
+            .collect(),
     };
     let mean = |of: &dyn Fn(usize) -> Rate| {
-        let mut means: Vec<(f64, usize)> = view.order.iter().filter_map(|&n| Some((of(n).rate?, n))).collect();
+        let mut means: Vec<(f64, usize)> =
+            view.order.iter().filter_map(|&n| Some((of(n).rate?, n))).collect();
         means.sort_by(|a, b| a.0.total_cmp(&b.0));
         means
     };
     let others = |n: usize| view.order.iter().copied().filter(move |&other| other != n);
     let pooled = |pairs: &mut dyn Iterator<Item = (usize, usize)>| {
-        let (k, n) = pairs.map(|(a, b)| published(a, b)).fold((0, 0), |(k, n), rate| (k + rate.k, n + rate.n));
+        let (k, n) = pairs
+            .map(|(a, b)| published(a, b))
+            .fold((0, 0), |(k, n), rate| (k + rate.k, n + rate.n));
         Rate::new(k, n)
     };
     let sources = mean(&|n| pooled(&mut others(n).map(|other| (n, other))));
     let targets = mean(&|n| pooled(&mut others(n).map(|other| (other, n))));
-    let told = |(value, n): &(f64, usize)| format!("{} ({})", view.names[*n].text, percent(Some(*value)));
+    let told =
+        |(value, n): &(f64, usize)| format!("{} ({})", view.names[*n].text, percent(Some(*value)));
     let reading = match (sources.as_slice(), targets.as_slice()) {
         ([weak, .., strong], [firm, .., soft]) => format!(
-            "Adversarials of {} deceive the other models most often, those of {} least; {} is deceived most by others, {} least.",
+            "Adversarials of {} deceive the other models most often, those of {} least; {} is \
+             deceived most by others, {} least.",
             told(strong),
             told(weak),
             told(soft),
@@ -120,34 +155,63 @@ fn heat_map(view: &View, matrix: &Matrix) -> Result<Shown> {
 
 pub(super) fn families(view: &View, page: &mut Page) -> Result<()> {
     let some = |transfer: &&FamilyTransfer| transfer.within.n + transfer.across.n > 0;
-    let shown: Vec<Shown> = view.summary.families.iter().filter(some).map(within).collect::<Result<_>>()?;
-    let about = "Pairs of different models, pooled: both of one family, or of two. Denominator and images as above; intervals by bootstrap over \
+    let shown: Vec<Shown> =
+        view.summary.families.iter().filter(some).map(within).collect::<Result<_>>()?;
+    let about = "Pairs of different models, pooled: both of one family, or of two. Denominator and \
+                 images as above; intervals by bootstrap over \
                  images, since all outcomes of an image hang together.";
-    page.gallery("families", "Within and across families", about, shown, "Without transfer between models there is nothing to compare.")
+    page.gallery(
+        "families",
+        "Within and across families",
+        about,
+        shown,
+        "Without transfer between models there is nothing to compare.",
+    )
 }
 
 fn within(transfer: &FamilyTransfer) -> Result<Shown> {
     let mut data = Data::new(["source_family", "pairs", "k", "n", "rate", "low", "high"])?;
     let mut rows = Vec::new();
     let all = std::iter::once(("all families", &transfer.within, &transfer.across));
-    let each = transfer.sources.iter().map(|source| (source.family.as_str(), &source.within, &source.across));
+    let each = transfer
+        .sources
+        .iter()
+        .map(|source| (source.family.as_str(), &source.within, &source.across));
     for (family, within, across) in all.chain(each) {
         let mut whiskers = Vec::new();
-        for (series, (pairs, pooled)) in [("within the family", within), ("to other families", across)].into_iter().enumerate() {
+        for (series, (pairs, pooled)) in
+            [("within the family", within), ("to other families", across)].into_iter().enumerate()
+        {
             let Pooled { k, n, rate } = *pooled;
             let [low, high] = ends(rate.interval);
-            data.row([family.to_owned(), pairs.to_owned(), k.to_string(), n.to_string(), plain(rate.value), low, high])?;
-            let around = rate
-                .interval
-                .map_or_else(String::new, |(low, high)| format!("; 95 % interval {:.1} to {:.1} %", 100.0 * low, 100.0 * high));
+            data.row([
+                family.to_owned(),
+                pairs.to_owned(),
+                k.to_string(),
+                n.to_string(),
+                plain(rate.value),
+                low,
+                high,
+            ])?;
+            let around = rate.interval.map_or_else(String::new, |(low, high)| {
+                format!("; 95 % interval {:.1} to {:.1} %", 100.0 * low, 100.0 * high)
+            });
             let tip = format!("{family}, {pairs}: {} ({k} of {n}{around})", percent(rate.value));
-            whiskers.extend(rate.value.map(|value| Whisker { series, value, interval: rate.interval, tip }));
+            whiskers.extend(rate.value.map(|value| Whisker {
+                series,
+                value,
+                interval: rate.interval,
+                tip,
+            }));
         }
         rows.push(Interval { name: family.to_owned(), heading: None, whiskers });
     }
     let goal = transfer.goal.name().replace('_', " ");
     let figure = Intervals {
-        title: format!("Transfer of {}, {goal}, within and across families, by the family of the source", transfer.attack),
+        title: format!(
+            "Transfer of {}, {goal}, within and across families, by the family of the source",
+            transfer.attack
+        ),
         x: Axis::percent("images whose goal is met on another model (%)", Kind::Linear),
         least: Some((0.0, 1.0)),
         rows,
@@ -158,7 +222,11 @@ fn within(transfer: &FamilyTransfer) -> Result<Shown> {
         .sources
         .iter()
         .filter(|source| {
-            let (Some(across), Some(within)) = (source.across.rate.value, source.within.rate.interval) else { return false };
+            let (Some(across), Some(within)) =
+                (source.across.rate.value, source.within.rate.interval)
+            else {
+                return false;
+            };
             across >= within.0
         })
         .map(|source| source.family.as_str())
@@ -168,7 +236,8 @@ fn within(transfer: &FamilyTransfer) -> Result<Shown> {
             let points = |rate: f64| format!("{:+.1}", 100.0 * rate).replace('-', "−");
             let sure = if low > 0.0 || high < 0.0 { "" } else { ", which may be chance" };
             format!(
-                "Transfer within families less that across: {} points (95 % interval {} to {}){sure}",
+                "Transfer within families less that across: {} points (95 % interval {} to \
+                 {}){sure}",
                 points(value),
                 points(low),
                 points(high)
@@ -179,8 +248,18 @@ fn within(transfer: &FamilyTransfer) -> Result<Shown> {
     let reading = if wide.is_empty() {
         format!("{spread}.")
     } else {
-        format!("{spread}. Adversarials of {} carry over to other families about as well as, or better than, within.", listed(&wide))
+        format!(
+            "{spread}. Adversarials of {} carry over to other families about as well as, or better \
+             than, within.",
+            listed(&wide)
+        )
     };
     let stem = format!("families-{}-{}", transfer.attack, transfer.goal.name());
-    Ok(Shown { stem, title: format!("{}, {goal}", transfer.attack), reading, figure: figure.draw(), data })
+    Ok(Shown {
+        stem,
+        title: format!("{}, {goal}", transfer.attack),
+        reading,
+        figure: figure.draw(),
+        data,
+    })
 }

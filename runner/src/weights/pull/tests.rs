@@ -60,7 +60,12 @@ impl Server {
     }
 }
 
-fn serve(stream: TcpStream, content: &[u8], manner: Manner, log: &Mutex<Vec<String>>) -> io::Result<()> {
+fn serve(
+    stream: TcpStream,
+    content: &[u8],
+    manner: Manner,
+    log: &Mutex<Vec<String>>,
+) -> io::Result<()> {
     let mut lines = BufReader::new(stream.try_clone()?).lines();
     let mut asked = lines.next().unwrap()?;
     let mut from = 0;
@@ -81,14 +86,21 @@ fn serve(stream: TcpStream, content: &[u8], manner: Manner, log: &Mutex<Vec<Stri
     let mut stream = stream;
     let whole = content.len();
     let (head, body) = match manner {
-        Manner::Status(status) => (format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n"), &content[..0]),
-        Manner::Claims(length) => (format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n"), &content[..0]),
+        Manner::Status(status) => {
+            (format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n"), &content[..0])
+        }
+        Manner::Claims(length) => {
+            (format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n"), &content[..0])
+        }
         Manner::Good | Manner::Until(_) if from > 0 => {
             let (left, last) = (whole - from, whole - 1);
-            let range = format!("Content-Range: bytes {from}-{last}/{whole}\r\nContent-Length: {left}");
+            let range =
+                format!("Content-Range: bytes {from}-{last}/{whole}\r\nContent-Length: {left}");
             (format!("HTTP/1.1 206 Partial Content\r\n{range}\r\n\r\n"), &content[from..])
         }
-        Manner::Good | Manner::Until(_) | Manner::WithoutRanges => (format!("HTTP/1.1 200 OK\r\nContent-Length: {whole}\r\n\r\n"), content),
+        Manner::Good | Manner::Until(_) | Manner::WithoutRanges => {
+            (format!("HTTP/1.1 200 OK\r\nContent-Length: {whole}\r\n\r\n"), content)
+        }
     };
     stream.write_all(head.as_bytes())?;
     match manner {
@@ -115,13 +127,22 @@ fn pack(entries: &[(&str, EntryType, &[u8])]) -> Vec<u8> {
     builder.into_inner().unwrap().finish().unwrap()
 }
 
-const MEMBERS: [Member; 2] =
-    [Member { model: "alpha", file: "alpha_frozen.pb", licence: "" }, Member { model: "beta", file: "frozen_beta.pb", licence: "" }];
+const MEMBERS: [Member; 2] = [
+    Member { model: "alpha", file: "alpha_frozen.pb", licence: "" },
+    Member { model: "beta", file: "frozen_beta.pb", licence: "" },
+];
 
 fn archive(content: &[u8]) -> Archive {
     let sha256 = hexadecimal(&Sha256::digest(content)).leak();
     // Nobody answers at the publisher's own address.
-    Archive { name: "toys", base: "http://127.0.0.1:1/", file: "toys.tar.gz", size: content.len() as u64, sha256, members: &MEMBERS }
+    Archive {
+        name: "toys",
+        base: "http://127.0.0.1:1/",
+        file: "toys.tar.gz",
+        size: content.len() as u64,
+        sha256,
+        members: &MEMBERS,
+    }
 }
 
 fn alpha() -> Vec<u8> {
@@ -141,7 +162,10 @@ fn toys() -> Vec<u8> {
 
 /// Names of what is in a folder, sorted, but for what is always there.
 fn names(folder: &Path) -> Vec<String> {
-    let mut names: Vec<String> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<String> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.sort();
     names.retain(|name| name != ".lock");
     names
@@ -158,10 +182,17 @@ fn all_members_come_and_nothing_else_stays() {
     let place = tempfile::tempdir().unwrap();
     let folder = place.path().join("new/weights");
     let pulled = pull(&archive(&content), &[], &folder, &server.settings(), &Silent).unwrap();
-    assert_eq!(pulled.taken, [("alpha", folder.join("alpha.pb")), ("beta", folder.join("beta.pb"))]);
+    assert_eq!(
+        pulled.taken,
+        [("alpha", folder.join("alpha.pb")), ("beta", folder.join("beta.pb"))]
+    );
     assert_eq!(names(&folder), ["SHA256SUMS", "alpha.pb", "beta.pb"]);
     assert_eq!(fs::read(folder.join("alpha.pb")).unwrap(), alpha());
-    let sums = format!("{}  alpha.pb\n{}  beta.pb\n", hexadecimal(&Sha256::digest(alpha())), hexadecimal(&Sha256::digest("beta")));
+    let sums = format!(
+        "{}  alpha.pb\n{}  beta.pb\n",
+        hexadecimal(&Sha256::digest(alpha())),
+        hexadecimal(&Sha256::digest("beta"))
+    );
     assert_eq!(fs::read_to_string(folder.join("SHA256SUMS")).unwrap(), sums);
     assert_eq!(server.requests(), ["GET /mirror/toys.tar.gz HTTP/1.1"]);
     // Again: nothing to do, nobody is asked.
@@ -174,14 +205,18 @@ fn an_archive_stays_until_nothing_is_left_in_it() {
     let content = toys();
     let server = Server::start(&content, &[Manner::Good]);
     let folder = tempfile::tempdir().unwrap();
-    let pulled = pull(&archive(&content), &["beta"], folder.path(), &server.settings(), &Silent).unwrap();
+    let pulled =
+        pull(&archive(&content), &["beta"], folder.path(), &server.settings(), &Silent).unwrap();
     assert_eq!((pulled.taken.len(), pulled.kept), (1, Some(folder.path().join("toys.tar.gz"))));
     assert_eq!(names(folder.path()), ["SHA256SUMS", "beta.pb", "toys.tar.gz"]);
     // The second model needs no network any more.
-    let pulled = pull(&archive(&content), &["alpha"], folder.path(), &Settings::default(), &Silent).unwrap();
+    let pulled =
+        pull(&archive(&content), &["alpha"], folder.path(), &Settings::default(), &Silent).unwrap();
     assert_eq!((pulled.taken.len(), pulled.kept, server.requests().len()), (1, None, 1));
     assert_eq!(names(folder.path()), ["SHA256SUMS", "alpha.pb", "beta.pb"]);
-    let error = pull(&archive(&content), &["gamma"], folder.path(), &Settings::default(), &Silent).unwrap_err().to_string();
+    let error = pull(&archive(&content), &["gamma"], folder.path(), &Settings::default(), &Silent)
+        .unwrap_err()
+        .to_string();
     assert_eq!(error, "the archive `toys` has no weights of `gamma`");
 }
 
@@ -190,9 +225,16 @@ fn a_download_goes_on_where_it_was_stopped() {
     let content = toys();
     let folder = tempfile::tempdir().unwrap();
     // Stopped by a connection that breaks, three times; within one call.
-    let server = Server::start(&content, &[Manner::Until(100_000), Manner::Until(0), Manner::Until(50_000), Manner::Good]);
+    let server = Server::start(
+        &content,
+        &[Manner::Until(100_000), Manner::Until(0), Manner::Until(50_000), Manner::Good],
+    );
     pull(&archive(&content), &[], folder.path(), &server.settings(), &Silent).unwrap();
-    let ranges: Vec<String> = server.requests().iter().map(|line| line.split("HTTP/1.1").nth(1).unwrap().trim().to_owned()).collect();
+    let ranges: Vec<String> = server
+        .requests()
+        .iter()
+        .map(|line| line.split("HTTP/1.1").nth(1).unwrap().trim().to_owned())
+        .collect();
     assert_eq!(ranges, ["", "100000-", "100000-", "150000-"]);
     assert_eq!(fs::read(folder.path().join("alpha.pb")).unwrap(), alpha());
     // Stopped by the end of the program: what is there is read again, for its hash.
@@ -232,12 +274,22 @@ fn another_file_than_expected_is_refused_and_removed() {
     let server = Server::start(&other, &[Manner::Good]);
     let error = refusal(&archive(&content), folder.path(), &server.settings());
     let sums = [&other, &content].map(|content| hexadecimal(&Sha256::digest(content)));
-    assert!(error.contains(&format!("its sha256 is {}, not {}. It is removed; try again", sums[0], sums[1])), "{error}");
+    assert!(
+        error.contains(&format!(
+            "its sha256 is {}, not {}. It is removed; try again",
+            sums[0], sums[1]
+        )),
+        "{error}"
+    );
     assert!(names(folder.path()).is_empty(), "{:?}", names(folder.path()));
     let server = Server::start(&content[1..], &[Manner::Good]);
     let error = refusal(&archive(&content), folder.path(), &server.settings());
     assert!(
-        error.contains(&format!("the server has another file there: of {} bytes, not {}. ", content.len() - 1, content.len())),
+        error.contains(&format!(
+            "the server has another file there: of {} bytes, not {}. ",
+            content.len() - 1,
+            content.len()
+        )),
         "{error}"
     );
 }
@@ -251,13 +303,18 @@ fn what_has_come_is_kept_when_a_download_cannot_go_on() {
         (&[Manner::Until(1000), Manner::Status("503 Busy")], "the server says 503"),
         (&[Manner::Until(1000), Manner::Status("404 Not Found")], "the server says 404"),
         (&[Manner::Until(1000), Manner::Status("416 No")], "the server has a shorter file there"),
-        (&[Manner::Until(1000), Manner::Claims(7)], "the server has another file there: of 7 bytes"),
+        (
+            &[Manner::Until(1000), Manner::Claims(7)],
+            "the server has another file there: of 7 bytes",
+        ),
     ] {
         let _ = fs::remove_file(folder.path().join("toys.tar.gz.part"));
         let server = Server::start(&content, manners);
         let error = refusal(&archive(&content), folder.path(), &server.settings());
         assert!(
-            error.contains("/mirror/toys.tar.gz could not be fetched: ") && error.contains(". 1000 of ") && error.contains(expected),
+            error.contains("/mirror/toys.tar.gz could not be fetched: ")
+                && error.contains(". 1000 of ")
+                && error.contains(expected),
             "{error}"
         );
         assert!(error.contains("the same command goes on from there"), "{error}");
@@ -287,14 +344,21 @@ fn without_a_network_the_ways_out_are_named() {
 fn proxies_are_asked_for_the_whole_address() {
     let content = toys();
     let proxy = Server::start(&content, &[Manner::Good]);
-    let through = |url: &str| Settings { proxies: [Some(Url::parse(url).unwrap()), None], ..Settings::default() };
+    let through = |url: &str| Settings {
+        proxies: [Some(Url::parse(url).unwrap()), None],
+        ..Settings::default()
+    };
     let folder = tempfile::tempdir().unwrap();
     pull(&archive(&content), &[], folder.path(), &through(&proxy.address), &Silent).unwrap();
     assert_eq!(proxy.requests(), ["GET http://127.0.0.1:1/toys.tar.gz HTTP/1.1"]);
     let folder = tempfile::tempdir().unwrap();
     let named = proxy.address.replace("http://", "http://user:secret@");
     pull(&archive(&content), &[], folder.path(), &through(&named), &Silent).unwrap();
-    assert!(proxy.requests()[1].ends_with(" proxy-authorization: basic dxnlcjpzzwnyzxq="), "{:?}", proxy.requests());
+    assert!(
+        proxy.requests()[1].ends_with(" proxy-authorization: basic dxnlcjpzzwnyzxq="),
+        "{:?}",
+        proxy.requests()
+    );
     // Not for hosts that are asked directly: there nobody answers.
     let folder = tempfile::tempdir().unwrap();
     let direct = Settings { no_proxy: vec!["127.0.0.1".into()], ..through(&proxy.address) };
@@ -312,7 +376,10 @@ fn members_that_lead_elsewhere_or_are_no_files_are_not_unpacked() {
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join("toys.tar.gz"), &content).unwrap();
         let done = pull(&archive(&content), &[], &folder, &Settings::default(), &Silent);
-        (done.map(|pulled| pulled.taken.len()).map_err(|error| format!("{error:#}")), names(&folder))
+        (
+            done.map(|pulled| pulled.taken.len()).map_err(|error| format!("{error:#}")),
+            names(&folder),
+        )
     };
     // A path is no more than a name: what is taken lies in the folder.
     let (done, there) = try_with(
@@ -326,7 +393,10 @@ fn members_that_lead_elsewhere_or_are_no_files_are_not_unpacked() {
     assert_eq!((done, there.join(" ")), (Ok(2), "SHA256SUMS alpha.pb beta.pb".into()));
     assert_eq!(names(place.path()), ["out"]);
     for kind in [EntryType::Symlink, EntryType::Link, EntryType::Directory, EntryType::Fifo] {
-        let (done, there) = try_with("link", &[("alpha_frozen.pb", kind, b""), ("frozen_beta.pb", EntryType::Regular, b"b")]);
+        let (done, there) = try_with(
+            "link",
+            &[("alpha_frozen.pb", kind, b""), ("frozen_beta.pb", EntryType::Regular, b"b")],
+        );
         assert!(done.unwrap_err().ends_with("`alpha_frozen.pb` in it is not a file"));
         assert_eq!(there, ["toys.tar.gz"]);
     }
@@ -352,7 +422,8 @@ fn a_folder_that_cannot_be_written_to_is_told() {
     let content = toys();
     let place = tempfile::tempdir().unwrap();
     fs::write(place.path().join("file"), "").unwrap();
-    let error = refusal(&archive(&content), &place.path().join("file/weights"), &Settings::default());
+    let error =
+        refusal(&archive(&content), &place.path().join("file/weights"), &Settings::default());
     assert!(error.contains("cannot be written to; GAUNTLET_HOME chooses another place"), "{error}");
     // `/dev/full` stands for a disk without room.
     let folder = place.path().join("full");

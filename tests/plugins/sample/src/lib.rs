@@ -27,11 +27,19 @@ impl Attack for Noisy {
     type Params = NoisyParams;
 
     fn presets() -> Vec<Preset<NoisyParams>> {
-        vec![Preset { name: "gentle", summary: "hardly visible", params: NoisyParams { epsilon: 0.01, ..NoisyParams::default() } }]
+        vec![Preset {
+            name: "gentle",
+            summary: "hardly visible",
+            params: NoisyParams { epsilon: 0.01, ..NoisyParams::default() },
+        }]
     }
 
     fn new(params: NoisyParams) -> Result<Self> {
-        ensure!(params.epsilon > 0.0, "`epsilon` is {}, expected a positive number", params.epsilon);
+        ensure!(
+            params.epsilon > 0.0,
+            "`epsilon` is {}, expected a positive number",
+            params.epsilon
+        );
         Ok(Self(params))
     }
 
@@ -51,7 +59,9 @@ impl Attack for Noisy {
             let mut bytes = vec![0; image.numel()];
             oracle.rng(case).fill_bytes(&mut bytes);
             let lengths = Tensor::from_slice(&bytes).view_as(&image).to_kind(Kind::Float) / 255.0;
-            let step = gradient.pixels.get(case as i64).sign() * lengths.to_device(image.device()) * self.0.epsilon;
+            let step = gradient.pixels.get(case as i64).sign()
+                * lengths.to_device(image.device())
+                * self.0.epsilon;
             Answer::Pixels((image - step).clamp(0.0, 1.0))
         });
         Ok(answers.collect())
@@ -121,7 +131,11 @@ impl Model for Bands {
     }
 
     fn logits(&self, pixels: &Tensor) -> Tensor {
-        pixels.mean_dim([1].as_slice(), true, Kind::Float).adaptive_avg_pool2d([10, 1]).flatten(1, -1) * 8.0
+        pixels
+            .mean_dim([1].as_slice(), true, Kind::Float)
+            .adaptive_avg_pool2d([10, 1])
+            .flatten(1, -1)
+            * 8.0
     }
 }
 
@@ -170,7 +184,11 @@ impl Metric for Mean {
     }
 
     fn outcome(&self, original: &Tensor, adversarial: &Tensor) -> Result<Vec<f64>> {
-        let change = (original - adversarial).abs().flatten(1, -1).mean_dim([1].as_slice(), false, Kind::Double);
+        let change = (original - adversarial).abs().flatten(1, -1).mean_dim(
+            [1].as_slice(),
+            false,
+            Kind::Double,
+        );
         Ok(Vec::try_from(change)?)
     }
 }
@@ -194,9 +212,13 @@ impl Metric for Margin {
     fn model(&self, oracle: &Oracle, cases: &Cases) -> Result<Vec<f64>> {
         let all: Vec<usize> = (0..cases.len()).collect();
         let logits = oracle.logits(&all, &cases.pixels)?;
-        ensure!(oracle.passes().iter().all(|passes| (passes.forward, passes.backward) == (1, 0)), "passes are not counted");
+        ensure!(
+            oracle.passes().iter().all(|passes| (passes.forward, passes.backward) == (1, 0)),
+            "passes are not counted"
+        );
         let goals = Goals::new(&cases.goals, &logits);
-        let numbers = Tensor::stack(&[goals.margin(&logits), goals.logit(&logits)], 1).flatten(0, 1);
+        let numbers =
+            Tensor::stack(&[goals.margin(&logits), goals.logit(&logits)], 1).flatten(0, 1);
         Ok(Vec::try_from(numbers.to_device(tch::Device::Cpu).to_kind(Kind::Double))?)
     }
 }

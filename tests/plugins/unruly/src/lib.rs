@@ -47,7 +47,8 @@ pub enum Way {
     Endless,
     /// Gives one answer too few.
     Forgetful,
-    /// Gives NaN, a wrong shape, values out of range, a wrong type, no tensor, and the image as it is.
+    /// Gives NaN, a wrong shape, values out of range, a wrong type, no tensor, and the image as it
+    /// is.
     Sloppy,
     /// Says of every image as it is that it is adversarial.
     Liar,
@@ -91,7 +92,9 @@ impl Attack for Unruly {
             Way::Error => bail!("I would rather not"),
             Way::Panic => panic!("out of order\nand a second line"),
             Way::PanicWithoutWords => std::panic::panic_any(7),
-            Way::Torch => drop(Tensor::from_slice(&[1f32, 2.]) + Tensor::from_slice(&[1f32, 2., 3.])),
+            Way::Torch => {
+                drop(Tensor::from_slice(&[1f32, 2.]) + Tensor::from_slice(&[1f32, 2., 3.]))
+            }
             Way::SpeechlessError => return Err(Speechless.into()),
             Way::LossPanics => drop(oracle.gradient(&all, pixels, |_| panic!("no idea"))?),
             Way::LossMisshapen => drop(oracle.gradient(&all, pixels, Tensor::shallow_clone)?),
@@ -109,13 +112,19 @@ impl Attack for Unruly {
                 std::thread::scope(|scope| scope.spawn(elsewhere).join().expect("no panic"))?;
             }
             Way::Stubborn => {
-                let ask = || oracle.logits(&all, pixels).map_or_else(|error| format!("{error:#}"), |_| "fine".to_owned());
+                let ask = || {
+                    oracle
+                        .logits(&all, pixels)
+                        .map_or_else(|error| format!("{error:#}"), |_| "fine".to_owned())
+                };
                 bail!("first: {}; second: {}", ask(), ask());
             }
             Way::Endless => loop {
                 oracle.check_time()?;
             },
-            Way::Liar => return Ok(all.into_iter().map(|n| Answer::Pixels(cases.image(n))).collect()),
+            Way::Liar => {
+                return Ok(all.into_iter().map(|n| Answer::Pixels(cases.image(n))).collect());
+            }
             Way::Hang => loop {
                 std::thread::sleep(Duration::from_hours(1));
             },
@@ -125,7 +134,9 @@ impl Attack for Unruly {
                 return Ok(all.into_iter().map(|_| Answer::NotFound).collect());
             }
             // SAFETY: none, that is the point.
-            Way::Segfault => unsafe { std::ptr::without_provenance_mut::<u8>(16).write_volatile(1) },
+            Way::Segfault => unsafe {
+                std::ptr::without_provenance_mut::<u8>(16).write_volatile(1)
+            },
             Way::Abort => std::process::abort(),
             Way::Overflow => drop(std::hint::black_box(bottomless(1))),
             Way::Forgetful => return Ok((1..cases.len()).map(|_| Answer::NotFound).collect()),
@@ -193,7 +204,11 @@ impl Model for Fragile {
             panic!("worn out");
         };
         self.left.set(left);
-        let logits = pixels.flatten(1, -1).narrow(1, 0, self.card.classes + i64::from(self.params.misshapen));
+        let logits = pixels.flatten(1, -1).narrow(
+            1,
+            0,
+            self.card.classes + i64::from(self.params.misshapen),
+        );
         logits * self.params.scale
     }
 }
