@@ -13,7 +13,7 @@ mod weights;
 mod work;
 
 use crate::execute::{self, Isolation, Outcome};
-use crate::plugins::Sources;
+use crate::libraries::Sources;
 use crate::report;
 use crate::session::Session;
 use crate::store;

@@ -9,11 +9,13 @@
 //! made-up ones: passes take as long.
 
 use crate::data::{self, Picture};
-use crate::execute::{Options, Queue, Silent, Survey, crowd, device_kind, permit, probe_cost};
+use crate::execute::{Options, Queue, Silent, Survey, device_kind, permit, probe_cost};
 use crate::plan::{CellId, PHASES, Plan, SLICE, Work};
 use crate::rows::{Status, TransferRow};
 use crate::store::{Address, Found, Store, Stored, begun};
-use crate::study::{GoalKind, Study, StudyAttack, StudyModel, WeightsPlace};
+use crate::study::{GoalKind, Study, StudyAttack, StudyModel};
+use crate::threads::crowd;
+use crate::weights::WeightsPlace;
 use anyhow::{Context, Result, bail};
 use gauntlet_core::attack::{Cases, Cost, Goal};
 use gauntlet_core::device::{self, Device};

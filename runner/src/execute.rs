@@ -12,13 +12,14 @@ mod queue;
 mod view;
 mod worker;
 
+use crate::errors::{OutOfReach, first_line};
+use crate::execute::crew::Crew;
 use crate::plan::{Cell, CellId, PHASES, Plan, Work};
 use crate::rows::CraftRow;
-use crate::store::{OutOfReach, Store};
+use crate::store::Store;
+use crate::threads::in_parallel;
 use anyhow::{Result, bail};
 pub(crate) use cell::{Site, look_for, read};
-pub(crate) use compute::first_line;
-use crew::Crew;
 use gauntlet_core::device::Device;
 use gauntlet_core::guard;
 use gauntlet_core::plugin::Library;
@@ -28,8 +29,8 @@ pub(crate) use queue::Queue;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 #[cfg(feature = "cli")]
 pub(crate) use worker::ending;
 pub use worker::{Isolation, serve};
@@ -398,41 +399,4 @@ pub(crate) fn permit<'l>(
             library.describe()
         )
     })
-}
-
-/// Runs `work` for 0..count on some threads, until it is done or the first error.
-fn in_parallel(
-    workers: usize,
-    count: usize,
-    work: impl Fn(usize) -> Result<()> + Sync,
-) -> Result<()> {
-    let next = AtomicUsize::new(0);
-    let failed = Mutex::new(None);
-    crowd(workers.min(count), || {
-        loop {
-            let n = next.fetch_add(1, Ordering::Relaxed);
-            if n >= count {
-                break;
-            }
-            if let Err(error) = work(n) {
-                next.store(count, Ordering::Relaxed);
-                failed.lock().expect("nobody panics with the lock").get_or_insert(error);
-            }
-        }
-    });
-    failed.into_inner().expect("nobody panics with the lock").map_or(Ok(()), Err)
-}
-
-/// Runs the same `work` on so many threads at a time, at least on one: on fewer where the system
-/// has no more, and in the last resort on this one. The threads share out among themselves what is
-/// to be done.
-pub(crate) fn crowd(count: usize, work: impl Fn() + Sync) {
-    std::thread::scope(|scope| {
-        let begun = (0..count.max(1))
-            .take_while(|_| std::thread::Builder::new().spawn_scoped(scope, &work).is_ok())
-            .count();
-        if begun == 0 {
-            work();
-        }
-    });
 }

@@ -16,6 +16,7 @@ mod remote;
 mod remote;
 
 use crate::rows::Row;
+use crate::store::remote::Remote;
 use anyhow::{Context, Result, bail, ensure};
 use blake3::Hasher;
 use bytes::Bytes;
@@ -27,10 +28,8 @@ use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 pub(crate) use pending::prepare;
 pub use pending::{Pending, write_atomically};
-use remote::Remote;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
-use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::ops::Range;
@@ -235,18 +234,6 @@ fn unwritable(out: &Path) -> String {
         out.display()
     )
 }
-
-/// The object store behind a results' folder cannot be asked.
-#[derive(Debug)]
-pub struct OutOfReach(String);
-
-impl fmt::Display for OutOfReach {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for OutOfReach {}
 
 /// The [names](Address::name) of all cells that stand in the object store behind a results' folder,
 /// if it has one.

@@ -5,14 +5,18 @@ mod builder;
 mod config;
 mod members;
 mod set;
+#[cfg(test)]
+mod tests;
 
 use crate::data::{self, Classes, Data, Folder, Picture, Skipped, Source};
-use crate::plugins::Sources;
+use crate::libraries::Sources;
+use crate::study::config::{Choice, Refusal};
+use crate::study::members::Selection;
 use crate::torchscript::{self, Script};
 use crate::weights;
+use crate::weights::WeightsPlace;
 use anyhow::{Context, Result, bail, ensure};
 pub use builder::{Builder, Member};
-use config::{Choice, Refusal};
 use gauntlet_core::attack::{Budget, Norm};
 use gauntlet_core::device::Device;
 use gauntlet_core::guard;
@@ -22,7 +26,6 @@ use gauntlet_core::params::suggestion;
 use gauntlet_core::plugin::Library;
 use gauntlet_core::registry::{DynAttack, DynMetric, Entry, MetricEntry, ModelEntry, Registry};
 use gauntlet_core::weights::Weights;
-use members::Selection;
 pub use members::{LeftOut, MemberKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -173,19 +176,6 @@ pub struct StudyModel {
     pub weights_hash: String,
     /// Number of values in the weights, if their file says so.
     pub parameters: Option<u64>,
-}
-
-/// Where weights are.
-#[derive(Clone, Debug)]
-pub enum WeightsPlace {
-    /// In the program: a safetensors file's bytes.
-    Embedded(&'static [u8]),
-    /// A safetensors file or a frozen graph.
-    File(PathBuf),
-    /// Nowhere: the study is only planned.
-    Absent(weights::Missing),
-    /// In the file of a TorchScript module, which is the model.
-    TorchScript(PathBuf),
 }
 
 impl StudyModel {
@@ -1107,6 +1097,3 @@ fn agree_on_classes(models: &[StudyModel]) -> Result<i64> {
     ensure!(classes >= 2, "a study needs models with at least 2 classes, found {classes}");
     Ok(classes)
 }
-
-#[cfg(test)]
-mod tests;

@@ -3,7 +3,7 @@
 mod check;
 mod new;
 
-use crate::plugins::{Found, Sources, lock_line};
+use crate::libraries::{Found, Sources, lock_line};
 use crate::report::Grid;
 use anyhow::{Result, ensure};
 use clap::{Args, Subcommand};

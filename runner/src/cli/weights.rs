@@ -2,6 +2,7 @@
 
 use super::plugins::SHORT_HASH;
 use super::progress::Transfer;
+use crate::home;
 use crate::report::Grid;
 use crate::weights::{self, ECCV2018, Report, Settings};
 use anyhow::{Context, Result, bail};
@@ -97,7 +98,7 @@ pub(super) fn weights(args: &WeightsArgs, registry: &Registry, out: &mut dyn Wri
 }
 
 fn folder() -> Result<PathBuf> {
-    weights::folder().context("there is no place for weights: set GAUNTLET_HOME, or HOME")
+    home::folder().context("there is no place for weights: set GAUNTLET_HOME, or HOME")
 }
 
 /// A row of `list`.
@@ -166,7 +167,7 @@ impl<'a> Row<'a> {
 }
 
 fn list(args: &ListArgs, registry: &Registry, out: &mut dyn Write) -> Result<()> {
-    let folder = weights::folder();
+    let folder = home::folder();
     let rows: Vec<Row> =
         registry.models().map(|entry| Row::new(entry, folder.as_deref())).collect::<Result<_>>()?;
     let archive = &ECCV2018;

@@ -3,7 +3,7 @@
 
 use super::classes::{Classes, Index};
 use super::{Content, Data, Picture, Skipped, coloured};
-use crate::execute::crowd;
+use crate::threads::crowd;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use std::collections::HashMap;
 use std::fs;

@@ -1,12 +1,14 @@
 //! One cell, from its inputs to its file: the same in every thread and process.
 
 use super::Options;
-use super::compute::{self, Bench, first_line};
+use super::compute::{self, Bench};
 use super::probe;
 use super::view::View;
+use crate::errors::OutOfReach;
+use crate::errors::first_line;
 use crate::plan::{Cell, CellId, Plan, SLICE, Work};
 use crate::rows::{CleanRow, CraftRow, MeasureRow, ProbeRow, Row, ScoreRow, TransferRow};
-use crate::store::{Found, OutOfReach, Packet, Store, Stored};
+use crate::store::{Found, Packet, Store, Stored};
 use crate::study::Study;
 use anyhow::{Context, Result, bail};
 use gauntlet_core::guard;

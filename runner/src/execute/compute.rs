@@ -2,6 +2,7 @@
 //! ranges and every claim are checked here, with forward passes of the engine's own.
 
 use crate::data::{self, Picture};
+use crate::errors::first_line;
 use crate::plan::Work;
 use crate::rows::{CleanRow, CraftRow, MeasureRow, ScoreRow, Status, TransferRow};
 use crate::store::Stored;
@@ -448,24 +449,6 @@ pub(super) fn score(
             (passes.forward as i64, passes.backward as i64, milliseconds);
     }
     Ok(rows)
-}
-
-/// The first line of an error with its causes; where it announces a list, with the first items.
-pub(crate) fn first_line(error: &anyhow::Error) -> String {
-    const ITEMS: usize = 3;
-    let text = format!("{error:#}");
-    let mut lines = text.lines();
-    let first = lines.next().unwrap_or_default().to_owned();
-    if !first.ends_with(':') {
-        return first;
-    }
-    let mut items: Vec<String> =
-        lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
-    if items.len() > ITEMS {
-        items.truncate(ITEMS);
-        items.push("…".to_owned());
-    }
-    format!("{first} {}", items.join("; ")).trim_end().to_owned()
 }
 
 /// What a cell was made from, in words that a reader of one file understands; as JSON.

@@ -7,8 +7,8 @@
 
 use super::Options;
 use super::cell::{Loaded, Site, Verdict};
-use super::compute::first_line;
 use super::job::Job;
+use crate::errors::first_line;
 use crate::plan::CellId;
 use crate::store::Store;
 use anyhow::{Context, Result, bail};

@@ -1,7 +1,8 @@
 //! `provenance.json`: what the results were made of.
 
 use crate::plan::{ENGINE, Plan};
-use crate::study::{Part, Study, WeightsPlace};
+use crate::study::{Part, Study};
+use crate::weights::WeightsPlace;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use std::fs;

@@ -1,9 +1,10 @@
 //! The study file's syntax, and errors that point at its lines.
 
 use super::members::Named;
-use super::{GoalKind, Policy, Study, WeightsPlace};
+use super::{GoalKind, Policy, Study};
 use crate::data::Source;
 use crate::torchscript::{self, Preprocessing, Script};
+use crate::weights::WeightsPlace;
 use anyhow::{Context, Result, anyhow};
 use gauntlet_core::params::{from_table, suggestion};
 use serde::de::{self, MapAccess, Visitor, value::MapAccessDeserializer};
@@ -40,7 +41,7 @@ pub(super) struct File {
     pub probe: ProbeChoice,
 }
 
-/// Folders and libraries, and a list of the hashes that may be loaded, see [`crate::plugins`].
+/// Folders and libraries, and a list of the hashes that may be loaded, see [`crate::libraries`].
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a table, as in `from = [\"plugins\"]` under [plugins]")]
 pub(super) struct PluginsChoice {

@@ -9,7 +9,7 @@
 use super::config::{File, Refusal};
 use super::{GoalKind, Options, Part, StudyAttack, StudyMetric, StudyModel};
 use crate::data::{Data, Picture, Source};
-use crate::execute::first_line;
+use crate::errors::first_line;
 use crate::weights::Missing;
 use anyhow::{Context, Result, anyhow};
 use gauntlet_core::params::suggestion;

@@ -2,10 +2,11 @@
 
 use super::{Example, Summary, number};
 use crate::analysis::Tables;
+use crate::errors::OutOfReach;
 use crate::execute;
 use crate::plan::{CellId, Plan};
 use crate::rows::CraftRow;
-use crate::store::{OutOfReach, Store};
+use crate::store::Store;
 use crate::study::{GoalKind, Study};
 use anyhow::{Context, Result};
 use tch::Tensor;

@@ -55,7 +55,7 @@ impl Settings {
     /// When the file has something else in it, or an address is none.
     pub fn read() -> Result<Self> {
         let config =
-            super::home().map(|home| home.join("config.toml")).filter(|path| path.exists());
+            crate::home::home().map(|home| home.join("config.toml")).filter(|path| path.exists());
         let config = config.map_or_else(|| Ok(Config::default()), |path| read_config(&path))?;
         Self::from(|name| std::env::var(name).ok().filter(|value| !value.trim().is_empty()), config)
     }

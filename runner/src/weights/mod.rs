@@ -11,47 +11,28 @@ mod check;
 mod download;
 #[cfg(feature = "pull")]
 mod import;
+mod place;
 #[cfg(feature = "pull")]
 mod pull;
 #[cfg(feature = "pull")]
 mod shelf;
 
+use crate::home::folder;
 #[cfg(feature = "pull")]
 pub use check::{Answer, Report, check};
 #[cfg(feature = "pull")]
 pub use download::{Progress, Settings, Silent};
+use gauntlet_core::registry::ModelEntry;
+use gauntlet_core::weights::Weights;
 #[cfg(feature = "pull")]
 pub use import::{Imported, import};
+pub use place::{Missing, WeightsPlace};
 #[cfg(feature = "pull")]
 pub use pull::{Pulled, pull};
 #[cfg(feature = "pull")]
 pub use shelf::{sum, sum_of};
-
-use crate::study::WeightsPlace;
-use gauntlet_core::registry::ModelEntry;
-use gauntlet_core::weights::Weights;
-use std::env;
-use std::fmt;
 use std::path::{Path, PathBuf};
 use toml::Table;
-
-/// Gauntlet's own folder: `GAUNTLET_HOME`, or `gauntlet` in the user's data folder, which is
-/// `XDG_DATA_HOME` or `~/.local/share`. None where there is no home either.
-pub fn home() -> Option<PathBuf> {
-    let folder = |variable| {
-        env::var_os(variable).map(PathBuf::from).filter(|path| !path.as_os_str().is_empty())
-    };
-    folder("GAUNTLET_HOME").or_else(|| {
-        // A relative one is void, says the XDG base directory specification.
-        let data = folder("XDG_DATA_HOME").filter(|path| path.is_absolute());
-        Some(data.or_else(|| Some(folder("HOME")?.join(".local/share")))?.join("gauntlet"))
-    })
-}
-
-/// The folder that `runner weights` fills.
-pub fn folder() -> Option<PathBuf> {
-    Some(home()?.join("weights"))
-}
 
 /// An archive of frozen graphs.
 #[derive(Debug)]
@@ -127,36 +108,6 @@ impl Archive {
         self.members.iter().find(|member| member.model == model)
     }
 }
-
-/// A model's weights are nowhere. The message names the commands that get them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Missing {
-    /// The model.
-    pub model: String,
-    /// Where they were looked for.
-    pub folders: Vec<PathBuf>,
-    /// Commands that get them; one is enough.
-    pub commands: Vec<String>,
-}
-
-impl fmt::Display for Missing {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let folders: Vec<String> =
-            self.folders.iter().map(|folder| folder.display().to_string()).collect();
-        let places = if folders.is_empty() {
-            String::new()
-        } else {
-            format!(" in {}", folders.join(" or "))
-        };
-        write!(f, "model `{}` has no weights{places}; get them with", self.model)?;
-        for (n, command) in self.commands.iter().enumerate() {
-            write!(f, "{} `{command}`", if n == 0 { "" } else { " or" })?;
-        }
-        write!(f, ", or name a file (`--weights FILE`, or `weights = \"…\"` in the study)")
-    }
-}
-
-impl std::error::Error for Missing {}
 
 /// Where a model's weights are. `given` is the user's own folder, which comes first.
 ///

@@ -2,7 +2,7 @@
 //! crash is reported and not suffered. What that process finds it says line by line.
 
 use crate::execute::ending;
-use crate::plugins::Sources;
+use crate::libraries::Sources;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use gauntlet_core::params::{parse, suggestion};

@@ -12,7 +12,7 @@ pub mod decode;
 mod folder;
 mod resample;
 
-use crate::weights;
+use crate::home;
 use anyhow::{Context, Result, bail, ensure};
 pub use classes::{Class, Classes};
 use decode::decode;
@@ -25,8 +25,8 @@ use std::path::{Path, PathBuf};
 use tch::Tensor;
 
 /// The first 1,000 test images of Fashion-MNIST, 28×28 grey, and their labels (IDX files).
-const FASHION_IMAGES: &[u8] = include_bytes!("../data/fashion-mnist/images.idx");
-const FASHION_LABELS: &[u8] = include_bytes!("../data/fashion-mnist/labels.idx");
+const FASHION_IMAGES: &[u8] = include_bytes!("../../data/fashion-mnist/images.idx");
+const FASHION_LABELS: &[u8] = include_bytes!("../../data/fashion-mnist/labels.idx");
 const FASHION_SIDE: usize = 28;
 
 /// Where images come from.
@@ -276,7 +276,7 @@ impl Data {
                 folder(given, |folder| Missing { folder, commands: Vec::new() })
             }
             Source::Eccv2018 => {
-                let path = weights::home()
+                let path = home::home()
                     .context("there is no home folder: set GAUNTLET_HOME")?
                     .join("images/eccv2018");
                 folder(&Folder { path, ..Folder::default() }, Missing::eccv2018)

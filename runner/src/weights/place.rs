@@ -1,0 +1,48 @@
+//! Where a model's weights are.
+
+use crate::weights;
+use std::fmt;
+use std::path::PathBuf;
+
+/// Where weights are.
+#[derive(Clone, Debug)]
+pub enum WeightsPlace {
+    /// In the program: a safetensors file's bytes.
+    Embedded(&'static [u8]),
+    /// A safetensors file or a frozen graph.
+    File(PathBuf),
+    /// Nowhere: the study is only planned.
+    Absent(weights::Missing),
+    /// In the file of a TorchScript module, which is the model.
+    TorchScript(PathBuf),
+}
+
+/// A model's weights are nowhere. The message names the commands that get them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// The model.
+    pub model: String,
+    /// Where they were looked for.
+    pub folders: Vec<PathBuf>,
+    /// Commands that get them; one is enough.
+    pub commands: Vec<String>,
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let folders: Vec<String> =
+            self.folders.iter().map(|folder| folder.display().to_string()).collect();
+        let places = if folders.is_empty() {
+            String::new()
+        } else {
+            format!(" in {}", folders.join(" or "))
+        };
+        write!(f, "model `{}` has no weights{places}; get them with", self.model)?;
+        for (n, command) in self.commands.iter().enumerate() {
+            write!(f, "{} `{command}`", if n == 0 { "" } else { " or" })?;
+        }
+        write!(f, ", or name a file (`--weights FILE`, or `weights = \"…\"` in the study)")
+    }
+}
+
+impl std::error::Error for Missing {}
