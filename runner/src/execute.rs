@@ -19,7 +19,7 @@ use crate::rows::CraftRow;
 use crate::store::Store;
 use crate::threads::in_parallel;
 use anyhow::{Result, bail};
-pub(crate) use cell::{Site, look_for, read};
+pub(crate) use cell::{Site, look_for};
 use gauntlet_core::device::Device;
 use gauntlet_core::guard;
 use gauntlet_core::plugin::Library;
@@ -338,7 +338,7 @@ pub(crate) fn share(
             return Ok(());
         }
         let pixels = match cell.work {
-            Work::Craft { .. } => read::<CraftRow>(store, cell)?.pixels,
+            Work::Craft { .. } => store.load::<CraftRow>(&cell.address)?.pixels,
             _ => None,
         };
         let shared = store.share(&cell.address, pixels.as_deref());
@@ -352,7 +352,7 @@ pub(crate) fn share(
 
 /// Verifies the pixels of a craft cell that is there, as far as the folder has them.
 fn verify_pixels(store: &Store, cell: &Cell) -> Result<()> {
-    let pixels = read::<CraftRow>(store, cell)?.pixels;
+    let pixels = store.load::<CraftRow>(&cell.address)?.pixels;
     pixels.map_or(Ok(()), |hash| store.verify_pixels(&cell.address, &hash))
 }
 

@@ -93,13 +93,13 @@ fn written(
         let cell = &plan.cells[id];
         match cell.work {
             Work::Craft { .. } => {
-                craft = read::<CraftRow>(store, cell)?.rows.into_iter().nth(place)
+                craft = store.load::<CraftRow>(&cell.address)?.rows.into_iter().nth(place)
             }
             Work::Transfer { .. } => {
-                seen = read::<TransferRow>(store, cell)?.rows.into_iter().nth(place)
+                seen = store.load::<TransferRow>(&cell.address)?.rows.into_iter().nth(place)
             }
             Work::Measure { metric, .. } => {
-                let found = read::<MeasureRow>(store, cell)?
+                let found = store.load::<MeasureRow>(&cell.address)?
                     .rows
                     .into_iter()
                     .nth(place)
@@ -181,14 +181,14 @@ fn rows<R: Row>(
     place: usize,
 ) -> Result<Vec<String>> {
     let [stored, again] =
-        stores.map(|store| read::<R>(store, &plan.cells[cell]).map(|stored| stored.rows));
+        stores.map(|store| store.load::<R>(&plan.cells[cell].address).map(|stored| stored.rows));
     let (stored, again) = (stored?, again?);
     let row = |rows: &[R]| rows.get(place).cloned().context("a cell has fewer rows than images");
     Ok(row(&stored)?.differences(&row(&again)?))
 }
 
 fn pixels(plan: &Plan, store: &Store, cell: CellId, place: usize) -> Result<Option<Tensor>> {
-    let stored: Stored<CraftRow> = read(store, &plan.cells[cell])?;
+    let stored: Stored<CraftRow> = store.load(&plan.cells[cell].address)?;
     let slot = stored.rows.get(place).and_then(|row| row.slot);
     let found = stored.pixels.as_ref().zip(slot);
     found

@@ -68,12 +68,12 @@ impl Address {
     }
 
     /// Its file, in the folder of the cells.
-    fn file(&self) -> String {
+    pub(super) fn file(&self) -> String {
         format!("{}{ROWS}", self.name())
     }
 
     /// The file of its pixels, in the folder of the cells.
-    fn pixel_file(&self, hash: &str) -> String {
+    pub(super) fn pixel_file(&self, hash: &str) -> String {
         format!("{}-{}.safetensors", self.name(), hash.get(..16).unwrap_or(hash))
     }
 
@@ -117,7 +117,7 @@ pub struct Stored<R> {
 }
 
 /// A cell, ready to be written: its files and their bytes, in this order.
-pub(crate) struct Packet(Vec<(String, Vec<u8>)>);
+pub(crate) struct Packet(pub(super) Vec<(String, Vec<u8>)>);
 
 impl Packet {
     /// `pixels` are N×3×S×S float32.
@@ -176,7 +176,7 @@ const BEHIND: &str = "store.toml";
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Behind {
-    url: String,
+    pub(super) url: String,
 }
 
 /// Puts an object store behind the results' folder `out`, which is made if need be:
@@ -359,7 +359,7 @@ impl Store {
             remote.put(&file, self.pixel_bytes(&file, hash)?)?;
         }
         let path = self.folder.join(address.file());
-        remote.put(&address.file(), read(&path).with_context(|| path.display().to_string())?)
+        remote.put(&address.file(), read_file(&path).with_context(|| path.display().to_string())?)
     }
 
     /// Looks for a cell and verifies it.
@@ -375,7 +375,7 @@ impl Store {
     }
 
     fn read_here<R: Row>(&self, address: &Address) -> Found<R> {
-        let bytes = match read(&self.folder.join(address.file())) {
+        let bytes = match read_file(&self.folder.join(address.file())) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Found::Missing,
             Err(e) => return Found::Damaged(format!("cannot be read: {e}")),
@@ -384,6 +384,20 @@ impl Store {
         match guard::catch("the reader", || decode(bytes.into(), address)) {
             Ok(stored) => Found::Whole(stored),
             Err(error) => Found::Damaged(format!("{error:#}")),
+        }
+    }
+
+    /// Reads a cell that must be there.
+    ///
+    /// # Errors
+    /// When it is not, or is damaged, or the object store cannot be asked.
+    pub(crate) fn load<R: Row>(&self, address: &Address) -> Result<Stored<R>> {
+        match self.read(address)? {
+            Found::Whole(stored) => Ok(stored),
+            Found::Missing => bail!("{} cell {} has gone", address.kind, address.key),
+            Found::Damaged(reason) => {
+                bail!("{} cell {} is damaged: {reason}", address.kind, address.key)
+            }
         }
     }
 
@@ -460,7 +474,7 @@ impl Store {
 
     fn pixel_bytes(&self, file: &str, hash: &str) -> Result<Vec<u8>> {
         let read = || {
-            let bytes = read(&self.folder.join(file)).with_context(|| self.pixel_place(file))?;
+            let bytes = read_file(&self.folder.join(file)).with_context(|| self.pixel_place(file))?;
             ensure!(
                 blake3::hash(&bytes).to_string() == hash,
                 "{}: the content does not match the checksum",
@@ -479,7 +493,7 @@ impl Store {
 
 /// The first bytes of a file of pixels, with the header among them, and its length.
 fn beginning(path: &Path) -> io::Result<(Vec<u8>, u64)> {
-    let file = open(path)?;
+    let file = open_file(path)?;
     let length = file.metadata()?.len();
     let mut start = Vec::new();
     file.take(8 + MAX_HEADER).read_to_end(&mut start)?;
@@ -513,14 +527,14 @@ fn check_size(start: &[u8], length: u64, count: usize) -> Result<()> {
 }
 
 /// The bytes of a file.
-fn read(path: &Path) -> io::Result<Vec<u8>> {
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    open(path)?.read_to_end(&mut bytes)?;
+    open_file(path)?.read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
 /// Opens a file, if it is one: to open a pipe would take for ever.
-fn open(path: &Path) -> io::Result<File> {
+fn open_file(path: &Path) -> io::Result<File> {
     if fs::metadata(path)?.is_file() {
         File::open(path)
     } else {

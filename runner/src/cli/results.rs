@@ -318,7 +318,7 @@ pub(super) fn export(
         }
         let mut images: Vec<(String, Tensor)> = Vec::new();
         for (slice, &cell) in campaign.craft.iter().enumerate() {
-            let stored = match read::<CraftRow>(&store, &plan.cells[cell]) {
+            let stored = match store.load::<CraftRow>(&plan.cells[cell].address) {
                 Ok(stored) => stored,
                 Err(error) => {
                     missing.push(format!("{}: {error:#}", plan.describe(&study, cell)));

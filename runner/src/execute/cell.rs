@@ -124,10 +124,10 @@ impl Site<'_> {
         let Self { study, plan, store, .. } = *self;
         let cell = &plan.cells[id];
         let pictures = &study.data.pictures[plan.range(cell.slice)];
-        let rows = |id: CellId| read::<CleanRow>(store, &plan.cells[id]).map(|stored| stored.rows);
+        let rows = |id: CellId| store.load::<CleanRow>(&plan.cells[id].address).map(|stored| stored.rows);
         let crafted = |id: CellId| -> Result<(Stored<CraftRow>, Option<Tensor>)> {
-            let stored = read::<CraftRow>(store, &plan.cells[id])?;
-            let pixels = pixels(store, &plan.cells[id], &stored)?;
+            let stored = store.load::<CraftRow>(&plan.cells[id].address)?;
+            let pixels = stored.pixels.as_ref().map(|hash| store.read_pixels(&plan.cells[id].address, hash)).transpose()?;
             Ok((stored, pixels))
         };
         Ok(match cell.work {
@@ -298,23 +298,4 @@ fn look<R: Row>(
         Found::Missing => Some(None),
         Found::Damaged(reason) => Some(Some(reason)),
     })
-}
-
-/// A cell that must be there.
-pub(crate) fn read<R: Row>(store: &Store, cell: &Cell) -> Result<Stored<R>> {
-    match store.read(&cell.address)? {
-        Found::Whole(stored) => Ok(stored),
-        Found::Missing => bail!("{} cell {} has gone", cell.address.kind, cell.address.key),
-        Found::Damaged(reason) => {
-            bail!("{} cell {} is damaged: {reason}", cell.address.kind, cell.address.key)
-        }
-    }
-}
-
-pub(super) fn pixels(
-    store: &Store,
-    cell: &Cell,
-    stored: &Stored<CraftRow>,
-) -> Result<Option<Tensor>> {
-    stored.pixels.as_ref().map(|hash| store.read_pixels(&cell.address, hash)).transpose()
 }
