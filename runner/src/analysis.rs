@@ -5,8 +5,9 @@
 
 use crate::flags::{self, Findings};
 use crate::plan::{Campaign, CellId, Plan, Scoring};
-use crate::rows::{CleanRow, CraftRow, MeasureRow, ProbeRow, Row, ScoreRow, Status, TransferRow};
 use crate::stats;
+use crate::store::Row;
+use crate::store::rows::{CleanRow, CraftRow, MeasureRow, ProbeRow, ScoreRow, Status, TransferRow};
 use crate::store::{Found, Store};
 use crate::study::{GoalKind, Study};
 use anyhow::Result;
@@ -654,7 +655,7 @@ fn summary(values: Vec<f64>) -> Summary {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rows::tests::craft_rows;
+    use crate::store::rows::tests::craft_rows;
 
     #[test]
     fn a_summary_of_few_values() {

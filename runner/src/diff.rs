@@ -1,8 +1,8 @@
 //! Two studies beside each other, outcome by outcome: what both have done is compared in pairs.
 
 use crate::outcomes::{self, Outcome};
-use crate::rows::OutcomeRow;
 use crate::stats;
+use crate::store::rows::OutcomeRow;
 use anyhow::{Context, Result};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;

@@ -11,7 +11,7 @@
 use crate::data::{self, Picture};
 use crate::execute::{Options, Queue, Silent, Survey, device_kind, permit, probe_cost};
 use crate::plan::{CellId, PHASES, Plan, SLICE, Work};
-use crate::rows::{Status, TransferRow};
+use crate::store::rows::{Status, TransferRow};
 use crate::store::{Address, Found, Store, Stored, begun};
 use crate::study::{GoalKind, Study, StudyAttack, StudyModel};
 use crate::threads::crowd;

@@ -37,7 +37,6 @@ pub mod plan;
 pub mod portion;
 pub mod report;
 pub mod rerun;
-pub mod rows;
 mod session;
 pub mod slurm;
 pub mod stats;

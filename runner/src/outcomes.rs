@@ -1,7 +1,8 @@
 //! Reading `outcomes.parquet` again.
 
 use crate::report::DISTORTION;
-use crate::rows::{OutcomeRow, Row};
+use crate::store::Row;
+use crate::store::rows::OutcomeRow;
 use anyhow::{Context, Result};
 use arrow_array::{Array, Float64Array, RecordBatch};
 use gauntlet_core::guard;

@@ -1,12 +1,13 @@
 //! One outcome once more: its cells are computed again, in a folder of their own, and compared bit
 //! for bit.
 
-use crate::execute::{self, Options, Progress, Site, Survey, look_for, read};
+use crate::execute::{self, Options, Progress, Site, Survey, look_for};
 use crate::outcomes::Outcome;
 use crate::plan::{CellId, Plan, Work};
 use crate::report::DISTORTION;
-use crate::rows::{
-    CleanRow, CraftRow, MeasureRow, OutcomeRow, ProbeRow, Row, ScoreRow, TransferRow,
+use crate::store::Row;
+use crate::store::rows::{
+    CleanRow, CraftRow, MeasureRow, OutcomeRow, ProbeRow, ScoreRow, TransferRow,
 };
 use crate::store::{Store, Stored};
 use crate::study::Study;
@@ -99,7 +100,8 @@ fn written(
                 seen = store.load::<TransferRow>(&cell.address)?.rows.into_iter().nth(place)
             }
             Work::Measure { metric, .. } => {
-                let found = store.load::<MeasureRow>(&cell.address)?
+                let found = store
+                    .load::<MeasureRow>(&cell.address)?
                     .rows
                     .into_iter()
                     .nth(place)

@@ -3,12 +3,12 @@
 use super::progress::Terminal;
 use super::{Common, Isolate, counted, plugins};
 use crate::diff::{self, Comparison, Pairing};
-use crate::execute::{self, read};
+use crate::execute;
 use crate::outcomes::{self, Outcome};
 use crate::plan::Plan;
 use crate::report::{self, Grid};
 use crate::rerun;
-use crate::rows::CraftRow;
+use crate::store::rows::CraftRow;
 use crate::store::{Store, safetensors, write_atomically};
 use crate::study::{Options, Study};
 use anyhow::{Context, Result, bail, ensure};

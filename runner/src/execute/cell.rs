@@ -7,7 +7,8 @@ use super::view::View;
 use crate::errors::OutOfReach;
 use crate::errors::first_line;
 use crate::plan::{Cell, CellId, Plan, SLICE, Work};
-use crate::rows::{CleanRow, CraftRow, MeasureRow, ProbeRow, Row, ScoreRow, TransferRow};
+use crate::store::Row;
+use crate::store::rows::{CleanRow, CraftRow, MeasureRow, ProbeRow, ScoreRow, TransferRow};
 use crate::store::{Found, Packet, Store, Stored};
 use crate::study::Study;
 use anyhow::{Context, Result, bail};
@@ -124,10 +125,15 @@ impl Site<'_> {
         let Self { study, plan, store, .. } = *self;
         let cell = &plan.cells[id];
         let pictures = &study.data.pictures[plan.range(cell.slice)];
-        let rows = |id: CellId| store.load::<CleanRow>(&plan.cells[id].address).map(|stored| stored.rows);
+        let rows =
+            |id: CellId| store.load::<CleanRow>(&plan.cells[id].address).map(|stored| stored.rows);
         let crafted = |id: CellId| -> Result<(Stored<CraftRow>, Option<Tensor>)> {
             let stored = store.load::<CraftRow>(&plan.cells[id].address)?;
-            let pixels = stored.pixels.as_ref().map(|hash| store.read_pixels(&plan.cells[id].address, hash)).transpose()?;
+            let pixels = stored
+                .pixels
+                .as_ref()
+                .map(|hash| store.read_pixels(&plan.cells[id].address, hash))
+                .transpose()?;
             Ok((stored, pixels))
         };
         Ok(match cell.work {

@@ -4,8 +4,8 @@
 use crate::data::{self, Picture};
 use crate::errors::first_line;
 use crate::plan::Work;
-use crate::rows::{CleanRow, CraftRow, MeasureRow, ScoreRow, Status, TransferRow};
 use crate::store::Stored;
+use crate::store::rows::{CleanRow, CraftRow, MeasureRow, ScoreRow, Status, TransferRow};
 use crate::study::{GoalKind, Policy, Study, StudyAttack, StudyMetric};
 use anyhow::{Result, bail, ensure};
 use gauntlet_core::attack::{Answer, Cases, Goal, admit};

@@ -8,7 +8,7 @@
 use super::compute::{Bench, answers_of, of_model, predictions, stream, unhurried};
 use crate::data::{self, Picture};
 use crate::plan::SLICE;
-use crate::rows::{CleanRow, ProbeRow};
+use crate::store::rows::{CleanRow, ProbeRow};
 use anyhow::Result;
 use gauntlet_core::attack::{Cases, Cost, Goal, Goals};
 use gauntlet_core::logits::{apart, are_probabilities};

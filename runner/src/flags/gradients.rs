@@ -2,7 +2,7 @@
 
 use super::{Flag, Severity, Sign, Signal};
 use crate::analysis::Tables;
-use crate::rows::ProbeRow;
+use crate::store::rows::ProbeRow;
 use crate::study::Study;
 use crate::summary::Rate;
 use gauntlet_core::logits::TOLERANCE;

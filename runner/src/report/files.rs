@@ -5,7 +5,8 @@ use super::{latex, provenance};
 use crate::analysis::{self, DENOMINATORS, Depth, OutcomeSink, Outcomes, Rank, Tables, rate};
 use crate::execute::Failure;
 use crate::plan::{CellId, ENGINE, Plan};
-use crate::rows::{CraftRow, MeasureRow, OutcomeRow, Row, TimeRow, TransferRow};
+use crate::store::Row;
+use crate::store::rows::{CraftRow, MeasureRow, OutcomeRow, TimeRow, TransferRow};
 use crate::store::{Pending, Store, properties, safetensors, write_atomically};
 use crate::study::Study;
 use crate::summary::{self, Match, Pixels, Summary, Timing};
@@ -442,7 +443,8 @@ impl OutcomeSink for Merged<'_> {
 #[cfg(test)]
 mod tests {
     use super::number;
-    use crate::rows::{OutcomeRow, Row};
+    use crate::store::Row;
+    use crate::store::rows::OutcomeRow;
 
     #[test]
     fn every_column_is_documented() {

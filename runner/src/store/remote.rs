@@ -1,8 +1,8 @@
 //! An object store, by its URL. An object is named as a cell's file is in the folder, below
 //! `URL/cells/`, and is put whole or not at all.
 
-use super::CELLS;
 use crate::errors::OutOfReach;
+use crate::store::backing::CELLS;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use futures_util::TryStreamExt;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};

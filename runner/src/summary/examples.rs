@@ -3,10 +3,9 @@
 use super::{Example, Summary, number};
 use crate::analysis::Tables;
 use crate::errors::OutOfReach;
-use crate::execute;
 use crate::plan::{CellId, Plan};
-use crate::rows::CraftRow;
 use crate::store::Store;
+use crate::store::rows::CraftRow;
 use crate::study::{GoalKind, Study};
 use anyhow::{Context, Result};
 use tch::Tensor;
@@ -101,7 +100,7 @@ fn read(
     let (planned, counted) = (&plan.campaigns[campaign], &tables.success[campaign]);
     let (slice, n) = plan.place(image);
     let cell = &plan.cells[planned.craft[slice]];
-    let stored = execute::read::<CraftRow>(store, cell)?;
+    let stored = store.load::<CraftRow>(&cell.address)?;
     let row = &stored.rows[n];
     let (hash, slot) = stored.pixels.as_ref().zip(row.slot).context("a success has pixels")?;
     let adversarial = store.read_pixels(&cell.address, hash)?.get(slot);

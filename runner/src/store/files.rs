@@ -5,13 +5,30 @@
 //! file whose writer has died is known at once by the processes of the same machine. Others, to
 //! which a lock may mean nothing, go by its age.
 
+use crate::store::row::Row;
 use anyhow::{Context, Result};
 use std::fs::{self, DirEntry, File, OpenOptions, TryLockError};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 use tempfile::NamedTempFile;
+
+/// The bytes of a file.
+pub(super) fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open_file(path)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Opens a file, if it is one: to open a pipe would take for ever.
+pub(super) fn open_file(path: &Path) -> io::Result<File> {
+    if fs::metadata(path)?.is_file() {
+        File::open(path)
+    } else {
+        Err(io::Error::other("not a file"))
+    }
+}
 
 /// Begins the names of all temporary files.
 pub(super) const TEMPORARY: &str = ".tmp-";

@@ -5,33 +5,12 @@
 //! done with it or not: so every denominator can be had from the rows. What ends in `_8bit` was
 //! found for the pixels rounded to 8 bits.
 
-use anyhow::{Context, Result};
+use crate::store::row::{Row, TIME, Value, column, value};
+use anyhow::Result;
 use arrow_array::types::{Float64Type, Int64Type};
-use arrow_array::{
-    Array, ArrayRef, BooleanArray, ListArray, PrimitiveArray, RecordBatch, StringArray,
-};
-use arrow_schema::{DataType, Field, Schema};
+use arrow_array::{Array, ArrayRef, BooleanArray, PrimitiveArray, RecordBatch};
+use arrow_schema::{DataType, Field};
 use std::sync::Arc;
-
-/// A type that is a row: named columns, to Arrow and back.
-pub trait Row: Sized + Clone {
-    /// The columns' names and types.
-    fn fields() -> Vec<Field>;
-    /// The columns of some rows.
-    fn columns(rows: &[Self]) -> Vec<ArrayRef>;
-    /// The rows of a batch; columns are found by name.
-    fn read(batch: &RecordBatch) -> Result<Vec<Self>>;
-    /// In what another row differs, times aside: `column: this, that`.
-    fn differences(&self, other: &Self) -> Vec<String>;
-
-    /// Rows as one batch.
-    fn batch(rows: &[Self]) -> Result<RecordBatch> {
-        Ok(RecordBatch::try_new(Arc::new(Schema::new(Self::fields())), Self::columns(rows))?)
-    }
-}
-
-/// The column that no two computations agree on.
-const TIME: &str = "milliseconds";
 
 macro_rules! row {
     ($(#[$about:meta])* $name:ident { $( $(#[$doc:meta])* $field:ident: $type:ty, )+ }) => {
@@ -319,15 +298,7 @@ impl Status {
     }
 }
 
-const INVALID: &str = "invalid: ";
-
-/// What can stand in a column.
-trait Value: Sized {
-    const NULLABLE: bool = false;
-    fn data_type() -> DataType;
-    fn array(values: impl Iterator<Item = Self>) -> ArrayRef;
-    fn get(array: &dyn Array, row: usize) -> Option<Self>;
-}
+pub(super) const INVALID: &str = "invalid: ";
 
 macro_rules! plain {
     ($type:ty, $data:expr, $array:ty) => {
@@ -368,59 +339,6 @@ plain!(i64, DataType::Int64, PrimitiveArray<Int64Type>);
 plain!(f64, DataType::Float64, PrimitiveArray<Float64Type>);
 plain!(bool, DataType::Boolean, BooleanArray);
 
-impl Value for String {
-    fn data_type() -> DataType {
-        DataType::Utf8
-    }
-
-    fn array(values: impl Iterator<Item = Self>) -> ArrayRef {
-        Arc::new(values.map(Some).collect::<StringArray>())
-    }
-
-    fn get(array: &dyn Array, row: usize) -> Option<Self> {
-        let array = array.as_any().downcast_ref::<StringArray>()?;
-        (!array.is_null(row)).then(|| array.value(row).to_owned())
-    }
-}
-
-/// A list in each row.
-impl Value for Vec<f64> {
-    fn data_type() -> DataType {
-        DataType::new_list(DataType::Float64, true)
-    }
-
-    fn array(values: impl Iterator<Item = Self>) -> ArrayRef {
-        let lists = values.map(|list| Some(list.into_iter().map(Some).collect::<Vec<_>>()));
-        Arc::new(ListArray::from_iter_primitive::<Float64Type, _, _>(lists))
-    }
-
-    fn get(array: &dyn Array, row: usize) -> Option<Self> {
-        let array = array.as_any().downcast_ref::<ListArray>()?;
-        let list = (!array.is_null(row)).then(|| array.value(row))?;
-        (0..list.len()).map(|n| f64::get(list.as_ref(), n)).collect()
-    }
-}
-
-impl Value for Status {
-    fn data_type() -> DataType {
-        DataType::Utf8
-    }
-
-    fn array(values: impl Iterator<Item = Self>) -> ArrayRef {
-        String::array(values.map(|status| status.to_string()))
-    }
-
-    fn get(array: &dyn Array, row: usize) -> Option<Self> {
-        Some(match String::get(array, row)?.as_str() {
-            "adversarial" => Self::Adversarial,
-            "not_adversarial" => Self::NotAdversarial,
-            "not_found" => Self::NotFound,
-            "misclassified" => Self::Misclassified,
-            other => Self::Invalid(other.strip_prefix(INVALID)?.to_owned()),
-        })
-    }
-}
-
 impl std::fmt::Display for Status {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         match self {
@@ -431,21 +349,6 @@ impl std::fmt::Display for Status {
             Self::Invalid(reason) => write!(f, "{INVALID}{reason}"),
         }
     }
-}
-
-fn column<'a, V: Value>(batch: &'a RecordBatch, name: &str) -> Result<&'a dyn Array> {
-    let array = batch.column_by_name(name).with_context(|| format!("no column `{name}`"))?;
-    let expected = V::data_type();
-    anyhow::ensure!(
-        *array.data_type() == expected,
-        "column `{name}` is of type {}, expected {expected}",
-        array.data_type()
-    );
-    Ok(array.as_ref())
-}
-
-fn value<V: Value>(array: &dyn Array, row: usize, name: &str) -> Result<V> {
-    V::get(array, row).with_context(|| format!("column `{name}`, row {row}: no value"))
 }
 
 impl OutcomeRow {

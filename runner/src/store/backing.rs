@@ -1,0 +1,118 @@
+//! The object store behind a results' folder.
+
+use crate::store::address::ROWS;
+use crate::store::files::{prepare, write_atomically};
+use crate::store::remote::Remote;
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self};
+use std::path::Path;
+
+/// The folder of the cells, in the results' folder.
+pub(super) const CELLS: &str = "cells";
+/// A folder for each kind of cell.
+pub(super) const KINDS: [&str; 6] = ["clean", "craft", "measure", "probe", "score", "transfer"];
+
+/// The file in the results' folder that names the object store behind it.
+const BEHIND: &str = "store.toml";
+
+/// What it holds.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Behind {
+    pub(super) url: String,
+}
+
+/// Puts an object store behind the results' folder `out`, which is made if need be:
+/// `s3://bucket/path`, or a folder's `file:///path`. Whoever opens the folder from now on uses it.
+/// For `s3`, the environment says who asks and whom: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`,
+/// `AWS_REGION`, `AWS_ENDPOINT_URL`, ….
+///
+/// # Errors
+/// When the URL is not such a one or nobody answers there, the folder has another object store, or
+/// it cannot be written to.
+pub fn attach(out: &Path, url: &str) -> Result<()> {
+    let remote = Remote::open(url)?;
+    remote.list()?;
+    if let Some(other) = behind(out)? {
+        ensure!(
+            Remote::open(&other)?.url() == remote.url(),
+            "the cells of {} are in {other}, not in {url}: choose another folder with `--out DIR`, \
+             or remove {} to start anew with {url}",
+            out.display(),
+            out.join(BEHIND).display()
+        );
+        return Ok(());
+    }
+    let text = toml::to_string(&Behind { url: remote.url().to_owned() })?;
+    let written = prepare(out)
+        .map_err(Into::into)
+        .and_then(|()| write_atomically(&out.join(BEHIND), text.as_bytes()));
+    written.with_context(|| unwritable(out))
+}
+
+/// The URL of the object store behind a results' folder, if it has one.
+pub(super) fn behind(out: &Path) -> Result<Option<String>> {
+    let path = out.join(BEHIND);
+    let place = || format!("{}, which names the object store of the cells", path.display());
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error)
+            if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&error.kind()) =>
+        {
+            return Ok(None);
+        }
+        Err(error) => return Err(error).with_context(place),
+    };
+    Ok(Some(toml::from_str::<Behind>(&text).with_context(place)?.url))
+}
+
+/// Whether there may be cells of a results' folder, here or in the object store behind it.
+pub(crate) fn begun(out: &Path) -> bool {
+    out.join(CELLS).is_dir() || out.join(BEHIND).exists()
+}
+
+pub(super) fn unwritable(out: &Path) -> String {
+    format!(
+        "the results' folder {} cannot be written to; choose another with `--out DIR`",
+        out.display()
+    )
+}
+
+/// The [names](Address::name) of all cells that stand in the object store behind a results' folder,
+/// if it has one.
+///
+/// # Errors
+/// When it cannot be asked.
+pub fn names_behind(out: &Path) -> Result<BTreeSet<String>> {
+    let listed =
+        behind(out)?.map_or_else(|| Ok(BTreeSet::new()), |url| Remote::open(&url)?.list())?;
+    Ok(listed.iter().filter_map(|file| file.strip_suffix(ROWS)).map(str::to_owned).collect())
+}
+
+/// The [names](Address::name) of all cells that stand in a results' folder. That they are whole is
+/// not verified: a cell's file is complete or absent, but for damage that came later.
+///
+/// # Errors
+/// When a folder is there and cannot be read.
+pub fn names(out: &Path) -> Result<BTreeSet<String>> {
+    let mut names = BTreeSet::new();
+    for kind in KINDS {
+        let folder = out.join(CELLS).join(kind);
+        let place = || format!("the cells in {}", folder.display());
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error).with_context(place),
+        };
+        for entry in entries {
+            let name = entry.with_context(place)?.file_name();
+            if let Some(key) = name.to_str().and_then(|name| name.strip_suffix(ROWS)) {
+                names.insert(format!("{kind}/{key}"));
+            }
+        }
+    }
+    Ok(names)
+}

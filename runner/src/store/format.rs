@@ -1,0 +1,143 @@
+//! A cell's file: rows, provenance, checksum.
+
+use crate::store::address::Address;
+use crate::store::pixels::pack;
+use crate::store::row::Row;
+use anyhow::{Context, Result, bail, ensure};
+use blake3::Hasher;
+use bytes::Bytes;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use std::io::Read;
+use std::ops::Range;
+use tch::Tensor;
+
+const CELL: &str = "gauntlet.cell";
+const PROVENANCE: &str = "gauntlet.provenance";
+const PIXELS: &str = "gauntlet.pixels";
+const CHECKSUM: &str = "gauntlet.checksum";
+/// Stands for a checksum while it is computed.
+const UNSEALED: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+/// What a cell's file holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stored<R> {
+    /// One row per image.
+    pub rows: Vec<R>,
+    /// What made it: versions, hashes, origins; as JSON.
+    pub provenance: String,
+    /// BLAKE3 of the pixel file, if the cell has one.
+    pub pixels: Option<String>,
+}
+
+/// A cell, ready to be written: its files and their bytes, in this order.
+pub(crate) struct Packet(pub(super) Vec<(String, Vec<u8>)>);
+
+impl Packet {
+    /// `pixels` are N×3×S×S float32.
+    pub fn new<R: Row>(
+        address: &Address,
+        rows: Vec<R>,
+        provenance: String,
+        pixels: Option<&Tensor>,
+    ) -> Result<Self> {
+        let pixels = pixels.map(pack).transpose()?;
+        let stored =
+            Stored { rows, provenance, pixels: pixels.as_ref().map(|(hash, _)| hash.clone()) };
+        let mut files: Vec<(String, Vec<u8>)> =
+            pixels.into_iter().map(|(hash, bytes)| (address.pixel_file(&hash), bytes)).collect();
+        files.push((address.file(), encode(address, &stored)?));
+        Ok(Self(files))
+    }
+}
+
+/// The answer to a look for a cell.
+#[derive(Debug)]
+pub enum Found<R> {
+    /// It is there and whole.
+    Whole(Stored<R>),
+    /// Nothing stands there.
+    Missing,
+    /// Something stands there that is not the cell; says what is wrong.
+    Damaged(String),
+}
+
+/// How all Parquet files are written.
+pub(crate) fn properties() -> parquet::file::properties::WriterPropertiesBuilder {
+    WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_statistics_enabled(EnabledStatistics::None)
+        .set_created_by(format!("gauntlet {}", env!("CARGO_PKG_VERSION")))
+}
+
+pub(super) fn encode<R: Row>(address: &Address, stored: &Stored<R>) -> Result<Vec<u8>> {
+    let mut metadata = vec![
+        KeyValue::new(CELL.into(), address.spec.clone()),
+        KeyValue::new(PROVENANCE.into(), stored.provenance.clone()),
+        KeyValue::new(CHECKSUM.into(), UNSEALED.to_owned()),
+    ];
+    if let Some(hash) = &stored.pixels {
+        metadata.push(KeyValue::new(PIXELS.into(), hash.clone()));
+    }
+    let batch = R::batch(&stored.rows)?;
+    let mut bytes = Vec::new();
+    // For so few rows, to set up compression takes longer than all else.
+    let properties =
+        properties().set_compression(Compression::UNCOMPRESSED).set_dictionary_enabled(false);
+    let mut writer = ArrowWriter::try_new(
+        &mut bytes,
+        batch.schema(),
+        Some(properties.set_key_value_metadata(Some(metadata)).build()),
+    )?;
+    writer.write(&batch)?;
+    writer.close()?;
+    let (place, checksum) =
+        checksum(address, &bytes).context("the file has no place for its checksum")?;
+    bytes[place].copy_from_slice(checksum.as_bytes());
+    Ok(bytes)
+}
+
+/// Where a file's checksum stands, and what it should be: BLAKE3, in hexadecimal, of the kind of
+/// its cell and of all its bytes with zeros for itself. It is found and verified before anything of
+/// the file is parsed: a reader of Parquet may take for ever on a damaged one.
+fn checksum(address: &Address, bytes: &[u8]) -> Option<(Range<usize>, String)> {
+    let name = CHECKSUM.as_bytes();
+    let start = bytes.windows(name.len()).rposition(|window| window == name)? + name.len() + 2; // the next field's type and length
+    let place = start..start + UNSEALED.len();
+    let (before, after) = (bytes.get(..place.start)?, bytes.get(place.end..)?);
+    let mut hasher = Hasher::new();
+    hasher.update(address.kind.as_bytes()).update(before).update(UNSEALED.as_bytes()).update(after);
+    Some((place, hasher.finalize().to_string()))
+}
+
+pub(super) fn decode<R: Row>(bytes: Bytes, address: &Address) -> Result<Stored<R>> {
+    // The fuzzer knows no hashes.
+    let sealed = |(place, checksum): (Range<usize>, String)| bytes[place] == *checksum.as_bytes();
+    ensure!(
+        cfg!(fuzzing) || checksum(address, &bytes).is_some_and(sealed),
+        "the content does not match the checksum"
+    );
+    let reader =
+        ParquetRecordBatchReaderBuilder::try_new(bytes).context("not a whole Parquet file")?;
+    let metadata =
+        reader.metadata().file_metadata().key_value_metadata().cloned().unwrap_or_default();
+    let find = |key: &str| {
+        metadata.iter().find(|entry| entry.key == key).and_then(|entry| entry.value.clone())
+    };
+    let (Some(spec), Some(provenance)) = (find(CELL), find(PROVENANCE)) else {
+        bail!("not a cell of this program: its specification or provenance is missing");
+    };
+    // The fuzzer's files are of cells that it does not know.
+    ensure!(cfg!(fuzzing) || spec == address.spec, "the file belongs to another cell");
+    let mut rows = Vec::new();
+    for batch in reader.build()? {
+        rows.extend(R::read(&batch?)?);
+    }
+    let stored = Stored { rows, provenance, pixels: find(PIXELS) };
+    let is_hash = |text: &String| text.len() == 64 && text.bytes().all(|c| c.is_ascii_hexdigit());
+    ensure!(stored.pixels.as_ref().is_none_or(is_hash), "the hash of its pixels is none"); // it becomes part of a path
+    Ok(stored)
+}

@@ -1,0 +1,393 @@
+//! Cells on disk: `OUT/cells/<kind>/<key>.parquet`, each complete or absent.
+//!
+//! A file is written under a name of its own, synced, and renamed; its checksum covers all of its
+//! bytes, and is verified whenever it is read, before anything else. Two processes may
+//! share a folder: at worst both compute a cell. Pixels go into a file that is named after its own
+//! hash and stands before the Parquet file that points to it.
+//!
+//! A folder may have an object store behind it ([`attach`]), for machines that share no folder:
+//! what is not in the folder is looked for there and copied, and what is computed goes to both.
+
+mod address;
+mod backing;
+mod files;
+mod format;
+mod pixels;
+#[cfg(feature = "object-store")]
+mod remote;
+#[cfg(not(feature = "object-store"))]
+#[path = "no_remote.rs"]
+mod remote;
+mod row;
+pub mod rows;
+
+use crate::store::backing::{CELLS, KINDS, behind, unwritable};
+use crate::store::files::read_file;
+use crate::store::format::{decode, encode};
+use crate::store::pixels::{MAX_HEADER, beginning, check_size, pack};
+use crate::store::remote::Remote;
+pub use address::{Address, canonical};
+use anyhow::{Context, Result, bail, ensure};
+pub(crate) use backing::begun;
+pub use backing::{attach, names, names_behind};
+pub(crate) use files::prepare;
+pub use files::{Pending, write_atomically};
+pub use format::{Found, Stored};
+pub(crate) use format::{Packet, properties};
+use gauntlet_core::guard;
+pub(crate) use pixels::safetensors;
+pub use row::Row;
+use std::collections::BTreeSet;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tch::Tensor;
+
+/// A folder of cells, with or without an object store behind it.
+#[derive(Clone, Debug)]
+pub struct Store {
+    out: PathBuf,
+    folder: PathBuf,
+    remote: Option<Arc<Remote>>,
+    /// The only objects that there are; those that are asked for, unless set.
+    listed: Option<Arc<BTreeSet<String>>>,
+}
+
+impl Store {
+    /// Opens the folder `out`, makes it if need be, and clears away what dead processes left.
+    ///
+    /// # Errors
+    /// When nothing can be written there.
+    pub fn open(out: &Path) -> Result<Self> {
+        let remote = behind(out)?.map(|url| Remote::open(&url)).transpose()?.map(Arc::new);
+        let store = Self { out: out.to_owned(), folder: out.join(CELLS), remote, listed: None };
+        store.prepare().with_context(|| unwritable(out))?;
+        Ok(store)
+    }
+
+    /// As it is now: what comes to the object store from here on is not there. To look for many
+    /// cells that are not, it is asked once.
+    ///
+    /// # Errors
+    /// When the object store cannot be reached.
+    pub(crate) fn now(&self) -> Result<Self> {
+        let listed = self.remote.as_ref().map(|remote| remote.list().map(Arc::new)).transpose()?;
+        Ok(Self { listed, ..self.clone() })
+    }
+
+    /// Clears away what processes left in it that have died by now.
+    pub(crate) fn tidy(&self) {
+        // What stays is for the next one that opens the folder.
+        let _ = self.prepare();
+    }
+
+    fn prepare(&self) -> io::Result<()> {
+        KINDS.iter().try_for_each(|kind| prepare(&self.folder.join(kind)))?;
+        prepare(&self.out) // tables are written there
+    }
+
+    /// The results' folder, in which the cells are.
+    pub fn out(&self) -> &Path {
+        &self.out
+    }
+
+    /// Of some cells, those that stand neither in the folder nor in the object store, verified or
+    /// not.
+    pub(crate) fn absent<'a, T: Copy>(
+        &self,
+        cells: &[T],
+        address: impl Fn(T) -> &'a Address,
+    ) -> Result<Vec<T>> {
+        let here = |&cell: &T| self.folder.join(address(cell).file()).exists();
+        let mut absent: Vec<T> = cells.iter().copied().filter(|cell| !here(cell)).collect();
+        if let Some(remote) = self.remote.as_ref().filter(|_| !absent.is_empty()) {
+            let there = remote.list()?;
+            absent.retain(|&cell| !there.contains(&address(cell).file()));
+        }
+        Ok(absent)
+    }
+
+    /// The object store, if it may have this file.
+    fn remote(&self, file: &str) -> Option<&Remote> {
+        self.remote
+            .as_deref()
+            .filter(|_| self.listed.as_ref().is_none_or(|listed| listed.contains(file)))
+    }
+
+    /// Copies a file from the object store, if it has it, whatever it holds. Answers whether it
+    /// does.
+    fn fetch(&self, file: &str) -> Result<bool> {
+        let Some(bytes) = self.remote(file).map_or(Ok(None), |remote| remote.get(file))? else {
+            return Ok(false);
+        };
+        write_atomically(&self.folder.join(file), &bytes)?;
+        Ok(true)
+    }
+
+    /// Whether the object store [lacked](Store::now) a cell of the folder: it may have been out of
+    /// reach when the cell was stored, or have come later.
+    pub(crate) fn to_share(&self, address: &Address) -> bool {
+        self.remote.is_some()
+            && self.listed.as_ref().is_some_and(|listed| !listed.contains(&address.file()))
+    }
+
+    /// Puts a cell of the folder into the object store, as far as that [lacked](Store::now) it.
+    pub(crate) fn share(&self, address: &Address, pixels: Option<&str>) -> Result<()> {
+        let (Some(remote), Some(listed)) = (&self.remote, &self.listed) else { return Ok(()) };
+        if let Some((hash, file)) = pixels
+            .map(|hash| (hash, address.pixel_file(hash)))
+            .filter(|(_, file)| !listed.contains(file))
+        {
+            remote.put(&file, self.pixel_bytes(&file, hash)?)?;
+        }
+        let path = self.folder.join(address.file());
+        remote.put(&address.file(), read_file(&path).with_context(|| path.display().to_string())?)
+    }
+
+    /// Looks for a cell and verifies it.
+    ///
+    /// # Errors
+    /// When the object store cannot be asked, see [`OutOfReach`], or what it has not be copied.
+    pub fn read<R: Row>(&self, address: &Address) -> Result<Found<R>> {
+        let found = self.read_here(address);
+        if !matches!(found, Found::Whole(_)) && self.fetch(&address.file())? {
+            return Ok(self.read_here(address));
+        }
+        Ok(found)
+    }
+
+    fn read_here<R: Row>(&self, address: &Address) -> Found<R> {
+        let bytes = match read_file(&self.folder.join(address.file())) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Found::Missing,
+            Err(e) => return Found::Damaged(format!("cannot be read: {e}")),
+        };
+        // Readers of Parquet are not above panicking on a damaged file.
+        match guard::catch("the reader", || decode(bytes.into(), address)) {
+            Ok(stored) => Found::Whole(stored),
+            Err(error) => Found::Damaged(format!("{error:#}")),
+        }
+    }
+
+    /// Reads a cell that must be there.
+    ///
+    /// # Errors
+    /// When it is not, or is damaged, or the object store cannot be asked.
+    pub(crate) fn load<R: Row>(&self, address: &Address) -> Result<Stored<R>> {
+        match self.read(address)? {
+            Found::Whole(stored) => Ok(stored),
+            Found::Missing => bail!("{} cell {} has gone", address.kind, address.key),
+            Found::Damaged(reason) => {
+                bail!("{} cell {} is damaged: {reason}", address.kind, address.key)
+            }
+        }
+    }
+
+    /// Writes a cell.
+    pub fn write<R: Row>(&self, address: &Address, stored: &Stored<R>) -> Result<()> {
+        self.keep(Packet(vec![(address.file(), encode(address, stored)?)]), true)
+    }
+
+    /// Writes a cell's pixels, N×3×S×S float32, and returns their hash for [`Stored::pixels`].
+    pub fn write_pixels(&self, address: &Address, pixels: &Tensor) -> Result<String> {
+        let (hash, bytes) = pack(pixels)?;
+        self.keep(Packet(vec![(address.pixel_file(&hash), bytes)]), true)?;
+        Ok(hash)
+    }
+
+    /// Writes a cell: into the folder, and then, if it is to be `shared`, into the object store.
+    pub(crate) fn keep(&self, packet: Packet, shared: bool) -> Result<()> {
+        for (file, bytes) in &packet.0 {
+            write_atomically(&self.folder.join(file), bytes)?;
+        }
+        let remote = self.remote.as_ref().filter(|_| shared);
+        remote.map_or(Ok(()), |remote| {
+            packet.0.into_iter().try_for_each(|(file, bytes)| remote.put(&file, bytes))
+        })
+    }
+
+    /// How many files had better be written at a time by a run with so many workers: writing to a
+    /// disk is quick.
+    pub(crate) fn writers(&self, workers: usize) -> usize {
+        if self.remote.is_some() { workers } else { 1 }
+    }
+
+    /// Checks that a cell's pixels are there, `count` of them, in a file of the right size. The
+    /// content is verified by [`Store::read_pixels`] alone.
+    pub fn check_pixels(&self, address: &Address, hash: &str, count: usize) -> Result<()> {
+        let file = address.pixel_file(hash);
+        let place = || self.pixel_place(&file);
+        let path = self.folder.join(&file);
+        let here = || {
+            beginning(&path)
+                .map_err(Into::into)
+                .and_then(|(start, length)| check_size(&start, length, count))
+                .with_context(place)
+        };
+        if path.exists() {
+            return here().or_else(|error| if self.fetch(&file)? { here() } else { Err(error) });
+        }
+        let there = self
+            .remote(&file)
+            .map_or(Ok(None), |remote| remote.beginning(&file, 8 + MAX_HEADER))?;
+        there.map_or_else(here, |(start, length)| {
+            check_size(&start, length, count).with_context(place)
+        })
+    }
+
+    /// Verifies a cell's pixels as far as they are in the folder: those that are not have been
+    /// [checked](Store::check_pixels), and are verified when they are read.
+    pub(crate) fn verify_pixels(&self, address: &Address, hash: &str) -> Result<()> {
+        let file = address.pixel_file(hash);
+        if self.remote(&file).is_some() && !self.folder.join(&file).exists() {
+            return Ok(());
+        }
+        self.pixel_bytes(&file, hash).map(|_| ())
+    }
+
+    /// Reads a cell's pixels, N×3×S×S float32, and verifies them.
+    pub fn read_pixels(&self, address: &Address, hash: &str) -> Result<Tensor> {
+        let file = address.pixel_file(hash);
+        let mut tensors = gauntlet_core::weights::read_safetensors(self.pixel_bytes(&file, hash)?)?;
+        tensors
+            .remove("pixels")
+            .with_context(|| format!("{}: no tensor `pixels`", self.pixel_place(&file)))
+    }
+
+    fn pixel_bytes(&self, file: &str, hash: &str) -> Result<Vec<u8>> {
+        let read = || {
+            let bytes =
+                read_file(&self.folder.join(file)).with_context(|| self.pixel_place(file))?;
+            ensure!(
+                blake3::hash(&bytes).to_string() == hash,
+                "{}: the content does not match the checksum",
+                self.pixel_place(file)
+            );
+            Ok(bytes)
+        };
+        // A copy that is damaged stays: when it is found again, it is made anew.
+        read().or_else(|error| if self.fetch(file)? { read() } else { Err(error) })
+    }
+
+    fn pixel_place(&self, file: &str) -> String {
+        format!("pixels {}", self.folder.join(file).display())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::rows::CraftRow;
+    use crate::store::rows::tests::craft_rows;
+    use serde_json::json;
+
+    fn example() -> (tempfile::TempDir, Store, Address, Stored<CraftRow>) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let address = Address::new("craft", &json!({"b": 1, "a": [0.1, "é\""]}));
+        let stored =
+            Stored { rows: craft_rows(), provenance: "{\"engine\":\"1\"}".into(), pixels: None };
+        store.write(&address, &stored).unwrap();
+        (folder, store, address, stored)
+    }
+
+    fn damage(found: &Found<CraftRow>) -> &str {
+        match found {
+            Found::Damaged(reason) => reason,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn canonical_json_sorts_keys() {
+        assert_eq!(canonical(&json!({"b": 1, "a": [0.1, "é\""]})), r#"{"a":[0.1,"é\""],"b":1}"#);
+        assert_ne!(
+            Address::new("craft", &json!({"a": 1})).key,
+            Address::new("craft", &json!({"a": 2})).key
+        );
+    }
+
+    #[test]
+    fn a_cell_comes_back_as_it_was() {
+        let (_folder, store, address, stored) = example();
+        assert!(matches!(store.read(&address).unwrap(), Found::Whole(found) if found == stored));
+        assert!(matches!(
+            store.read::<CraftRow>(&Address::new("craft", &json!(1))).unwrap(),
+            Found::Missing
+        ));
+    }
+
+    #[test]
+    fn every_damaged_byte_is_noticed() {
+        let (_folder, store, address, _) = example();
+        let path = store.folder.join(address.file());
+        let whole = fs::read(&path).unwrap();
+        for n in (0..whole.len()).step_by(7) {
+            let mut bytes = whole.clone();
+            bytes[n] ^= 0x5a;
+            fs::write(&path, &bytes).unwrap();
+            assert_eq!(
+                damage(&store.read(&address).unwrap()),
+                "the content does not match the checksum",
+                "byte {n}"
+            );
+        }
+    }
+
+    #[test]
+    fn truncated_and_foreign_files_are_damaged() {
+        let (_folder, store, address, stored) = example();
+        let path = store.folder.join(address.file());
+        let whole = fs::read(&path).unwrap();
+        for length in [0, 1, 4, whole.len() / 2, whole.len() - 1] {
+            fs::write(&path, &whole[..length]).unwrap();
+            assert_eq!(
+                damage(&store.read(&address).unwrap()),
+                "the content does not match the checksum",
+                "{length}"
+            );
+        }
+        let other = Address::new("craft", &json!("other"));
+        store.write(&other, &stored).unwrap();
+        fs::copy(store.folder.join(other.file()), &path).unwrap();
+        assert_eq!(damage(&store.read(&address).unwrap()), "the file belongs to another cell");
+    }
+
+    #[test]
+    fn what_is_no_file_is_damaged_and_replaced() {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+        let (_folder, store, address, stored) = example();
+        let path = store.folder.join(address.file());
+        fs::remove_file(&path).unwrap();
+        mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o644), 0).unwrap();
+        assert_eq!(damage(&store.read(&address).unwrap()), "cannot be read: not a file"); // to open it would wait for a writer
+        store.write(&address, &stored).unwrap();
+        assert!(matches!(store.read(&address).unwrap(), Found::Whole(found) if found == stored));
+    }
+
+    #[test]
+    fn pixels_are_verified() {
+        let (_folder, store, address, _) = example();
+        let pixels = Tensor::arange(24, (Kind::Float, tch::Device::Cpu)).view([2, 3, 2, 2]) / 24.0;
+        let hash = store.write_pixels(&address, &pixels).unwrap();
+        assert_eq!(store.read_pixels(&address, &hash).unwrap(), pixels);
+        let path = store.folder.join(address.pixel_file(&hash));
+        let mut bytes = fs::read(&path).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(&path, bytes).unwrap();
+        assert!(
+            store
+                .read_pixels(&address, &hash)
+                .unwrap_err()
+                .to_string()
+                .ends_with("does not match the checksum")
+        );
+        assert!(
+            store
+                .read_pixels(&address, &"0".repeat(64))
+                .unwrap_err()
+                .to_string()
+                .starts_with("pixels ")
+        );
+    }
+}
