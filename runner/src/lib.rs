@@ -44,7 +44,6 @@ pub mod store;
 pub mod study;
 pub mod summary;
 mod threads;
-pub mod torchscript;
 pub mod weights;
 
 pub use session::Session;

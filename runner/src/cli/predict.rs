@@ -6,7 +6,7 @@ use crate::execute::permit;
 use crate::report::Grid;
 use crate::store::{self, write_atomically};
 use crate::study::StudyModel;
-use crate::torchscript::Script;
+use crate::study::torchscript::Script;
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
 use gauntlet_core::device;

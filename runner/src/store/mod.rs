@@ -280,6 +280,8 @@ mod tests {
     use crate::store::rows::CraftRow;
     use crate::store::rows::tests::craft_rows;
     use serde_json::json;
+    use std::fs;
+    use tch::Kind;
 
     fn example() -> (tempfile::TempDir, Store, Address, Stored<CraftRow>) {
         let folder = tempfile::tempdir().unwrap();

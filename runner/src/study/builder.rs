@@ -1,7 +1,8 @@
 //! Studies that are put together in code.
 
-use super::{GoalKind, Options, Policy, Study};
-use crate::torchscript::Script;
+use super::{Options, Study};
+use crate::study::goal::{GoalKind, Policy};
+use crate::study::torchscript::Script;
 use anyhow::{Context, Result};
 use gauntlet_core::params::{Params, to_table};
 use gauntlet_core::registry::Registry;
@@ -56,7 +57,7 @@ impl Builder {
         self.add("models", member.into())
     }
 
-    /// Adds a TorchScript module, see [`crate::torchscript`].
+    /// Adds a TorchScript module, see [`crate::study::torchscript`].
     pub fn torchscript(self, name: &str, file: &Path, script: &Script) -> Self {
         let mut member = Member::new(name)
             .set("kind", "torchscript")

@@ -1,4 +1,5 @@
 use super::*;
+use gauntlet_core::device::Device;
 use gauntlet_core::metric::Direction;
 use gauntlet_core::prelude::{Metric, Tensor};
 use gauntlet_core::testing::{Affine, Nudge};

@@ -17,6 +17,16 @@ pub enum WeightsPlace {
     TorchScript(PathBuf),
 }
 
+impl WeightsPlace {
+    /// What there is to say of weights that are nowhere.
+    pub fn missing(&self) -> Option<&Missing> {
+        match self {
+            Self::Absent(missing) => Some(missing),
+            Self::Embedded(_) | Self::File(_) | Self::TorchScript(_) => None,
+        }
+    }
+}
+
 /// A model's weights are nowhere. The message names the commands that get them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Missing {

@@ -6,67 +6,21 @@
 //! matches, and everything of kinds that no pattern speaks of; `exclude` then drops what it
 //! matches.
 
-use super::config::{File, Refusal};
-use super::{GoalKind, Options, Part, StudyAttack, StudyMetric, StudyModel};
 use crate::data::{Data, Picture, Source};
 use crate::errors::first_line;
+use crate::study::Options;
+use crate::study::goal::GoalKind;
+use crate::study::part::{LeftOut, MemberKind, Part, StudyAttack, StudyMetric, StudyModel};
+use crate::study::refusal::Refusal;
+use crate::study::syntax::{File, Named};
 use crate::weights::Missing;
 use anyhow::{Context, Result, anyhow};
 use gauntlet_core::params::suggestion;
 use gauntlet_core::registry::{Entry, Registry};
-use serde::{Deserialize, Serialize};
 use std::cell::Cell;
-use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 use toml::{Spanned, Table};
-
-/// What a member is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum MemberKind {
-    /// A model.
-    Model,
-    /// An attack.
-    Attack,
-    /// A metric.
-    Metric,
-}
-
-impl MemberKind {
-    /// In the singular.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Model => "model",
-            Self::Attack => "attack",
-            Self::Metric => "metric",
-        }
-    }
-}
-
-impl fmt::Display for MemberKind {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// Somebody who could take part and does not.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LeftOut {
-    /// What it is.
-    pub kind: MemberKind,
-    /// The registered name.
-    pub name: String,
-    /// Why, in words.
-    pub reason: String,
-}
-
-/// How a study names a member.
-pub(super) trait Named {
-    /// The name in tables.
-    fn label(&self) -> &str;
-    /// The registered name.
-    fn name(&self) -> &str;
-}
 
 /// The members of one kind.
 pub(super) struct Members<'a, C> {
@@ -386,6 +340,12 @@ impl<'a> Selection<'a> {
             let new = StudyMetric::new(registry, &entry.name, entry.defaults.clone(), None);
             self.join(MemberKind::Metric, entry, new, metrics, |metric| &metric.part);
         }
+    }
+
+    /// Who could take part and does not, a line each.
+    pub fn reasons(&self) -> String {
+        let line = |out: &LeftOut| format!("\n  {} {}: {}", out.kind, out.name, out.reason);
+        self.left_out.iter().map(line).collect()
     }
 
     /// # Errors

@@ -1,21 +1,28 @@
 //! The study file's syntax, and errors that point at its lines.
 
-use super::members::Named;
-use super::{GoalKind, Policy, Study};
-use crate::data::Source;
-use crate::torchscript::{self, Preprocessing, Script};
-use crate::weights::WeightsPlace;
-use anyhow::{Context, Result, anyhow};
-use gauntlet_core::params::{from_table, suggestion};
-use serde::de::{self, MapAccess, Visitor, value::MapAccessDeserializer};
+use crate::study::goal::{GoalKind, Policy};
+use crate::study::refusal::Refusal;
+use crate::study::torchscript::{self, Preprocessing, Script};
+use anyhow::{Result, anyhow};
+use gauntlet_core::params::from_table;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
-use toml::{Spanned, Table, Value};
+use std::path::PathBuf;
+use toml::{Spanned, Table};
+
+/// How a study names a member.
+pub(super) trait Named {
+    /// The name in tables.
+    fn label(&self) -> &str;
+    /// The registered name.
+    fn name(&self) -> &str;
+}
 
 /// A study file. Of models, attacks and metrics, a list that is left out is everything registered
-/// that fits; `include` and `exclude` choose, see [`super::members`]. `tie_tolerance` (0 unless
+/// that fits; `include` and `exclude` choose, see [`crate::study::selection`]. `tie_tolerance` (0 unless
 /// given) is when an attack on its source counts as a success: with 0 by the greatest logit alone;
 /// above 0 a target also counts whose logit lies within the tolerance of the greatest, as in the
 /// published study, where it is 0.001.
@@ -282,178 +289,4 @@ impl Named for Spanned<Choice> {
     fn name(&self) -> &str {
         &self.get_ref().name
     }
-}
-
-/// Turns what is wrong into an error that points at the text.
-pub(super) struct Refusal<'a> {
-    pub text: &'a str,
-    pub place: &'a str,
-}
-
-impl Refusal<'_> {
-    pub fn parse(&self) -> Result<File> {
-        toml::from_str(self.text).map_err(|error| {
-            let message = anyhow!("{}", suggested(error.message()));
-            error.span().map_or_else(
-                || anyhow!("{}: {}", self.place, suggested(error.message())),
-                |span| self.at(&span, message),
-            )
-        })
-    }
-
-    /// `place, line 3, column 8: what is wrong`, the line, and carets below it.
-    pub fn at(&self, span: &Range<usize>, error: anyhow::Error) -> anyhow::Error {
-        let start = span.start.min(self.text.len());
-        let (before, after) = self.text.split_at(self.text.floor_char_boundary(start));
-        let number = before.matches('\n').count() + 1;
-        let head = before.rsplit('\n').next().unwrap_or_default();
-        let line = format!("{head}{}", after.split('\n').next().unwrap_or_default());
-        let width = self
-            .text
-            .get(span.clone())
-            .map_or(1, |s| s.split('\n').next().unwrap_or_default().chars().count())
-            .max(1);
-        let column = head.chars().count();
-        let gutter = number.to_string();
-        let blank = " ".repeat(gutter.len());
-        anyhow!(
-            "{}, line {number}, column {}: {error:#}\n{blank} |\n{gutter} | {}\n{blank} | {}{}",
-            self.place,
-            column + 1,
-            line.trim_end(),
-            " ".repeat(column),
-            "^".repeat(width)
-        )
-    }
-}
-
-/// Names what was probably meant instead of an unknown key.
-fn suggested(message: &str) -> String {
-    let names: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
-    match names.as_slice() {
-        [unknown, known @ ..] if message.starts_with("unknown field ") => {
-            let at = "unknown field ``".len() + unknown.len();
-            format!(
-                "{}{}{}",
-                &message[..at],
-                suggestion(unknown, known).trim_end_matches('?'),
-                &message[at..]
-            )
-        }
-        _ => message.to_owned(),
-    }
-}
-
-/// The file with everything spelled out.
-#[derive(Serialize)]
-struct Resolved<'a> {
-    name: &'a str,
-    seed: u64,
-    tie_tolerance: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cell_timeout: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    plugins: Option<Table>,
-    metrics: Vec<Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<Table>,
-    models: Vec<Table>,
-    attacks: Vec<Table>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    transfer: Option<Table>,
-    probe: ProbeChoice,
-}
-
-/// `source` and `images` are those of the study's data, unless they are in memory.
-pub(super) fn resolved(
-    study: &Study,
-    source: Option<&Source>,
-    images: Option<usize>,
-) -> Result<String> {
-    let models = study.models.iter().map(|model| {
-        let mut table = part_table(&model.part);
-        match &model.weights {
-            WeightsPlace::Embedded(_) | WeightsPlace::Absent(_) => {}
-            WeightsPlace::File(path) => drop(table.insert("weights".into(), absolute(path)?)),
-            WeightsPlace::TorchScript(path) => {
-                table = model.part.parameters.clone();
-                table.insert("kind".into(), "torchscript".into());
-                table.insert("name".into(), model.part.label.clone().into());
-                table.insert("file".into(), absolute(path)?);
-            }
-        }
-        Ok(table)
-    });
-    let attacks = study.attacks.iter().map(|attack| {
-        let mut table = part_table(&attack.part);
-        table.insert("goals".into(), goal_names(&attack.goals));
-        table
-    });
-    let metrics = study.metrics.iter().map(|metric| {
-        let mut table = part_table(&metric.part);
-        if !metric.goals.is_empty() {
-            table.insert("goals".into(), goal_names(&metric.goals));
-        }
-        Value::Table(table)
-    });
-    let plugins =
-        study.plugins.iter().map(|library| absolute(&library.path)).collect::<Result<Vec<_>>>()?;
-    let resolved = Resolved {
-        name: &study.name,
-        seed: study.seed,
-        tie_tolerance: study.tie_tolerance,
-        cell_timeout: study.cell_timeout.map(|limit| limit.as_secs_f64()),
-        plugins: (!plugins.is_empty())
-            .then(|| Table::from_iter([("from".to_owned(), Value::from(plugins))])),
-        metrics: metrics.collect(),
-        data: source.map(|source| data_table(source, images)).transpose()?,
-        models: models.collect::<Result<_>>()?,
-        attacks: attacks.collect(),
-        transfer: study
-            .transfer
-            .map(|policy| Table::from_iter([("policy".to_owned(), Value::from(policy.name()))])),
-        probe: ProbeChoice { images: study.probe },
-    };
-    toml::to_string(&resolved).context("the study cannot be written as TOML")
-}
-
-fn goal_names(goals: &[GoalKind]) -> Value {
-    goals.iter().map(|goal| Value::from(goal.name())).collect::<Vec<_>>().into()
-}
-
-fn part_table(part: &super::Part) -> Table {
-    let mut table = Table::new();
-    table.insert("name".into(), part.name.clone().into());
-    table.insert("label".into(), part.label.clone().into());
-    if !part.parameters.is_empty() {
-        table.insert("params".into(), part.parameters.clone().into());
-    }
-    table
-}
-
-fn data_table(source: &Source, images: Option<usize>) -> Result<Table> {
-    let mut table = Table::new();
-    match source {
-        Source::FashionMnist => drop(table.insert("source".into(), "fashion-mnist".into())),
-        Source::Eccv2018 => drop(table.insert("source".into(), "eccv2018".into())),
-        Source::Folder(folder) => {
-            table.insert("folder".into(), absolute(&folder.path)?);
-            if let Some(labels) = &folder.labels {
-                table.insert("labels".into(), absolute(labels)?);
-                table.insert("first_label".into(), folder.first_label.into());
-            }
-            if let Some(classes) = &folder.classes {
-                table.insert("classes".into(), absolute(classes)?);
-            }
-        }
-    }
-    if let Some(images) = images {
-        table.insert("images".into(), Value::Integer(images as i64));
-    }
-    Ok(table)
-}
-
-fn absolute(path: &Path) -> Result<Value> {
-    let path = std::path::absolute(path)?;
-    Ok(path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))?.into())
 }

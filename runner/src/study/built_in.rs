@@ -1,0 +1,29 @@
+//! The studies that are part of the program.
+
+/// A study that is part of the program.
+pub struct BuiltIn {
+    /// What `runner run` calls it.
+    pub name: &'static str,
+    /// The TOML, as readable as one's own. Its first line is a comment that says what it is.
+    pub text: &'static str,
+}
+
+/// The studies that are part of the program.
+pub const BUILT_IN: [BuiltIn; 4] = [
+    BuiltIn { name: "mini", text: include_str!("../../studies/mini.toml") },
+    BuiltIn { name: "mini-quick", text: include_str!("../../studies/mini-quick.toml") },
+    BuiltIn { name: "eccv2018", text: include_str!("../../studies/eccv2018.toml") },
+    BuiltIn { name: "modern", text: include_str!("../../studies/modern.toml") },
+];
+
+impl BuiltIn {
+    /// The study of that name.
+    pub fn find(name: &str) -> Option<&'static Self> {
+        BUILT_IN.iter().find(|study| study.name == name)
+    }
+
+    /// One line about it.
+    pub fn summary(&self) -> &'static str {
+        self.text.lines().next().unwrap_or_default().trim_start_matches(['#', ' '])
+    }
+}

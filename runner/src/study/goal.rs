@@ -1,0 +1,70 @@
+//! What attacks are asked for, and how adversarials are fitted to models of another size.
+
+use anyhow::{Result, ensure};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+/// What attacks are asked for.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum GoalKind {
+    /// Any class but the true one.
+    Untargeted,
+    /// A class drawn from the others: by seed and image, the same for every model and attack.
+    Random,
+    /// The class that the model finds least likely.
+    LeastLikely,
+    /// The class that the model finds most likely after the true one.
+    Second,
+    /// The class that the label file gives for the image.
+    Given,
+}
+
+impl GoalKind {
+    /// As in study files and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Untargeted => "untargeted",
+            Self::Random => "random",
+            Self::LeastLikely => "least_likely",
+            Self::Second => "second",
+            Self::Given => "given",
+        }
+    }
+}
+
+/// How pixels crafted for one side are given to a model of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Policy {
+    /// The centre is cut out, or mid grey (0.5) put around: as published.
+    CropOrPad,
+    /// Resized, bilinear with antialiasing.
+    Resize,
+    /// Crafted at the target's size: the source looks at the target's images, resized to its own
+    /// side within the function that is attacked. No pixel is fitted afterwards.
+    Native,
+}
+
+impl Policy {
+    /// As in study files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CropOrPad => "crop_or_pad",
+            Self::Resize => "resize",
+            Self::Native => "native",
+        }
+    }
+}
+
+pub(super) fn goals(goals: &[GoalKind]) -> Result<Vec<GoalKind>> {
+    let distinct: BTreeSet<GoalKind> = goals.iter().copied().collect();
+    ensure!(
+        !goals.is_empty() && distinct.len() == goals.len(),
+        "expected at least one goal, and none twice"
+    );
+    Ok(goals.to_vec())
+}

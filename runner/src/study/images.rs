@@ -1,0 +1,120 @@
+//! The images that a study asks for.
+
+use crate::data::{self, Data, Folder, Source};
+use crate::study::Options;
+use crate::study::refusal::Refusal;
+use crate::study::syntax;
+use anyhow::{Context, Result, bail, ensure};
+use std::path::{Path, PathBuf};
+use toml::Spanned;
+
+/// Where images come from, how many are asked for, and what is missing of them.
+pub(super) struct Images {
+    pub(super) source: Option<Source>,
+    pub(super) count: Option<usize>,
+    pub(super) missing: Option<data::Missing>,
+}
+
+pub(super) fn images(
+    refusal: &Refusal,
+    file: &syntax::File,
+    folder: &Path,
+    options: &Options,
+) -> Result<(Images, Data)> {
+    let place = refusal.place;
+    let source = file.data.as_ref().map(|data| source(refusal, data, folder)).transpose()?;
+    let images = file.data.as_ref().and_then(|data| data.images.as_ref());
+    if let Some(images) = images.filter(|images| *images.get_ref() == 0) {
+        return Err(
+            refusal.at(&images.span(), anyhow::anyhow!("`images` is 0: at least one is needed"))
+        );
+    }
+    let count = options.images.or(images.map(|images| *images.get_ref()));
+    let mut missing = None;
+    let mut data = match (&options.pictures, &source) {
+        (Some(pictures), _) => {
+            let count = count.unwrap_or(pictures.len()).min(pictures.len());
+            Data { pictures: pictures[..count].to_vec(), ..Data::default() }
+        }
+        (None, Some(source)) => match Data::open(source, count, file.seed)
+            .map_err(anyhow::Error::downcast::<data::Missing>)
+        {
+            Ok(data) => data,
+            Err(Ok(images)) => {
+                match (count, file.data.as_ref().and_then(|data| data.folder.as_ref())) {
+                    (Some(count), _) if options.plan_only => {
+                        missing = Some(images);
+                        Data::absent(count)
+                    }
+                    (_, Some(folder)) => return Err(refusal.at(&folder.span(), images.into())),
+                    _ => return Err(anyhow::Error::from(images).context(place.to_owned())),
+                }
+            }
+            Err(Err(error)) => return Err(error.context(place.to_owned())),
+        },
+        (None, None) => bail!("{place}: a study needs [data]"),
+    };
+    ensure!(!data.pictures.is_empty(), "{place}: a study needs at least one image");
+    data.asked = count;
+    Ok((Images { source, count, missing }, data))
+}
+
+pub(super) fn source(
+    refusal: &Refusal,
+    data: &syntax::DataChoice,
+    folder: &Path,
+) -> Result<Source> {
+    let Some(images) = &data.folder else {
+        ensure!(
+            data.labels.is_none() && data.first_label.is_none() && data.classes.is_none(),
+            "{}: [data] says `labels`, `first_label` or `classes`, which go with a `folder`",
+            refusal.place
+        );
+        return match &data.source {
+            Some(syntax::NamedSource::FashionMnist) => Ok(Source::FashionMnist),
+            Some(syntax::NamedSource::Eccv2018) => Ok(Source::Eccv2018),
+            None => bail!(
+                "{}: [data] takes either `source = \"…\"` (fashion-mnist or eccv2018) or `folder \
+                 = \"…\"`",
+                refusal.place
+            ),
+        };
+    };
+    ensure!(
+        data.source.is_none(),
+        "{}: [data] takes either `source` or `folder`, not both",
+        refusal.place
+    );
+    let file = |given: Option<&Spanned<PathBuf>>, what: &str| -> Result<Option<PathBuf>> {
+        let Some(given) = given else { return Ok(None) };
+        let path = folder.join(given.get_ref());
+        if path.is_file() {
+            return Ok(Some(path));
+        }
+        Err(refusal
+            .at(&given.span(), anyhow::anyhow!("there is no {what} file {}", path.display())))
+    };
+    let path = folder.join(images.get_ref());
+    let first_label = match &data.first_label {
+        None => 0,
+        Some(first) if data.labels.is_none() => {
+            return Err(refusal.at(
+                &first.span(),
+                anyhow::anyhow!("`first_label` is about a label file: `labels` is missing"),
+            ));
+        }
+        Some(first) if !(0..=1).contains(first.get_ref()) => {
+            return Err(refusal.at(
+                &first.span(),
+                anyhow::anyhow!("`first_label` is {}, expected 0 or 1", first.get_ref()),
+            ));
+        }
+        Some(first) => *first.get_ref(),
+    };
+    Ok(Source::Folder(Folder {
+        path,
+        labels: file(data.labels.as_ref(), "label")?,
+        first_label,
+        classes: file(data.classes.as_ref(), "class")?,
+    }))
+}

@@ -1,0 +1,310 @@
+//! Who takes part: models, attacks and metrics of a study.
+
+use crate::study::goal::{GoalKind, goals};
+use crate::study::torchscript::{self, Script};
+use crate::weights;
+use crate::weights::WeightsPlace;
+use anyhow::{Context, Result, bail, ensure};
+use gauntlet_core::attack::Budget;
+use gauntlet_core::device::Device;
+use gauntlet_core::guard;
+use gauntlet_core::metric::{Direction, Scope};
+use gauntlet_core::model::{Model, ModelCard};
+use gauntlet_core::registry::{DynAttack, DynMetric, Entry, ModelEntry, Registry};
+use gauntlet_core::weights::Weights;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::path::Path;
+use toml::Table;
+
+/// Who takes part, with what parameters: what models, attacks and metrics have in common.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// The name in tables; unique in the study.
+    pub label: String,
+    /// The registered name.
+    pub name: String,
+    /// The crate and version that brought it.
+    pub origin: String,
+    /// BLAKE3 of the library that it was loaded from; none for what is part of the program.
+    pub plugin: Option<String>,
+    /// All parameters.
+    pub parameters: Table,
+}
+
+/// A model of a study.
+pub struct StudyModel {
+    /// Label, name, origin, parameters.
+    pub part: Part,
+    /// Side, classes and so on.
+    pub card: ModelCard,
+    /// Where the weights are.
+    pub weights: WeightsPlace,
+    /// BLAKE3 of the weights' file, in hexadecimal.
+    pub weights_hash: String,
+    /// Number of values in the weights, if their file says so.
+    pub parameters: Option<u64>,
+}
+
+impl StudyModel {
+    /// Finds and checks a model. `weights` is a file, or a folder to look in first, see
+    /// [`weights::locate`].
+    ///
+    /// # Errors
+    /// When the name is unknown, a parameter is wrong, or there are no weights.
+    pub fn new(
+        registry: &Registry,
+        name: &str,
+        params: &Table,
+        weights: Option<&Path>,
+    ) -> Result<Self> {
+        let entry = registry.find_model(name)?;
+        entry.entry.parameters(None, params)?; // a mistake in them comes before one in the weights
+        let weights = match weights {
+            Some(path) if !path.is_dir() => WeightsPlace::File(path.to_owned()),
+            folder => weights::locate(entry, folder)?,
+        };
+        Self::with(entry, params, weights)
+    }
+
+    pub(super) fn with(entry: &ModelEntry, params: &Table, weights: WeightsPlace) -> Result<Self> {
+        let opened = match &weights {
+            WeightsPlace::File(path) => Weights::open(path, Device::Cpu).ok(), // `load` says what is wrong
+            WeightsPlace::Embedded(_) | WeightsPlace::TorchScript(_) | WeightsPlace::Absent(_) => {
+                None
+            }
+        };
+        let params =
+            opened.map_or_else(|| params.clone(), |opened| weights::parameters(&opened, params));
+        let parameters = entry.entry.parameters(None, &params)?;
+        let card =
+            guard::catch(&format!("model `{}`", entry.entry.name), || entry.card(&parameters))?;
+        let weights_hash = match &weights {
+            WeightsPlace::Embedded(bytes) => blake3::hash(bytes).to_string(),
+            WeightsPlace::File(path) | WeightsPlace::TorchScript(path) => File::open(path)
+                .and_then(|mut file| hash(&mut file))
+                .with_context(|| format!("weights {}", path.display()))?,
+            WeightsPlace::Absent(_) => "absent".to_owned(),
+        };
+        let opened = match &weights {
+            WeightsPlace::Embedded(bytes) => Weights::from_bytes(*bytes, Device::Cpu).ok(),
+            WeightsPlace::File(path) => Weights::open(path, Device::Cpu).ok(),
+            WeightsPlace::Absent(_) | WeightsPlace::TorchScript(_) => None,
+        };
+        let values = opened.map(|weights| weights.values()).filter(|values| *values > 0); // what is wrong, loading will say
+        Ok(Self {
+            part: Part::new(&entry.entry, parameters),
+            card,
+            weights,
+            weights_hash,
+            parameters: values,
+        })
+    }
+
+    /// Finds a model that is a TorchScript module, called `name`. That it is as `script` says shows
+    /// when it is loaded.
+    ///
+    /// # Errors
+    /// When `script` cannot be true of any, or the file cannot be read.
+    pub fn torchscript(name: &str, file: &Path, script: &Script) -> Result<Self> {
+        script.check()?;
+        let weights_hash = File::open(file)
+            .and_then(|mut file| hash(&mut file))
+            .with_context(|| format!("TorchScript module {}", file.display()))?;
+        let part = Part {
+            label: name.to_owned(),
+            name: "torchscript".to_owned(),
+            origin: concat!("gauntlet-runner ", env!("CARGO_PKG_VERSION")).to_owned(),
+            plugin: None,
+            parameters: script.to_table(),
+        };
+        Ok(Self {
+            part,
+            card: script.card(name),
+            weights: WeightsPlace::TorchScript(file.to_owned()),
+            weights_hash,
+            parameters: None,
+        })
+    }
+
+    /// Number of real classes.
+    pub fn classes(&self) -> i64 {
+        self.card.classes - self.card.label_offset
+    }
+
+    /// Loads the model.
+    ///
+    /// # Errors
+    /// When the weights do not fit, or are not those that were planned with.
+    pub fn load(&self, registry: &Registry, device: Device) -> Result<Box<dyn Model>> {
+        let load =
+            |weights| registry.find_model(&self.part.name)?.load(&self.part.parameters, weights);
+        match &self.weights {
+            WeightsPlace::Embedded(bytes) => load(Weights::from_bytes(*bytes, device)?),
+            WeightsPlace::File(path) => {
+                let load = || load(Weights::from_file(self.open(path)?, device)?);
+                load().with_context(|| format!("weights {}", path.display()))
+            }
+            WeightsPlace::Absent(missing) => Err(missing.clone().into()),
+            WeightsPlace::TorchScript(path) => {
+                let load = || {
+                    let mut bytes = Vec::new();
+                    self.open(path)?.read_to_end(&mut bytes)?;
+                    torchscript::load(
+                        &self.card.name,
+                        &self.part.parameters.clone().try_into()?,
+                        &bytes,
+                        device,
+                    )
+                };
+                load().with_context(|| {
+                    format!("model `{}`, TorchScript module {}", self.part.label, path.display())
+                })
+            }
+        }
+    }
+
+    /// Opens the file of the weights that were planned with.
+    fn open(&self, path: &Path) -> Result<File> {
+        let mut file = File::open(path)?;
+        ensure!(
+            hash(&mut file)? == self.weights_hash,
+            "the file changed since the study was read: run it again"
+        );
+        file.rewind()?;
+        Ok(file)
+    }
+}
+
+/// BLAKE3 of a file, in hexadecimal.
+pub(super) fn hash(file: &mut File) -> io::Result<String> {
+    Ok(blake3::Hasher::new().update_reader(file)?.finalize().to_string())
+}
+
+/// An attack of a study.
+pub struct StudyAttack {
+    /// Label, name, origin, parameters.
+    pub part: Part,
+    /// What it is asked for.
+    pub goals: Vec<GoalKind>,
+    /// The attack itself.
+    pub attack: Box<dyn DynAttack>,
+}
+
+/// A metric of a study.
+pub struct StudyMetric {
+    /// Label, name, origin, parameters.
+    pub part: Part,
+    /// What its values are about.
+    pub scope: Scope,
+    /// The unit of its values.
+    pub unit: String,
+    /// Which way is better for a defender.
+    pub direction: Direction,
+    /// Names of the numbers that come with every value.
+    pub extras: Vec<String>,
+    /// What it is asked about; one that is of scope outcome is asked about nothing.
+    pub goals: Vec<GoalKind>,
+    /// The metric itself.
+    pub metric: Box<dyn DynMetric>,
+}
+
+impl StudyAttack {
+    /// How far its answers lie from the image at the most, if its settings limit that and it says
+    /// so.
+    pub fn budget(&self) -> Option<Budget> {
+        let asked =
+            guard::catch(&format!("attack `{}`", self.part.name), || Ok(self.attack.budget()));
+        asked.ok().flatten().filter(|budget| budget.radius.is_finite() && budget.radius > 0.0)
+    }
+
+    pub(super) fn new(
+        registry: &Registry,
+        name: &str,
+        parameters: Table,
+        goals: Vec<GoalKind>,
+    ) -> Result<Self> {
+        let entry = registry.find_attack(name)?;
+        let attack = guard::catch(&format!("attack `{name}`"), || entry.make(&parameters))?;
+        Ok(Self { part: Part::new(&entry.entry, parameters), goals, attack })
+    }
+}
+
+impl StudyMetric {
+    pub(super) fn new(
+        registry: &Registry,
+        name: &str,
+        parameters: Table,
+        chosen: Option<&[GoalKind]>,
+    ) -> Result<Self> {
+        let entry = registry.find_metric(name)?;
+        let metric = guard::catch(&format!("metric `{name}`"), || entry.make(&parameters))?;
+        let goals = match (chosen, entry.scope) {
+            (Some(chosen), Scope::Model) => goals(chosen)?,
+            (Some(_), Scope::Outcome) => {
+                bail!("metric `{name}` is about the outcomes of attacks: it takes no `goals`")
+            }
+            (None, Scope::Model) => vec![GoalKind::Untargeted],
+            (None, Scope::Outcome) => Vec::new(),
+        };
+        Ok(Self {
+            part: Part::new(&entry.entry, parameters),
+            scope: entry.scope,
+            unit: entry.unit.clone(),
+            direction: entry.direction,
+            extras: entry.extras.clone(),
+            goals,
+            metric,
+        })
+    }
+}
+
+impl Part {
+    fn new(entry: &Entry, parameters: Table) -> Self {
+        let (name, origin) = (entry.name.clone(), entry.origin.clone());
+        let plugin = entry.library.as_ref().map(|library| library.hash.clone());
+        Self { label: name.clone(), name, origin, plugin, parameters }
+    }
+}
+
+/// What a member is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum MemberKind {
+    /// A model.
+    Model,
+    /// An attack.
+    Attack,
+    /// A metric.
+    Metric,
+}
+
+impl MemberKind {
+    /// In the singular.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Model => "model",
+            Self::Attack => "attack",
+            Self::Metric => "metric",
+        }
+    }
+}
+
+impl fmt::Display for MemberKind {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Somebody who could take part and does not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// What it is.
+    pub kind: MemberKind,
+    /// The registered name.
+    pub name: String,
+    /// Why, in words.
+    pub reason: String,
+}

@@ -1,0 +1,120 @@
+//! From names in a study's text to models, attacks and metrics of the registry.
+
+use crate::study::Options;
+use crate::study::goal::goals;
+use crate::study::part::{Part, StudyAttack, StudyMetric, StudyModel};
+use crate::study::refusal::Refusal;
+use crate::study::syntax;
+use crate::study::syntax::Choice;
+use crate::weights;
+use crate::weights::WeightsPlace;
+use anyhow::Result;
+use gauntlet_core::registry::{Entry, Registry};
+use std::path::Path;
+use toml::{Spanned, Table};
+
+pub(super) fn model(
+    registry: &Registry,
+    refusal: &Refusal,
+    choice: &syntax::ModelChoice,
+    folder: &Path,
+    options: &Options,
+) -> Result<StudyModel> {
+    if let Some((file, script)) = choice.script(refusal)? {
+        let path = folder.join(file.get_ref());
+        let mut model = StudyModel::torchscript(choice.name.get_ref(), &path, &script)
+            .map_err(|error| refusal.at(&file.span(), error))?;
+        relabel(&mut model.part, choice.label.as_ref());
+        return Ok(model);
+    }
+    let named = choice.weights.as_ref().map(|path| (folder.join(path.get_ref()), path.span()));
+    if let Some((path, span)) = &named
+        && !path.exists()
+    {
+        return Err(
+            refusal.at(span, anyhow::anyhow!("there is no weights file {}", path.display()))
+        );
+    }
+    let entry = registry
+        .find_model(choice.name.get_ref())
+        .map_err(|error| refusal.at(&choice.name.span(), error))?;
+    let (params, span) = params(choice.params.as_ref(), &choice.name);
+    entry.entry.parameters(None, &params).map_err(|error| refusal.at(&span, error))?;
+    let place = named.as_ref().map(|(path, _)| path.as_path()).or(options.weights.as_deref());
+    let mut model = StudyModel::new(registry, choice.name.get_ref(), &params, place)
+        .or_else(|error| match error.downcast::<weights::Missing>() {
+            Ok(missing) if options.plan_only => {
+                StudyModel::with(entry, &params, WeightsPlace::Absent(missing))
+            }
+            Ok(missing) => Err(missing.into()),
+            Err(error) => Err(error),
+        })
+        .map_err(|error| refusal.at(&choice.name.span(), error))?;
+    relabel(&mut model.part, choice.label.as_ref());
+    Ok(model)
+}
+
+pub(super) fn attack(
+    registry: &Registry,
+    refusal: &Refusal,
+    choice: &syntax::AttackChoice,
+) -> Result<StudyAttack> {
+    let entry = registry
+        .find_attack(choice.name.get_ref())
+        .map_err(|error| refusal.at(&choice.name.span(), error))?;
+    let (params, span) = params(choice.params.as_ref(), &choice.name);
+    let preset = choice.preset.as_ref().map(|preset| (preset.get_ref().as_str(), preset.span()));
+    let parameters = parameters(&entry.entry, refusal, preset, &params, &span)?;
+    let goals =
+        goals(choice.goals.get_ref()).map_err(|error| refusal.at(&choice.goals.span(), error))?;
+    let mut attack = StudyAttack::new(registry, &entry.entry.name, parameters, goals)
+        .map_err(|error| refusal.at(&span, error))?;
+    relabel(&mut attack.part, choice.label.as_ref());
+    Ok(attack)
+}
+
+fn relabel(part: &mut Part, label: Option<&String>) {
+    if let Some(label) = label {
+        part.label.clone_from(label);
+    }
+}
+
+pub(super) fn metric(
+    registry: &Registry,
+    refusal: &Refusal,
+    choice: &Spanned<Choice>,
+) -> Result<StudyMetric> {
+    let (named, span) = (choice.get_ref(), choice.span());
+    let entry = registry.find_metric(&named.name).map_err(|error| refusal.at(&span, error))?;
+    let preset = named.preset.as_ref().map(|name| (name.as_str(), choice.span()));
+    let params = named.params.clone().unwrap_or_default();
+    let parameters = parameters(&entry.entry, refusal, preset, &params, &span)?;
+    let mut metric = StudyMetric::new(registry, &named.name, parameters, named.goals.as_deref())
+        .map_err(|error| refusal.at(&span, error))?;
+    relabel(&mut metric.part, named.label.as_ref());
+    Ok(metric)
+}
+
+pub(super) type Span = std::ops::Range<usize>;
+
+/// The overrides, and where to point when they are wrong.
+pub(super) fn params(params: Option<&Spanned<Table>>, name: &Spanned<String>) -> (Table, Span) {
+    params.map_or_else(
+        || (Table::new(), name.span()),
+        |params| (params.get_ref().clone(), params.span()),
+    )
+}
+
+pub(super) fn parameters(
+    entry: &Entry,
+    refusal: &Refusal,
+    preset: Option<(&str, Span)>,
+    params: &Table,
+    span: &Span,
+) -> Result<Table> {
+    let name = preset.as_ref().map(|(name, _)| *name);
+    if let Some((name, span)) = &preset {
+        entry.parameters(Some(name), &Table::new()).map_err(|error| refusal.at(span, error))?;
+    }
+    entry.parameters(name, params).map_err(|error| refusal.at(span, error))
+}
