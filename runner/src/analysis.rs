@@ -3,8 +3,8 @@
 //! Everything is counted from the stored rows, in the study's order, so the tables are the same
 //! byte for byte however the cells came to be.
 
+use crate::engine::plan::{Campaign, CellId, Plan, Scoring};
 use crate::flags::{self, Findings};
-use crate::plan::{Campaign, CellId, Plan, Scoring};
 use crate::stats;
 use crate::store::Row;
 use crate::store::rows::{CleanRow, CraftRow, MeasureRow, ProbeRow, ScoreRow, Status, TransferRow};

@@ -12,7 +12,7 @@ mod slurm;
 mod weights;
 mod work;
 
-use crate::execute::{self, Isolation, Outcome};
+use crate::engine::{self, Isolation, Outcome};
 use crate::libraries::Sources;
 use crate::report;
 use crate::session::Session;
@@ -369,7 +369,7 @@ fn study(
     out: &mut dyn Write,
 ) -> Result<ExitCode> {
     ensure!(args.workers != Some(0), "`--workers 0`: at least one is needed");
-    let mut options = execute::Options::on(device::open(&args.study.device)?);
+    let mut options = engine::Options::on(device::open(&args.study.device)?);
     options.workers = args.workers.unwrap_or(options.workers);
     options.isolation = args.study.isolate.isolation();
     let (registry, study, folder) = args.study.open(common, registry, args.dry_run)?;

@@ -31,3 +31,22 @@ pub(crate) fn first_line(error: &anyhow::Error) -> String {
     }
     format!("{first} {}", items.join("; ")).trim_end().to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_items_of_a_list_are_in_its_first_line() {
+        let line = |text: &str| first_line(&anyhow::anyhow!("{text}").context("weights w"));
+        assert_eq!(line("broken\nand a second line"), "weights w: broken");
+        assert_eq!(
+            line("2 do not fit:\n  missing     a [1]\n  unexpected  b"),
+            "weights w: 2 do not fit: missing a [1]; unexpected b"
+        );
+        assert_eq!(
+            line("4 do not fit:\n  a\n  b\n  c\n  d"),
+            "weights w: 4 do not fit: a; b; c; …"
+        );
+    }
+}

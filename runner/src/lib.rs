@@ -4,12 +4,12 @@
 //!
 //! ```no_run
 //! use gauntlet_core::{device::Device, registry::Registry};
-//! use gauntlet_runner::{Session, Study, execute, report};
+//! use gauntlet_runner::{Session, Study, engine, report};
 //! # fn main() -> anyhow::Result<()> {
 //! let registry = Registry::linked()?; // or Registry::empty(), then registry.model::<Mine>("mine 1.0.0")?
 //! let study = Study::open("mini", &registry, Default::default())?;
-//! let options = execute::Options::on(Device::Cpu);
-//! let session = Session::open(&study, &registry, "results/mini".as_ref(), options, &execute::Silent)?;
+//! let options = engine::Options::on(Device::Cpu);
+//! let session = Session::open(&study, &registry, "results/mini".as_ref(), options, &engine::Silent)?;
 //! session.run()?;
 //! report::print(&study, &session.report()?, &mut std::io::stdout())?;
 //! # Ok(()) }
@@ -26,14 +26,13 @@ pub mod analysis;
 pub mod cli;
 pub mod data;
 pub mod diff;
+pub mod engine;
 mod errors;
 pub mod estimate;
-pub mod execute;
 pub mod flags;
 mod home;
 pub mod libraries;
 pub mod outcomes;
-pub mod plan;
 pub mod portion;
 pub mod report;
 pub mod rerun;

@@ -3,9 +3,9 @@
 //! that are lost.
 
 use crate::analysis::Tables;
-use crate::execute::{self, Failure, Options, Outcome, Progress, Silent};
-pub use crate::execute::{Job, Shop};
-use crate::plan::{CellId, Plan};
+use crate::engine::plan::{CellId, Plan};
+use crate::engine::{self, Failure, Options, Outcome, Progress, Silent};
+pub use crate::engine::{Job, Shop};
 use crate::report;
 use crate::session::Session;
 use crate::store::{Store, write_atomically};
@@ -212,7 +212,7 @@ pub fn report(
     let (tables, damaged) = report::write(study, plan, &store, &failures, out)?;
     let gone: BTreeSet<CellId> = absent.iter().copied().collect();
     let present: Vec<CellId> = (0..plan.cells.len()).filter(|id| !gone.contains(id)).collect();
-    execute::share(plan, &store.now()?, &present, options, &Silent)?; // what tasks could not
+    engine::share(plan, &store.now()?, &present, options, &Silent)?; // what tasks could not
     if let Some(&cell) = damaged.first() {
         bail!(
             "the pixels of craft cell {} are damaged, so that examples are missing; `runner run` \

@@ -1,9 +1,9 @@
 //! One outcome once more: its cells are computed again, in a folder of their own, and compared bit
 //! for bit.
 
-use crate::execute::{self, Options, Progress, Site, Survey, look_for};
+use crate::engine::plan::{CellId, Plan, Work};
+use crate::engine::{self, Options, Progress, Site, Survey, look_for};
 use crate::outcomes::Outcome;
-use crate::plan::{CellId, Plan, Work};
 use crate::report::DISTORTION;
 use crate::store::Row;
 use crate::store::rows::{
@@ -69,7 +69,7 @@ pub fn rerun(
     let scratch = tempfile::tempdir()?;
     let again = Store::open(scratch.path())?;
     let run =
-        execute::run(Site { study, plan, registry, store: &again, options }, &survey, progress)?;
+        engine::run(Site { study, plan, registry, store: &again, options }, &survey, progress)?;
     if let Some(failure) = run.failures.first() {
         bail!("{}: {}", failure.what, failure.reason);
     }

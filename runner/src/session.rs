@@ -1,8 +1,8 @@
 //! A study in its results' folder, from what is there already to the tables.
 
 use crate::analysis::Tables;
-use crate::execute::{self, Failure, Options, Outcome, Progress, Site, Survey};
-use crate::plan::{CellId, Plan};
+use crate::engine::plan::{CellId, Plan};
+use crate::engine::{self, Failure, Options, Outcome, Progress, Site, Survey};
 use crate::report;
 use crate::store::Store;
 use crate::study::Study;
@@ -40,12 +40,12 @@ impl<'a> Session<'a> {
         progress: &'a dyn Progress,
     ) -> Result<Self> {
         let (plan, store) =
-            (Plan::new(study, execute::device_kind(options.device)), Store::open(out)?);
+            (Plan::new(study, engine::device_kind(options.device)), Store::open(out)?);
         let now = store.now()?;
         let survey = Survey::take(&plan, &now, &options, progress)?;
         let present: Vec<CellId> =
             (0..plan.cells.len()).filter(|&id| !survey.is_missing(id)).collect();
-        execute::share(&plan, &now, &present, &options, progress)?;
+        engine::share(&plan, &now, &present, &options, progress)?;
         Ok(Self {
             study,
             registry,
@@ -76,7 +76,7 @@ impl<'a> Session<'a> {
             .iter()
             .copied()
             .filter(|&id| !survey.is_missing(id) && held_up.iter().all(|(held, _)| *held != id));
-        execute::share(&plan, &now, &present.collect::<Vec<_>>(), &options, progress)?;
+        engine::share(&plan, &now, &present.collect::<Vec<_>>(), &options, progress)?;
         Ok((
             Self {
                 study,
@@ -116,7 +116,7 @@ impl<'a> Session<'a> {
     /// answer tells.
     pub fn run(&self) -> Result<Outcome> {
         let Self { study, plan, registry, store, options, .. } = self;
-        let outcome = execute::run(
+        let outcome = engine::run(
             Site { study, plan, registry, store, options },
             &self.survey,
             self.progress,
@@ -141,7 +141,7 @@ impl<'a> Session<'a> {
                     "the pixels of craft cell {key} are damaged and will be computed again"
                 ));
             }
-            execute::run(
+            engine::run(
                 Site { study, plan, registry, store, options },
                 &Survey::spoilt(plan, &damaged),
                 *progress,

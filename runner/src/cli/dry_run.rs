@@ -2,8 +2,8 @@
 
 use super::counted;
 use crate::data::eccv2018;
+use crate::engine::{Options, device_kind};
 use crate::estimate::{Estimate, estimate};
-use crate::execute::{Options, device_kind};
 use crate::report::Grid;
 use crate::study::{Missing, Study};
 use crate::weights::ECCV2018;

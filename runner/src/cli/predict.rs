@@ -2,7 +2,7 @@
 
 use super::counted;
 use crate::data::{Class, Classes, open_image};
-use crate::execute::permit;
+use crate::engine::permit;
 use crate::report::Grid;
 use crate::store::{self, write_atomically};
 use crate::study::StudyModel;

@@ -1,7 +1,7 @@
 //! How far a run is: a bar on a terminal, a line now and then elsewhere. Without colour.
 
 use super::counted;
-use crate::execute::Progress;
+use crate::engine::Progress;
 use crate::weights;
 use indicatif::{DecimalBytes, ProgressBar, ProgressStyle};
 use std::io::{self, IsTerminal, Write};

@@ -3,9 +3,9 @@
 use super::progress::Terminal;
 use super::{Common, Isolate, counted, plugins};
 use crate::diff::{self, Comparison, Pairing};
-use crate::execute;
+use crate::engine;
+use crate::engine::plan::Plan;
 use crate::outcomes::{self, Outcome};
-use crate::plan::Plan;
 use crate::report::{self, Grid};
 use crate::rerun;
 use crate::store::rows::CraftRow;
@@ -84,7 +84,7 @@ pub(super) fn rerun(
     let row = &outcome.row;
     let Results { registry, study, plan, store, kind } =
         Results::open(&args.folder, common, registry)?;
-    let mut options = execute::Options::on(device::open(&kind)?);
+    let mut options = engine::Options::on(device::open(&kind)?);
     options.isolation = Isolate::Auto.isolation();
     writeln!(
         out,

@@ -3,8 +3,8 @@
 use super::dry_run::duration;
 use super::progress::Terminal;
 use super::{Common, SHOWN, StudyArgs, counted, introduce};
-use crate::execute;
-use crate::plan::PHASES;
+use crate::engine;
+use crate::engine::plan::PHASES;
 use crate::report::Grid;
 use crate::slurm::{self, Draft, Size, Status, TimeLimit, Wishes};
 use anyhow::{Context, Result, bail, ensure};
@@ -224,7 +224,7 @@ pub(super) fn submit(
         "`--print` writes nothing, and so keeps no `--store`: leave it out"
     );
     args.study.attach(&folder)?;
-    let mut options = execute::Options::on(Device::Cpu);
+    let mut options = engine::Options::on(Device::Cpu);
     if wishes.device == "cuda" && matches!(wishes.size, Size::Time(_)) {
         let opened = device::open("cuda");
         options.device = opened.context(

@@ -2,7 +2,7 @@
 
 use super::progress::Terminal;
 use super::{Isolate, SHOWN, counted, stop_on_signal};
-use crate::execute;
+use crate::engine;
 use crate::portion::{self, Done, Job, Note, Shop};
 use crate::report;
 use crate::slurm::{Submission, failures};
@@ -74,7 +74,7 @@ pub(super) fn work(
             !io::stdin().is_terminal(),
             "`--job FILE` is missing; `runner work --help` says more"
         );
-        return execute::serve(registry).map(|()| ExitCode::SUCCESS);
+        return engine::serve(registry).map(|()| ExitCode::SUCCESS);
     };
     ensure!(args.workers != Some(0), "`--workers 0`: at least one is needed");
     let place = || {
@@ -97,7 +97,7 @@ pub(super) fn work(
     let shop = job.open(&mut registry)?;
     let patience = Duration::from_secs(args.patience);
     let Some(cells) = &args.cells else { return tables(&shop, patience, &known, out) };
-    let mut options = execute::Options::on(shop.device()?);
+    let mut options = engine::Options::on(shop.device()?);
     options.workers = args.workers.unwrap_or(options.workers);
     options.isolation = args.isolate.isolation();
     let signal = stop_on_signal(&options.cancel)?;
@@ -150,7 +150,7 @@ fn tables(
     known: &BTreeMap<String, Note>,
     out: &mut dyn Write,
 ) -> Result<ExitCode> {
-    let options = execute::Options::on(Device::Cpu);
+    let options = engine::Options::on(Device::Cpu);
     let signal = stop_on_signal(&options.cancel)?;
     let (tables, failures, absent) = portion::report(shop, &options, patience, known)?;
     let signal = signal.load(Ordering::Relaxed);

@@ -3,8 +3,8 @@
 
 use super::{latex, provenance};
 use crate::analysis::{self, DENOMINATORS, Depth, OutcomeSink, Outcomes, Rank, Tables, rate};
-use crate::execute::Failure;
-use crate::plan::{CellId, ENGINE, Plan};
+use crate::engine::Failure;
+use crate::engine::plan::{CellId, ENGINE, Plan};
 use crate::store::Row;
 use crate::store::rows::{CraftRow, MeasureRow, OutcomeRow, TimeRow, TransferRow};
 use crate::store::{Pending, Store, properties, safetensors, write_atomically};

@@ -1,6 +1,6 @@
 //! `provenance.json`: what the results were made of.
 
-use crate::plan::{ENGINE, Plan};
+use crate::engine::plan::{ENGINE, Plan};
 use crate::study::{Part, Study};
 use crate::weights::WeightsPlace;
 use anyhow::{Context, Result};

@@ -44,7 +44,7 @@ pub struct Record {
 /// A phase of a study.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Phase {
-    /// As in [`crate::plan::PHASES`].
+    /// As in [`crate::engine::plan::PHASES`].
     pub name: String,
     /// How many cells it has.
     pub cells: usize,
@@ -55,7 +55,7 @@ pub struct Phase {
 pub struct Array {
     /// Names its files.
     pub name: String,
-    /// The phase's place in [`crate::plan::PHASES`].
+    /// The phase's place in [`crate::engine::plan::PHASES`].
     pub phase: usize,
     /// The job's number, once it is submitted.
     pub job: Option<String>,

@@ -1,6 +1,6 @@
 //! Cutting a phase into tasks.
 
-use crate::plan::CellId;
+use crate::engine::plan::CellId;
 
 /// A cell, what it needs at hand (its model), and how much it is.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -5,9 +5,9 @@ use super::record::{Array, Phase, Record, Submission, Task};
 use super::script::{Script, quoted};
 use super::slices::{Piece, cut};
 use super::time::TimeLimit;
+use crate::engine::plan::{CellId, PHASES, Plan};
+use crate::engine::{self, Job, Progress, Survey};
 use crate::estimate;
-use crate::execute::{self, Job, Progress, Survey};
-use crate::plan::{CellId, PHASES, Plan};
 use crate::portion::write_cells;
 use crate::store::{Store, begun, write_atomically};
 use crate::study::Study;
@@ -95,11 +95,11 @@ impl Draft {
         study: &Study,
         registry: &Registry,
         out: &Path,
-        options: &execute::Options,
+        options: &engine::Options,
         wishes: &Wishes,
         progress: &dyn Progress,
     ) -> Result<Self> {
-        let kind = execute::device_kind(gauntlet_core::device::parse(&wishes.device)?);
+        let kind = engine::device_kind(gauntlet_core::device::parse(&wishes.device)?);
         let plan = Plan::new(study, kind);
         let under_way = UnderWay::find(out, &plan)?;
         let missing: Vec<CellId> = if begun(out) {
@@ -294,7 +294,7 @@ fn sizes(
     study: &Study,
     registry: &Registry,
     plan: &Plan,
-    options: &execute::Options,
+    options: &engine::Options,
     wishes: &Wishes,
     cells: &[CellId],
 ) -> Result<(Vec<f64>, Vec<String>)> {

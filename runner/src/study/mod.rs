@@ -20,20 +20,15 @@ mod writer;
 
 use crate::data::{self, Classes, Data, Picture, Skipped};
 use crate::weights;
-use anyhow::{Context, Result};
+use anyhow::Result;
 pub use builder::{Builder, Member};
 pub use built_in::{BUILT_IN, BuiltIn};
 use gauntlet_core::attack::Norm;
-use gauntlet_core::metric::Scope;
-use gauntlet_core::model::Model;
 use gauntlet_core::plugin::Library;
-use gauntlet_core::registry::{MetricEntry, Registry};
 pub use goal::{GoalKind, Policy};
 pub use part::{LeftOut, MemberKind, Part, StudyAttack, StudyMetric, StudyModel};
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::io::{self, Read, Seek};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,7 +60,7 @@ pub struct Study {
     /// How adversarials are fitted to models of another size; none when the study has no transfer.
     pub transfer: Option<Policy>,
     /// With how many images, from the first on, each model is probed for what makes attacks on it
-    /// fail, rounded up to whole [slices](crate::plan::SLICE) (`images` in `[probe]`, 64 unless
+    /// fail, rounded up to whole [slices](crate::engine::plan::SLICE) (`images` in `[probe]`, 64 unless
     /// given); 0 is no probe.
     pub probe: usize,
     /// The plugin libraries whose code takes part, in the order in which they were loaded.

@@ -12,7 +12,6 @@ use gauntlet_core::metric::{Direction, Scope};
 use gauntlet_core::model::{Model, ModelCard};
 use gauntlet_core::registry::{DynAttack, DynMetric, Entry, ModelEntry, Registry};
 use gauntlet_core::weights::Weights;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::fs::File;

@@ -1,9 +1,11 @@
 use super::*;
 use gauntlet_core::device::Device;
-use gauntlet_core::metric::Direction;
+use gauntlet_core::metric::{Direction, Scope};
 use gauntlet_core::prelude::{Metric, Tensor};
 use gauntlet_core::testing::{Affine, Nudge};
+use gauntlet_core::registry::Registry;
 use std::fmt::Write as _;
+use std::path::Path;
 
 struct Largest;
 
@@ -405,8 +407,9 @@ fn the_goal_given_aims_at_what_the_label_file_says() {
         error,
         "toy.toml: image `p0` has the target 3 (counted from 0), but the models have 3 classes"
     );
-    let plan =
-        |target: i64| crate::plan::Plan::new(&with(aiming(target)).unwrap(), "cpu").fingerprint();
+    let plan = |target: i64| {
+        crate::engine::plan::Plan::new(&with(aiming(target)).unwrap(), "cpu").fingerprint()
+    };
     assert_eq!(plan(1), plan(1));
     assert_ne!(plan(1), plan(2), "another target is another cell");
 }

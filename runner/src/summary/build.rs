@@ -9,8 +9,8 @@ use super::{
 use crate::analysis::{
     self, DENOMINATORS, Depth, PUBLISHED, Rank, Spread, Success, Tables, Tally, Transfer,
 };
-use crate::execute::Failure;
-use crate::plan::Plan;
+use crate::engine::Failure;
+use crate::engine::plan::Plan;
 use crate::stats::{self, Bootstrap, CONFIDENCE, Line};
 use crate::study::{GoalKind, Study};
 use gauntlet_core::metric::{Direction, Scope};

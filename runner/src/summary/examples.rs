@@ -2,8 +2,8 @@
 
 use super::{Example, Summary, number};
 use crate::analysis::Tables;
+use crate::engine::plan::{CellId, Plan};
 use crate::errors::OutOfReach;
-use crate::plan::{CellId, Plan};
 use crate::store::Store;
 use crate::store::rows::CraftRow;
 use crate::study::{GoalKind, Study};

@@ -1,7 +1,7 @@
 //! `runner plugins check`: the conformance kit on a library, in a process of its own, so that a
 //! crash is reported and not suffered. What that process finds it says line by line.
 
-use crate::execute::ending;
+use crate::engine::ending;
 use crate::libraries::Sources;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;

@@ -1,6 +1,6 @@
 //! Who does which cell next: workers keep to one model as long as it has cells left.
 
-use crate::plan::CellId;
+use crate::engine::plan::CellId;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
 

@@ -1,12 +1,15 @@
 //! Who computes: threads of this process, each beside a process of its own for the cells that are
 //! isolated.
 
-use super::cell::{Loaded, Made, Site, Verdict, look_for};
+use super::cell::{Loaded, Made, Site, Verdict};
 use super::job::Job;
 use super::queue::Queue;
-use super::worker::{Answer, Killed, Order, Reply, Worker};
-use super::{Failure, Outcome, Progress, Survey};
-use crate::plan::CellId;
+use crate::engine::options::Progress;
+use crate::engine::outcome::{Failure, Outcome};
+use crate::engine::plan::CellId;
+use crate::engine::process::{Answer, Killed, Order, Reply, Worker};
+use crate::engine::survey::Survey;
+use crate::engine::survey::look_for;
 use crate::threads::crowd;
 use anyhow::{Context, Result, bail};
 use gauntlet_core::device;
@@ -172,7 +175,7 @@ impl<'a> Crew<'a> {
         Ok(look_for(self.site.store, self.site.plan, id)?.is_none())
     }
 
-    /// Loads a model in a process of its own, see [`super::check_models`].
+    /// Loads a model in a process of its own, see [`crate::engine::run::check_models`].
     pub fn check_model(&self, index: usize) -> Result<()> {
         let part = &self.site.study.models[index].part;
         let mut worker = match self.hire() {

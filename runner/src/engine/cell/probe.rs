@@ -5,9 +5,10 @@
 //! margin; logits of the same batch twice, and of some images by themselves; and perturbations
 //! drawn by lot, which need no gradient: an attack with one should do no worse.
 
-use super::compute::{Bench, answers_of, of_model, predictions, stream, unhurried};
 use crate::data::{self, Picture};
-use crate::plan::SLICE;
+use crate::engine::cell::context::{Bench, stream, unhurried};
+use crate::engine::cell::verify::{answers_of, of_model, predictions};
+use crate::engine::plan::SLICE;
 use crate::store::rows::{CleanRow, ProbeRow};
 use anyhow::Result;
 use gauntlet_core::attack::{Cases, Cost, Goal, Goals};
@@ -43,7 +44,7 @@ pub(crate) fn cost(radii: &[f64]) -> Cost {
 }
 
 /// Of the images of a slice that the model classifies correctly.
-pub(super) fn probe(
+pub(super) fn compute(
     bench: Bench,
     model: &dyn Model,
     pictures: &[Picture],

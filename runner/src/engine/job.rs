@@ -1,8 +1,8 @@
 //! A study for other processes, on this machine or another: they open the same study, images,
 //! plugins and store, and mean the same cells, or say that they cannot.
 
-use super::device_kind;
-use crate::plan::Plan;
+use crate::engine::options::device_kind;
+use crate::engine::plan::Plan;
 use crate::study::{Found, Study};
 use anyhow::{Result, ensure};
 use gauntlet_core::device::{self, Device};

@@ -5,7 +5,7 @@ use tch::Tensor;
 
 /// A model behind a window of any side: what it is given is resized to its own side (bilinear,
 /// antialiased), differentiably. At its own side nothing is done.
-pub(super) struct View {
+pub(crate) struct View {
     model: Box<dyn Model>,
     card: ModelCard,
     side: i64,

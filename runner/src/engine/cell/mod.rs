@@ -1,21 +1,30 @@
 //! One cell, from its inputs to its file: the same in every thread and process.
 
-use super::Options;
-use super::compute::{self, Bench};
-use super::probe;
-use super::view::View;
-use crate::errors::OutOfReach;
-use crate::errors::first_line;
-use crate::plan::{Cell, CellId, Plan, SLICE, Work};
-use crate::store::Row;
+mod clean;
+mod context;
+mod craft;
+mod measure;
+pub(super) mod probe;
+mod provenance;
+mod resized;
+mod score;
+mod transfer;
+mod verify;
+
+use crate::engine::cell::context::Bench;
+use crate::engine::cell::resized::View;
+use crate::engine::options::Options;
+use crate::engine::plan::{CellId, Plan, SLICE, Work};
+use crate::errors::{OutOfReach, first_line};
 use crate::store::rows::{CleanRow, CraftRow, MeasureRow, ProbeRow, ScoreRow, TransferRow};
-use crate::store::{Found, Packet, Store, Stored};
+use crate::store::{Packet, Store, Stored};
 use crate::study::Study;
 use anyhow::{Context, Result, bail};
 use gauntlet_core::guard;
 use gauntlet_core::model::Model;
 use gauntlet_core::oracle::Stop;
 use gauntlet_core::registry::Registry;
+use provenance::provenance;
 use std::time::{Duration, Instant};
 use tch::Tensor;
 
@@ -138,11 +147,11 @@ impl Site<'_> {
         };
         Ok(match cell.work {
             Work::Clean { model, side } => {
-                Content::Clean(compute::clean(bench, self.load(model, side, loaded)?, pictures)?)
+                Content::Clean(clean::compute(bench, self.load(model, side, loaded)?, pictures)?)
             }
             Work::Craft { model, attack, goal, clean } => {
                 let model = self.load(model, plan.side(id), loaded)?;
-                let (rows, pixels) = compute::craft(
+                let (rows, pixels) = craft::compute(
                     bench,
                     model,
                     &study.attacks[attack],
@@ -154,7 +163,7 @@ impl Site<'_> {
             }
             Work::Score { model, metric, goal, clean } => {
                 let model = self.load(model, plan.side(id), loaded)?;
-                Content::Score(compute::score(
+                Content::Score(score::compute(
                     bench,
                     model,
                     &study.metrics[metric],
@@ -165,11 +174,11 @@ impl Site<'_> {
             }
             Work::Probe { model, clean } => {
                 let model = self.load(model, plan.side(id), loaded)?;
-                Content::Probe(probe::probe(bench, model, pictures, &rows(clean)?)?)
+                Content::Probe(probe::compute(bench, model, pictures, &rows(clean)?)?)
             }
             Work::Measure { craft, metric } => {
                 let (craft, pixels) = crafted(craft)?;
-                Content::Measure(compute::measure(
+                Content::Measure(measure::compute(
                     &study.metrics[metric],
                     plan.side(id),
                     pictures,
@@ -182,7 +191,7 @@ impl Site<'_> {
                     study.transfer.context("a study without transfer has no transfer cells")?;
                 let target = self.load(target, study.models[target].card.side, loaded)?;
                 let (craft, pixels) = crafted(craft)?;
-                Content::Transfer(compute::transfer(
+                Content::Transfer(transfer::compute(
                     bench,
                     target,
                     policy,
@@ -233,8 +242,7 @@ impl Site<'_> {
             }
             work => work,
         };
-        let provenance =
-            compute::provenance(self.study, self.options.device, model, cell.work, origin);
+        let provenance = provenance(self.study, self.options.device, model, cell.work, origin);
         let at = &cell.address;
         match content {
             Content::Clean(rows) => Packet::new(at, rows, provenance, None),
@@ -258,50 +266,4 @@ impl Site<'_> {
             Made::Not(verdict) => Ok(verdict),
         }
     }
-}
-
-/// `None` when the cell is there; otherwise what is wrong, if anything is there at all. The error
-/// is that the object store cannot be asked.
-#[expect(
-    clippy::option_option,
-    reason = "absent, missing without and with a reason are three answers"
-)]
-pub(crate) fn look_for(store: &Store, plan: &Plan, id: CellId) -> Result<Option<Option<String>>> {
-    let cell = &plan.cells[id];
-    let cases = plan.cases(id);
-    match cell.work {
-        Work::Clean { .. } => look::<CleanRow>(store, cell, cases, |_| Ok(())),
-        Work::Craft { .. } => look::<CraftRow>(store, cell, cases, |stored| {
-            let count = stored.rows.iter().filter(|row| row.slot.is_some()).count();
-            stored
-                .pixels
-                .as_ref()
-                .map_or(Ok(()), |hash| store.check_pixels(&cell.address, hash, count))
-        }),
-        Work::Score { .. } => look::<ScoreRow>(store, cell, cases, |_| Ok(())),
-        Work::Probe { .. } => look::<ProbeRow>(store, cell, cases, |_| Ok(())),
-        Work::Measure { .. } => look::<MeasureRow>(store, cell, cases, |_| Ok(())),
-        Work::Transfer { .. } => look::<TransferRow>(store, cell, cases, |_| Ok(())),
-    }
-}
-
-#[expect(
-    clippy::option_option,
-    reason = "absent, missing without and with a reason are three answers"
-)]
-fn look<R: Row>(
-    store: &Store,
-    cell: &Cell,
-    cases: usize,
-    check: impl Fn(&Stored<R>) -> Result<()>,
-) -> Result<Option<Option<String>>> {
-    Ok(match store.read::<R>(&cell.address)? {
-        Found::Whole(stored) if stored.rows.len() == cases => match check(&stored) {
-            Err(error) if error.is::<OutOfReach>() => return Err(error),
-            checked => checked.err().map(|error| Some(first_line(&error))),
-        },
-        Found::Whole(stored) => Some(Some(format!("{} rows, expected {cases}", stored.rows.len()))),
-        Found::Missing => Some(None),
-        Found::Damaged(reason) => Some(Some(reason)),
-    })
 }

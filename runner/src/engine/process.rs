@@ -5,23 +5,13 @@
 //! [`Reply`]. A process opens the same study and store as the one that started it, and stores what
 //! it computes.
 
-use super::Options;
-use super::cell::{Loaded, Site, Verdict};
-use super::job::Job;
-use crate::errors::first_line;
-use crate::plan::CellId;
-use crate::store::Store;
+use crate::engine::job::Job;
 use anyhow::{Context, Result, bail};
-use gauntlet_core::device::Device;
-use gauntlet_core::guard;
-use gauntlet_core::registry::Registry;
 use serde::{Deserialize, Serialize};
 use signal_hook::low_level;
-use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
@@ -230,85 +220,4 @@ pub(crate) fn ending(status: ExitStatus) -> String {
             .map_or_else(|| format!("died of signal {signal}"), |name| format!("died of {name}")),
         (None, code) => format!("ended with exit code {}", code.unwrap_or_default()),
     }
-}
-
-/// Computes cells for the process at the other end of standard input and output, until that closes
-/// its side. What plugins print goes to standard error.
-///
-/// # Errors
-/// When nobody is there to speak with.
-pub fn serve(mut registry: Registry) -> Result<()> {
-    // Of all processes the system had better end this one when memory is short.
-    let _ = fs::write("/proc/self/oom_score_adj", "500");
-    let mut replies = File::from(rustix::io::fcntl_dupfd_cloexec(io::stdout(), 3)?);
-    rustix::stdio::dup2_stdout(io::stderr())?;
-    let mut say = move |reply: &Reply| -> Result<()> {
-        Ok(writeln!(replies, "{}", serde_json::to_string(reply)?)?)
-    };
-    let lines = listen().context("a thread cannot be started")?;
-    let job: Job = serde_json::from_str(&lines.recv()?)
-        .context("this is for other processes of this program to call, not by hand")?;
-    let opened = Job::open(job, &mut registry).and_then(|shop| {
-        // Where it has been moved away, another must not be made in its place.
-        fs::metadata(&shop.out)
-            .with_context(|| format!("the results' folder {} has gone", shop.out.display()))?;
-        Ok((Store::open(&shop.out)?, Options::on(shop.device()?), shop))
-    });
-    let (store, options, shop) = match opened {
-        Ok(opened) => opened,
-        Err(error) => return say(&Reply::Fatal(format!("{error:#}"))),
-    };
-    tch::set_num_threads(1);
-    say(&Reply::Done)?;
-    let cells: HashMap<&str, CellId> = shop
-        .plan
-        .cells
-        .iter()
-        .enumerate()
-        .map(|(id, cell)| (cell.address.key.as_str(), id))
-        .collect();
-    let site = Site {
-        study: &shop.study,
-        plan: &shop.plan,
-        registry: &registry,
-        store: &store,
-        options: &options,
-    };
-    let mut loaded = Loaded::default();
-    for line in lines {
-        let reply = match serde_json::from_str(&line)? {
-            Order::Load(model) => match guard::catch("loading", || {
-                shop.study.models[model].load(&registry, Device::Cpu)
-            }) {
-                Ok(_) => Reply::Done,
-                Err(error) => Reply::Failed(format!("{error:#}")),
-            },
-            Order::Compute(key) => {
-                let cell = *cells.get(key.as_str()).context("a cell of another plan")?;
-                match site.perform(cell, &mut loaded).and_then(|made| site.settle(made, true)) {
-                    Ok(Verdict::Failed(reason)) => Reply::Failed(reason),
-                    Ok(_) => Reply::Done,
-                    Err(error) => Reply::Fatal(first_line(&error)),
-                }
-            }
-        };
-        say(&reply)?;
-    }
-    Ok(())
-}
-
-/// The lines of standard input. When it closes, nobody wants anything any more: the process ends,
-/// whatever a plugin is doing in it.
-fn listen() -> io::Result<Receiver<String>> {
-    let (sender, lines) = mpsc::channel();
-    thread::Builder::new().spawn(move || {
-        for line in io::stdin().lines() {
-            if line.is_ok_and(|line| sender.send(line).is_ok()) {
-                continue;
-            }
-            break;
-        }
-        low_level::exit(0)
-    })?;
-    Ok(lines)
 }

@@ -1,0 +1,167 @@
+//! What happens in a cell. Nothing that a model, an attack or a metric gives is believed: shapes,
+//! ranges and every claim are checked here, with forward passes of the engine's own.
+
+use crate::study::Policy;
+use anyhow::Result;
+use gauntlet_core::attack::Goal;
+use gauntlet_core::device::Device;
+use gauntlet_core::model::{Model, ModelCard};
+use gauntlet_core::oracle::{Oracle, Settings};
+use tch::{Kind, Tensor};
+
+const MID_GREY: f64 = 0.5;
+
+/// Rounds pixels to what an 8-bit image can hold.
+pub(super) fn to_8bit(pixels: &Tensor) -> Tensor {
+    let rounded = pixels.copy();
+    // One image at a time stays in the cache.
+    for n in 0..pixels.size()[0] {
+        let _ = rounded.get(n).g_mul_scalar_(255.0).round_().g_div_scalar_(255.0);
+    }
+    rounded
+}
+
+/// The engine's own look at a model: N×3×S×S → N×classes, on the CPU, in float32.
+pub(super) fn answers(model: &dyn Model, device: Device, pixels: &Tensor) -> Result<Tensor> {
+    let count = pixels.size()[0] as usize;
+    let oracle = Oracle::new(model, vec![0; count], Settings::default());
+    let logits = oracle.logits(&(0..count).collect::<Vec<_>>(), &pixels.to_device(device))?;
+    Ok(answers_of(&logits))
+}
+
+/// Logits on the CPU, in float32.
+pub(super) fn answers_of(logits: &Tensor) -> Tensor {
+    logits.to_device(Device::Cpu).to_kind(Kind::Float)
+}
+
+/// Per row the class with the greatest logit, counted as in the dataset; none where a logit is NaN.
+pub(super) fn predictions(logits: &Tensor, card: &ModelCard) -> Result<Vec<Option<i64>>> {
+    let classes = Vec::<i64>::try_from(logits.argmax(1, false))?;
+    let broken = Vec::<i64>::try_from(logits.isnan().any_dim(1, false).to_kind(Kind::Int64))?;
+    Ok(classes
+        .iter()
+        .zip(broken)
+        .map(|(class, broken)| (broken == 0).then_some(class - card.label_offset))
+        .collect())
+}
+
+/// Per row whether the class is among the five with the greatest logits.
+pub(super) fn in_top5(logits: &Tensor, card: &ModelCard, classes: &[i64]) -> Result<Vec<bool>> {
+    let (_, best) = logits.topk(card.classes.min(5), 1, true, true);
+    let classes = Tensor::from_slice(classes) + card.label_offset;
+    let found = best.eq_tensor(&classes.unsqueeze(1)).any_dim(1, false);
+    Ok(Vec::<i64>::try_from(found.to_kind(Kind::Int64))?
+        .into_iter()
+        .map(|found| found == 1)
+        .collect())
+}
+
+/// In the dataset's classes.
+pub(super) fn goal(target_class: Option<i64>, label: i64) -> Goal {
+    target_class.map_or(Goal::Away(label), Goal::Towards)
+}
+
+/// The model counts its background too.
+pub(super) fn of_model(goal: Goal, card: &ModelCard) -> Goal {
+    match goal {
+        Goal::Away(class) => Goal::Away(class + card.label_offset),
+        Goal::Towards(class) => Goal::Towards(class + card.label_offset),
+    }
+}
+
+/// Brings N×3×H×H to the side of another model.
+pub(super) fn fit(pixels: &Tensor, side: i64, policy: Policy) -> Tensor {
+    let have = pixels.size()[3];
+    match policy {
+        _ if have == side => pixels.shallow_clone(),
+        Policy::Resize => {
+            pixels.internal_upsample_bilinear2d_aa([side, side], false, None, None).clamp(0.0, 1.0)
+        }
+        _ if have > side => {
+            let margin = (have - side) / 2;
+            pixels.narrow(2, margin, side).narrow(3, margin, side).contiguous()
+        }
+        _ => {
+            let before = (side - have) / 2;
+            let after = side - have - before;
+            pixels.pad([before, after, before, after], "constant", MID_GREY)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_network_of_the_study_counts_its_background_and_the_engine_does_not() {
+        use gauntlet_plugins as _;
+        let registry = gauntlet_core::registry::Registry::linked().unwrap();
+        let with_background = |name: &str| {
+            !["alexnet", "vgg_16", "vgg_19"].contains(&name) && !name.starts_with("densenet")
+        };
+        for member in crate::weights::ECCV2018.members {
+            let entry = registry.find_model(member.model).unwrap();
+            let card = entry.card(&entry.entry.defaults).unwrap();
+            let background = i64::from(with_background(member.model));
+            assert_eq!(
+                (card.classes, card.label_offset),
+                (1000 + background, background),
+                "{}",
+                member.model
+            );
+            // Logits that rise to one class alone, for the first, some and the last of the real
+            // ones.
+            let labels = [0i64, 436, 999];
+            let index = Tensor::from_slice(&labels) + card.label_offset;
+            let logits = Tensor::zeros([3, card.classes], (Kind::Float, Device::Cpu))
+                .scatter_value(1, &index.unsqueeze(1), 1.0);
+            assert_eq!(predictions(&logits, &card).unwrap(), labels.map(Some), "{}", member.model);
+            assert_eq!(in_top5(&logits, &card, &labels).unwrap(), [true; 3]);
+            assert_eq!(of_model(Goal::Towards(436), &card), Goal::Towards(436 + background));
+        }
+        assert_eq!(crate::weights::ECCV2018.members.len(), 18);
+    }
+
+    /// 1×3×side×side: every pixel says where it is.
+    fn grid(side: i64) -> Tensor {
+        (Tensor::arange(side * side, (Kind::Float, Device::Cpu)) / (side * side) as f64)
+            .view([1, 1, side, side])
+            .repeat([1, 3, 1, 1])
+    }
+
+    #[test]
+    fn the_centre_is_cut_out_or_grey_put_around() {
+        let pixels = grid(4);
+        let cropped = fit(&pixels, 2, Policy::CropOrPad);
+        assert_eq!(cropped, pixels.narrow(2, 1, 2).narrow(3, 1, 2));
+        let padded = fit(&pixels, 7, Policy::CropOrPad);
+        assert_eq!(padded.size(), [1, 3, 7, 7]);
+        assert_eq!(
+            padded.narrow(2, 1, 4).narrow(3, 1, 4),
+            pixels,
+            "the odd row and column are after"
+        );
+        assert_eq!(padded.select(2, 6).min().double_value(&[]), MID_GREY);
+        assert_eq!(fit(&pixels, 4, Policy::Resize), pixels);
+    }
+
+    #[test]
+    fn resizing_keeps_the_mean() {
+        let pixels = grid(8);
+        for side in [4, 16] {
+            let resized = fit(&pixels, side, Policy::Resize);
+            assert_eq!(resized.size(), [1, 3, side, side]);
+            let mean = |pixels: &Tensor| pixels.mean(Kind::Float).double_value(&[]);
+            assert!((mean(&resized) - mean(&pixels)).abs() < 1e-3);
+        }
+    }
+
+    #[test]
+    fn eight_bits_round_and_do_not_truncate() {
+        let pixels = Tensor::from_slice(&[0.0f32, 0.6 / 255.0, 1.4 / 255.0, 254.6 / 255.0, 1.0]);
+        let levels = Vec::<f32>::try_from(to_8bit(&pixels) * 255.0).unwrap();
+        let rounded: Vec<i64> = levels.iter().map(|level| level.round() as i64).collect();
+        assert_eq!(rounded, [0, 1, 1, 255, 255]);
+    }
+}

@@ -1,0 +1,30 @@
+//! Computing the cells that are missing.
+//!
+//! A cell is computed by one thread, with one thread of libtorch's: its bits do not depend on how
+//! many workers there are. A cell that fails costs itself and what needs it; the rest goes on.
+
+mod cell;
+mod job;
+mod options;
+mod outcome;
+pub mod plan;
+mod planner;
+mod process;
+mod queue;
+mod run;
+mod serve;
+mod survey;
+mod workers;
+
+pub(crate) use cell::Site;
+pub(crate) use cell::probe::cost as probe_cost;
+pub use job::{Job, Shop};
+pub use options::{Options, Progress, Silent, device_kind};
+pub use outcome::{Failure, Outcome};
+pub use process::Isolation;
+#[cfg(feature = "cli")]
+pub(crate) use process::ending;
+pub(crate) use queue::Queue;
+pub(crate) use run::{permit, run, share};
+pub use serve::serve;
+pub(crate) use survey::{Survey, look_for};

@@ -1,0 +1,153 @@
+//! A run: the missing cells of a plan, phase by phase.
+
+use crate::engine::cell::Site;
+use crate::engine::options::{Options, Progress};
+use crate::engine::outcome::Outcome;
+use crate::engine::plan::{CellId, PHASES, Plan, Work};
+use crate::engine::survey::Survey;
+use crate::engine::workers::Crew;
+use crate::errors::OutOfReach;
+use crate::store::Store;
+use crate::store::rows::CraftRow;
+use crate::threads::in_parallel;
+use anyhow::{Result, bail};
+use gauntlet_core::device::Device;
+use gauntlet_core::guard;
+use gauntlet_core::plugin::Library;
+use std::collections::BTreeSet;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+
+/// Computes what is missing, once every model that takes is known to load. libtorch is told to use
+/// one thread per worker for the time being.
+pub(crate) fn run(site: Site, survey: &Survey, progress: &dyn Progress) -> Result<Outcome> {
+    let Site { study, plan, options, .. } = site;
+    if options.isolation.is_none() {
+        permit(&study.plugins, "isolate it (leave out `--isolate never`), or ")?;
+    }
+    let crew = Crew::new(site, survey, progress);
+    let mut outcome = Outcome::default();
+    let threads = tch::get_num_threads();
+    tch::set_num_threads(1);
+    if let Err(error) = check_models(&crew) {
+        tch::set_num_threads(threads);
+        return Err(error);
+    }
+    let mut failed = vec![false; plan.cells.len()];
+    let mut result = Ok(());
+    for (phase, name) in PHASES.iter().enumerate() {
+        if options.cancelled() {
+            break;
+        }
+        let mut todo = Vec::new();
+        for id in (0..plan.cells.len()).filter(|&id| plan.phase(id) == phase && survey.missing[id])
+        {
+            if plan.needs(id).iter().any(|&need| failed[need]) {
+                failed[id] = true;
+                outcome.held_up += 1;
+            } else {
+                todo.push(id);
+            }
+        }
+        if todo.is_empty() {
+            continue;
+        }
+        // Processes that share a folder begin in different places, so that they seldom meet.
+        let start = RandomState::new().hash_one(phase) as usize % todo.len();
+        todo.rotate_left(start);
+        progress.begin(name, todo.len(), todo.iter().map(|&id| plan.cases(id)).sum());
+        result = crew.phase(&todo, &mut outcome);
+        progress.end();
+        if result.is_err() {
+            break;
+        }
+        for failure in &outcome.failures {
+            failed[failure.cell] = true;
+        }
+    }
+    tch::set_num_threads(threads);
+    let settled = outcome.computed + outcome.found + outcome.failures.len() + outcome.held_up;
+    outcome.left = survey.to_compute() - settled;
+    result.map(|()| outcome)
+}
+
+/// Puts those of some whole cells into the object store behind the folder that it
+/// [lacked](Store::now): it may have been out of reach when they were stored, or have come later.
+///
+/// # Errors
+/// When it cannot be written to.
+pub(crate) fn share(
+    plan: &Plan,
+    store: &Store,
+    cells: &[CellId],
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let cells: Vec<CellId> =
+        cells.iter().copied().filter(|&id| store.to_share(&plan.cells[id].address)).collect();
+    if cells.is_empty() {
+        return Ok(());
+    }
+    progress.begin("upload", cells.len(), cells.iter().map(|&id| plan.cases(id)).sum());
+    let done = in_parallel(options.workers, cells.len(), |n| {
+        let cell = &plan.cells[cells[n]];
+        if options.cancelled() {
+            return Ok(());
+        }
+        let pixels = match cell.work {
+            Work::Craft { .. } => store.load::<CraftRow>(&cell.address)?.pixels,
+            _ => None,
+        };
+        let shared = store.share(&cell.address, pixels.as_deref());
+        progress.advance(plan.cases(cells[n]), &cell.address.name());
+        // Damaged pixels stay here: who needs them finds out.
+        shared.or_else(|error| if error.is::<OutOfReach>() { Err(error) } else { Ok(()) })
+    });
+    progress.end();
+    done
+}
+
+/// Loads every model that a cell to be computed needs, each once, so that weights that do not fit
+/// are an error before any work. A plugin's model that cannot be loaded, and one that ends the
+/// process in which it is loaded, are warnings: their cells will fail.
+fn check_models(crew: &Crew) -> Result<()> {
+    let Site { study, plan, registry, options, .. } = crew.site;
+    let mut checked = BTreeSet::new();
+    for index in
+        (0..plan.cells.len()).filter(|&id| crew.survey.missing[id]).filter_map(|id| plan.model(id))
+    {
+        let model = &study.models[index];
+        if options.cancelled()
+            || !checked.insert((
+                &model.part.name,
+                model.part.parameters.to_string(),
+                &model.weights_hash,
+            ))
+        {
+            continue;
+        }
+        if crew.isolates(model.part.plugin.is_some()) {
+            crew.check_model(index)?;
+        } else {
+            guard::catch("loading", || model.load(registry, Device::Cpu))?;
+        }
+    }
+    Ok(())
+}
+
+/// Plugins that cannot catch a panic must be isolated: errors of libtorch's are panics too.
+/// `remedy` says how, where they are not.
+pub(crate) fn permit<'l>(
+    libraries: impl IntoIterator<Item = &'l Arc<Library>>,
+    remedy: &str,
+) -> Result<()> {
+    let fatal = libraries.into_iter().find(|library| library.aborts());
+    fatal.map_or(Ok(()), |library| {
+        bail!(
+            "plugin {} was built with panic = \"abort\", so that any error of libtorch's in it \
+             ends the process: {remedy}build it with \
+             panic = \"unwind\"",
+            library.describe()
+        )
+    })
+}
