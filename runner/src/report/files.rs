@@ -63,7 +63,7 @@ pub fn write(
 
 /// A number with six significant digits; nothing when there is none.
 fn number(value: Option<f64>) -> String {
-    value.and_then(summary::number).map_or_else(String::new, |value| value.to_string())
+    value.and_then(analysis::number).map_or_else(String::new, |value| value.to_string())
 }
 
 fn table<const N: usize>(
@@ -301,7 +301,7 @@ fn flags(tables: &Tables) -> Result<Vec<u8>> {
 
 fn timing(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
     let mut writer = csv::Writer::from_writer(Vec::new());
-    let six = |value: f64| summary::number(value).unwrap_or_default();
+    let six = |value: f64| analysis::number(value).unwrap_or_default();
     for row in &tables.success {
         writer.serialize(Timing {
             model: study.models[row.model].part.label.clone(),

@@ -8,8 +8,9 @@ mod pictures;
 mod transfer;
 
 use super::figure::{FONTS, Figure, Name, escape, style_sheet, variables};
+use crate::analysis::Rate;
 use crate::store::{prepare, write_atomically};
-use crate::summary::{Rate, Summary, Timing};
+use crate::summary::{Summary, Timing};
 use anyhow::{Context, Result};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;

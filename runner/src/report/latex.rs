@@ -1,8 +1,9 @@
 //! `tables.tex`: the study's tables for a paper, with booktabs. Each is a `tabular` of its own, to
 //! be put into a `table` with a caption.
 
+use crate::analysis::Rate;
 use crate::study::GoalKind;
-use crate::summary::{Campaign, Match, Pixels, Rate, Summary};
+use crate::summary::{Campaign, Match, Pixels, Summary};
 use std::fmt::Write as _;
 
 /// All tables of a study.

@@ -1,7 +1,7 @@
 //! Tables on the terminal: aligned, at most 100 columns wide for a dozen models.
 
+use crate::analysis::flags::{Findings, Flag};
 use crate::analysis::{Depth, PUBLISHED, Rank, Summary, Tables, Transfer, rate};
-use crate::flags::{Findings, Flag};
 use crate::study::{GoalKind, Study};
 use std::io::{self, Write};
 

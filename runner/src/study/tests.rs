@@ -2,8 +2,8 @@ use super::*;
 use gauntlet_core::device::Device;
 use gauntlet_core::metric::{Direction, Scope};
 use gauntlet_core::prelude::{Metric, Tensor};
-use gauntlet_core::testing::{Affine, Nudge};
 use gauntlet_core::registry::Registry;
+use gauntlet_core::testing::{Affine, Nudge};
 use std::fmt::Write as _;
 use std::path::Path;
 

@@ -4,11 +4,13 @@
 //! with its whole interval, or does not. The claim is supported when all are for it, not supported
 //! when one is against it, and otherwise undecided.
 
-use super::build::{Builder, added};
-use super::{DepthEffect, Estimate, Evidence, Finding, Fit, Law, Subset, Verdict};
+use crate::analysis::Estimate;
+use crate::analysis::stats;
 use crate::analysis::{Spread, Success};
-use crate::stats;
 use crate::study::GoalKind;
+use crate::summary::laws::{DepthEffect, Fit, Law, Subset};
+use crate::summary::resampled::{Builder, added};
+use crate::summary::verdicts::{Evidence, Finding, Verdict};
 use std::collections::BTreeMap;
 
 /// The attacks that look for small perturbations, with the metric that each of them minimises, by

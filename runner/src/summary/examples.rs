@@ -1,12 +1,13 @@
 //! Which outcomes are shown as images, and their pixels.
 
-use super::{Example, Summary, number};
 use crate::analysis::Tables;
+use crate::analysis::number;
 use crate::engine::plan::{CellId, Plan};
 use crate::errors::OutOfReach;
 use crate::store::Store;
 use crate::store::rows::CraftRow;
 use crate::study::{GoalKind, Study};
+use crate::summary::document::{Example, Summary};
 use anyhow::{Context, Result};
 use tch::Tensor;
 

@@ -1,5 +1,5 @@
 //! The probe of a model: a few passes per image that tell whether attacks on it can be believed.
-//! What they mean is said elsewhere ([`crate::flags`]); here it is measured.
+//! What they mean is said elsewhere ([`crate::analysis::flags`]); here it is measured.
 //!
 //! Gradients of two losses, since a saturated softmax has none for cross entropy and all for the
 //! margin; logits of the same batch twice, and of some images by themselves; and perturbations

@@ -1,8 +1,9 @@
 //! What attacks cost, and how near each comes to the best of all.
 
 use super::{Data, Page, Shown, View, ends, percent, plain, table};
+use crate::analysis::Rate;
 use crate::report::figure::{Axis, Interval, Intervals, Kind, Whisker, short};
-use crate::summary::{Campaign, Rate, Timing};
+use crate::summary::{Campaign, Timing};
 use anyhow::Result;
 
 /// Something in a table: what it says and what it is sorted by.

@@ -1,7 +1,7 @@
 //! Signs that numbers on this page say less than they seem to, by model.
 
 use super::{Page, View, counted};
-use crate::flags::{Check, Flag, Severity};
+use crate::analysis::flags::{Check, Flag, Severity};
 use crate::report::figure::escape;
 use std::fmt::Write;
 

@@ -1,8 +1,9 @@
 //! What was run and found, in words; the models as they are; what is missing; where it comes from.
 
 use super::{Data, Page, Shown, View, counted, ends, listed, percent, plain, rate, table};
+use crate::analysis::Rate;
 use crate::report::figure::{Axis, Interval, Intervals, Kind, Whisker, escape, short};
-use crate::summary::{Finding, Match, Pixels, Rate};
+use crate::summary::{Finding, Match, Pixels};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::fs;

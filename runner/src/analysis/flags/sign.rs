@@ -1,24 +1,11 @@
-//! Flags: signs that a model is broken, that its gradients are masked, or that an attack on it is
-//! too weak, so that a success rate says less of the model than it seems to.
-//!
-//! What is looked for comes from Athalye, Carlini and Wagner, "Obfuscated Gradients Give a False
-//! Sense of Security" (ICML 2018, section 3.1); Carlini et al., "On Evaluating Adversarial
-//! Robustness" (2019); Pintor et al., "Indicators of Attack Failure" (`NeurIPS` 2022). Some of it
-//! is seen by the probe of every model, the rest in outcomes that a study has anyway. Comparisons
-//! are flagged beyond chance alone: [`LEVEL`] is kept by all comparisons of a kind together (Holm).
+//! What a flag is: its kind, its severity, what it was raised on.
 
-mod comparisons;
-mod gradients;
-
-use crate::analysis::Tables;
-use crate::stats;
+use crate::analysis::flags::LEVEL;
+use crate::analysis::rate::{Rate, number};
+use crate::analysis::stats;
 use crate::study::{GoalKind, Study};
-use crate::summary::{Rate, number};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-
-/// The probability of a false flag of one kind in a study, at the most.
-pub const LEVEL: f64 = 0.01;
 
 /// What a flag is about.
 #[derive(
@@ -273,37 +260,21 @@ pub struct Findings {
     pub checks: Vec<Check>,
 }
 
-/// Looks for every sign.
-pub(crate) fn find(study: &Study, tables: &Tables) -> Findings {
-    let mut all = gradients::signs(study, tables);
-    all.extend(comparisons::signs(study, tables));
-    let checks = Sign::ALL.map(|flag| {
-        let of = |signal: &&Signal| signal.flag.flag == flag;
-        let raised = all.iter().filter(of).filter(|signal| signal.raised).count();
-        Check {
-            flag,
-            looked_at: all.iter().filter(of).count(),
-            raised,
-            meaning: flag.meaning().into(),
-        }
-    });
-    let mut raised: Vec<Signal> = all.into_iter().filter(|signal| signal.raised).collect();
-    raised.sort_by_key(|signal| (signal.model, signal.flag.flag));
-    Findings {
-        flags: raised.into_iter().map(|signal| signal.flag).collect(),
-        checks: checks.into(),
-    }
-}
-
 /// A place where a sign was looked for, and the flag that goes up there if it was found.
-struct Signal {
-    model: usize,
-    flag: Flag,
-    raised: bool,
+pub(super) struct Signal {
+    pub(super) model: usize,
+    pub(super) flag: Flag,
+    pub(super) raised: bool,
 }
 
 impl Flag {
-    fn new(study: &Study, flag: Sign, model: usize, found: Rate, reading: String) -> Self {
+    pub(super) fn new(
+        study: &Study,
+        flag: Sign,
+        model: usize,
+        found: Rate,
+        reading: String,
+    ) -> Self {
         Self {
             flag,
             severity: Severity::Warning,
@@ -323,7 +294,7 @@ impl Flag {
 
 /// Corrects the probabilities of one kind of comparison for their number, and keeps up those flags
 /// whose comparison points their way beyond chance.
-fn beyond_chance(signals: &mut [Signal]) {
+pub(super) fn beyond_chance(signals: &mut [Signal]) {
     let tests = stats::sorted(signals.iter().filter_map(|signal| signal.flag.p).collect());
     for signal in signals {
         let corrected = signal.flag.p.map(|p| stats::holm(&tests, p));

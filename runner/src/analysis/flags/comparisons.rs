@@ -1,11 +1,11 @@
 //! What outcomes say beside each other: two rates on the same images (McNemar), or one against what
 //! is to be expected (binomial), each tested exactly.
 
-use super::{Flag, Severity, Sign, Signal, beyond_chance};
-use crate::analysis::{Score, Success, Tables, Transfer};
-use crate::stats;
+use crate::analysis::flags::sign::{Flag, Severity, Sign, Signal, beyond_chance};
+use crate::analysis::rate::Rate;
+use crate::analysis::stats;
+use crate::analysis::tables::{Score, Success, Tables, Transfer};
 use crate::study::{GoalKind, Policy, Study, StudyAttack};
-use crate::summary::Rate;
 use gauntlet_core::attack::Budget;
 use toml::Value;
 
@@ -405,6 +405,6 @@ fn worst_source(signals: &mut [Signal]) {
 
 /// A radius in three digits.
 fn short(radius: f64) -> String {
-    crate::summary::number(radius)
+    crate::analysis::rate::number(radius)
         .map_or_else(|| radius.to_string(), |radius| format!("{radius:.3}"))
 }

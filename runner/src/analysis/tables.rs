@@ -1,18 +1,11 @@
-//! From rows to tables: rates with their denominators, distortions, transfer.
-//!
-//! Everything is counted from the stored rows, in the study's order, so the tables are the same
-//! byte for byte however the cells came to be.
+//! The tables: counts of what the stored rows say, by model, attack, goal and metric.
 
-use crate::engine::plan::{Campaign, CellId, Plan, Scoring};
-use crate::flags::{self, Findings};
-use crate::stats;
-use crate::store::Row;
-use crate::store::rows::{CleanRow, CraftRow, MeasureRow, ProbeRow, ScoreRow, Status, TransferRow};
-use crate::store::{Found, Store};
+use crate::analysis::flags::Findings;
+use crate::analysis::stats;
+use crate::engine::plan::{Campaign, CellId};
+use crate::store::rows::{CraftRow, MeasureRow, ProbeRow, Status, TransferRow};
 use crate::study::{GoalKind, Study};
 use anyhow::Result;
-use std::cell::RefCell;
-use std::collections::BTreeSet;
 
 /// All tables of a study.
 #[derive(Debug, Default)]
@@ -175,13 +168,6 @@ pub enum Rank {
     Top5,
 }
 
-/// Which images a transfer rate is over.
-pub const DENOMINATORS: [&str; 6] =
-    ["all", "source_correct", "source_success", "target_correct", "both", "all_correct"];
-
-/// The published denominator, as an index into [`DENOMINATORS`].
-pub const PUBLISHED: usize = 3;
-
 /// How adversarials of one model do against another.
 #[derive(Debug)]
 pub struct Transfer {
@@ -263,227 +249,6 @@ pub struct Outcomes<'a> {
     pub own: bool,
 }
 
-/// Reads all cells and counts.
-pub fn analyse(
-    study: &Study,
-    plan: &Plan,
-    store: &Store,
-    sink: &mut dyn OutcomeSink,
-) -> Result<Tables> {
-    let reader =
-        Reader { study, plan, store, missing: RefCell::default(), trouble: RefCell::default() };
-    let (accuracy, correct): (Vec<_>, Vec<_>) =
-        (0..study.models.len()).map(|model| reader.accuracy(model)).unzip();
-    let mut tables = Tables { accuracy, correct, ..Tables::default() };
-    for index in 0..plan.campaigns.len() {
-        reader.campaign(index, &mut tables, sink)?;
-    }
-    // Pixels for models of another side come from later campaigns.
-    let goal =
-        |row: &Transfer| study.attacks[row.attack].goals.iter().position(|goal| *goal == row.goal);
-    tables.transfer.sort_by_key(|row| (row.source, row.attack, goal(row), row.target));
-    tables.scores = plan.scores.iter().map(|scoring| reader.score(scoring)).collect();
-    tables.probes =
-        plan.probes.iter().enumerate().map(|(model, cells)| reader.probe(model, cells)).collect();
-    if let Some(error) = reader.trouble.into_inner() {
-        return Err(error);
-    }
-    let missing = reader.missing.into_inner();
-    tables.missing = missing
-        .iter()
-        .copied()
-        .filter(|&id| plan.needs(id).iter().all(|need| !missing.contains(need)))
-        .collect();
-    tables.findings = flags::find(study, &tables);
-    Ok(tables)
-}
-
-struct Reader<'a> {
-    study: &'a Study,
-    plan: &'a Plan,
-    store: &'a Store,
-    missing: RefCell<BTreeSet<CellId>>,
-    /// Why a cell could not be looked for.
-    trouble: RefCell<Option<anyhow::Error>>,
-}
-
-impl Reader<'_> {
-    /// A cell's rows; none when it failed.
-    fn rows<R: Row>(&self, id: CellId) -> Option<Vec<R>> {
-        match self.store.read::<R>(&self.plan.cells[id].address) {
-            Ok(Found::Whole(stored)) => return Some(stored.rows),
-            Ok(Found::Missing | Found::Damaged(_)) => {}
-            Err(error) => drop(self.trouble.borrow_mut().get_or_insert(error)),
-        }
-        self.missing.borrow_mut().insert(id);
-        None
-    }
-
-    fn accuracy(&self, model: usize) -> (Accuracy, Vec<Option<bool>>) {
-        let mut accuracy = Accuracy { model, ..Accuracy::default() };
-        let mut correct = Vec::new();
-        for &id in &self.plan.clean[model] {
-            let Some(rows) = self.rows::<CleanRow>(id) else {
-                accuracy.missing += self.plan.cases(id);
-                correct.extend(std::iter::repeat_n(None, self.plan.cases(id)));
-                continue;
-            };
-            accuracy.images += rows.len();
-            accuracy.correct += rows.iter().filter(|row| row.correct).count();
-            accuracy.top5 += rows.iter().filter(|row| row.top5).count();
-            correct.extend(rows.iter().map(|row| Some(row.correct)));
-        }
-        (accuracy, correct)
-    }
-
-    fn campaign(
-        &self,
-        index: usize,
-        tables: &mut Tables,
-        sink: &mut dyn OutcomeSink,
-    ) -> Result<()> {
-        let campaign = &self.plan.campaigns[index];
-        let own = campaign.side == self.study.models[campaign.model].card.side;
-        let everyone: Vec<bool> =
-            (0..self.study.data.pictures.len()).map(|image| tables.everyone(image)).collect();
-        let mut counts = Transfer::counts(campaign);
-        let mut all: Vec<CraftRow> = Vec::new();
-        let (mut attacked, mut met, mut met_8bit) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut missing, mut transfer_seconds) = (0, 0.0);
-        let mut values: Vec<[Vec<Option<f64>>; 2]> =
-            campaign.measures.iter().map(|_| Default::default()).collect();
-        for (slice, &id) in campaign.craft.iter().enumerate() {
-            let Some(craft) = self.rows::<CraftRow>(id) else {
-                missing += self.plan.cases(id);
-                for met in [&mut attacked, &mut met, &mut met_8bit] {
-                    met.extend(std::iter::repeat_n(false, self.plan.cases(id)));
-                }
-                values.iter_mut().flatten().for_each(|values| {
-                    values.extend(std::iter::repeat_n(None, self.plan.cases(id)))
-                });
-                counts.iter_mut().flatten().for_each(|count| count.miss(self.plan.cases(id)));
-                continue;
-            };
-            let measures: Vec<Option<Vec<MeasureRow>>> =
-                campaign.measures.iter().map(|(_, cells)| self.rows(cells[slice])).collect();
-            let images = self.plan.range(slice);
-            let everyone = &everyone[images.clone()];
-            let mut transfers: Vec<(usize, Vec<TransferRow>)> = Vec::new();
-            for ((target, cells), counts) in campaign.transfers.iter().zip(&mut counts) {
-                let Some(rows) = self.rows::<TransferRow>(cells[slice]) else {
-                    for count in counts {
-                        count.miss(craft.len());
-                    }
-                    continue;
-                };
-                transfer_seconds += rows.iter().map(|row| row.milliseconds / 1e3).sum::<f64>();
-                let spread = tables.spread(self.study, campaign).of(self.study, *target);
-                for (n, (row, craft)) in rows.iter().zip(&craft).enumerate() {
-                    for count in &mut *counts {
-                        count.add(craft, row, everyone[n]);
-                    }
-                    if row.status.attempted() && row.target_correct {
-                        let tally = &mut spread[images.start + n];
-                        tally.of += 1;
-                        tally.hits += u32::from(row.success);
-                    }
-                }
-                transfers.push((*target, rows));
-            }
-            sink.slice(&Outcomes {
-                campaign: index,
-                slice,
-                craft: &craft,
-                measures: &measures,
-                transfers: &transfers,
-                everyone,
-                own,
-            })?;
-            for (measured, values) in measures.iter().zip(&mut values) {
-                for (n, row) in craft.iter().enumerate() {
-                    let measure = measured.as_ref().map(|rows| &rows[n]);
-                    values[0]
-                        .push(measure.and_then(|measure| measure.value).filter(|_| row.success));
-                    values[1].push(
-                        measure.and_then(|measure| measure.value_8bit).filter(|_| row.success_8bit),
-                    );
-                }
-            }
-            attacked.extend(craft.iter().map(|row| row.status.attempted()));
-            met.extend(craft.iter().map(|row| row.success));
-            met_8bit.extend(craft.iter().map(|row| row.success_8bit));
-            all.extend(craft);
-        }
-        tables.transfer.extend(counts.into_iter().flatten());
-        if !own {
-            let same = |row: &&mut Success| {
-                (row.model, row.attack, row.goal)
-                    == (campaign.model, campaign.attack, campaign.goal)
-            };
-            if let Some(row) = tables.success.iter_mut().find(same) {
-                row.transfer_seconds +=
-                    transfer_seconds + all.iter().map(|row| row.milliseconds / 1e3).sum::<f64>();
-            }
-            return Ok(());
-        }
-        tables.success.push(Success {
-            attacked,
-            met,
-            met_8bit,
-            transfer_seconds,
-            ..Success::count(campaign, &all, missing, values)
-        });
-        Ok(())
-    }
-
-    fn score(&self, scoring: &Scoring) -> Score {
-        let &Scoring { metric, model, goal, ref cells } = scoring;
-        let mut cases = Vec::new();
-        let mut extras = vec![Vec::new(); self.study.metrics[metric].extras.len()];
-        let mut extra_cases = Vec::new();
-        let mut missing = 0;
-        for &id in cells {
-            let Some(rows) = self.rows::<ScoreRow>(id) else {
-                missing += self.plan.cases(id);
-                cases.extend(std::iter::repeat_n(None, self.plan.cases(id)));
-                extra_cases.extend(std::iter::repeat_n(Vec::new(), self.plan.cases(id)));
-                continue;
-            };
-            for row in rows {
-                cases.push(row.value);
-                for (all, value) in extras.iter_mut().zip(&row.extras) {
-                    all.extend(Some(*value).filter(|value| value.is_finite()));
-                }
-                extra_cases.push(row.extras);
-            }
-        }
-        let values: Vec<f64> = cases.iter().copied().flatten().collect();
-        let extras = extras.iter().map(|values| stats::mean(values)).collect();
-        Score {
-            metric,
-            model,
-            goal,
-            missing,
-            scored: values.len(),
-            summary: summary(values),
-            cases,
-            extras,
-            extra_cases,
-        }
-    }
-
-    fn probe(&self, model: usize, cells: &[CellId]) -> Probe {
-        let of = |&id: &CellId| {
-            let rows = self.rows::<ProbeRow>(id);
-            rows.map_or_else(
-                || vec![None; self.plan.cases(id)],
-                |rows| rows.into_iter().map(|row| Some(row).filter(|row| row.probed)).collect(),
-            )
-        };
-        Probe { model, cases: cells.iter().flat_map(of).collect() }
-    }
-}
-
 impl Tables {
     /// Whether every model classifies an image correctly.
     pub fn everyone(&self, image: usize) -> bool {
@@ -491,7 +256,7 @@ impl Tables {
     }
 
     /// The place to count a campaign's transfer at.
-    fn spread(&mut self, study: &Study, campaign: &Campaign) -> &mut Spread {
+    pub(super) fn spread(&mut self, study: &Study, campaign: &Campaign) -> &mut Spread {
         let family = &study.models[campaign.model].card.family;
         let found = self.spread.iter().position(|s| {
             (s.attack, s.goal, s.family.as_str())
@@ -508,7 +273,7 @@ impl Tables {
 }
 
 impl Spread {
-    fn of(&mut self, study: &Study, target: usize) -> &mut [Tally] {
+    pub(super) fn of(&mut self, study: &Study, target: usize) -> &mut [Tally] {
         if study.models[target].card.family == self.family {
             &mut self.within
         } else {
@@ -519,7 +284,7 @@ impl Spread {
 
 impl Success {
     /// `values`: per metric and image, as float and rounded, where the goal is met.
-    fn count(
+    pub(super) fn count(
         campaign: &Campaign,
         all: &[CraftRow],
         missing: usize,
@@ -570,7 +335,7 @@ impl Success {
 
 impl Transfer {
     /// Nothing counted yet: per target of a campaign one for each depth and rank.
-    fn counts(campaign: &Campaign) -> Vec<Vec<Self>> {
+    pub(super) fn counts(campaign: &Campaign) -> Vec<Vec<Self>> {
         let ranks: &[Rank] = if campaign.goal == GoalKind::Untargeted {
             &[Rank::Top1]
         } else {
@@ -601,7 +366,7 @@ impl Transfer {
     }
 
     /// Notes images without rows.
-    fn miss(&mut self, images: usize) {
+    pub(super) fn miss(&mut self, images: usize) {
         self.missing += images;
         if self.is_plain() {
             self.met.extend(std::iter::repeat_n(None, images));
@@ -613,7 +378,7 @@ impl Transfer {
     }
 
     /// `everyone`: whether all models of the study classify the image correctly.
-    fn add(&mut self, craft: &CraftRow, row: &TransferRow, everyone: bool) {
+    pub(super) fn add(&mut self, craft: &CraftRow, row: &TransferRow, everyone: bool) {
         let (source_success, hit) = match (self.depth, self.rank) {
             (Depth::Float, Rank::Top1) => (row.source_success, row.success),
             (Depth::Float, Rank::Top5) => (row.source_success, row.top5),
@@ -647,84 +412,7 @@ pub fn rate(part: usize, whole: usize) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
 }
 
-fn summary(values: Vec<f64>) -> Summary {
+pub(super) fn summary(values: Vec<f64>) -> Summary {
     let mean = stats::mean(&values);
     Summary { mean, median: stats::quantile(&stats::sorted(values), 0.5) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::rows::tests::craft_rows;
-
-    #[test]
-    fn a_summary_of_few_values() {
-        assert_eq!(summary(vec![]), Summary::default());
-        assert_eq!(
-            summary(vec![3.0, 1.0, 2.0, 10.0]),
-            Summary { mean: Some(4.0), median: Some(2.5) }
-        );
-        assert_eq!(summary(vec![3.0, 1.0, 5.0]).median, Some(3.0));
-    }
-
-    #[test]
-    fn every_denominator_is_counted_and_mistakes_are_told_apart() {
-        // What the source sees, what the target sees of it (3 is true), and whether it knows the
-        // image.
-        let case = |status: Status, source: i64, seen: i64, target_correct: bool| {
-            let source_success = status == Status::Adversarial;
-            let craft = CraftRow {
-                label: 3,
-                status: status.clone(),
-                prediction: Some(source),
-                prediction_8bit: Some(3),
-                ..craft_rows().remove(0)
-            };
-            let transfer = TransferRow {
-                image: String::new(),
-                label: 3,
-                target_class: None,
-                status,
-                source_success,
-                source_success_8bit: false,
-                target_correct,
-                prediction: Some(seen),
-                prediction_8bit: Some(seen),
-                success: seen != 3,
-                success_8bit: seen != 3,
-                top5: false,
-                top5_8bit: false,
-                milliseconds: 0.0,
-            };
-            (craft, transfer)
-        };
-        let cases = [
-            case(Status::Adversarial, 5, 5, true),
-            case(Status::Adversarial, 5, 6, true),
-            case(Status::Adversarial, 5, 3, true),
-            case(Status::Adversarial, 5, 5, false),
-            case(Status::NotAdversarial, 3, 5, true),
-            case(Status::NotFound, 3, 3, true),
-            case(Status::Misclassified, 3, 3, true),
-        ];
-        let campaign = Campaign {
-            model: 0,
-            side: 8,
-            attack: 0,
-            goal: GoalKind::Untargeted,
-            craft: vec![],
-            measures: vec![],
-            transfers: vec![(1, vec![])],
-        };
-        let [float, rounded]: [Transfer; 2] =
-            Transfer::counts(&campaign).remove(0).try_into().unwrap();
-        let count = |mut count: Transfer| {
-            for (n, (craft, row)) in cases.iter().enumerate() {
-                count.add(craft, row, n < 2);
-            }
-            (count.images, count.transferred, count.split)
-        };
-        assert_eq!(count(float), ([7, 6, 4, 5, 3, 2], [4, 4, 3, 3, 2, 2], [1, 1, 1]));
-        assert_eq!(count(rounded), ([7, 6, 0, 5, 0, 2], [4, 4, 0, 3, 0, 2], [0, 0, 0]));
-    }
 }

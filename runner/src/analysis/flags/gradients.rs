@@ -1,14 +1,14 @@
 //! What the probe of a model has seen.
 
-use super::{Flag, Severity, Sign, Signal};
-use crate::analysis::Tables;
+use crate::analysis::flags::sign::{Flag, Severity, Sign, Signal};
+use crate::analysis::rate::Rate;
+use crate::analysis::tables::Tables;
 use crate::store::rows::ProbeRow;
 use crate::study::Study;
-use crate::summary::Rate;
 use gauntlet_core::logits::TOLERANCE;
 
 pub(super) fn signs(study: &Study, tables: &Tables) -> Vec<Signal> {
-    let of_model = |probe: &crate::analysis::Probe| {
+    let of_model = |probe: &crate::analysis::tables::Probe| {
         let rows: Vec<&ProbeRow> = probe.cases.iter().flatten().collect();
         if rows.is_empty() { Vec::new() } else { of_rows(study, probe.model, &rows) }
     };

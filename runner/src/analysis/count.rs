@@ -1,0 +1,199 @@
+//! Counting: the rows of every stored cell, read once, in the order of the plan.
+
+use crate::analysis::stats;
+use crate::analysis::tables::{
+    Accuracy, OutcomeSink, Outcomes, Probe, Score, Success, Tables, Transfer, summary,
+};
+use crate::engine::plan::{CellId, Plan, Scoring};
+use crate::store::rows::{CleanRow, CraftRow, MeasureRow, ProbeRow, ScoreRow, TransferRow};
+use crate::store::{Found, Row, Store};
+use crate::study::Study;
+use anyhow::Result;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
+pub(super) struct Reader<'a> {
+    pub(super) study: &'a Study,
+    pub(super) plan: &'a Plan,
+    pub(super) store: &'a Store,
+    pub(super) missing: RefCell<BTreeSet<CellId>>,
+    /// Why a cell could not be looked for.
+    pub(super) trouble: RefCell<Option<anyhow::Error>>,
+}
+
+impl Reader<'_> {
+    /// A cell's rows; none when it failed.
+    fn rows<R: Row>(&self, id: CellId) -> Option<Vec<R>> {
+        match self.store.read::<R>(&self.plan.cells[id].address) {
+            Ok(Found::Whole(stored)) => return Some(stored.rows),
+            Ok(Found::Missing | Found::Damaged(_)) => {}
+            Err(error) => drop(self.trouble.borrow_mut().get_or_insert(error)),
+        }
+        self.missing.borrow_mut().insert(id);
+        None
+    }
+
+    pub(super) fn accuracy(&self, model: usize) -> (Accuracy, Vec<Option<bool>>) {
+        let mut accuracy = Accuracy { model, ..Accuracy::default() };
+        let mut correct = Vec::new();
+        for &id in &self.plan.clean[model] {
+            let Some(rows) = self.rows::<CleanRow>(id) else {
+                accuracy.missing += self.plan.cases(id);
+                correct.extend(std::iter::repeat_n(None, self.plan.cases(id)));
+                continue;
+            };
+            accuracy.images += rows.len();
+            accuracy.correct += rows.iter().filter(|row| row.correct).count();
+            accuracy.top5 += rows.iter().filter(|row| row.top5).count();
+            correct.extend(rows.iter().map(|row| Some(row.correct)));
+        }
+        (accuracy, correct)
+    }
+
+    pub(super) fn campaign(
+        &self,
+        index: usize,
+        tables: &mut Tables,
+        sink: &mut dyn OutcomeSink,
+    ) -> Result<()> {
+        let campaign = &self.plan.campaigns[index];
+        let own = campaign.side == self.study.models[campaign.model].card.side;
+        let everyone: Vec<bool> =
+            (0..self.study.data.pictures.len()).map(|image| tables.everyone(image)).collect();
+        let mut counts = Transfer::counts(campaign);
+        let mut all: Vec<CraftRow> = Vec::new();
+        let (mut attacked, mut met, mut met_8bit) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut missing, mut transfer_seconds) = (0, 0.0);
+        let mut values: Vec<[Vec<Option<f64>>; 2]> =
+            campaign.measures.iter().map(|_| Default::default()).collect();
+        for (slice, &id) in campaign.craft.iter().enumerate() {
+            let Some(craft) = self.rows::<CraftRow>(id) else {
+                missing += self.plan.cases(id);
+                for met in [&mut attacked, &mut met, &mut met_8bit] {
+                    met.extend(std::iter::repeat_n(false, self.plan.cases(id)));
+                }
+                values.iter_mut().flatten().for_each(|values| {
+                    values.extend(std::iter::repeat_n(None, self.plan.cases(id)))
+                });
+                counts.iter_mut().flatten().for_each(|count| count.miss(self.plan.cases(id)));
+                continue;
+            };
+            let measures: Vec<Option<Vec<MeasureRow>>> =
+                campaign.measures.iter().map(|(_, cells)| self.rows(cells[slice])).collect();
+            let images = self.plan.range(slice);
+            let everyone = &everyone[images.clone()];
+            let mut transfers: Vec<(usize, Vec<TransferRow>)> = Vec::new();
+            for ((target, cells), counts) in campaign.transfers.iter().zip(&mut counts) {
+                let Some(rows) = self.rows::<TransferRow>(cells[slice]) else {
+                    for count in counts {
+                        count.miss(craft.len());
+                    }
+                    continue;
+                };
+                transfer_seconds += rows.iter().map(|row| row.milliseconds / 1e3).sum::<f64>();
+                let spread = tables.spread(self.study, campaign).of(self.study, *target);
+                for (n, (row, craft)) in rows.iter().zip(&craft).enumerate() {
+                    for count in &mut *counts {
+                        count.add(craft, row, everyone[n]);
+                    }
+                    if row.status.attempted() && row.target_correct {
+                        let tally = &mut spread[images.start + n];
+                        tally.of += 1;
+                        tally.hits += u32::from(row.success);
+                    }
+                }
+                transfers.push((*target, rows));
+            }
+            sink.slice(&Outcomes {
+                campaign: index,
+                slice,
+                craft: &craft,
+                measures: &measures,
+                transfers: &transfers,
+                everyone,
+                own,
+            })?;
+            for (measured, values) in measures.iter().zip(&mut values) {
+                for (n, row) in craft.iter().enumerate() {
+                    let measure = measured.as_ref().map(|rows| &rows[n]);
+                    values[0]
+                        .push(measure.and_then(|measure| measure.value).filter(|_| row.success));
+                    values[1].push(
+                        measure.and_then(|measure| measure.value_8bit).filter(|_| row.success_8bit),
+                    );
+                }
+            }
+            attacked.extend(craft.iter().map(|row| row.status.attempted()));
+            met.extend(craft.iter().map(|row| row.success));
+            met_8bit.extend(craft.iter().map(|row| row.success_8bit));
+            all.extend(craft);
+        }
+        tables.transfer.extend(counts.into_iter().flatten());
+        if !own {
+            let same = |row: &&mut Success| {
+                (row.model, row.attack, row.goal)
+                    == (campaign.model, campaign.attack, campaign.goal)
+            };
+            if let Some(row) = tables.success.iter_mut().find(same) {
+                row.transfer_seconds +=
+                    transfer_seconds + all.iter().map(|row| row.milliseconds / 1e3).sum::<f64>();
+            }
+            return Ok(());
+        }
+        tables.success.push(Success {
+            attacked,
+            met,
+            met_8bit,
+            transfer_seconds,
+            ..Success::count(campaign, &all, missing, values)
+        });
+        Ok(())
+    }
+
+    pub(super) fn score(&self, scoring: &Scoring) -> Score {
+        let &Scoring { metric, model, goal, ref cells } = scoring;
+        let mut cases = Vec::new();
+        let mut extras = vec![Vec::new(); self.study.metrics[metric].extras.len()];
+        let mut extra_cases = Vec::new();
+        let mut missing = 0;
+        for &id in cells {
+            let Some(rows) = self.rows::<ScoreRow>(id) else {
+                missing += self.plan.cases(id);
+                cases.extend(std::iter::repeat_n(None, self.plan.cases(id)));
+                extra_cases.extend(std::iter::repeat_n(Vec::new(), self.plan.cases(id)));
+                continue;
+            };
+            for row in rows {
+                cases.push(row.value);
+                for (all, value) in extras.iter_mut().zip(&row.extras) {
+                    all.extend(Some(*value).filter(|value| value.is_finite()));
+                }
+                extra_cases.push(row.extras);
+            }
+        }
+        let values: Vec<f64> = cases.iter().copied().flatten().collect();
+        let extras = extras.iter().map(|values| stats::mean(values)).collect();
+        Score {
+            metric,
+            model,
+            goal,
+            missing,
+            scored: values.len(),
+            summary: summary(values),
+            cases,
+            extras,
+            extra_cases,
+        }
+    }
+
+    pub(super) fn probe(&self, model: usize, cells: &[CellId]) -> Probe {
+        let of = |&id: &CellId| {
+            let rows = self.rows::<ProbeRow>(id);
+            rows.map_or_else(
+                || vec![None; self.plan.cases(id)],
+                |rows| rows.into_iter().map(|row| Some(row).filter(|row| row.probed)).collect(),
+            )
+        };
+        Probe { model, cases: cells.iter().flat_map(of).collect() }
+    }
+}

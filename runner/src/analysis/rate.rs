@@ -1,0 +1,47 @@
+//! Rates and estimates with their intervals.
+
+use crate::analysis::stats::{self, Interval};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// `k` of `n` with Wilson's interval.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rate {
+    /// How many are counted.
+    pub k: usize,
+    /// Of how many.
+    pub n: usize,
+    /// `k / n`.
+    pub rate: Option<f64>,
+    /// Ends of the interval.
+    pub interval: Option<Interval>,
+}
+
+impl Rate {
+    /// `k` of `n`.
+    pub fn new(k: usize, n: usize) -> Self {
+        let rate = (n > 0).then(|| k as f64 / n as f64);
+        Self { k, n, rate: rate.and_then(number), interval: stats::wilson(k, n).and_then(interval) }
+    }
+}
+
+/// A number that was estimated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Estimate {
+    /// The number.
+    pub value: Option<f64>,
+    /// Ends of its interval, from a bootstrap over images.
+    pub interval: Option<Interval>,
+}
+
+/// Six digits are enough, and infinities and NaN no JSON.
+pub(crate) fn number(value: f64) -> Option<f64> {
+    value.is_finite().then(|| format!("{value:.5e}").parse().unwrap_or(value))
+}
+
+/// The same of both ends.
+pub(crate) fn interval(ends: Interval) -> Option<Interval> {
+    Some((number(ends.0)?, number(ends.1)?))
+}

@@ -1,0 +1,183 @@
+//! Attacks on models: success, distortions, cost.
+
+use crate::analysis::stats;
+use crate::analysis::{Estimate, Rate, number};
+use crate::study::GoalKind;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// An attack on a model with a goal, over all images.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Campaign {
+    /// The model.
+    pub model: String,
+    /// The attack.
+    pub attack: String,
+    /// The goal.
+    pub goal: GoalKind,
+    /// Number of images without an outcome, because their cell failed.
+    pub missing: usize,
+    /// How many images were attacked: those that the model classifies correctly.
+    pub attacked: usize,
+    /// For how many the attack gave an image.
+    pub found: usize,
+    /// For how many its answer was no image of the model's domain.
+    pub invalid: usize,
+    /// How often the goal is met, of the images attacked.
+    pub success: Rate,
+    /// The same, rounded to 8 bits.
+    pub success_8bit: Rate,
+    /// One for every metric of outcomes.
+    pub distortions: Vec<Distortion>,
+    /// Passes through the network per image attacked.
+    pub cost: Cost,
+}
+
+/// How large the perturbations of a campaign are, by a metric.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Distortion {
+    /// The metric.
+    pub metric: String,
+    /// Over the images whose goal is met.
+    pub mean: Estimate,
+    /// Their quantiles.
+    pub quantiles: Quantiles,
+    /// The mean over the images whose goal is met after rounding to 8 bits, of the rounded images.
+    pub mean_8bit: Option<f64>,
+    /// The median of the same.
+    pub median_8bit: Option<f64>,
+    /// Success against distortion: which share of the images attacked is deceived within a
+    /// distortion. Null for a metric whose values fall as perturbations grow, such as SSIM.
+    pub curve: Option<Curve>,
+    /// How far from the smallest that any attack of the study found; null likewise.
+    pub gap: Option<Gap>,
+}
+
+/// Quantiles, linear between neighbours; null of nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Quantiles {
+    /// Least value.
+    pub min: Option<f64>,
+    /// 0.1-quantile.
+    pub q10: Option<f64>,
+    /// 0.25-quantile.
+    pub q25: Option<f64>,
+    /// Median.
+    pub median: Option<f64>,
+    /// 0.75-quantile.
+    pub q75: Option<f64>,
+    /// 0.9-quantile.
+    pub q90: Option<f64>,
+    /// Greatest value.
+    pub max: Option<f64>,
+}
+
+impl Quantiles {
+    /// Of sorted values.
+    pub fn of(sorted: &[f64]) -> Self {
+        let at = |q| stats::quantile(sorted, q).and_then(number);
+        Self {
+            min: at(0.0),
+            q10: at(0.1),
+            q25: at(0.25),
+            median: at(0.5),
+            q75: at(0.75),
+            q90: at(0.9),
+            max: at(1.0),
+        }
+    }
+}
+
+/// A curve of success against distortion. At `distortion[i]` it has come to `rank[i]` of `attacked`
+/// images. Up to 200 successes are all there; of more, 200 that are evenly spaced.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Curve {
+    /// How many images were attacked.
+    pub attacked: usize,
+    /// Distortions of successes, ascending.
+    pub distortion: Vec<f64>,
+    /// How many successes have at most that distortion.
+    pub rank: Vec<usize>,
+}
+
+impl Curve {
+    /// So many points are kept.
+    const POINTS: usize = 200;
+
+    /// Of the sorted distortions of successes among `attacked` images.
+    pub fn of(sorted: &[f64], attacked: usize) -> Self {
+        let (count, points) = (sorted.len(), sorted.len().min(Self::POINTS));
+        let ranks =
+            (0..points).map(|n| if points < 2 { 1 } else { 1 + n * (count - 1) / (points - 1) });
+        let (rank, distortion) =
+            ranks.filter_map(|rank| Some((rank, number(sorted[rank - 1])?))).unzip();
+        Self { attacked, distortion, rank }
+    }
+
+    /// Distortion and the share of images deceived within it, ascending.
+    pub fn points(&self) -> impl Iterator<Item = (f64, f64)> + '_ {
+        self.distortion
+            .iter()
+            .zip(&self.rank)
+            .map(|(&distortion, &rank)| (distortion, rank as f64 / self.attacked as f64))
+    }
+}
+
+/// How far an attack is from the lower envelope: per image the smallest distortion that any attack
+/// of the study, with the same model and goal, succeeded with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Gap {
+    /// How many images any attack succeeded on.
+    pub images: usize,
+    /// On how many of these this attack is within 1 % of the smallest.
+    pub best: usize,
+    /// Median of distortion / smallest over those images; a failure is infinitely far, and null
+    /// stands for infinity.
+    pub median_ratio: Option<f64>,
+    /// Mean of the same over this attack's successes.
+    pub mean_ratio: Option<f64>,
+}
+
+/// Passes through the network per image attacked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cost {
+    /// Mean of the forward passes.
+    pub forward_mean: Option<f64>,
+    /// Median of the forward passes.
+    pub forward_median: Option<f64>,
+    /// Mean of the backward passes.
+    pub backward_mean: Option<f64>,
+    /// Median of the backward passes.
+    pub backward_median: Option<f64>,
+}
+
+/// A metric of a model, over the images that it classifies correctly.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Score {
+    /// The metric.
+    pub metric: String,
+    /// The model.
+    pub model: String,
+    /// What it was asked about.
+    pub goal: GoalKind,
+    /// Number of images without a score, because their cell failed.
+    pub missing: usize,
+    /// How many images were scored.
+    pub scored: usize,
+    /// Mean over the images.
+    pub mean: Estimate,
+    /// Quantiles over the images.
+    pub quantiles: Quantiles,
+    /// Mean of each number that comes with the values, by its name: CLEVER's `low` and `high` (ends
+    /// of an image's own interval), `lipschitz`, `ks_p`, and `good_fit`, the share of images whose
+    /// fit is good.
+    pub extras: BTreeMap<String, Option<f64>>,
+}

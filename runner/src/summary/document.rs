@@ -1,0 +1,287 @@
+//! The document `study.json` itself.
+
+use crate::analysis::Rate;
+use crate::analysis::flags::Findings;
+use crate::study::{GoalKind, Policy};
+use crate::summary::campaigns::{Campaign, Score};
+use crate::summary::laws::{DepthEffect, Law};
+use crate::summary::transfer::{FamilyTransfer, Matrix};
+use crate::summary::verdicts::Verdict;
+use crate::summary::{EXAMPLES, FILE, FORMAT, NORMS};
+use anyhow::{Context, Result, ensure};
+use gauntlet_core::weights::read_safetensors;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use tch::Tensor;
+
+/// The document.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Summary {
+    /// The file with this document's JSON schema, in the same folder.
+    #[serde(rename = "$schema")]
+    pub schema: String,
+    /// Version of the format: 1.
+    pub format: u32,
+    /// What was studied, and how.
+    pub study: Facts,
+    /// The models, and how they do without an attack.
+    pub models: Vec<Model>,
+    /// The attacks.
+    pub attacks: Vec<Attack>,
+    /// The metrics.
+    pub metrics: Vec<Metric>,
+    /// One for every model, attack and goal.
+    pub campaigns: Vec<Campaign>,
+    /// One for every attack, goal, depth of pixels, and what counts as a match; empty without
+    /// transfer.
+    pub transfer: Vec<Matrix>,
+    /// One for every metric of a model, goal and model.
+    pub scores: Vec<Score>,
+    /// Distortion against the logarithm of the error, one for every attack, goal and metric of
+    /// outcomes.
+    pub laws: Vec<Law>,
+    /// Deeper against less deep models of one family, for every attack, goal and metric of
+    /// outcomes.
+    pub depth: Vec<DepthEffect>,
+    /// Transfer within and across families, for every attack and goal.
+    pub families: Vec<FamilyTransfer>,
+    /// The four claims of the 2018 study, held against these results.
+    pub verdicts: Vec<Verdict>,
+    /// Signs that a model is broken, that its gradients are masked, or that an attack is too weak.
+    #[serde(default)]
+    pub findings: Findings,
+    /// Original and adversarial images for a look, see [`Example`].
+    pub examples: Vec<Example>,
+    /// Cells without a result: what depends on them is counted over fewer images.
+    pub missing: Vec<Missing>,
+}
+
+impl Summary {
+    /// Reads the document of a results' folder.
+    ///
+    /// # Errors
+    /// When there is none, or it is of another version of the program.
+    pub fn open(folder: &Path) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Format {
+            format: u32,
+        }
+        let path = folder.join(FILE);
+        let place = || format!("{}", path.display());
+        let text = fs::read(&path).with_context(|| {
+            format!(
+                "{} cannot be read: a results' folder is expected, as `runner run` leaves it",
+                place()
+            )
+        })?;
+        let Format { format } = serde_json::from_slice(&text).with_context(place)?;
+        ensure!(
+            format == FORMAT,
+            "{} is of format {format}, this program reads {FORMAT}: run the study again",
+            place()
+        );
+        serde_json::from_slice(&text).with_context(place)
+    }
+
+    /// The metric by which an attack is shown: that in which it most often comes nearest to the
+    /// smallest distortion found by any attack; of [`NORMS`], if the study has one of them.
+    pub(crate) fn own_metric(&self, attack: &str, goal: GoalKind) -> Option<&str> {
+        let of_outcomes = || {
+            self.metrics
+                .iter()
+                .filter(|metric| metric.of_outcomes)
+                .map(|metric| metric.label.as_str())
+        };
+        let normal = of_outcomes().any(|label| NORMS.contains(&label));
+        let best = |label: &str| {
+            let campaigns = self
+                .campaigns
+                .iter()
+                .filter(|campaign| campaign.attack == attack && campaign.goal == goal);
+            let own = campaigns.filter_map(|campaign| {
+                campaign.distortions.iter().find(|distortion| distortion.metric == label)?.gap
+            });
+            own.map(|gap| gap.best).sum::<usize>()
+        };
+        let mut chosen: Option<(&str, usize)> = None;
+        for label in of_outcomes().filter(|label| !normal || NORMS.contains(label)) {
+            if chosen.is_none_or(|(_, most)| best(label) > most) {
+                chosen = Some((label, best(label)));
+            }
+        }
+        chosen.map(|(label, _)| label)
+    }
+
+    pub(crate) fn to_json(&self) -> Result<Vec<u8>> {
+        let mut text = serde_json::to_vec(self)?;
+        text.push(b'\n');
+        Ok(text)
+    }
+}
+
+/// The document's schema, as JSON.
+pub(crate) fn schema() -> Result<Vec<u8>> {
+    let mut text = serde_json::to_vec_pretty(&schemars::schema_for!(Summary))?;
+    text.push(b'\n');
+    Ok(text)
+}
+
+/// The pixels of [`Example`]s in a results' folder, 3×S×S in [0, 1], by name of tensor.
+///
+/// # Errors
+/// When the file is missing or damaged.
+pub fn example_pixels(folder: &Path) -> Result<BTreeMap<String, Tensor>> {
+    let path = folder.join(EXAMPLES);
+    let read = || read_safetensors(fs::read(&path)?);
+    read().with_context(|| format!("{}", path.display()))
+}
+
+/// What was studied, and how.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Facts {
+    /// The study's name.
+    pub name: String,
+    /// The version of the program.
+    pub program: String,
+    /// Seed of all that is random.
+    pub seed: u64,
+    /// Number of images.
+    pub images: usize,
+    /// Number of classes.
+    pub classes: i64,
+    /// How far below the greatest logit that of a target may be for success on the source.
+    pub tie_tolerance: f64,
+    /// How adversarials are fitted to models of another size; null when there is no transfer.
+    pub transfer: Option<Policy>,
+    /// Confidence of every interval: 0.95.
+    pub confidence: f64,
+    /// Number of resamples behind every bootstrap.
+    pub resamples: usize,
+    /// Files of the dataset that were passed over.
+    pub skipped: Vec<Left>,
+    /// Models, attacks and metrics that could take part and do not.
+    pub left_out: Vec<Left>,
+}
+
+/// Something that does not take part.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Left {
+    /// Its name; of what is no file, after its kind: `model vgg_16`.
+    pub name: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// A cell without a result.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Missing {
+    /// The cell in words.
+    pub cell: String,
+    /// Why it failed; null when a cell that it needs has failed, or when it was not tried in the
+    /// last run.
+    pub reason: Option<String>,
+}
+
+/// A model, and how it does without an attack.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// Its name in this study, unique.
+    pub label: String,
+    /// Its registered name.
+    pub name: String,
+    /// Its family.
+    pub family: String,
+    /// Height and width of its images, in pixels.
+    pub side: i64,
+    /// Number of values in its weights, moving averages of batch norm among them.
+    pub parameters: Option<u64>,
+    /// Number of layers with weights from input to output, as the network's paper counts them.
+    pub depth: Option<u32>,
+    /// Number of images without an answer, because their cell failed.
+    pub missing: usize,
+    /// How often its answer is the true class.
+    pub top1: Rate,
+    /// How often the true class is among its first five.
+    pub top5: Rate,
+    /// Published top-1 accuracy of the reference weights, per cent.
+    pub published_top1: Option<f64>,
+    /// Published top-5 accuracy, per cent.
+    pub published_top5: Option<f64>,
+    /// ln((wrong + ½) / (n + 1)) of top-1: the abscissa of all laws. The halves keep it finite.
+    pub ln_error: Option<f64>,
+    /// What the model is and where it comes from, in a line.
+    pub source: String,
+}
+
+/// An attack.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Attack {
+    /// Its name in this study, unique.
+    pub label: String,
+    /// Its registered name.
+    pub name: String,
+    /// The crate and version that brought it.
+    pub origin: String,
+    /// All parameters, as TOML.
+    pub parameters: String,
+    /// What it is asked for.
+    pub goals: Vec<GoalKind>,
+}
+
+/// A metric.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Metric {
+    /// Its name in this study, unique.
+    pub label: String,
+    /// Its registered name.
+    pub name: String,
+    /// The crate and version that brought it.
+    pub origin: String,
+    /// Unit of its values.
+    pub unit: String,
+    /// Whether it is about outcomes of attacks (distortions), or about models (scores).
+    pub of_outcomes: bool,
+    /// Whether greater values mean a more robust model.
+    pub higher_is_more_robust: bool,
+    /// Names of the numbers that come with every value.
+    pub extras: Vec<String>,
+}
+
+/// An adversarial beside its original. For every attack and goal those at the 0.1-, 0.5- and
+/// 0.9-quantile of the successes on all models, by the study's first metric of outcomes. The pixels
+/// stand in `examples.safetensors`, 3×S×S in [0, 1], as `<tensor>.original` and
+/// `<tensor>.adversarial`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Example {
+    /// Beginning of the names of its two tensors.
+    pub tensor: String,
+    /// The attack.
+    pub attack: String,
+    /// The goal.
+    pub goal: GoalKind,
+    /// The model.
+    pub model: String,
+    /// The image's name.
+    pub image: String,
+    /// The true class.
+    pub label: i64,
+    /// The class aimed at.
+    pub target_class: Option<i64>,
+    /// The model's answer to the adversarial.
+    pub prediction: i64,
+    /// Whether it still is one when it is rounded to 8 bits.
+    pub success_8bit: bool,
+    /// Its distortion by each metric of outcomes, by label.
+    pub distortions: BTreeMap<String, Option<f64>>,
+}
