@@ -1,6 +1,6 @@
 //! `runner run --dry-run`: what a study would compute, what it lacks, and what it would take.
 
-use super::counted;
+use crate::cli::common::counted;
 use crate::data::eccv2018;
 use crate::engine::{Options, device_kind};
 use crate::estimate::{Estimate, estimate};

@@ -1,6 +1,6 @@
 //! `runner predict`: what one model says of a few images.
 
-use super::counted;
+use crate::cli::common::counted;
 use crate::data::{Class, Classes, open_image};
 use crate::engine::permit;
 use crate::report::Grid;

@@ -1,6 +1,6 @@
 //! How far a run is: a bar on a terminal, a line now and then elsewhere. Without colour.
 
-use super::counted;
+use crate::cli::common::counted;
 use crate::engine::Progress;
 use crate::weights;
 use indicatif::{DecimalBytes, ProgressBar, ProgressStyle};

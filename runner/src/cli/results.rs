@@ -1,13 +1,15 @@
 //! Commands on results' folders: `rerun`, `diff`, `export`.
 
+use super::plugins;
 use super::progress::Terminal;
-use super::{Common, Isolate, counted, plugins};
-use crate::diff::{self, Comparison, Pairing};
+use crate::cli::common::{Common, counted};
+use crate::cli::study_args::Isolate;
 use crate::engine;
 use crate::engine::plan::Plan;
-use crate::outcomes::{self, Outcome};
+use crate::report::outcomes::{self, Outcome};
 use crate::report::{self, Grid};
-use crate::rerun;
+use crate::results::diff::{self, Comparison, Pairing};
+use crate::results::rerun;
 use crate::store::rows::CraftRow;
 use crate::store::{Store, safetensors, write_atomically};
 use crate::study::{Options, Study};

@@ -1,11 +1,13 @@
 //! `runner work`: cells for somebody else, who either speaks through a pipe or has left files.
 
+use super::SHOWN;
 use super::progress::Terminal;
-use super::{Isolate, SHOWN, counted, stop_on_signal};
+use crate::cli::common::{counted, stop_on_signal};
+use crate::cli::study_args::Isolate;
+use crate::cluster::task::{self, Done, Job, Note, Shop};
+use crate::cluster::{Submission, failures};
 use crate::engine;
-use crate::portion::{self, Done, Job, Note, Shop};
 use crate::report;
-use crate::slurm::{Submission, failures};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use gauntlet_core::device::Device;
@@ -103,7 +105,7 @@ pub(super) fn work(
     let signal = stop_on_signal(&options.cancel)?;
     let hopeless = known.into_keys().collect();
     let done =
-        portion::compute(shop, &registry, options, cells, patience, &hopeless, &Terminal::new())?;
+        task::compute(shop, &registry, options, cells, patience, &hopeless, &Terminal::new())?;
     conclude(&done, cells, signal.load(Ordering::Relaxed), out)
 }
 
@@ -152,7 +154,7 @@ fn tables(
 ) -> Result<ExitCode> {
     let options = engine::Options::on(Device::Cpu);
     let signal = stop_on_signal(&options.cancel)?;
-    let (tables, failures, absent) = portion::report(shop, &options, patience, known)?;
+    let (tables, failures, absent) = task::report(shop, &options, patience, known)?;
     let signal = signal.load(Ordering::Relaxed);
     if signal > 0 {
         return Ok(ExitCode::from(128 + signal as u8));

@@ -1,8 +1,8 @@
 //! What attacks cost, and how near each comes to the best of all.
 
-use super::{Data, Page, Shown, View, ends, percent, plain, table};
 use crate::analysis::Rate;
 use crate::report::figure::{Axis, Interval, Intervals, Kind, Whisker, short};
+use crate::report::html::page::{Data, Page, Shown, View, ends, percent, plain, table};
 use crate::summary::{Campaign, Timing};
 use anyhow::Result;
 
@@ -190,7 +190,11 @@ fn optimality(view: &View, metric: &str) -> Result<Option<Shown>> {
                     series: n,
                     value,
                     interval: rate.interval,
-                    tip: format!("{}, {goal}: {}", attack.label, super::rate(&rate)),
+                    tip: format!(
+                        "{}, {goal}: {}",
+                        attack.label,
+                        crate::report::html::page::rate(&rate)
+                    ),
                 });
             }
         }

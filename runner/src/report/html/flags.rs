@@ -1,8 +1,8 @@
 //! Signs that numbers on this page say less than they seem to, by model.
 
-use super::{Page, View, counted};
 use crate::analysis::flags::{Check, Flag, Severity};
 use crate::report::figure::escape;
+use crate::report::html::page::{Page, View, counted};
 use std::fmt::Write;
 
 /// Models with at most so many flags are shown opened.
@@ -92,13 +92,13 @@ fn checked(checks: &[Check], none: bool) -> String {
     };
     let mut html = format!(
         "{start}<p class=\"about\">Looked for, in so many models or comparisons: {}.",
-        escape(&super::listed(&seen))
+        escape(&crate::report::html::page::listed(&seen))
     );
     if !unseen.is_empty() {
         let _ = write!(
             html,
             " The study has nothing to see these by: {}.",
-            escape(&super::listed(&unseen))
+            escape(&crate::report::html::page::listed(&unseen))
         );
     }
     html + "</p>"

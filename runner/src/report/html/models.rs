@@ -1,9 +1,9 @@
 //! Models against each other: distortion against error, the frontier, curves, scores, depth.
 
-use super::{Data, Page, Shown, View, counted, ends, listed, percent, plain};
 use crate::report::figure::{
     Axis, Curve, Curves, Fit, Interval, Intervals, Kind, Scatter, ScatterPoint, Whisker, short,
 };
+use crate::report::html::page::{Data, Page, Shown, View, counted, ends, listed, percent, plain};
 use crate::study::GoalKind;
 use crate::summary::{Campaign, DepthEffect, Distortion, Law, NORMS, Point, Score, Subset};
 use anyhow::Result;

@@ -1,8 +1,10 @@
 //! What was run and found, in words; the models as they are; what is missing; where it comes from.
 
-use super::{Data, Page, Shown, View, counted, ends, listed, percent, plain, rate, table};
 use crate::analysis::Rate;
 use crate::report::figure::{Axis, Interval, Intervals, Kind, Whisker, escape, short};
+use crate::report::html::page::{
+    Data, Page, Shown, View, counted, ends, listed, percent, plain, rate, table,
+};
 use crate::summary::{Finding, Match, Pixels};
 use std::collections::BTreeSet;
 use std::fmt::Write;

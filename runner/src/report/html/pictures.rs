@@ -1,7 +1,8 @@
 //! Originals, adversarials and what lies between them.
 
-use super::{Page, View, escape};
+use crate::report::figure::escape;
 use crate::report::figure::short;
+use crate::report::html::page::{Page, View};
 use crate::summary::{Example, example_pixels};
 use anyhow::{Context, Result, ensure};
 use base64::Engine;

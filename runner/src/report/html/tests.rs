@@ -1,6 +1,9 @@
 //! The page of a made-up study, as text and in a browser.
 
+use super::page::common_prefix;
 use super::*;
+use crate::analysis::Rate;
+use crate::report::figure::escape;
 use crate::store::write_atomically;
 use crate::summary::EXAMPLES;
 use resvg::usvg::roxmltree::{Document, Node, ParsingOptions};

@@ -1,8 +1,8 @@
 //! Who deceives whom: matrices, and within and across families.
 
-use super::{Data, Page, Shown, View, ends, listed, percent, plain, rate};
 use crate::analysis::Rate;
 use crate::report::figure::{Axis, HeatCell, HeatMap, Interval, Intervals, Kind, Name, Whisker};
+use crate::report::html::page::{Data, Page, Shown, View, ends, listed, percent, plain, rate};
 use crate::summary::{FamilyTransfer, Match, Matrix, Pixels, Pooled};
 use anyhow::Result;
 use std::fmt::Write;

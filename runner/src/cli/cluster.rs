@@ -1,12 +1,14 @@
 //! `runner submit`, `status` and `cancel`: a study on a cluster.
 
+use super::SHOWN;
 use super::dry_run::duration;
 use super::progress::Terminal;
-use super::{Common, SHOWN, StudyArgs, counted, introduce};
+use crate::cli::common::{Common, counted, introduce};
+use crate::cli::study_args::StudyArgs;
+use crate::cluster::{self, Draft, Size, Status, TimeLimit, Wishes};
 use crate::engine;
 use crate::engine::plan::PHASES;
 use crate::report::Grid;
-use crate::slurm::{self, Draft, Size, Status, TimeLimit, Wishes};
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use gauntlet_core::device::{self, Device};
@@ -216,7 +218,7 @@ pub(super) fn submit(
     let Engine::Slurm = args.engine;
     let wishes = args.wishes()?;
     if !args.print {
-        slurm::check()?; // before anything is measured
+        cluster::check()?; // before anything is measured
     }
     let (registry, study, folder) = args.study.open(common, registry, false)?;
     ensure!(
@@ -268,7 +270,7 @@ pub(super) fn submit(
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let submission = slurm::submit(draft, &folder, &wishes)?;
+    let submission = cluster::submit(draft, &folder, &wishes)?;
     table(&submission.record, out)?;
     writeln!(out, "\nSubmission: {}", submission.folder.display())?;
     writeln!(
@@ -281,10 +283,10 @@ pub(super) fn submit(
 
 /// A folder as one types it into a shell.
 fn word(folder: &Path) -> String {
-    slurm::quoted(folder.as_os_str()).unwrap_or_else(|_| folder.display().to_string())
+    cluster::quoted(folder.as_os_str()).unwrap_or_else(|_| folder.display().to_string())
 }
 
-fn table(record: &slurm::Record, out: &mut dyn Write) -> Result<()> {
+fn table(record: &cluster::Record, out: &mut dyn Write) -> Result<()> {
     let mut grid = Grid::new(["array", "tasks", "cells", "longest task", "time limit", "job"]);
     for array in &record.arrays {
         let longest = array.tasks.iter().filter_map(|task| task.seconds).reduce(f64::max);
@@ -406,7 +408,7 @@ pub(super) fn cancel(args: &CancelArgs, out: &mut dyn Write) -> Result<ExitCode>
         return Ok(ExitCode::SUCCESS);
     }
     let jobs: Vec<&str> = status.jobs.iter().map(String::as_str).collect();
-    slurm::cancel(jobs.iter().copied())?;
+    cluster::cancel(jobs.iter().copied())?;
     writeln!(
         out,
         "Cancelled: {} ({}); what is stored stays",

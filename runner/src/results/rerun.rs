@@ -3,8 +3,8 @@
 
 use crate::engine::plan::{CellId, Plan, Work};
 use crate::engine::{self, Options, Progress, Site, Survey, look_for};
-use crate::outcomes::Outcome;
 use crate::report::DISTORTION;
+use crate::report::outcomes::Outcome;
 use crate::store::Row;
 use crate::store::rows::{
     CleanRow, CraftRow, MeasureRow, OutcomeRow, ProbeRow, ScoreRow, TransferRow,

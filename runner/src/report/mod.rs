@@ -3,16 +3,20 @@
 
 #[cfg(feature = "report")]
 mod figure;
-mod files;
+mod grid;
 #[cfg(feature = "report")]
 mod html;
 mod latex;
+pub mod outcomes;
 mod provenance;
+mod tables;
 mod terminal;
+mod write;
 
-pub(crate) use files::DISTORTION;
-pub use files::write;
+pub use grid::Grid;
 #[cfg(feature = "report")]
 pub use html::write_report;
 pub use provenance::device;
-pub use terminal::{Grid, print};
+pub(crate) use tables::DISTORTION;
+pub use terminal::print;
+pub use write::write;

@@ -1,14 +1,14 @@
 //! From a study to its job arrays.
 
-use super::queue::{self, Tasks};
 use super::record::{Array, Phase, Record, Submission, Task};
 use super::script::{Script, quoted};
-use super::slices::{Piece, cut};
 use super::time::TimeLimit;
+use crate::cluster::slurm::{self, Tasks};
+use crate::cluster::split::{Piece, cut};
+use crate::cluster::task::write_cells;
 use crate::engine::plan::{CellId, PHASES, Plan};
 use crate::engine::{self, Job, Progress, Survey};
 use crate::estimate;
-use crate::portion::write_cells;
 use crate::store::{Store, begun, write_atomically};
 use crate::study::Study;
 use anyhow::{Context, Result, bail};
@@ -113,7 +113,7 @@ impl Draft {
             .filter(|&id| !under_way.cells.contains(&plan.cells[id].address.name()))
             .collect();
         let (sizes, unknown) = sizes(study, registry, &plan, options, wishes, &open)?;
-        let (arrays, cells) = arrays(&plan, &open, &sizes, wishes, queue::max_array_size()?);
+        let (arrays, cells) = arrays(&plan, &open, &sizes, wishes, slurm::max_array_size()?);
         let count =
             |phase: usize| (0..plan.cells.len()).filter(|&id| plan.phase(id) == phase).count();
         let phases = PHASES
@@ -207,7 +207,7 @@ impl Draft {
             |((name, script), array)| {
                 let new = earlier_than(array, &self.record.arrays)
                     .map(|array| format!("<{}>", array.name));
-                let arguments = queue::arguments(
+                let arguments = slurm::arguments(
                     &folder.join(format!("{name}.sh")),
                     &self.waits_for(array).into_iter().chain(new).collect::<Vec<_>>(),
                 );
@@ -334,7 +334,7 @@ impl UnderWay {
         let submissions = Submission::all(out)?;
         let why = "what waits or runs already cannot be known";
         let tasks: Tasks =
-            queue::tasks(submissions.iter().flat_map(Submission::jobs)).context(why)?;
+            slurm::tasks(submissions.iter().flat_map(Submission::jobs)).context(why)?;
         let fingerprint = if submissions.is_empty() { String::new() } else { plan.fingerprint() };
         let mut found = Self::default();
         for submission in &submissions {
@@ -375,7 +375,7 @@ pub fn submit(draft: Draft, out: &Path, wishes: &Wishes) -> Result<Submission> {
         let new =
             earlier_than(array, &submission.record.arrays).filter_map(|array| array.job.clone());
         let before: Vec<String> = draft.waits_for(array).into_iter().chain(new).collect();
-        match queue::submit(script, &before) {
+        match slurm::submit(script, &before) {
             Ok(number) => match submission.record.arrays.get_mut(index) {
                 Some(array) => array.job = Some(number),
                 None => submission.record.report = Some(number),
@@ -416,7 +416,7 @@ fn undo(submission: &Submission, error: anyhow::Error) -> anyhow::Error {
         let _ = fs::remove_dir_all(&submission.folder); // what is left of it has no record that says anything
         return error.context("nothing was submitted");
     }
-    match queue::cancel(jobs.iter().copied()) {
+    match slurm::cancel(jobs.iter().copied()) {
         Ok(()) => error.context("not everything could be submitted, so what was is cancelled"),
         Err(failed) => error.context(format!(
             "not everything could be submitted, and jobs {} could not be cancelled ({failed:#})",

@@ -1,7 +1,7 @@
 //! Two studies beside each other, outcome by outcome: what both have done is compared in pairs.
 
 use crate::analysis::stats;
-use crate::outcomes::{self, Outcome};
+use crate::report::outcomes::{self, Outcome};
 use crate::store::rows::OutcomeRow;
 use anyhow::{Context, Result};
 use std::collections::{BTreeMap, BTreeSet, HashMap};

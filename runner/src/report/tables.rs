@@ -1,65 +1,14 @@
 //! The files of the results' folder. No time stands in the tables, so they are the same byte for
 //! byte whenever the same study is run; times go to `timing.csv` and `timing.parquet`.
 
-use super::{latex, provenance};
-use crate::analysis::{self, DENOMINATORS, Depth, OutcomeSink, Outcomes, Rank, Tables, rate};
-use crate::engine::Failure;
-use crate::engine::plan::{CellId, ENGINE, Plan};
-use crate::store::Row;
-use crate::store::rows::{CraftRow, MeasureRow, OutcomeRow, TimeRow, TransferRow};
-use crate::store::{Pending, Store, properties, safetensors, write_atomically};
+use crate::analysis::{self, DENOMINATORS, Depth, Rank, Tables, rate};
 use crate::study::Study;
-use crate::summary::{self, Match, Pixels, Summary, Timing};
+use crate::summary::{Match, Pixels, Summary, Timing};
 use anyhow::Result;
-use arrow_array::{ArrayRef, Float64Array, RecordBatch};
-use arrow_schema::{DataType, Field, Schema};
 use gauntlet_core::metric::Scope;
-use parquet::arrow::ArrowWriter;
-use parquet::file::metadata::KeyValue;
-use std::fs::File;
-use std::path::Path;
-use std::sync::Arc;
 
 /// Begins the columns of distortions in `outcomes.parquet`.
 pub(crate) const DISTORTION: &str = "distortion_";
-
-/// Analyses a study's cells and writes every file of the results' folder `out`, each replaced as a
-/// whole; `docs/results.md` says what is in them. `failures` are those of the run that computed the
-/// cells, for the reasons. The second of the answer are the cells of which examples were to be
-/// shown, had their pixels not been damaged.
-///
-/// # Errors
-/// When the folder cannot be written to.
-pub fn write(
-    study: &Study,
-    plan: &Plan,
-    store: &Store,
-    failures: &[Failure],
-    out: &Path,
-) -> Result<(Tables, Vec<CellId>)> {
-    let mut merged = Merged::new(study, plan, out)?;
-    let tables = analysis::analyse(study, plan, store, &mut merged)?;
-    merged.finish()?;
-    let text = |name: &str, bytes: Vec<u8>| write_atomically(&out.join(name), &bytes);
-    text("accuracy.csv", accuracy(study, &tables)?)?;
-    text("success.csv", success(study, &tables)?)?;
-    text("transfer.csv", transfer(study, &tables)?)?;
-    text("scores.csv", scores(study, &tables)?)?;
-    text("flags.csv", flags(&tables)?)?;
-    text("timing.csv", timing(study, &tables)?)?;
-    text("skipped.csv", skipped(study)?)?;
-    let mut summary = summary::build(study, plan, &tables, failures);
-    let (examples, pixels, damaged) = summary::examples(study, plan, store, &tables, &summary)?;
-    summary.examples = examples;
-    text(summary::EXAMPLES, safetensors(&pixels)?)?;
-    text(summary::FILE, summary.to_json()?)?;
-    text("tables.tex", latex::tables(&summary).into_bytes())?;
-    text("matrices.csv", matrices(&summary)?)?;
-    text(provenance::FILE, provenance::provenance(study, plan)?)?;
-    text(summary::SCHEMA, summary::schema()?)?;
-    text("study.toml", study.to_toml().as_bytes().to_vec())?;
-    Ok((tables, damaged))
-}
 
 /// A number with six significant digits; nothing when there is none.
 fn number(value: Option<f64>) -> String {
@@ -85,7 +34,7 @@ fn csv_bytes<R: AsRef<[String]>>(
     Ok(writer.into_inner()?)
 }
 
-fn accuracy(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
+pub(super) fn accuracy(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
     let head = [
         "model",
         "family",
@@ -118,7 +67,7 @@ fn accuracy(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
     table(head, rows)
 }
 
-fn success(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
+pub(super) fn success(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
     let fixed = [
         "model",
         "attack",
@@ -174,7 +123,7 @@ fn success(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
     csv_bytes(&head, rows)
 }
 
-fn transfer(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
+pub(super) fn transfer(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
     let mut head: Vec<String> =
         ["source", "target", "attack", "goal", "pixels", "match", "missing"]
             .map(str::to_owned)
@@ -208,7 +157,7 @@ fn transfer(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
 }
 
 /// The matrices of the published denominator, one line per source, one column per target.
-fn matrices(summary: &Summary) -> Result<Vec<u8>> {
+pub(super) fn matrices(summary: &Summary) -> Result<Vec<u8>> {
     let mut head = ["attack", "goal", "pixels", "match", "source"].map(str::to_owned).to_vec();
     head.extend(summary.models.iter().map(|model| model.label.clone()));
     let rows = summary.transfer.iter().flat_map(|matrix| {
@@ -230,7 +179,7 @@ fn matrices(summary: &Summary) -> Result<Vec<u8>> {
     csv_bytes(&head, rows)
 }
 
-fn scores(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
+pub(super) fn scores(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
     let mut extras: Vec<&str> = Vec::new();
     for extra in tables.scores.iter().flat_map(|row| &study.metrics[row.metric].extras) {
         if !extras.contains(&extra.as_str()) {
@@ -261,7 +210,7 @@ fn scores(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
     csv_bytes(&head, rows)
 }
 
-fn flags(tables: &Tables) -> Result<Vec<u8>> {
+pub(super) fn flags(tables: &Tables) -> Result<Vec<u8>> {
     let head = [
         "flag",
         "severity",
@@ -299,7 +248,7 @@ fn flags(tables: &Tables) -> Result<Vec<u8>> {
     table(head, rows)
 }
 
-fn timing(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
+pub(super) fn timing(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     let six = |value: f64| analysis::number(value).unwrap_or_default();
     for row in &tables.success {
@@ -317,127 +266,11 @@ fn timing(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
     Ok(writer.into_inner()?)
 }
 
-fn skipped(study: &Study) -> Result<Vec<u8>> {
+pub(super) fn skipped(study: &Study) -> Result<Vec<u8>> {
     table(
         ["image", "reason"],
         study.data.skipped.iter().map(|skipped| [skipped.name.clone(), skipped.reason.clone()]),
     )
-}
-
-/// The two files that hold all outcomes: one without times, and one with nothing else.
-struct Merged<'a> {
-    study: &'a Study,
-    plan: &'a Plan,
-    outcomes: Sheet,
-    times: Sheet,
-}
-
-/// A Parquet file that grows batch by batch.
-struct Sheet {
-    pending: Pending,
-    writer: ArrowWriter<File>,
-    schema: Arc<Schema>,
-}
-
-impl Sheet {
-    fn new(study: &Study, path: &Path, fields: Vec<Field>) -> Result<Self> {
-        let mut pending = Pending::new(path)?;
-        let schema = Arc::new(Schema::new(fields));
-        let metadata = [
-            ("gauntlet.study", study.to_toml()),
-            ("gauntlet.program", env!("CARGO_PKG_VERSION")),
-            ("gauntlet.engine", ENGINE),
-            ("gauntlet.libtorch", gauntlet_core::LIBTORCH),
-        ];
-        let metadata =
-            metadata.map(|(key, value)| KeyValue::new(key.to_owned(), value.to_owned())).to_vec();
-        let properties = properties().set_key_value_metadata(Some(metadata)).build();
-        let writer =
-            ArrowWriter::try_new(pending.file().try_clone()?, schema.clone(), Some(properties))?;
-        Ok(Self { pending, writer, schema })
-    }
-
-    fn write(&mut self, columns: Vec<ArrayRef>) -> Result<()> {
-        Ok(self.writer.write(&RecordBatch::try_new(self.schema.clone(), columns)?)?)
-    }
-
-    fn finish(self) -> Result<()> {
-        self.writer.close()?;
-        self.pending.commit()
-    }
-}
-
-impl<'a> Merged<'a> {
-    fn new(study: &'a Study, plan: &'a Plan, out: &Path) -> Result<Self> {
-        let mut fields = OutcomeRow::fields();
-        for metric in study.metrics.iter().filter(|metric| metric.scope == Scope::Outcome) {
-            let name = format!("{DISTORTION}{}", metric.part.label);
-            fields.extend(
-                [name.clone(), format!("{name}_8bit")]
-                    .map(|name| Field::new(name, DataType::Float64, true)),
-            );
-        }
-        let sheet = |name: &str, fields| Sheet::new(study, &out.join(name), fields);
-        Ok(Self {
-            study,
-            plan,
-            outcomes: sheet("outcomes.parquet", fields)?,
-            times: sheet("timing.parquet", TimeRow::fields())?,
-        })
-    }
-
-    fn finish(self) -> Result<()> {
-        self.outcomes.finish()?;
-        self.times.finish()
-    }
-
-    /// What a target says; none: it is the source itself.
-    fn rows(
-        &self,
-        outcomes: &Outcomes,
-        target: Option<&(usize, Vec<TransferRow>)>,
-    ) -> Vec<(OutcomeRow, TimeRow)> {
-        let campaign = &self.plan.campaigns[outcomes.campaign];
-        let label = |model: usize| self.study.models[model].part.label.clone();
-        let row = |(n, craft): (usize, &CraftRow)| {
-            let picture = &self.study.data.pictures[self.plan.range(outcomes.slice)][n];
-            let seen = target.map(|(_, rows)| &rows[n]);
-            let names = [
-                label(campaign.model),
-                label(target.map_or(campaign.model, |(target, _)| *target)),
-                self.study.attacks[campaign.attack].part.label.clone(),
-                campaign.goal.name().into(),
-                picture.name.clone(),
-            ];
-            let row = OutcomeRow::new(names.clone(), craft, seen, outcomes.everyone[n]);
-            let [source, target, attack, goal, image] = names;
-            let milliseconds = seen.map_or(craft.milliseconds, |seen| seen.milliseconds);
-            (row, TimeRow { source, target, attack, goal, image, milliseconds })
-        };
-        outcomes.craft.iter().enumerate().map(row).collect()
-    }
-}
-
-impl OutcomeSink for Merged<'_> {
-    fn slice(&mut self, outcomes: &Outcomes) -> Result<()> {
-        let column =
-            |measured: &Option<Vec<MeasureRow>>, of: fn(&MeasureRow) -> Option<f64>| -> ArrayRef {
-                let value = |n: usize| measured.as_ref().and_then(|rows| of(&rows[n]));
-                Arc::new((0..outcomes.craft.len()).map(value).collect::<Float64Array>())
-            };
-        let of =
-            |measured| [column(measured, |row| row.value), column(measured, |row| row.value_8bit)];
-        let distortions: Vec<ArrayRef> = outcomes.measures.iter().flat_map(of).collect();
-        for target in
-            outcomes.own.then_some(None).into_iter().chain(outcomes.transfers.iter().map(Some))
-        {
-            let (rows, times): (Vec<OutcomeRow>, Vec<TimeRow>) =
-                self.rows(outcomes, target).into_iter().unzip();
-            self.outcomes.write([OutcomeRow::columns(&rows), distortions.clone()].concat())?;
-            self.times.write(TimeRow::columns(&times))?;
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -1,81 +1,26 @@
-//! `report.html`: a results' folder on one page that needs nothing else, and its figures as files.
+//! The page: what all its sections share.
 
-mod cost;
-mod flags;
-mod models;
-mod overview;
-mod pictures;
-mod transfer;
-
-use super::figure::{FONTS, Figure, Name, escape, style_sheet, variables};
 use crate::analysis::Rate;
-use crate::store::{prepare, write_atomically};
-use crate::summary::{Summary, Timing};
-use anyhow::{Context, Result};
+use crate::report::figure::{FONTS, Figure, Name, escape, style_sheet, variables};
+use crate::summary::Summary;
+use anyhow::Result;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
-
-/// The page, in the results' folder.
-pub const FILE: &str = "report.html";
-/// The folder of the figures, in the results' folder.
-const FIGURES: &str = "figures";
-
-/// Writes the report of a results' folder from what a run has left there: `report.html`, and its
-/// figures as SVG and PNG into `figures/`. Returns where the page is. Other programs' files are
-/// left alone.
-///
-/// # Errors
-/// When the folder holds no results of this version, or cannot be written to.
-pub fn write_report(folder: &Path) -> Result<PathBuf> {
-    let summary = Summary::open(folder)?;
-    let view = View::new(&summary);
-    let mut page = Page::default();
-    // A folder may have been copied without its times.
-    let times = Timing::read(folder).unwrap_or_default();
-    overview::headline(&view, &mut page);
-    flags::flags(&view, &mut page);
-    overview::verdicts(&view, &mut page);
-    overview::accuracy(&view, &mut page)?;
-    transfer::matrices(&view, &mut page)?;
-    transfer::families(&view, &mut page)?;
-    models::laws(&view, &mut page)?;
-    models::frontiers(&view, &mut page)?;
-    models::curves(&view, &mut page)?;
-    models::scores(&view, &mut page)?;
-    models::depth(&view, &mut page)?;
-    cost::cost(&view, &times, &mut page)?;
-    pictures::examples(&view, folder, &mut page)?;
-    overview::gaps(&view, &mut page);
-    overview::provenance(&view, folder, &mut page);
-
-    let figures = folder.join(FIGURES);
-    for place in [folder, &figures] {
-        prepare(place).with_context(|| format!("{} cannot be written to", place.display()))?;
-    }
-    for (stem, figure) in &page.figures {
-        write_atomically(&figures.join(format!("{stem}.svg")), figure.standalone().as_bytes())?;
-        write_atomically(&figures.join(format!("{stem}.png")), &figure.png()?)?;
-    }
-    let path = folder.join(FILE);
-    write_atomically(&path, page.html(&summary.study.name).as_bytes())?;
-    Ok(path)
-}
 
 /// A summary, and how its models stand in figures.
-struct View<'a> {
-    summary: &'a Summary,
+pub(super) struct View<'a> {
+    pub(super) summary: &'a Summary,
     /// The families, in the order of their first models.
-    families: Vec<String>,
+    pub(super) families: Vec<String>,
     /// The models' names in figures, without a beginning that all have.
-    names: Vec<Name>,
+    pub(super) names: Vec<Name>,
     /// The models, one family after the other.
-    order: Vec<usize>,
+    pub(super) order: Vec<usize>,
 }
 
 impl<'a> View<'a> {
-    fn new(summary: &'a Summary) -> Self {
+    pub(super) fn new(summary: &'a Summary) -> Self {
         let mut families: Vec<String> = Vec::new();
         for model in &summary.models {
             if !families.contains(&model.family) {
@@ -99,16 +44,16 @@ impl<'a> View<'a> {
         Self { summary, families, names, order }
     }
 
-    fn model(&self, label: &str) -> Option<usize> {
+    pub(super) fn model(&self, label: &str) -> Option<usize> {
         self.summary.models.iter().position(|model| model.label == label)
     }
 
-    fn name<'b>(&'b self, label: &'b str) -> &'b str {
+    pub(super) fn name<'b>(&'b self, label: &'b str) -> &'b str {
         self.model(label).map_or(label, |n| &self.names[n].text)
     }
 
     /// The unit of a metric.
-    fn unit(&self, metric: &str) -> &str {
+    pub(super) fn unit(&self, metric: &str) -> &str {
         self.summary
             .metrics
             .iter()
@@ -118,7 +63,7 @@ impl<'a> View<'a> {
 }
 
 /// Length of what all names begin with, up to and with an underscore; nothing of a single name.
-fn common_prefix<'a>(names: impl Iterator<Item = &'a str> + Clone) -> usize {
+pub(super) fn common_prefix<'a>(names: impl Iterator<Item = &'a str> + Clone) -> usize {
     let first = names.clone().next().unwrap_or_default();
     let shared =
         |end: usize| names.clone().all(|name| name.len() > end && name.starts_with(&first[..end]));
@@ -127,16 +72,16 @@ fn common_prefix<'a>(names: impl Iterator<Item = &'a str> + Clone) -> usize {
 }
 
 /// A table of strings, as CSV.
-struct Data(csv::Writer<Vec<u8>>);
+pub(super) struct Data(csv::Writer<Vec<u8>>);
 
 impl Data {
-    fn new<const N: usize>(head: [&str; N]) -> Result<Self> {
+    pub(super) fn new<const N: usize>(head: [&str; N]) -> Result<Self> {
         let mut data = Self(csv::Writer::from_writer(Vec::new()));
         data.0.write_record(head)?;
         Ok(data)
     }
 
-    fn row<const N: usize>(&mut self, row: [String; N]) -> Result<()> {
+    pub(super) fn row<const N: usize>(&mut self, row: [String; N]) -> Result<()> {
         Ok(self.0.write_record(row)?)
     }
 
@@ -150,39 +95,39 @@ impl Data {
 }
 
 /// A number for a CSV file: as it is, or nothing.
-fn plain(value: Option<f64>) -> String {
+pub(super) fn plain(value: Option<f64>) -> String {
     value.map_or_else(String::new, |value| value.to_string())
 }
 
 /// Ends of an interval for a CSV file.
-fn ends(interval: Option<(f64, f64)>) -> [String; 2] {
+pub(super) fn ends(interval: Option<(f64, f64)>) -> [String; 2] {
     [plain(interval.map(|ends| ends.0)), plain(interval.map(|ends| ends.1))]
 }
 
 /// Parts of the page that are ready.
 #[derive(Default)]
-struct Page {
+pub(super) struct Page {
     body: String,
     contents: Vec<(&'static str, &'static str)>,
-    figures: Vec<(String, Figure)>,
+    pub(super) figures: Vec<(String, Figure)>,
 }
 
 /// A figure on the page.
-struct Shown {
+pub(super) struct Shown {
     /// Name of its files, without ending.
-    stem: String,
+    pub(super) stem: String,
     /// What it is, and its name among its like.
-    title: String,
+    pub(super) title: String,
     /// What it shows, in a line that is computed from the data.
-    reading: String,
+    pub(super) reading: String,
     /// The drawing.
-    figure: Figure,
+    pub(super) figure: Figure,
     /// The numbers behind it.
-    data: Data,
+    pub(super) data: Data,
 }
 
 impl Page {
-    fn section(&mut self, id: &'static str, title: &'static str, body: &str) {
+    pub(super) fn section(&mut self, id: &'static str, title: &'static str, body: &str) {
         self.contents.push((id, title));
         let _ = write!(
             self.body,
@@ -193,7 +138,7 @@ impl Page {
 
     /// A section of figures of one kind, of which the reader chooses one; a line says why there is
     /// none.
-    fn gallery(
+    pub(super) fn gallery(
         &mut self,
         id: &'static str,
         title: &'static str,
@@ -219,7 +164,7 @@ impl Page {
         Ok(())
     }
 
-    fn figure(&mut self, shown: Shown) -> Result<String> {
+    pub(super) fn figure(&mut self, shown: Shown) -> Result<String> {
         let Shown { stem, title, reading, figure, data } = shown;
         // Labels are free text, file names are not.
         let stem: String = stem
@@ -247,7 +192,7 @@ impl Page {
         Ok(html)
     }
 
-    fn html(&self, study: &str) -> String {
+    pub(super) fn html(&self, study: &str) -> String {
         let fonts = FONTS.iter().zip([400, 600]).fold(String::new(), |mut sheet, (font, weight)| {
             let font = BASE64_STANDARD.encode(font);
             let _ = writeln!(
@@ -279,16 +224,21 @@ impl Page {
              hidden=\"hidden\"></div>\n<script>\n{script}</script>\n</body>\n</html>\n",
             title = escape(study),
             figures = style_sheet(),
-            page = include_str!("report.css"),
-            plain = super::figure::plain_style_sheet(),
+            page = include_str!("../report.css"),
+            plain = crate::report::figure::plain_style_sheet(),
             body = self.body,
-            script = include_str!("report.js"),
+            script = include_str!("../report.js"),
         )
     }
 }
 
 /// A table with a heading that sorts it. Columns from `left` on hold numbers.
-fn table(caption: &str, head: &[&str], left: usize, rows: &[Vec<(String, Option<f64>)>]) -> String {
+pub(super) fn table(
+    caption: &str,
+    head: &[&str],
+    left: usize,
+    rows: &[Vec<(String, Option<f64>)>],
+) -> String {
     let mut html = format!(
         "<div class=\"drawing\"><table class=\"sortable\"><caption>{}</caption><thead><tr>",
         escape(caption)
@@ -312,12 +262,12 @@ fn table(caption: &str, head: &[&str], left: usize, rows: &[Vec<(String, Option<
 }
 
 /// A fraction as per cent.
-fn percent(value: Option<f64>) -> String {
+pub(super) fn percent(value: Option<f64>) -> String {
     value.map_or_else(|| "–".to_owned(), |value| format!("{:.1} %", 100.0 * value))
 }
 
 /// A rate in words: per cent, counts, interval.
-fn rate(rate: &Rate) -> String {
+pub(super) fn rate(rate: &Rate) -> String {
     match (rate.rate, rate.interval) {
         (Some(_), Some((low, high))) => {
             format!(
@@ -334,7 +284,7 @@ fn rate(rate: &Rate) -> String {
 }
 
 /// `a`, `a and b`, `a, b and c`.
-fn listed<S: AsRef<str>>(items: &[S]) -> String {
+pub(super) fn listed<S: AsRef<str>>(items: &[S]) -> String {
     match items {
         [] => "none".to_owned(),
         [one] => one.as_ref().to_owned(),
@@ -347,9 +297,6 @@ fn listed<S: AsRef<str>>(items: &[S]) -> String {
 }
 
 /// `1 image`, `2 images`.
-fn counted(count: usize, what: &str) -> String {
+pub(super) fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
-
-#[cfg(test)]
-mod tests;

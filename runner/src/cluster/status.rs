@@ -1,8 +1,8 @@
 //! How far a submitted study is: the cells that are stored, and the tasks that Slurm knows of.
 
-use super::queue::{self, Queued, State, Tasks};
 use super::record::{Array, Record, Submission, failures};
-use crate::portion::Note;
+use crate::cluster::slurm::{self, Queued, State, Tasks};
+use crate::cluster::task::Note;
 use crate::store;
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -108,7 +108,7 @@ impl Status {
             .map(|names| stored.extend(names))
             .err()
             .map(|error| format!("{error:#}"));
-        let (tasks, no_queue) = match queue::tasks(submissions.iter().flat_map(Submission::jobs)) {
+        let (tasks, no_queue) = match slurm::tasks(submissions.iter().flat_map(Submission::jobs)) {
             Ok(tasks) => (tasks, None),
             Err(error) => (Tasks::new(), Some(format!("{error:#}"))),
         };

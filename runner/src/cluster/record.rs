@@ -1,6 +1,6 @@
 //! What was submitted, in `OUT/slurm/<n>`.
 
-use crate::portion::{Note, Notes, read_cells};
+use crate::cluster::task::{Note, Notes, read_cells};
 use crate::store::write_atomically;
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};

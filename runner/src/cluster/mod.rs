@@ -6,19 +6,19 @@
 //! What was submitted stands in `OUT/slurm/<n>`: the study (`job.json`), the lists of cells, the
 //! scripts, their output, and a [`Record`] of it all.
 
-mod queue;
 mod record;
 mod script;
-mod slices;
+mod slurm;
+mod split;
 mod status;
 mod submit;
+pub mod task;
 mod time;
 
-pub use queue::{cancel, check};
 pub use record::{Array, Phase, Record, Submission, Task, failures};
+#[cfg(feature = "cli")]
+pub(crate) use script::quoted;
+pub use slurm::{cancel, check};
 pub use status::{PhaseStatus, Status, TaskCount};
 pub use submit::{Draft, Size, Wishes, submit};
 pub use time::{TimeLimit, clock};
-
-#[cfg(feature = "cli")]
-pub(crate) use script::quoted;

@@ -1,0 +1,149 @@
+//! `runner run`: a study from its file to its report.
+
+use crate::cli::SHOWN;
+use crate::cli::common::{Common, counted, introduce, stop_on_signal};
+use crate::cli::progress::Terminal;
+use crate::cli::study_args::StudyArgs;
+use crate::engine::{self, Outcome};
+use crate::report;
+use crate::session::Session;
+use anyhow::{Result, ensure};
+use clap::{Args, FromArgMatches};
+use gauntlet_core::device;
+use gauntlet_core::registry::Registry;
+use signal_hook::low_level;
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::sync::atomic::Ordering;
+
+/// Run a study; what is already in the results' folder is not computed again
+#[derive(Args)]
+#[command(after_help = "Examples:
+  runner run mini                          18 small networks, five minutes on two cores
+  runner run mini-quick                    the same in a minute, roughly
+  runner run eccv2018 --dry-run            what it would take, and what is missing
+  runner run mini --set attack.cw.kappa=20 --set seed=7
+  runner run study.toml --device cuda      your own study, on the GPU
+  runner run study.toml --out elsewhere    results in a folder of your choice
+  runner run study.toml --store s3://b/p   on each of several machines: they share the work
+
+A run can be stopped at any time, by Ctrl-C or otherwise; the same command goes on where it stopped.
+Several runs may share a results' folder, or with --store an object store: each leaves out what it \
+                        finds
+done when its turn comes; what two of them are computing at the same time is computed twice.")]
+pub(super) struct RunArgs {
+    #[command(flatten)]
+    pub(super) study: StudyArgs,
+    /// Cells computed at a time; never changes a result [default: the cores on cpu, 1 on cuda]
+    #[arg(long, value_name = "N")]
+    workers: Option<usize>,
+    /// Compute nothing: say which cells there are, which weights and images are missing and how to
+    /// get them, and how many passes, how much time and disk it would take, by measuring for some
+    /// seconds
+    #[arg(long)]
+    dry_run: bool,
+    /// Print the dry run as JSON
+    #[arg(long, requires = "dry_run")]
+    json: bool,
+}
+
+pub(super) fn study(
+    args: &RunArgs,
+    common: &Common,
+    registry: Registry,
+    out: &mut dyn Write,
+) -> Result<ExitCode> {
+    ensure!(args.workers != Some(0), "`--workers 0`: at least one is needed");
+    let mut options = engine::Options::on(device::open(&args.study.device)?);
+    options.workers = args.workers.unwrap_or(options.workers);
+    options.isolation = args.study.isolate.isolation();
+    let (registry, study, folder) = args.study.open(common, registry, args.dry_run)?;
+    let registry = &registry;
+    args.study.attach(&folder)?; // a dry run too: what is there is copied
+    if args.dry_run {
+        if !args.json {
+            introduce(&study, out)?;
+        }
+        crate::cli::dry_run::dry_run(&study, registry, &folder, &options, args.json, out)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let out = &mut Unheard(out);
+    let signal = stop_on_signal(&options.cancel)?;
+    let progress = Terminal::new();
+    let session = Session::open(&study, registry, &folder, options, &progress)?;
+    introduce(&study, out)?;
+    let cells = session.plan().cells.len();
+    writeln!(out, "{} of {cells} cells to compute", session.to_compute())?;
+    out.flush()?;
+    let outcome = session.run()?;
+    if outcome.left > 0 {
+        return Ok(stopped(&outcome, cells, signal.load(Ordering::Relaxed)));
+    }
+    report::print(&study, &session.report()?, out)?;
+    let page = report::write_report(&folder)?;
+    writeln!(out, "\nResults: {}\nReport: {}", folder.display(), page.display())?;
+    out.flush()?;
+    Ok(conclude(&outcome))
+}
+
+/// The output of a run, which goes on when nobody reads that any more: the results are files.
+struct Unheard<'a>(&'a mut dyn Write);
+
+impl Unheard<'_> {
+    fn or_unheard<T>(result: io::Result<T>, unheard: T) -> io::Result<T> {
+        match result {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(unheard),
+            result => result,
+        }
+    }
+}
+
+impl Write for Unheard<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Self::or_unheard(self.0.write(bytes), bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Self::or_unheard(self.0.flush(), ())
+    }
+}
+
+fn stopped(outcome: &Outcome, cells: usize, signal: usize) -> ExitCode {
+    let name = low_level::signal_name(signal as i32).unwrap_or("a signal");
+    let done = cells - outcome.left - outcome.failures.len() - outcome.held_up;
+    let _ = writeln!(
+        io::stderr(),
+        "stopped by {name}: {done} of {cells} cells are done and kept. The same command goes on \
+         from there."
+    );
+    ExitCode::from(128 + signal as u8)
+}
+
+fn conclude(outcome: &Outcome) -> ExitCode {
+    let count = outcome.failures.len();
+    if count == 0 {
+        return ExitCode::SUCCESS;
+    }
+    let mut lines = vec![String::new()];
+    let held_up = if outcome.held_up > 0 {
+        format!(", so {} more could not be computed", outcome.held_up)
+    } else {
+        String::new()
+    };
+    lines.push(format!(
+        "{} failed{held_up}; the tables say what is missing. The same command tries again.",
+        counted(count, "cell")
+    ));
+    lines.extend(
+        outcome
+            .failures
+            .iter()
+            .take(SHOWN)
+            .map(|failure| format!("  {}: {}", failure.what, failure.reason)),
+    );
+    if count > SHOWN {
+        lines.push(format!("  … and {} more", count - SHOWN));
+    }
+    let _ = writeln!(io::stderr(), "{}", lines.join("\n"));
+    ExitCode::from(1)
+}

@@ -1,0 +1,136 @@
+//! The arguments that name a study and change it.
+
+use crate::cli::common::Common;
+use crate::engine::Isolation;
+use crate::store;
+use crate::study::{BUILT_IN, Options, Study};
+use anyhow::{Context, Result, bail, ensure};
+use clap::{Args, FromArgMatches, ValueEnum};
+use gauntlet_core::registry::Registry;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Which study, and how it is computed.
+#[derive(Args)]
+pub(super) struct StudyArgs {
+    #[arg(value_name = "STUDY", help = help_on_studies())]
+    pub(super) study: String,
+    /// The results' folder [default: results/<name of the study>]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Keep the cells in an object store too, for machines that share no folder: s3://bucket/path.
+    /// The folder remembers it; docs/object-store.md has more
+    #[arg(long, value_name = "URL")]
+    pub(super) store: Option<String>,
+    /// Where to compute: cpu, cuda or cuda:N
+    #[arg(long, default_value = "cpu", value_name = "DEVICE")]
+    pub(super) device: String,
+    /// A folder with weights, for models to which the study names none: <model>.safetensors or .pb
+    #[arg(long, value_name = "DIR")]
+    weights: Option<PathBuf>,
+    /// Use the study's first N images
+    #[arg(long, value_name = "N")]
+    pub(super) images: Option<usize>,
+    /// Change something in the study; repeatable. PATH is as in the study (`data.images`, `seed`),
+    /// with `attack.NAME.PARAMETER`, `model.NAME.…` and `metric.NAME.…` for what has a name: its
+    /// label or name, the beginning of one, or a pattern. An empty VALUE takes the setting away
+    #[arg(long, value_name = "PATH=VALUE")]
+    set: Vec<String>,
+    /// Of models, attacks and metrics take in only these: `kind:name` or a name, with `*` and `?`;
+    /// kinds that no pattern speaks of stay as they are [default: the study's `include`]
+    #[arg(long, value_name = "PATTERN", value_delimiter = ',')]
+    include: Vec<String>,
+    /// Leave these out, beside those that the study excludes
+    #[arg(long, value_name = "PATTERN", value_delimiter = ',')]
+    exclude: Vec<String>,
+    /// Which cells are computed in processes of their own, so that code that crashes or never
+    /// returns costs its cells and not the run; auto: those that involve a plugin library
+    #[arg(long, value_enum, default_value_t, value_name = "WHICH", hide_possible_values = true)]
+    pub(super) isolate: Isolate,
+    /// How long a cell may take; 0 is as long as it likes [default: the study's `cell_timeout`;
+    /// unless given, 3600 where a plugin library is involved, 0 elsewhere]
+    #[arg(long, value_name = "SECONDS")]
+    cell_timeout: Option<f64>,
+}
+
+impl StudyArgs {
+    /// Reads the study, with the plugins that it and the command line name; with it comes the
+    /// results' folder.
+    pub(super) fn open(
+        &self,
+        common: &Common,
+        registry: Registry,
+        plan_only: bool,
+    ) -> Result<(Registry, Study, PathBuf)> {
+        ensure!(self.images != Some(0), "`--images 0`: at least one is needed");
+        let cell_timeout = self.cell_timeout.map(|seconds| {
+            Duration::try_from_secs_f64(seconds).with_context(|| {
+                format!(
+                    "`--cell-timeout {seconds}`: a number of seconds is expected, or 0 for no limit"
+                )
+            })
+        });
+        if let Some(folder) = self.weights.as_deref().filter(|path| !path.is_dir()) {
+            bail!(
+                "`--weights {}`: there is no such folder; a single file is named in the study, by \
+                 a model's `weights = \"…\"`",
+                folder.display()
+            );
+        }
+        let choices = Options {
+            images: self.images,
+            set: self.set.clone(),
+            plan_only,
+            weights: self.weights.clone(),
+            cell_timeout: cell_timeout.transpose()?,
+            include: self.include.clone(),
+            exclude: self.exclude.clone(),
+            ..Options::default()
+        };
+        let wanted = common.sources().and(Study::sources(&self.study, &self.set)?);
+        let registry = crate::cli::plugins::load(&wanted, common.verbose, registry)?;
+        let study = Study::open(&self.study, &registry, choices)?;
+        let folder = self.out.clone().unwrap_or_else(|| PathBuf::from("results").join(&study.name));
+        Ok((registry, study, folder))
+    }
+
+    /// Puts the object store behind the results' folder that is asked for.
+    pub(super) fn attach(&self, folder: &Path) -> Result<()> {
+        self.store.as_ref().map_or(Ok(()), |url| store::attach(folder, url).context("`--store`"))
+    }
+}
+
+fn help_on_studies() -> String {
+    let names: Vec<&str> = BUILT_IN.iter().map(|study| study.name).collect();
+    format!("A study file, or the name of a built-in study: {}", names.join(", "))
+}
+
+/// What `--isolate` takes.
+#[derive(Clone, Copy, Default, ValueEnum)]
+pub(super) enum Isolate {
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+impl Isolate {
+    /// As on the command line.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Always => "always",
+            Self::Never => "never",
+        }
+    }
+
+    pub(super) fn isolation(self) -> Option<Isolation> {
+        let by_work = |everything| Isolation::by_this_program(everything, [OsString::from("work")]);
+        match self {
+            Self::Auto => Some(by_work(false)),
+            Self::Always => Some(by_work(true)),
+            Self::Never => None,
+        }
+    }
+}

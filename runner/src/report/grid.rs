@@ -1,0 +1,51 @@
+//! A table of text in aligned columns.
+
+use std::io::{self, Write};
+
+/// Rows of text in aligned columns.
+#[derive(Default)]
+pub struct Grid {
+    rows: Vec<Vec<String>>,
+}
+
+impl Grid {
+    /// A grid with a heading.
+    pub fn new<S: Into<String>>(head: impl IntoIterator<Item = S>) -> Self {
+        Self { rows: vec![head.into_iter().map(Into::into).collect()] }
+    }
+
+    /// Adds a row.
+    pub fn row<S: Into<String>>(&mut self, cells: impl IntoIterator<Item = S>) {
+        self.rows.push(cells.into_iter().map(Into::into).collect());
+    }
+
+    /// Writes the grid, the first `left` columns to the left. A column with nothing below its
+    /// heading is left out.
+    pub fn print(&self, out: &mut dyn Write, left: usize) -> io::Result<()> {
+        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let width = |column: usize| {
+            self.rows
+                .iter()
+                .filter_map(|row| row.get(column))
+                .map(|cell| cell.chars().count())
+                .max()
+                .unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..columns).map(width).collect();
+        let empty = |column: usize| {
+            self.rows.iter().skip(1).all(|row| row.get(column).is_none_or(String::is_empty))
+        };
+        let empty: Vec<bool> = (0..columns).map(empty).collect();
+        for row in &self.rows {
+            let mut line = String::new();
+            for (column, cell) in row.iter().enumerate().filter(|(column, _)| !empty[*column]) {
+                let space = " ".repeat(widths[column] - cell.chars().count());
+                let (before, after) =
+                    if column < left { ("", space.as_str()) } else { (space.as_str(), "") };
+                line.extend(["  ", before, cell, after]);
+            }
+            writeln!(out, "{}", line.trim_end())?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,63 @@
+//! `report.html`: a results' folder on one page that needs nothing else, and its figures as files.
+
+mod cost;
+mod flags;
+mod models;
+mod overview;
+mod page;
+mod pictures;
+#[cfg(test)]
+mod tests;
+mod transfer;
+
+use crate::report::html::page::{Page, View};
+use crate::store::{prepare, write_atomically};
+use crate::summary::{Summary, Timing};
+use anyhow::{Context, Result};
+use std::path::{Path, PathBuf};
+
+/// The page, in the results' folder.
+pub const FILE: &str = "report.html";
+/// The folder of the figures, in the results' folder.
+const FIGURES: &str = "figures";
+
+/// Writes the report of a results' folder from what a run has left there: `report.html`, and its
+/// figures as SVG and PNG into `figures/`. Returns where the page is. Other programs' files are
+/// left alone.
+///
+/// # Errors
+/// When the folder holds no results of this version, or cannot be written to.
+pub fn write_report(folder: &Path) -> Result<PathBuf> {
+    let summary = Summary::open(folder)?;
+    let view = View::new(&summary);
+    let mut page = Page::default();
+    // A folder may have been copied without its times.
+    let times = Timing::read(folder).unwrap_or_default();
+    overview::headline(&view, &mut page);
+    flags::flags(&view, &mut page);
+    overview::verdicts(&view, &mut page);
+    overview::accuracy(&view, &mut page)?;
+    transfer::matrices(&view, &mut page)?;
+    transfer::families(&view, &mut page)?;
+    models::laws(&view, &mut page)?;
+    models::frontiers(&view, &mut page)?;
+    models::curves(&view, &mut page)?;
+    models::scores(&view, &mut page)?;
+    models::depth(&view, &mut page)?;
+    cost::cost(&view, &times, &mut page)?;
+    pictures::examples(&view, folder, &mut page)?;
+    overview::gaps(&view, &mut page);
+    overview::provenance(&view, folder, &mut page);
+
+    let figures = folder.join(FIGURES);
+    for place in [folder, &figures] {
+        prepare(place).with_context(|| format!("{} cannot be written to", place.display()))?;
+    }
+    for (stem, figure) in &page.figures {
+        write_atomically(&figures.join(format!("{stem}.svg")), figure.standalone().as_bytes())?;
+        write_atomically(&figures.join(format!("{stem}.png")), &figure.png()?)?;
+    }
+    let path = folder.join(FILE);
+    write_atomically(&path, page.html(&summary.study.name).as_bytes())?;
+    Ok(path)
+}

@@ -1,0 +1,198 @@
+//! Reading `outcomes.parquet` again.
+
+use crate::analysis::{OutcomeSink, Outcomes};
+use crate::engine::plan::{ENGINE, Plan};
+use crate::report::DISTORTION;
+use crate::store::rows::{CraftRow, MeasureRow, OutcomeRow, TimeRow, TransferRow};
+use crate::store::{Pending, Row, properties};
+use crate::study::Study;
+use anyhow::{Context, Result};
+use arrow_array::{Array, ArrayRef, Float64Array, RecordBatch};
+use arrow_schema::{DataType, Field, Schema};
+use gauntlet_core::guard;
+use gauntlet_core::metric::Scope;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::file::metadata::KeyValue;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A row, with its distortions by column (`distortion_l2`, `distortion_l2_8bit`).
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The row.
+    pub row: OutcomeRow,
+    /// The distortions that it has.
+    pub distortions: BTreeMap<String, f64>,
+}
+
+/// Hands every row of a results' folder to `take`, with its number from 0.
+///
+/// # Errors
+/// When the file is missing or damaged, and those of `take`.
+pub fn read(folder: &Path, mut take: impl FnMut(usize, Outcome) -> Result<()>) -> Result<()> {
+    let path = folder.join("outcomes.parquet");
+    let place = || {
+        format!(
+            "{} cannot be read: a results' folder is expected, as `runner run` leaves it",
+            path.display()
+        )
+    };
+    let file = File::open(&path).with_context(place)?;
+    // Readers of Parquet are not above panicking on a damaged file.
+    let mut batches =
+        guard::catch("the reader", || Ok(ParquetRecordBatchReaderBuilder::try_new(file)?.build()?))
+            .with_context(place)?;
+    let mut number = 0;
+    while let Some(outcomes) =
+        guard::catch("the reader", || batches.next().map(|batch| outcomes(&batch?)).transpose())
+            .with_context(place)?
+    {
+        for outcome in outcomes {
+            take(number, outcome)?;
+            number += 1;
+        }
+    }
+    Ok(())
+}
+
+fn outcomes(batch: &RecordBatch) -> Result<Vec<Outcome>> {
+    let rows = OutcomeRow::read(batch)?;
+    let mut columns: Vec<(&str, &Float64Array)> = Vec::new();
+    for (field, array) in batch.schema_ref().fields().iter().zip(batch.columns()) {
+        if field.name().starts_with(DISTORTION) {
+            let array = array
+                .as_any()
+                .downcast_ref()
+                .with_context(|| format!("column `{}` holds no numbers", field.name()))?;
+            columns.push((field.name(), array));
+        }
+    }
+    let distortions = |n: usize| {
+        let present = columns.iter().filter(|(_, array)| !array.is_null(n));
+        present.map(|(name, array)| ((*name).to_owned(), array.value(n))).collect()
+    };
+    Ok(rows
+        .into_iter()
+        .enumerate()
+        .map(|(n, row)| Outcome { row, distortions: distortions(n) })
+        .collect())
+}
+
+/// The two files that hold all outcomes: one without times, and one with nothing else.
+pub(super) struct Merged<'a> {
+    study: &'a Study,
+    plan: &'a Plan,
+    outcomes: Sheet,
+    times: Sheet,
+}
+
+/// A Parquet file that grows batch by batch.
+struct Sheet {
+    pending: Pending,
+    writer: ArrowWriter<File>,
+    schema: Arc<Schema>,
+}
+
+impl Sheet {
+    fn new(study: &Study, path: &Path, fields: Vec<Field>) -> Result<Self> {
+        let mut pending = Pending::new(path)?;
+        let schema = Arc::new(Schema::new(fields));
+        let metadata = [
+            ("gauntlet.study", study.to_toml()),
+            ("gauntlet.program", env!("CARGO_PKG_VERSION")),
+            ("gauntlet.engine", ENGINE),
+            ("gauntlet.libtorch", gauntlet_core::LIBTORCH),
+        ];
+        let metadata =
+            metadata.map(|(key, value)| KeyValue::new(key.to_owned(), value.to_owned())).to_vec();
+        let properties = properties().set_key_value_metadata(Some(metadata)).build();
+        let writer =
+            ArrowWriter::try_new(pending.file().try_clone()?, schema.clone(), Some(properties))?;
+        Ok(Self { pending, writer, schema })
+    }
+
+    fn write(&mut self, columns: Vec<ArrayRef>) -> Result<()> {
+        Ok(self.writer.write(&RecordBatch::try_new(self.schema.clone(), columns)?)?)
+    }
+
+    fn finish(self) -> Result<()> {
+        self.writer.close()?;
+        self.pending.commit()
+    }
+}
+
+impl<'a> Merged<'a> {
+    pub(super) fn new(study: &'a Study, plan: &'a Plan, out: &Path) -> Result<Self> {
+        let mut fields = OutcomeRow::fields();
+        for metric in study.metrics.iter().filter(|metric| metric.scope == Scope::Outcome) {
+            let name = format!("{DISTORTION}{}", metric.part.label);
+            fields.extend(
+                [name.clone(), format!("{name}_8bit")]
+                    .map(|name| Field::new(name, DataType::Float64, true)),
+            );
+        }
+        let sheet = |name: &str, fields| Sheet::new(study, &out.join(name), fields);
+        Ok(Self {
+            study,
+            plan,
+            outcomes: sheet("outcomes.parquet", fields)?,
+            times: sheet("timing.parquet", TimeRow::fields())?,
+        })
+    }
+
+    pub(super) fn finish(self) -> Result<()> {
+        self.outcomes.finish()?;
+        self.times.finish()
+    }
+
+    /// What a target says; none: it is the source itself.
+    fn rows(
+        &self,
+        outcomes: &Outcomes,
+        target: Option<&(usize, Vec<TransferRow>)>,
+    ) -> Vec<(OutcomeRow, TimeRow)> {
+        let campaign = &self.plan.campaigns[outcomes.campaign];
+        let label = |model: usize| self.study.models[model].part.label.clone();
+        let row = |(n, craft): (usize, &CraftRow)| {
+            let picture = &self.study.data.pictures[self.plan.range(outcomes.slice)][n];
+            let seen = target.map(|(_, rows)| &rows[n]);
+            let names = [
+                label(campaign.model),
+                label(target.map_or(campaign.model, |(target, _)| *target)),
+                self.study.attacks[campaign.attack].part.label.clone(),
+                campaign.goal.name().into(),
+                picture.name.clone(),
+            ];
+            let row = OutcomeRow::new(names.clone(), craft, seen, outcomes.everyone[n]);
+            let [source, target, attack, goal, image] = names;
+            let milliseconds = seen.map_or(craft.milliseconds, |seen| seen.milliseconds);
+            (row, TimeRow { source, target, attack, goal, image, milliseconds })
+        };
+        outcomes.craft.iter().enumerate().map(row).collect()
+    }
+}
+
+impl OutcomeSink for Merged<'_> {
+    fn slice(&mut self, outcomes: &Outcomes) -> Result<()> {
+        let column =
+            |measured: &Option<Vec<MeasureRow>>, of: fn(&MeasureRow) -> Option<f64>| -> ArrayRef {
+                let value = |n: usize| measured.as_ref().and_then(|rows| of(&rows[n]));
+                Arc::new((0..outcomes.craft.len()).map(value).collect::<Float64Array>())
+            };
+        let of =
+            |measured| [column(measured, |row| row.value), column(measured, |row| row.value_8bit)];
+        let distortions: Vec<ArrayRef> = outcomes.measures.iter().flat_map(of).collect();
+        for target in
+            outcomes.own.then_some(None).into_iter().chain(outcomes.transfers.iter().map(Some))
+        {
+            let (rows, times): (Vec<OutcomeRow>, Vec<TimeRow>) =
+                self.rows(outcomes, target).into_iter().unzip();
+            self.outcomes.write([OutcomeRow::columns(&rows), distortions.clone()].concat())?;
+            self.times.write(TimeRow::columns(&times))?;
+        }
+        Ok(())
+    }
+}

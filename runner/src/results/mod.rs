@@ -1,0 +1,4 @@
+//!
+
+pub mod diff;
+pub mod rerun;
