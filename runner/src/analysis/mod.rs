@@ -10,11 +10,9 @@ pub mod stats;
 mod tables;
 
 use crate::analysis::count::Reader;
-use crate::analysis::tables::summary;
-use crate::engine::plan::{Campaign, Plan};
+use crate::engine::plan::Plan;
 use crate::store::Store;
-use crate::store::rows::{CraftRow, Status, TransferRow};
-use crate::study::{GoalKind, Study};
+use crate::study::Study;
 use anyhow::Result;
 pub use rate::{Estimate, Rate};
 pub(crate) use rate::{interval, number};
@@ -68,8 +66,12 @@ pub fn analyse(
 
 #[cfg(test)]
 mod tests {
+    use super::tables::summary;
     use super::*;
+    use crate::engine::plan::Campaign;
     use crate::store::rows::tests::craft_rows;
+    use crate::store::rows::{CraftRow, Status, TransferRow};
+    use crate::study::GoalKind;
 
     #[test]
     fn a_summary_of_few_values() {

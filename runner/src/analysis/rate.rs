@@ -45,3 +45,15 @@ pub(crate) fn number(value: f64) -> Option<f64> {
 pub(crate) fn interval(ends: Interval) -> Option<Interval> {
     Some((number(ends.0)?, number(ends.1)?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_six_digits_and_are_json() {
+        assert_eq!(number(1.0 / 3.0), Some(0.333333));
+        assert_eq!((number(f64::NAN), number(f64::INFINITY)), (None, None));
+        assert_eq!(Rate::new(0, 0), Rate { k: 0, n: 0, rate: None, interval: None });
+    }
+}

@@ -3,7 +3,7 @@
 use crate::libraries::Sources;
 use crate::study::{MemberKind, Study};
 use anyhow::Result;
-use clap::{ArgMatches, Args, FromArgMatches};
+use clap::{ArgMatches, Args};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use std::collections::BTreeMap;

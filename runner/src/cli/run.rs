@@ -8,7 +8,7 @@ use crate::engine::{self, Outcome};
 use crate::report;
 use crate::session::Session;
 use anyhow::{Result, ensure};
-use clap::{Args, FromArgMatches};
+use clap::Args;
 use gauntlet_core::device;
 use gauntlet_core::registry::Registry;
 use signal_hook::low_level;

@@ -5,7 +5,7 @@ use crate::engine::Isolation;
 use crate::store;
 use crate::study::{BUILT_IN, Options, Study};
 use anyhow::{Context, Result, bail, ensure};
-use clap::{Args, FromArgMatches, ValueEnum};
+use clap::{Args, ValueEnum};
 use gauntlet_core::registry::Registry;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

@@ -14,7 +14,7 @@ use gauntlet_core::registry::Registry;
 use signal_hook::low_level;
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::{self, BufRead, Write};
+use std::io::{self, Write};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 

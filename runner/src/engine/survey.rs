@@ -7,7 +7,6 @@ use crate::store::rows::{CleanRow, CraftRow, MeasureRow, ProbeRow, ScoreRow, Tra
 use crate::store::{Found, Row, Store, Stored};
 use crate::threads::in_parallel;
 use anyhow::Result;
-use gauntlet_core::model::Model;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -4,7 +4,6 @@ use crate::engine::plan::{CellId, Plan, SLICE, Work};
 use crate::estimate::passes;
 use crate::study::{GoalKind, Study};
 use gauntlet_core::attack::{Cost, Goal};
-use gauntlet_core::model::Model;
 use gauntlet_core::oracle::{Oracle, Passes};
 use serde::Serialize;
 use std::collections::BTreeMap;

@@ -5,7 +5,6 @@
 //! file whose writer has died is known at once by the processes of the same machine. Others, to
 //! which a lock may mean nothing, go by its age.
 
-use crate::store::row::Row;
 use anyhow::{Context, Result};
 use std::fs::{self, DirEntry, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};

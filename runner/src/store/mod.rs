@@ -38,7 +38,7 @@ use gauntlet_core::guard;
 pub(crate) use pixels::safetensors;
 pub use row::Row;
 use std::collections::BTreeSet;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tch::Tensor;

@@ -4,7 +4,7 @@ use crate::data::{self, Data, Folder, Source};
 use crate::study::Options;
 use crate::study::refusal::Refusal;
 use crate::study::syntax;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use std::path::{Path, PathBuf};
 use toml::Spanned;
 

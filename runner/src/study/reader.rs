@@ -19,7 +19,6 @@ use gauntlet_core::plugin::Library;
 use gauntlet_core::registry::{MetricEntry, Registry};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use toml::Spanned;

@@ -3,7 +3,7 @@
 use crate::data::Source;
 use crate::study::Study;
 use crate::study::goal::GoalKind;
-use crate::study::syntax::{Named, ProbeChoice};
+use crate::study::syntax::ProbeChoice;
 use crate::weights::WeightsPlace;
 use anyhow::{Context, Result};
 use serde::Serialize;

@@ -3,7 +3,6 @@
 use crate::analysis::Estimate;
 use crate::analysis::stats::Interval;
 use crate::study::GoalKind;
-use anyhow::Context;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -18,16 +18,12 @@ mod timing;
 mod transfer;
 mod verdicts;
 
-use crate::analysis::{Rate, interval, number};
-use anyhow::Context;
 pub(crate) use build::build;
 pub use campaigns::{Campaign, Cost, Curve, Distortion, Gap, Quantiles, Score};
 pub(crate) use document::schema;
 pub use document::{Attack, Example, Facts, Left, Metric, Missing, Model, Summary, example_pixels};
 pub(crate) use examples::examples;
 pub use laws::{Band, DepthEffect, Fit, Law, Point, Subset};
-use schemars::JsonSchema;
-use std::fs;
 pub use timing::Timing;
 pub use transfer::{Counts, FamilyTransfer, Match, Matrix, Pixels, Pooled, SourceFamily, Split};
 pub use verdicts::{Evidence, Finding, Verdict};
@@ -50,6 +46,7 @@ pub(crate) const NORMS: [&str; 3] = ["linf", "l2", "l1"];
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn a_curve_keeps_its_ends_and_at_most_200_points() {
@@ -67,13 +64,6 @@ mod tests {
         );
         assert_eq!(Curve::of(&[], 3).points().count(), 0);
         assert_eq!(Curve::of(&[2.0], 4).points().collect::<Vec<_>>(), [(2.0, 0.25)]);
-    }
-
-    #[test]
-    fn numbers_have_six_digits_and_are_json() {
-        assert_eq!(number(1.0 / 3.0), Some(0.333333));
-        assert_eq!((number(f64::NAN), number(f64::INFINITY)), (None, None));
-        assert_eq!(Rate::new(0, 0), Rate { k: 0, n: 0, rate: None, interval: None });
     }
 
     #[test]

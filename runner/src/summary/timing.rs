@@ -3,7 +3,6 @@
 use crate::study::GoalKind;
 use crate::summary::TIMING;
 use anyhow::{Context, Result};
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 

@@ -3,7 +3,6 @@
 use crate::engine::plan::Work;
 use crate::study::Study;
 use gauntlet_core::device::Device;
-use gauntlet_core::model::Model;
 
 /// What a cell was made from, in words that a reader of one file understands; as JSON.
 /// `origin` is the work that the pixels come from, if they come from another.
