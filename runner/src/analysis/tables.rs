@@ -1,6 +1,6 @@
 //! The tables: counts of what the stored rows say, by model, attack, goal and metric.
 
-use crate::analysis::flags::Findings;
+use crate::analysis::flags::sign::Findings;
 use crate::analysis::stats;
 use crate::engine::plan::{Campaign, CellId};
 use crate::store::rows::{CraftRow, MeasureRow, ProbeRow, Status, TransferRow};

@@ -42,7 +42,7 @@ fn cells(estimate: &Estimate, out: &mut dyn Write) -> Result<()> {
     let mut grid = Grid::new(["kind", "cells", "done", "forward", "backward", "time", "disk"]);
     for sum in &estimate.cells {
         grid.row([
-            sum.kind.to_owned(),
+            sum.kind.to_string(),
             number(sum.cells as f64),
             number(sum.done as f64),
             number(sum.forward),

@@ -19,9 +19,8 @@ mod workers;
 pub(crate) use cell::Site;
 pub(crate) use cell::probe::cost as probe_cost;
 pub use job::{Job, Shop};
-pub use options::{Options, Progress, Silent, device_kind};
+pub use options::{Isolation, Options, Progress, Silent, device_kind};
 pub use outcome::{Failure, Outcome};
-pub use process::Isolation;
 #[cfg(feature = "cli")]
 pub(crate) use process::ending;
 pub(crate) use queue::Queue;

@@ -1,7 +1,8 @@
 //! Where and how widely to compute, and who is told of it.
 
-use crate::engine::process::Isolation;
 use gauntlet_core::device::Device;
+use std::ffi::OsString;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -31,6 +32,32 @@ impl Options {
 
     pub(crate) fn cancelled(&self) -> bool {
         self.cancel.load(Ordering::Relaxed)
+    }
+}
+
+/// Which cells are computed in processes of their own, and how such a process is started.
+#[derive(Clone, Debug)]
+pub struct Isolation {
+    /// All cells; otherwise those in which code of a plugin library runs.
+    pub everything: bool,
+    /// The program, which must come to [`serve`](crate::engine::serve()).
+    pub program: PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<OsString>,
+}
+
+impl Isolation {
+    /// By this same program, called with `arguments`. It need not stand any more where it stood
+    /// when it was started.
+    pub fn by_this_program(
+        everything: bool,
+        arguments: impl IntoIterator<Item = OsString>,
+    ) -> Self {
+        Self {
+            everything,
+            program: PathBuf::from("/proc/self/exe"),
+            arguments: arguments.into_iter().collect(),
+        }
     }
 }
 

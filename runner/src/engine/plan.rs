@@ -1,6 +1,6 @@
 //! The plan: a study as cells, each with a key that says all that determines it.
 
-use crate::store::Address;
+use crate::store::{Address, CellKind};
 use crate::study::{GoalKind, Part, Study};
 use std::ops::Range;
 
@@ -81,6 +81,20 @@ pub enum Work {
         /// The other model's clean cell.
         clean: CellId,
     },
+}
+
+impl Work {
+    /// The kind of the cell.
+    pub fn kind(self) -> CellKind {
+        match self {
+            Self::Clean { .. } => CellKind::Clean,
+            Self::Craft { .. } => CellKind::Craft,
+            Self::Score { .. } => CellKind::Score,
+            Self::Probe { .. } => CellKind::Probe,
+            Self::Measure { .. } => CellKind::Measure,
+            Self::Transfer { .. } => CellKind::Transfer,
+        }
+    }
 }
 
 /// Phases come one after the other: a cell depends on cells of earlier phases alone.
@@ -168,10 +182,10 @@ impl Plan {
 
     /// Which of [`PHASES`] a cell belongs to.
     pub fn phase(&self, cell: CellId) -> usize {
-        match self.cells[cell].work {
-            Work::Clean { .. } => 0,
-            Work::Craft { .. } | Work::Score { .. } | Work::Probe { .. } => 1,
-            Work::Measure { .. } | Work::Transfer { .. } => 2,
+        match self.cells[cell].work.kind() {
+            CellKind::Clean => 0,
+            CellKind::Craft | CellKind::Score | CellKind::Probe => 1,
+            CellKind::Measure | CellKind::Transfer => 2,
         }
     }
 

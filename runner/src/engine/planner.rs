@@ -136,8 +136,8 @@ pub(super) struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    fn add(&mut self, kind: &'static str, spec: &Value, work: Work, slice: usize) -> CellId {
-        let address = Address::new(kind, spec);
+    fn add(&mut self, spec: &Value, work: Work, slice: usize) -> CellId {
+        let address = Address::new(work.kind(), spec);
         *self.known.entry(address.key.clone()).or_insert_with(|| {
             self.cells.push(Cell { address, work, slice });
             self.cells.len() - 1
@@ -181,7 +181,7 @@ impl Builder<'_> {
         if side != self.side(model) {
             spec["seen_at"] = json!(side);
         }
-        self.add("clean", &spec, Work::Clean { model, side }, slice)
+        self.add(&spec, Work::Clean { model, side }, slice)
     }
 
     // A craft cell's classes to aim at follow from the clean cell and the seed, unless they are
@@ -198,12 +198,7 @@ impl Builder<'_> {
         if self.study.tie_tolerance != 0.0 {
             spec["tie_tolerance"] = json!(self.study.tie_tolerance);
         }
-        self.add(
-            "craft",
-            &spec,
-            Work::Craft { model, attack, goal, clean },
-            self.cells[clean].slice,
-        )
+        self.add(&spec, Work::Craft { model, attack, goal, clean }, self.cells[clean].slice)
     }
 
     fn score(&mut self, model: usize, metric: usize, goal: GoalKind, clean: CellId) -> CellId {
@@ -215,12 +210,7 @@ impl Builder<'_> {
             "seed": self.study.seed,
         });
         self.add_targets(&mut spec, goal, clean);
-        self.add(
-            "score",
-            &spec,
-            Work::Score { model, metric, goal, clean },
-            self.cells[clean].slice,
-        )
+        self.add(&spec, Work::Score { model, metric, goal, clean }, self.cells[clean].slice)
     }
 
     fn probe(&mut self, clean: CellId, radii: &[f64]) -> CellId {
@@ -228,7 +218,7 @@ impl Builder<'_> {
             unreachable!("a clean cell is named")
         };
         let spec = json!({ "cell": "probe", "clean": self.key(clean), "radii": radii, "seed": self.study.seed });
-        self.add("probe", &spec, Work::Probe { model, clean }, self.cells[clean].slice)
+        self.add(&spec, Work::Probe { model, clean }, self.cells[clean].slice)
     }
 
     fn measure(&mut self, craft: CellId, metric: usize) -> CellId {
@@ -237,7 +227,7 @@ impl Builder<'_> {
             "craft": self.key(craft),
             "metric": part_spec(&self.study.metrics[metric].part),
         });
-        self.add("measure", &spec, Work::Measure { craft, metric }, self.cells[craft].slice)
+        self.add(&spec, Work::Measure { craft, metric }, self.cells[craft].slice)
     }
 
     fn transfer(
@@ -256,12 +246,7 @@ impl Builder<'_> {
             "target": self.key(clean),
             "policy": if fits { "none" } else { policy.name() },
         });
-        self.add(
-            "transfer",
-            &spec,
-            Work::Transfer { craft, target, clean },
-            self.cells[craft].slice,
-        )
+        self.add(&spec, Work::Transfer { craft, target, clean }, self.cells[craft].slice)
     }
 }
 

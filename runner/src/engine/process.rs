@@ -6,14 +6,13 @@
 //! it computes.
 
 use crate::engine::job::Job;
+use crate::engine::options::Isolation;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use signal_hook::low_level;
-use std::ffi::OsString;
 use std::fmt;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -27,32 +26,6 @@ const LOOK: Duration = Duration::from_millis(50);
 const GRACE: Duration = Duration::from_secs(5);
 /// How long a process may take to end once it has closed its side.
 const FAREWELL: Duration = Duration::from_secs(5);
-
-/// Which cells are computed in processes of their own, and how such a process is started.
-#[derive(Clone, Debug)]
-pub struct Isolation {
-    /// All cells; otherwise those in which code of a plugin library runs.
-    pub everything: bool,
-    /// The program, which must come to [`serve`].
-    pub program: PathBuf,
-    /// Its arguments.
-    pub arguments: Vec<OsString>,
-}
-
-impl Isolation {
-    /// By this same program, called with `arguments`. It need not stand any more where it stood
-    /// when it was started.
-    pub fn by_this_program(
-        everything: bool,
-        arguments: impl IntoIterator<Item = OsString>,
-    ) -> Self {
-        Self {
-            everything,
-            program: PathBuf::from("/proc/self/exe"),
-            arguments: arguments.into_iter().collect(),
-        }
-    }
-}
 
 /// What a process shall do.
 #[derive(Serialize, Deserialize)]

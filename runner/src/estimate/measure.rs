@@ -8,7 +8,7 @@ use crate::estimate::rates::{Batch, Machine, Pace, made};
 use crate::estimate::trial::try_out;
 use crate::estimate::{ACCURACY, COUNT, LOADING, PATIENCE, passes};
 use crate::store::rows::{Status, TransferRow};
-use crate::store::{Address, Found, Store, Stored};
+use crate::store::{Address, CellKind, Found, Store, Stored};
 use crate::study::{Study, StudyAttack, StudyModel};
 use crate::threads::crowd;
 use crate::weights::WeightsPlace;
@@ -246,7 +246,7 @@ fn storing() -> Result<(f64, f64, Batch, f64)> {
             provenance: " ".repeat(2000),
             pixels: None,
         };
-        (Address::new("transfer", &serde_json::json!({ "rows": rows })), stored)
+        (Address::new(CellKind::Transfer, &serde_json::json!({ "rows": rows })), stored)
     };
     let [(one, one_row), (full, all_rows)] = [1, SLICE].map(cell);
     store.write(&one, &one_row)?;
@@ -261,7 +261,7 @@ fn storing() -> Result<(f64, f64, Batch, f64)> {
     };
     let size = Batch::fit(bytes(&one)?, bytes(&full)?, SLICE);
     let pixels = images(SLICE, 64, Device::Cpu);
-    let address = Address::new("craft", &serde_json::json!({}));
+    let address = Address::new(CellKind::Craft, &serde_json::json!({}));
     let put = timed(|| {
         let hash = store.write_pixels(&address, &pixels)?;
         store.read_pixels(&address, &hash).map(drop)

@@ -17,7 +17,7 @@ use crate::engine::plan::{CellId, PHASES, Plan};
 use crate::engine::{Options, Queue, Silent, Survey, device_kind, probe_cost};
 use crate::estimate::measure::measure;
 use crate::estimate::rates::{Effort, Machine, Own, Rates};
-use crate::store::{Store, begun};
+use crate::store::{CellKind, Store, begun};
 use crate::study::{GoalKind, Study};
 use anyhow::Result;
 use gauntlet_core::attack::Cost;
@@ -65,10 +65,10 @@ pub struct Estimate {
 }
 
 /// All cells of one kind. Passes, times and bytes are of those to compute.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Kinds {
-    /// `clean`, `craft`, …
-    pub kind: &'static str,
+    /// The kind.
+    pub kind: CellKind,
     /// How many there are.
     pub cells: usize,
     /// How many of them are done.
@@ -81,6 +81,15 @@ pub struct Kinds {
     pub seconds: f64,
     /// On disk.
     pub bytes: f64,
+}
+
+impl Kinds {
+    /// No cell of that kind.
+    fn none(kind: CellKind) -> Self {
+        let (cells, done) = (0, 0);
+        let (forward, backward, seconds, bytes) = (0.0, 0.0, 0.0, 0.0);
+        Self { kind, cells, done, forward, backward, seconds, bytes }
+    }
 }
 
 /// An attack or a score with a goal, over all models.
@@ -161,9 +170,7 @@ fn add_up(
     machine: &Machine,
     workers: usize,
 ) -> Estimate {
-    let mut kinds: Vec<Kinds> = ["clean", "probe", "craft", "score", "measure", "transfer"]
-        .map(|kind| Kinds { kind, ..Kinds::default() })
-        .to_vec();
+    let mut kinds: Vec<Kinds> = CellKind::ALL.iter().map(|&kind| Kinds::none(kind)).collect();
     let mut work: BTreeMap<(bool, usize, GoalKind), Campaigns> = BTreeMap::new();
     let rates = Rates { study, plan, models: &models, machine, probe: probe_cost(&study.radii()) };
     let mut phases: [Vec<CellId>; PHASES.len()] = Default::default();
@@ -172,7 +179,7 @@ fn add_up(
         let sum = kinds
             .iter_mut()
             .find(|sum| sum.kind == cell.address.kind)
-            .expect("there are six kinds");
+            .expect("every kind is among them");
         sum.cells += 1;
         if survey.is_some_and(|survey| !survey.is_missing(id)) {
             sum.done += 1;

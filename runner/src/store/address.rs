@@ -1,13 +1,60 @@
 //! Where a cell is stored.
 
+use serde::Serialize;
+
 /// Ends the name of a cell's file.
 pub(super) const ROWS: &str = ".parquet";
+
+/// The folder of the cells, in the results' folder.
+pub(super) const CELLS: &str = "cells";
+
+/// The kinds of cells, in the order in which they are computed. Each kind has a folder of its own,
+/// with the same name.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    strum::Display,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum CellKind {
+    /// A model's answers to the images as they are.
+    Clean,
+    /// The few passes that tell whether attacks on a model can be believed.
+    Probe,
+    /// An attack on a model.
+    Craft,
+    /// A metric of a model.
+    Score,
+    /// A metric of a craft cell's pixels.
+    Measure,
+    /// A craft cell's pixels before another model.
+    Transfer,
+}
+
+impl CellKind {
+    /// All kinds.
+    pub const ALL: &[Self] = <Self as strum::VariantArray>::VARIANTS;
+
+    /// The name in paths, keys and tables.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+}
 
 /// Where a cell stands: the kind is the folder, the key the hash of the specification.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
-    /// `clean`, `craft`, …
-    pub kind: &'static str,
+    /// The kind of the cell.
+    pub kind: CellKind,
     /// BLAKE3 of the specification, in hexadecimal.
     pub key: String,
     /// Everything that determines the cell, as canonical JSON.
@@ -31,7 +78,7 @@ impl Address {
     }
 
     /// The address that a specification has.
-    pub fn new(kind: &'static str, spec: &serde_json::Value) -> Self {
+    pub fn new(kind: CellKind, spec: &serde_json::Value) -> Self {
         let spec = canonical(spec);
         Self { kind, key: blake3::hash(spec.as_bytes()).to_string(), spec }
     }

@@ -1,6 +1,6 @@
 //! The object store behind a results' folder.
 
-use crate::store::address::ROWS;
+use crate::store::address::{CELLS, CellKind, ROWS};
 use crate::store::files::{prepare, write_atomically};
 use crate::store::remote::Remote;
 use anyhow::{Context, Result, ensure};
@@ -9,11 +9,6 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self};
 use std::path::Path;
-
-/// The folder of the cells, in the results' folder.
-pub(super) const CELLS: &str = "cells";
-/// A folder for each kind of cell.
-pub(super) const KINDS: [&str; 6] = ["clean", "craft", "measure", "probe", "score", "transfer"];
 
 /// The file in the results' folder that names the object store behind it.
 const BEHIND: &str = "store.toml";
@@ -99,8 +94,8 @@ pub fn names_behind(out: &Path) -> Result<BTreeSet<String>> {
 /// When a folder is there and cannot be read.
 pub fn names(out: &Path) -> Result<BTreeSet<String>> {
     let mut names = BTreeSet::new();
-    for kind in KINDS {
-        let folder = out.join(CELLS).join(kind);
+    for kind in CellKind::ALL {
+        let folder = out.join(CELLS).join(kind.name());
         let place = || format!("the cells in {}", folder.display());
         let entries = match fs::read_dir(&folder) {
             Ok(entries) => entries,

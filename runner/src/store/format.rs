@@ -108,7 +108,11 @@ fn checksum(address: &Address, bytes: &[u8]) -> Option<(Range<usize>, String)> {
     let place = start..start + UNSEALED.len();
     let (before, after) = (bytes.get(..place.start)?, bytes.get(place.end..)?);
     let mut hasher = Hasher::new();
-    hasher.update(address.kind.as_bytes()).update(before).update(UNSEALED.as_bytes()).update(after);
+    hasher
+        .update(address.kind.name().as_bytes())
+        .update(before)
+        .update(UNSEALED.as_bytes())
+        .update(after);
     Some((place, hasher.finalize().to_string()))
 }
 

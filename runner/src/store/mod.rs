@@ -21,12 +21,13 @@ mod remote;
 mod row;
 pub mod rows;
 
-use crate::store::backing::{CELLS, KINDS, behind, unwritable};
+use crate::store::address::CELLS;
+use crate::store::backing::{behind, unwritable};
 use crate::store::files::read_file;
 use crate::store::format::{decode, encode};
 use crate::store::pixels::{MAX_HEADER, beginning, check_size, pack};
 use crate::store::remote::Remote;
-pub use address::{Address, canonical};
+pub use address::{Address, CellKind, canonical};
 use anyhow::{Context, Result, bail, ensure};
 pub(crate) use backing::begun;
 pub use backing::{attach, names, names_behind};
@@ -82,7 +83,7 @@ impl Store {
     }
 
     fn prepare(&self) -> io::Result<()> {
-        KINDS.iter().try_for_each(|kind| prepare(&self.folder.join(kind)))?;
+        CellKind::ALL.iter().try_for_each(|kind| prepare(&self.folder.join(kind.name())))?;
         prepare(&self.out) // tables are written there
     }
 
@@ -286,7 +287,7 @@ mod tests {
     fn example() -> (tempfile::TempDir, Store, Address, Stored<CraftRow>) {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
-        let address = Address::new("craft", &json!({"b": 1, "a": [0.1, "é\""]}));
+        let address = Address::new(CellKind::Craft, &json!({"b": 1, "a": [0.1, "é\""]}));
         let stored =
             Stored { rows: craft_rows(), provenance: "{\"engine\":\"1\"}".into(), pixels: None };
         store.write(&address, &stored).unwrap();
@@ -304,8 +305,8 @@ mod tests {
     fn canonical_json_sorts_keys() {
         assert_eq!(canonical(&json!({"b": 1, "a": [0.1, "é\""]})), r#"{"a":[0.1,"é\""],"b":1}"#);
         assert_ne!(
-            Address::new("craft", &json!({"a": 1})).key,
-            Address::new("craft", &json!({"a": 2})).key
+            Address::new(CellKind::Craft, &json!({"a": 1})).key,
+            Address::new(CellKind::Craft, &json!({"a": 2})).key
         );
     }
 
@@ -314,7 +315,7 @@ mod tests {
         let (_folder, store, address, stored) = example();
         assert!(matches!(store.read(&address).unwrap(), Found::Whole(found) if found == stored));
         assert!(matches!(
-            store.read::<CraftRow>(&Address::new("craft", &json!(1))).unwrap(),
+            store.read::<CraftRow>(&Address::new(CellKind::Craft, &json!(1))).unwrap(),
             Found::Missing
         ));
     }
@@ -349,7 +350,7 @@ mod tests {
                 "{length}"
             );
         }
-        let other = Address::new("craft", &json!("other"));
+        let other = Address::new(CellKind::Craft, &json!("other"));
         store.write(&other, &stored).unwrap();
         fs::copy(store.folder.join(other.file()), &path).unwrap();
         assert_eq!(damage(&store.read(&address).unwrap()), "the file belongs to another cell");

@@ -2,7 +2,7 @@
 //! `URL/cells/`, and is put whole or not at all.
 
 use crate::errors::OutOfReach;
-use crate::store::backing::CELLS;
+use crate::store::address::CELLS;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use futures_util::TryStreamExt;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};

@@ -1,6 +1,5 @@
 //! Rows of any kind, to Arrow and back.
 
-use crate::store::rows::{INVALID, Status};
 use anyhow::{Context, Result};
 use arrow_array::types::Float64Type;
 use arrow_array::{Array, ArrayRef, ListArray, RecordBatch, StringArray};
@@ -65,26 +64,6 @@ impl Value for Vec<f64> {
         let array = array.as_any().downcast_ref::<ListArray>()?;
         let list = (!array.is_null(row)).then(|| array.value(row))?;
         (0..list.len()).map(|n| f64::get(list.as_ref(), n)).collect()
-    }
-}
-
-impl Value for Status {
-    fn data_type() -> DataType {
-        DataType::Utf8
-    }
-
-    fn array(values: impl Iterator<Item = Self>) -> ArrayRef {
-        String::array(values.map(|status| status.to_string()))
-    }
-
-    fn get(array: &dyn Array, row: usize) -> Option<Self> {
-        Some(match String::get(array, row)?.as_str() {
-            "adversarial" => Self::Adversarial,
-            "not_adversarial" => Self::NotAdversarial,
-            "not_found" => Self::NotFound,
-            "misclassified" => Self::Misclassified,
-            other => Self::Invalid(other.strip_prefix(INVALID)?.to_owned()),
-        })
     }
 }
 

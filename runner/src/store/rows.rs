@@ -298,7 +298,7 @@ impl Status {
     }
 }
 
-pub(super) const INVALID: &str = "invalid: ";
+const INVALID: &str = "invalid: ";
 
 macro_rules! plain {
     ($type:ty, $data:expr, $array:ty) => {
@@ -389,6 +389,26 @@ impl OutcomeRow {
             forward: craft.forward,
             backward: craft.backward,
         }
+    }
+}
+
+impl Value for Status {
+    fn data_type() -> DataType {
+        DataType::Utf8
+    }
+
+    fn array(values: impl Iterator<Item = Self>) -> ArrayRef {
+        String::array(values.map(|status| status.to_string()))
+    }
+
+    fn get(array: &dyn Array, row: usize) -> Option<Self> {
+        Some(match String::get(array, row)?.as_str() {
+            "adversarial" => Self::Adversarial,
+            "not_adversarial" => Self::NotAdversarial,
+            "not_found" => Self::NotFound,
+            "misclassified" => Self::Misclassified,
+            other => Self::Invalid(other.strip_prefix(INVALID)?.to_owned()),
+        })
     }
 }
 

@@ -12,6 +12,7 @@ use crate::study::part::{MemberKind, StudyAttack, StudyMetric, StudyModel};
 use crate::study::refusal::Refusal;
 use crate::study::resolve::{attack, metric, model};
 use crate::study::selection::Selection;
+use crate::study::syntax::File;
 use anyhow::{Context, Result, bail};
 use gauntlet_core::metric::Scope;
 use gauntlet_core::params::suggestion;
@@ -45,7 +46,7 @@ impl Study {
     pub fn sources(name: &str, set: &[String]) -> Result<Sources> {
         let Draft { text, place, folder, .. } = Draft::fetch(name)?;
         let refusal = Refusal { text: &set::apply(&text, set)?, place: &with_set(&place, set) };
-        let Some(plugins) = refusal.parse()?.plugins else { return Ok(Sources::default()) };
+        let Some(plugins) = refusal.parse::<File>()?.plugins else { return Ok(Sources::default()) };
         let find = |what: &str, path: &Spanned<PathBuf>| {
             let found = folder.join(path.get_ref());
             let missing = || {
@@ -94,7 +95,7 @@ impl Study {
         let text = &*set::apply(text, &options.set)?;
         let place = &*with_set(place, &options.set);
         let refusal = Refusal { text, place };
-        let file = refusal.parse()?;
+        let file: File = refusal.parse()?;
         check_name(&file.name).map_err(|error| refusal.at(&file.name.span(), error))?;
         let tie_tolerance = tie_tolerance(&refusal, file.tie_tolerance.as_ref())?;
         let cell_timeout =

@@ -1,8 +1,8 @@
 //! Errors that point into the text of a study.
 
-use crate::study::syntax::File;
 use anyhow::{Result, anyhow};
 use gauntlet_core::params::suggestion;
+use serde::de::DeserializeOwned;
 use std::ops::Range;
 
 /// Turns what is wrong into an error that points at the text.
@@ -12,7 +12,8 @@ pub(super) struct Refusal<'a> {
 }
 
 impl Refusal<'_> {
-    pub fn parse(&self) -> Result<File> {
+    /// Reads the text as TOML.
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T> {
         toml::from_str(self.text).map_err(|error| {
             let message = anyhow!("{}", suggested(error.message()));
             error.span().map_or_else(

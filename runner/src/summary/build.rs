@@ -6,18 +6,9 @@ use crate::engine::Failure;
 use crate::engine::plan::Plan;
 use crate::study::Study;
 use crate::summary::document::{Attack, Facts, Left, Metric, Missing, Model, Summary};
-use crate::summary::resampled::Builder;
+use crate::summary::resampled::{Builder, RESAMPLES};
 use crate::summary::{FORMAT, SCHEMA, claims};
 use gauntlet_core::metric::{Direction, Scope};
-
-/// Resamples behind every interval.
-pub(super) const RESAMPLES: usize = 1000;
-
-/// Places at which a line's height is given.
-pub(super) const BAND: usize = 21;
-
-/// Families that a line is also fitted without: it has been said to lean on them alone.
-pub(super) const LEANED_ON: [&str; 2] = ["AlexNet", "VGG"];
 
 /// Writes the document, but for its examples. `failures` are those of the run that computed the
 /// cells.

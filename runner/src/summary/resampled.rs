@@ -6,7 +6,6 @@ use crate::analysis::{
     Transfer, interval, number,
 };
 use crate::study::{GoalKind, Study};
-use crate::summary::build::{BAND, LEANED_ON, RESAMPLES};
 use crate::summary::campaigns::{Campaign, Cost, Curve, Distortion, Gap, Quantiles, Score};
 use crate::summary::document::Model;
 use crate::summary::laws::{Band, DepthEffect, Fit, Law, Point, Subset};
@@ -15,6 +14,15 @@ use crate::summary::transfer::{
 };
 use gauntlet_core::metric::Direction;
 use std::collections::BTreeMap;
+
+/// Resamples behind every interval.
+pub(super) const RESAMPLES: usize = 1000;
+
+/// Places at which a line's height is given.
+const BAND: usize = 21;
+
+/// Families that a line is also fitted without: it has been said to lean on them alone.
+const LEANED_ON: [&str; 2] = ["AlexNet", "VGG"];
 
 /// The counts, and what resampling the images makes of them.
 pub(super) struct Builder<'a> {

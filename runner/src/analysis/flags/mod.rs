@@ -9,15 +9,12 @@
 
 mod comparisons;
 mod gradients;
-mod sign;
+pub(super) mod sign;
 
 use crate::analysis::flags::sign::Signal;
 use crate::analysis::tables::Tables;
 use crate::study::Study;
-pub use sign::{Check, Findings, Flag, Severity, Sign};
-
-/// The probability of a false flag of one kind in a study, at the most.
-pub const LEVEL: f64 = 0.01;
+pub use sign::{Check, Findings, Flag, LEVEL, Severity, Sign};
 
 /// Looks for every sign.
 pub(crate) fn find(study: &Study, tables: &Tables) -> Findings {

@@ -1,11 +1,13 @@
 //! What a flag is: its kind, its severity, what it was raised on.
 
-use crate::analysis::flags::LEVEL;
 use crate::analysis::rate::{Rate, number};
 use crate::analysis::stats;
 use crate::study::{GoalKind, Study};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+/// The probability of a false flag of one kind in a study, at the most.
+pub const LEVEL: f64 = 0.01;
 
 /// What a flag is about.
 #[derive(
