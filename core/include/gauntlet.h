@@ -7,26 +7,27 @@
 // - What comes in (texts, arrays, tables, tensor handles) is borrowed until the function returns.
 // - What goes out is owned by the receiver, who gives it back through its `release`: what a module
 //   allocated, that module frees. Texts go out through a `GauntletSink`, which copies.
-// - A function that can fail returns a status (`GAUNTLET_OK`, …) and puts the reason into `error`. Where the
-//   status is not `GAUNTLET_OK`, nothing else was given out.
+// - A function that can fail returns a status (`GAUNTLET_OK`, …) and puts the reason into `error`. Where
+//   the status is not `GAUNTLET_OK`, nothing else was given out.
 // - No panic and no exception leaves a function: whoever raises one catches it and returns
 //   `GAUNTLET_PANICKED`. This goes for the plugin's functions and for the functions that it is given.
 // - Parameters and cards are TOML text. Keys that the reader does not know are left alone.
-// - Tables begin with their own `size` in bytes, as their maker compiled them. Later versions append
-//   fields; what lies beyond `size` is absent. Whatever cannot be appended raises `GAUNTLET_ABI`.
-// - Tables, names and embedded bytes of a plugin stay where they are for the life of the process: a
-//   library is never unloaded.
+// - Tables begin with their own `size` in bytes, as their maker compiled them. Later versions
+//   append fields; what lies beyond `size` is absent. Whatever cannot be appended raises `GAUNTLET_ABI`.
+// - Tables, names and embedded bytes of a plugin stay where they are for the life of the process:
+//   a library is never unloaded.
 //
-// The stamp. A library says in plain text what it is, so that a program knows before any of its code
-// runs: in a link section `.gauntlet` of the ELF file, TOML that ends with a zero byte. Keys:
+// The stamp. A library says in plain text what it is, so that a program knows before any of its
+// code runs: in a link section `.gauntlet` of the ELF file, TOML that ends with a zero byte. Keys:
 //
 // - `abi`: `GAUNTLET_ABI` as the library was compiled. The only key whose meaning never changes.
-// - `target`: the target triple, such as `x86_64-unknown-linux-gnu`. `libtorch`: its version, such as
-//   `2.11.0`. Both must be the program's own.
+// - `target`: the target triple, such as `x86_64-unknown-linux-gnu`. `libtorch`: its version, such
+//   as `2.11.0`. Both must be the program's own.
 // - `name`, `version`: of the plugin. The name is taken once among all that are loaded.
-// - `entry`: the name of the exported function of the type `GauntletEntry`; begins with `gauntlet_plugin_`.
-// - `with`, `compiler` (for people) and `panic`: `abort` where a panic or an exception ends the process,
-//   otherwise `unwind`, which may be left out.
+// - `entry`: the name of the exported function of the type `GauntletEntry`; begins with
+//   `gauntlet_plugin_`.
+// - `with`, `compiler` (for people) and `panic`: `abort` where a panic or an exception ends the
+//   process, otherwise `unwind`, which may be left out.
 
 
 #pragma once
@@ -167,14 +168,15 @@ typedef struct GauntletHead {
     //
     // - `name`: as studies name it; letters, digits, `_`, `-` and `.`.
     // - `summary`: one line for `runner list`.
-    // - `[parameters]`: all parameters with their defaults. What has no value by default is not shown.
+    // - `[parameters]`: all parameters with their defaults. What has no value by default is not
+    //   shown.
     // - `[[presets]]`: further named sets, each with `name`, `summary` and `[presets.parameters]`.
-    // - `[[descriptions]]`: what parameters mean, each with `name`, `text` and, for a choice among names,
-    //   `choices`.
-    // - of metrics also `scope` (`outcome` or `model`), `unit`, `direction` (`higher_is_more_robust` or
-    //   `lower_is_more_robust`), and where they hold `at_identity` (the value of every image beside
-    //   itself), `symmetric` (original and adversarial can change places) and `extras` (an array: names
-    //   of further numbers that come with every value).
+    // - `[[descriptions]]`: what parameters mean, each with `name`, `text` and, for a choice among
+    //   names, `choices`.
+    // - of metrics also `scope` (`outcome` or `model`), `unit`, `direction`
+    //   (`higher_is_more_robust` or `lower_is_more_robust`), and where they hold `at_identity`
+    //   (the value of every image beside itself), `symmetric` (original and adversarial can change
+    //   places) and `extras` (an array: names of further numbers that come with every value).
     int32_t (*describe)(struct GauntletSink toml, struct GauntletSink error);
     // Lays `overrides` (TOML) over a preset (empty: the defaults), checks them, and gives all
     // parameters as TOML. May be null: then the program lays them over what `describe` shows; each
@@ -311,8 +313,8 @@ typedef struct GauntletAttack {
     struct GauntletHead head;
     // Makes an object from full parameters (TOML). Refuses values out of range.
     int32_t (*make)(struct GauntletText parameters, void **object, struct GauntletSink error);
-    // How far from its image an answer lies at the most, in TOML: `norm` (`linf`, `l1` or `l2`, of the
-    // whole image) and `radius`; nothing where the parameters do not limit that. May be null.
+    // How far from its image an answer lies at the most, in TOML: `norm` (`linf`, `l1` or `l2`, of
+    // the whole image) and `radius`; nothing where the parameters do not limit that. May be null.
     int32_t (*budget)(const void *object, struct GauntletSink toml, struct GauntletSink error);
     // Attacks every case. `answers` has an element for each, set to `GAUNTLET_ANSWER_NOT_FOUND`.
     // An answer may depend neither on how many cases there are nor on which. The oracle
@@ -340,14 +342,16 @@ typedef struct GauntletWeights {
     size_t size;
     // Given back to the functions.
     void *context;
-    // Where the model shall live: `cpu` or `cuda:N`. Tensors that `tensor` gives are there already.
+    // Where the model shall live: `cpu` or `cuda:N`. Tensors that `tensor` gives are there
+    // already.
     struct GauntletText device;
     // Whether batch norm shall use the statistics of the batch, as in training: 0 or 1.
     uint32_t training;
     // Whose names and conventions the tensors have: `GAUNTLET_DIALECT_TENSORFLOW` or `GAUNTLET_DIALECT_PYTORCH`.
     uint32_t dialect;
-    // The float32 tensor of that name and shape. `role` (`GAUNTLET_ROLE_KERNEL`, …) says what it is for. Of a
-    // tensor that is missing or has another shape the program takes note, and zeros stand in for it.
+    // The float32 tensor of that name and shape. `role` (`GAUNTLET_ROLE_KERNEL`, …) says what it is for.
+    // Of a tensor that is missing or has another shape the program takes note, and zeros stand in
+    // for it.
     int32_t (*tensor)(void *context,
                       struct GauntletText name,
                       const int64_t *shape,
@@ -365,7 +369,9 @@ typedef struct GauntletModel {
     struct GauntletHead head;
     // The card (TOML) of the model that full parameters would give: `name`, `family`, `side`,
     // `classes` and, where they are known, `label_offset`, `top1`, `top5`, `source`.
-    int32_t (*card)(struct GauntletText parameters, struct GauntletSink toml, struct GauntletSink error);
+    int32_t (*card)(struct GauntletText parameters,
+                    struct GauntletSink toml,
+                    struct GauntletSink error);
     // The bytes of the weights' file that is part of the plugin (safetensors), for the life of the
     // process; zero `length` when there is none. May be null: there is none.
     struct GauntletBytes (*weights)(void);
@@ -376,9 +382,9 @@ typedef struct GauntletModel {
                     const struct GauntletWeights *weights,
                     void **object,
                     struct GauntletSink error);
-    // Logits of a batch. `pixels`: N×3×S×S float32 in [0, 1], S the card's `side`, on the device that
-    // the weights were on. The answer is N×`classes` and differentiable with respect to `pixels`
-    // where gradients are on. Row n depends on image n alone.
+    // Logits of a batch. `pixels`: N×3×S×S float32 in [0, 1], S the card's `side`, on the device
+    // that the weights were on. The answer is N×`classes` and differentiable with respect to
+    // `pixels` where gradients are on. Row n depends on image n alone.
     int32_t (*logits)(const void *object,
                       GauntletTensorRef pixels,
                       struct GauntletTensor *logits,
@@ -393,17 +399,19 @@ typedef struct GauntletMetric {
     struct GauntletHead head;
     // Makes an object from full parameters (TOML). Refuses values out of range.
     int32_t (*make)(struct GauntletText parameters, void **object, struct GauntletSink error);
-    // Scope `outcome`: writes one value per row of two N×3×S×S float32 batches in [0, 1], each followed by
-    // its `extras`. `values` has room for `count` numbers, N times one and the extras. May be null where the scope is `model`.
+    // Scope `outcome`: writes one value per row of two N×3×S×S float32 batches in [0, 1], each
+    // followed by its `extras`. `values` has room for `count` numbers, N times one and the extras.
+    // May be null where the scope is `model`.
     int32_t (*outcome)(const void *object,
                        GauntletTensorRef original,
                        GauntletTensorRef adversarial,
                        double *values,
                        size_t count,
                        struct GauntletSink error);
-    // Scope `model`: writes one value per case, each followed by its `extras`, `count` numbers in all. The
-    // model classifies every case correctly; the goal says from where, or to where, it is robust. The oracle may be asked
-    // until this returns, from this thread alone. May be null where the scope is `outcome`.
+    // Scope `model`: writes one value per case, each followed by its `extras`, `count` numbers in
+    // all. The model classifies every case correctly; the goal says from where, or to where, it is
+    // robust. The oracle may be asked until this returns, from this thread alone. May be null
+    // where the scope is `outcome`.
     int32_t (*model)(const void *object,
                      const struct GauntletOracle *oracle,
                      const struct GauntletCases *cases,
