@@ -1,5 +1,6 @@
-//! Lets this package's executables find libtorch without `LD_LIBRARY_PATH`, and tells the code what
-//! it is built for and by. Every package of the workspace that links libtorch uses this same file.
+//! Lets this package's executables find libtorch without `LD_LIBRARY_PATH`, and gives the code the
+//! target and the compiler that it is built with. Every package of the workspace that links libtorch
+//! uses this file.
 
 use std::env;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! Where tensors live. CUDA is opened when it is first asked for, so that one program serves
-//! machines with and without a GPU.
+//! Devices, on which tensors live. CUDA is opened when it is first asked for, so that one program
+//! serves machines with and without a GPU.
 
 use anyhow::{Context, Result, bail, ensure};
 use std::path::PathBuf;
@@ -7,16 +7,18 @@ use std::sync::OnceLock;
 pub use tch::Device;
 use tch::Tensor;
 
-/// Opens a device by name: `cpu`, `cuda` (the first GPU) or `cuda:N`. A GPU then computes float32
-/// as float32, not as TF32, and convolutions alike every time, unless `NVIDIA_TF32_OVERRIDE=1` is
-/// set; other kernels, such as the gradient of max pooling, may vary.
+/// Opens a device by name: `cpu`, `cuda` (the first GPU) or `cuda:N`.
 ///
-/// A GPU is to be opened before any model is run, since libtorch looks for CUDA once.
+/// A GPU then computes float32 as float32, not as TF32 (unless `NVIDIA_TF32_OVERRIDE=1` is set), and
+/// convolutions give the same bits every time. Other kernels may vary, such as the gradient of max
+/// pooling.
+///
+/// Open a GPU before any model runs: libtorch looks for CUDA only once.
 ///
 /// # Errors
-/// Says what is missing when the name is unknown, libtorch has no CUDA, or there is no such GPU.
+/// When the name is unknown, libtorch has no CUDA, or there is no such GPU: says what is missing.
 pub fn open(name: &str) -> Result<Device> {
-    // The first CUDA query fixes libtorch's answer for good: its CUDA half must be mapped before.
+    // libtorch keeps the result of the first CUDA query: its CUDA half must be mapped before that.
     static CUDA: OnceLock<Result<i64, String>> = OnceLock::new();
     let Device::Cuda(index) = parse(name)? else { return Ok(Device::Cpu) };
     let count = CUDA.get_or_init(|| count_gpus().map_err(|e| format!("{e:#}"))).clone().map_err(
@@ -48,24 +50,24 @@ fn count_gpus() -> Result<i64> {
     Ok(tch::Cuda::device_count())
 }
 
-/// Puts numbers on a device without waiting for what it is busy with: CUDA takes a copy of ordinary
-/// memory at once.
+/// Copies numbers to a device, without waiting for the work that the device is busy with: CUDA
+/// takes a copy of pageable memory before the call returns.
 pub fn upload<T: tch::kind::Element>(values: &[T], device: Device) -> Tensor {
     Tensor::from_slice(values).to_device_(device, T::KIND, true, false)
 }
 
-/// Waits until a GPU has done what it was asked to.
+/// Waits until a GPU has finished all work that it was given. Does nothing for the CPU.
 pub fn wait(device: Device) {
     if let Device::Cuda(index) = device {
         tch::Cuda::synchronize(index as i64);
     }
 }
 
-/// Reads a device's name: `cpu`, `cuda` (the first GPU) or `cuda:N`. Whether there is such a device
-/// shows when it is [opened](open).
+/// Reads a device's name: `cpu`, `cuda` (the first GPU) or `cuda:N`. Does not check that there is
+/// such a device, see [`open`].
 ///
 /// # Errors
-/// When it is no such name.
+/// When the name is none of these.
 pub fn parse(name: &str) -> Result<Device> {
     let index = match name.split_once(':') {
         None if name == "cpu" => return Ok(Device::Cpu),
@@ -78,7 +80,7 @@ pub fn parse(name: &str) -> Result<Device> {
     Ok(Device::Cuda(index))
 }
 
-/// The name that [`parse`] reads.
+/// The name of a device, as [`parse`] reads it.
 pub fn name(device: Device) -> String {
     match device {
         Device::Cuda(index) => format!("cuda:{index}"),
@@ -86,7 +88,7 @@ pub fn name(device: Device) -> String {
     }
 }
 
-/// Maps `libtorch_cuda` with its symbols global, as if the program had been linked to it.
+/// Maps `libtorch_cuda` with global symbols, as if the program had been linked to it.
 #[cfg(unix)]
 fn map_cuda() -> Result<()> {
     use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
@@ -97,7 +99,8 @@ fn map_cuda() -> Result<()> {
     // initialisers register the CUDA kernels and have no precondition.
     let library = unsafe { Library::open(Some(&path), RTLD_NOW | RTLD_GLOBAL) }
         .with_context(|| format!("{} cannot be opened", path.display()))?;
-    std::mem::forget(library); // never unloaded: tensors hold pointers into it
+    // Never unloaded: tensors hold pointers into it.
+    std::mem::forget(library);
     Ok(())
 }
 
@@ -115,7 +118,7 @@ fn libtorch_folder() -> Option<PathBuf> {
     path.parent().map(PathBuf::from)
 }
 
-/// Switches of libtorch's that tch does not have, under their C++ names (of `ATen/Context.h`).
+/// Switches of libtorch that tch lacks, under their mangled C++ names (`ATen/Context.h`).
 mod switches {
     use std::ffi::c_void;
 
@@ -130,10 +133,10 @@ mod switches {
         fn deterministic_convolutions(context: *mut c_void, wanted: bool);
     }
 
-    /// Float32 as such on a GPU, and convolutions the same each time.
+    /// Makes GPUs compute float32 without TF32, and convolutions the same way every time.
     pub fn exact() {
-        // SAFETY: libtorch's own object, which is made when it is first asked for and never goes;
-        // the methods set flags of it.
+        // SAFETY: the object is libtorch's own and lives as long as the process; the methods set
+        // flags of it.
         unsafe {
             let context = context();
             allow_tf32_in_convolutions(context, false);
@@ -158,16 +161,17 @@ mod switches {
             const CUDA: i32 = 1;
             const OPERATIONS: [i32; 3] = [1, 2, 3]; // convolutions, recurrent networks, products
             const TF32: i32 = 2;
-            // SAFETY: it reads flags of libtorch's own object; enumerations of C++ are ints.
+            // SAFETY: it reads flags of libtorch's own object; enums of C++ are ints.
             let fast = || {
                 OPERATIONS.map(
                     |operation| unsafe { precision(super::context(), CUDA, operation) } == TF32,
                 )
             };
-            // SAFETY: as in `exact`; it is what libtorch begins with.
+            // SAFETY: as in `exact`. libtorch's default is to allow it.
             unsafe { super::allow_tf32_in_convolutions(super::context(), true) };
             super::exact();
             assert_eq!(fast(), [false; 3]);
+            // SAFETY: as above.
             assert!(unsafe { deterministic(super::context()) });
         }
     }

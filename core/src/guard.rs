@@ -1,7 +1,7 @@
 //! Turns panics into errors.
 //!
-//! `tch` panics on every libtorch error, and plugins are other people's code: whatever runs a
-//! model, an attack or a metric runs it through [`catch`], so that a failure costs one cell.
+//! `tch` panics on every libtorch error, and plugins are other people's code. Therefore models,
+//! attacks and metrics run inside [`catch`], so that a failure costs one cell of a study.
 
 use anyhow::{Error, Result, anyhow};
 use std::any::Any;
@@ -10,23 +10,24 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
 
 thread_local! {
+    /// How many guards this thread is inside of.
     static GUARDED: Cell<u32> = const { Cell::new(0) };
 }
 
-/// How guarded work went wrong.
+/// How guarded work failed.
 pub(crate) enum Caught {
-    /// It returned an error, or threw one.
+    /// It returned an error, or threw one with [`throw`].
     Error(Error),
-    /// It panicked; the first line of the message.
+    /// It panicked. Holds the first line of the message.
     Panic(String),
 }
 
-/// An error on its way to the nearest guard.
+/// The payload of the unwinding that [`throw`] starts.
 struct Thrown(Error);
 
-/// Runs `work`; a panic in it comes back as an error that starts with `what`.
+/// Runs `work`. A panic in it becomes an error that starts with `what`.
 ///
-/// While `work` runs, the panic message is not printed: the caller reports the error.
+/// Panic messages are not printed while `work` runs: the caller reports the error.
 pub fn catch<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     attempt(work).map_err(|caught| match caught {
         Caught::Error(error) => error,
@@ -34,7 +35,7 @@ pub fn catch<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     })
 }
 
-/// As [`catch`], and tells errors from panics.
+/// Runs `work` like [`catch`], and tells errors from panics.
 pub(crate) fn attempt<T>(work: impl FnOnce() -> Result<T>) -> Result<T, Caught> {
     silence_guarded_panics();
     GUARDED.set(GUARDED.get() + 1);
@@ -49,21 +50,23 @@ pub(crate) fn attempt<T>(work: impl FnOnce() -> Result<T>) -> Result<T, Caught> 
     }
 }
 
-/// Takes an error out of a function that returns no result: the nearest [`catch`] returns it. Where
-/// there is none, this is a panic.
+/// Takes an error out of a function that returns no `Result`: the innermost [`catch`] returns it.
+///
+/// # Panics
+/// Outside of every [`catch`].
 pub fn throw(error: Error) -> ! {
     assert!(GUARDED.get() > 0, "{error:#}");
     panic::resume_unwind(Box::new(Thrown(error)))
 }
 
-/// The first line of a panic's message, without libtorch's stack trace.
+/// The first line of a panic's message. What follows in libtorch's is a stack trace.
 fn message(payload: &(dyn Any + Send)) -> String {
     let text = payload
         .downcast_ref::<String>()
         .map(String::as_str)
         .or_else(|| payload.downcast_ref::<&str>().copied())
         .unwrap_or("a value that is not text");
-    // tch wraps what libtorch said: `called … on an `Err` value: Torch("…\nException raised …")`.
+    // tch wraps libtorch's message: `called … on an `Err` value: Torch("…\nException raised …")`.
     let text = text.split_once("Torch(\"").map_or(text, |(_, inner)| inner);
     let line = text.split("\\n").next().unwrap_or(text);
     line.lines().next().unwrap_or(line).trim_end_matches("\")").to_owned()

@@ -1,15 +1,114 @@
-//! What a Gauntlet plugin needs, and nothing else.
+//! Everything that a Gauntlet plugin needs. Gauntlet runs image classifiers through adversarial
+//! attacks, and this crate defines its models, attacks and metrics.
 //!
-//! A plugin brings a [`Model`](model::Model), an [`Attack`](attack::Attack) or a
-//! [`Metric`](metric::Metric) and names it in [`export_plugin!`]. An attack sees a model
-//! through the [`Oracle`](oracle::Oracle) alone; an iterative attack describes one step and lets
-//! [`lanes`] keep the batch full. Pixels are everywhere float32 RGB in [0, 1], laid out
-//! N×3×H×W, and every norm and ε is measured in that domain.
+//! # How the parts work together
+//!
+//! ```text
+//!   export_plugin! in a crate ── linked in ──┐                  ┌── loaded by ── a plugin library
+//!                                            ▼                  ▼   (C interface, panics caught)
+//!                                         registry: all that a study can name
+//!                                            │
+//!                   ┌────────────────────────┼───────────────────────┐
+//!                   ▼                        ▼                       ▼
+//!                 model                    attack                  metric
+//!             pixels → logits          cases → answers       images, model → numbers
+//!                   │                        │                       │
+//!                   └──────▶ oracle ◀────────┴───────────────────────┘
+//!                            logits, gradients, random numbers, passes counted per case
+//! ```
+//!
+//! The engine (`gauntlet-runner`) takes a model, an attack and [cases](attack::Cases), which are
+//! images with a [goal](attack::Goal) each. It opens an [`Oracle`](oracle::Oracle) on the model and
+//! gives it to the attack, which answers every case with pixels or with
+//! [`NotFound`](attack::Answer::NotFound). The engine then looks at the pixels itself.
+//!
+//! Pixels are float32 RGB in [0, 1], N×3×S×S, everywhere. Every norm and every ε is measured in this
+//! domain.
+//!
+//! # A whole plugin
+//!
+//! A plugin implements [`Model`](model::Model) with [`Architecture`](model::Architecture),
+//! [`Attack`](attack::Attack) or [`Metric`](metric::Metric), and names its types in
+//! [`export_plugin!`]. This attack takes one step along the sign of the gradient:
+//!
+//! ```
+//! use gauntlet_core::attack::{Budget, Norm};
+//! use gauntlet_core::prelude::*;
+//! # use gauntlet_core::oracle::Settings;
+//! # use gauntlet_core::registry::Registry;
+//! # use gauntlet_core::testing::{Affine, check_attack};
+//!
+//! export_plugin!(attack SignStep);
+//!
+//! /// One step along the sign of the gradient.
+//! pub struct SignStep(SignStepParams);
+//!
+//! params! {
+//!     /// Parameters of [`SignStep`].
+//!     pub struct SignStepParams {
+//!         /// Length of the step, pixels in [0, 1].
+//!         pub epsilon: f64 = 8.0 / 255.0,
+//!     }
+//! }
+//!
+//! impl Attack for SignStep {
+//!     const NAME: &'static str = "sign_step";
+//!     const SUMMARY: &'static str = "one step along the sign of the gradient";
+//!     type Params = SignStepParams;
+//!
+//!     fn new(params: SignStepParams) -> Result<Self> {
+//!         let epsilon = params.epsilon;
+//!         ensure!(epsilon > 0.0, "`epsilon` is {epsilon}, expected a positive number");
+//!         Ok(Self(params))
+//!     }
+//!
+//!     fn budget(&self) -> Option<Budget> {
+//!         Some(Budget { norm: Norm::Linf, radius: self.0.epsilon })
+//!     }
+//!
+//!     fn run(&self, oracle: &Oracle, cases: &Cases) -> Result<Vec<Answer>> {
+//!         let all: Vec<usize> = (0..cases.len()).collect();
+//!         let mut answers = Vec::new();
+//!         for batch in all.chunks(oracle.lanes()) {
+//!             let (first, count) = (batch[0], batch.len());
+//!             let images = cases.pixels.narrow(0, first as i64, count as i64);
+//!             let goals = Goals::new(&cases.goals[first..first + count], &images);
+//!             // The margin of a goal is below zero where the goal is met.
+//!             let gradient = oracle.gradient(batch, &images, |logits| goals.margin(logits))?;
+//!             let moved = (images - gradient.pixels.sign() * self.0.epsilon).clamp(0.0, 1.0);
+//!             answers.extend((0..count as i64).map(|row| Answer::Pixels(moved.get(row))));
+//!         }
+//!         Ok(answers)
+//!     }
+//! }
+//!
+//! # fn main() -> Result<()> {
+//! // The conformance kit checks the rules that an attack must keep.
+//! check_attack::<SignStep>(SignStepParams::default())?;
+//!
+//! // Run by hand, without the engine:
+//! let model = Affine::new(3, 8, 1);
+//! let images = Tensor::full([2, 3, 8, 8], 0.5, (Kind::Float, tch::Device::Cpu));
+//! let cases = Cases::new(images, vec![Goal::Away(0), Goal::Towards(2)])?;
+//! let oracle = Oracle::new(&model, vec![0, 1], Settings::default());
+//! let registry = Registry::linked()?;
+//! let entry = registry.find_attack("sign_step")?;
+//! let attack = entry.make(&entry.entry.parameters(None, &"epsilon = 0.1".parse()?)?)?;
+//! let answers = attack.run(&oracle, &cases)?;
+//! assert!(matches!(answers[0], Answer::Pixels(_)));
+//! assert_eq!(oracle.passes()[1].backward, 1);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! An attack that takes many steps describes one step and lets [`lanes`] keep the batch full.
+//! `docs/plugins.md` is the tutorial.
 
 pub mod attack;
 pub mod device;
 pub mod guard;
 pub mod lanes;
+mod library;
 pub mod logits;
 pub mod metric;
 pub mod model;
@@ -20,8 +119,7 @@ pub mod registry;
 pub mod testing;
 pub mod weights;
 
-/// The libtorch that this crate is built for.
-pub const LIBTORCH: &str = "2.11.0";
+pub use library::LIBTORCH;
 
 /// One `use` for a plugin's source file.
 pub mod prelude {
@@ -39,7 +137,7 @@ pub mod prelude {
     pub use tch::{self, Kind, Tensor};
 }
 
-// Named by the macros in other people's crates, and in this one.
+// The macros name these, in plugins and in this crate itself.
 #[doc(hidden)]
 pub use {inventory, serde};
 extern crate self as gauntlet_core;

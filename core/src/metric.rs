@@ -11,9 +11,9 @@ use tch::Tensor;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
-    /// One adversarial beside its original.
+    /// A pair of images: an original and its adversarial.
     Outcome,
-    /// One model at one case.
+    /// A model at one case.
     Model,
 }
 
@@ -38,47 +38,54 @@ pub trait Metric: Send + Sync + Sized + 'static {
     /// The unit, such as `pixel units` or `elements`.
     const UNIT: &'static str;
 
-    /// What the values are about; says which of the two functions below is called.
+    /// What a value is about: [`outcome`](Self::outcome) is called for [`Scope::Outcome`],
+    /// [`model`](Self::model) for [`Scope::Model`].
     const SCOPE: Scope;
 
     /// Which way is better for a defender.
     const DIRECTION: Direction;
 
-    /// The value of an image beside itself, if that is always the same: 0 for a distance.
+    /// The value of an image and itself, if it is the same for all images: 0 for a distance.
     const AT_IDENTITY: Option<f64> = None;
 
-    /// Whether original and adversarial can change places.
+    /// Whether exchanging original and adversarial leaves the value the same.
     const SYMMETRIC: bool = false;
 
     /// Names of further numbers that come with every value, such as the ends of its interval. NaN
-    /// says that there is none.
+    /// stands for a number that does not exist.
     const EXTRAS: &'static [&'static str] = &[];
 
-    /// The settings.
+    /// The parameters.
     type Params: Params;
 
-    /// Further named settings.
+    /// Further named sets of parameters.
     fn presets() -> Vec<Preset<Self::Params>> {
         Vec::new()
     }
 
-    /// Checks the settings, once, before any work.
+    /// Checks the parameters, once, before any work.
+    ///
+    /// # Errors
+    /// Says which parameter is wrong, what was found and what is expected.
     fn new(params: Self::Params) -> Result<Self>;
 
-    /// [`Scope::Outcome`]: one value per row of two N×3×S×S float32 batches in [0, 1], each followed
-    /// by its [`EXTRAS`](Self::EXTRAS).
+    /// Measures pairs of images, for [`Scope::Outcome`]. Both batches are N×3×S×S float32 in [0, 1].
+    /// Gives one value per row, each followed by its [`EXTRAS`](Self::EXTRAS).
     fn outcome(&self, _original: &Tensor, _adversarial: &Tensor) -> Result<Vec<f64>> {
         bail!("metric `{}` has scope `outcome` but does not implement `outcome`", Self::NAME)
     }
 
-    /// [`Scope::Model`]: one value per case, each followed by its [`EXTRAS`](Self::EXTRAS). The
-    /// model classifies every case correctly; the goal says from where, or to where, it is robust.
+    /// Measures a model, for [`Scope::Model`]. Gives one value per case, each followed by its
+    /// [`EXTRAS`](Self::EXTRAS).
+    ///
+    /// The model classifies every case correctly. A case's goal says which change of the class is
+    /// measured: away from its own class, or towards another.
     fn model(&self, _oracle: &Oracle, _cases: &Cases) -> Result<Vec<f64>> {
         bail!("metric `{}` has scope `model` but does not implement `model`", Self::NAME)
     }
 
-    /// [`Scope::Model`]: about what a case with such a goal costs with a model of so many classes. None:
-    /// it is not known.
+    /// What a case with this goal costs about, for [`Scope::Model`] and a model with `classes`
+    /// classes. `None` when it is not known.
     fn cost(&self, _goal: Goal, _classes: i64) -> Option<Cost> {
         None
     }

@@ -6,23 +6,23 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
-/// A classifier with frozen weights. Tensors are not shared between threads: a worker loads its
-/// own.
+/// A classifier with frozen weights. Tensors are not shared between threads: each worker loads its
+/// own model.
 pub trait Model: Send {
-    /// Who this is.
+    /// What the model is.
     fn card(&self) -> &ModelCard;
 
     /// Logits of a batch.
     ///
-    /// `pixels` is N×3×S×S float32 RGB in [0, 1] with S = `card().side`; the answer is
-    /// N×`card().classes`, differentiable with respect to `pixels`. Preprocessing happens in
-    /// here. Only the input ever needs a gradient: weights must not require one. Row n may
-    /// depend on image n alone.
+    /// `pixels` are N×3×S×S float32 RGB in [0, 1] with S = `card().side`. The logits are
+    /// N×`card().classes` float32, differentiable with respect to `pixels`. Preprocessing happens
+    /// in here. Weights must not require a gradient. Row n may depend on image n alone.
     fn logits(&self, pixels: &Tensor) -> Tensor;
 
-    /// Whether it must be loaded anew before it is given other work, as a plugin's after a panic.
+    /// Whether the model must be loaded again before it is given other work: a plugin's model after
+    /// a panic.
     #[doc(hidden)]
-    fn spoilt(&self) -> bool {
+    fn needs_reload(&self) -> bool {
         false
     }
 }
@@ -30,25 +30,25 @@ pub trait Model: Send {
 /// What a reader of a result needs to know about a model.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ModelCard {
-    /// The name in studies and tables, such as `vgg_16`.
+    /// Name in studies and tables, such as `vgg_16`.
     pub name: String,
-    /// The family that figures colour by, such as `VGG`.
+    /// Family, such as `VGG`. Figures give each family a colour.
     pub family: String,
-    /// Height and width of the pixel domain, in pixels.
+    /// Height and width of the images, in pixels.
     pub side: i64,
     /// Number of logits.
     pub classes: i64,
     /// Index of the first real class: 1 where class 0 is "background", otherwise 0.
     #[serde(default)]
     pub label_offset: i64,
-    /// Published top-1 accuracy, per cent, for the weights the study used.
+    /// Published top-1 accuracy of these weights, in per cent.
     #[serde(default)]
     pub top1: Option<f64>,
-    /// Published top-5 accuracy, per cent.
+    /// Published top-5 accuracy of these weights, in per cent.
     #[serde(default)]
     pub top5: Option<f64>,
-    /// Number of layers with weights from input to output, of networks that come in several depths
-    /// and are otherwise alike: the effect of depth is read off those.
+    /// Number of layers with weights from input to output, for networks that come in several depths
+    /// and are otherwise alike. The effect of depth is measured on these.
     #[serde(default)]
     pub depth: Option<u32>,
     /// One line: the paper and the reference implementation.
@@ -56,28 +56,29 @@ pub struct ModelCard {
     pub source: String,
 }
 
-/// How a model comes to be: what `export_plugin!(model …)` registers.
+/// How a model is built from parameters and weights. `export_plugin!(model …)` registers it.
 pub trait Architecture: Model + Sized + 'static {
     /// The registered name, such as `vgg_16`.
     const NAME: &'static str;
 
-    /// What can be chosen when the model is built (class count, input side, …).
+    /// The parameters, such as the number of classes or the side of the images.
     type Params: Params;
 
     /// The card of the model that `params` would give.
     fn describe(params: &Self::Params) -> ModelCard;
 
-    /// Builds the model from weights. The caller checks afterwards that every tensor in
-    /// `weights` was used, see [`Weights::finish`].
+    /// Builds the model from weights. The caller checks afterwards that every tensor of `weights`
+    /// was used, see [`Weights::finish`].
     fn load(params: Self::Params, weights: &Weights) -> Result<Self>;
 
-    /// How weights in PyTorch's names go with this network. None: names mean what they say, the
-    /// network asks for its tensors in whatever names and layouts it likes.
+    /// How weights in PyTorch's names fit this network. `None` for a network that asks for its
+    /// tensors by the names and layouts of the file, whatever these are.
     fn pytorch() -> Option<PyTorch> {
         None
     }
 
-    /// Weights that are part of the program, as the bytes of a safetensors file.
+    /// Weights that are part of the program, as the bytes of a safetensors file. `None` where there
+    /// are none.
     fn embedded_weights() -> Option<&'static [u8]> {
         None
     }

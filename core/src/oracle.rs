@@ -1,4 +1,4 @@
-//! The oracle: all that an attack or a score gets to see of a model.
+//! The oracle: all that an attack or a metric gets to see of a model.
 
 use crate::guard;
 use crate::model::{Model, ModelCard};
@@ -6,13 +6,13 @@ use anyhow::{Context, Result, ensure};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use std::cell::{Cell, RefCell};
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use tch::Tensor;
+use thiserror::Error;
 
-/// Passes through the network that one case has cost.
+/// Number of passes through the network that one case has cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Passes {
     /// Forward passes.
@@ -21,16 +21,16 @@ pub struct Passes {
     pub backward: u64,
 }
 
-/// What the engine sets for an attack's work.
+/// What the engine sets for the work of an attack or a metric.
 #[derive(Clone)]
 pub struct Settings {
-    /// How many lanes a batch has at the most; never changes an answer.
+    /// Greatest number of rows in a batch. It never changes an answer.
     pub lanes: usize,
-    /// Seed of the study; each case derives its own random stream from it.
+    /// Seed of the study. Each case derives its own random stream from it.
     pub seed: u64,
-    /// Work that is not done by then is given up.
+    /// When the oracle starts to refuse calls, if ever.
     pub deadline: Option<Instant>,
-    /// Set from elsewhere to give the work up.
+    /// Set to `true` by another thread, it makes the oracle refuse calls.
     pub cancel: Arc<AtomicBool>,
 }
 
@@ -40,79 +40,61 @@ impl Default for Settings {
     }
 }
 
-/// Why an oracle answers no more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why an oracle refuses calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Stop {
     /// [`Settings::cancel`] was set.
+    #[error("cancelled")]
     Cancelled,
     /// [`Settings::deadline`] is over.
+    #[error("out of time")]
     OutOfTime,
 }
 
-impl fmt::Display for Stop {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str(match self {
-            Self::Cancelled => "cancelled",
-            Self::OutOfTime => "out of time",
-        })
-    }
-}
-
-impl std::error::Error for Stop {}
-
-/// Why there is no gradient: logits that no pixel stands behind.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The logits do not depend on the pixels as far as libtorch knows, so there is no gradient.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error(
+    "the logits of model `{model}` have no gradient: something in it is detached, rounded to \
+     integers, or under `no_grad`"
+)]
 pub struct Detached {
     /// The model's name.
     pub model: String,
 }
 
-impl fmt::Display for Detached {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let name = &self.model;
-        write!(
-            f,
-            "the logits of model `{name}` have no gradient: something in it is detached, rounded \
-             to integers, or under `no_grad`"
-        )
-    }
-}
-
-impl std::error::Error for Detached {}
-
-/// The answer of [`Oracle::gradient`] for a batch of M.
+/// What [`Oracle::gradient`] gives for a batch of M rows.
 pub struct Gradient {
-    /// M×K logits.
+    /// Logits, M×K.
     pub logits: Tensor,
-    /// M losses.
+    /// Losses, M.
     pub loss: Tensor,
-    /// M×3×S×S: the gradient of each row's loss with respect to its pixels.
+    /// Gradient of each row's loss with respect to its pixels, M×3×S×S.
     pub pixels: Tensor,
 }
 
 /// A model under attack.
 ///
-/// Every call says which case each row of the batch belongs to: passes are counted per case.
-/// Rows are indices into the [`Cases`](crate::attack::Cases) that the attack was given.
+/// Every call says which case each row of the batch belongs to, by its index in the
+/// [`Cases`](crate::attack::Cases) that the attack was given. Passes are counted per case.
 pub struct Oracle<'a> {
     access: Box<dyn Access + 'a>,
 }
 
-/// A way to a model: within this module, or across the boundary of a plugin.
+/// How an oracle reaches its model: directly, or across the boundary of a plugin library.
 pub(crate) trait Access {
     fn card(&self) -> &ModelCard;
     fn lanes(&self) -> usize;
     fn logits(&self, cases: &[usize], pixels: &Tensor) -> Result<Tensor>;
-    /// `loss` is called once.
+    /// Calls `loss` once.
     fn gradient(
         &self,
         cases: &[usize],
         pixels: &Tensor,
         loss: &mut dyn FnMut(&Tensor) -> Result<Tensor>,
     ) -> Result<Gradient>;
-    /// The key of all streams.
+    /// The ChaCha8 key of all random streams.
     fn key(&self) -> [u8; 32];
-    /// The number of each case's stream.
+    /// The number of each case's random stream.
     fn streams(&self) -> &[u64];
     fn passes(&self) -> Vec<Passes>;
     fn check_time(&self) -> Result<()>;
@@ -130,23 +112,31 @@ impl<'a> Oracle<'a> {
         Self { access: Box::new(access) }
     }
 
-    /// The model's card: side, classes and so on.
+    /// The model's card: name, side of the images, number of classes.
     pub fn card(&self) -> &ModelCard {
         self.access.card()
     }
 
-    /// How many lanes a batch shall have at the most.
+    /// Greatest number of rows that a batch shall have; at least 1.
     pub fn lanes(&self) -> usize {
         self.access.lanes()
     }
 
-    /// Logits of a batch, M×3×S×S → M×K. One forward pass for each of `cases`.
+    /// Logits of a batch, M×3×S×S → M×K. It costs each row's case a forward pass.
+    ///
+    /// # Errors
+    /// [`Stop`] when the oracle refuses calls; otherwise when the shape of `pixels` is wrong, a case
+    /// is unknown, or the model fails.
     pub fn logits(&self, cases: &[usize], pixels: &Tensor) -> Result<Tensor> {
         self.access.logits(cases, pixels)
     }
 
-    /// Logits, losses and the gradients of the losses with respect to the pixels. `loss` maps
-    /// M×K logits to M losses. One forward and one backward pass for each of `cases`.
+    /// Logits, losses, and the gradients of the losses with respect to the pixels. `loss` maps M×K
+    /// logits to M losses. It costs each row's case a forward and a backward pass.
+    ///
+    /// # Errors
+    /// Those of [`logits`](Self::logits); [`Detached`] when the model has no gradient; otherwise
+    /// when `loss` panics or gives another shape.
     pub fn gradient(
         &self,
         cases: &[usize],
@@ -161,28 +151,28 @@ impl<'a> Oracle<'a> {
         })
     }
 
-    /// The random stream of a case: the same whatever runs beside it.
+    /// The random stream of a case. It does not depend on the other cases.
     pub fn rng(&self, case: usize) -> ChaCha8Rng {
         let mut rng = ChaCha8Rng::from_seed(self.access.key());
         rng.set_stream(self.access.streams()[case]);
         rng
     }
 
-    /// Passes so far, per case.
+    /// Number of passes so far, per case.
     pub fn passes(&self) -> Vec<Passes> {
         self.access.passes()
     }
 
-    /// Whether there is still time, for long work that does not ask the model.
+    /// Checks that there is still time. Long work that does not call the model calls this instead.
     ///
     /// # Errors
-    /// [`Stop`] when the work is to be given up.
+    /// [`Stop`] when the work shall be given up.
     pub fn check_time(&self) -> Result<()> {
         self.access.check_time()
     }
 
-    /// Why a call was refused, if one was: what an attack gives after that depends on the clock,
-    /// whatever it makes of the refusal.
+    /// Why a call was refused, if one was. The results of an attack that was refused a call depend
+    /// on the clock, even where it handles the error.
     pub fn stopped(&self) -> Option<Stop> {
         self.access.stopped()
     }
@@ -192,11 +182,11 @@ impl<'a> Oracle<'a> {
     }
 }
 
-/// A model of this module's.
+/// Calls the model itself.
 struct Direct<'a> {
     model: &'a dyn Model,
     settings: Settings,
-    /// One number per case that does not depend on which cases run together.
+    /// A number for each case, which does not depend on the cases that run beside it.
     streams: Vec<u64>,
     passes: RefCell<Vec<Passes>>,
     stopped: Cell<Option<Stop>>,
@@ -247,10 +237,9 @@ impl Access for Direct<'_> {
                     false,
                 )?
                 .remove(0);
-                // The graph may be one of weights that want a gradient, without the pixels.
+                // A model whose weights require a gradient has a graph even without the pixels.
                 ensure!(gradient.defined(), self.detached());
-                // Laid out as pixels are, whatever the model does inside: sums of tensors in two
-                // layouts are slow.
+                // In the layout of pixels: adding tensors of two layouts is slow.
                 Ok(Gradient {
                     logits: logits.detach(),
                     loss: loss.detach(),

@@ -1,5 +1,5 @@
-//! Parameters: plain structs that serde reads and writes, so that one definition gives the
-//! parser, the defaults that `runner list` prints, and what a result records.
+//! Parameters: plain structs that serde reads and writes. One definition gives the parser, the
+//! defaults that `runner list` prints, and what a result records.
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde::de::value::MapDeserializer;
@@ -9,9 +9,11 @@ use std::cell::Cell;
 use std::fmt::Debug;
 use toml::{Table, Value};
 
-/// What the parameters of a model, an attack or a metric must be. [`params!`](crate::params!)
-/// writes the struct and all of this; for one written by hand, derive `Serialize`, `Deserialize`
-/// with `#[serde(default, deny_unknown_fields)]`, `Clone`, `Debug` and give a `Default`.
+/// The parameters of a model, an attack or a metric.
+///
+/// [`params!`](crate::params!) writes the struct and everything that this trait needs. For a struct
+/// written by hand, derive `Clone`, `Debug`, `Serialize` and `Deserialize` with
+/// `#[serde(default, deny_unknown_fields)]`, and implement `Default`.
 pub trait Params:
     Serialize + DeserializeOwned + Default + Clone + Debug + Send + Sync + 'static
 {
@@ -28,11 +30,11 @@ pub struct NoParams {}
 
 impl Params for NoParams {}
 
-/// Parameters with their defaults and descriptions, in one place:
+/// Defines parameters with their defaults and descriptions:
 ///
 /// ```
 /// gauntlet_core::params! {
-///     /// Settings of an attack.
+///     /// Parameters of an attack.
 ///     pub struct Settings {
 ///         /// Radius of the ball, pixels in [0, 1].
 ///         pub epsilon: f64 = 8.0 / 255.0,
@@ -44,32 +46,38 @@ impl Params for NoParams {}
 /// assert_eq!(Settings::default().iterations, 10);
 /// ```
 ///
-/// That is a struct with its `Default`, read from TOML with unknown keys refused; `runner list`
-/// shows the comments.
+/// This gives a struct with its `Default`. It is read from TOML, where unknown keys are refused, and
+/// `runner list` shows the comments.
 #[macro_export]
 macro_rules! params {
     (
         $(#[$about:meta])*
         $visibility:vis struct $name:ident $(<$(const $constant:ident: $of:ty),+>)? {
-            $($(#[doc = $doc:literal])+ $field_visibility:vis $field:ident: $type:ty = $default:expr),* $(,)?
+            $(
+                $(#[doc = $doc:literal])+
+                $field_visibility:vis $field:ident: $type:ty = $default:expr
+            ),* $(,)?
         }
     ) => {
         $(#[$about])*
         #[derive(Clone, Debug, PartialEq, $crate::serde::Serialize, $crate::serde::Deserialize)]
-        // The empty bound is what lets serde derive a default for a type with constants in its
-        // name.
+        // Without the empty bound, serde cannot derive a default for a type with const parameters.
         #[serde(crate = "gauntlet_core::serde", default, deny_unknown_fields, bound = "")]
         $visibility struct $name $(<$(const $constant: $of),+>)? {
             $($(#[doc = $doc])+ $field_visibility $field: $type),*
         }
 
-        impl $(<$(const $constant: $of),+>)? ::core::default::Default for $name $(<$($constant),+>)? {
+        impl $(<$(const $constant: $of),+>)? ::core::default::Default
+            for $name $(<$($constant),+>)?
+        {
             fn default() -> Self {
                 Self { $($field: $default),* }
             }
         }
 
-        impl $(<$(const $constant: $of),+>)? $crate::params::Params for $name $(<$($constant),+>)? {
+        impl $(<$(const $constant: $of),+>)? $crate::params::Params
+            for $name $(<$($constant),+>)?
+        {
             fn docs() -> &'static [(&'static str, &'static str)] {
                 &[$((stringify!($field), concat!($($doc),+))),*]
             }
@@ -77,19 +85,19 @@ macro_rules! params {
     };
 }
 
-/// What a reader of `runner list` gets to know about a parameter beside its default.
+/// What `runner list` shows of a parameter beside its default.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Description {
     /// The parameter's name.
     pub name: String,
-    /// What it is, in one paragraph.
+    /// Its meaning, in one paragraph.
     pub text: String,
-    /// The values that it can take, if those have names.
+    /// Its possible values, where they have names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub choices: Vec<String>,
 }
 
-/// Describes the parameters that have a description.
+/// The descriptions of all parameters that have one, in the order of [`Params::docs`].
 pub fn describe<P: Params>() -> Vec<Description> {
     let describe = |&(name, text): &(&'static str, &str)| Description {
         name: name.to_owned(),
@@ -99,19 +107,19 @@ pub fn describe<P: Params>() -> Vec<Description> {
     P::docs().iter().map(describe).collect()
 }
 
-/// The names that a field of `P` can have as its value, where it is an enumeration.
+/// The names that a field of `P` can have as its value, where it is an enum.
 fn choices<P: Params>(field: &'static str) -> &'static [&'static str] {
-    let asked = Cell::new([].as_slice());
-    let fields = MapDeserializer::new(std::iter::once((field, Asked(&asked))));
-    // An error always: the value never comes. The question is what was wanted.
+    let variants = Cell::new([].as_slice());
+    let fields = MapDeserializer::new(std::iter::once((field, VariantsProbe(&variants))));
+    // Always an error, since the probe holds no value; it notes what serde asks for.
     let _: Result<P, de::value::Error> = P::deserialize(fields);
-    asked.get()
+    variants.get()
 }
 
-/// A value that is not there, and notes which names were asked for.
-struct Asked<'a>(&'a Cell<&'static [&'static str]>);
+/// A deserializer without a value. It notes the variants of the enum that is asked for.
+struct VariantsProbe<'a>(&'a Cell<&'static [&'static str]>);
 
-impl<'de> Deserializer<'de> for Asked<'_> {
+impl<'de> Deserializer<'de> for VariantsProbe<'_> {
     type Error = de::value::Error;
 
     fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
@@ -133,12 +141,12 @@ impl<'de> Deserializer<'de> for Asked<'_> {
     }
 
     serde::forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct
-        newtype_struct seq tuple tuple_struct map struct identifier ignored_any
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
+        unit_struct newtype_struct seq tuple tuple_struct map struct identifier ignored_any
     }
 }
 
-impl IntoDeserializer<'_> for Asked<'_> {
+impl IntoDeserializer<'_> for VariantsProbe<'_> {
     type Deserializer = Self;
 
     fn into_deserializer(self) -> Self {
@@ -151,21 +159,21 @@ pub fn to_table<P: Params>(params: &P) -> Table {
     Table::try_from(params).expect("parameters are a struct of values that TOML can hold")
 }
 
-/// Reads parameters: `overrides` laid over `base`.
+/// Reads parameters: those of `base`, replaced by those of `overrides`.
 ///
 /// # Errors
-/// Names an unknown key with the key that was probably meant, and a bad value's key with what the
-/// value should be.
+/// For an unknown key, names it and the key that was probably meant. For a wrong value, names its
+/// key, what was found and what is expected.
 pub fn from_table<P: Params>(base: &P, overrides: &Table) -> Result<P> {
     let base = to_table(base);
     let read = |overrides: &mut dyn Iterator<Item = (&String, &Value)>| {
         let mut table = base.clone();
-        // A key that the base does not show may still be an option that is off; serde decides.
+        // A key that the base lacks may be an `Option` that is `None`: serde decides.
         table.extend(overrides.map(|(key, value)| (key.clone(), widen(base.get(key), value))));
         table.try_into::<P>()
     };
     read(&mut overrides.iter()).map_err(|error| {
-        // The error does not say which key it is about: the one that is wrong by itself.
+        // The error does not name its key. Each override is read alone to find the wrong one.
         let wrong = overrides
             .iter()
             .find_map(|entry| Some((entry.0, read(&mut std::iter::once(entry)).err()?)));
@@ -181,11 +189,11 @@ pub fn from_table<P: Params>(base: &P, overrides: &Table) -> Result<P> {
     })
 }
 
-/// Lays `overrides` over parameters of which no more is known than their defaults: each key must be
-/// one of those, each value of the same type.
+/// Replaces parameters of `base` by those of `overrides`, where no type says what is allowed: each
+/// key must be in `base`, and each value must have the type that it has there.
 ///
 /// # Errors
-/// As of [`from_table`].
+/// The same as those of [`from_table`].
 pub fn overlay(base: &Table, overrides: &Table) -> Result<Table> {
     let mut table = base.clone();
     for (key, value) in overrides {
@@ -208,7 +216,7 @@ fn unknown(key: &str, known: &[&str]) -> anyhow::Error {
     anyhow!("unknown parameter `{key}`{}; there are: {}", suggestion(key, known), known.join(", "))
 }
 
-/// An integer where the default is a float is meant as that float (`epsilon = 1`).
+/// Turns an integer into a float where the default is a float, as in `epsilon = 1`.
 fn widen(default: Option<&Value>, value: &Value) -> Value {
     match (default, value) {
         (Some(Value::Float(_)), Value::Integer(i)) => Value::Float(*i as f64),
@@ -216,7 +224,8 @@ fn widen(default: Option<&Value>, value: &Value) -> Value {
     }
 }
 
-/// `, did you mean `x`?` when one of `known` is close to `name`, otherwise nothing.
+/// The text ``, did you mean `x`?`` when `x`, one of `known`, is close to `name`; otherwise an empty
+/// text.
 pub fn suggestion<S: AsRef<str>>(name: &str, known: &[S]) -> String {
     let wanted = name.to_lowercase().replace('-', "_");
     known
@@ -238,34 +247,52 @@ pub struct Preset<P> {
     pub params: P,
 }
 
-/// Finds a preset by name; `None` and `"default"` mean the type's defaults.
-pub fn preset<P: Params>(presets: Vec<Preset<P>>, name: Option<&str>) -> Result<P> {
-    let sets: Vec<(&str, P)> =
-        presets.into_iter().map(|preset| (preset.name, preset.params)).collect();
-    Ok(named(&sets, name)?.cloned().unwrap_or_default())
+/// A [`Preset`] whose parameters are a table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PresetTable {
+    /// The name that a study's `preset = "…"` gives.
+    pub name: String,
+    /// One line: where the values come from.
+    #[serde(default)]
+    pub summary: String,
+    /// The values.
+    #[serde(default)]
+    pub parameters: Table,
 }
 
-/// The set of that name; none for `None` and `"default"`.
-pub(crate) fn named<'a, S: AsRef<str>, P>(
-    sets: &'a [(S, P)],
-    name: Option<&str>,
-) -> Result<Option<&'a P>> {
-    let Some(name) = name.filter(|n| *n != "default") else {
-        return Ok(None);
-    };
-    let mut known = vec!["default"];
-    known.extend(sets.iter().map(|(name, _)| name.as_ref()));
-    match sets.iter().find(|(known, _)| known.as_ref() == name) {
-        Some((_, found)) => Ok(Some(found)),
-        None => bail!(
-            "unknown preset `{name}`{}; there are: {}",
-            suggestion(name, &known),
-            known.join(", ")
-        ),
+impl<P: Params> From<&Preset<P>> for PresetTable {
+    fn from(preset: &Preset<P>) -> Self {
+        Self {
+            name: preset.name.to_owned(),
+            summary: preset.summary.to_owned(),
+            parameters: to_table(&preset.params),
+        }
     }
 }
 
-/// Reads a table from TOML text: lines of keys and values, or an inline table.
+/// The parameters of the preset of that name; the defaults for `None` and `"default"`.
+///
+/// # Errors
+/// When the name is unknown: suggests a similar one, and lists all.
+pub fn preset<P: Params>(mut presets: Vec<Preset<P>>, name: Option<&str>) -> Result<P> {
+    let names: Vec<&str> = presets.iter().map(|preset| preset.name).collect();
+    let index = find_preset(&names, name)?;
+    Ok(index.map_or_else(P::default, |index| presets.swap_remove(index).params))
+}
+
+/// The index of the preset of that name among `names`; `None` for `None` and `"default"`.
+pub(crate) fn find_preset(names: &[&str], name: Option<&str>) -> Result<Option<usize>> {
+    let Some(name) = name.filter(|name| *name != "default") else {
+        return Ok(None);
+    };
+    if let Some(index) = names.iter().position(|known| *known == name) {
+        return Ok(Some(index));
+    }
+    let known = [&["default"], names].concat();
+    bail!("unknown preset `{name}`{}; there are: {}", suggestion(name, &known), known.join(", "))
+}
+
+/// Reads a table from TOML text: either lines of keys and values, or an inline table (`{ … }`).
 pub fn parse(text: &str) -> Result<Table> {
     match text.trim() {
         inline if inline.starts_with('{') => {

@@ -1,5 +1,6 @@
-// LeNet-5, with rectifiers and maxima as it is built today. LeCun et al., "Gradient-Based Learning
-// Applied to Document Recognition", 1998, section II; on Fashion-MNIST's 28×28 grey images.
+// LeNet-5 with rectifiers and max pooling, as it is usually built today. LeCun et al.,
+// "Gradient-Based Learning Applied to Document Recognition", 1998, section II. It classifies the
+// 28×28 grey images of Fashion-MNIST.
 
 #include "gauntlet.hpp"
 
@@ -8,23 +9,28 @@ GAUNTLET_EMBED(lenet_weights, PLUGIN_DIR "/lenet.safetensors")
 class LeNet : public gauntlet::Model {
 public:
     static constexpr const char *name = "lenet_cpp";
-    static constexpr const char *summary = "LeNet-5 (LeCun et al. 1998) with rectifiers, trained on Fashion-MNIST";
+    static constexpr const char *summary =
+        "LeNet-5 (LeCun et al. 1998) with rectifiers, trained on Fashion-MNIST";
     static std::vector<gauntlet::Parameter> parameters() { return {}; }
-    static gauntlet::Card card(const gauntlet::Parameters &) { return {name, "LeNet-5", 28, 10, summary}; }
+    static gauntlet::Card card(const gauntlet::Parameters &) {
+        return {name, "LeNet-5", 28, 10, summary};
+    }
     static GauntletBytes weights() { return lenet_weights(); }
 
     LeNet(const gauntlet::Parameters &, const gauntlet::Weights &weights) {
-        // Files have kernels height × width × in × out, libtorch wants out × in × height × width.
+        // Kernels: height × width × in × out in files, out × in × height × width in libtorch.
         auto kernel = [&](const char *layer, std::vector<int64_t> shape) {
-            at::Tensor kernel = weights.tensor(std::string(layer) + "/weights", shape, GAUNTLET_ROLE_KERNEL);
+            at::Tensor kernel =
+                weights.tensor(std::string(layer) + "/weights", shape, GAUNTLET_ROLE_KERNEL);
             return shape.size() == 4 ? kernel.permute({3, 2, 0, 1}).contiguous() : kernel.t();
         };
         auto bias = [&](const char *layer, int64_t outputs) {
             return weights.tensor(std::string(layer) + "/biases", {outputs}, GAUNTLET_ROLE_BIAS);
         };
-        kernels = {kernel("conv1", {5, 5, 1, 6}), kernel("conv2", {5, 5, 6, 16}), kernel("fc3", {400, 120}), kernel("fc4", {120, 84}),
-                   kernel("logits", {84, 10})};
-        biases = {bias("conv1", 6), bias("conv2", 16), bias("fc3", 120), bias("fc4", 84), bias("logits", 10)};
+        kernels = {kernel("conv1", {5, 5, 1, 6}), kernel("conv2", {5, 5, 6, 16}),
+                   kernel("fc3", {400, 120}), kernel("fc4", {120, 84}), kernel("logits", {84, 10})};
+        biases = {bias("conv1", 6), bias("conv2", 16), bias("fc3", 120), bias("fc4", 84),
+                  bias("logits", 10)};
     }
 
     at::Tensor logits(const at::Tensor &pixels) const override {

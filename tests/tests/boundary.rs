@@ -297,14 +297,14 @@ fn a_model_that_has_panicked_is_given_no_more_work() {
         "first: model `fragile` panicked: worn out; second: model `fragile` has panicked before \
          and is given no more work"
     );
-    assert!(model.spoilt());
+    assert!(model.needs_reload());
     let model = fragile("calls = 5").unwrap();
     assert!(
         refusal_on(model.as_ref(), "stubborn", Settings::default())
             .to_string()
             .starts_with("first: fine; second: fine")
     );
-    assert!(!model.spoilt());
+    assert!(!model.needs_reload());
 }
 
 #[test]

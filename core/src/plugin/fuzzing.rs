@@ -1,8 +1,10 @@
-//! Ways in for the fuzz targets (`tests/fuzz`), in builds with `--cfg fuzzing` alone.
+//! Entry points of the fuzz targets (`tests/fuzz`), in builds with `--cfg fuzzing` alone.
 
-use super::abi::{self, Head, Item, Sink, Text};
-use super::stamp::{self, Stamp};
-use super::{Library, export, host, wire};
+use super::{export, host, wire};
+use crate::guard;
+use crate::library::Library;
+use crate::library::abi::{self, Head, Item, Sink, Text};
+use crate::library::stamp::{self, Stamp};
 use crate::params;
 use crate::registry::Registry;
 use crate::testing::{Affine, Nudge};
@@ -11,11 +13,11 @@ use std::ffi::c_void;
 use std::sync::Arc;
 
 thread_local! {
-    /// What the plugin that is made up below says of itself.
+    /// What the plugin below says of itself.
     static SAID: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
-/// Reads the stamp in a library's bytes.
+/// Reads the stamp in a library's bytes, and checks it.
 pub fn stamp(bytes: &[u8]) {
     if let Ok(stamp) = stamp::read(bytes, "sample") {
         let library = Library { path: "libsample.so".into(), hash: String::new(), stamp };
@@ -23,8 +25,8 @@ pub fn stamp(bytes: &[u8]) {
     }
 }
 
-/// Lets a plugin describe itself, its card and its budget by `said`, and lays `overrides` over its
-/// parameters; then hands both to a real plugin as its parameters.
+/// Loads a plugin that describes itself, its card and its budget by `said`, and lays `overrides` over
+/// its parameters. Then gives `said` as a preset and `overrides` as parameters to a real plugin.
 pub fn toml(said: &str, overrides: &str) {
     SAID.replace(said.to_owned());
     let library = Arc::new(Library {
@@ -41,12 +43,10 @@ pub fn toml(said: &str, overrides: &str) {
         let Ok(overrides) = &overridden else { continue };
         for attack in registry.attacks() {
             if let Ok(all) = attack.entry.parameters(None, overrides) {
-                let _ = attack
-                    .make(&all)
-                    .map(|attack| crate::guard::catch("it", || Ok(attack.budget())));
+                let _ = attack.make(&all).map(|attack| guard::catch("it", || Ok(attack.budget())));
             }
-            for (preset, ..) in &attack.entry.presets {
-                let _ = attack.entry.parameters(Some(preset), overrides);
+            for preset in &attack.entry.presets {
+                let _ = attack.entry.parameters(Some(&preset.name), overrides);
             }
         }
         for model in registry.models() {
@@ -58,10 +58,10 @@ pub fn toml(said: &str, overrides: &str) {
     exported(said, overrides);
 }
 
-/// What the host sends a plugin that this crate has exported.
+/// Sends texts to plugins that this crate exports, as a program does.
 fn exported(preset: &str, overrides: &str) {
     let (attack, model) = (export::attack::<Nudge>(), export::model::<Affine>());
-    // SAFETY: both tables were made just now, each of its own kind; texts and sinks live during the
+    // SAFETY: both tables are of the kind that they are cast to; texts and sinks live during the
     // calls.
     unsafe {
         let (attack, model) =
@@ -101,7 +101,7 @@ unsafe extern "C" fn budget(_: *const c_void, toml: Sink, error: Sink) -> i32 {
 }
 
 unsafe extern "C" fn make(_: Text, object: *mut *mut c_void, _: Sink) -> i32 {
-    // SAFETY: the caller has a place for it.
+    // SAFETY: the caller has a place for the pointer.
     unsafe { object.write(std::ptr::dangling_mut()) };
     abi::OK
 }
@@ -161,7 +161,7 @@ const fn item<T>(kind: u32, table: &'static T) -> Shared {
     Shared(Item { kind, reserved: 0, table: std::ptr::from_ref(table).cast() })
 }
 
-/// A table that nobody writes to.
+/// An item that can be a static.
 struct Shared(Item);
 
 // SAFETY: it points to constants.

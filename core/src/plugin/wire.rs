@@ -1,21 +1,21 @@
-//! What both sides of the boundary do alike: texts, tensors and statuses in and out.
+//! What both sides of the boundary share: texts, tensors and statuses in and out.
 
-use super::abi::{self, Sink, Text};
 use crate::guard::{self, Caught};
+use crate::library::abi::{self, Sink, Text};
 use crate::metric::{Direction, Scope};
 use crate::oracle::Stop;
-use crate::params::Description;
+use crate::params::{Description, PresetTable};
 use crate::weights::Role;
-use anyhow::{Context, Error, Result, anyhow, bail, ensure};
+use anyhow::{Context, Error, Result, anyhow, ensure};
 use serde::{Deserialize, Serialize};
 use std::ffi::c_void;
 use tch::Tensor;
 use toml::Table;
 
-/// No more than this is kept of a text that comes in through a [`Sink`].
+/// Greatest length of a text that comes in through a [`Sink`], in bytes. The rest is dropped.
 const MAX_TEXT: usize = 1 << 24;
 
-/// What [`abi::Head::describe`] says.
+/// What [`abi::Head::describe`] tells of an attack, a model or a metric.
 #[derive(Serialize, Deserialize)]
 pub(super) struct About {
     pub name: String,
@@ -28,10 +28,10 @@ pub(super) struct About {
     #[serde(default)]
     pub descriptions: Vec<Description>,
     #[serde(default)]
-    pub presets: Vec<Preset>,
+    pub presets: Vec<PresetTable>,
 }
 
-/// What it says of metrics alone.
+/// What [`abi::Head::describe`] tells of metrics alone.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Measure {
     pub unit: String,
@@ -45,22 +45,13 @@ pub(super) struct Measure {
     pub extras: Vec<String>,
 }
 
-#[derive(Serialize, Deserialize)]
-pub(super) struct Preset {
-    pub name: String,
-    #[serde(default)]
-    pub summary: String,
-    #[serde(default)]
-    pub parameters: Table,
-}
-
 impl Text {
     pub(super) const fn of(text: &str) -> Self {
         Self { data: text.as_ptr().cast(), length: text.len() }
     }
 
     /// # Safety
-    /// `data` must point to `length` bytes that live as long as the caller uses the answer.
+    /// `data` must point to `length` bytes that live as long as the caller uses the result.
     pub(super) unsafe fn read<'a>(self) -> Result<&'a str> {
         // SAFETY: promised by the caller.
         std::str::from_utf8(unsafe { slice(self.data.cast(), self.length) }?)
@@ -69,25 +60,28 @@ impl Text {
 }
 
 /// # Safety
-/// `data` must point to `length` elements that live as long as the caller uses the answer, and that
+/// `data` must point to `length` elements that live as long as the caller uses the result, and that
 /// nobody changes meanwhile.
 pub(super) unsafe fn slice<'a, T>(data: *const T, length: usize) -> Result<&'a [T]> {
     if length == 0 {
         return Ok(&[]);
     }
-    ensure!(!data.is_null() && data.is_aligned(), "a null or crooked pointer to {length} elements");
+    ensure!(
+        !data.is_null() && data.is_aligned(),
+        "a null or misaligned pointer to {length} elements"
+    );
     let bytes = length.checked_mul(size_of::<T>()).and_then(|bytes| isize::try_from(bytes).ok());
     ensure!(bytes.is_some(), "{length} elements are too many");
     // SAFETY: promised by the caller; null, alignment and length are checked.
     Ok(unsafe { std::slice::from_raw_parts(data, length) })
 }
 
-/// Catches texts in `into`.
+/// A sink that appends to `into`.
 pub(super) fn sink(into: &mut String) -> Sink {
     unsafe extern "C" fn put(context: *mut c_void, text: Text) {
-        // Nothing but memory can run out in here; that ends the process, whoever asked. SAFETY: the
-        // context is the string below, and it is borrowed for as long as the sink is used; the text
-        // is borrowed from the caller.
+        // Only memory can run out in here, and that ends the process whoever asked for it.
+        // SAFETY: the context is the string below, which is borrowed for as long as the sink is
+        // used; the text is borrowed from the caller.
         let (into, text) = unsafe { (&mut *context.cast::<String>(), text.read()) };
         let text = text.unwrap_or("(a text that is not UTF-8)");
         let room = MAX_TEXT.saturating_sub(into.len()).min(text.len());
@@ -96,13 +90,17 @@ pub(super) fn sink(into: &mut String) -> Sink {
     Sink { context: std::ptr::from_mut(into).cast(), put: Some(put) }
 }
 
-/// Puts a text out.
+/// Puts a text into a sink.
 pub(super) fn put(sink: Sink, text: &str) {
     if let Some(put) = sink.put {
-        // SAFETY: whoever made the sink made both parts for each other; the text outlives the call.
+        // SAFETY: the sink's maker made both fields for each other; the text outlives the call.
         unsafe { put(sink.context, Text::of(text)) }
     }
 }
+
+/// A place for a tensor that the other side will hand over.
+pub(super) const NO_TENSOR: abi::Tensor =
+    abi::Tensor { handle: std::ptr::null_mut(), release: None };
 
 /// Hands a tensor over.
 pub(super) fn give(mut tensor: Tensor) -> abi::Tensor {
@@ -115,10 +113,6 @@ pub(super) fn give(mut tensor: Tensor) -> abi::Tensor {
     abi::Tensor { handle, release: Some(release) }
 }
 
-/// The place of a tensor that is to come.
-pub(super) const NO_TENSOR: abi::Tensor =
-    abi::Tensor { handle: std::ptr::null_mut(), release: None };
-
 /// Takes a tensor that was handed over.
 ///
 /// # Safety
@@ -126,7 +120,7 @@ pub(super) const NO_TENSOR: abi::Tensor =
 pub(super) unsafe fn take(tensor: &mut abi::Tensor) -> Result<Tensor> {
     let abi::Tensor { handle, release } = std::mem::replace(tensor, NO_TENSOR);
     // SAFETY: promised by the caller; the copy shares the data, not the handle.
-    let copy = unsafe { look(handle) };
+    let copy = unsafe { borrow(handle) };
     if let Some(release) = release.filter(|_| !handle.is_null()) {
         // SAFETY: the maker's own function for its own handle, which nobody uses any more.
         unsafe { release(handle) };
@@ -134,25 +128,25 @@ pub(super) unsafe fn take(tensor: &mut abi::Tensor) -> Result<Tensor> {
     copy
 }
 
-/// A tensor that is borrowed.
+/// Lends a tensor.
+pub(super) fn lend(tensor: &Tensor) -> abi::TensorRef {
+    tensor.as_ptr().cast()
+}
+
+/// Borrows a tensor that is lent.
 ///
 /// # Safety
 /// `handle` must be null or a living `at::Tensor *`.
-pub(super) unsafe fn look(handle: abi::TensorRef) -> Result<Tensor> {
+pub(super) unsafe fn borrow(handle: abi::TensorRef) -> Result<Tensor> {
     ensure!(!handle.is_null(), "a tensor is missing");
     // SAFETY: promised by the caller; the copy shares the data and leaves the handle alone.
     Ok(unsafe { Tensor::clone_from_ptr(handle.cast_mut().cast()) })
 }
 
-/// A tensor to lend.
-pub(super) fn lend(tensor: &Tensor) -> abi::TensorRef {
-    tensor.as_ptr().cast()
-}
-
-/// Does the work of a function of the interface: no panic leaves it.
+/// Does the work of a function of the interface, and gives its status. No panic leaves it.
 pub(super) fn serve(error: Sink, work: impl FnOnce() -> Result<()>) -> i32 {
-    // An error is other people's type: putting it into words may panic too.
-    let answer = guard::attempt(|| {
+    // Formatting an error runs other people's code, which may panic too: hence the outer attempt.
+    let outcome = guard::attempt(|| {
         Ok(match guard::attempt(work) {
             Ok(()) => (abi::OK, String::new()),
             Err(Caught::Panic(message)) => (abi::PANICKED, message),
@@ -166,42 +160,43 @@ pub(super) fn serve(error: Sink, work: impl FnOnce() -> Result<()>) -> i32 {
             }
         })
     });
-    let (status, text) = answer
+    let (status, text) = outcome
         .unwrap_or_else(|_| (abi::PANICKED, "an error that cannot be put into words".to_owned()));
     put(error, &text);
     status
 }
 
-/// Calls a function of the interface: `what` does it, the call is given the place for the reason.
-pub(super) fn call(what: &str, function: impl FnOnce(Sink) -> i32) -> Result<(), Refusal> {
+/// Calls a function of the interface. `what` names the other side in errors; `function` is given
+/// the sink for the reason of a failure.
+pub(super) fn call(what: &str, function: impl FnOnce(Sink) -> i32) -> Result<(), FailedCall> {
     let mut text = String::new();
     let status = function(sink(&mut text));
-    let told = || if text.is_empty() { "no reason given" } else { text.as_str() };
+    let reason = || if text.is_empty() { "no reason given" } else { text.as_str() };
     let error = match status {
         abi::OK => return Ok(()),
-        abi::FAILED => anyhow!("{}", told()),
-        abi::PANICKED => anyhow!("{what} panicked: {}", told()),
+        abi::FAILED => anyhow!("{}", reason()),
+        abi::PANICKED => anyhow!("{what} panicked: {}", reason()),
         abi::CANCELLED => Stop::Cancelled.into(),
         abi::OUT_OF_TIME => Stop::OutOfTime.into(),
-        _ => anyhow!("{what} gave the unknown status {status}: {}", told()),
+        _ => anyhow!("{what} gave the unknown status {status}: {}", reason()),
     };
-    Err(Refusal { panicked: status == abi::PANICKED, error })
+    Err(FailedCall { panicked: status == abi::PANICKED, error })
 }
 
-/// A status that is not [`abi::OK`].
-pub(super) struct Refusal {
-    /// Whether the object is spoilt.
+/// A call whose status is not [`abi::OK`].
+pub(super) struct FailedCall {
+    /// Whether the object must not be used again.
     pub panicked: bool,
     pub error: Error,
 }
 
-impl From<Refusal> for Error {
-    fn from(refusal: Refusal) -> Self {
-        refusal.error
+impl From<FailedCall> for Error {
+    fn from(failed: FailedCall) -> Self {
+        failed.error
     }
 }
 
-/// As [`call`], for functions that give a text.
+/// Calls a function of the interface that gives a text, see [`call`].
 pub(super) fn call_for_text(
     what: &str,
     function: impl FnOnce(Sink, Sink) -> i32,
@@ -211,7 +206,17 @@ pub(super) fn call_for_text(
     Ok(text)
 }
 
-pub(super) fn role_number(role: Role) -> u32 {
+const ROLES: [Role; 7] = [
+    Role::Kernel,
+    Role::Depthwise,
+    Role::Bias,
+    Role::Gamma,
+    Role::Beta,
+    Role::Mean,
+    Role::Variance,
+];
+
+pub(super) const fn role_number(role: Role) -> u32 {
     match role {
         Role::Kernel => abi::ROLE_KERNEL,
         Role::Depthwise => abi::ROLE_DEPTHWISE,
@@ -224,14 +229,8 @@ pub(super) fn role_number(role: Role) -> u32 {
 }
 
 pub(super) fn role(number: u32) -> Result<Role> {
-    Ok(match number {
-        abi::ROLE_KERNEL => Role::Kernel,
-        abi::ROLE_DEPTHWISE => Role::Depthwise,
-        abi::ROLE_BIAS => Role::Bias,
-        abi::ROLE_GAMMA => Role::Gamma,
-        abi::ROLE_BETA => Role::Beta,
-        abi::ROLE_MEAN => Role::Mean,
-        abi::ROLE_VARIANCE => Role::Variance,
-        other => bail!("a tensor of the unknown role {other}"),
-    })
+    ROLES
+        .into_iter()
+        .find(|&role| role_number(role) == number)
+        .with_context(|| format!("a tensor of the unknown role {number}"))
 }

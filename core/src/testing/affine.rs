@@ -1,5 +1,5 @@
-//! A model whose nearest adversarials are known in closed form, and an attack that does next to
-//! nothing.
+//! A model whose nearest adversarials are known in closed form, and an attack that is as simple as
+//! can be.
 
 use crate::attack::{Answer, Attack, Cases, Goal};
 use crate::model::{Architecture, Model, ModelCard};
@@ -9,9 +9,11 @@ use crate::weights::{Role, Weights};
 use anyhow::{Result, ensure};
 use tch::{Kind, Tensor};
 
-/// z = W·p + b, with p the flattened pixels: the closest adversarial of an affine model between
-/// two classes lies at |m|/‖w‖ₓ, m the difference of the logits, w of the rows of W, and ‖·‖ₓ the
-/// dual norm (ℓ1 for ℓ∞, ℓ2 for ℓ2, ℓ∞ for ℓ1).
+/// An affine model: z = W·p + b, with p the flattened pixels.
+///
+/// The nearest point at which two classes change places lies at the distance |m|/‖w‖, where m is the
+/// difference of their logits, w that of their rows of W, and ‖·‖ the dual norm (ℓ1 for a distance
+/// in ℓ∞, ℓ2 for ℓ2, ℓ∞ for ℓ1).
 pub struct Affine {
     card: ModelCard,
     weight: Tensor,
@@ -19,8 +21,8 @@ pub struct Affine {
 }
 
 impl Affine {
-    /// `classes` logits of 3×`side`×`side` pixels, with weights drawn from `seed`; grey (0.5)
-    /// has logits of about the size of 1.
+    /// A model with `classes` logits of 3×`side`×`side` pixels, and weights drawn from `seed`. The
+    /// logits of grey (0.5) are between −1 and 1.
     pub fn new(classes: i64, side: i64, seed: u64) -> Self {
         let inputs = 3 * side * side;
         let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
@@ -38,15 +40,16 @@ impl Affine {
         Self::of(weight, bias, side)
     }
 
-    /// As [`new`](Self::new), with logits of 0 for grey: every class is near every image.
+    /// A model like that of [`new`](Self::new) whose logits are 0 for grey, so that every class is
+    /// near every image.
     pub(super) fn centred(classes: i64, side: i64, seed: u64) -> Self {
         let weight = Self::new(classes, side, seed).weight;
         let bias = weight.sum_dim_intlist(1, false, Kind::Float) * -0.5;
         Self::of(weight, bias, side)
     }
 
-    /// The logits `bias` for every image, with the gradients of this model, or none where `gain` is
-    /// 0.
+    /// This model with its weights times `gain`, and with the logits `bias` for grey. Where `bias` is
+    /// large, no image in [0, 1] changes the class; where `gain` is 0, the gradient is zero.
     pub(super) fn stubborn(&self, bias: &Tensor, gain: f64) -> Self {
         let weight = &self.weight * gain;
         Self::of(
@@ -71,13 +74,13 @@ impl Affine {
         Self { card, weight, bias }
     }
 
-    /// classes × 3·S·S.
+    /// W, classes×(3·S·S).
     pub fn weight(&self) -> &Tensor {
         &self.weight
     }
 
-    /// The distance of the nearest point that meets the goal, in ℓ∞, ℓ2 and ℓ1, box aside.
-    /// `image` is 3×S×S.
+    /// The distance to the nearest point that meets the goal, in ℓ∞, ℓ2 and ℓ1. It may lie outside
+    /// [0, 1]. `image` is 3×S×S. For a targeted goal and more than two classes it is a lower bound.
     pub fn distances(&self, image: &Tensor, goal: Goal) -> [f64; 3] {
         let logits = self.logits(&image.unsqueeze(0)).squeeze_dim(0).to_kind(Kind::Double);
         let weight = self.weight.to_kind(Kind::Double);
@@ -95,8 +98,7 @@ impl Affine {
                 worst[n] = worst[n].max(distance);
             }
         }
-        // Away needs the nearest other class. Towards needs every other class to be passed: with
-        // two classes the same; with more, this is a lower bound.
+        // An untargeted goal needs the nearest other class; a targeted one must pass all of them.
         match goal {
             Goal::Away(_) => best,
             Goal::Towards(_) => worst,
@@ -132,13 +134,13 @@ impl Architecture for Affine {
     }
 }
 
-/// The smallest attack there is: moves every pixel up by `amount`. For tests of the machinery.
+/// An attack that moves every pixel up by `amount`, for tests.
 pub struct Nudge(NudgeParams);
 
 crate::params! {
     /// Parameters of [`Nudge`].
     pub struct NudgeParams {
-        /// Added to every pixel; within [0, 1].
+        /// What is added to every pixel; within [0, 1].
         pub amount: f64 = 0.1,
     }
 }

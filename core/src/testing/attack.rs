@@ -1,7 +1,7 @@
-//! What every attack must keep.
+//! Checks of attacks.
 
 use super::affine::Affine;
-use super::report::{Event, Report, Session, distance, images, skip, untouched};
+use super::report::{Checker, Event, Report, distance, images, skip, untouched};
 use crate::attack::{Answer, Cases, Goal, Goals, admit};
 use crate::guard;
 use crate::model::{Model, ModelCard};
@@ -14,36 +14,37 @@ use std::sync::atomic::AtomicBool;
 use tch::{Kind, Tensor};
 use toml::Table;
 
+/// Number of classes, and side of the images, of the affine models.
 const CLASSES: i64 = 4;
 const SIDE: i64 = 6;
-/// Cases of either goal.
+/// Number of cases with an untargeted goal, and of those with a targeted one.
 const HALF: usize = 4;
-/// How far an answer may move with the batch: float32 sums differ with the shape of the batch, and
-/// hundreds of steps add that up.
+/// Greatest change of a pixel that another batch may cause. Float32 sums depend on the shape of the
+/// batch, and hundreds of steps add up such differences.
 const TOLERANCE: f64 = 1e-4;
 
 impl Report {
-    /// Checks an attack with full parameters; `watch` is told how far it is.
+    /// Checks an attack with all its parameters. `watch` is told of the progress.
     pub fn of_attack(
         entry: &AttackEntry,
         parameters: &Table,
         watch: &mut dyn FnMut(&Event),
     ) -> Self {
-        let mut session = Session::new("attack", &entry.entry, watch);
-        session.check_parameters(&entry.entry, |parameters| entry.make(parameters).map(drop));
+        let mut checker = Checker::new("attack", &entry.entry, watch);
+        checker.check_parameters(&entry.entry, |parameters| entry.make(parameters).map(drop));
         let attack =
-            session.check("it can be made with these parameters", || entry.make(parameters));
+            checker.check("it can be made with these parameters", || entry.make(parameters));
         if let Some(attack) = attack {
-            check(&mut session, attack.as_ref());
+            check(&mut checker, attack.as_ref());
         }
-        session.end()
+        checker.end()
     }
 }
 
-/// What an attack has given: pixels, or nothing.
-type Found = Vec<Option<Tensor>>;
+/// The pixels that an attack has given for each case, if any.
+type Images = Vec<Option<Tensor>>;
 
-/// Cases on a model.
+/// An attack on a model, for these cases.
 struct Trial<'a> {
     attack: &'a dyn DynAttack,
     model: &'a dyn Model,
@@ -52,18 +53,18 @@ struct Trial<'a> {
 }
 
 impl Trial<'_> {
-    /// Runs the attack on some of the cases, in this order.
-    fn run(&self, members: &[usize], lanes: usize) -> Result<Found> {
+    /// Runs the attack on the cases with these indices, in this order.
+    fn run(&self, members: &[usize], lanes: usize) -> Result<Images> {
         self.run_with(members, Settings { lanes, ..Settings::default() })
     }
 
-    fn run_with(&self, members: &[usize], settings: Settings) -> Result<Found> {
+    fn run_with(&self, members: &[usize], settings: Settings) -> Result<Images> {
         let index: Vec<i64> = members.iter().map(|&n| n as i64).collect();
         let cases = Cases::new(
             self.pixels.index_select(0, &Tensor::from_slice(&index)),
             members.iter().map(|&n| self.goals[n]).collect(),
         )?;
-        // What a case draws goes with the case, not with its place.
+        // The random stream belongs to the case, wherever it stands in the batch.
         let oracle =
             Oracle::new(self.model, members.iter().map(|&n| n as u64 + 1).collect(), settings);
         let found =
@@ -83,15 +84,15 @@ impl Trial<'_> {
         images.collect()
     }
 
-    /// How far each goal still is, in logits.
+    /// How far each case's goal is, in logits.
     fn margins(&self, pixels: &Tensor) -> Result<Vec<f64>> {
         let logits = tch::no_grad(|| self.model.logits(pixels));
         Ok(Vec::try_from(Goals::new(self.goals, &logits).margin(&logits).to_kind(Kind::Double))?)
     }
 }
 
-/// Where two runs differ; the first over `members`, the second over all cases.
-fn differing(members: &[usize], found: &Found, all: &Found, tolerance: f64) -> Result<()> {
+/// Fails where two runs differ. `found` is that of the cases `members`, `all` that of all cases.
+fn compare(members: &[usize], found: &Images, all: &Images, tolerance: f64) -> Result<()> {
     for (&n, one) in members.iter().zip(found) {
         match (one, &all[n]) {
             (Some(a), Some(b)) => {
@@ -111,7 +112,7 @@ fn differing(members: &[usize], found: &Found, all: &Found, tolerance: f64) -> R
     Ok(())
 }
 
-fn check(session: &mut Session, attack: &dyn DynAttack) {
+fn check(checker: &mut Checker, attack: &dyn DynAttack) {
     let model = Affine::centred(CLASSES, SIDE, 11);
     let pixels = images(2 * HALF as i64, SIDE);
     let order = model.logits(&pixels).argsort(1, true);
@@ -121,34 +122,34 @@ fn check(session: &mut Session, attack: &dyn DynAttack) {
     let trial = Trial { attack, model: &model, pixels: &pixels, goals: &goals };
     let all: Vec<usize> = (0..goals.len()).collect();
 
-    let together = session
+    let together = checker
         .check("answers one by one, with 3×S×S float32 pixels in [0, 1]", || trial.run(&all, 32));
     let together = together.as_ref();
-    session.check_with("answers lie within the budget", together, |found| {
+    checker.check_with("answers lie within the budget", together, |found| {
         within_budget(attack, &pixels, found)
     });
-    session.check_with("the same seed gives the same answers", together, |found| {
-        // libtorch's own generator is nobody's; whoever draws from it is found out.
+    checker.check_with("the same seed gives the same answers", together, |found| {
+        // Two seeds of libtorch's own generator show whether the attack draws from it.
         tch::manual_seed(1);
         let first = trial.run(&all, 32)?;
         tch::manual_seed(2);
-        differing(&all, &trial.run(&all, 32)?, &first, 0.0)
+        compare(&all, &trial.run(&all, 32)?, &first, 0.0)
             .context("two runs; draw from `oracle.rng(case)` alone")?;
-        differing(&all, &first, found, 0.0).context("two runs; draw from `oracle.rng(case)` alone")
+        compare(&all, &first, found, 0.0).context("two runs; draw from `oracle.rng(case)` alone")
     });
-    session.check_with(
+    checker.check_with(
         "an answer depends neither on batch nor on order nor on neighbours",
         together,
         |found| {
             let reversed: Vec<usize> = all.iter().rev().copied().collect();
-            differing(&reversed, &trial.run(&reversed, 3)?, found, TOLERANCE)
+            compare(&reversed, &trial.run(&reversed, 3)?, found, TOLERANCE)
                 .context("in reverse order with 3 lanes")?;
             let some = [1, HALF + 1, HALF];
-            differing(&some, &trial.run(&some, 1)?, found, TOLERANCE)
+            compare(&some, &trial.run(&some, 1)?, found, TOLERANCE)
                 .context("three cases alone with 1 lane")
         },
     );
-    session.check_with("batches have at most `oracle.lanes()` rows", together, |_| {
+    checker.check_with("batches have at most `oracle.lanes()` rows", together, |_| {
         let counting = Counting { inner: Affine::centred(CLASSES, SIDE, 11), most: Cell::new(0) };
         Trial { model: &counting, ..trial }.run(&all, 3)?;
         ensure!(
@@ -158,7 +159,7 @@ fn check(session: &mut Session, attack: &dyn DynAttack) {
         );
         Ok(())
     });
-    session.check_with("untargeted goals come nearer", together, |found| {
+    checker.check_with("untargeted goals come nearer", together, |found| {
         nearer(&trial, found, 0..HALF)?.with_context(|| {
             format!(
                 "no answer for any of {HALF} cases with an adversarial nearby ({})",
@@ -166,13 +167,13 @@ fn check(session: &mut Session, attack: &dyn DynAttack) {
             )
         })
     });
-    session.check_with("targeted goals come nearer", together, |found| {
+    checker.check_with("targeted goals come nearer", together, |found| {
         nearer(&trial, found, HALF..2 * HALF)?.ok_or_else(|| {
             skip("it answers no targeted case; fine for an attack that is untargeted only")
         })
     });
 
-    session.check("goals that are met already stay met", || {
+    checker.check("goals that are met already stay met", || {
         let goals: Vec<Goal> = (0..2 * HALF)
             .map(|n| if n < HALF { Goal::Away(rank(n, 1)) } else { Goal::Towards(rank(n, 0)) })
             .collect();
@@ -196,31 +197,32 @@ fn check(session: &mut Session, attack: &dyn DynAttack) {
         ("a gradient of zero costs no answer its form", 0.0),
     ] {
         let model = model.stubborn(&labels, gain);
-        session.check(name, || {
+        checker.check(name, || {
             Trial { model: &model, goals: &hopeless, ..trial }.run(&few, 32).map(drop)
         });
     }
-    session.check("no cases, no answers", || trial.run(&[], 32).map(drop));
-    session.check("an error of the model's is handed on", || {
+    checker.check("no cases, no answers", || trial.run(&[], 32).map(drop));
+    checker.check("an error of the model's is handed on", || {
         let failing = Failing(model.card().clone());
         match (Trial { model: &failing, ..trial }).run(&few, 32) {
             Ok(_) => bail!(
-                "the model fails, and the attack answers as if it had not: hand the \
-                 oracle's error on (`?`)"
+                "the model fails, and the attack answers as if it had not: hand the oracle's error \
+                 on (`?`)"
             ),
             Err(error) => handed_on(&error, NO_ANSWER),
         }
     });
-    session.check("it gives up when it is cancelled", || {
+    checker.check("it gives up when it is cancelled", || {
         let cancel = Arc::new(AtomicBool::new(true));
         match trial.run_with(&few, Settings { cancel, ..Settings::default() }) {
-            Ok(_) => Ok(()), // the engine knows, and keeps nothing
+            // The engine keeps no answer of an attack that was refused a call.
+            Ok(_) => Ok(()),
             Err(error) => handed_on(&error, "cancelled"),
         }
     });
 }
 
-/// The distances at which the nearest adversarials of untargeted cases lie.
+/// Says how far the nearest adversarials of the untargeted cases are at most.
 fn nearby(model: &Affine, pixels: &Tensor, goals: &[Goal]) -> String {
     let distances = |n: usize| model.distances(&pixels.get(n as i64), goals[n]);
     let farthest =
@@ -228,7 +230,7 @@ fn nearby(model: &Affine, pixels: &Tensor, goals: &[Goal]) -> String {
     format!("at most l∞ {:.3}, l2 {:.3}, l1 {:.3} away", farthest[0], farthest[1], farthest[2])
 }
 
-fn within_budget(attack: &dyn DynAttack, pixels: &Tensor, found: &Found) -> Result<()> {
+fn within_budget(attack: &dyn DynAttack, pixels: &Tensor, found: &Images) -> Result<()> {
     let budget = attack.budget().ok_or_else(|| skip("the attack declares none"))?;
     for (n, answer) in found.iter().enumerate() {
         let Some(answer) = answer else { continue };
@@ -243,8 +245,8 @@ fn within_budget(attack: &dyn DynAttack, pixels: &Tensor, found: &Found) -> Resu
     Ok(())
 }
 
-/// Whether the margins of the answered cases fall: none when no case is answered.
-fn nearer(trial: &Trial, found: &Found, cases: std::ops::Range<usize>) -> Result<Option<()>> {
+/// Fails unless the margins of the answered cases fall in the mean. `None` when no case is answered.
+fn nearer(trial: &Trial, found: &Images, cases: std::ops::Range<usize>) -> Result<Option<()>> {
     let moved: Vec<Tensor> = found
         .iter()
         .enumerate()
@@ -269,7 +271,7 @@ fn nearer(trial: &Trial, found: &Found, cases: std::ops::Range<usize>) -> Result
     Ok(Some(()))
 }
 
-/// Whether an attack has given an oracle's error back, not a panic about it.
+/// Fails unless `error` is the oracle's own error, in these words, and not a panic about it.
 fn handed_on(error: &anyhow::Error, words: &str) -> Result<()> {
     let text = format!("{error:#}");
     ensure!(
@@ -283,7 +285,7 @@ fn handed_on(error: &anyhow::Error, words: &str) -> Result<()> {
     Ok(())
 }
 
-/// Notes the greatest batch.
+/// A model that notes its greatest batch.
 struct Counting {
     inner: Affine,
     most: Cell<i64>,
@@ -302,7 +304,7 @@ impl Model for Counting {
 
 const NO_ANSWER: &str = "this model gives no answer";
 
-/// Has no answer.
+/// A model that gives no logits.
 struct Failing(ModelCard);
 
 impl Model for Failing {
@@ -323,7 +325,7 @@ mod tests {
     use crate::testing::{Report, Verdict, check_attack};
     use toml::Table;
 
-    /// One step along the gradient, or one of the ways to do that wrong.
+    /// A step along the gradient, with the mistake number `FAULT`.
     struct Step<const FAULT: usize>;
 
     impl<const FAULT: usize> Attack for Step<FAULT> {

@@ -1,7 +1,7 @@
-//! What every metric must keep.
+//! Checks of metrics.
 
 use super::affine::Affine;
-use super::report::{Event, Report, Session, images, skip, untouched};
+use super::report::{Checker, Event, Report, images, skip, untouched};
 use crate::attack::{Cases, Goal};
 use crate::metric::Scope;
 use crate::model::Model;
@@ -11,22 +11,24 @@ use anyhow::{Context, Result, ensure};
 use tch::{Device, Kind, Tensor};
 use toml::Table;
 
-/// Height and width of the images: that of the mini zoo.
+/// Height and width of the images: those of Fashion-MNIST, on which the mini zoo is trained.
 const SIDE: i64 = 28;
+/// Number of pairs of images, or of cases.
 const ROWS: usize = 4;
-/// How far a value may move with the batch, of its size: float32 sums differ with the shape.
+/// Greatest change of a value that another batch may cause, as a fraction of the value. Float32 sums
+/// depend on the shape of the batch.
 const TOLERANCE: f64 = 1e-4;
 
 impl Report {
-    /// Checks a metric with full parameters; `watch` is told how far it is.
+    /// Checks a metric with all its parameters. `watch` is told of the progress.
     pub fn of_metric(
         entry: &MetricEntry,
         parameters: &Table,
         watch: &mut dyn FnMut(&Event),
     ) -> Self {
-        let mut session = Session::new("metric", &entry.entry, watch);
-        session.check_parameters(&entry.entry, |parameters| entry.make(parameters).map(drop));
-        session.check("it has a unit", || {
+        let mut checker = Checker::new("metric", &entry.entry, watch);
+        checker.check_parameters(&entry.entry, |parameters| entry.make(parameters).map(drop));
+        checker.check("it has a unit", || {
             ensure!(
                 !entry.unit.trim().is_empty(),
                 "the unit is empty; a number without one says nothing"
@@ -34,14 +36,14 @@ impl Report {
             Ok(())
         });
         let metric =
-            session.check("it can be made with these parameters", || entry.make(parameters));
+            checker.check("it can be made with these parameters", || entry.make(parameters));
         if let Some(metric) = metric {
             match entry.scope {
-                Scope::Outcome => check_outcome(&mut session, entry, metric.as_ref()),
-                Scope::Model => check_model(&mut session, entry, metric.as_ref()),
+                Scope::Outcome => check_outcome(&mut checker, entry, metric.as_ref()),
+                Scope::Model => check_model(&mut checker, entry, metric.as_ref()),
             }
         }
-        session.end()
+        checker.end()
     }
 }
 
@@ -73,13 +75,11 @@ fn index(members: &[usize]) -> Tensor {
     Tensor::from_slice(&members.iter().map(|&n| n as i64).collect::<Vec<_>>())
 }
 
-fn check_outcome(session: &mut Session, entry: &MetricEntry, metric: &dyn DynMetric) {
-    // Changes from one grey level of one element to all from black to white.
-    let (original, adversarial) = (
-        images(ROWS as i64, SIDE),
-        images(2 * ROWS as i64, SIDE).narrow(0, ROWS as i64, ROWS as i64),
-    );
-    let (original, adversarial) = (original.copy(), adversarial.copy());
+fn check_outcome(checker: &mut Checker, entry: &MetricEntry, metric: &dyn DynMetric) {
+    // Four pairs: another image, a grey level more everywhere, one changed element, black and white.
+    let rows = ROWS as i64;
+    let original = images(rows, SIDE);
+    let adversarial = images(2 * rows, SIDE).narrow(0, rows, rows).copy();
     adversarial.get(1).copy_(&(original.get(1) + 1.0 / 255.0));
     adversarial.get(2).copy_(&original.get(2));
     let _ = adversarial.get(2).view([-1]).get(5).fill_(1.0);
@@ -87,18 +87,18 @@ fn check_outcome(session: &mut Session, entry: &MetricEntry, metric: &dyn DynMet
     let measure =
         |a: &Tensor, b: &Tensor| values(entry, a.size()[0] as usize, metric.outcome(a, b)?);
 
-    let together = session.check("one value per row, and its extras", || {
+    let together = checker.check("one value per row, and its extras", || {
         untouched("the originals", &original, || {
             untouched("the adversarials", &adversarial, || measure(&original, &adversarial))
         })
     });
     let together = together.as_ref();
-    session.check_with(
+    checker.check_with(
         "values are finite, of the smallest change and of the greatest",
         together,
         |found| finite(found),
     );
-    session.check("an image beside itself has the value that is stated", || {
+    checker.check("an image beside itself has the value that is stated", || {
         let expected = entry.at_identity.ok_or_else(|| skip("none is stated"))?;
         let found = measure(&original, &original)?;
         let fault =
@@ -107,17 +107,17 @@ fn check_outcome(session: &mut Session, entry: &MetricEntry, metric: &dyn DynMet
             Err(anyhow::anyhow!("row {n} has the value {}, expected {expected}", found[n]))
         })
     });
-    session.check_with("original and adversarial can change places", together, |found| {
+    checker.check_with("original and adversarial can change places", together, |found| {
         if !entry.symmetric {
             return Err(skip("it is not stated to be symmetric"));
         }
         alike(found, &measure(&adversarial, &original)?, TOLERANCE)
     });
-    session.check_with("the same images give the same values", together, |found| {
+    checker.check_with("the same images give the same values", together, |found| {
         tch::manual_seed(1);
         alike(found, &measure(&original, &adversarial)?, 0.0)
     });
-    session.check_with("a value depends neither on batch nor on order", together, |found| {
+    checker.check_with("a value depends neither on batch nor on order", together, |found| {
         for members in [vec![3, 1, 0, 2], vec![2], vec![0, 3]] {
             let [a, b] =
                 [&original, &adversarial].map(|images| images.index_select(0, &index(&members)));
@@ -127,17 +127,17 @@ fn check_outcome(session: &mut Session, entry: &MetricEntry, metric: &dyn DynMet
         }
         Ok(())
     });
-    session.check("larger images are measured too", || {
+    checker.check("larger images are measured too", || {
         let [a, b] = [images(2, 64).narrow(0, 0, 1), images(2, 64).narrow(0, 1, 1)];
         finite(&measure(&a, &b)?)
     });
-    session.check("no rows, no values", || {
+    checker.check("no rows, no values", || {
         let none = Tensor::zeros([0, 3, SIDE, SIDE], (Kind::Float, Device::Cpu));
         measure(&none, &none).map(drop)
     });
 }
 
-fn check_model(session: &mut Session, entry: &MetricEntry, metric: &dyn DynMetric) {
+fn check_model(checker: &mut Checker, entry: &MetricEntry, metric: &dyn DynMetric) {
     let model = Affine::new(4, 6, 11);
     let pixels = images(ROWS as i64, 6);
     let ranks = model.logits(&pixels).argsort(1, true);
@@ -158,14 +158,14 @@ fn check_model(session: &mut Session, entry: &MetricEntry, metric: &dyn DynMetri
     };
     let all: Vec<usize> = (0..ROWS).collect();
 
-    let together = session.check("one value per case, and its extras", || measure(&all, 32));
+    let together = checker.check("one value per case, and its extras", || measure(&all, 32));
     let together = together.as_ref();
-    session.check_with("values are finite", together, |found| finite(found));
-    session.check_with("the same seed gives the same values", together, |found| {
+    checker.check_with("values are finite", together, |found| finite(found));
+    checker.check_with("the same seed gives the same values", together, |found| {
         tch::manual_seed(1);
         alike(&measure(&all, 32)?, found, 0.0).context("draw from `oracle.rng(case)` alone")
     });
-    session.check_with(
+    checker.check_with(
         "a value depends neither on batch nor on order nor on neighbours",
         together,
         |found| {
@@ -177,7 +177,7 @@ fn check_model(session: &mut Session, entry: &MetricEntry, metric: &dyn DynMetri
             Ok(())
         },
     );
-    session.check("no cases, no values", || measure(&[], 32).map(drop));
+    checker.check("no cases, no values", || measure(&[], 32).map(drop));
 }
 
 #[cfg(test)]
@@ -187,7 +187,7 @@ mod tests {
     use crate::testing::{Report, Verdict, check_metric};
     use toml::Table;
 
-    /// The mean change, or one of the ways to measure that wrong.
+    /// The mean change, with the mistake number `FAULT`.
     struct Mean<const FAULT: usize>;
 
     impl<const FAULT: usize> Metric for Mean<FAULT> {

@@ -1,8 +1,7 @@
-//! The conformance kit: what every attack, model and metric must keep, for the tests of those who
-//! write one. `runner plugins check` runs the same on a library.
+//! The conformance kit: checks of the rules that every attack, model and metric must keep. Plugin
+//! authors call it in their tests, and `runner plugins check` runs it on a library.
 //!
 //! ```
-//! # use gauntlet_core::testing::{Nudge, NudgeParams};
 //! # use gauntlet_core::prelude::*;
 //! # struct Still;
 //! # impl Metric for Still {
@@ -13,7 +12,9 @@
 //! #     const DIRECTION: Direction = Direction::LowerIsMoreRobust;
 //! #     type Params = NoParams;
 //! #     fn new(_: NoParams) -> Result<Self> { Ok(Self) }
-//! #     fn outcome(&self, original: &Tensor, _: &Tensor) -> Result<Vec<f64>> { Ok(vec![0.0; original.size()[0] as usize]) }
+//! #     fn outcome(&self, original: &Tensor, _: &Tensor) -> Result<Vec<f64>> {
+//! #         Ok(vec![0.0; original.size()[0] as usize])
+//! #     }
 //! # }
 //! # fn main() {
 //! gauntlet_core::testing::check_metric::<Still>(NoParams {}).unwrap();
@@ -36,8 +37,9 @@ use crate::params::to_table;
 use crate::registry::{AttackEntry, MetricEntry, ModelEntry};
 use anyhow::Result;
 
-/// Checks an attack: its answers on affine models, whose nearest adversarials are known, and what
-/// it does where nothing can be found, where nothing is to be done, and where the model fails.
+/// Checks an attack. Its answers are looked at on affine models, whose nearest adversarials are
+/// known. Further checks look at what it does when no adversarial can be found, when the goals are
+/// met already, and when the model fails.
 ///
 /// # Errors
 /// The report, when a check has failed.
@@ -45,8 +47,8 @@ pub fn check_attack<A: Attack>(params: A::Params) -> Result<()> {
     Report::of_attack(&AttackEntry::of::<A>(""), &to_table(&params), &mut |_| ()).passed()
 }
 
-/// Checks a model, with the weights that are part of it, or drawn ones: its card, its logits, and
-/// its gradient against finite differences.
+/// Checks a model: its card, its logits, and its gradient against finite differences. The weights
+/// are those that are part of it, or random ones where it has none.
 ///
 /// # Errors
 /// The report, when a check has failed.
@@ -54,7 +56,7 @@ pub fn check_model<A: Architecture>(params: A::Params) -> Result<()> {
     Report::of_model(&ModelEntry::of::<A>(""), &to_table(&params), None, &mut |_| ()).passed()
 }
 
-/// Checks a metric: its values of pairs of images, or those of an affine model.
+/// Checks a metric: its values for pairs of images, or for an affine model.
 ///
 /// # Errors
 /// The report, when a check has failed.

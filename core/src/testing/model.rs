@@ -1,7 +1,7 @@
-//! What every model must keep.
+//! Checks of models.
 
-use super::report::{Event, Report, Session, distance, images, skip, untouched};
-use crate::logits::{TOLERANCE, apart, are_probabilities};
+use super::report::{Checker, Event, Report, distance, images, skip, untouched};
+use crate::logits::{TOLERANCE, are_probabilities, relative_difference};
 use crate::model::{Model, ModelCard};
 use crate::registry::ModelEntry;
 use crate::weights::{Misfit, Role, Source, Weights};
@@ -11,36 +11,38 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 use tch::{Device, Kind, Tensor};
 use toml::Table;
 
-/// How far the mean slope of the gradient may lie from that of the logits, of the slope: the mean
-/// is taken at [`POINTS`] points, and between them lie kinks of rectifiers and of maxima.
+/// Greatest difference between the mean slope that the gradient promises and that of the logits, as
+/// a fraction of the slope. The mean is taken at [`POINTS`] points; kinks of rectifiers and of maxima
+/// lie between them.
 const SLOPE_TOLERANCE: f64 = 0.05;
+/// Number of points at which the gradient is asked for.
 const POINTS: i64 = 32;
-/// Points that are asked for at a time.
+/// Number of points in a batch.
 const AT_A_TIME: i64 = 8;
-/// Half the lengths of the ways on which slopes are compared, pixels in [0, 1], Euclidean.
+/// Half the lengths of the segments on which slopes are compared: Euclidean, pixels in [0, 1].
 const STEPS: [f64; 3] = [0.3, 0.1, 0.03];
-/// How exact a float32 sum over a network is, of the logits' size.
+/// Rounding error of the logits, as a fraction of their size.
 const NOISE: f64 = 1e-6;
 
 impl Report {
-    /// Checks a model with full parameters. Weights: those given, or else those that are part of
-    /// the model, or else drawn ones. `watch` is told how far the kit is.
+    /// Checks a model with all its parameters. The weights are those given, or else those that are
+    /// part of the model, or else random ones. `watch` is told of the progress.
     pub fn of_model(
         entry: &ModelEntry,
         parameters: &Table,
         weights: Option<Weights>,
         watch: &mut dyn FnMut(&Event),
     ) -> Self {
-        let mut session = Session::new("model", &entry.entry, watch);
-        session.check_parameters(&entry.entry, |parameters| entry.card(parameters).map(drop));
+        let mut checker = Checker::new("model", &entry.entry, watch);
+        checker.check_parameters(&entry.entry, |parameters| entry.card(parameters).map(drop));
         let card =
-            session.check("the card can be right", || entry.card(parameters).and_then(possible));
+            checker.check("the card can be right", || entry.card(parameters).and_then(possible));
         let name = match (&weights, entry.embedded_weights) {
             (Some(_), _) => "it loads with the weights that are given, and uses each",
             (None, Some(_)) => "it loads with its own weights, and uses each",
             (None, None) => "it loads with weights that are drawn (it has none of its own)",
         };
-        let model = session.check(name, || match weights {
+        let model = checker.check(name, || match weights {
             Some(weights) => entry.load(parameters, weights),
             None if entry.embedded_weights.is_some() => {
                 entry.load_embedded(parameters, Device::Cpu)
@@ -48,12 +50,13 @@ impl Report {
             None => entry.load(parameters, Weights::new(Drawn, Device::Cpu)),
         });
         if let (Some(card), Some(model)) = (card, model) {
-            check(&mut session, &card, model.as_ref());
+            check(&mut checker, &card, model.as_ref());
         }
-        session.end()
+        checker.end()
     }
 }
 
+/// Fails where a card cannot be right.
 fn possible(card: ModelCard) -> Result<ModelCard> {
     ensure!(!card.name.is_empty() && !card.family.is_empty(), "`name` or `family` is empty");
     ensure!((1..=4096).contains(&card.side), "`side` is {}, expected 1 to 4096", card.side);
@@ -74,8 +77,8 @@ fn possible(card: ModelCard) -> Result<ModelCard> {
     Ok(card)
 }
 
-fn check(session: &mut Session, card: &ModelCard, model: &dyn Model) {
-    session.check("the loaded model has the card that was promised", || {
+fn check(checker: &mut Checker, card: &ModelCard, model: &dyn Model) {
+    checker.check("the loaded model has the card that was promised", || {
         ensure!(model.card() == card, "found {:?}, expected {card:?}", model.card());
         Ok(())
     });
@@ -93,23 +96,23 @@ fn check(session: &mut Session, card: &ModelCard, model: &dyn Model) {
         ensure!(broken == 0, "{broken} of the logits are not finite numbers");
         Ok(logits)
     };
-    let together = session.check("logits are N×classes float32, finite", || {
+    let together = checker.check("logits are N×classes float32, finite", || {
         untouched("the pixels", &pixels, || logits(&pixels))
     });
     let Some(together) = together else { return };
-    session.check("black, grey, white and single images have logits too", || {
+    checker.check("black, grey, white and single images have logits too", || {
         let even: Vec<Tensor> =
             [0.0, 0.5, 1.0].iter().map(|&grey| Tensor::full_like(&pixels.get(0), grey)).collect();
         let _ = logits(&Tensor::stack(&even, 0))?;
         logits(&pixels.narrow(0, 0, 1)).map(drop)
     });
-    session.check("logits tell images apart", || {
+    checker.check("logits tell images apart", || {
         let apart =
             (1..3).map(|n| distance(&together.get(0), &together.get(n))).fold(0.0, f64::max);
         ensure!(apart > 0.0, "three different images have the same logits");
         Ok(())
     });
-    session.check("they are logits, not probabilities", || {
+    checker.check("they are logits, not probabilities", || {
         let probabilities = are_probabilities(&together).into_iter().all(|row| row);
         ensure!(
             !probabilities,
@@ -117,44 +120,44 @@ fn check(session: &mut Session, card: &ModelCard, model: &dyn Model) {
         );
         Ok(())
     });
-    session.check("the same pixels give the same logits", || {
+    checker.check("the same pixels give the same logits", || {
         tch::manual_seed(1);
         let first = logits(&pixels)?;
         tch::manual_seed(2);
         let apart = distance(&first, &logits(&pixels)?);
         ensure!(
             apart == 0.0,
-            "two passes differ by {apart:.1e}; is something random (dropout) or \
-             counted along (batch norm)?"
+            "two passes differ by {apart:.1e}; is something random (dropout) or counted along \
+             (batch norm)?"
         );
         Ok(())
     });
-    session.check("a row of logits depends on its own image alone", || {
+    checker.check("a row of logits depends on its own image alone", || {
         let reversed = Tensor::from_slice(&[2i64, 1, 0]);
         let turned = logits(&pixels.index_select(0, &reversed))?.index_select(0, &reversed);
         let alone: Vec<Tensor> =
             (0..3).map(|n| logits(&pixels.narrow(0, n, 1))).collect::<Result<_>>()?;
         for (how, found) in [("in reverse order", turned), ("one by one", Tensor::cat(&alone, 0))] {
-            let apart = apart(&together, &found).into_iter().fold(0.0, f64::max);
+            let apart = relative_difference(&together, &found).into_iter().fold(0.0, f64::max);
             ensure!(
                 apart <= TOLERANCE,
-                "{how} they differ by {apart:.1e} of their spread, \
-                 expected {TOLERANCE:.0e} at the most"
+                "{how} they differ by {apart:.1e} of their spread, expected {TOLERANCE:.0e} at the \
+                 most"
             );
         }
         Ok(())
     });
-    session.check("weights are frozen", || {
+    checker.check("weights are frozen", || {
         let follows = tch::with_grad(|| model.logits(&pixels).requires_grad());
         ensure!(
             !follows,
-            "logits want a gradient although the pixels do not: a weight requires \
-             one; load it without"
+            "logits want a gradient although the pixels do not: a weight requires one; load it \
+             without"
         );
         Ok(())
     });
     let gradient =
-        session.check("logits have a finite gradient with respect to the pixels", || {
+        checker.check("logits have a finite gradient with respect to the pixels", || {
             let gradient = gradient(model, &pixels, &weighting(&together))?;
             ensure!(distance(&gradient, &gradient) == 0.0, "the gradient is not finite");
             for n in 0..3 {
@@ -163,7 +166,7 @@ fn check(session: &mut Session, card: &ModelCard, model: &dyn Model) {
             }
             Ok(gradient)
         });
-    session.check_with(
+    checker.check_with(
         "the gradient agrees with finite differences",
         gradient.as_ref(),
         |gradient| {
@@ -177,8 +180,8 @@ fn check(session: &mut Session, card: &ModelCard, model: &dyn Model) {
     );
 }
 
-/// N×K weights whose sum over the logits is what is differentiated: of either sign, so that a shift
-/// of all logits alike counts for nothing.
+/// N×K factors of the logits, whose weighted sum is differentiated. They sum to zero in each row, so
+/// that a shift of all logits does not count.
 fn weighting(logits: &Tensor) -> Tensor {
     let place = Tensor::arange(logits.numel() as i64, (Kind::Float, Device::Cpu)).view_as(logits);
     let waves = (place * 1.7).cos();
@@ -204,11 +207,11 @@ fn gradient(model: &dyn Model, pixels: &Tensor, weights: &Tensor) -> Result<Tens
     })
 }
 
-/// Compares the difference of the logits between two points with the gradient on the way between
-/// them, whose mean slope it is.
+/// Compares the slope of the logits between two points with the mean of the gradient on the segment
+/// between them. Both are equal for a correct gradient.
 ///
-/// The gradient at one point alone would say little: rectifiers and maxima have kinks everywhere,
-/// and a way that is too short to meet one shows a difference that float32 cannot tell from noise.
+/// The gradient at a single point says little. Rectifiers and maxima have kinks everywhere, and on a
+/// segment that is too short to meet one, float32 cannot tell the difference from noise.
 fn slope(
     model: &dyn Model,
     image: &Tensor,
@@ -221,7 +224,7 @@ fn slope(
     let unit = |direction: &Tensor| {
         direction / direction.square().sum(Kind::Double).sqrt().to_kind(Kind::Float)
     };
-    // The waves are turned where they go up against the gradient, so that slopes add up.
+    // The waves get the gradient's signs, so that their slopes do not cancel.
     let directions = [
         ("along the gradient", unit(gradient_here)),
         ("across it", unit(&(waves.abs() * gradient_here.sign()))),
@@ -277,7 +280,7 @@ fn slope(
     Ok(())
 }
 
-/// Weights by lot, the same for the same name: kernels keep the size of what goes through them.
+/// Random weights, which depend on their names alone. Kernels keep the scale of their inputs.
 struct Drawn;
 
 impl Source for Drawn {
@@ -309,7 +312,7 @@ mod tests {
     use crate::weights::Role;
     use toml::Table;
 
-    /// A convolution, a rectifier, a dense layer, or one of the ways to do that wrong.
+    /// A convolution, a rectifier and a dense layer, with the mistake number `FAULT`.
     struct Net<const FAULT: usize> {
         card: ModelCard,
         kernel: Tensor,

@@ -1,7 +1,7 @@
-//! What the kit has found.
+//! What the kit has found, and what its three parts share.
 
 use crate::guard;
-use crate::params::parse;
+use crate::params::{PresetTable, parse};
 use crate::registry::Entry;
 use anyhow::{Error, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
@@ -13,33 +13,33 @@ use toml::Table;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// All is well.
+    /// The rule is kept.
     Passed,
-    /// Says what was found and what is expected.
+    /// The rule is broken. Says what was found and what is expected.
     Failed(String),
-    /// It does not apply; says why.
+    /// The check does not apply. Says why.
     Skipped(String),
 }
 
-/// One rule.
+/// One rule, and whether it is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
     /// The rule, in words.
     pub name: String,
-    /// Whether it was kept.
+    /// How its check ended.
     pub verdict: Verdict,
 }
 
-/// All rules for one attack, model or metric.
+/// The checks of one attack, model or metric.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
-    /// Whom it is about: ``attack `fgsm` ``.
+    /// What was checked: ``attack `fgsm` ``.
     pub subject: String,
-    /// The rules, in the order in which they were checked.
+    /// The checks, in the order in which they ran.
     pub checks: Vec<Check>,
 }
 
-/// Tells somebody who waits how far the kit is.
+/// Progress of the kit, for somebody who waits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
@@ -54,6 +54,8 @@ pub enum Event {
 }
 
 impl Report {
+    /// Makes a failed report an error.
+    ///
     /// # Errors
     /// The report itself, when a check has failed.
     pub fn passed(&self) -> Result<()> {
@@ -61,7 +63,7 @@ impl Report {
         Ok(())
     }
 
-    /// How many checks have failed.
+    /// Number of checks that have failed.
     pub fn failed(&self) -> usize {
         self.checks.iter().filter(|check| matches!(check.verdict, Verdict::Failed(_))).count()
     }
@@ -86,37 +88,30 @@ impl fmt::Display for Report {
     }
 }
 
-/// A check that does not apply.
-#[derive(Debug)]
+/// The error of a check that does not apply. It becomes [`Verdict::Skipped`].
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
 struct Skipped(String);
 
-impl fmt::Display for Skipped {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Skipped {}
-
-/// The answer of a check that does not apply.
+/// The error of a check that does not apply, for this reason.
 pub(super) fn skip(reason: impl Into<String>) -> Error {
     Skipped(reason.into()).into()
 }
 
-/// A report that is being written.
-pub(super) struct Session<'a> {
+/// Runs checks, and writes the report.
+pub(super) struct Checker<'a> {
     report: Report,
     watch: &'a mut dyn FnMut(&Event),
 }
 
-impl<'a> Session<'a> {
+impl<'a> Checker<'a> {
     pub fn new(kind: &str, entry: &Entry, watch: &'a mut dyn FnMut(&Event)) -> Self {
         let subject = format!("{kind} `{}`", entry.name);
         watch(&Event::Subject(subject.clone()));
         Self { report: Report { subject, checks: Vec::new() }, watch }
     }
 
-    /// Runs a check; gives what it has found, for those that build on it.
+    /// Runs a check. Gives its result, for the checks that build on it.
     pub fn check<T>(&mut self, name: &str, work: impl FnOnce() -> Result<T>) -> Option<T> {
         (self.watch)(&Event::Begun(name.to_owned()));
         let (verdict, found) = match guard::catch("it", work) {
@@ -132,7 +127,7 @@ impl<'a> Session<'a> {
         found
     }
 
-    /// Runs checks that build on what an earlier one has found, or skips them.
+    /// Runs a check that builds on the result of an earlier one. Skips it where there is none.
     pub fn check_with<I, T>(
         &mut self,
         name: &str,
@@ -140,11 +135,12 @@ impl<'a> Session<'a> {
         work: impl FnOnce(&I) -> Result<T>,
     ) -> Option<T> {
         self.check(name, || {
-            work(given.ok_or_else(|| skip("what it looks at is not there, see above"))?)
+            work(given.ok_or_else(|| skip("it builds on a check that gave no result, see above"))?)
         })
     }
 
-    /// What is common to all: defaults and presets are taken, what is unknown is not.
+    /// Checks the parameters, as for all kinds: defaults and presets are accepted, unknown
+    /// parameters and presets are refused.
     pub fn check_parameters(&mut self, entry: &Entry, make: impl Fn(&Table) -> Result<()>) {
         self.check(
             "defaults and presets are accepted, unknown parameters and presets refused",
@@ -157,13 +153,13 @@ impl<'a> Session<'a> {
                     in_line(&entry.defaults)
                 );
                 make(&defaults)?;
-                for (name, _, own) in &entry.presets {
+                for PresetTable { name, parameters, .. } in &entry.presets {
                     let preset = entry.parameters(Some(name), &Table::new())?;
                     ensure!(
-                        preset == *own,
+                        preset == *parameters,
                         "preset `{name}` comes back as {}, expected {}",
                         in_line(&preset),
-                        in_line(own)
+                        in_line(parameters)
                     );
                     make(&preset).map_err(|error| error.context(format!("preset `{name}`")))?;
                 }
@@ -176,8 +172,7 @@ impl<'a> Session<'a> {
                 }
                 ensure!(
                     entry.parameters(Some("no_such_preset"), &Table::new()).is_err(),
-                    "preset \
-                     `no_such_preset` is accepted"
+                    "preset `no_such_preset` is accepted, expected an error that lists all presets"
                 );
                 Ok(())
             },
@@ -206,12 +201,12 @@ impl<'a> Session<'a> {
     }
 }
 
-/// A table in one line.
+/// A table as one line of TOML.
 fn in_line(table: &Table) -> String {
     toml::Value::from(table.clone()).to_string()
 }
 
-/// `count` different images without edges at 0 or 1, N×3×`side`×`side`.
+/// `count` different images, `count`×3×`side`×`side`, with all pixels inside (0, 1).
 pub(super) fn images(count: i64, side: i64) -> Tensor {
     let size = 3 * side * side;
     let place = Tensor::arange(count * size, (Kind::Double, Device::Cpu));
@@ -230,7 +225,7 @@ pub(super) fn distance(a: &Tensor, b: &Tensor) -> f64 {
     if difference.is_nan() { f64::INFINITY } else { difference }
 }
 
-/// Fails when `work` has written to `tensor`.
+/// Runs `work`, and fails when it has written to `tensor`.
 pub(super) fn untouched<T>(
     what: &str,
     tensor: &Tensor,

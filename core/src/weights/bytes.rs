@@ -1,4 +1,4 @@
-//! Bytes that are read where they lie: a file is never held in memory as a whole.
+//! Bytes of a file, which is never held in memory as a whole, or bytes in memory.
 
 use anyhow::{Context, Result};
 use std::borrow::Cow;
@@ -8,7 +8,7 @@ use std::ops::Range;
 
 /// A file, or bytes in memory.
 pub(super) enum Bytes {
-    /// Read by position, so that two readers do not disturb each other.
+    /// A file that is read by position, so that two readers do not disturb each other.
     File {
         file: File,
         length: u64,
@@ -34,7 +34,7 @@ impl Bytes {
         }
     }
 
-    /// The bytes in `range`, which must lie within the file: a caller checks that first.
+    /// The bytes in `range`, which must lie within the file.
     pub fn read(&self, range: Range<u64>) -> Result<Cow<'_, [u8]>> {
         let (start, end) = (range.start as usize, range.end as usize);
         if let Self::Memory(bytes) = self {
@@ -55,7 +55,7 @@ impl Bytes {
         self.read(0..count.min(self.len()))
     }
 
-    /// A reader of its own, from the start.
+    /// A reader that begins at the start.
     pub fn cursor(&self) -> Cursor<'_> {
         Cursor { bytes: self, at: 0 }
     }

@@ -1,24 +1,25 @@
-//! What a file is, by its content. Pickles are programs: they are named and refused, never opened.
+//! The format of a weights file, told by its content. Pickles are programs: they are refused by
+//! name, and never opened.
 
 use super::bytes::Bytes;
-use super::{Source, graphdef, safetensors};
+use super::source::Source;
+use super::{graphdef, safetensors};
 use anyhow::{Result, bail};
 
-/// So much of a file tells what it is.
+/// How many bytes of a file are looked at to tell its format.
 const HEAD: u64 = 512;
-/// Ends a TensorFlow checkpoint's index, a LevelDB table.
+/// Last bytes of a TensorFlow checkpoint's index, which is a LevelDB table.
 const TABLE_MAGIC: [u8; 8] = 0xdb47_7524_8b80_fb57_u64.to_le_bytes();
 const EXPECTED: &str = "a safetensors file or a frozen TensorFlow graph (.pb) is expected";
 
-const PICKLE: &str = "PyTorch's `torch.save` (.pt, .pth, .ckpt, .bin) or another pickle: a program \
-                      rather than data, so it is never opened. \
-     Convert it with the library that made the model, where you trust the file:\n  \
-     python -c \"import sys, torch, safetensors.torch as s; w = torch.load(sys.argv[1], \
-                      map_location='cpu', weights_only=True); \
-     s.save_file({k: v.contiguous() for k, v in w.get('state_dict', w).items()}, sys.argv[2])\" \
-                      model.pth model.safetensors";
+const PICKLE: &str = "\
+PyTorch's `torch.save` (.pt, .pth, .ckpt, .bin) or another pickle: a program rather than data, so it \
+is never opened. Convert it with the library that made the model, where you trust the file:
+  python -c \"import sys, torch, safetensors.torch as s; w = torch.load(sys.argv[1], \
+map_location='cpu', weights_only=True); s.save_file({k: v.contiguous() for k, v in \
+w.get('state_dict', w).items()}, sys.argv[2])\" model.pth model.safetensors";
 
-/// Opens weights of either kind.
+/// Opens weights of either format.
 pub(super) fn open(bytes: Bytes) -> Result<Box<dyn Source>> {
     let head = bytes.start(HEAD)?;
     if head.get(8) == Some(&b'{') {
@@ -46,7 +47,7 @@ pub(super) fn open(bytes: Bytes) -> Result<Box<dyn Source>> {
     )
 }
 
-/// Says what a file is that is known and not wanted.
+/// Says what a file is, and what to do, where it has a known format that is not read.
 fn foreign(head: &[u8]) -> Option<String> {
     let begins = |magic: &[u8]| head.starts_with(magic);
     let pickled = matches!(head, [0x80, 2..=5, ..]);
@@ -72,7 +73,7 @@ fn foreign(head: &[u8]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Weights;
+    use crate::weights::Weights;
     use tch::Device;
 
     fn refusal(bytes: &[u8]) -> String {

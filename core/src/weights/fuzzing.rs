@@ -1,10 +1,12 @@
-//! The way in for the fuzz targets (`tests/fuzz`), in builds with `--cfg fuzzing` alone.
+//! Entry points of the fuzz targets (`tests/fuzz`), in builds with `--cfg fuzzing` alone.
 
 use super::bytes::Bytes;
-use super::{Misfit, Role, count, format, read_safetensors};
+use super::conventions::Role;
+use super::format;
+use super::safetensors::read_safetensors;
+use super::source::{Misfit, count};
 
-/// No tensor is asked for that is larger: the fuzzer's memory is limited, as a network's shapes
-/// are.
+/// Greatest number of values in a tensor that is read, since the fuzzer's memory is limited.
 const MAX_VALUES: u64 = 1 << 20;
 
 /// Opens weights of either format, and reads every tensor in the shape that it says it has.
@@ -17,12 +19,12 @@ pub fn weights(bytes: &[u8]) {
         .flat_map(|graph| graph.nodes().map(|(name, _)| name.to_owned()))
         .collect();
     for name in source.names().iter().chain(&nodes) {
-        // No tensor has this shape.
+        // No tensor has the shape that is asked for first: the refusal gives the real one.
         if let Err(Misfit::Misshapen { found, .. }) = source.tensor(name, &[-1], Role::Kernel)
             && count(found.iter().map(|&size| size.max(0) as u64)) <= MAX_VALUES
             && let Ok(tensor) = source.tensor(name, &found, Role::Kernel)
         {
-            assert_eq!(tensor.size(), found, "a tensor is of the shape that was asked for");
+            assert_eq!(tensor.size(), found, "a tensor has the shape that was asked for");
         }
     }
 }

@@ -1,33 +1,39 @@
-//! Strict weights: every tensor is asked for by name and shape, and whatever is missing,
-//! unexpected or misshapen is reported in one message.
+//! Strict weights: every tensor is asked for by name and shape. Whatever is missing, unexpected or
+//! misshapen is reported in one message.
 //!
-//! Names and layouts are TensorFlow's, those of the reference checkpoints: `conv1/weights`,
-//! kernels H×W×in×out, depthwise kernels H×W×in×multiplier. They come from a safetensors file or
-//! from a frozen TensorFlow graph; which of them a file is, its content says. Files in PyTorch's
-//! names and layouts go through a network's own rename function, see [`PyTorch`].
+//! Names and layouts are those of the reference checkpoints, TensorFlow's: `conv1/weights`, kernels
+//! H×W×in×out, depthwise kernels H×W×in×multiplier. The file is a safetensors file or a frozen
+//! TensorFlow graph; its content says which. Files in PyTorch's names and layouts go through the
+//! network's own rename function, see [`PyTorch`].
 //!
-//! Nothing of a file is trusted: it is read where it lies, one tensor at a time, and a header's
-//! claims are checked against the file's length before anything is allocated.
+//! Nothing in a file is trusted. It is read one tensor at a time, and what its header claims is
+//! checked against its length before anything is allocated.
 
 mod bytes;
+mod conventions;
 mod format;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod graph;
 mod graphdef;
 mod note;
+mod protobuf;
 mod pytorch;
 mod safetensors;
+mod source;
 
-pub use graphdef::{Graph, Node};
+pub use conventions::{Dialect, Role};
+pub use graph::{Graph, Node};
 pub use note::Note;
 pub use pytorch::PyTorch;
 pub use safetensors::read_safetensors;
+pub use source::{Misfit, Source};
 
 use crate::guard;
 use anyhow::{Context, Error, Result, anyhow, bail};
 use bytes::Bytes;
 use pytorch::Renamed;
-use serde::{Deserialize, Serialize};
+use source::count;
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,142 +42,43 @@ use std::fs::File;
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
 
-/// What a variable is for, hence how one would initialise it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Convolution or dense kernel, H×W×in×out or in×out.
-    Kernel,
-    /// Depthwise kernel, H×W×in×multiplier.
-    Depthwise,
-    /// Bias, out.
-    Bias,
-    /// Batch norm's scale.
-    Gamma,
-    /// Batch norm's shift.
-    Beta,
-    /// Batch norm's moving mean.
-    Mean,
-    /// Batch norm's moving variance.
-    Variance,
-}
-
-/// Why a source cannot give a tensor.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Misfit {
-    /// There is none of that name.
-    Missing,
-    /// There is one of another shape.
-    Misshapen {
-        /// Its shape.
-        found: Vec<i64>,
-        /// The shape that it should have.
-        expected: Vec<i64>,
-    },
-    /// There is one, but it cannot be read: says why.
-    Unreadable(String),
-}
-
-/// Whose conventions weights go with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Dialect {
-    /// TensorFlow's, as in the reference checkpoints.
-    #[default]
-    TensorFlow,
-    /// PyTorch's, as timm and torchvision have them: where their network differs from the reference
-    /// in preprocessing, padding or pooling, weights of this dialect go with their way.
-    PyTorch,
-}
-
 /// What a network reads, see [`Weights::observed`].
 pub enum Read<'a> {
-    /// A tensor, float32 on the device, under the network's own name for it and in its own layout.
+    /// A tensor, float32 on the device, under the network's own name and in the network's layout.
     Tensor(&'a str, &'a Tensor),
-    /// The graph that the tensors were frozen into: it decides on more than they do.
+    /// The graph that the tensors were frozen into. It holds more settings than the tensors do.
     Graph,
 }
 
-/// Where tensors come from: a file, a formula, an optimiser's variables.
-pub trait Source {
-    /// The tensor of that name and shape. A source that makes tensors makes one; it needs no names.
-    fn tensor(&self, name: &str, shape: &[i64], role: Role) -> Result<Tensor, Misfit>;
-
-    /// All names, for finding the unexpected ones. A source that makes tensors has none.
-    fn names(&self) -> Vec<String> {
-        Vec::new()
-    }
-
-    /// Number of values in all tensors together, as the file's header has it. A source that makes
-    /// tensors has none.
-    fn values(&self) -> u64 {
-        0
-    }
-
-    /// What the source itself calls the tensor, where that differs.
-    fn own_name(&self, name: &str) -> String {
-        name.to_owned()
-    }
-
-    /// Whose conventions hold.
-    fn dialect(&self) -> Dialect {
-        Dialect::TensorFlow
-    }
-
-    /// The graph that the tensors were frozen into, if they were.
-    fn graph(&self) -> Option<&Graph> {
-        None
-    }
-
-    /// What stands beside the tensors, if anything does.
-    fn note(&self) -> Option<&Note> {
-        None
-    }
-
-    /// What kind of source this is, for people.
-    fn description(&self) -> String {
-        "tensors in memory".to_owned()
-    }
-
-    /// Whether batch norm shall use the batch's statistics, as in training.
-    fn training(&self) -> bool {
-        false
-    }
-
-    /// Told of a beginning of names that need not be asked for, see [`Scope::spare`].
-    fn spare(&self, _start: &str) {}
-}
-
-/// Number of values in a tensor of these sizes: a header can claim any.
-fn count(sizes: impl Iterator<Item = u64>) -> u64 {
-    sizes.fold(1, u64::saturating_mul)
-}
-
-/// A set of named tensors under reading.
+/// Named tensors, and a record of which were asked for.
 pub struct Weights {
     source: Box<dyn Source>,
     device: Device,
     reading: RefCell<Reading>,
     observer: Option<Observer>,
+    /// Whether the source is behind a network's rename function.
     translated: bool,
 }
 
 type Observer = Box<dyn Fn(Read)>;
 
-/// What happened so far, under the source's own names.
+/// What has been read so far, under the source's own names.
 #[derive(Default)]
 struct Reading {
+    /// Names that were asked for.
     used: BTreeSet<String>,
     /// Beginnings of names that need not be asked for.
     spare: Vec<String>,
+    /// Kind and name of each fault, with what else is to be said of it.
     faults: BTreeMap<(Fault, String), String>,
-    /// Values in what stands in for tensors that do not fit.
-    made_up: u64,
+    /// Number of values in the zeros that stand in for tensors that do not fit.
+    stand_ins: u64,
 }
 
-/// So many values more than the source has may stand in for tensors that do not fit: enough for a
-/// network whose weights are those of another, and not what a few bytes can ask for by naming
-/// parameters.
-const MADE_UP: u64 = 1 << 28;
+/// How many more values than the source has may stand in for tensors that do not fit. It is enough
+/// for a network that is given the weights of another. It stops a few bytes of parameters from
+/// asking for all memory.
+const MAX_STAND_INS: u64 = 1 << 28;
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Fault {
@@ -182,54 +89,43 @@ enum Fault {
 }
 
 impl Weights {
-    /// Reads from any source; tensors are moved to `device`.
+    /// Reads from any source. Tensors are moved to `device`.
     pub fn new(source: impl Source + 'static, device: Device) -> Self {
-        Self {
-            source: Box::new(source),
-            device,
-            reading: RefCell::default(),
-            observer: None,
-            translated: false,
-        }
+        Self::of(Box::new(source), device)
     }
 
-    /// Opens a safetensors file or a frozen graph. Half precision is widened to float32.
+    fn of(source: Box<dyn Source>, device: Device) -> Self {
+        let reading = RefCell::default();
+        Self { source, device, reading, observer: None, translated: false }
+    }
+
+    /// Opens a safetensors file or a frozen graph. Numbers of other precision become float32.
     pub fn open(path: &Path, device: Device) -> Result<Self> {
         let place = || format!("weights {}", path.display());
         Self::from_file(File::open(path).with_context(place)?, device).with_context(place)
     }
 
-    /// Reads from an open file: safetensors or a frozen graph.
+    /// Reads from an open file: a safetensors file or a frozen graph.
     pub fn from_file(file: File, device: Device) -> Result<Self> {
-        Self::recognise(Bytes::of_file(file)?, device)
+        Ok(Self::of(format::open(Bytes::of_file(file)?)?, device))
     }
 
-    /// Reads from the bytes of such a file.
+    /// Reads from the bytes of a safetensors file or a frozen graph.
     pub fn from_bytes(bytes: impl Into<Cow<'static, [u8]>>, device: Device) -> Result<Self> {
-        Self::recognise(Bytes::in_memory(bytes.into()), device)
+        Ok(Self::of(format::open(Bytes::in_memory(bytes.into()))?, device))
     }
 
-    fn recognise(bytes: Bytes, device: Device) -> Result<Self> {
-        Ok(Self {
-            source: format::open(bytes)?,
-            device,
-            reading: RefCell::default(),
-            observer: None,
-            translated: false,
-        })
-    }
-
-    /// The same, with an observer of all that is read well.
+    /// The same weights with an observer, which is told of everything that is read without fault.
     #[must_use]
     pub fn observed(self, observer: impl Fn(Read) + 'static) -> Self {
         Self { observer: Some(Box::new(observer)), ..self }
     }
 
-    /// The weights under a network's own names, where the network knows about PyTorch's and these
-    /// are such.
+    /// Puts weights in PyTorch's names under the network's own names, by `pytorch`. Other weights
+    /// stay as they are, and so do all weights where `pytorch` is `None`.
     ///
     /// # Errors
-    /// When they are, and the network differs from those of PyTorch's libraries.
+    /// When the weights are in PyTorch's names, but no library has the same network.
     pub fn translated(self, pytorch: Option<PyTorch>) -> Result<Self> {
         let names = self.source.names();
         let Some(pytorch) = pytorch.filter(|_| !self.translated && pytorch::are_names(&names))
@@ -244,14 +140,13 @@ impl Weights {
             }),
             PyTorch::Differs(how) => bail!(
                 "these are weights in PyTorch's names (`{}`, …), and their network is another: \
-                 {how}. \
-                 Weights in TensorFlow's names fit, or the study's frozen graph",
+                 {how}. Weights in TensorFlow's names fit, or the study's frozen graph",
                 names[0]
             ),
         }
     }
 
-    /// Where the tensors go.
+    /// The device that tensors are moved to.
     pub fn device(&self) -> Device {
         self.device
     }
@@ -261,12 +156,12 @@ impl Weights {
         Scope { weights: self, prefix: String::new() }
     }
 
-    /// Whose conventions hold, see [`Dialect`].
+    /// Whose conventions the tensors follow.
     pub fn dialect(&self) -> Dialect {
         self.source.dialect()
     }
 
-    /// The graph that the weights were frozen into, if they were: for what checkpoints do not hold.
+    /// The graph that the weights were frozen into, if any. It holds settings that checkpoints lack.
     pub fn graph(&self) -> Option<&Graph> {
         let graph = self.source.graph()?;
         if let Some(observer) = &self.observer {
@@ -275,7 +170,7 @@ impl Weights {
         Some(graph)
     }
 
-    /// What stands beside the tensors, if anything does.
+    /// The note in the file's metadata, if any.
     pub fn note(&self) -> Option<&Note> {
         self.source.note()
     }
@@ -285,15 +180,15 @@ impl Weights {
         self.source.values()
     }
 
-    /// What kind of source this is, for people: `safetensors, 137 tensors`.
+    /// What kind of source this is, for people, such as `safetensors, 137 tensors`.
     pub fn description(&self) -> String {
         self.source.description()
     }
 
-    /// Checks that everything asked for was there and everything there was asked for.
+    /// Checks that the source has everything that was asked for, and nothing else.
     ///
     /// # Errors
-    /// One message that lists every missing, misshapen, unreadable and unexpected tensor.
+    /// Lists every missing, misshapen, unreadable and unexpected tensor in one message.
     pub fn finish(self) -> Result<()> {
         let Reading { used, spare, mut faults, .. } = self.reading.into_inner();
         for name in self.source.names() {
@@ -348,15 +243,15 @@ impl Weights {
                 Misfit::Unreadable(why) => (Fault::Unreadable, format!(": {why}")),
             };
             reading.faults.insert((fault, name.clone()), more);
-            reading.made_up =
-                reading.made_up.saturating_add(count(shape.iter().map(|&size| size.max(0) as u64)));
-            if reading.made_up > self.source.values().saturating_add(MADE_UP) {
+            let values = count(shape.iter().map(|&size| size.max(0) as u64));
+            reading.stand_ins = reading.stand_ins.saturating_add(values);
+            if reading.stand_ins > self.source.values().saturating_add(MAX_STAND_INS) {
                 guard::throw(
                     Self::unfit(&reading.faults)
                         .context("the network is far larger than its weights"),
                 );
             }
-            // Reading goes on, so that `finish` can report everything at once.
+            // Reading goes on, so that `finish` can report all faults at once.
             Tensor::zeros(shape, (Kind::Float, self.device))
         });
         reading.used.insert(name);
@@ -378,23 +273,24 @@ impl Scope<'_> {
         Self { weights: self.weights, prefix: format!("{}{}/", self.prefix, name.as_ref()) }
     }
 
-    /// The float32 tensor `name` of this place. A tensor that is missing or has another shape
-    /// reads as zeros; [`Weights::finish`] then reports it.
+    /// The float32 tensor `name` at this place. For a tensor that is missing or has another shape it
+    /// gives zeros, and [`Weights::finish`] reports the tensor.
     pub fn tensor(&self, name: &str, shape: &[i64], role: Role) -> Tensor {
         self.weights.get(&format!("{}{name}", self.prefix), shape, role)
     }
 
-    /// Lets a source have tensors at this place that nobody asks for: what only training needs.
+    /// Lets the source have tensors below this place that nobody asks for, such as those that only
+    /// training needs.
     pub fn spare(&self) {
         self.weights.spare(&self.prefix);
     }
 
-    /// Whose conventions hold, see [`Dialect`].
+    /// Whose conventions the tensors follow.
     pub fn dialect(&self) -> Dialect {
         self.weights.dialect()
     }
 
-    /// Whether batch norm shall use the batch's statistics, see [`Source::training`].
+    /// Whether batch norm shall use the statistics of the batch, as in training.
     pub fn training(&self) -> bool {
         self.weights.source.training()
     }

@@ -1,25 +1,25 @@
-//! What a safetensors file says beside its tensors.
+//! The note in the metadata of a safetensors file.
 
-use super::Dialect;
+use super::conventions::Dialect;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use toml::Table;
 
-/// Where a weights file comes from, and what its tensors do not tell: the entry `gauntlet` of a
-/// safetensors file's metadata, as TOML. All of it is optional.
+/// Where a weights file comes from, and what its tensors do not tell. It is the entry `gauntlet` of a
+/// safetensors file's metadata, as TOML. All fields are optional.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Note {
-    /// Name of the file that it was made from.
+    /// Name of the file that the weights were converted from.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub source: String,
     /// SHA-256 of that file, in hexadecimal.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub source_sha256: String,
-    /// Whose conventions the tensors go with, whatever their names are.
+    /// Whose conventions the tensors follow, whatever their names are.
     pub dialect: Dialect,
-    /// Parameters of the model that they fit, where these are not the defaults.
+    /// Parameters of the model that the weights fit, where these are not the defaults.
     #[serde(skip_serializing_if = "Table::is_empty")]
     pub parameters: Table,
 }
@@ -29,10 +29,8 @@ impl Note {
 
     /// The metadata of a file with this note.
     pub fn metadata(&self) -> HashMap<String, String> {
-        HashMap::from([(
-            Self::KEY.to_owned(),
-            toml::to_string(self).expect("texts and a table are TOML"),
-        )])
+        let text = toml::to_string(self).expect("texts and a table are TOML");
+        HashMap::from([(Self::KEY.to_owned(), text)])
     }
 
     pub(super) fn read(metadata: Option<&HashMap<String, String>>) -> Result<Option<Self>> {

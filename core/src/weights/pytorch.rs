@@ -1,36 +1,39 @@
 //! Weights in PyTorch's names and layouts, as timm and torchvision write them.
 
-use super::{Dialect, Graph, Misfit, Note, Role, Source};
+use super::conventions::{Dialect, Role};
+use super::graph::Graph;
+use super::note::Note;
+use super::source::{Misfit, Source};
 use tch::Tensor;
 
-/// How files in PyTorch's names go with a network.
+/// How files in PyTorch's names fit a network.
 #[derive(Clone, Copy, Debug)]
 pub enum PyTorch {
-    /// The library's network is the same.
+    /// A library has the same network.
     Fits {
-        /// Whose: `torchvision vgg16`.
+        /// The library and its name for the network: `torchvision vgg16`.
         library: &'static str,
-        /// The library's name of a tensor (`features.0.weight`) for the network's own
-        /// (`vgg_16/conv1/conv1_1/weights`); none where the library has no such tensor.
+        /// Turns the network's own name of a tensor (`vgg_16/conv1/conv1_1/weights`) into the
+        /// library's (`features.0.weight`). `None` where the library has no such tensor.
         rename: fn(&str) -> Option<String>,
-        /// Beginnings of the library's names that the network does without, such as those of a
+        /// Beginnings of the library's names that the network does not need, such as those of a
         /// second head for training.
         spare: &'static [&'static str],
     },
-    /// No library has the network: says in what theirs differ.
+    /// No library has the same network. Says how theirs differ.
     Differs(&'static str),
 }
 
-/// Each batch norm of PyTorch counts its batches.
+/// End of the names of counters. Each batch norm of PyTorch counts its batches.
 const COUNTER: &str = ".num_batches_tracked";
 
-/// Whether names are PyTorch's: paths with dots. TensorFlow's have slashes.
+/// Whether names are PyTorch's, which have dots. TensorFlow's have slashes.
 pub(super) fn are_names(names: &[String]) -> bool {
     names.iter().any(|name| name.ends_with(".weight"))
         && names.iter().all(|name| !name.contains('/'))
 }
 
-/// A source under the network's own names and layouts.
+/// A source in PyTorch's names and layouts, read by the network's own.
 pub(super) struct Renamed {
     pub source: Box<dyn Source>,
     pub library: &'static str,
@@ -43,7 +46,7 @@ impl Source for Renamed {
         let theirs = (self.rename)(name).ok_or(Misfit::Missing)?;
         let tensor = |shape: &[i64]| self.source.tensor(&theirs, shape, role);
         match (role, shape) {
-            // From out×in×H×W, or out×(in·H·W) where a dense layer sees a whole image.
+            // PyTorch has out×in×H×W, or out×(in·H·W) where a dense layer sees a whole image.
             (Role::Kernel, &[height, width, inputs, outputs]) => {
                 let kernel = [outputs, inputs, height, width];
                 match tensor(&kernel) {
@@ -57,7 +60,7 @@ impl Source for Renamed {
             (Role::Kernel, &[inputs, outputs]) => {
                 tensor(&[outputs, inputs]).map(|kernel| kernel.tr())
             }
-            // From (in·multiplier)×1×H×W.
+            // PyTorch has (in·multiplier)×1×H×W.
             (Role::Depthwise, &[height, width, inputs, multiplier]) => {
                 tensor(&[inputs * multiplier, 1, height, width]).map(|kernel| {
                     kernel.view([inputs, multiplier, height, width]).permute([2, 3, 0, 1])
@@ -101,8 +104,8 @@ impl Source for Renamed {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Weights;
     use super::*;
+    use crate::weights::Weights;
     use anyhow::Result;
     use tch::{Device, Kind};
 
@@ -184,10 +187,12 @@ mod tests {
         let _ = weights.root().at("fc").tensor("offset", &[3], Role::Bias);
         assert_eq!(
             weights.finish().unwrap_err().to_string(),
-            "5 tensors do not fit the network:\n  missing     fc/offset \
-             [3]\n  missing     gone.weight [2, 3]\n  \
-             misshapen   conv.weight: found [3, 2, 4, 5], expected [7, 2, 4, \
-             5]\n  unexpected  fc.bias\n  unexpected  fc.weight"
+            "5 tensors do not fit the network:\n  \
+             missing     fc/offset [3]\n  \
+             missing     gone.weight [2, 3]\n  \
+             misshapen   conv.weight: found [3, 2, 4, 5], expected [7, 2, 4, 5]\n  \
+             unexpected  fc.bias\n  \
+             unexpected  fc.weight"
         );
     }
 
@@ -206,13 +211,13 @@ mod tests {
             ),
             "{error}"
         );
-        // Once is enough.
+        // Weights are translated only once.
         let weights = self::weights().translated(Some(FITS)).unwrap();
         assert_eq!(
             weights.root().at("fc").tensor("weights", &[2, 3], Role::Kernel).double_value(&[1, 0]),
             1.0
         );
-        // Who knows nothing of PyTorch asks for what names there are.
+        // A network that does not know PyTorch's names asks for the names of the file.
         let weights = theirs().translated(None).unwrap();
         assert_eq!(weights.root().tensor("fc.weight", &[3, 2], Role::Kernel).size(), [3, 2]);
         assert_eq!(

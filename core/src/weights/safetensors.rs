@@ -1,22 +1,24 @@
 //! Safetensors files.
 
 use super::bytes::Bytes;
-use super::{Dialect, Misfit, Note, Role, Source, count};
+use super::conventions::{Dialect, Role};
+use super::note::Note;
+use super::source::{Misfit, Source, count};
 use ::safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::BTreeMap;
 use tch::{Kind, Tensor};
 
-/// The length of the header comes first.
+/// Number of bytes at the start that hold the length of the header.
 const PREFIX: u64 = 8;
-/// No header of weights is longer: it would describe a hundred thousand tensors.
+/// Greatest length of a header, in bytes: room for a hundred thousand tensors.
 const MAX_HEADER: u64 = 16 << 20;
 
-/// A file, and where its tensors lie in it.
+/// A file, and where its tensors lie.
 struct Safetensors {
     bytes: Bytes,
     tensors: BTreeMap<String, TensorInfo>,
-    /// Where the offsets of the header count from.
+    /// Byte from which the offsets in the header count.
     start: u64,
     note: Option<Note>,
 }
@@ -104,7 +106,7 @@ pub(super) fn open(bytes: Bytes) -> Result<Box<dyn Source>> {
     Ok(Box::new(Safetensors::new(bytes).context("a damaged safetensors file")?))
 }
 
-/// The floating-point tensors in the bytes of a safetensors file, by name.
+/// The tensors in the bytes of a safetensors file, by name. All must be floating-point numbers.
 pub fn read_safetensors(bytes: Vec<u8>) -> Result<BTreeMap<String, Tensor>> {
     let file =
         Safetensors::new(Bytes::in_memory(bytes.into())).context("not a safetensors file")?;
@@ -116,8 +118,8 @@ pub fn read_safetensors(bytes: Vec<u8>) -> Result<BTreeMap<String, Tensor>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Weights;
     use super::*;
+    use crate::weights::Weights;
     use proptest::prelude::*;
     use tch::Device;
 

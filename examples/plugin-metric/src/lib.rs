@@ -4,11 +4,11 @@ use gauntlet_core::prelude::*;
 
 export_plugin!(metric Psnr);
 
-/// How far the change lies below the brightest signal.
+/// Peak signal-to-noise ratio of the change, in decibels.
 pub struct Psnr(PsnrParams);
 
 params! {
-    /// Settings of [`Psnr`].
+    /// Parameters of [`Psnr`].
     pub struct PsnrParams {
         /// The value of images that are equal, where the formula has no number, in decibels.
         pub ceiling: f64 = 100.0,

@@ -1,6 +1,6 @@
-//! LeNet-5, with rectifiers and maxima as it is built today. LeCun et al., "Gradient-Based Learning
-//! Applied to Document Recognition", 1998, section II; on Fashion-MNIST's 28×28 grey images, the
-//! first convolution padded as the paper pads digits.
+//! LeNet-5 with rectifiers and max pooling, as it is usually built today. LeCun et al.,
+//! "Gradient-Based Learning Applied to Document Recognition", 1998, section II. It classifies the
+//! 28×28 grey images of Fashion-MNIST; the first convolution is padded as the paper pads digits.
 
 use gauntlet_core::prelude::*;
 use gauntlet_core::weights::{Role, Scope as Place};
@@ -14,10 +14,10 @@ pub struct LeNet {
     dense: [(Tensor, Tensor); 3],
 }
 
-/// Name, side of the kernel, padding, channels in and out.
+/// The convolutions: name, side of the kernel, padding, channels in and out.
 const CONVOLUTIONS: [(&str, i64, i64, i64, i64); 2] =
     [("conv1", 5, 2, 1, 6), ("conv2", 5, 0, 6, 16)];
-/// Name, values in and out.
+/// The dense layers: name, values in and out.
 const DENSE: [(&str, i64, i64); 3] =
     [("fc3", 16 * 5 * 5, 120), ("fc4", 120, 84), ("logits", 84, 10)];
 
@@ -64,8 +64,7 @@ impl Architecture for LeNet {
         let at = |name: &str| weights.root().at(name);
         let bias = |place: &Place, outputs: i64| place.tensor("biases", &[outputs], Role::Bias);
         let convolution = |(name, side, _, inputs, outputs): (&str, i64, i64, i64, i64)| {
-            // Files have kernels height × width × in × out, libtorch wants out × in × height ×
-            // width.
+            // Kernels: height × width × in × out in files, out × in × height × width in libtorch.
             let kernel = at(name).tensor("weights", &[side, side, inputs, outputs], Role::Kernel);
             (kernel.permute([3, 2, 0, 1]).contiguous(), bias(&at(name), outputs))
         };
@@ -79,7 +78,7 @@ impl Architecture for LeNet {
         })
     }
 
-    /// A part of the library: docs/plugins.md says how they were trained.
+    /// Weights that are part of the library. docs/plugins.md says how they were trained.
     fn embedded_weights() -> Option<&'static [u8]> {
         Some(include_bytes!("../lenet.safetensors"))
     }

@@ -5,6 +5,7 @@ use crate::report::Grid;
 use crate::study::{BUILT_IN, BuiltIn};
 use anyhow::Result;
 use clap::{Args, ValueEnum};
+use gauntlet_core::params::PresetTable;
 use gauntlet_core::registry::{Entry, Registry};
 use serde_json::{Value, json};
 use std::io::Write;
@@ -93,9 +94,9 @@ fn models(registry: &Registry, out: &mut dyn Write) -> Result<()> {
 fn entry(entry: &Entry, about: &str, out: &mut dyn Write) -> Result<()> {
     writeln!(out, "{}  {}{about}  [{}]", entry.name, entry.summary, origin(entry))?;
     parameters(entry, out)?;
-    for (name, summary, values) in &entry.presets {
+    for PresetTable { name, summary, parameters } in &entry.presets {
         writeln!(out, "    preset {name}: {summary}")?;
-        let other: Table = values
+        let other: Table = parameters
             .iter()
             .filter(|(key, value)| entry.defaults.get(*key) != Some(value))
             .map(own)
@@ -165,8 +166,6 @@ fn table(table: &Table, indent: &str, out: &mut dyn Write) -> Result<()> {
 }
 
 fn entry_json(entry: &Entry) -> Value {
-    let presets: Vec<Value> =
-        entry.presets.iter().map(|(name, summary, values)| json!({ "name": name, "summary": summary, "parameters": values })).collect();
     json!({
         "name": entry.name,
         "summary": entry.summary,
@@ -174,7 +173,7 @@ fn entry_json(entry: &Entry) -> Value {
         "plugin": entry.library.as_deref(),
         "parameters": entry.defaults,
         "descriptions": entry.descriptions,
-        "presets": presets,
+        "presets": entry.presets,
     })
 }
 

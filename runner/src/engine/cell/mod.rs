@@ -211,7 +211,7 @@ impl Site<'_> {
     /// `side`: of the images that the model is given.
     fn load<'l>(&self, model: usize, side: i64, loaded: &'l mut Loaded) -> Result<&'l dyn Model> {
         let of_use = |(index, found): &(usize, Result<View, String>)| {
-            *index == model && !found.as_ref().is_ok_and(Model::spoilt)
+            *index == model && !found.as_ref().is_ok_and(Model::needs_reload)
         };
         if !loaded.as_ref().is_some_and(of_use) {
             *loaded = None; // one model at a time: the old one goes before the new one comes

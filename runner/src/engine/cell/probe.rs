@@ -12,7 +12,7 @@ use crate::engine::plan::SLICE;
 use crate::store::rows::{CleanRow, ProbeRow};
 use anyhow::Result;
 use gauntlet_core::attack::{Cases, Cost, Goal, Goals};
-use gauntlet_core::logits::{apart, are_probabilities};
+use gauntlet_core::logits::{are_probabilities, relative_difference};
 use gauntlet_core::model::Model;
 use gauntlet_core::oracle::{Detached, Oracle};
 use rand_chacha::ChaCha8Rng;
@@ -134,7 +134,7 @@ fn look(oracle: &Oracle, cases: &Cases, radii: &[f64]) -> Result<Vec<Seen>> {
     let (logits, cross_entropy) =
         slopes(oracle, cases, |z| -goals.logit(&z.log_softmax(1, Kind::Float)))?;
     let (second, margin) = slopes(oracle, cases, |z| goals.margin(z))?;
-    let again = apart(&logits, &second);
+    let again = relative_difference(&logits, &second);
     let [first_answers, second_answers] =
         [&logits, &second].map(|logits| predictions(&answers_of(logits), oracle.card()));
     let (first_answers, second_answers) = (first_answers?, second_answers?);
@@ -186,7 +186,7 @@ fn alone(oracle: &Oracle, cases: &Cases, together: &Tensor) -> Result<Vec<f64>> 
     }
     let apart = |n: usize| {
         let by_itself = oracle.logits(&[n], &cases.pixels.narrow(0, n as i64, 1))?;
-        Ok(apart(&together.narrow(0, n as i64, 1), &by_itself)[0])
+        Ok(relative_difference(&together.narrow(0, n as i64, 1), &by_itself)[0])
     };
     (0..cases.len().min(ALONE)).map(apart).collect()
 }

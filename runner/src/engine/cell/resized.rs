@@ -41,7 +41,7 @@ impl Model for View {
         ))
     }
 
-    fn spoilt(&self) -> bool {
-        self.model.spoilt()
+    fn needs_reload(&self) -> bool {
+        self.model.needs_reload()
     }
 }

@@ -1,4 +1,4 @@
-//! A well-behaved plugin. The tests link it in and load it as a library, and compare.
+//! A well-behaved plugin. The tests link it in, load it as a library, and compare the two.
 
 use gauntlet_core::attack::{Budget, Norm};
 use gauntlet_core::prelude::*;
@@ -6,17 +6,17 @@ use gauntlet_core::weights::Role;
 
 export_plugin!(attack Noisy, model Patch, model Bands, metric Mean, metric Margin);
 
-/// One step along the gradient's sign, with a random length for every pixel.
+/// One step along the sign of the gradient, with a random length for every pixel.
 pub struct Noisy(NoisyParams);
 
 params! {
-    /// Settings of [`Noisy`].
+    /// Parameters of [`Noisy`].
     pub struct NoisyParams {
         /// Greatest length, pixels in [0, 1].
         pub epsilon: f64 = 0.1,
         /// Whether to give up on the first case.
         pub shy: bool = false,
-        /// What a text can hold.
+        /// Any text; it has no effect.
         pub note: Option<String> = None,
     }
 }
@@ -76,7 +76,7 @@ pub struct Patch {
 }
 
 params! {
-    /// Settings of [`Patch`].
+    /// Parameters of [`Patch`].
     pub struct PatchParams {
         /// Number of logits.
         pub classes: i64 = 3,
@@ -166,7 +166,7 @@ impl Architecture for Bands {
     }
 }
 
-/// The mean change.
+/// The mean absolute change of a pixel.
 pub struct Mean;
 
 impl Metric for Mean {
@@ -193,7 +193,7 @@ impl Metric for Mean {
     }
 }
 
-/// The margin of the goal's class, and what it has cost.
+/// The margin of the goal, with the logit of its class.
 pub struct Margin;
 
 impl Metric for Margin {

@@ -1,4 +1,4 @@
-//! A plugin that misbehaves in every way that the tests can think of.
+//! A plugin that misbehaves in every way that the tests need.
 
 use gauntlet_core::prelude::*;
 use std::cell::Cell;
@@ -6,11 +6,11 @@ use std::time::Duration;
 
 export_plugin!(attack Unruly, model Fragile, metric Miscounted);
 
-/// Does what its parameter `way` says.
+/// An attack that misbehaves as its parameter `way` says.
 pub struct Unruly(UnrulyParams);
 
 params! {
-    /// Settings of [`Unruly`].
+    /// Parameters of [`Unruly`].
     pub struct UnrulyParams {
         /// How to misbehave.
         pub way: Way = Way::Error,
@@ -27,36 +27,36 @@ pub enum Way {
     Panic,
     /// Panics, with a number.
     PanicWithoutWords,
-    /// Calls a function of libtorch's that fails.
+    /// Calls a function of libtorch that fails.
     Torch,
-    /// Its error panics when it is put into words.
+    /// Returns an error whose `Display` panics.
     SpeechlessError,
     /// The loss panics.
     LossPanics,
     /// The loss has the wrong shape.
     LossMisshapen,
-    /// Asks about a case that is not there.
+    /// Names a case that does not exist.
     UnknownCase,
-    /// Asks about pixels of another size.
+    /// Asks for the logits of pixels of another size.
     WrongSide,
-    /// Asks from another thread.
+    /// Calls the oracle from another thread.
     OtherThread,
-    /// Goes on as if nothing had happened when the model fails.
+    /// Goes on after the model has failed.
     Stubborn,
-    /// Never ends, and looks at the clock.
+    /// Never ends, but checks the time.
     Endless,
     /// Gives one answer too few.
     Forgetful,
-    /// Gives NaN, a wrong shape, values out of range, a wrong type, no tensor, and the image as it
-    /// is.
+    /// Gives NaN, a wrong shape, values out of range, a wrong type, no tensor, and the unchanged
+    /// image.
     Sloppy,
-    /// Says of every image as it is that it is adversarial.
+    /// Gives every image unchanged as an adversarial.
     Liar,
-    /// Never returns, and never looks at the clock.
+    /// Never returns, and never checks the time.
     Hang,
-    /// Keeps 64 MiB for itself, and finds nothing.
+    /// Leaks 64 MiB, and finds nothing.
     Leak,
-    /// Writes where nothing is.
+    /// Writes to an invalid address.
     Segfault,
     /// Aborts the process.
     Abort,
@@ -64,7 +64,7 @@ pub enum Way {
     Overflow,
 }
 
-/// An error without words.
+/// An error whose `Display` panics.
 #[derive(Debug)]
 struct Speechless;
 
@@ -102,7 +102,7 @@ impl Attack for Unruly {
             Way::WrongSide => drop(oracle.logits(&all, &pixels.narrow(2, 0, 2))?),
             Way::OtherThread => {
                 struct Smuggled<'a>(&'a Oracle<'a>);
-                // SAFETY: none; C++ would not even have to lie.
+                // SAFETY: unsound on purpose. A plugin in C++ can do this without saying so.
                 unsafe impl Send for Smuggled<'_> {}
                 let smuggled = Smuggled(oracle);
                 let elsewhere = move || {
@@ -172,7 +172,7 @@ pub struct Fragile {
 }
 
 params! {
-    /// Settings of [`Fragile`].
+    /// Parameters of [`Fragile`].
     pub struct FragileParams {
         /// Calls until it panics.
         pub calls: u32 = 0,

@@ -1,34 +1,47 @@
-//! The stamp: what a library says of itself in plain text, in a link section of its own, so that it
-//! can be read from the file before any of its code runs.
+//! The stamp: what a library says of itself in plain text, in a link section of its own. It is read
+//! from the file before any of the library's code runs.
 
-use super::{VERSION, abi};
-use crate::LIBTORCH;
-use anyhow::{Context, Result, ensure};
+use super::abi;
+use anyhow::{Context, Result, bail, ensure};
 use object::{Object, ObjectKind, ObjectSection};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
+use thiserror::Error;
 
-/// Name of the link section.
-pub const SECTION: &str = ".gauntlet";
+/// The libtorch that this crate is built for.
+pub const LIBTORCH: &str = "2.11.0";
+
+/// The name and version of this crate.
+pub const VERSION: &str = concat!("gauntlet-core ", env!("CARGO_PKG_VERSION"));
 
 /// The target triple that this crate was built for.
 pub const TARGET: &str = env!("GAUNTLET_TARGET");
 
+/// Name of the link section.
+pub const SECTION: &str = ".gauntlet";
+
 /// The compiler that built this crate.
 const COMPILER: &str = env!("GAUNTLET_RUSTC");
 
-/// Real sections have a few hundred bytes.
+/// Greatest size of the section, in bytes. Real ones have a few hundred.
 const MAX_SECTION: usize = 1 << 16;
 
-/// What a stamp says, as TOML. Only `abi` means the same whatever its value.
+/// First bytes of a shared library.
+const MAGIC: &[u8] = b"\x7fELF";
+
+/// Where the Rust compiler leaves a plugin, for messages.
+const BUILD: &str = "`cargo build --release` leaves one in `target/release`";
+
+/// What a stamp says, as TOML. The meaning of `abi` never changes; that of the other fields may
+/// change with `abi`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamp {
     /// Number of the interface, see [`abi::ABI`].
     pub abi: u32,
-    /// The library that speaks it, such as `gauntlet-core 0.1.0`.
+    /// The library or header that the plugin is built with, such as `gauntlet-core 0.1.0`.
     #[serde(default)]
     pub with: String,
     /// Target triple.
@@ -37,16 +50,16 @@ pub struct Stamp {
     /// Version of libtorch.
     #[serde(default)]
     pub libtorch: String,
-    /// The plugin's name; of a Rust plugin, its crate's.
+    /// The plugin's name; for a plugin in Rust, its crate's.
     #[serde(default)]
     pub name: String,
     /// The plugin's version.
     #[serde(default)]
     pub version: String,
-    /// What compiled it.
+    /// Compiler that built the plugin.
     #[serde(default)]
     pub compiler: String,
-    /// What a panic does there: `unwind`, or `abort`, which ends the process.
+    /// Effect of a panic in the plugin: `unwind`, or `abort`, which ends the process.
     #[serde(default)]
     pub panic: String,
     /// Name of the entry function, an [`abi::Entry`].
@@ -60,7 +73,7 @@ impl fmt::Display for Stamp {
     }
 }
 
-/// The stamp of a Rust crate, in pieces; ends with a zero byte.
+/// The stamp of a Rust crate, in pieces. The last piece ends with a zero byte.
 #[doc(hidden)]
 pub const fn pieces<'a>(
     name: &'a str,
@@ -126,71 +139,62 @@ pub const fn join<const LENGTH: usize>(pieces: &[&str]) -> [u8; LENGTH] {
     bytes
 }
 
-/// A file that is no plugin; says what it is instead.
-#[derive(Debug)]
-pub struct NotAPlugin(String);
-
-impl fmt::Display for NotAPlugin {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str(&self.0)
-    }
+/// A file is not a plugin library, but something else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum NotAPlugin {
+    /// A folder, a pipe, a device.
+    #[error("not a file, so not a plugin; {BUILD}")]
+    NoFile,
+    /// The file has no bytes.
+    #[error("an empty file, so not a plugin; {BUILD}")]
+    Empty,
+    /// The file does not begin like an ELF file.
+    #[error("not a shared library (ELF), so not a plugin; {BUILD}")]
+    NoElf,
+    /// A program, which has the stamps of plugins that are linked into it, or an object file.
+    #[error("a program or an object file, so not a plugin")]
+    Program,
+    /// A library without a stamp.
+    #[error(
+        "a shared library without the stamp of a plugin; a plugin is made with `export_plugin!` \
+         and `crate-type = [\"cdylib\"]`, or with `GAUNTLET_PLUGIN` in C++"
+    )]
+    NoStamp,
+    /// A file of split debugging symbols, whose sections are filled with zeros.
+    #[error("a library whose stamp is empty, as in a file of debugging symbols, so not a plugin")]
+    EmptyStamp,
 }
 
-impl std::error::Error for NotAPlugin {}
-
-/// Opens a file that may be a library, and reads no more of it than is needed to see that it is
-/// none.
+/// The bytes of a file that may be a library. Of a file that is none, only the first bytes are
+/// read.
 ///
 /// # Errors
-/// [`NotAPlugin`] when it is none; otherwise when it cannot be read.
+/// [`NotAPlugin`] when the file is no library; another error when it cannot be read.
 pub(super) fn open(path: &Path) -> Result<Vec<u8>> {
-    let not = |what: &str| {
-        NotAPlugin(format!(
-            "{what}, so not a plugin; `cargo build --release` leaves one in `target/release`"
-        ))
-    };
-    ensure!(fs::metadata(path)?.is_file(), not("not a file"));
+    ensure!(fs::metadata(path)?.is_file(), NotAPlugin::NoFile);
     let mut file = File::open(path)?;
     let mut bytes = Vec::new();
     file.by_ref().take(MAGIC.len() as u64).read_to_end(&mut bytes)?;
-    ensure!(!bytes.is_empty(), not("an empty file"));
-    ensure!(bytes == MAGIC, not("not a shared library (ELF)"));
+    ensure!(!bytes.is_empty(), NotAPlugin::Empty);
+    ensure!(bytes == MAGIC, NotAPlugin::NoElf);
     file.read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// How a shared library begins.
-const MAGIC: &[u8] = b"\x7fELF";
-
-/// The stamp in the bytes of a library. A library that holds other plugins too has several: `stem`,
-/// its file's name without `lib` and ending, says which one it is.
+/// The stamp in the bytes of a library. A library that links other plugins in has their stamps too:
+/// `stem`, its file's name without `lib` and ending, says which one is its own.
 ///
 /// # Errors
-/// [`NotAPlugin`] when it is a program, or has no stamp; otherwise says what is wrong with it.
-pub(super) fn read(bytes: &[u8], stem: &str) -> Result<Stamp> {
+/// [`NotAPlugin`] when the file is a program or has no stamp; another error says what is wrong with
+/// the stamp.
+pub(crate) fn read(bytes: &[u8], stem: &str) -> Result<Stamp> {
     let damaged = "the file is damaged or not whole; build or copy it again";
     let file = object::File::parse(bytes).context(damaged)?;
-    // A program that links plugins in has their stamps too.
-    if file.kind() != ObjectKind::Dynamic || file.section_by_name(".interp").is_some() {
-        return Err(NotAPlugin("a program or an object file, so not a plugin".into()).into());
-    }
-    let Some(section) = file.section_by_name(SECTION) else {
-        let remedy = "a plugin is made with `export_plugin!` and `crate-type = [\"cdylib\"]`, or \
-                      with `GAUNTLET_PLUGIN` in C++";
-        return Err(NotAPlugin(format!(
-            "a shared library without the stamp of a plugin; {remedy}"
-        ))
-        .into());
-    };
+    let is_program = file.section_by_name(".interp").is_some();
+    ensure!(file.kind() == ObjectKind::Dynamic && !is_program, NotAPlugin::Program);
+    let section = file.section_by_name(SECTION).ok_or(NotAPlugin::NoStamp)?;
     let section = section.data().context(damaged)?;
-    // So it is in a file of debugging symbols that were split off.
-    if section.iter().all(|&byte| byte == 0) {
-        return Err(NotAPlugin(
-            "a library whose stamp is empty, as in a file of debugging symbols, so not a plugin"
-                .into(),
-        )
-        .into());
-    }
+    ensure!(section.iter().any(|&byte| byte != 0), NotAPlugin::EmptyStamp);
     ensure!(
         section.len() <= MAX_SECTION,
         "the stamp has {} bytes, expected {MAX_SECTION} at the most; build the plugin again",
@@ -202,14 +206,14 @@ pub(super) fn read(bytes: &[u8], stem: &str) -> Result<Stamp> {
         .map(|stamp| toml::from_str(std::str::from_utf8(stamp)?).context("not a stamp"))
         .collect::<Result<Vec<Stamp>>>()
         .context("the stamp cannot be read; build the plugin again")?;
-    let same = |stamp: &Stamp| stamp.name.replace('-', "_") == stem.replace('-', "_");
-    match stamps.iter().position(same) {
+    let is_own = |stamp: &Stamp| stamp.name.replace('-', "_") == stem.replace('-', "_");
+    match stamps.iter().position(is_own) {
         Some(n) => Ok(stamps.swap_remove(n)),
         None if stamps.len() == 1 => Ok(stamps.remove(0)),
         None => {
             let names: Vec<String> =
                 stamps.iter().map(|stamp| format!("`{}`", stamp.name)).collect();
-            anyhow::bail!(
+            bail!(
                 "it holds {} plugins ({}); name the file after the one that is meant, \
                  `lib<name>.so`",
                 names.len(),

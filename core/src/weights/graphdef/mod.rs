@@ -1,0 +1,176 @@
+//! Frozen TensorFlow graphs, read without TensorFlow. In a frozen graph, variables are `Const` nodes
+//! of their names.
+//!
+//! The file is a protocol buffer, `GraphDef` of `tensorflow/core/framework/graph.proto`. The values
+//! of a tensor are read when the tensor is asked for. Fields that are not needed are skipped.
+
+mod constant;
+
+use super::bytes::Bytes;
+use super::conventions::Role;
+use super::graph::{Attribute, Graph, Node};
+use super::protobuf::{Reader, Value};
+use super::source::{Misfit, Source, count};
+use anyhow::{Context, Result, ensure};
+use constant::Constant;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use tch::Tensor;
+
+/// What `tf.import_graph_def` puts before every name by default.
+const IMPORTED: &str = "import/";
+
+/// A frozen graph's file, and its nodes.
+struct GraphDef {
+    bytes: Bytes,
+    graph: Graph,
+}
+
+/// Whether a file that begins like this can be a graph: with the key of one of its four fields.
+pub(super) fn may_begin_with(head: &[u8]) -> bool {
+    matches!(head.first(), Some(0x0a | 0x12 | 0x18 | 0x22))
+}
+
+/// Opens a file that begins like a graph.
+pub(super) fn open(bytes: Bytes) -> Result<Box<dyn Source>> {
+    let graph = read_graph(&mut Reader::new(&bytes))
+        .context("a damaged TensorFlow graph, or something else")?;
+    ensure!(
+        graph.nodes().any(|(_, node)| node.op == "Const"),
+        "a TensorFlow graph without constants: freeze it with its variables' values"
+    );
+    Ok(Box::new(GraphDef { bytes, graph }))
+}
+
+impl Source for GraphDef {
+    fn tensor(&self, name: &str, expected: &[i64], _: Role) -> Result<Tensor, Misfit> {
+        let node = self.graph.node(name).ok_or(Misfit::Missing)?;
+        let Some(span) = node.constant() else {
+            return Err(Misfit::Unreadable(format!(
+                "it is of type `{}`, not a constant: the graph is not frozen",
+                node.op
+            )));
+        };
+        let unreadable = |error: anyhow::Error| Misfit::Unreadable(format!("{error:#}"));
+        let constant = Constant::read(&self.bytes, span).map_err(unreadable)?;
+        // Compared before anything is allocated: a few bytes can claim any shape.
+        if constant.shape != expected {
+            return Err(Misfit::Misshapen { found: constant.shape, expected: expected.to_vec() });
+        }
+        constant.tensor(&self.bytes).map_err(unreadable)
+    }
+
+    /// Names of variables: constants that an `Identity` passes on under the variable's name. All
+    /// other constants belong to operations.
+    fn names(&self) -> Vec<String> {
+        let read = |(name, node): (&str, &Node)| {
+            let variable = node.inputs.first().filter(|_| node.op == "Identity")?;
+            let passed_on =
+                name.strip_prefix(variable.as_str()).is_some_and(|rest| rest == "/read")
+                    || name.ends_with("/ReadVariableOp");
+            self.graph.node(variable)?.constant().filter(|_| passed_on).map(|_| variable.clone())
+        };
+        self.graph.nodes().filter_map(read).collect()
+    }
+
+    fn values(&self) -> u64 {
+        let constant =
+            |name: String| Constant::read(&self.bytes, self.graph.node(&name)?.constant()?).ok();
+        let counts = self
+            .names()
+            .into_iter()
+            .filter_map(constant)
+            .map(|constant| count(constant.shape.iter().map(|&n| n as u64)));
+        counts.fold(0, u64::saturating_add)
+    }
+
+    fn graph(&self) -> Option<&Graph> {
+        Some(&self.graph)
+    }
+
+    fn description(&self) -> String {
+        format!("a frozen TensorFlow graph, {} nodes", self.graph.nodes.len())
+    }
+}
+
+fn read_graph(reader: &mut Reader) -> Result<Graph> {
+    let mut nodes = BTreeMap::new();
+    reader.message(reader.everything(), &mut |reader, number, value| {
+        if let (1, Value::Span(span)) = (number, value) {
+            let start = span.start;
+            let (name, node) =
+                read_node(reader, span).with_context(|| format!("the node at byte {start}"))?;
+            ensure!(!nodes.contains_key(&name), "two nodes are called `{name}`");
+            nodes.insert(name, node);
+        }
+        Ok(())
+    })?;
+    if nodes.keys().all(|name| name.starts_with(IMPORTED)) {
+        let own = |name: String| name.strip_prefix(IMPORTED).map(str::to_owned).unwrap_or(name);
+        nodes = nodes
+            .into_iter()
+            .map(|(name, node)| {
+                (own(name), Node { inputs: node.inputs.into_iter().map(own).collect(), ..node })
+            })
+            .collect();
+    }
+    Ok(Graph { nodes })
+}
+
+fn read_node(reader: &mut Reader, span: Range<u64>) -> Result<(String, Node)> {
+    let mut name = String::new();
+    let mut node = Node::default();
+    reader.message(span, &mut |reader, number, value| {
+        let Value::Span(span) = value else { return Ok(()) };
+        match number {
+            1 => name = reader.text(span)?,
+            2 => node.op = reader.text(span)?,
+            3 => {
+                let input = reader.text(span)?;
+                // `^name` is a control dependency, `name:1` the second output of a node.
+                if !input.starts_with('^') {
+                    node.inputs.push(input.split(':').next().unwrap_or_default().to_owned());
+                }
+            }
+            5 => {
+                if let Some((key, attribute)) = read_attribute(reader, span)? {
+                    node.attributes.insert(key, attribute);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    })?;
+    ensure!(
+        !name.is_empty() && !node.op.is_empty(),
+        "it has no {}",
+        if name.is_empty() { "name" } else { "type" }
+    );
+    Ok((name, node))
+}
+
+/// An entry of the map of attributes; `None` for a kind that is left out.
+fn read_attribute(reader: &mut Reader, span: Range<u64>) -> Result<Option<(String, Attribute)>> {
+    let mut key = String::new();
+    let mut attribute = None;
+    reader.message(span, &mut |reader, number, value| {
+        match (number, value) {
+            (1, Value::Span(span)) => key = reader.text(span)?,
+            (2, Value::Span(span)) => reader.message(span, &mut |_, number, value| {
+                attribute = match (number, value) {
+                    (3, Value::Varint(int)) => Some(Attribute::Int(int as i64)),
+                    (4, Value::Fixed32(float)) => Some(Attribute::Float(f32::from_le_bytes(float))),
+                    (8, Value::Span(tensor)) => Some(Attribute::Tensor(tensor)),
+                    _ => None,
+                };
+                Ok(())
+            })?,
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok(attribute.map(|attribute| (key, attribute)))
+}
+
+#[cfg(test)]
+mod tests;
