@@ -10,7 +10,7 @@ study: build
 test: setup
 	cargo test --workspace
 
-# Opens a small study's outcomes.parquet with DuckDB, and counts transfer.csv from it.
+# Opens a small study's outcomes.parquet with DuckDB, and counts transfer.csv from it again.
 outcomes: setup
 	python3 -m venv target/duckdb
 	target/duckdb/bin/pip install --quiet duckdb==2.0.1
@@ -19,26 +19,30 @@ outcomes: setup
 	target/debug/runner run tests/duckdb/few.toml --out target/duckdb/few >/dev/null
 	target/duckdb/bin/python tests/duckdb/count.py target/duckdb/few
 
-# Machines that share a bucket of an S3 server of this machine, moto's.
+# Several runs share a bucket of an S3 server on this machine (moto).
 s3: setup
 	python3 -m venv target/moto
 	target/moto/bin/pip install --quiet 'moto[server]==5.2.5'
 	MOTO=$(CURDIR)/target/moto/bin/moto_server cargo test -p gauntlet-tests --test object_store
 
-# A study as job arrays on a Slurm cluster of this one machine, installed if need be; a running task is killed.
+# Runs a study as job arrays on a Slurm cluster of this one machine, and kills a running task.
+# Installs Slurm if it is missing.
 slurm: build
 	tests/slurm/cluster.sh
 
-# What follows is not part of `test`: it takes long, or needs more. RELIABILITY.md and SECURITY.md say what came of it.
+# The targets below are not part of `test`: they take long, or need more. RELIABILITY.md and
+# SECURITY.md have their results.
 
-# Faults of every kind: ROUNDS of each kind of killing, a tenth of the others; SEED, ONLY=scenario,…, ROUND, RUNNER=program. As root.
+# Faults of every kind: ROUNDS of each kind of killing, a tenth of the others. Also SEED,
+# ONLY=scenario,…, ROUND, RUNNER=program. Mounts and control groups need root.
 soak: setup
 	cargo build -p gauntlet-runner
 	cargo test -p gauntlet-tests --test soak
 
-# Fuzzes what reads other people's files, SECONDS each. Needs `cargo install cargo-fuzz`.
+# Fuzzes what reads other people's files, SECONDS for each target. Needs `cargo install cargo-fuzz`.
 SECONDS ?= 3600
-# Without the checksum, cells may keep Parquet's reader busy for long, which is known: fuzzing goes on after it.
+# The fuzzer leaves out the checksum of cells. Without it a damaged cell may keep Parquet's reader
+# busy for long, which is known: fuzzing goes on after such a file.
 PATIENT = -fork=1 -ignore_ooms=0
 TARGETS ?= stamp graphdef safetensors study image cell boundary
 fuzz: setup
@@ -50,19 +54,20 @@ fuzz: setup
 			-max_total_time=$(SECONDS) -timeout=10 -rss_limit_mb=4096 -max_len=65536 $$more || exit 1; \
 	done
 
-# Plugins used 10,000 times over; then fewer times under valgrind.
-# (jemalloc is a part of the program: its malloc is to be replaced as well.)
-VALGRIND = valgrind --soname-synonyms=somalloc=NONE --leak-check=full --errors-for-leak-kinds=definite --error-exitcode=9
+# Uses plugins 10,000 times; then fewer times under valgrind. `--soname-synonyms` makes valgrind
+# replace jemalloc's malloc, which is part of the program.
+VALGRIND = valgrind --soname-synonyms=somalloc=NONE --leak-check=full \
+	--errors-for-leak-kinds=definite --error-exitcode=9
 leaks: setup
 	cargo test -p gauntlet-tests --test leaks
 	@command -v valgrind >/dev/null || { echo "valgrind is missing (Debian: apt-get install valgrind)"; exit 1; }
 	CALLS=20 cargo test -p gauntlet-tests --test leaks --config 'target."cfg(unix)".runner = "$(VALGRIND)"'
 
-# Licences, sources, bans. Needs `cargo install cargo-deny`.
+# Licences, bans and sources of dependencies. Needs `cargo install cargo-deny`.
 deny:
 	cargo deny check licenses bans sources
 
-# Known weaknesses of dependencies. Fetches the database of them.
+# Known weaknesses of dependencies. Fetches their database.
 advisories:
 	cargo deny check advisories
 
