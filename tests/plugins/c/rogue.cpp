@@ -1,5 +1,5 @@
-// A plugin from the header alone, for the tests of the boundary: an attack that finds nothing, and that
-// breaks the interface where FAULT says so.
+// A plugin made from the C header only, for tests of the boundary: an attack that finds nothing and
+// breaks the interface in the way that FAULT names.
 
 #include "gauntlet.h"
 
@@ -32,12 +32,17 @@
 
 __attribute__((section(".gauntlet"), used)) static const char stamp[] =
     "abi = 1\nwith = \"rogue.cpp\"\ntarget = \"" TARGET "\"\nlibtorch = \"" LIBTORCH "\"\n"
-    "name = \"rogue\"\nversion = \"0.1.0\"\ncompiler = \"" __VERSION__ "\"\nentry = \"gauntlet_plugin_rogue\"\n";
+    "name = \"rogue\"\nversion = \"0.1.0\"\ncompiler = \"" __VERSION__ "\"\n"
+    "entry = \"gauntlet_plugin_rogue\"\n";
 
-static void put(GauntletSink sink, const std::string &text) { sink.put(sink.context, {text.data(), text.size()}); }
+static void put(GauntletSink sink, const std::string &text) {
+    sink.put(sink.context, {text.data(), text.size()});
+}
 
 static int32_t describe(GauntletSink toml, GauntletSink) {
-    put(toml, FAULT == NO_TOML ? "name = rogue" : FAULT == BAD_NAME ? "name = \"ro/gue\"" : "name = \"" ITEM "\"\nsummary = \"finds nothing\"");
+    put(toml, FAULT == NO_TOML    ? "name = rogue"
+              : FAULT == BAD_NAME ? "name = \"ro/gue\""
+                                  : "name = \"" ITEM "\"\nsummary = \"finds nothing\"");
     return GAUNTLET_OK;
 }
 
@@ -47,7 +52,8 @@ static int32_t make(GauntletText, void **object, GauntletSink) {
     return GAUNTLET_OK;
 }
 
-static int32_t run(const void *, const GauntletOracle *oracle, const GauntletCases *cases, GauntletAnswer *answers, GauntletSink error) {
+static int32_t run(const void *, const GauntletOracle *oracle, const GauntletCases *cases,
+                   GauntletAnswer *answers, GauntletSink error) {
     if (FAULT == THROWS) throw std::runtime_error("nobody catches me");
     if (FAULT == UNKNOWN_ANSWER) answers[0].kind = 7;
     if (FAULT == UNKNOWN_STATUS) { put(error, "who knows"); return 42; }
@@ -60,14 +66,22 @@ static void release(void *) {}
 __attribute__((constructor)) static void leave() { if (FAULT == LEAVES) _exit(0); }
 
 static const GauntletAttack attack = {
-    {FAULT == SMALL_TABLE ? 8 : sizeof attack, describe, nullptr}, make, nullptr, FAULT == NO_RUN ? nullptr : run, release};
-static const GauntletMetric metric = {{sizeof metric, describe, nullptr}, make, nullptr, nullptr, release};
+    {FAULT == SMALL_TABLE ? 8 : sizeof attack, describe, nullptr},
+    make, nullptr, FAULT == NO_RUN ? nullptr : run, release};
+static const GauntletMetric metric = {
+    {sizeof metric, describe, nullptr}, make, nullptr, nullptr, release};
 static const GauntletItem item = {
-    FAULT == UNKNOWN_KIND ? 9u : FAULT == NO_UNIT ? uint32_t(GAUNTLET_ITEM_METRIC) : uint32_t(GAUNTLET_ITEM_ATTACK), 0,
+    FAULT == UNKNOWN_KIND ? 9u
+    : FAULT == NO_UNIT    ? uint32_t(GAUNTLET_ITEM_METRIC)
+                          : uint32_t(GAUNTLET_ITEM_ATTACK),
+    0,
     FAULT == NO_UNIT ? (const void *)&metric : (const void *)&attack};
 static const GauntletPlugin plugin = {
-    sizeof plugin, FAULT == OTHER_ABI ? 7u : uint32_t(GAUNTLET_ABI), 0, {stamp, sizeof stamp - 1}, &item, FAULT == NOTHING ? 0u : 1u};
+    sizeof plugin, FAULT == OTHER_ABI ? 7u : uint32_t(GAUNTLET_ABI), 0,
+    {stamp, sizeof stamp - 1}, &item, FAULT == NOTHING ? 0u : 1u};
 
 #ifndef NO_ENTRY
-extern "C" const GauntletPlugin *gauntlet_plugin_rogue(const GauntletHost *) { return FAULT == NO_TABLE ? nullptr : &plugin; }
+extern "C" const GauntletPlugin *gauntlet_plugin_rogue(const GauntletHost *) {
+    return FAULT == NO_TABLE ? nullptr : &plugin;
+}
 #endif

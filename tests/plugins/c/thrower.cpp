@@ -1,4 +1,4 @@
-// An attack that throws, by its parameter `what`: nothing may leave the library.
+// An attack that throws what its parameter `what` chooses. No exception may leave the library.
 
 #include "gauntlet.hpp"
 
@@ -8,13 +8,16 @@ class Thrower : public gauntlet::Attack {
 public:
     static constexpr const char *name = "thrower";
     static constexpr const char *summary = "throws";
-    static std::vector<gauntlet::Parameter> parameters() { return {{"what", 0, "What is thrown."}}; }
+    static std::vector<gauntlet::Parameter> parameters() {
+        return {{"what", 0, "What is thrown."}};
+    }
 
     explicit Thrower(const gauntlet::Parameters &given) : what(given.integer("what")) {
         if (what < 0) throw gauntlet::Error("`what` is negative");
     }
 
-    std::vector<std::optional<at::Tensor>> run(const gauntlet::Oracle &, const gauntlet::Cases &cases) const override {
+    std::vector<std::optional<at::Tensor>> run(const gauntlet::Oracle &,
+                                               const gauntlet::Cases &cases) const override {
         switch (what) {
         case 0: throw gauntlet::Error("I would rather not");
         case 1: throw std::runtime_error("out of order");

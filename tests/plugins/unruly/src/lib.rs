@@ -27,44 +27,44 @@ pub enum Way {
     Panic,
     /// Panics, with a number.
     PanicWithoutWords,
-    /// Calls a function of libtorch's that fails.
+    /// Calls a function of libtorch that fails.
     Torch,
-    /// Its error panics when it is put into words.
+    /// Returns an error that panics when it is displayed.
     SpeechlessError,
     /// The loss panics.
     LossPanics,
     /// The loss has the wrong shape.
     LossMisshapen,
-    /// Asks about a case that is not there.
+    /// Asks about a case that does not exist.
     UnknownCase,
     /// Asks about pixels of another size.
     WrongSide,
-    /// Asks from another thread.
+    /// Asks the oracle from another thread.
     OtherThread,
-    /// Goes on as if nothing had happened when the model fails.
+    /// Goes on when the model fails.
     Stubborn,
-    /// Never ends, and looks at the clock.
+    /// Never returns, and looks at the clock.
     Endless,
     /// Gives one answer too few.
     Forgetful,
-    /// Gives NaN, a wrong shape, values out of range, a wrong type, no tensor, and the image as it
-    /// is.
+    /// Gives NaN, a wrong shape, values out of range, a wrong type, no tensor, and the unchanged
+    /// image.
     Sloppy,
-    /// Says of every image as it is that it is adversarial.
+    /// Returns every unchanged image as an adversarial.
     Liar,
     /// Never returns, and never looks at the clock.
     Hang,
-    /// Keeps 64 MiB for itself, and finds nothing.
+    /// Leaks 64 MiB, and finds nothing.
     Leak,
-    /// Writes where nothing is.
+    /// Writes to an address that is not mapped.
     Segfault,
     /// Aborts the process.
     Abort,
-    /// Calls itself until the stack is full.
+    /// Recurses until the stack is full.
     Overflow,
 }
 
-/// An error without words.
+/// An error that cannot be displayed.
 #[derive(Debug)]
 struct Speechless;
 
@@ -102,7 +102,7 @@ impl Attack for Unruly {
             Way::WrongSide => drop(oracle.logits(&all, &pixels.narrow(2, 0, 2))?),
             Way::OtherThread => {
                 struct Smuggled<'a>(&'a Oracle<'a>);
-                // SAFETY: none; C++ would not even have to lie.
+                // SAFETY: unsound on purpose, as C++ could do without a word.
                 unsafe impl Send for Smuggled<'_> {}
                 let smuggled = Smuggled(oracle);
                 let elsewhere = move || {
@@ -129,11 +129,11 @@ impl Attack for Unruly {
                 std::thread::sleep(Duration::from_hours(1));
             },
             Way::Leak => {
-                // Written to, or the system would only promise it.
+                // Without writing, the system would not give the memory.
                 std::mem::forget(vec![1u8; 64 << 20]);
                 return Ok(all.into_iter().map(|_| Answer::NotFound).collect());
             }
-            // SAFETY: none, that is the point.
+            // SAFETY: unsound on purpose.
             Way::Segfault => unsafe {
                 std::ptr::without_provenance_mut::<u8>(16).write_volatile(1)
             },
@@ -159,7 +159,7 @@ impl Attack for Unruly {
     }
 }
 
-#[expect(unconditional_recursion, reason = "it is meant to be")]
+#[expect(unconditional_recursion, reason = "the test needs a full stack")]
 fn bottomless(depth: u64) -> u64 {
     std::hint::black_box(bottomless(std::hint::black_box(depth) + 1)) + 1
 }
@@ -176,9 +176,9 @@ params! {
     pub struct FragileParams {
         /// Calls until it panics.
         pub calls: u32 = 0,
-        /// Whether it gives a logit too many.
+        /// Whether it gives one logit too many.
         pub misshapen: bool = false,
-        /// What its logits are multiplied with.
+        /// Factor of its logits.
         pub scale: f64 = 1.0,
         /// Whether it aborts the process instead of panicking.
         pub fatal: bool = false,
