@@ -1,4 +1,4 @@
-# `make study` runs a real study, `make test` the tests. Each does all its own set-up.
+# `make study` runs a study, `make test` the tests. Every target does its own set-up.
 
 .PHONY: study test outcomes s3 slurm soak fuzz leaks deny advisories setup build check clean
 
@@ -10,7 +10,7 @@ study: build
 test: setup
 	cargo test --workspace
 
-# Opens a small study's outcomes.parquet with DuckDB, and counts transfer.csv from it again.
+# Opens the outcomes.parquet of a small study with DuckDB and counts transfer.csv from it.
 outcomes: setup
 	python3 -m venv target/duckdb
 	target/duckdb/bin/pip install --quiet duckdb==2.0.1
@@ -19,30 +19,30 @@ outcomes: setup
 	target/debug/runner run tests/duckdb/few.toml --out target/duckdb/few >/dev/null
 	target/duckdb/bin/python tests/duckdb/count.py target/duckdb/few
 
-# Several runs share a bucket of an S3 server on this machine (moto).
+# Tests machines that share a bucket, on an S3 server of this machine (moto's).
 s3: setup
 	python3 -m venv target/moto
 	target/moto/bin/pip install --quiet 'moto[server]==5.2.5'
 	MOTO=$(CURDIR)/target/moto/bin/moto_server cargo test -p gauntlet-tests --test object_store
 
 # Runs a study as job arrays on a Slurm cluster of this one machine, and kills a running task.
-# Installs Slurm if it is missing.
+# Installs Slurm if it is missing. Needs root.
 slurm: build
 	tests/slurm/cluster.sh
 
-# The targets below are not part of `test`: they take long, or need more. RELIABILITY.md and
-# SECURITY.md have their results.
+# The targets below are no part of `test`: they take long or need more. RELIABILITY.md and
+# SECURITY.md report what they gave.
 
-# Faults of every kind: ROUNDS of each kind of killing, a tenth of the others. Also SEED,
-# ONLY=scenario,…, ROUND, RUNNER=program. Mounts and control groups need root.
+# Faults of every kind; tests/soak/main.rs lists the variables (ROUNDS, SEED, ONLY, ROUND, RUNNER).
+# Needs root.
 soak: setup
 	cargo build -p gauntlet-runner
 	cargo test -p gauntlet-tests --test soak
 
-# Fuzzes what reads other people's files, SECONDS for each target. Needs `cargo install cargo-fuzz`.
+# Fuzzes each reader of other people's files for SECONDS. Needs `cargo install cargo-fuzz`.
 SECONDS ?= 3600
-# The fuzzer leaves out the checksum of cells. Without it a damaged cell may keep Parquet's reader
-# busy for long, which is known: fuzzing goes on after such a file.
+# Cells are fuzzed without their checksum, so Parquet's reader may take long for one. That is known,
+# and fuzzing goes on after it.
 PATIENT = -fork=1 -ignore_ooms=0
 TARGETS ?= stamp graphdef safetensors study image cell boundary
 fuzz: setup
@@ -54,10 +54,9 @@ fuzz: setup
 			-max_total_time=$(SECONDS) -timeout=10 -rss_limit_mb=4096 -max_len=65536 $$more || exit 1; \
 	done
 
-# Uses plugins 10,000 times; then fewer times under valgrind. `--soname-synonyms` makes valgrind
-# replace jemalloc's malloc, which is part of the program.
-VALGRIND = valgrind --soname-synonyms=somalloc=NONE --leak-check=full \
-	--errors-for-leak-kinds=definite --error-exitcode=9
+# Uses plugins 10,000 times, then fewer times under valgrind. The option `--soname-synonyms` makes
+# valgrind replace jemalloc too, which is part of the program.
+VALGRIND = valgrind --soname-synonyms=somalloc=NONE --leak-check=full --errors-for-leak-kinds=definite --error-exitcode=9
 leaks: setup
 	cargo test -p gauntlet-tests --test leaks
 	@command -v valgrind >/dev/null || { echo "valgrind is missing (Debian: apt-get install valgrind)"; exit 1; }

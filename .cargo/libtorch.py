@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Finds or fetches libtorch 2.11 and points the link `.libtorch` at it.
 
-In this order: the folder in LIBTORCH, the torch 2.11 of this Python, the cache,
-the wheels on the package index (unpacked, never imported). Repeating the command
-repairs an interrupted run; a finished cache is never fetched again.
+Looks, in this order, at the folder in LIBTORCH, the torch 2.11 of this Python, the cache,
+and the wheels on the package index (unpacked, never imported). Repeating the command
+repairs an interrupted run. A complete cache is never fetched again.
 
     python3 .cargo/libtorch.py            # set up, print the folder
-    python3 .cargo/libtorch.py --check    # only say what would be used
+    python3 .cargo/libtorch.py --check    # only print what would be used
 """
 
 import importlib.util
@@ -21,9 +21,10 @@ import zipfile
 from pathlib import Path
 
 VERSION = "2.11.0"
-# The CPU library of the wheel needs these two at load time, even on a machine without a GPU.
+# The wheel's CPU library needs these two at load time, even on a machine without a GPU.
 COMPANIONS = ["nvidia-cuda-cupti==13.0.85", "nvidia-cuda-runtime==13.0.96"]
-DISK_NEEDED = 2_000_000_000  # wheels (0.55 GB) and what is unpacked from them (1.1 GB), in bytes
+# In bytes: wheels take 0.55 GB, and what is unpacked from them takes 1.1 GB.
+DISK_NEEDED = 2_000_000_000
 
 ROOT = Path(__file__).resolve().parent.parent
 LINK = ROOT / ".libtorch"
@@ -57,13 +58,19 @@ def from_environment():
     if not value:
         return None
     if Path(os.path.abspath(value)) == LINK:
-        return None  # cargo's own setting, which this command serves
+        return None  # cargo's own setting, which names the link that this command makes
     folder = Path(value).resolve()
     version = version_of(folder)
     if version is None:
-        fail(f"LIBTORCH is {value}, but there is no lib/libtorch_cpu there; set it to the folder of libtorch {VERSION}, or unset it")
+        fail(
+            f"LIBTORCH is {value}, but there is no lib/libtorch_cpu there; "
+            f"set it to the folder of libtorch {VERSION}, or unset it"
+        )
     if version != VERSION:
-        fail(f"LIBTORCH is {value}, version {version}; {VERSION} is needed: set it to that version's folder, or unset it")
+        fail(
+            f"LIBTORCH is {value}, version {version}; {VERSION} is needed: "
+            "set it to that version's folder, or unset it"
+        )
     return folder
 
 
@@ -82,30 +89,64 @@ def cache_folder():
     base = os.environ.get("GAUNTLET_CACHE")
     if not base:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gauntlet"
-    return Path(base).absolute() / f"libtorch-{VERSION}-{platform.system().lower()}-{platform.machine()}"
+    return (
+        Path(base).absolute()
+        / f"libtorch-{VERSION}-{platform.system().lower()}-{platform.machine()}"
+    )
 
 
 def in_cache():
     folder = cache_folder()
-    return folder / "torch" if (folder / "complete").exists() and version_of(folder / "torch") == VERSION else None
+    return (
+        folder / "torch"
+        if (folder / "complete").exists() and version_of(folder / "torch") == VERSION
+        else None
+    )
 
 
 def wanted(name):
-    """Of the torch wheel only what compiling and running against libtorch takes."""
+    """Whether a wheel's file is needed to compile and run against libtorch."""
     top = name.split("/")[:2]
     if top[0] == "nvidia":
         return True
-    return len(top) == 2 and top[0] == "torch" and (
-        top[1] in ("include", "version.py") or (top[1] == "lib" and "libtorch_python" not in name)
-    ) or name.endswith(("LICENSE", "NOTICE"))
+    return (
+        len(top) == 2
+        and top[0] == "torch"
+        and (
+            top[1] in ("include", "version.py")
+            or (top[1] == "lib" and "libtorch_python" not in name)
+        )
+        or name.endswith(("LICENSE", "NOTICE"))
+    )
 
 
 def download(into):
     if subprocess.run([sys.executable, "-m", "pip", "--version"], capture_output=True).returncode:
-        fail(f"{sys.executable} has no pip; install it (Debian: apt-get install python3-pip), or set LIBTORCH to a libtorch {VERSION}")
-    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:", "--dest", str(into)]
-    # torch has a wheel for each Python; since nothing is imported, any serves.
-    exact = ["--python-version", "3.12", "--implementation", "cp", "--platform", f"manylinux_2_28_{platform.machine()}"]
+        fail(
+            f"{sys.executable} has no pip; install it (Debian: apt-get install python3-pip), "
+            f"or set LIBTORCH to a libtorch {VERSION}"
+        )
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--dest",
+        str(into),
+    ]
+    # torch has a wheel for each Python. Any will do, since nothing is imported.
+    exact = [
+        "--python-version",
+        "3.12",
+        "--implementation",
+        "cp",
+        "--platform",
+        f"manylinux_2_28_{platform.machine()}",
+    ]
     for arguments in (exact + [f"torch=={VERSION}"], COMPANIONS):
         run = subprocess.run(pip + arguments, text=True, capture_output=True)
         if run.returncode:
@@ -115,27 +156,41 @@ def download(into):
 
 def fetch():
     if platform.system() != "Linux" or platform.machine() not in ("x86_64", "aarch64"):
-        fail(f"no wheel is known for {platform.system()} {platform.machine()}; set LIBTORCH to a libtorch {VERSION}")
+        fail(
+            f"no wheel is known for {platform.system()} {platform.machine()}; "
+            f"set LIBTORCH to a libtorch {VERSION}"
+        )
     final = cache_folder()
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        fail(f"the cache folder {final.parent} cannot be made: {error.strerror}; set GAUNTLET_CACHE to another")
+        fail(
+            f"the cache folder {final.parent} cannot be made: {error.strerror}; "
+            "set GAUNTLET_CACHE to another"
+        )
     free = shutil.disk_usage(final.parent).free
     if free < DISK_NEEDED:
-        fail(f"{final.parent} has {free / 1e9:.1f} GB free and {DISK_NEEDED / 1e9:.0f} GB are needed; make room, or set GAUNTLET_CACHE to another disk")
+        fail(
+            f"{final.parent} has {free / 1e9:.1f} GB free and {DISK_NEEDED / 1e9:.0f} GB are "
+            "needed; make room, or set GAUNTLET_CACHE to another disk"
+        )
 
     try:
         with open(final.parent / "lock", "w") as lock:
             import fcntl
 
-            fcntl.flock(lock, fcntl.LOCK_EX)  # a second checkout waits here, then finds the work done
+            fcntl.flock(
+                lock, fcntl.LOCK_EX
+            )  # a second checkout waits here, then finds the work done
             if not in_cache():
                 unpack(final)
     except zipfile.BadZipFile as error:
         fail(f"a wheel arrived damaged ({error}); repeat the command")
     except OSError as error:
-        fail(f"{final.parent} cannot be written: {error.strerror}; repeat the command, or set GAUNTLET_CACHE to another folder")
+        fail(
+            f"{final.parent} cannot be written: {error.strerror}; "
+            "repeat the command, or set GAUNTLET_CACHE to another folder"
+        )
     except KeyboardInterrupt:
         fail("interrupted; repeat the command to go on")
 
@@ -146,7 +201,11 @@ def unpack(final):
         shutil.rmtree(stale, ignore_errors=True)
     partial = Path(tempfile.mkdtemp(prefix="partial-", dir=final.parent))
     try:
-        print(f"libtorch: fetching {VERSION} (0.55 GB, once) into {final}", file=sys.stderr, flush=True)
+        print(
+            f"libtorch: fetching {VERSION} (0.55 GB, once) into {final}",
+            file=sys.stderr,
+            flush=True,
+        )
         wheels = partial / "wheels"
         download(wheels)
         for wheel in sorted(wheels.iterdir()):
@@ -171,7 +230,9 @@ def main():
         return
     if folder is None:
         fetch()
-        folder = in_cache() or fail(f"{cache_folder()} is not usable after fetching; delete it and repeat the command")
+        folder = in_cache() or fail(
+            f"{cache_folder()} is not usable after fetching; delete it and repeat the command"
+        )
     if not (LINK.is_symlink() and LINK.resolve() == folder):
         if LINK.exists() and not LINK.is_symlink():
             fail(f"{LINK} is in the way: it should be a link that this command makes; move it")

@@ -1,10 +1,11 @@
-//! What the engine adds to the attacks' own work, as shares and ratios of times in one process:
-//! `cargo bench -p gauntlet-tests --bench engine`. In the environment:
+//! Time that the engine adds to the attacks' own work, as shares and ratios of times in one process:
+//! `cargo bench -p gauntlet-tests --bench engine`. Variables of the environment, with their
+//! defaults:
 //!
-//! - `ROUNDS` (3), `NETWORKS` (three miniatures).
-//! - `ROWS`: `transfer`, `share`, `workers`, `images`, `dry_run`, separated by commas; all.
-//! - `WEIGHTS`, `PHOTOS`: folders for networks of full size; the photographs' has a `labels.csv`,
-//!   whose classes count from `FIRST_LABEL` (0). `DEVICE` (`cpu`).
+//! - `ROUNDS` (3), `NETWORKS` (three miniatures), `DEVICE` (`cpu`).
+//! - `ROWS` (all): `transfer`, `share`, `workers`, `images`, `dry_run`, separated by commas.
+//! - `WEIGHTS`, `PHOTOS`: folders for networks of full size. That of photographs has a `labels.csv`,
+//!   whose classes count from `FIRST_LABEL` (0).
 
 use anyhow::{Context, Result, ensure};
 use gauntlet_core::registry::Registry;
@@ -24,7 +25,7 @@ const FGSM: &str = "[[attacks]]\nname = \"fgsm\"\nparams = { epsilon = 0.1 }\ngo
                     [\"untargeted\", \"random\"]\n";
 const IFGSM: &str = "[[attacks]]\nname = \"ifgsm\"\nparams = \
                      { iterations = 20, search_tries = 2 }\ngoals = [\"untargeted\", \"random\"]\n";
-/// As in the study `mini`.
+/// The attacks of the study `mini`.
 const ALL: &str = r#"
 [[attacks]]
 name = "fgsm"
@@ -49,7 +50,7 @@ const NORMS: &str = "[\"l0\", \"l1\", \"l2\", \"linf\"]";
 /// Images in a cell.
 const SLICE: usize = 32;
 
-/// When phases began and ended.
+/// Phases of a run: name, begin, and seconds that it took.
 #[derive(Default)]
 struct Clock(Mutex<Vec<(String, Instant, f64)>>);
 
@@ -83,24 +84,25 @@ impl Clock {
     }
 }
 
-/// What a study took.
+/// What a study cost. Times are in seconds.
 struct Taken {
-    /// What the folder has in the end.
+    /// Size of the results' folder.
     bytes: f64,
     /// From the study's text to its tables.
     whole: f64,
-    /// Its transfer, and its metrics if it has any.
+    /// The phase of transfer and metrics.
     transfer: f64,
-    /// The attacks themselves, and other models' looks at their images, as the rows have it.
+    /// The attacks, by their rows.
     attacks: f64,
+    /// Other models' passes on the adversarials, by their rows.
     looks: f64,
-    /// Passes of attacks, and the two of the engine by which it verifies them.
+    /// Passes of the attacks, and two for each image with which the engine verifies them.
     passes: f64,
-    /// Images that were attacked, over all goals, by network.
+    /// For each network the adversarials that were found, over all goals.
     attacked: Vec<f64>,
 }
 
-/// The bench's images: a folder's, or those that are a part of the program.
+/// The images of the bench: those in a folder, or the embedded ones.
 fn source() -> Result<Source> {
     let Some(path) = env::var_os("PHOTOS").map(PathBuf::from) else {
         return Ok(Source::FashionMnist);
@@ -190,11 +192,11 @@ fn run(
     })
 }
 
-/// Of the transfer: so many that what a model takes to load counts little, as in a study.
+/// Slices of the transfer. With this many, loading models counts as little as in a study.
 const SLICES: usize = 8;
 
-/// Seconds of nothing but the forward passes of the transfer of a study with FGSM, in batches of a
-/// whole cell. `attacked` are the images of each network's adversarials, over all goals.
+/// Seconds of the bare forward passes of a study's transfer, in batches of a whole cell. `attacked`
+/// has for each network its number of adversarials.
 fn passes(registry: &Registry, networks: &[String], attacked: &[f64]) -> Result<f64> {
     let pictures = Data::open(&source()?, Some(SLICE), 0)?.pictures;
     let mut all = 0.0;
@@ -260,7 +262,7 @@ fn main() -> Result<()> {
     if asked("share") {
         let whole = (0..rounds).map(|_| run(&registry, &networks, ALL, NORMS, SLICE, 1));
         let whole = whole.collect::<Result<Vec<_>>>()?;
-        // With the clean answers' own passes, which hardly count.
+        // The rest includes the passes of clean answers, which hardly count.
         let rest = |taken: &Taken| taken.whole - taken.attacks - taken.looks;
         print(
             "all but the attacks and transfer ÷ a study",

@@ -1,11 +1,11 @@
-//! What the attacks add to their passes, what threads and refilled lanes gain, and passes that are
-//! asked twice; as ratios of times taken in turn in one process: `cargo bench -p gauntlet-tests
-//! --bench steps`.
+//! Time that attacks add to their passes, time that threads and refilled lanes save, and passes at
+//! pixels that were asked about before: `cargo bench -p gauntlet-tests --bench steps`. Times are
+//! taken in turn in one process and given as ratios.
 //!
-//! Times on a shared machine drift; their ratio, taken pair by pair and then the median over the
-//! rounds, hardly does. In the environment: `ROUNDS` (5), `NETWORKS` (comma-separated; three of
-//! full size and their miniatures), `ITERATIONS` (40 for a miniature, 10 at full size) of an attack
-//! whose steps are timed, `DEVICE` (`cpu`).
+//! Times on a shared machine drift. The median over the rounds of ratios taken pair by pair hardly
+//! does. Variables of the environment, with their defaults: `ROUNDS` (5), `NETWORKS` (three of full
+//! size and their miniatures, separated by commas), `ITERATIONS` of an attack whose steps are timed
+//! (40 for a miniature, 10 at full size), `DEVICE` (`cpu`).
 
 use anyhow::{Context, Result};
 use gauntlet_core::attack::{Cases, Goal, Goals};
@@ -22,16 +22,16 @@ use tch::{Kind, Tensor};
 
 const BATCH: usize = 8;
 
-/// Parameters that fix how many steps an attack takes, besides `iterations`.
+/// Attacks, with the parameters besides `iterations` that fix their number of steps.
 const ATTACKS: [(&str, Option<&str>); 4] = [
     ("fgsm", None),
     ("ifgsm", Some("search_tries = 0\nstop_early = false")),
     ("cw_l2", Some("search_steps = 1\nabort_checks = 0")),
-    // c is so large that no case stays at its image, where no passes are made.
+    // With c this large no case stays at its image, where the attack would make no passes.
     ("ead_l1", Some("initial_c = 1e6\nsearch_steps = 1\nabort_checks = 0")),
 ];
 
-/// Searches in short.
+/// Attack, preset and parameters of short searches.
 const SEARCHES: [(&str, Option<&str>, &str); 5] = [
     ("ifgsm", None, "iterations = 20\nsearch_tries = 7"),
     ("ifgsm", Some("eccv2018"), "iterations = 20\nsearch_tries = 7"),
@@ -40,7 +40,7 @@ const SEARCHES: [(&str, Option<&str>, &str); 5] = [
     ("ead_l1", None, "iterations = 60\nsearch_steps = 4"),
 ];
 
-/// A batch of waves, moved from image to image, with the classes that the model sees in them.
+/// A batch of waves, each shifted against the last, with the classes that the model answers.
 fn cases(model: &dyn Model, count: usize) -> Result<Cases> {
     let images = network_images(model.card().side);
     let rows: Vec<Tensor> =
@@ -58,7 +58,7 @@ struct Batch {
     gradient: bool,
 }
 
-/// A bare pass of so many images: forward, and to the pixels if their gradient is asked for.
+/// Seconds of a bare pass: forward, and back to the pixels if their gradient is asked for.
 fn pass(model: &dyn Model, cases: &Cases, Batch { images, gradient }: Batch) -> f64 {
     let pixels = cases.pixels.narrow(0, 0, images as i64);
     let goals = Goals::new(&cases.goals[..images], &pixels);
@@ -77,14 +77,15 @@ fn pass(model: &dyn Model, cases: &Cases, Batch { images, gradient }: Batch) -> 
 struct Watched<'a> {
     model: &'a dyn Model,
     batches: RefCell<Vec<Batch>>,
-    /// What has been asked before, and how many times something has been asked again.
+    /// Pixels that the model was given, bit by bit.
     asked: RefCell<HashSet<Vec<u32>>>,
+    /// How many times it was given the same pixels again.
     again: Cell<usize>,
     remember: bool,
 }
 
-// SAFETY of the trait's `Send` bound: the bench has one thread, and the reference does not leave
-// it.
+// SAFETY: `Model` asks for `Send`, but the bench has a single thread that the reference never
+// leaves.
 unsafe impl Send for Watched<'_> {}
 
 impl Model for Watched<'_> {
@@ -138,7 +139,7 @@ fn run(attack: &dyn DynAttack, model: &dyn Model, cases: &Cases) -> Result<()> {
     attack.run(&oracle, cases).map(drop)
 }
 
-/// What threads gain, and what each attack adds to its passes, in batches of the same sizes.
+/// The gain of threads, and each attack against bare passes in batches of the same sizes.
 fn steps(registry: &Registry, name: &str, model: &dyn Model, rounds: usize) -> Result<()> {
     let cases = cases(model, BATCH)?;
     let iterations = setting("ITERATIONS", if name.starts_with("mini_") { 40 } else { 10 })?;
@@ -173,7 +174,7 @@ fn steps(registry: &Registry, name: &str, model: &dyn Model, rounds: usize) -> R
     Ok(())
 }
 
-/// How many lanes work for a case that is not done, and what it gains to fill them again.
+/// The part of the lanes that works on unfinished cases, and the gain of refilling lanes.
 fn lanes(registry: &Registry, name: &str, model: &dyn Model, rounds: usize) -> Result<()> {
     let cases = cases(model, 4 * BATCH)?;
     let attack = make(registry, "cw_l2", None, "iterations = 100\nsearch_steps = 6")?;
@@ -209,9 +210,10 @@ fn lanes(registry: &Registry, name: &str, model: &dyn Model, rounds: usize) -> R
     Ok(())
 }
 
-/// Which part of its passes an attack makes at pixels that it has asked about before, bit by bit:
-/// what it could save at the most by remembering answers, or by noticing that its iterates go round
-/// in a circle.
+/// The part of its passes that an attack makes at pixels that it has asked about before, bit by bit.
+///
+/// An attack could save at most this part by remembering answers, or by noticing that its iterates
+/// go round in a circle.
 fn known(registry: &Registry, name: &str, model: &dyn Model) -> Result<()> {
     let cases = cases(model, BATCH)?;
     for (attack, preset, parameters) in SEARCHES {
@@ -231,7 +233,7 @@ fn known(registry: &Registry, name: &str, model: &dyn Model) -> Result<()> {
 
 fn main() -> Result<()> {
     let rounds = setting("ROUNDS", 5)?;
-    tch::set_num_threads(1); // as a worker of the engine has
+    tch::set_num_threads(1); // as in a worker of the engine
     let registry = Registry::linked()?;
     println!(
         "{:<40} {:<22}  ratio  (range over {rounds} rounds; one thread, batch {BATCH})",

@@ -1,6 +1,6 @@
-"""Opens a results' folder's outcomes.parquet with DuckDB and counts transfer.csv from it.
+"""Opens the outcomes.parquet of a results' folder with DuckDB and counts transfer.csv from it.
 
-    python tests/duckdb/count.py RESULTS
+python tests/duckdb/count.py RESULTS
 """
 
 import csv
@@ -29,7 +29,8 @@ def main(results: pathlib.Path) -> None:
             for name, member in MEMBERS.items():
                 query = f"""
                     select count(*), coalesce(sum({hit}::int), 0) from outcomes
-                    where source = ? and target = ? and attack = ? and goal = ? and {member.format(bits=bits)}"""
+                    where source = ? and target = ? and attack = ? and goal = ?
+                        and {member.format(bits=bits)}"""
                 key = [line[column] for column in ("source", "target", "attack", "goal")]
                 found = duckdb.execute(query, key).fetchone()
                 expected = (int(line[f"images_{name}"]), int(line[f"transferred_{name}"]))

@@ -1,5 +1,5 @@
-"""Makes the fuzz targets' seeds: the smallest files of each kind that are whole. Needs a C++ compiler, and the
-results' folder of some study for the cells:
+"""Makes the seeds of the fuzz targets: the smallest valid files of each kind. Needs a C++ compiler,
+and the results' folder of some study for the cells:
 
     target/debug/runner run tests/fuzz/few.toml --out /tmp/few && python3 tests/fuzz/make.py /tmp/few
 """
@@ -24,14 +24,37 @@ def put(target, name, data):
 
 
 def stamp():
-    text = '\\nabi = 1\\ntarget = \\"x86_64-unknown-linux-gnu\\"\\nlibtorch = \\"2.11.0\\"\\nname = \\"sample\\"\\nversion = \\"1\\"\\nentry = \\"gauntlet_plugin_sample\\"\\n'
+    text = (
+        "\\nabi = 1"
+        '\\ntarget = \\"x86_64-unknown-linux-gnu\\"'
+        '\\nlibtorch = \\"2.11.0\\"'
+        '\\nname = \\"sample\\"'
+        '\\nversion = \\"1\\"'
+        '\\nentry = \\"gauntlet_plugin_sample\\"\\n'
+    )
     code = f'__attribute__((section(".gauntlet"), used)) const char stamp[] = "{text}";\n'
     with tempfile.TemporaryDirectory() as folder:
         source, library = Path(folder) / "s.c", Path(folder) / "s.so"
-        for name, more in (("one", ""), ("two", code.replace("stamp[]", "other[]").replace("sample", "another"))):
+        for name, more in (
+            ("one", ""),
+            ("two", code.replace("stamp[]", "other[]").replace("sample", "another")),
+        ):
             source.write_text(code + more)
             tight = ["-Wl,-z,noseparate-code,--build-id=none,-z,norelro", "-Wl,--hash-style=gnu"]
-            subprocess.run(["cc", "-shared", "-nostdlib", "-fno-asynchronous-unwind-tables", *tight, "-s", source, "-o", library], check=True)
+            subprocess.run(
+                [
+                    "cc",
+                    "-shared",
+                    "-nostdlib",
+                    "-fno-asynchronous-unwind-tables",
+                    *tight,
+                    "-s",
+                    source,
+                    "-o",
+                    library,
+                ],
+                check=True,
+            )
             put("stamp", name, library.read_bytes())
 
 
@@ -48,7 +71,11 @@ def varint(value):
 
 
 def node(name, op, inputs=(), attributes=()):
-    data = field(1, 2, name.encode()) + field(2, 2, op.encode()) + b"".join(field(3, 2, i.encode()) for i in inputs)
+    data = (
+        field(1, 2, name.encode())
+        + field(2, 2, op.encode())
+        + b"".join(field(3, 2, i.encode()) for i in inputs)
+    )
     for key, value in attributes:
         data += field(5, 2, field(1, 2, key.encode()) + field(2, 2, value))
     return field(1, 2, data)
@@ -68,8 +95,15 @@ def graphdef():
         "half": tensor([2], field(13, 2, varint(0x3C00) + varint(0x4000)), dtype=19),
     }
     for name, value in constants.items():
-        graph = node("a", "Const", attributes=[("dtype", field(6, 0, b"\x01")), ("value", value)]) + node("a/read", "Identity", ["a"])
-        graph += node("n", "LRN", ["a/read"], [("alpha", field(4, 5, struct.pack("<f", 1))), ("depth_radius", field(3, 0, b"\x05"))])
+        graph = node(
+            "a", "Const", attributes=[("dtype", field(6, 0, b"\x01")), ("value", value)]
+        ) + node("a/read", "Identity", ["a"])
+        graph += node(
+            "n",
+            "LRN",
+            ["a/read"],
+            [("alpha", field(4, 5, struct.pack("<f", 1))), ("depth_radius", field(3, 0, b"\x05"))],
+        )
         put("graphdef", name, graph + field(4, 2, field(1, 0, b"\x15")))
 
 
@@ -79,15 +113,35 @@ def safetensors():
         return struct.pack("<Q", len(text)) + text + data
 
     for dtype, size in (("F32", 4), ("F16", 2), ("BF16", 2), ("F64", 8)):
-        put("safetensors", dtype, file({"a": {"dtype": dtype, "shape": [2], "data_offsets": [0, 2 * size]}}, bytes(2 * size)))
-    note = {"format": "pt", "gauntlet": '{"source":"x","source_sha256":"0","dialect":"pytorch","parameters":{}}'}
-    put("safetensors", "note", file({"__metadata__": note, "a": {"dtype": "F32", "shape": [], "data_offsets": [0, 4]}}, bytes(4)))
+        put(
+            "safetensors",
+            dtype,
+            file(
+                {"a": {"dtype": dtype, "shape": [2], "data_offsets": [0, 2 * size]}},
+                bytes(2 * size),
+            ),
+        )
+    note = {
+        "format": "pt",
+        "gauntlet": '{"source":"x","source_sha256":"0","dialect":"pytorch","parameters":{}}',
+    }
+    put(
+        "safetensors",
+        "note",
+        file(
+            {"__metadata__": note, "a": {"dtype": "F32", "shape": [], "data_offsets": [0, 4]}},
+            bytes(4),
+        ),
+    )
 
 
 def boundary():
-    head = 'name = "a"\nsummary = "s"\nnorm = "l2"\nradius = 0.5\nfamily = "f"\nside = 8\nclasses = 4\nsource = "s"\n'
-    measure = 'unit = "1"\nscope = "outcome"\ndirection = "higher_is_more_robust"\nat_identity = 0.0\nextras = ["e"]\n'
-    rest = '[parameters]\namount = 0.5\nsteps = 3\n[[presets]]\nname = "p"\n[presets.parameters]\nsteps = 4\n'
+    head = 'name = "a"\nsummary = "s"\nnorm = "l2"\nradius = 0.5\n'
+    head += 'family = "f"\nside = 8\nclasses = 4\nsource = "s"\n'
+    measure = 'unit = "1"\nscope = "outcome"\ndirection = "higher_is_more_robust"\n'
+    measure += 'at_identity = 0.0\nextras = ["e"]\n'
+    rest = "[parameters]\namount = 0.5\nsteps = 3\n"
+    rest += '[[presets]]\nname = "p"\n[presets.parameters]\nsteps = 4\n'
     rest += '[[descriptions]]\nname = "steps"\ntext = "t"\nchoices = ["x"]\n'
     put("boundary", "plain", head + measure + rest + "\0amount = 1\nsteps = 2\n")
     put("boundary", "other", head + rest + "\0classes = 3\nside = 4\nseed = 7\n")
@@ -96,16 +150,39 @@ def boundary():
 
 def study():
     put("study", "small", (HERE / "study.toml").read_text())
-    put("study", "set", "#set seed=7\n#set attack.*.amount=0.25\n" + (HERE / "study.toml").read_text())
-    put("study", "lists", 'name = "l"\ninclude = ["model:*"]\nexclude = ["attack:n*"]\ncell_timeout = 1.5\n[data]\nfolder = "."\nfirst_label = 1\n')
+    put(
+        "study",
+        "set",
+        "#set seed=7\n#set attack.*.amount=0.25\n" + (HERE / "study.toml").read_text(),
+    )
+    put(
+        "study",
+        "lists",
+        'name = "l"\ninclude = ["model:*"]\nexclude = ["attack:n*"]\ncell_timeout = 1.5\n'
+        '[data]\nfolder = "."\nfirst_label = 1\n',
+    )
 
 
 def images():
-    for name in ("cmyk.jpg", "grey.jpg", "landscape_422_progressive.jpg", "palette.png", "grey.png"):
+    for name in (
+        "cmyk.jpg",
+        "grey.jpg",
+        "landscape_422_progressive.jpg",
+        "palette.png",
+        "grey.png",
+    ):
         put("image", name, (HERE.parent / "fixtures/images" / name).read_bytes())
-    # A palette that ends within a colour: the decoder panicked.
-    chunks = {b"IHDR": struct.pack(">IIBBBBB", 4, 4, 8, 3, 0, 0, 0), b"PLTE": bytes(7), b"IDAT": zlib.compress(bytes(20)), b"IEND": b""}
-    cut = [struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks.items()]
+    # A palette that ends within a colour, which can make a decoder panic.
+    chunks = {
+        b"IHDR": struct.pack(">IIBBBBB", 4, 4, 8, 3, 0, 0, 0),
+        b"PLTE": bytes(7),
+        b"IDAT": zlib.compress(bytes(20)),
+        b"IEND": b"",
+    }
+    cut = [
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in chunks.items()
+    ]
     put("image", "palette_cut.png", b"\x89PNG\r\n\x1a\n" + b"".join(cut))
 
 

@@ -1,7 +1,8 @@
-//! Plugin libraries, used again and again: makes, uses and releases all that each of them brings,
-//! CALLS times (10,000 unless the environment says otherwise), and looks at what stays allocated.
-//! `make leaks` runs it by itself, then (Linux only) with fewer calls under valgrind, which sees
-//! what the allocator does not: reads and writes outside, things freed twice.
+//! Memory that plugin libraries keep. Makes, uses and releases everything that each library brings,
+//! `CALLS` times (10,000 by default), and looks at what stays allocated.
+//!
+//! `make leaks` runs this by itself, and then with fewer calls under valgrind (Linux only), which
+//! also finds accesses outside of blocks and blocks that are freed twice.
 
 use anyhow::{Context, Result, bail, ensure};
 use gauntlet_core::attack::{Cases, Goal};
@@ -22,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use tch::{Kind, Tensor};
 
-/// As much per call is a leak: the smallest block that the allocator gives.
+/// A leak keeps at least this much for each call: the smallest block of the allocator.
 const BYTES_PER_CALL: f64 = 8.0;
 const SIDE: i64 = 28;
 const CLASSES: i64 = 10;
@@ -75,12 +76,12 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// What the process has.
+/// Memory of the process, in bytes.
 struct Memory {
-    /// Bytes that the allocator has given to this thread, which does everything, and has not got
-    /// back from it. (Under valgrind, whose allocator takes its place, none.)
+    /// Allocated and not freed by this thread, which does all the work. It is 0 under valgrind, which
+    /// replaces the allocator.
     allocated: i64,
-    /// Bytes in memory.
+    /// Resident in memory.
     resident: usize,
 }
 
@@ -112,10 +113,10 @@ fn with_cases<T>(work: impl FnOnce(&Oracle, &Cases) -> Result<T>) -> Result<T> {
     work(&oracle, &cases)
 }
 
-/// Parameters that no part has come back as an error, which is memory too.
+/// Asks for an unknown parameter, since errors take memory too.
 fn refused(parameters: impl FnOnce(&toml::Table) -> Result<toml::Table>) -> Result<()> {
     match parameters(&parse("no_such_parameter = 1")?) {
-        Ok(_) => bail!("an unknown parameter is taken"),
+        Ok(_) => bail!("an unknown parameter is accepted"),
         Err(_) => Ok(()),
     }
 }
@@ -142,7 +143,7 @@ fn model(entry: &ModelEntry) -> Result<()> {
     let pixels =
         pixels(2).narrow(2, 0, side).narrow(3, 0, side).contiguous().set_requires_grad(true);
     let logits = model.logits(&pixels);
-    // What goes back through a plugin's operations.
+    // The backward pass goes through the plugin's operations.
     let _ = Tensor::run_backward(&[logits.sum(Kind::Float)], &[&pixels], false, false);
     Ok(())
 }
@@ -156,7 +157,7 @@ fn metric(entry: &MetricEntry) -> Result<()> {
     }
 }
 
-/// Compiles an example in C++, as its tutorial says.
+/// Compiles an example in C++ as the tutorial does.
 fn of_cpp(kind: &str, folder: &Path) -> Result<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let libtorch = env::var_os("LIBTORCH").map_or_else(|| root.join(".libtorch"), PathBuf::from);

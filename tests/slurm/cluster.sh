@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# A study on a Slurm cluster of this one machine: as job arrays, of which a running task is killed. Its tables
-# must be those of a local run, byte for byte; prints what the arrays cost beside local workers.
+# Runs a study as job arrays on a Slurm cluster of this one machine, and kills a running task. The
+# tables must be those of a local run, byte for byte. Prints the cost of arrays beside local workers.
 #
-#     tests/slurm/cluster.sh [STUDY]     (mini-quick unless given)
+#     tests/slurm/cluster.sh [STUDY]     (default mini-quick)
 #
-# RUNNER names the program (target/release/runner unless given), MINUTES the length of a task (0.25), ROUNDS how
-# often time is taken (1). Debian's slurm-wlm and munge are installed if they are missing. Daemons run in a
-# temporary folder, as root, listen on the loopback interface alone, and end with this script.
+# RUNNER names the program (default target/release/runner), MINUTES the length of a task (0.25),
+# ROUNDS how often time is taken (1). Installs Debian's slurm-wlm and munge if they are missing.
+# Daemons run as root in a temporary folder, listen on the loopback interface only, and end with this
+# script.
 set -euo pipefail
 
 study=${1:-mini-quick}
@@ -17,12 +18,12 @@ rounds=${ROUNDS:-1}
 
 fail() { echo "tests/slurm: $*" >&2; exit 1; }
 
-[ "$(id -u)" = 0 ] || fail "must be root: slurmd starts other users' jobs"
+[ "$(id -u)" = 0 ] || fail "must run as root: slurmd starts jobs of other users"
 [ -x "$runner" ] || fail "there is no $runner: \`make build\` builds it"
 if ! command -v slurmctld munged >/dev/null; then
   command -v apt-get >/dev/null || fail "slurmctld and munged are missing, and there is no apt-get to install them with"
   echo "installing slurm-wlm and munge"
-  # No daemon starts by itself: this script starts its own.
+  # This script starts daemons of its own.
   apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends slurm-wlm munge >/dev/null
 fi
 
@@ -45,7 +46,7 @@ trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# A port that nobody listens on, for each of the daemons.
+# A free port for each of the two daemons.
 ports=($(python3 -c 'import socket
 free = [socket.socket() for _ in range(2)]
 for one in free: one.bind(("127.0.0.1", 0))
@@ -61,11 +62,11 @@ ClusterName=gauntlet
 SlurmctldHost=$(hostname -s)(127.0.0.1)
 SlurmctldPort=${ports[0]}
 SlurmdPort=${ports[1]}
-# Daemons listen on the address that they are known by, not on all of the machine's.
+# Daemons listen on their own address only, not on all addresses of the machine.
 CommunicationParameters=NoInAddrAny,NoCtldInAddrAny,DisableIPv6
 AuthType=auth/munge
 CredType=cred/munge
-# A requeued task may start again after as long.
+# Slurm starts a requeued task again only after its credential has expired.
 AuthInfo=socket=$place/munge/socket,cred_expire=5
 SlurmUser=root
 SlurmdUser=root
@@ -109,7 +110,7 @@ echo "$study with $cores local workers"
 "$runner" run "$study" --out "$local" --workers "$cores" >run.log 2>&1 || fail "the local run failed: $(tail -3 run.log)"
 
 submit() {
-  # Each task's script says at its end what processor time it took.
+  # Each task's script prints its processor time at its end.
   "$runner" submit "$study" --out "$out" --task-minutes "$minutes" --patience 5 --requeue 2 \
     "--sbatch-arg=--comment=two words" "--setup=trap times EXIT" "$@"
 }
@@ -123,7 +124,7 @@ echo "killing a task while it attacks"
 attacks=$(sed -n 's/.*"job": "\([0-9]*\)".*/\1/p' "$out/slurm/1/submission.json" | sed -n 2p)
 victim=
 for _ in $(seq 600); do
-  # A worker of the array that has begun: its list is among its arguments.
+  # A worker of the array has the list of its cells among its arguments.
   victim=$(pgrep -f "$runner work --job .*/cells/attacks/[0-9]*\.txt" | head -1) && [ -n "$victim" ] &&
     [ -n "$(ls -A "$out/cells/craft" 2>/dev/null)" ] && break
   sleep 0.1
@@ -160,7 +161,7 @@ for round in $(seq "$rounds"); do
   submitted=$((($(date +%s%N) - begun) / 1000000))
   while [ -n "$(queue)" ]; do sleep 0.2; done
   wall=$((($(date +%s%N) - begun) / 1000000))
-  # The children's times are the last line that `times` prints: minutes and seconds, user and system.
+  # The last line of `times` has the children's user and system time, in minutes and seconds.
   cpu=$(for log in "$out"/slurm/1/logs/*.log; do tail -1 "$log"; done |
     sed 's/[ms]/ /g' | awk '{ sum += 60 * $1 + $2 + 60 * $3 + $4 } END { print sum }')
   echo "$wall $submitted $cpu $(ls "$out/slurm/1/logs" | wc -l)" >"arrays-$round.time"

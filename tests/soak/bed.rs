@@ -1,8 +1,9 @@
-//! Studies of a few seconds, and what they leave when nobody disturbs them.
+//! Studies of a few seconds, and their undisturbed results.
 
 use crate::run::{Ended, Run, command};
 use anyhow::{Context, Result, bail, ensure};
 use gauntlet_tests::libraries::library;
+use gauntlet_tests::results::{is_temporary, without_costs};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
@@ -30,17 +31,17 @@ policy = "resize"
 const WITH_PLUGIN: &str = "[[models]]\nname = \"bands\"\n[[attacks]]\nname \
                            = \"noisy\"\n[plugins]\nfrom = [\"plugins\"]\n";
 
-/// Digits of a cell's key.
+/// Digits in a cell's key.
 const KEY: usize = 64;
 
-/// Who computes.
+/// What computes the cells of a study.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// The run's own threads.
     Threads,
-    /// Processes of the run's, all cells.
+    /// Processes that the run starts, for all cells.
     Processes,
-    /// Threads, and processes for a plugin library's model, attack and metric.
+    /// Threads, and processes for the cells of a plugin library.
     Plugin,
 }
 
@@ -58,7 +59,7 @@ impl Kind {
 pub struct Bed {
     place: TempDir,
     kind: Kind,
-    /// How long the undisturbed run took.
+    /// Duration of the undisturbed run.
     pub length: Duration,
     tables: BTreeMap<PathBuf, Vec<u8>>,
     files: Vec<PathBuf>,
@@ -67,7 +68,7 @@ pub struct Bed {
 /// A results' folder under test.
 pub struct Out {
     pub path: PathBuf,
-    /// What stood there complete, and must stay: inode and time of writing.
+    /// Complete files, which must stay as they are: inode and time of writing.
     kept: BTreeMap<PathBuf, (u64, i64, i64)>,
     folder: Option<TempDir>,
 }
@@ -104,7 +105,7 @@ impl Bed {
         Ok(bed)
     }
 
-    /// Where the study is.
+    /// The folder of the study.
     pub fn place(&self) -> &Path {
         self.place.path()
     }
@@ -114,7 +115,7 @@ impl Bed {
         self.place.path().join("reference")
     }
 
-    /// A new results' folder that is not there yet.
+    /// A results' folder that does not exist yet.
     pub fn out(&self) -> Result<Out> {
         let folder = tempfile::Builder::new().prefix("out-").tempdir_in(self.place.path())?;
         Ok(Out { path: folder.path().join("out"), kept: BTreeMap::new(), folder: Some(folder) })
@@ -126,22 +127,22 @@ impl Bed {
         fixed.iter().map(OsString::from).chain([out.as_os_str().to_owned()]).collect()
     }
 
-    /// Starts the study in `out`.
+    /// Starts the study with results in `out`.
     pub fn start(&self, out: &Path) -> Result<Run> {
         self.start_under(&[], out)
     }
 
-    /// Starts it with `before` before the program.
+    /// Starts the study with the words `before` before the program.
     pub fn start_under(&self, before: &[&str], out: &Path) -> Result<Run> {
         Run::start(command(before, &self.arguments(out), self.place())?, self.place())
     }
 
-    /// Runs it to its end.
+    /// Runs the study to its end.
     pub fn run(&self, out: &Path) -> Result<Ended> {
         self.start(out)?.end()
     }
 
-    /// Runs what is left undisturbed, and compares all files with those of the undisturbed run.
+    /// Runs the rest of a disturbed study, and compares all files with the undisturbed results.
     pub fn finish(&self, out: &mut Out) -> Result<()> {
         out.look()?;
         self.run(&out.path)?.expect(&[0]).context("the same command, undisturbed")?;
@@ -159,8 +160,8 @@ impl Bed {
 }
 
 impl Out {
-    /// Looks whether what was complete is there still and was not written again; notes what is
-    /// complete now.
+    /// Checks that files that were complete are there and were not written again, and notes all that
+    /// are complete now.
     pub fn look(&mut self) -> Result<()> {
         let found = cells(&self.path)?;
         for (file, about) in &self.kept {
@@ -176,34 +177,32 @@ impl Out {
         Ok(())
     }
 
-    /// Of what is complete, only these files are looked at from now on.
+    /// Notes the complete files, but only those that `keep` chooses.
     pub fn only(&mut self, keep: impl Fn(&Path) -> bool) -> Result<()> {
         self.kept = cells(&self.path)?;
         self.kept.retain(|file, _| keep(file));
         Ok(())
     }
 
-    /// Nothing is expected to be there still.
+    /// Expects no file to stay.
     pub fn forget(&mut self) {
         self.kept.clear();
     }
 
-    /// Temporary files.
+    /// Number of temporary files.
     pub fn temporary(&self) -> Result<usize> {
-        let hidden = |file: &PathBuf| {
-            file.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'))
-        };
-        Ok(files(&self.path)?.iter().filter(|file| hidden(file)).count())
+        Ok(files(&self.path)?.iter().filter(|file| is_temporary(file)).count())
     }
 
-    /// Keeps the folder for somebody to look at.
+    /// Keeps the folder, so that a failure can be looked into.
     pub fn keep(&mut self) -> PathBuf {
         self.folder.take().map_or_else(|| self.path.clone(), TempDir::keep)
     }
 }
 
-/// All complete cells: files of rows that have their names, and the pixels that go with those.
-/// Pixels come first, so those without rows are of a cell that is not complete.
+/// The files of all complete cells, rows and pixels, each with inode and time of writing.
+///
+/// Pixels are written first, so pixels without rows belong to an incomplete cell.
 fn cells(out: &Path) -> Result<BTreeMap<PathBuf, (u64, i64, i64)>> {
     let all = files(out)?;
     let rows = |file: &Path| {
@@ -220,8 +219,8 @@ fn cells(out: &Path) -> Result<BTreeMap<PathBuf, (u64, i64, i64)>> {
     Ok(found)
 }
 
-/// All files below a folder, sorted; none where there is no folder. What vanishes meanwhile is left
-/// out.
+/// All files below a folder, sorted. A missing folder has none, and files that vanish meanwhile are
+/// left out.
 fn files(root: &Path) -> Result<Vec<PathBuf>> {
     let (mut found, mut waiting) = (Vec::new(), vec![root.to_owned()]);
     while let Some(folder) = waiting.pop() {
@@ -247,13 +246,8 @@ fn tables(out: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
     {
         let mut bytes = fs::read(out.join(&file))?;
         if file == Path::new("report.html") {
-            // What a cell took is on the page, in a section of its own.
-            let text = String::from_utf8(bytes)?;
-            let (before, costs) =
-                text.split_once("<section id=\"cost\"").context("the page has no costs")?;
-            bytes = [before, costs.split_once("</section>").context("the costs have no end")?.1]
-                .concat()
-                .into_bytes();
+            let page = without_costs(&String::from_utf8(bytes)?);
+            bytes = page.context("the page has no section of costs")?.into_bytes();
         }
         tables.insert(file, bytes);
     }

@@ -1,4 +1,4 @@
-//! Random choices that can be made again.
+//! Random choices that can be repeated.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
@@ -6,7 +6,7 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 pub struct Dice(ChaCha8Rng);
 
 impl Dice {
-    /// Those of one round: the same, whatever other rounds there are.
+    /// The choices of one round. They do not depend on other rounds.
     pub fn new(seed: u64, scenario: &str, round: usize) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(scenario.bytes().fold(round as u64, |stream, byte| {

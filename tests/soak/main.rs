@@ -1,11 +1,17 @@
-//! Small studies under every fault that a machine can have. After each fault the same command must
-//! bring the study to its end as though nothing had happened: `make soak`, and RELIABILITY.md for
-//! what it gave.
+//! Small studies under the faults of a machine. After each fault the same command must bring the
+//! study to the same end as without it. `make soak` runs this; RELIABILITY.md reports what it gave.
 //!
-//! Environment: ROUNDS (of every scenario of killing; the others take a tenth), SEED (of all random
-//! instants and choices), ONLY (names of scenarios, separated by commas), ROUND (the only round, to
-//! see a failure again). A failure says which of them repeat it, as far as instants can be
-//! repeated, and leaves its folder.
+//! Variables of the environment, with their defaults:
+//!
+//! - `ROUNDS` (200): rounds of every scenario that kills. The others take a tenth.
+//! - `SEED` (2018): of all random instants and choices.
+//! - `ONLY` (all): names of scenarios, separated by commas.
+//! - `ROUND` (all): the only round to run, to see a failure again.
+//! - `RUNNER`: the program, if not the one beside this.
+//! - `SAY`: if set, prints what programs say that run out of memory or threads.
+//!
+//! A failure prints the variables that repeat it, as far as instants can be repeated, and leaves its
+//! folder.
 
 mod bed;
 mod dice;
@@ -21,18 +27,19 @@ use std::collections::btree_map::{BTreeMap, Entry};
 use std::process::ExitCode;
 use std::time::Instant;
 
-/// What was seen, and how often.
+/// Observations, and how often each was made.
 type Seen = BTreeMap<String, usize>;
 
-/// One kind of fault. `fault` does it to a folder of its own, and says what was to be seen; all
-/// that is left to do is then done undisturbed, and looked at.
+/// One kind of fault.
 struct Scenario {
     name: &'static str,
     study: Kind,
-    /// In so many rounds of killing comes one of this.
+    /// There is one round of this for so many rounds of killing.
     every: usize,
-    /// Why it cannot be done here.
+    /// Gives the reason why this machine cannot have the fault.
     obstacle: fn() -> Option<String>,
+    /// Runs the study in a folder of its own, with the fault, and notes what it observes. The rest
+    /// of the study is run and checked afterwards.
     fault: fn(&mut Round) -> Result<()>,
 }
 

@@ -1,7 +1,7 @@
-//! One call of `runner`, under watch: it may fail, but neither panic nor hang.
+//! One call of `runner` under watch. It may fail, but it must neither panic nor hang.
 
 use anyhow::{Context, Result, bail, ensure};
-use gauntlet_tests::processes::{alive, children};
+use gauntlet_tests::processes::{alive, children, send};
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -10,11 +10,12 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// What takes longer hangs.
+/// A run that takes longer counts as hanging.
 const PATIENCE: Duration = Duration::from_mins(2);
+/// Time between two looks at a process.
 const LOOK: Duration = Duration::from_millis(2);
 
-/// The program that cargo built beside this one, or `RUNNER` in the environment.
+/// The program that `RUNNER` in the environment names, or the one that cargo built beside this.
 pub fn runner() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("RUNNER") {
         return fs::canonicalize(&path).with_context(|| format!("RUNNER={}", path.display()));
@@ -39,12 +40,12 @@ pub fn command(before: &[&str], arguments: &[OsString], place: &Path) -> Result<
     words.push(runner()?.into());
     let mut command = Command::new(&words[0]);
     command.args(&words[1..]).args(arguments).current_dir(place).stdin(Stdio::null());
-    // What the caller's shell sends its group is not for the runs.
+    // A group of its own, so that signals to the caller's group do not reach the run.
     command.process_group(0);
     Ok(command)
 }
 
-/// A run that was started. Dropped, it is killed.
+/// A run that was started. Dropping it kills the process.
 pub struct Run {
     pub child: Child,
     workers: Vec<u32>,
@@ -54,12 +55,12 @@ pub struct Run {
 /// How a run ended.
 pub struct Ended {
     pub status: ExitStatus,
-    /// What it said on standard error.
+    /// Its standard error.
     pub said: String,
 }
 
 impl Run {
-    /// Starts it, with its output in files of `place`.
+    /// Starts a run, with its output in files of `place`.
     pub fn start(mut command: Command, place: &Path) -> Result<Self> {
         command.stdout(File::create(place.join("stdout"))?);
         let errors = place.join("stderr");
@@ -67,19 +68,20 @@ impl Run {
         Self::spawn(command, Some(errors))
     }
 
-    /// Starts it as it is; `errors` is the file that its standard error goes to, if it goes to one.
+    /// Starts a run with the output that its command has. `errors` is the file of its standard error,
+    /// if it is a file.
     pub fn spawn(mut command: Command, errors: Option<PathBuf>) -> Result<Self> {
         Ok(Self { child: command.spawn()?, workers: Vec::new(), errors })
     }
 
-    /// The processes that compute for it.
+    /// The processes that compute for the run.
     pub fn workers(&mut self) -> Vec<u32> {
         let workers = children(self.child.id());
         self.workers.extend(&workers);
         workers
     }
 
-    /// Waits for an instant, in which the run may end too; tells whether it still goes on.
+    /// Waits for a time or for the end of the run. Says whether the run still goes on.
     pub fn goes_on_after(&mut self, time: Duration) -> Result<bool> {
         let start = Instant::now();
         while start.elapsed() < time {
@@ -91,12 +93,12 @@ impl Run {
         Ok(self.child.try_wait()?.is_none())
     }
 
-    /// Sends a signal.
-    pub fn signal(&mut self, signal: &str) -> Result<()> {
-        send(signal, self.child.id())
+    /// Sends a signal, unless the run has ended.
+    pub fn signal(&mut self, signal: &str) {
+        send(signal, self.child.id());
     }
 
-    /// Waits for the end, of its workers too.
+    /// Waits for the end of the run and of its workers.
     pub fn end(mut self) -> Result<Ended> {
         let start = Instant::now();
         let status = loop {
@@ -114,7 +116,7 @@ impl Run {
             sleep(LOOK);
         }
         let said = self.said()?;
-        // (What libtorch raises is caught, and told as `model … panicked: …`.)
+        // A panic that the runner has caught reads `model … panicked: …`.
         ensure!(!said.contains("panicked at "), "a panic, and {status}: {said}");
         Ok(Ended { status, said })
     }
@@ -133,7 +135,7 @@ impl Drop for Run {
 }
 
 impl Ended {
-    /// How, in few words.
+    /// The exit code or the signal, in words.
     pub fn how(&self) -> String {
         match (self.status.code(), self.status.signal()) {
             (Some(0), _) => "exit 0".to_owned(),
@@ -143,7 +145,7 @@ impl Ended {
     }
 
     /// # Errors
-    /// When it did not end with one of these codes.
+    /// When the run did not end with one of these codes.
     pub fn expect(&self, codes: &[i32]) -> Result<()> {
         ensure!(
             self.status.code().is_some_and(|code| codes.contains(&code)),
@@ -153,14 +155,4 @@ impl Ended {
         );
         Ok(())
     }
-}
-
-/// Sends a signal to a process, which may be gone.
-pub fn send(signal: &str, process: u32) -> Result<()> {
-    Command::new("kill")
-        .arg(format!("-{signal}"))
-        .arg(process.to_string())
-        .stderr(Stdio::null())
-        .status()?;
-    Ok(())
 }

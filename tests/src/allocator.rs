@@ -1,17 +1,17 @@
-//! What jemalloc, the allocator of these programs, tells of itself.
+//! Statistics of jemalloc, the allocator of these programs.
 
 use anyhow::{Result, ensure};
 use std::ffi::CStr;
 use std::ptr;
 
-/// A number of eight bytes by its name in jemalloc's manual.
+/// Reads a setting or statistic of eight bytes by its name in jemalloc's manual.
 ///
 /// # Errors
-/// When there is none of that name and size.
+/// When jemalloc has none of that name and size.
 pub fn read(name: &CStr) -> Result<i64> {
     let (mut number, mut size) = (0i64, size_of::<i64>());
-    // SAFETY: jemalloc writes no more than `size` bytes to the first place; there is nothing for it
-    // to read.
+    // SAFETY: jemalloc writes at most `size` bytes to `number` and reads nothing, since no new value
+    // is given.
     let code = unsafe {
         tikv_jemalloc_sys::mallctl(
             name.as_ptr(),

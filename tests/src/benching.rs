@@ -1,5 +1,4 @@
-//! What the benches share: times taken in turn, networks that are loaded whatever weights there
-//! are.
+//! Code that the benches share: times taken in turn, and networks with whatever weights there are.
 
 use anyhow::{Context, Result};
 use gauntlet_core::device::{self, Device};
@@ -16,37 +15,37 @@ use toml::Table;
 
 use crate::golden::Formula;
 
-/// Networks of full size, and miniatures, that the benches look at.
+/// Networks of full size that the benches measure.
 pub const FULL: [&str; 3] = ["mobilenet_v1_100", "resnet_v2_50", "vgg_16"];
-/// The same in miniature.
+/// Miniatures of the networks in [`FULL`].
 pub const MINI: [&str; 3] = ["mini_mobilenet_v1_100", "mini_resnet_v2_50", "mini_vgg_16"];
 
-/// A number in the environment.
+/// Reads a number from the environment.
 ///
 /// # Errors
-/// When it is none.
+/// When the variable holds something else.
 pub fn setting<T: FromStr>(name: &str, default: T) -> Result<T> {
     let text = env::var(name).ok();
     text.map_or(Ok(default), |text| {
-        text.parse().ok().with_context(|| format!("{name}={text}: a number is expected"))
+        text.parse().ok().with_context(|| format!("{name}={text}: expected a number"))
     })
 }
 
-/// A list in the environment, separated by commas.
+/// Reads a list from the environment, separated by commas.
 pub fn list(name: &str, default: &[&str]) -> Vec<String> {
     let text = env::var(name).unwrap_or_else(|_| default.join(","));
     text.split(',').map(str::to_owned).collect()
 }
 
-/// Where models live: `DEVICE` in the environment, or `cpu`.
+/// The device that models are loaded to: `DEVICE` in the environment, or `cpu`.
 ///
 /// # Errors
-/// When it cannot be had.
+/// When there is no such device.
 pub fn device() -> Result<Device> {
     device::open(&env::var("DEVICE").unwrap_or_else(|_| "cpu".into()))
 }
 
-/// How long it takes, a GPU's part included.
+/// Seconds that `work` takes, including what a GPU does for it.
 pub fn seconds(work: impl FnOnce()) -> f64 {
     let start = Instant::now();
     work();
@@ -56,26 +55,27 @@ pub fn seconds(work: impl FnOnce()) -> f64 {
     start.elapsed().as_secs_f64()
 }
 
-/// The middle one, of an even number the upper of the two.
+/// The median. Of an even number of values it is the upper of the two in the middle.
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// The time of one ÷ the time of the other. Times on a shared machine drift; ratios of times that
-/// are taken in turn hardly do.
+/// The time of one piece of work ÷ the time of another.
+///
+/// Times on a shared machine drift. Ratios of times that are taken in turn hardly do.
 pub struct Ratio {
-    /// Median over the rounds.
+    /// Median over all rounds.
     pub median: f64,
-    /// The least and the greatest.
+    /// The least and the greatest ratio.
     pub range: (f64, f64),
-    /// Median time of the other, in seconds.
+    /// Median time of the other piece of work, in seconds.
     pub unit: f64,
 }
 
 impl Ratio {
-    /// Takes both times in turn, so many rounds, once each has run for nothing: libtorch chooses
-    /// its kernels at the first run.
+    /// Takes both times in turn for a number of rounds. Each piece of work runs once before that,
+    /// since libtorch chooses its kernels in the first run.
     pub fn take(
         rounds: usize,
         mut one: impl FnMut() -> f64,
@@ -86,7 +86,7 @@ impl Ratio {
         Self::of(&(0..rounds).map(|_| (one(), other())).collect::<Vec<_>>())
     }
 
-    /// Of times that were taken in turn.
+    /// The ratio of times that were taken in turn.
     pub fn of(pairs: &[(f64, f64)]) -> Self {
         let ratios: Vec<f64> = pairs.iter().map(|(one, other)| one / other).collect();
         let bound =
@@ -100,7 +100,7 @@ impl Ratio {
     }
 }
 
-/// A line of a bench.
+/// Prints a line of a bench's table.
 pub fn print(what: &str, network: &str, ratio: &Ratio) {
     let Ratio { median, range: (least, greatest), unit } = ratio;
     println!(
@@ -111,16 +111,16 @@ pub fn print(what: &str, network: &str, ratio: &Ratio) {
 
 /// Where a network's weights come from.
 pub enum Origin {
-    /// A part of the program.
+    /// Embedded in the program.
     Embedded,
-    /// A file.
+    /// Read from a file.
     File(PathBuf),
-    /// The golden values' formula: as quick as real ones.
+    /// Made by the formula of the golden values. Passes take as long as with real weights.
     MadeUp,
 }
 
 impl Origin {
-    /// Embedded ones where there are, or `folder`'s, or made-up ones.
+    /// Embedded weights if the network has any, else those in `folder`, else made-up ones.
     pub fn find(registry: &Registry, network: &str, folder: Option<PathBuf>) -> Result<Self> {
         let entry =
             registry.find_model(network).with_context(|| format!("no model `{network}`"))?;
@@ -135,7 +135,7 @@ impl Origin {
 /// Loads a registered network onto the [`device`].
 ///
 /// # Errors
-/// When there is none of that name, or weights do not fit.
+/// When there is no network of that name, or its weights do not fit.
 pub fn load(registry: &Registry, network: &str, origin: &Origin) -> Result<Box<dyn Model>> {
     let entry = registry.find_model(network).with_context(|| format!("no model `{network}`"))?;
     let (parameters, device) = (entry.entry.parameters(None, &Table::new())?, device()?);
@@ -146,12 +146,12 @@ pub fn load(registry: &Registry, network: &str, origin: &Origin) -> Result<Box<d
     }
 }
 
-/// Weights that a network takes for real ones, as far as time is concerned.
+/// Made-up weights, with which passes take as long as with real ones.
 pub fn made_up(network: &str) -> Formula {
     Formula { prefix: format!("bench/{network}/"), gain: 1.2 }
 }
 
-/// Keeps what a network asks of another source, under the names that it asks by.
+/// A source of weights that keeps every tensor a network reads, under the name it reads it by.
 #[derive(Clone)]
 pub struct Recorder<S> {
     source: S,
@@ -159,12 +159,12 @@ pub struct Recorder<S> {
 }
 
 impl<S: Source> Recorder<S> {
-    /// Keeps what is asked of `source`.
+    /// Passes on the tensors of `source`.
     pub fn new(source: S) -> Self {
         Self { source, kept: Arc::default() }
     }
 
-    /// What has been asked so far.
+    /// Takes out the tensors that were read so far.
     pub fn kept(&self) -> Vec<(String, Tensor)> {
         std::mem::take(&mut self.kept.lock().expect("nothing panics under it"))
     }

@@ -1,15 +1,15 @@
-//! Golden values: what the original authors' code gave, for weights and images that come from
-//! formulas. The formulas are here, the values in `fixtures/golden` (read its README first).
+//! Golden values: what the original authors' code gave for weights and images that come from
+//! formulas. The formulas are here, the values in `fixtures/golden` (see its README).
 //!
-//! Another folder with files of the same form, made from another seed, can be tested with
-//! `GAUNTLET_GOLDENS=DIR cargo test -p gauntlet-tests --test attacks --test networks`.
+//! `GAUNTLET_GOLDENS=DIR cargo test -p gauntlet-tests --test attacks --test networks` tests another
+//! folder, with files of the same form made from another seed.
 
 use gauntlet_core::weights::{Misfit, Role, Source};
 use serde::de::DeserializeOwned;
 use std::path::PathBuf;
 use tch::Tensor;
 
-/// Reads `attacks.json`, `networks/vgg_16.json`, … as whatever type fits.
+/// Reads a file of golden values, such as `attacks.json` or `networks/vgg_16.json`.
 pub fn read<T: DeserializeOwned>(name: &str) -> T {
     let folder = std::env::var_os("GAUNTLET_GOLDENS").map_or_else(
         || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/golden"),
@@ -20,7 +20,7 @@ pub fn read<T: DeserializeOwned>(name: &str) -> T {
     serde_json::from_slice(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-/// Element i of the variable whose name hashed to `h0`: uniform in [−1, 1).
+/// Element `i` of the variable whose name has the hash `h0`: uniform in [−1, 1).
 fn element(h0: u64, i: u64) -> f64 {
     let mut z = h0.wrapping_add((i + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -34,8 +34,10 @@ fn fnv1a(text: &str) -> u64 {
         .fold(0xcbf2_9ce4_8422_2325, |h, byte| (h ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
-/// The values of a variable in TensorFlow's layout, row-major. `name` is the full name with the
-/// seed before it, such as `public/tiny/conv1/weights`; `gain` scales the kernels.
+/// The values of a variable in TensorFlow's layout, row-major.
+///
+/// `name` is the full name after the seed, such as `public/tiny/conv1/weights`. `gain` scales the
+/// kernels.
 pub fn values(name: &str, shape: &[i64], role: Role, gain: f64) -> Vec<f32> {
     let h0 = fnv1a(name);
     let count: i64 = shape.iter().product();
@@ -50,10 +52,10 @@ pub fn values(name: &str, shape: &[i64], role: Role, gain: f64) -> Vec<f32> {
     (0..count as u64).map(|i| (offset + scale * element(h0, i)) as f32).collect()
 }
 
-/// Weights by the formula, under a seed and with the names below a prefix.
+/// A source of weights by the formula.
 #[derive(Clone)]
 pub struct Formula {
-    /// What goes before every name, such as `public/vgg_16/`.
+    /// Seed and scope that go before every name, such as `public/vgg_16/`.
     pub prefix: String,
     /// Scale of the kernels.
     pub gain: f64,
@@ -66,8 +68,8 @@ impl Source for Formula {
     }
 }
 
-/// Image n of a batch, 3×S×S: three waves with angular frequencies `wave` per pixel along the
-/// height, the width, and their product.
+/// Image `n` of a batch, 3×S×S: the sum of three waves. `wave` has their angular frequencies per
+/// pixel along the height, along the width, and along the product of the two.
 pub fn image(n: i64, side: i64, wave: [f64; 3]) -> Tensor {
     let n = n as f64;
     let mut values = Vec::with_capacity((3 * side * side) as usize);

@@ -1,4 +1,4 @@
-//! The plugin libraries that cargo built beside the tests, and those that tests make.
+//! Plugin libraries that cargo built beside the tests, and those that tests make.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,8 @@ pub fn library(name: &str) -> PathBuf {
         .clone()
 }
 
-/// A copy of a library into a folder, in which every `from` is another text of the same length.
+/// Copies a library into a folder, with every `from` in it replaced by `to`, a text of the same
+/// length.
 pub fn altered(name: &str, folder: &Path, from: &str, to: &str) -> PathBuf {
     assert_eq!(from.len(), to.len(), "the file keeps its layout");
     let mut bytes = fs::read(library(name)).expect("it was built");
@@ -36,7 +37,7 @@ pub fn altered(name: &str, folder: &Path, from: &str, to: &str) -> PathBuf {
     path
 }
 
-/// Compiles `plugins/c/rogue.cpp` into a folder, with these macros.
+/// Compiles `plugins/c/rogue.cpp` into a folder, with `macros` defined.
 pub fn rogue(folder: &Path, macros: &[&str]) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let path = folder.join("librogue.so");

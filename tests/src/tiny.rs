@@ -1,12 +1,12 @@
-//! The tiny network of `attacks.json`: two convolutions, average, dense; smooth, so that attacks
-//! on it are reproducible to float32 noise.
+//! The tiny network of `attacks.json`: two convolutions, an average, a dense layer. It is smooth, so
+//! that attacks on it can be reproduced to float32 noise.
 
 use crate::golden::values;
 use gauntlet_core::model::{Model, ModelCard};
 use gauntlet_core::weights::Role;
 use tch::{Kind, Tensor};
 
-/// Input x = p − 0.5, 16×16×3; 10 classes.
+/// A network of 10 classes for 16×16 pixels. It computes with x = p − 0.5.
 pub struct TinyNet {
     card: ModelCard,
     conv1: (Tensor, Tensor),
@@ -16,8 +16,8 @@ pub struct TinyNet {
 }
 
 impl TinyNet {
-    /// The network with formula weights of `seed`, `kernel_constant` as gain, and logits scaled by
-    /// `multiplier`.
+    /// The network with formula weights of `seed`, kernels scaled by `kernel_constant` and logits
+    /// scaled by `multiplier`.
     pub fn new(seed: &str, kernel_constant: f64, multiplier: f64) -> Self {
         let tensor = |layer: &str, kind: &str, shape: &[i64], role| {
             Tensor::from_slice(&values(

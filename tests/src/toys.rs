@@ -1,5 +1,5 @@
-//! Small models, attacks and metrics for tests of the engine, registered by call. Some of them
-//! break the rules, each in its own way.
+//! Small models, attacks and metrics for tests of the engine. Some of them break the rules, each in
+//! its own way.
 
 use crate::golden;
 use gauntlet_core::metric::{Direction, Metric, Scope};
@@ -19,14 +19,16 @@ use tch::Device;
 /// Number of classes of the toy models.
 pub const CLASSES: i64 = 4;
 
-/// Who brings the toys.
+/// Origin under which the toys are registered.
 pub const ORIGIN: &str = "toys 1.0.0";
 
 /// A safetensors file without tensors.
 const NO_WEIGHTS: &[u8] = b"\x02\0\0\0\0\0\0\0{}";
 
-/// Three classes are the colours, the fourth is the dark; noise by the formula of [`Affine`] makes
-/// models of different seeds err differently. Where `OFFSET` is 1, a background class comes first.
+/// A model whose first three classes are the colours and whose fourth is the dark.
+///
+/// Noise by the formula of [`Affine`] makes models of different seeds err differently. Where
+/// `OFFSET` is 1, a background class comes first.
 pub struct Toy<const SIDE: i64, const OFFSET: i64> {
     noise: Tensor,
     card: ModelCard,
@@ -35,7 +37,7 @@ pub struct Toy<const SIDE: i64, const OFFSET: i64> {
 params! {
     /// Parameters of [`Toy`].
     pub struct ToyParams {
-        /// Of the weights.
+        /// Seed of the weights.
         pub seed: u64 = 5,
     }
 }
@@ -125,7 +127,7 @@ impl Architecture for Broken {
     }
 }
 
-/// A model that takes its process with it.
+/// A model that aborts its process.
 pub struct Fatal(ModelCard);
 
 impl Model for Fatal {
@@ -188,13 +190,13 @@ attack! {
 }
 
 attack! {
-    /// Says of the image as it is that it is adversarial.
+    /// Returns the unchanged image as an adversarial.
     Liar "liar", |_oracle, cases| Ok((0..cases.len()).map(|n| Answer::Pixels(cases.image(n))).collect())
 }
 
 attack! {
     /// Answers in turn with NaN, a wrong shape, values out of range, a wrong type, no tensor, and
-    /// not at all.
+    /// "not found".
     Sloppy "sloppy", |_oracle, cases| {
         let answer = |n: usize| {
             let image = cases.image(n);
@@ -212,7 +214,7 @@ attack! {
 }
 
 attack! {
-    /// Panics when it is given few images.
+    /// Panics when it is given fewer than ten images.
     Moody "moody", |_oracle, cases| {
         assert!(cases.len() >= 10, "only {} images", cases.len());
         Ok((0..cases.len()).map(|_| Answer::NotFound).collect())
@@ -238,9 +240,9 @@ attack! {
 }
 
 attack! {
-    /// Reads where nothing is.
+    /// Ends the process by SIGSEGV.
     Segfault "segfault", |_oracle, _cases| loop {
-        // The first is for Rust's own handler, which looks for stack overflows.
+        // Rust's own handler, which looks for stack overflows, takes the first signal.
         low_level::raise(SIGSEGV)?;
     }
 }
@@ -251,8 +253,8 @@ attack! {
 }
 
 attack! {
-    /// Writes the number of its process into the file `endless`, and never returns nor asks the
-    /// time.
+    /// Writes the number of its process into the file `endless`, and neither returns nor looks at
+    /// the time.
     Endless "endless", |_oracle, _cases| {
         std::fs::write("endless.tmp", std::process::id().to_string())?;
         std::fs::rename("endless.tmp", "endless")?;
@@ -263,7 +265,7 @@ attack! {
 }
 
 attack! {
-    /// Asks the model until it is refused, and then says that it has found nothing.
+    /// Asks the model until the oracle refuses, and then answers that nothing was found.
     Stubborn "stubborn", |oracle, cases| {
         while oracle.logits(&[0], &cases.pixels.narrow(0, 0, 1)).is_ok() {}
         Ok((0..cases.len()).map(|_| Answer::NotFound).collect())
@@ -271,7 +273,8 @@ attack! {
 }
 
 attack! {
-    /// As [`Step`], but talks on standard output, and takes half a second that it asks for.
+    /// Does what [`Step`] does after half a second, in which it looks at the time. Prints on
+    /// standard output.
     Slow "slow", |oracle, cases| {
         println!("{{\"Failed\":\"a line that is not meant for you\"}}");
         let start = Instant::now();
@@ -282,7 +285,7 @@ attack! {
     }
 }
 
-/// A study of two models, in images/, with `more` attacks in it than one.
+/// A study of two models on the images in `images/`, with the attack `step` and those in `more`.
 pub fn study(more: &[&str]) -> String {
     let more: Vec<String> =
         more.iter().map(|name| format!("[[attacks]]\nname = \"{name}\"\n")).collect();
@@ -305,7 +308,7 @@ policy = "crop_or_pad"
     )
 }
 
-/// Every table of a results' folder, and what says where they come from. None holds a time.
+/// All files of a results' folder that must not depend on times: tables, and where they come from.
 pub const TABLES: [&str; 13] = [
     "flags.csv",
     "accuracy.csv",
@@ -322,14 +325,14 @@ pub const TABLES: [&str; 13] = [
     "examples.safetensors",
 ];
 
-/// Noisy images of 10×10 pixels in the four classes, one after the other.
+/// Noisy images of 10×10 pixels, of the four classes in turn.
 pub fn pictures(count: usize) -> Vec<Picture> {
     (0..count)
         .map(|n| Picture::from_rgb(&format!("picture-{n:02}"), (n % 4) as i64, picture(n)))
         .collect()
 }
 
-/// The same images as PNG files, with the label in the name.
+/// Saves the images of [`pictures`] as PNG files, with the label in the name.
 pub fn save_pictures(count: usize, folder: &Path) {
     for n in 0..count {
         picture(n)

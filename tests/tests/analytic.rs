@@ -1,5 +1,5 @@
-//! The attacks against the closed-form optimum of an affine model, |m|/‖w‖ in the dual norm, and
-//! what no attack may ever do: leave the box, or the budget.
+//! The attacks against the closed-form optimum of an affine model, |m|/‖w‖ in the dual norm. No
+//! attack may leave the box or its budget.
 
 use gauntlet_core::attack::{Answer, Attack, Cases, Goal, Norm};
 use gauntlet_core::model::Model;
@@ -14,7 +14,7 @@ use tch::{Device, Kind, Tensor};
 
 const SIDE: i64 = 6;
 
-/// An image inside the box whose logits of a two-class model differ by `margin`, with its label.
+/// An image inside the box for which the two logits of `model` differ by `margin`, and its label.
 fn image_at(model: &Affine, margin: f64) -> (Tensor, i64) {
     let grey = Tensor::full([3 * SIDE * SIDE], 0.5, (Kind::Float, Device::Cpu));
     let weight = model.weight();
@@ -59,7 +59,7 @@ fn fgsm_just_crosses_at_the_analytic_distance() {
     for (model, image, goal) in problems(0.3) {
         let [linf, l2, _] = model.distances(&image, goal);
         for (norm, distance) in [(Norm::Linf, linf), (Norm::L2, l2)] {
-            // (The logit objective follows the row of one class, not the difference of two.)
+            // Left out: the logit objective, which follows one class and not the difference of two.
             for objective in
                 [Objective::CrossEntropy, Objective::CrossEntropyOfProbabilities, Objective::Margin]
             {
@@ -95,7 +95,7 @@ fn the_search_of_ifgsm_comes_within_two_per_cent_of_the_linf_optimum() {
 
 #[test]
 fn cw_comes_within_two_per_cent_of_the_l2_optimum() {
-    for params in [CwL2Params::default(), preset(CwL2::presets(), Some("eccv2018")).unwrap()] {
+    for params in both::<CwL2>() {
         for (model, image, goal) in problems(0.3) {
             let [_, optimum, _] = model.distances(&image, goal);
             let found = attack::<CwL2>(params.clone(), &model, &[image.copy()], &[goal])
@@ -112,7 +112,7 @@ fn cw_comes_within_two_per_cent_of_the_l2_optimum() {
 
 #[test]
 fn ead_comes_within_five_per_cent_of_the_l1_optimum() {
-    // A margin so small that one pixel can close it: there the closed form holds inside the box.
+    // One pixel can close a margin this small, so the closed form holds inside the box.
     for (model, image, goal) in problems(0.05) {
         let [.., optimum] = model.distances(&image, goal);
         let found = attack::<EadL1>(EadL1Params::default(), &model, &[image.copy()], &[goal])
@@ -126,6 +126,37 @@ fn ead_comes_within_five_per_cent_of_the_l1_optimum() {
     }
 }
 
+/// Two images of a model, one for each kind of goal.
+struct Pair {
+    model: Affine,
+    images: [Tensor; 2],
+    goals: [Goal; 2],
+}
+
+impl Pair {
+    /// Checks that an attack stays in the box and within `epsilon` of the images in l∞.
+    fn check<A: Attack>(&self, params: A::Params, epsilon: f64) -> Result<(), TestCaseError> {
+        let answers = attack::<A>(params, &self.model, &self.images, &self.goals);
+        for (found, image) in answers.iter().zip(&self.images) {
+            let Some(found) = found else { continue };
+            let (low, high) = (found.min().double_value(&[]), found.max().double_value(&[]));
+            prop_assert!(low >= 0.0 && high <= 1.0, "box: {low} to {high}");
+            let change = (found - image).abs().max().double_value(&[]);
+            prop_assert!(change <= epsilon + 1e-6, "budget {epsilon}: {change}");
+        }
+        Ok(())
+    }
+}
+
+/// The default parameters of an attack, and those of the published study.
+fn both<A: Attack>() -> [A::Params; 2] {
+    [A::Params::default(), preset(A::presets(), Some("eccv2018")).unwrap()]
+}
+
+fn pixel() -> impl Strategy<Value = f32> {
+    prop_oneof![Just(0f32), Just(1f32), 0f32..=1f32]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
 
@@ -133,7 +164,7 @@ proptest! {
     fn nothing_leaves_the_box_or_the_budget(
         seed in 0u64..1000,
         epsilon in 0.001f64..0.9,
-        pixels in proptest::collection::vec(prop_oneof![Just(0f32), Just(1f32), 0f32..=1f32], 2 * 108),
+        pixels in proptest::collection::vec(pixel(), 2 * 108),
         target in 0i64..3,
     ) {
         tch::set_num_threads(1);
@@ -141,37 +172,30 @@ proptest! {
         let batch = Tensor::from_slice(&pixels).view([2, 3, SIDE, SIDE]);
         let images = [batch.get(0), batch.get(1)];
         let goals = [Goal::Away(answer(&model, &images[0])), Goal::Towards(target)];
-        let budget = |found: Vec<Option<Tensor>>, epsilon: f64| {
-            for (found, image) in found.iter().zip(&images) {
-                let Some(found) = found else { continue };
-                let (low, high) = (found.min().double_value(&[]), found.max().double_value(&[]));
-                prop_assert!(low >= 0.0 && high <= 1.0, "box: {low} to {high}");
-                let change = (found - image).abs().max().double_value(&[]);
-                prop_assert!(change <= epsilon + 1e-6, "budget {epsilon}: {change}");
-            }
-            Ok(())
-        };
+        let pair = Pair { model, images, goals };
         for objective in [Objective::Logit, Objective::CrossEntropy, Objective::Margin] {
-            budget(attack::<Fgsm>(FgsmParams { epsilon, objective, norm: Norm::Linf }, &model, &images, &goals), epsilon)?;
-            for base in [IfgsmParams::default(), preset(Ifgsm::presets(), Some("eccv2018")).unwrap()] {
-                let fixed = IfgsmParams { epsilon, objective, iterations: 7, search_tries: 0, ..base.clone() };
-                budget(attack::<Ifgsm>(fixed, &model, &images, &goals), epsilon)?;
-                let search = IfgsmParams { objective, iterations: 7, search_tries: 5, ..base };
-                budget(attack::<Ifgsm>(search, &model, &images, &goals), 1.0)?;
+            pair.check::<Fgsm>(FgsmParams { epsilon, objective, norm: Norm::Linf }, epsilon)?;
+            for base in both::<Ifgsm>() {
+                let base = IfgsmParams { objective, iterations: 7, ..base };
+                let fixed = IfgsmParams { epsilon, search_tries: 0, ..base.clone() };
+                pair.check::<Ifgsm>(fixed, epsilon)?;
+                pair.check::<Ifgsm>(IfgsmParams { search_tries: 5, ..base }, 1.0)?;
             }
         }
-        for base in [CwL2Params::default(), preset(CwL2::presets(), Some("eccv2018")).unwrap()] {
-            budget(attack::<CwL2>(CwL2Params { iterations: 25, search_steps: 5, ..base }, &model, &images, &goals), 1.0)?;
+        for base in both::<CwL2>() {
+            let params = CwL2Params { iterations: 25, search_steps: 5, ..base };
+            pair.check::<CwL2>(params, 1.0)?;
         }
-        for base in [EadL1Params::default(), preset(EadL1::presets(), Some("eccv2018")).unwrap()] {
-            budget(attack::<EadL1>(EadL1Params { iterations: 25, search_steps: 5, ..base }, &model, &images, &goals), 1.0)?;
+        for base in both::<EadL1>() {
+            let params = EadL1Params { iterations: 25, search_steps: 5, ..base };
+            pair.check::<EadL1>(params, 1.0)?;
         }
     }
 }
 
 #[test]
 fn pixels_that_do_not_move_stay_as_they_are_to_the_bit() {
-    // Pixels of 8-bit images; the model does not see the green and blue channels.
+    // Pixels have values of 8-bit images, and the model does not see green and blue.
     let image = (Tensor::arange(3 * SIDE * SIDE, (Kind::Float, Device::Cpu)) * 7.0)
         .remainder(256.0)
         .view([3, SIDE, SIDE])

@@ -1,5 +1,4 @@
-//! What those who write plugins are given: the tutorial, `runner plugins new` and `check`, the
-//! examples.
+//! What authors of plugins use: the tutorial, `runner plugins new` and `check`, the examples.
 
 use anyhow::{Context, Result};
 use gauntlet_core::attack::{Cases, Goal};
@@ -10,25 +9,21 @@ use gauntlet_core::testing::{Affine, Report};
 use gauntlet_plugins as _;
 use gauntlet_runner::study::{Options, Study};
 use gauntlet_tests::libraries::library;
+use gauntlet_tests::processes::ended;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::time::SystemTime;
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
-fn runner(folder: &Path, arguments: &[&str]) -> Output {
+/// Exit code, standard output and standard error of a session.
+fn runner(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_toy-runner"));
-    command.current_dir(folder).args(arguments).output().unwrap()
+    ended(command.current_dir(folder).args(arguments).output().unwrap())
 }
 
-/// Exit code, standard output and standard error.
-fn said(output: &Output) -> (Option<i32>, String, String) {
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-    (output.status.code(), text(&output.stdout), text(&output.stderr))
-}
-
-/// Runs a compiler.
+/// Runs a compiler, which must succeed.
 fn compile(command: &mut Command) {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{command:?}\n{}", String::from_utf8_lossy(&output.stderr));
@@ -76,12 +71,12 @@ fn the_examples_conform_as_libraries_too() {
     conform(&registry, |_| "");
 }
 
-/// Runs the kit over everything in a registry, with parameters for each name.
+/// Runs the conformance kit over everything in a registry, with `parameters` for each name.
 fn conform(registry: &Registry, parameters: impl Fn(&str) -> &'static str) {
-    tch::set_num_threads(1); // the other tests have the other cores
+    tch::set_num_threads(1); // other tests run in parallel
     let full =
         |entry: &Entry| entry.parameters(None, &parse(parameters(&entry.name)).unwrap()).unwrap();
-    // The minis are the networks in small, with one more step in front: one of them will do.
+    // Miniatures are the same networks behind one more step, so one of them is enough.
     for model in registry
         .models()
         .filter(|model| !model.entry.name.starts_with("mini_") || model.entry.name == "mini_vgg_16")
@@ -101,7 +96,7 @@ fn everything_built_in_conforms() {
     conform(&Registry::linked().unwrap(), |name| match name {
         "cw_l2" | "ead_l1" => "iterations = 40\nsearch_steps = 4",
         "clever_l1" | "clever_l2" | "clever_linf" => "batches = 4\nsamples = 16",
-        // Structure is what counts: narrow networks of small images have all of it.
+        // Narrow networks for small images have the full structure.
         "inception_v3" | "inception_v4" | "inception_resnet_v2" => {
             "classes = 7\nside = 75\nchannels = 0.125"
         }
@@ -137,7 +132,7 @@ fn what_new_writes_builds_loads_and_conforms() -> Result<()> {
             .arg(&precompiled),
     );
 
-    // What cargo would do; with cargo, libtorch's bindings would be compiled anew.
+    // The command that cargo would run. Cargo itself would compile libtorch's bindings again.
     let rust = |name: &str| -> Result<Command> {
         let manifest: toml::Table =
             fs::read_to_string(place.path().join(name).join("Cargo.toml"))?.parse()?;
@@ -171,13 +166,13 @@ fn what_new_writes_builds_loads_and_conforms() -> Result<()> {
         let name = format!("own-{kind}{}", if is_cpp { "-cpp" } else { "" });
         let mut arguments = vec!["plugins", "new", &name, "--kind", kind, "--gauntlet", ROOT];
         arguments.extend(is_cpp.then_some("--cpp"));
-        let (code, out, error) = said(&runner(place.path(), &arguments));
-        assert_eq!((code, error.as_str()), (Some(0), ""), "{name}");
+        let (code, out, error) = runner(place.path(), &arguments);
+        assert_eq!((code, error.as_str()), (0, ""), "{name}");
         assert!(out.contains("plugins check") && out.contains("--plugins"), "{out}");
         let folder = place.path().join(&name);
         let made = folder.join(format!("lib{}.so", name.replace('-', "_")));
         if is_cpp {
-            // The line of the tutorial; the header is compiled once for all three.
+            // The tutorial's command, except that the header is compiled once for all three.
             let mut command = cpp();
             command
                 .arg("-I")
@@ -195,7 +190,7 @@ fn what_new_writes_builds_loads_and_conforms() -> Result<()> {
             compile(rust(&name)?.arg(folder.join("src/lib.rs")).arg("-o").arg(&made));
         }
         if (kind, is_cpp) == ("attack", false) {
-            // Other flags make another library, which loads as well.
+            // A library built with other flags loads as well.
             let mut command = rust(&name)?;
             command.args([
                 "-C",
@@ -209,17 +204,15 @@ fn what_new_writes_builds_loads_and_conforms() -> Result<()> {
             ]);
             let other = folder.join("other.so");
             compile(command.arg(folder.join("src/lib.rs")).arg("-o").arg(&other));
-            let (code, out, error) = said(&runner(&folder, &["plugins", "check", "other.so"]));
-            assert!(code == Some(0) && out.contains(" passed, 0 failed, "), "{out}{error}");
+            let (code, out, error) = runner(&folder, &["plugins", "check", "other.so"]);
+            assert!(code == 0 && out.contains(" passed, 0 failed, "), "{out}{error}");
             assert!(
-                said(&runner(&folder, &["plugins", "inspect", "other.so"]))
-                    .1
-                    .contains("ends the process")
+                runner(&folder, &["plugins", "inspect", "other.so"]).1.contains("ends the process")
             );
         }
         let (code, out, error) =
-            said(&runner(&folder, &["plugins", "check", made.to_str().context("a path")?]));
-        assert_eq!((code, error.as_str()), (Some(0), ""), "{out}");
+            runner(&folder, &["plugins", "check", made.to_str().context("a path")?]);
+        assert_eq!((code, error.as_str()), (0, ""), "{out}");
         let summary = out.lines().last().unwrap_or_default();
         assert!(
             out.contains(&format!("{kind} `{}`", name.replace('-', "_")))
@@ -243,7 +236,7 @@ fn what_new_writes_builds_loads_and_conforms() -> Result<()> {
     let logits = logits.collect::<Result<Vec<_>>>()?;
     assert!((&logits[0] - &logits[1]).abs().max().double_value(&[]) < 1e-4, "Rust and C++ differ");
 
-    // What is thrown comes back as an error, and the object is made anew.
+    // A C++ exception comes back as an error, and the next call works on a new object.
     let thrower = place.path().join("libthrower.so");
     let mut command = cpp();
     command
@@ -284,7 +277,7 @@ fn what_new_writes_builds_loads_and_conforms() -> Result<()> {
     Ok(())
 }
 
-/// The file of that beginning and end that was written last.
+/// The file that was written last among those whose name begins and ends so.
 fn newest(folder: &Path, start: &str, end: &str) -> Result<PathBuf> {
     let files = fs::read_dir(folder)?.flatten().map(|entry| entry.path());
     let fits = |path: &PathBuf| {
@@ -328,17 +321,11 @@ fn new_refuses_wrong_names_and_what_is_there_and_leaves_nothing() {
         if !more.is_empty() {
             arguments.extend(["--gauntlet", more]);
         }
-        assert_eq!(
-            said(&runner(place.path(), &arguments)),
-            (Some(2), String::new(), expected.to_owned())
-        );
+        assert_eq!(runner(place.path(), &arguments), (2, String::new(), expected.to_owned()));
     }
     let (code, _, error) =
-        said(&runner(place.path(), &["plugins", "new", "no/such/folder", "--kind", "attack"]));
-    assert!(
-        code == Some(2) && error.starts_with("error: no/such/folder cannot be written: "),
-        "{error}"
-    );
+        runner(place.path(), &["plugins", "new", "no/such/folder", "--kind", "attack"]);
+    assert!(code == 2 && error.starts_with("error: no/such/folder cannot be written: "), "{error}");
     assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1, "something was left");
 }
 
@@ -348,15 +335,15 @@ fn check_reports_what_fails_and_dies() {
     let check = |more: &[&str]| {
         let mut arguments = vec!["plugins", "check", unruly.to_str().unwrap()];
         arguments.extend(more);
-        said(&runner(Path::new("."), &arguments))
+        runner(Path::new("."), &arguments)
     };
     let (code, out, _) = check(&["--set", "unruly.way=panic"]);
-    assert_eq!(code, Some(1));
+    assert_eq!(code, 1);
     let line = "FAILED   answers one by one, with 3×S×S float32 pixels in [0, 1]: attack `unruly` \
                 panicked: out of order";
     assert!(out.contains(line) && out.contains("3 values, expected 4"), "{out}");
 
-    // The system ends a process that has used up its time on the processor.
+    // The system ends a process that has used up its processor time.
     let limited =
         "ulimit -S -t 3 && exec \"$0\" plugins check \"$1\" --set unruly.way=endless --json";
     let mut command = Command::new("sh");
@@ -365,8 +352,8 @@ fn check_reports_what_fails_and_dies() {
         .arg(&unruly)
         .output()
         .unwrap();
-    let (code, out, _) = said(&output);
-    assert_eq!(code, Some(1), "{out}");
+    let (code, out, _) = ended(output);
+    assert_eq!(code, 1, "{out}");
     let json: serde_json::Value = serde_json::from_str(&out).unwrap();
     let reports = json["reports"].as_array().unwrap();
     let last = reports.last().unwrap()["checks"].as_array().unwrap().last().unwrap();
@@ -376,10 +363,10 @@ fn check_reports_what_fails_and_dies() {
     );
 
     let (code, out, _) = check(&["--set", "unruly.way=endless", "--time-limit", "2"]);
-    assert!(code == Some(1) && out.contains("it takes longer than 2 s (`--time-limit`)"), "{out}");
+    assert!(code == 1 && out.contains("it takes longer than 2 s (`--time-limit`)"), "{out}");
 
     let (code, _, error) = check(&["--set", "unrully.way=panic"]);
-    assert_eq!((code, error.lines().count()), (Some(2), 1), "{error}");
+    assert_eq!((code, error.lines().count()), (2, 1), "{error}");
     assert!(error.contains("the library brings no `unrully`, did you mean `unruly`?"), "{error}");
 }
 
@@ -390,10 +377,9 @@ fn a_plugin_s_parameters_are_described_and_checked_with_a_caret() {
     gauntlet_tests::toys::save_pictures(4, &place.path().join("images"));
     let sample = library("sample");
     let (code, out, _) =
-        said(&runner(place.path(), &["list", "attacks", "--plugins", sample.to_str().unwrap()]));
+        runner(place.path(), &["list", "attacks", "--plugins", sample.to_str().unwrap()]);
     assert!(
-        code == Some(0)
-            && out.contains("    # Greatest length, pixels in [0, 1].\n    epsilon = 0.1\n"),
+        code == 0 && out.contains("    # Greatest length, pixels in [0, 1].\n    epsilon = 0.1\n"),
         "{out}"
     );
 
@@ -413,11 +399,11 @@ fn a_plugin_s_parameters_are_described_and_checked_with_a_caret() {
         ("{ epsilon = -1 }", "`epsilon` is -1, expected a positive number"),
     ] {
         fs::write(place.path().join("study.toml"), study(parameters)).unwrap();
-        let (code, _, error) = said(&runner(place.path(), &["run", "study.toml"]));
+        let (code, _, error) = runner(place.path(), &["run", "study.toml"]);
         let caret = format!(
             "   |\n10 | params = {parameters}\n   |          {}\n",
             "^".repeat(parameters.len())
         );
-        assert!(code == Some(2) && error.contains(expected) && error.ends_with(&caret), "{error}");
+        assert!(code == 2 && error.contains(expected) && error.ends_with(&caret), "{error}");
     }
 }

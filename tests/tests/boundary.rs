@@ -1,5 +1,5 @@
-//! The boundary of plugin libraries: what comes through it is what the same source gives when it is
-//! linked in, and nothing that goes wrong on one side brings down the other.
+//! The boundary of plugin libraries: a loaded library gives what the same source gives when it is
+//! linked in, and a failure on one side does not bring down the other.
 
 use anyhow::Result;
 use gauntlet_core::attack::{Answer, Budget, Cases, Goal, Norm};
@@ -31,7 +31,7 @@ fn linked() -> Registry {
     registry
 }
 
-/// Weights by a formula, under the names that a file would have.
+/// A source of weights by a formula, under the names of the model's weights file.
 struct Formula {
     classes: i64,
 }
@@ -72,7 +72,7 @@ fn cases(count: i64) -> Cases {
     Cases::new(pixels(count), goals.collect()).unwrap()
 }
 
-/// What the attack `unruly` says when it goes one way on a model.
+/// The error of the attack `unruly` when it misbehaves in the given way on a model.
 fn refusal_on(model: &dyn Model, way: &str, settings: Settings) -> anyhow::Error {
     let registry = loaded();
     let entry = registry.find_attack("unruly").unwrap();
@@ -88,7 +88,7 @@ fn refusal(way: &str) -> String {
 }
 
 #[test]
-fn a_library_says_of_itself_what_the_linked_crate_says() {
+fn a_library_describes_itself_as_the_linked_crate_does() {
     let (loaded, linked) = (loaded(), linked());
     let entries = |registry: &Registry| {
         let (attack, model) = (
@@ -256,7 +256,7 @@ fn an_error_a_panic_and_a_failure_of_libtorch_come_back_as_errors() {
 }
 
 #[test]
-fn what_is_no_image_comes_through_for_the_engine_to_refuse() {
+fn invalid_images_come_through_for_the_engine_to_refuse() {
     let registry = loaded();
     let attack =
         registry.find_attack("unruly").unwrap().make(&parse("way = \"sloppy\"").unwrap()).unwrap();
@@ -308,7 +308,7 @@ fn a_model_that_has_panicked_is_given_no_more_work() {
 }
 
 #[test]
-fn a_model_s_own_lies_and_its_death_at_birth_are_errors() {
+fn misshapen_logits_and_a_panic_in_load_are_errors() {
     let model = fragile("calls = 1\nmisshapen = true").unwrap();
     let error = refusal_on(model.as_ref(), "stubborn", Settings::default()).to_string();
     assert!(
@@ -344,7 +344,7 @@ fn a_file_is_opened_once_whatever_its_path_and_a_name_is_taken_once() {
         (2, library("sample").canonicalize().unwrap())
     );
 
-    // The same plugin, built anew: another file.
+    // The same plugin built again is another file.
     let mut bytes = std::fs::read(&copy).unwrap();
     bytes.push(0);
     std::fs::write(&copy, bytes).unwrap();

@@ -1,5 +1,5 @@
-//! CLEVER's fit against the authors' own, and the score on the tiny network, see
-//! `fixtures/golden/README.md`.
+//! CLEVER's fit against the authors' own, and its score on the tiny network (see
+//! `fixtures/golden/README.md`).
 
 use gauntlet_core::attack::{Cases, Goal};
 use gauntlet_core::metric::Metric;
@@ -33,7 +33,7 @@ struct Scores {
     images: Vec<Sampled>,
 }
 
-/// Fifty maxima of gradient norms around an image, and what the authors' code makes of them.
+/// Fifty maxima of gradient norms around an image, and the authors' estimates from them.
 #[derive(Deserialize)]
 struct Sampled {
     sample_norm: String,
@@ -73,7 +73,7 @@ fn the_same_maxima_give_the_same_estimate() {
             );
             deviations.push((found.end / -expected.loc - 1.0).abs());
             assert!(deviations.last().unwrap() < &5e-3, "{what} against {}", -expected.loc);
-            // The authors' simplex stops short of the optimum now and then.
+            // The authors' simplex sometimes stops short of the optimum.
             assert!((found.distance - expected.ks).abs() < 1e-2, "{what} against {}", expected.ks);
             distances.push((found.distance - expected.ks).abs());
             values_of_p.push((found.p - expected.p).abs());
@@ -117,8 +117,8 @@ fn the_score_is_the_authors_within_the_sampling_error() {
             sampled.image, sampled.sample_norm
         );
         assert!((found * lipschitz / sampled.g_x0 - 1.0).abs() < 1e-4, "{what}");
-        // An end point from fifty maxima is known to a quarter or so; whether it is biased, all
-        // tell together.
+        // Fifty maxima give an end point to about a quarter. The median over all images shows
+        // whether it is biased.
         assert!((0.7..1.4).contains(&(found / expected)), "{what}");
         assert!(low <= found && found <= high && good == 1.0, "{what}");
         ratios.push(found / expected);
@@ -132,7 +132,7 @@ fn the_score_is_the_authors_within_the_sampling_error() {
 }
 
 fn of<const P: usize>(net: &TinyNet, sampled: &Sampled) -> Vec<f64> {
-    // As many maxima of as many points as in the golden.
+    // As many batches and samples as in the golden.
     let params =
         CleverParams { batches: 50, samples: 128, resamples: 50, ..CleverParams::<P>::default() };
     let cases = Cases::new(

@@ -1,5 +1,6 @@
-//! Sessions with the command line: what is printed, and the exit code.
+//! Sessions with the command line: what they print, and their exit codes.
 
+use gauntlet_tests::processes::ended;
 use gauntlet_tests::toys;
 use serde_json::Value;
 use std::fs;
@@ -32,11 +33,9 @@ fn command(place: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-/// Exit code, stdout, stderr.
+/// Exit code, standard output and standard error.
 fn session(place: &Path, arguments: &[&str]) -> (i32, String, String) {
-    let output = command(place, arguments).output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    ended(command(place, arguments).output().unwrap())
 }
 
 /// The message of a session that fails before any work.
@@ -51,8 +50,7 @@ fn a_study_from_the_first_word_to_the_last() {
     let place = place();
     let (code, out, err) = session(place.path(), &["run", "study.toml", "--workers", "1"]);
     assert_eq!(code, 0, "{err}");
-    let expected = "\
-                    toys: 12 images, 1 model, 1 attack, no transfer
+    let expected = "toys: 12 images, 1 model, 1 attack, no transfer
 4 of 4 cells to compute
 
 Accuracy without an attack, 12 images
@@ -86,12 +84,21 @@ Report: results/toys/report.html
 }
 
 #[test]
-fn failed_cells_are_told_at_the_end() {
+fn failed_cells_are_listed_at_the_end() {
     let place = place();
     fs::write(place.path().join("study.toml"), STUDY.replace("\"step\"", "\"forgetful\"")).unwrap();
     let (code, out, err) = session(place.path(), &["run", "study.toml"]);
     assert_eq!(code, 1);
-    assert!(out.ends_with("\n  model  n  success  8-bit  largest  forward  backward  missing\n  toy_8  0        –      –        –        –         –       12\n\nFlags: none in 6 checks for broken models, masked gradients and weak attacks\n\nResults: results/toys\nReport: results/toys/report.html\n"), "{out}");
+    let expected = "
+  model  n  success  8-bit  largest  forward  backward  missing
+  toy_8  0        –      –        –        –         –       12
+
+Flags: none in 6 checks for broken models, masked gradients and weak attacks
+
+Results: results/toys
+Report: results/toys/report.html
+";
+    assert!(out.ends_with(expected), "{out}");
     let last: Vec<&str> = err.lines().rev().take(2).collect();
     assert_eq!(
         last,
@@ -111,11 +118,9 @@ fn skipped_images_are_counted() {
     fs::write(place.path().join("images/readme.md"), "no image").unwrap();
     let (code, out, _) = session(place.path(), &["run", "study.toml", "--images", "40"]);
     assert_eq!(code, 0);
-    let expected = "\
-                    toys: 12 images, 1 model, 1 attack, no transfer
+    let expected = "toys: 12 images, 1 model, 1 attack, no transfer
 40 images were asked for, but there are no more
-2 files skipped (1 neither PNG nor JPEG; 1 the name is not `<label, from 1>.<id>.jpg`), see \
-                    skipped.csv
+2 files skipped (1 neither PNG nor JPEG; 1 the name is not `<label, from 1>.<id>.jpg`), see skipped.csv
 ";
     assert!(out.starts_with(expected), "{out}");
     let skipped = fs::read_to_string(place.path().join("results/toys/skipped.csv")).unwrap();
@@ -145,8 +150,8 @@ fn a_dry_run_counts_and_writes_nothing() {
             "one cell, none done: {line}"
         );
     }
-    // The attack does not say what it costs, and is tried; of so few images those that the model
-    // knows are counted.
+    // The attack does not say what it costs and is tried. Of so few images, those that the model
+    // classifies correctly are counted.
     let passes = |name: &str, columns: [usize; 2]| {
         let line = out.lines().find(|line| line.trim_start().starts_with(name)).unwrap();
         columns.map(|column| line.split_whitespace().nth(column).unwrap().to_owned())
@@ -253,7 +258,7 @@ fn mistakes_have_one_clear_message() {
 }
 
 #[test]
-fn weights_that_do_not_fit_are_told_before_any_work() {
+fn weights_that_do_not_fit_are_reported_before_any_work() {
     let place = place();
     let bytes = 0f32.to_le_bytes();
     let tensors = ["a", "b", "c", "d"].map(|name| {
@@ -322,7 +327,7 @@ fn help_says_what_each_command_does() {
 }
 
 #[test]
-fn who_listens_to_half_of_it_is_no_error() {
+fn a_closed_pipe_is_no_error() {
     let place = place();
     let mut child = command(place.path(), &["list", "attacks"])
         .stdout(Stdio::piped())
@@ -333,7 +338,7 @@ fn who_listens_to_half_of_it_is_no_error() {
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
 
-    // A run goes on: its results are files.
+    // A run goes on, since its results are files.
     let mut child = command(place.path(), &["run", "study.toml"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -1,4 +1,4 @@
-//! A GPU beside the CPU; left out, with the reason, where there is none.
+//! A GPU against the CPU. Where there is no GPU, the tests say so and pass.
 
 use anyhow::Result;
 use gauntlet_core::attack::{Answer, Cases, Goal, Goals};
@@ -17,7 +17,8 @@ use std::path::Path;
 use tch::{Kind, Tensor};
 use toml::Table;
 
-/// The GPU (`DEVICE` in the environment, or `cuda`), before libtorch has run anything.
+/// The GPU that `DEVICE` in the environment names, or `cuda`, if there is one. libtorch must not
+/// have run anything before.
 fn gpu() -> Option<Device> {
     device::open(&env::var("DEVICE").unwrap_or_else(|_| "cuda".into()))
         .inspect_err(|reason| println!("skipped: {reason:#}"))
@@ -28,7 +29,7 @@ fn load(registry: &Registry, name: &str, device: Device) -> Box<dyn Model> {
     registry.find_model(name).unwrap().load_embedded(&Table::new(), device).unwrap()
 }
 
-/// Some of the images that go with the program.
+/// `count` of the embedded images and their labels.
 fn images(count: usize) -> (Tensor, Vec<i64>) {
     let pictures = Data::open(&Source::FashionMnist, Some(count), 0).unwrap().pictures;
     (data::batch(&pictures, 28).unwrap(), pictures.iter().map(|picture| picture.label).collect())
@@ -64,15 +65,15 @@ fn networks_answer_as_on_the_cpu() {
             distance <= 1e-4 * spread,
             "{name}: the logits are {distance:.1e} apart, of {spread:.1e}: is TF32 on?"
         );
-        // A unit that is all but at rest may be at rest on one of them: single numbers differ then.
+        // A unit near zero may be active on one device only, so single elements can differ much.
         let length = |tensor: &Tensor| tensor.square().sum(Kind::Double).sqrt().double_value(&[]);
         let apart = length(&(&here[1] - &there[1])) / length(&here[1]);
         assert!(apart <= 1e-3, "{name}: the gradients are {apart:.1e} of their length apart");
     }
 }
 
-/// Per image, the l2 distance of what an attack finds, judged on the device where it ran; none
-/// where it finds nothing.
+/// For each image the l2 distance of the adversarial that an attack finds, measured on the device
+/// where it ran, or none.
 fn distances(
     registry: &Registry,
     attack: &str,
@@ -125,7 +126,8 @@ fn attacks_find_what_they_find_on_the_cpu() {
     }
 }
 
-/// Of networks without max pooling, whose gradient libtorch adds up on a GPU in no fixed order.
+/// A study of networks without max pooling, whose gradient libtorch adds up in no fixed order on a
+/// GPU.
 const STUDY: &str = r#"
 name = "gpu"
 metrics = ["l2", { name = "clever_l2", params = { batches = 4, samples = 4, rivals = 1 }, goals = ["untargeted"] }]

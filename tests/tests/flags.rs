@@ -30,11 +30,11 @@ struct Ailing {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fault {
-    /// None, but for logits ten times as large.
+    /// None. Logits are ten times as large.
     Sure,
     /// Pixels are rounded to 32 levels.
     Quantises,
-    /// The pixels are forgotten.
+    /// The pixels are detached from the graph of gradients.
     Detaches,
     /// A square root at 0, where its slope is infinite.
     Roots,
@@ -44,7 +44,7 @@ enum Fault {
     Drops,
     /// Noise that is no more than that of float32.
     Trembles,
-    /// The mean over the batch comes in.
+    /// The mean of the batch is mixed into every image.
     Mixes,
     /// Ends in a softmax.
     Softmaxes,
@@ -77,15 +77,16 @@ impl Model for Ailing {
     }
 }
 
-/// Goes a little of the way along the gradient, and nowhere where `epsilon` is above 0.06.
+/// Takes one step along the gradient's sign, but none where `epsilon` is above 0.06 or `gradients`
+/// above 1.
 struct Timid(TimidParams);
 
 params! {
     /// Settings of [`Timid`].
     pub struct TimidParams {
-        /// How far it may go.
+        /// Length of the step, pixels in [0, 1].
         pub epsilon: f64 = 0.05,
-        /// How many gradients it takes.
+        /// Number of gradients that it asks for.
         pub gradients: u32 = 1,
     }
 }
@@ -116,7 +117,7 @@ impl Attack for Timid {
     }
 }
 
-/// Says of every image that the nearest adversarial is far away.
+/// A score that puts the nearest adversarial of every image far away.
 struct Boaster;
 
 impl Metric for Boaster {
@@ -222,7 +223,7 @@ fn run(text: &str, images: usize, out: &Path) -> Summary {
     Summary::open(out).unwrap()
 }
 
-/// The flags of a study, and how many models or comparisons were looked at for each.
+/// The flags of a study, and for each kind of flag how many models or comparisons were looked at.
 fn flags(text: &str) -> (Vec<Flag>, impl Fn(Sign) -> usize + use<>) {
     let out = tempfile::tempdir().unwrap();
     let findings = run(text, 40, out.path()).findings;
@@ -333,7 +334,7 @@ fn attacks_that_are_weaker_than_they_should_be_are_flagged() {
             .collect::<Vec<_>>(),
         [(Some("large"), Some("one"))]
     );
-    assert_eq!(falls[0].severity, Severity::Note, "it is of a single step");
+    assert_eq!(falls[0].severity, Severity::Note, "a single step only earns a note");
     let fails = raised(&flags, Sign::UnboundedAttackFails);
     assert_eq!(
         (fails.len(), fails[0].attack.as_deref(), fails[0].severity),
@@ -346,7 +347,7 @@ fn attacks_that_are_weaker_than_they_should_be_are_flagged() {
 fn adversarials_nearer_than_clever_says_are_counted() {
     let text = study(&["toy_8"], GOOD_ATTACKS).replace("[\"linf\"]", "[\"linf\", \"clever_linf\"]");
     let (flags, looked_at) = flags(&text);
-    assert_eq!(looked_at(Sign::BelowClever), 4, "the score is about no class to aim at");
+    assert_eq!(looked_at(Sign::BelowClever), 4, "an untargeted score goes with untargeted attacks");
     let below = raised(&flags, Sign::BelowClever);
     assert!(!below.is_empty() && below.len() == flags.len(), "{flags:?}");
     let search = below.iter().find(|flag| flag.attack.as_deref() == Some("search")).unwrap();
@@ -364,8 +365,8 @@ fn few_images_and_no_image_to_attack_raise_nothing() {
     );
     let out = tempfile::tempdir().unwrap();
     let findings = run(&misled, 1, out.path()).findings;
-    assert_eq!(findings.flags, [], "chance alone explains what one image shows");
-    // Of the wrong labels the model knows none.
+    assert_eq!(findings.flags, [], "one image may be chance");
+    // With wrong labels the model classifies no image correctly.
     let registry = registry();
     let mut pictures = toys::pictures(8);
     for picture in &mut pictures {
@@ -405,7 +406,7 @@ fn without_a_probe_there_are_no_cells_of_it_and_what_needs_it_is_not_looked_for(
     assert_eq!(
         keys(&attacked("step")),
         keys(&with),
-        "what is tried by lot is as large as attacks that have a bound"
+        "random changes are as large as the bounds of attacks, and `step` has none"
     );
     assert_ne!(keys(&attacked("timid")), keys(&with));
     assert!(parse(&without).to_toml().contains("[probe]\nimages = 0\n"));

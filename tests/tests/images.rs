@@ -1,5 +1,5 @@
-//! Images as the published study loaded them, against Pillow: `fixtures/images`, made by the
-//! script there.
+//! Loading of images against Pillow, with which the published study loaded them. The script in
+//! `fixtures/images` made the expected ones.
 
 use gauntlet_runner::data::open_image;
 use image::RgbImage;
@@ -39,7 +39,7 @@ fn loading_agrees_with_pillow() {
                 difference.gt(0.0).sum(Kind::Int64).int64_value(&[]),
             );
             println!(
-                "{name} at {side}: {differing} of {} samples differ, by {most} levels at the most",
+                "{name} at {side}: {differing} of {} samples differ, by at most {most} levels",
                 3 * side * side
             );
             assert!(most <= 1.0, "{name} at {side}: {most} grey levels off");

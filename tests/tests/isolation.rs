@@ -1,10 +1,11 @@
-//! Cells in processes of their own: whatever an attack does to its process costs its own cells.
+//! Cells in processes of their own: an attack that harms its process costs its own cells only.
 
 use gauntlet_core::device::Device;
 use gauntlet_runner::execute::{Isolation, Options, Silent};
 use gauntlet_runner::study;
 use gauntlet_runner::{Session, Study};
-use gauntlet_tests::processes::{alive, children, until};
+use gauntlet_tests::processes::{alive, children, send, until};
+use gauntlet_tests::results::{is_temporary, without_costs};
 use gauntlet_tests::toys;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -32,7 +33,7 @@ fn said(output: &Output) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8(output.stderr.clone()).unwrap())
 }
 
-/// The tables' lines that do not speak of `others`.
+/// The tables' lines that do not name any of `others`.
 fn tables(out: &Path, others: &[&str]) -> Vec<String> {
     let texts = ["accuracy", "success", "transfer", "scores"]
         .map(|name| fs::read_to_string(out.join(format!("{name}.csv"))).unwrap());
@@ -42,13 +43,11 @@ fn tables(out: &Path, others: &[&str]) -> Vec<String> {
         .collect()
 }
 
+/// Temporary files of cells.
 fn temporary(out: &Path) -> Vec<PathBuf> {
     let kinds = fs::read_dir(out.join("cells")).unwrap().flatten();
     let files = kinds.flat_map(|kind| fs::read_dir(kind.path()).unwrap().flatten());
-    files
-        .map(|file| file.path())
-        .filter(|path| path.file_name().unwrap().to_string_lossy().starts_with('.'))
-        .collect()
+    files.map(|file| file.path()).filter(|path| is_temporary(path)).collect()
 }
 
 #[test]
@@ -84,7 +83,7 @@ fn a_process_that_dies_is_a_failed_cell() {
         .unwrap();
     let (code, err) = said(&output);
     assert_eq!(code, Some(1), "{err}");
-    // The tables say what is missing: 2 models × 3 attacks × 2 slices, and moody's second slices.
+    // 2 models × 3 attacks × 2 slices fail, and moody's second slice of each model.
     assert!(err.contains("\n14 cells failed"), "{err}");
     for line in [
         "  abort (untargeted) on toy_8, images 1–32: the process that computed it died of \
@@ -124,7 +123,7 @@ fn a_cell_that_takes_too_long_is_given_up() {
     }
     assert!(err.contains("\n4 cells failed"), "{err}");
 
-    // Code that asks the time needs no process of its own.
+    // Code that looks at the time needs no process of its own.
     let text = toys::study(&[])
         .replace("[data]", "cell_timeout = 0.5\n[data]")
         .replace("\"step\"", "\"stubborn\"");
@@ -135,10 +134,11 @@ fn a_cell_that_takes_too_long_is_given_up() {
     assert!(err.contains("\n4 cells failed"), "{err}");
 }
 
-/// Starts a run that comes to an endless attack, and waits until a process is in there.
+/// Starts a run with an endless attack and waits until a process is in it. Gives the run and the
+/// number of that process.
 fn endless(place: &Path) -> (Child, u32) {
     let note = place.join("endless");
-    let _ = fs::remove_file(&note); // of the run before
+    let _ = fs::remove_file(&note); // of the previous run
     let mut command = command(place, "out", &["--isolate", "always", "--workers", "1"]);
     let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     until("the attack begins", || note.exists());
@@ -155,7 +155,11 @@ fn no_process_outlives_the_one_it_works_for() {
     )
     .unwrap();
     let (mut runner, worker) = endless(place.path());
-    assert_eq!(children(runner.id()), [worker], "the one that died before is not left as a zombie");
+    assert_eq!(
+        children(runner.id()),
+        [worker],
+        "a process that died before must not stay as a zombie"
+    );
     runner.kill().unwrap();
     runner.wait().unwrap();
     until("the worker ends", || !alive(worker));
@@ -166,14 +170,7 @@ fn a_signal_stops_a_run_that_goes_on_later() {
     let place = place(12, &["endless"]);
     for (signal, code) in [("INT", 130), ("TERM", 143)] {
         let (runner, worker) = endless(place.path());
-        assert!(
-            Command::new("kill")
-                .arg(format!("-{signal}"))
-                .arg(runner.id().to_string())
-                .status()
-                .unwrap()
-                .success()
-        );
+        assert!(send(signal, runner.id()));
         let (exit, err) = said(&runner.wait_with_output().unwrap());
         assert_eq!(exit, Some(code), "{err}");
         assert!(
@@ -184,7 +181,7 @@ fn a_signal_stops_a_run_that_goes_on_later() {
         assert!(!alive(worker));
     }
 
-    // In the same process: a cell in flight is dropped, and does not count as failed.
+    // Without isolation, a cell in flight is dropped and does not count as failed.
     fs::write(place.path().join("study.toml"), toys::study(&[]).replace("\"step\"", "\"slow\""))
         .unwrap();
     let alone = command(place.path(), "alone", &["--isolate", "never"]).output().unwrap();
@@ -198,9 +195,7 @@ fn a_signal_stops_a_run_that_goes_on_later() {
         fs::read_dir(place.path().join("stopped/cells/craft"))
             .is_ok_and(|mut folder| folder.next().is_some())
     });
-    assert!(
-        Command::new("kill").arg("-INT").arg(runner.id().to_string()).status().unwrap().success()
-    );
+    assert!(send("INT", runner.id()));
     let (exit, err) = said(&runner.wait_with_output().unwrap());
     assert_eq!(exit, Some(130), "{err}");
     assert!(!place.path().join("stopped/success.csv").exists());
@@ -217,7 +212,7 @@ fn a_folder_that_is_moved_away_is_not_made_again() {
     let (out, away) = (place.path().join("out"), place.path().join("away"));
     let mut run = command(place.path(), "out", &["--isolate", "always", "--workers", "2"]);
     let run = run.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    // Each cell of `abort` takes a process of its own.
+    // Each cell of `abort` ends its process, so that new ones are started all the time.
     until("attacks have begun", || {
         fs::read_dir(out.join("cells/craft")).is_ok_and(|files| files.count() > 0)
     });
@@ -246,12 +241,12 @@ fn killed_at_any_instant_an_isolated_run_ends_the_same() {
             .spawn()
             .unwrap();
         sleep(length.mul_f64(f64::from(round) * 0.618_034 % 1.0));
-        // Now and then it is a worker that dies, of no fault of its own.
+        // In every other round a worker is killed instead of the run.
         let workers = children(runner.id());
         if round % 2 == 0
             && let Some(worker) = workers.first()
         {
-            assert!(Command::new("kill").arg("-KILL").arg(worker.to_string()).status().is_ok());
+            send("KILL", *worker);
         } else {
             runner.kill().unwrap();
         }
@@ -343,15 +338,12 @@ fn neither_workers_nor_isolation_change_a_byte() {
             (path.file_name().unwrap().to_str().unwrap().to_owned(), fs::read(path).unwrap())
         });
         let mut tables: Vec<_> = tables.filter(|(name, _)| !name.starts_with("timing.")).collect();
-        // What a cell took is on the page too, in a section of its own.
         let page = &mut tables.iter_mut().find(|(name, _)| name == "report.html").unwrap().1;
-        let text = String::from_utf8(std::mem::take(page)).unwrap();
-        let (before, costs) = text.split_once("<section id=\"cost\"").unwrap();
-        *page = [before, costs.split_once("</section>").unwrap().1].concat().into_bytes();
+        *page = without_costs(std::str::from_utf8(page).unwrap()).unwrap().into_bytes();
         tables.sort();
         let names =
             fs::read_dir(out.join("cells/craft")).unwrap().map(|entry| entry.unwrap().file_name());
-        // Named after the hash of what is in them.
+        // The files' names have the hash of their content.
         let mut pixels: Vec<_> =
             names.filter(|name| name.to_string_lossy().ends_with(".safetensors")).collect();
         pixels.sort();

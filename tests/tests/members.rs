@@ -1,5 +1,5 @@
-//! Who takes part in a study: those it names, those that are registered and fit, and what
-//! `include` and `exclude` make of them.
+//! Which models, attacks and metrics take part in a study: those that it names or all that fit, as
+//! `include` and `exclude` choose.
 
 use gauntlet_core::params::NoParams;
 use gauntlet_core::prelude::*;
@@ -10,7 +10,7 @@ use gauntlet_runner::study::{GoalKind, MemberKind, Options, Study};
 use gauntlet_tests::toys;
 use std::path::Path;
 
-/// A model of other classes.
+/// A model with another number of classes.
 struct Odd(Affine);
 
 impl Model for Odd {
@@ -40,7 +40,8 @@ impl Architecture for Odd {
     }
 }
 
-/// The toys, and models without weights, too large, and of other classes.
+/// The toys, and three models that do not fit: one has no weights, one is too large, and one has
+/// another number of classes.
 fn registry() -> Registry {
     let mut registry = toys::registry().unwrap();
     registry.model::<Affine>("toys 1.0.0").unwrap();
@@ -115,9 +116,9 @@ fn a_list_that_is_there_is_as_it_says() {
     let none = NAMED.replace("[\"largest\"]", "[]").split("[[attacks]]").next().unwrap().to_owned();
     let study = open(&format!("attacks = []\n{none}"), Options::default()).unwrap();
     assert_eq!(members(&study)[1..], [vec![], vec![]] as [Vec<&str>; 2]);
-    // What is spelled out names nobody either.
+    // The written-out study has no members of these kinds either.
     assert_eq!(members(&open(study.to_toml(), Options::default()).unwrap()), members(&study));
-    // Whoever joins is asked for what the others are asked for.
+    // An attack may have goals of its own.
     let study = open(
         &NAMED.replace("name = \"nudge\"", "name = \"nudge\"\ngoals = [\"second\", \"random\"]"),
         Options::default(),

@@ -1,4 +1,4 @@
-//! The mini zoo with the weights that are part of the program, on the images that are too.
+//! The miniatures with their embedded weights, on the embedded images.
 
 use gauntlet_core::registry::Registry;
 use gauntlet_plugins as _;
@@ -6,7 +6,7 @@ use std::path::Path;
 use tch::{Device, Kind, Tensor};
 use toml::Table;
 
-/// How many of the 1,000 images each mini gets right, see `plugins/mini/README.md`.
+/// How many of the 1,000 images each miniature classifies correctly (see `plugins/mini/README.md`).
 const RIGHT: [(&str, i64); 18] = [
     ("mini_alexnet", 904),
     ("mini_densenet121_k32", 900),
@@ -27,10 +27,10 @@ const RIGHT: [(&str, i64); 18] = [
     ("mini_vgg_16", 907),
     ("mini_vgg_19", 913),
 ];
-/// Another processor may round a near tie to the other side.
+/// Images on which another processor may answer otherwise, since their top classes almost tie.
 const TIES: i64 = 3;
 
-/// The shipped images, 1000×3×28×28 in [0, 1], and their labels.
+/// The embedded images, 1000×3×28×28 in [0, 1], and their labels.
 fn images() -> (Tensor, Tensor) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../runner/data/fashion-mnist");
     let read = |name| std::fs::read(folder.join(name)).unwrap();

@@ -1,5 +1,5 @@
 //! The networks against the original authors' code: logits, input gradients, and the names and
-//! shapes of all variables. See `fixtures/golden/README.md`.
+//! shapes of all variables (see `fixtures/golden/README.md`).
 
 use gauntlet_core::registry::{ModelEntry, Registry};
 use gauntlet_core::weights::{Misfit, Role, Source, Weights};
@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use tch::{Device, Kind, Tensor};
 
-/// What is used of `networks/<name>.json`; the files hold more.
+/// The part of `networks/<name>.json` that the tests use.
 #[derive(Deserialize)]
 struct Golden {
     seed: String,
@@ -38,7 +38,7 @@ struct Gradient {
 /// Shape and kind of variables, by name.
 type Variables = BTreeMap<String, (Vec<i64>, &'static str)>;
 
-/// Weights by the formula; writes down what is asked for.
+/// A source of weights by the formula that notes what is asked for.
 struct Recorded {
     formula: Formula,
     asked: Arc<Mutex<Variables>>,
@@ -60,7 +60,7 @@ impl Source for Recorded {
     }
 }
 
-/// Compares the network with its golden; `published` is its number of parameters in millions.
+/// Compares a network with its golden. `published` is its number of parameters in millions.
 fn check(name: &str, published: f64) {
     let golden: Golden = golden::read(&format!("networks/{name}.json"));
     let registry = Registry::linked().unwrap();
@@ -86,7 +86,7 @@ fn check(name: &str, published: f64) {
     assert!(
         (millions - published).abs() < 0.1,
         "{millions} million parameters, {published} are published"
-    ); // some do not count moving statistics
+    ); // some publications do not count moving statistics
 
     let pixels = golden::network_images(golden.input_size).set_requires_grad(true);
     let logits = model.logits(&pixels);

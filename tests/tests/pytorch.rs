@@ -1,5 +1,5 @@
-//! Weights in the names of timm and torchvision: the networks that fit give these libraries'
-//! logits, the others say why they do not. The values and how they were made: `fixtures/pytorch`.
+//! Weights under the names of timm and torchvision. Networks that fit give the logits of these
+//! libraries, which `fixtures/pytorch` holds; the others say why they do not fit.
 
 use gauntlet_core::params::parse;
 use gauntlet_core::registry::Registry;
@@ -17,12 +17,13 @@ struct Expected {
     library: String,
     side: i64,
     gain: f64,
-    /// Tensors of the library's network, and the numbers in them.
+    /// Number of tensors of the library's network.
     tensors: usize,
+    /// Number of values in them.
     values: i64,
     /// Standard deviation of all logits.
     deviation: f64,
-    /// The first ones.
+    /// The first logits.
     logits: Vec<f64>,
 }
 
@@ -36,7 +37,7 @@ fn expected() -> BTreeMap<String, Expected> {
     serde_json::from_str(include_str!("../fixtures/pytorch/logits.json")).unwrap()
 }
 
-/// A file in PyTorch's names and layouts, by the formula.
+/// A source of weights by the formula in PyTorch's names and layouts.
 struct Theirs {
     gain: f64,
     names: Vec<String>,
@@ -44,7 +45,7 @@ struct Theirs {
 
 impl Source for Theirs {
     fn tensor(&self, name: &str, shape: &[i64], role: Role) -> Result<Tensor, Misfit> {
-        // As torchvision stores what sees a whole image, and all that comes after.
+        // torchvision stores these layers as matrices.
         if name.starts_with("classifier.") && shape.len() == 4 {
             return Err(Misfit::Misshapen {
                 found: vec![shape[0], shape[1..].iter().product()],

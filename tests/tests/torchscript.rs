@@ -1,5 +1,4 @@
-//! TorchScript modules of other people as models. The modules are made by
-//! `fixtures/torchscript/make.py`, as PyTorch writes them.
+//! TorchScript modules as models. `fixtures/torchscript/make.py` wrote the modules with PyTorch.
 
 use gauntlet_core::device::Device;
 use gauntlet_core::model::Model;
@@ -9,6 +8,7 @@ use gauntlet_runner::plan::Plan;
 use gauntlet_runner::study::{self, Policy, StudyModel};
 use gauntlet_runner::torchscript::{self, Channels, Preprocessing, Script};
 use gauntlet_runner::{Session, Study};
+use gauntlet_tests::processes::ended;
 use gauntlet_tests::toys;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/torchscript").join(name)
 }
 
-/// What `colours.pt` is to be told.
+/// What a study has to say about `colours.pt`.
 fn colours() -> Script {
     let preprocessing = Preprocessing {
         channels: Channels::Bgr,
@@ -47,7 +47,7 @@ fn a_module_answers_as_in_python() {
     let grid = Tensor::arange(2 * 3 * 8 * 8, (Kind::Double, Device::Cpu)).view([2, 3, 8, 8]);
     let pixels = ((grid * 0.37).sin() * 0.5 + 0.5).to_kind(Kind::Float);
     let shifted = Script {
-        // 255 levels, and the means and deviations in levels too.
+        // Pixels from 0 to 255, with means and deviations to match.
         preprocessing: Preprocessing {
             range: [0.0, 255.0],
             mean: colours().preprocessing.mean.map(|mean| mean * 255.0),
@@ -70,7 +70,7 @@ fn a_module_answers_as_in_python() {
             found.iter().zip(&python.gradient).all(|(a, b)| (a - b).abs() < 1e-6),
             "{name}: {found:?}"
         );
-        // Nothing that was asked before shows in an answer.
+        // An answer does not depend on earlier calls.
         let first = oracle.logits(&[0, 1], &pixels).unwrap();
         assert!(
             iter::repeat_with(|| oracle.logits(&[0, 1], &pixels).unwrap())
@@ -81,7 +81,7 @@ fn a_module_answers_as_in_python() {
 }
 
 #[test]
-fn what_is_wrong_with_a_module_is_said() {
+fn what_is_wrong_with_a_module_is_reported() {
     let error = |name: &str, script: &Script| format!("{:#}", load(name, script).err().unwrap());
     let start = "this is no TorchScript module (";
     assert!(
@@ -182,7 +182,7 @@ fn a_module_takes_part_like_any_model() {
         "float and 8 bits"
     );
 
-    // What is spelled out is the same study, and so is what is built in code.
+    // The written-out study and the one built in code are the same study.
     let fingerprint = Plan::new(&study, "cpu").fingerprint();
     assert_eq!(Plan::new(&parse(study.to_toml()).unwrap(), "cpu").fingerprint(), fingerprint);
     let built = Study::builder("scripts")
@@ -195,7 +195,7 @@ fn a_module_takes_part_like_any_model() {
             study::Options { pictures: Some(toys::pictures(40)), ..study::Options::default() },
         );
     assert_eq!(Plan::new(&built.unwrap(), "cpu").fingerprint(), fingerprint);
-    // Another file is another model, and so is other preprocessing.
+    // Another file makes another model, and so does other preprocessing.
     for (old, new) in [("colours.pt", "traced.pt"), ("\"bgr\"", "\"rgb\"")] {
         assert_ne!(
             Plan::new(&parse(&STUDY.replace(old, new)).unwrap(), "cpu").fingerprint(),
@@ -246,7 +246,7 @@ fn errors_point_at_the_study() {
 }
 
 #[test]
-fn a_module_that_is_not_as_said_stops_a_run_before_it_begins() {
+fn a_module_that_is_not_as_described_stops_a_run_before_it_begins() {
     let (registry, out) = (toys::registry().unwrap(), tempfile::tempdir().unwrap());
     let study = parse(&STUDY.replace("colours.pt", "tuple.pt")).unwrap();
     let session =
@@ -279,22 +279,18 @@ fn a_module_predicts() {
             .arg(fixture("colours.pt"))
             .args(["--params", params])
             .arg(place.path().join("1.00.png"));
-        let output = command.output().unwrap();
-        (
-            output.status.code(),
-            String::from_utf8(output.stdout).unwrap(),
-            String::from_utf8(output.stderr).unwrap(),
-        )
+        ended(command.output().unwrap())
     };
     let (code, out, err) = predict(
-        "{ side = 8, classes = 4, preprocessing = { channels = 'bgr', mean = [0.406, 0.456, 0.485], std = [0.225, 0.224, 0.229] } }",
+        "{ side = 8, classes = 4, preprocessing = { channels = 'bgr', \
+         mean = [0.406, 0.456, 0.485], std = [0.225, 0.224, 0.229] } }",
     );
-    assert_eq!(code, Some(0), "{err}");
+    assert_eq!(code, 0, "{err}");
     let first = out.lines().find(|line| {
         line.trim_start().starts_with(|c: char| c.is_ascii_digit()) && line.contains('%')
     });
     assert!(first.is_some_and(|line| line.trim_start().starts_with('0')), "{out}");
     let (code, _, err) = predict("side = 8");
-    assert_eq!(code, Some(2));
+    assert_eq!(code, 2);
     assert!(err.contains("`--params` of a TorchScript module: missing field `classes`"), "{err}");
 }

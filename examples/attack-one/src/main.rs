@@ -1,5 +1,5 @@
-//! One attack on one image of one model, without the engine: `gauntlet-core` has all that it takes,
-//! and `gauntlet-plugins` the network and the attack.
+//! One attack on one image of one model, without the engine. It needs `gauntlet-core`, and
+//! `gauntlet-plugins` for the network and the attack.
 
 use gauntlet_core::device::Device;
 use gauntlet_core::oracle::Settings;
@@ -10,13 +10,13 @@ use gauntlet_plugins::attacks::{CwL2, CwL2Params};
 /// An ankle boot of Fashion-MNIST: 28×28 grey samples.
 const BOOT: &[u8; 28 * 28] = include_bytes!("../boot.gray");
 
-/// The class before and after, and the l2 distance between.
+/// The class before and after, and the l2 distance between the two images.
 fn attack() -> Result<(i64, i64, f64)> {
     let network = Registry::linked()?;
     let network = network.find_model("mini_mobilenet_v1_050")?;
     let model = network.load_embedded(&network.entry.defaults, Device::Cpu)?;
 
-    tch::set_num_threads(1); // the network is too small for more
+    tch::set_num_threads(1); // the network is too small for several threads
     let grey = Tensor::from_slice(BOOT).to_kind(Kind::Float) / 255.0;
     let pixels = grey.view([1, 1, 28, 28]).repeat([1, 3, 1, 1]);
     let answer =

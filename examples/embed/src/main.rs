@@ -1,5 +1,5 @@
-//! A program that runs a study on a model of its own: a classifier that knows the mean image of
-//! each class of Fashion-MNIST and answers with the nearest.
+//! A program that runs a study on a model of its own: a classifier that holds the mean image of each
+//! class of Fashion-MNIST and answers with the nearest.
 
 use gauntlet_core::device::Device;
 use gauntlet_core::prelude::*;

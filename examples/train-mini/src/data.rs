@@ -57,8 +57,8 @@ impl Set {
         self.labels.len()
     }
 
-    /// A batch: pixels M×3×28×28 in [0, 1], grey in all three channels, and M labels. What a move
-    /// uncovers is black, as Fashion-MNIST's background is.
+    /// A batch: pixels M×3×28×28 in [0, 1], grey in all three channels, and M labels. Moves uncover
+    /// black, the background of Fashion-MNIST.
     pub fn batch(&self, picks: &[(usize, Move)]) -> (Tensor, Tensor) {
         let side = SIDE as i32;
         let mut pixels = vec![0f32; picks.len() * SIDE * SIDE];
@@ -110,8 +110,8 @@ fn read_idx(folder: &Path, name: &str) -> Result<(Vec<usize>, Vec<u8>)> {
     parse_idx(&bytes, name)
 }
 
-/// IDX is two zeros, the type (8 for bytes), the number of axes, each axis's size as four bytes
-/// (the greatest first), and the values.
+/// Sizes and values of an IDX file: two zeros, the type (8 for bytes), the number of axes, the size
+/// of each axis in four bytes (big-endian), and the values.
 fn parse_idx(bytes: &[u8], name: &str) -> Result<(Vec<usize>, Vec<u8>)> {
     ensure!(bytes.len() >= 4 && bytes[..3] == [0, 0, 8], "{name} is not an IDX file of bytes");
     let start = 4 + 4 * usize::from(bytes[3]);

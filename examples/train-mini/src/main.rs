@@ -34,7 +34,7 @@ use variables::Variables;
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
-    /// What to train: names, or `all`.
+    /// Networks to train: names, or `all`.
     #[arg(long = "model", value_name = "NAME", required = true)]
     models: Vec<String>,
 
@@ -46,11 +46,11 @@ struct Arguments {
     #[arg(long, value_name = "DIR", default_value = "plugins/mini")]
     out: PathBuf,
 
-    /// Passes over the training images; without it, each network's own number.
+    /// Passes over the training images. Each network has its own default.
     #[arg(long)]
     epochs: Option<usize>,
 
-    /// Highest learning rate; without it, each network's own.
+    /// Highest learning rate. Each network has its own default.
     #[arg(long)]
     rate: Option<f64>,
 
@@ -62,8 +62,8 @@ struct Arguments {
     #[arg(long, default_value_t = 1)]
     seed: u64,
 
-    /// Keep the last 5,000 training images for measuring instead of the test images: for choosing a
-    /// recipe.
+    /// Measure on the last 5,000 training images, which are not trained on, instead of the test
+    /// images. For the choice of a recipe.
     #[arg(long)]
     validate: bool,
 
@@ -75,7 +75,7 @@ struct Arguments {
     #[arg(long, default_value = "cpu")]
     device: String,
 
-    /// Threads of libtorch on the CPU; without it, one per core.
+    /// Threads of libtorch on the CPU [default: one per core].
     #[arg(long)]
     threads: Option<u16>,
 }
@@ -92,9 +92,11 @@ struct Recipe {
     moved: bool,
 }
 
-/// Found by trial: the narrower the network, the more passes; MobileNets are too narrow here, and
-/// the deepest have too few passes, to need images to be moved. VGG has no batch norm that would
-/// undo the scale of its input, pixels of up to ±150, so its layers share the shrinking.
+/// The recipe of a network, found by trial.
+///
+/// Narrower networks take more passes. MobileNets are too narrow to gain from moved images, and the
+/// deepest networks see too few passes. VGG has no batch norm that would undo the scale of its input,
+/// pixels of up to ±150, so a smaller gain spreads the scaling over its layers.
 fn recipe(name: &str) -> Recipe {
     match name {
         "mini_mobilenet_v1_025" => Recipe { epochs: 20, rate: 1e-2, gain: 1.0, moved: false },
@@ -115,14 +117,14 @@ fn recipe(name: &str) -> Recipe {
     }
 }
 
-/// Pull of the weights towards zero, per unit of rate.
+/// Weight decay, per unit of rate.
 const DECAY: f64 = 0.02;
-/// Longest gradient that a step follows.
+/// Greatest norm of the gradient. Longer gradients are shortened.
 const CLIP: f64 = 2.0;
 const LABEL_SMOOTHING: f64 = 0.05;
-/// Training images that `--validate` measures on.
+/// Number of training images that `--validate` measures on.
 const HELD_OUT: usize = 5000;
-/// Furthest move of an image, in pixels.
+/// Greatest move of an image along an axis, in pixels.
 const SHIFT: u32 = 2;
 
 fn main() -> ExitCode {
@@ -177,7 +179,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// The rate after `done` of all steps, a number from 0 to 1.
+/// The rate after the part `done` of all steps, from 0 to 1.
 fn schedule(highest: f64, done: f64) -> f64 {
     const RISE: f64 = 0.1;
     if done < RISE {
@@ -210,7 +212,7 @@ fn fit(
     let begun = Instant::now();
     let interactive = std::io::stderr().is_terminal();
     let batch = arguments.batch as usize;
-    let steps = train.len() / batch; // an incomplete last batch waits for the next epoch's order
+    let steps = train.len() / batch; // an incomplete last batch is left out
     for epoch in 0..epochs {
         let order = shuffled(train.len(), &mut random);
         let mut sum = Tensor::zeros([], (Kind::Float, device));
@@ -256,7 +258,7 @@ fn fit(
     Ok(())
 }
 
-/// Accuracy, and the time of a forward pass with the gradient of the input, as attacks make them.
+/// Prints accuracy, and the time of a forward pass with the gradient of the input.
 fn measure(entry: &ModelEntry, test: &Set, arguments: &Arguments, device: Device) -> Result<()> {
     const BATCH: usize = 32;
     const ROUNDS: usize = 50;
@@ -277,7 +279,7 @@ fn measure(entry: &ModelEntry, test: &Set, arguments: &Arguments, device: Device
         let _ = gradient.to_device(Device::Cpu);
         begun.elapsed().as_secs_f64()
     };
-    // The fastest: others may use the machine as well.
+    // The fastest pass counts, since other programs may use the machine.
     let best = (0..ROUNDS).map(|_| pass()).fold(f64::INFINITY, f64::min);
     println!(
         "{name}: test accuracy {:.2} %, {:.1} % on the first 1,000; {:.2} ms per image forward and \
@@ -289,7 +291,7 @@ fn measure(entry: &ModelEntry, test: &Set, arguments: &Arguments, device: Device
     Ok(())
 }
 
-/// How many of the first `count` images of `set` the model gets right, per cent.
+/// Accuracy on the first `count` images of `set`, in per cent.
 fn accuracy(model: &dyn Model, set: &Set, count: usize, device: Device) -> f64 {
     let picks: Vec<(usize, Move)> = (0..count).map(|n| (n, Move::default())).collect();
     let right: i64 = picks

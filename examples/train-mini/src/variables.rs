@@ -16,20 +16,20 @@ use toml::Table;
 const BETAS: [f64; 2] = [0.9, 0.99];
 const EPSILON: f64 = 1e-8;
 
-/// All variables of a network. What is trained lies in one flat tensor, so that a step of the
-/// optimiser is a handful of operations; the named tensors are views of it.
+/// All variables of a network. One flat tensor holds those that are trained, so that a step of the
+/// optimiser takes few operations. The named tensors are views of it.
 pub struct Variables {
     named: Rc<BTreeMap<String, Tensor>>,
     /// The views that are trained, in the order of `flat`.
     trained: Vec<Tensor>,
     flat: Tensor,
     moments: [Tensor; 2],
-    /// 1 where weight decay acts (kernels), otherwise 0.
+    /// 1 for kernels, on which weight decay acts, and 0 for the rest.
     decays: Tensor,
     steps: i32,
 }
 
-/// Gives the network its variables.
+/// A source of weights: the variables that are trained.
 struct Training(Rc<BTreeMap<String, Tensor>>);
 
 impl Source for Training {
@@ -44,7 +44,7 @@ impl Source for Training {
 
 type Asked = Vec<(String, Vec<i64>, Role)>;
 
-/// Writes down what a network asks for.
+/// A source of zeros that notes what a network asks for.
 struct Inventory(Rc<RefCell<Asked>>);
 
 impl Source for Inventory {
@@ -54,8 +54,8 @@ impl Source for Inventory {
     }
 }
 
-/// Kernels are uniform with variance 2·gain²/fan-in (gain 1: He et al. 2015, arXiv 1502.01852),
-/// scales and variances one, the rest zero.
+/// Initial values. Kernels are uniform with variance 2·gain²/fan-in (with gain 1 as in He et al.
+/// 2015, arXiv 1502.01852), scales and variances are one, and the rest is zero.
 fn initial(shape: &[i64], role: Role, gain: f64, random: &mut ChaCha8Rng) -> Vec<f32> {
     let count: i64 = shape.iter().product();
     let fan_in = match role {
@@ -71,7 +71,7 @@ fn initial(shape: &[i64], role: Role, gain: f64, random: &mut ChaCha8Rng) -> Vec
 }
 
 impl Variables {
-    /// Initial values for all that the network of `entry` asks for; `gain` multiplies the kernels.
+    /// Initial values of all variables of the network of `entry`. `gain` multiplies the kernels.
     pub fn new(
         entry: &ModelEntry,
         gain: f64,
@@ -132,8 +132,8 @@ impl Variables {
         self.named.values().map(Tensor::numel).sum()
     }
 
-    /// One step of AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101) down the gradient of
-    /// `loss`, which is first shortened to norm `clip` where it is longer.
+    /// One step of AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101) down the gradient of `loss`.
+    /// A gradient longer than `clip` is first shortened to it.
     pub fn step(&mut self, loss: &Tensor, rate: f64, decay: f64, clip: f64) {
         let gradients = Tensor::run_backward(&[loss], &self.trained, false, false);
         tch::no_grad(|| {

@@ -1,5 +1,5 @@
-//! TOML across the plugin boundary, either way. A zero byte ends what the plugin says and begins
-//! what the program asks for.
+//! TOML across the plugin boundary, in both directions. A zero byte separates the plugin's
+//! description from the program's overrides.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|text: &str| {

@@ -1,4 +1,4 @@
-//! Cells' files. The first byte says of which kind.
+//! Files of cells. The first byte chooses the kind.
 #![no_main]
 
 use gauntlet_runner::rows::{CleanRow, CraftRow, MeasureRow, Row, ScoreRow, TransferRow};
@@ -13,8 +13,10 @@ struct Place {
 
 impl Place {
     fn new() -> Self {
-        // In memory, where there is such a place: nothing of it is to stay.
-        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("there is room");
+        // In memory where that is possible, since nothing has to stay.
+        let folder = tempfile::tempdir_in("/dev/shm")
+            .or_else(|_| tempfile::tempdir())
+            .expect("there is room");
         Self { store: Store::open(folder.path()).expect("there is room"), folder }
     }
 
@@ -25,7 +27,10 @@ impl Place {
         if let Ok(Found::Whole(stored)) = self.store.read::<R>(&address)
             && let Some(hash) = stored.pixels
         {
-            let _ = (self.store.check_pixels(&address, &hash, stored.rows.len()), self.store.read_pixels(&address, &hash));
+            let _ = (
+                self.store.check_pixels(&address, &hash, stored.rows.len()),
+                self.store.read_pixels(&address, &hash),
+            );
         }
     }
 }

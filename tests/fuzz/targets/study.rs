@@ -1,4 +1,4 @@
-//! A study's TOML, up to its plan. A line that begins with `#set ` is a `--set`.
+//! A study's TOML, read and planned. A line that begins with `#set ` is a `--set`.
 #![no_main]
 
 use gauntlet_core::metric::{Direction, Metric, Scope};
@@ -43,27 +43,43 @@ impl Place {
         registry.model::<Affine>("fuzz 1")?;
         registry.attack::<Nudge>("fuzz 1")?;
         registry.metric::<Change>("fuzz 1")?;
-        let picture = |n: u8| Picture::from_rgb(&n.to_string(), 0, RgbImage::from_pixel(2, 2, Rgb([n, 9, 80])));
+        let picture = |n: u8| {
+            Picture::from_rgb(&n.to_string(), 0, RgbImage::from_pixel(2, 2, Rgb([n, 9, 80])))
+        };
         Ok(Self { registry, folder: tempfile::tempdir()?, pictures: (0..3).map(picture).collect() })
     }
 }
 
 thread_local! {
-    static PLACE: LazyCell<Place> = LazyCell::new(|| Place::new().expect("names are taken once, \
-        and there is room"));
+    static PLACE: LazyCell<Place> = LazyCell::new(|| Place::new().expect("no name is taken twice"));
 }
 
 libfuzzer_sys::fuzz_target!(|text: &str| {
     PLACE.with(|place| {
-        let set: Vec<String> = text.lines().filter_map(|line| line.strip_prefix("#set ")).map(str::to_owned).collect();
+        let set: Vec<String> =
+            text.lines().filter_map(|line| line.strip_prefix("#set ")).map(str::to_owned).collect();
         for pictures in [None, Some(place.pictures.clone())] {
-            let options = Options { set: set.clone(), plan_only: true, pictures, ..Options::default() };
-            if let Ok(study) = Study::parse(text, "study.toml", place.folder.path(), &place.registry, options) {
+            let options =
+                Options { set: set.clone(), plan_only: true, pictures, ..Options::default() };
+            if let Ok(study) =
+                Study::parse(text, "study.toml", place.folder.path(), &place.registry, options)
+            {
                 let plan = Plan::new(&study, "cpu").fingerprint();
-                // What a run writes down is the same study.
-                let options = Options { plan_only: true, pictures: Some(study.data.pictures.clone()), ..Options::default() };
-                let again = Study::parse(study.to_toml(), "study.toml", place.folder.path(), &place.registry, options);
-                let again = again.unwrap_or_else(|error| panic!("{error:#}\nof\n{}", study.to_toml()));
+                // The study.toml that a run writes is the same study.
+                let options = Options {
+                    plan_only: true,
+                    pictures: Some(study.data.pictures.clone()),
+                    ..Options::default()
+                };
+                let again = Study::parse(
+                    study.to_toml(),
+                    "study.toml",
+                    place.folder.path(),
+                    &place.registry,
+                    options,
+                );
+                let again =
+                    again.unwrap_or_else(|error| panic!("{error:#}\nof\n{}", study.to_toml()));
                 assert_eq!(Plan::new(&again, "cpu").fingerprint(), plan, "{}", study.to_toml());
             }
         }

@@ -1,5 +1,5 @@
-// A plugin built from the header alone, for the tests of the boundary: an attack that finds nothing.
-// FAULT chooses a rule of the interface that it breaks.
+// A plugin made from the C header only, for tests of the boundary: an attack that finds nothing and
+// breaks the interface in the way that FAULT names.
 
 #include "gauntlet.h"
 
@@ -32,8 +32,8 @@
 
 __attribute__((section(".gauntlet"), used)) static const char stamp[] =
     "abi = 1\nwith = \"rogue.cpp\"\ntarget = \"" TARGET "\"\nlibtorch = \"" LIBTORCH "\"\n"
-    "name = \"rogue\"\nversion = \"0.1.0\"\ncompiler = \"" __VERSION__
-    "\"\nentry = \"gauntlet_plugin_rogue\"\n";
+    "name = \"rogue\"\nversion = \"0.1.0\"\ncompiler = \"" __VERSION__ "\"\n"
+    "entry = \"gauntlet_plugin_rogue\"\n";
 
 static void put(GauntletSink sink, const std::string &text) {
     sink.put(sink.context, {text.data(), text.size()});
@@ -70,24 +70,20 @@ __attribute__((constructor)) static void leave() {
     if (FAULT == LEAVES) _exit(0);
 }
 
-static const GauntletAttack attack = {{FAULT == SMALL_TABLE ? 8 : sizeof attack, describe, nullptr},
-                                      make,
-                                      nullptr,
-                                      FAULT == NO_RUN ? nullptr : run,
-                                      release};
+static const GauntletAttack attack = {
+    {FAULT == SMALL_TABLE ? 8 : sizeof attack, describe, nullptr},
+    make, nullptr, FAULT == NO_RUN ? nullptr : run, release};
 static const GauntletMetric metric = {
     {sizeof metric, describe, nullptr}, make, nullptr, nullptr, release};
-static const GauntletItem item = {FAULT == UNKNOWN_KIND ? 9u
-                                  : FAULT == NO_UNIT    ? uint32_t(GAUNTLET_ITEM_METRIC)
-                                                        : uint32_t(GAUNTLET_ITEM_ATTACK),
-                                  0,
-                                  FAULT == NO_UNIT ? (const void *)&metric : (const void *)&attack};
-static const GauntletPlugin plugin = {sizeof plugin,
-                                      FAULT == OTHER_ABI ? 7u : uint32_t(GAUNTLET_ABI),
-                                      0,
-                                      {stamp, sizeof stamp - 1},
-                                      &item,
-                                      FAULT == NOTHING ? 0u : 1u};
+static const GauntletItem item = {
+    FAULT == UNKNOWN_KIND ? 9u
+    : FAULT == NO_UNIT    ? uint32_t(GAUNTLET_ITEM_METRIC)
+                          : uint32_t(GAUNTLET_ITEM_ATTACK),
+    0,
+    FAULT == NO_UNIT ? (const void *)&metric : (const void *)&attack};
+static const GauntletPlugin plugin = {
+    sizeof plugin, FAULT == OTHER_ABI ? 7u : uint32_t(GAUNTLET_ABI), 0,
+    {stamp, sizeof stamp - 1}, &item, FAULT == NOTHING ? 0u : 1u};
 
 #ifndef NO_ENTRY
 extern "C" const GauntletPlugin *gauntlet_plugin_rogue(const GauntletHost *) {

@@ -1,4 +1,4 @@
-// An attack that throws what its parameter `what` says. No exception may leave the library.
+// An attack that throws what its parameter `what` chooses. No exception may leave the library.
 
 #include "gauntlet.hpp"
 

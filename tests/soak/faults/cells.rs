@@ -1,4 +1,4 @@
-//! Files of cells that are not what they were.
+//! Damaged files of cells.
 
 use crate::Round;
 use anyhow::{Context, Result, ensure};
@@ -8,8 +8,8 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A finished study of which some cells' files, of rows or pixels, are damaged, truncated or
-/// another's. All else stays as it is; what was damaged is told, and computed again.
+/// Damages, truncates or exchanges files of rows or pixels in a finished study. The next run reports
+/// them and computes their cells again. All other files stay.
 pub fn damaged(round: &mut Round) -> Result<()> {
     let mut whole = copy(round)?;
     let count = 1 + round.dice.below(8);
@@ -22,7 +22,7 @@ pub fn damaged(round: &mut Round) -> Result<()> {
         hit.push(file);
         whole.retain(|path| path.exists());
     }
-    // Pixels belong to the cell of rows of the same key, and both are written again.
+    // Rows and pixels of the same key belong to one cell, and both are written again.
     let key = |path: &Path| {
         path.file_name().map(|name| name.to_string_lossy().chars().take(64).collect::<String>())
     };
@@ -31,9 +31,9 @@ pub fn damaged(round: &mut Round) -> Result<()> {
     let ended = round.bed.run(&round.out.path)?;
     ended.expect(&[0])?;
     round.out.look()?;
-    // A byte that nobody reads, and pixels that nobody needs any more, may be any.
+    // Damage to a byte or to pixels that the run does not read goes unnoticed.
     if ended.said.contains("damaged and will be computed again") {
-        round.note("told, and computed again");
+        round.note("reported, and computed again");
     }
     Ok(())
 }
@@ -74,8 +74,8 @@ fn damage(round: &mut Round, file: &Path, other: &Path) -> Result<&'static str> 
     })
 }
 
-/// Where a cell's file should be stands something that is no file. It is in the way, which is told,
-/// or it is replaced.
+/// Puts something that is no file in the place of a cell's file. The run either reports it or
+/// replaces it.
 pub fn obstacles(round: &mut Round) -> Result<()> {
     let whole = copy(round)?;
     let rows: Vec<_> = whole
@@ -109,7 +109,7 @@ pub fn obstacles(round: &mut Round) -> Result<()> {
         "{}",
         ended.said
     );
-    round.note(format!("{what}: {}", if ended.status.success() { "replaced" } else { "told" }));
+    round.note(format!("{what}: {}", if ended.status.success() { "replaced" } else { "reported" }));
     if file.is_dir() {
         fs::remove_dir(&file)?;
     }

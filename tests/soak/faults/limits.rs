@@ -1,4 +1,4 @@
-//! Clocks that jump, memory and threads that run out.
+//! Clocks that jump, and memory and threads that run out.
 
 use crate::Round;
 use crate::run::{Ended, runner};
@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 const YEAR: Duration = Duration::from_hours(365 * 24);
 
-/// libfaketime, as Debian's package `faketime` puts it.
+/// The file of libfaketime, where Debian's package `faketime` installs it.
 fn faketime() -> Option<PathBuf> {
     let folders = [
         "/usr/lib/x86_64-linux-gnu/faketime",
@@ -44,18 +44,17 @@ pub fn no_faketime() -> Option<String> {
         Ok(Some(true)) => None,
         Ok(Some(false)) => Some("the program fails under libfaketime".into()),
         Ok(None) => Some(
-            "under libfaketime a program with jemalloc never begins; let RUNNER be one without: \
-             after `cargo build -p gauntlet-runner \
-             --no-default-features --features cli --target-dir target/plain` it is \
-             target/plain/debug/runner"
+            "a program with jemalloc never begins under libfaketime: run `cargo build -p \
+             gauntlet-runner --no-default-features --features cli --target-dir target/plain`, and \
+             set RUNNER to target/plain/debug/runner"
                 .into(),
         ),
         Err(error) => Some(format!("{error:#}")),
     }
 }
 
-/// The wall clock jumps by days or years, back and forth, several times in a run. What the system
-/// counts from its start goes on as it does, and the times of files are the file system's.
+/// Makes the wall clock jump back and forth by hours to years, several times in a run. The monotonic
+/// clock and the times of files stay correct.
 pub fn clock_jumps(round: &mut Round) -> Result<()> {
     let clock = round.bed.place().join("clock");
     set(&clock, "+0")?;
@@ -80,7 +79,7 @@ pub fn clock_jumps(round: &mut Round) -> Result<()> {
     round.note(if jumps > 0 {
         "the clock jumped, mostly several times"
     } else {
-        "was at its end before"
+        "had ended before"
     });
     Ok(())
 }
@@ -91,7 +90,7 @@ fn set(clock: &Path, offset: &str) -> Result<()> {
     Ok(fs::rename(new, clock)?)
 }
 
-/// After a kill, all files are of the past or the future, also what was left half-written.
+/// After a kill, dates all files to the past or the future, temporary ones included.
 pub fn times_of_files(round: &mut Round) -> Result<()> {
     super::kills::at_temporary_file(round)?;
     let past = round.number.is_multiple_of(2);
@@ -111,15 +110,16 @@ pub fn times_of_files(round: &mut Round) -> Result<()> {
     Ok(())
 }
 
-/// A limit of address space: from what the program loads in to what it has enough with.
+/// Limits the address space to a size between one in which the program just loads and one that is
+/// enough.
 pub fn memory(round: &mut Round) -> Result<()> {
     let limit = format!("--as={}", (round.dice.between(0.40, 0.57) * 2f64.powi(30)) as u64);
     let ended = round.bed.start_under(&["prlimit", &limit], &round.out.path)?.end()?;
     ran_out(round, &ended)
 }
 
-/// Whatever it was that ran out: it is said, by the program, by libtorch, by the C library or by
-/// the system.
+/// Checks that a run that failed said something: the program, libtorch, the C library or the system
+/// reports what ran out.
 fn ran_out(round: &mut Round, ended: &Ended) -> Result<()> {
     ensure!(
         ended.status.success() || ended.status.code().is_none() || !ended.said.trim().is_empty(),
@@ -130,7 +130,7 @@ fn ran_out(round: &mut Round, ended: &Ended) -> Result<()> {
     round.note(match ended.status.code() {
         Some(0) => "there was enough".to_owned(),
         Some(1) => "cells failed, exit 1".to_owned(),
-        Some(2) => "told, exit 2".to_owned(),
+        Some(2) => "reported, exit 2".to_owned(),
         _ => how,
     });
     if std::env::var_os("SAY").is_some() {
@@ -143,7 +143,8 @@ fn ran_out(round: &mut Round, ended: &Ended) -> Result<()> {
 struct Group(PathBuf);
 
 impl Group {
-    /// Of version 1, whose controllers have trees of their own, or of version 2.
+    /// A group with a limit. `limit` names its file in version 1, whose controllers have trees of
+    /// their own, and in version 2.
     fn new(controller: &str, limit: (&str, &str), value: u64) -> Result<Self> {
         let (own, shared) =
             (Path::new("/sys/fs/cgroup").join(controller), Path::new("/sys/fs/cgroup"));
@@ -163,7 +164,7 @@ impl Group {
         Self::new("memory", ("memory.limit_in_bytes", "memory.max"), bytes)
     }
 
-    /// What goes before a program that shall be in it.
+    /// The words before a program that put it into the group.
     fn enter(&self) -> [String; 4] {
         let procs = self.0.join("cgroup.procs");
         [
@@ -193,7 +194,7 @@ pub fn no_groups_for_memory() -> Option<String> {
         .map(|error| format!("no control group can limit memory: {error:#}"))
 }
 
-/// A limit of memory for the run and its workers together: the system kills one of them.
+/// Limits the memory of the run and its workers together. The system kills one of them.
 pub fn memory_group(round: &mut Round) -> Result<()> {
     let group = Group::of_memory((round.dice.between(60.0, 500.0) * 2f64.powi(20)) as u64)?;
     let before = group.enter();
@@ -202,7 +203,7 @@ pub fn memory_group(round: &mut Round) -> Result<()> {
     ran_out(round, &ended)
 }
 
-/// A limit of processes and threads.
+/// Limits the number of processes and threads.
 pub fn threads(round: &mut Round) -> Result<()> {
     let count = 1 + round.dice.below(14);
     let group = Group::of_processes(count as u64)?;

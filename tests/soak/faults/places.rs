@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// A tmpfs that is unmounted in the end.
+/// A tmpfs that is unmounted when it is dropped.
 struct Mount<'a>(&'a Path);
 
 impl<'a> Mount<'a> {
@@ -34,16 +34,16 @@ fn mount(options: &[&str], at: &Path) -> Result<bool> {
     Ok(Command::new("mount").args(options).arg(at).stderr(Stdio::null()).status()?.success())
 }
 
-/// Why nothing can be mounted here.
+/// The reason why nothing can be mounted here, if so.
 pub fn no_mounts() -> Option<String> {
     let tried = || -> Result<()> {
         let place = tempfile::tempdir()?;
         Mount::new(place.path(), "size=64k").map(drop)
     };
-    tried().err().map(|error| format!("{error:#} (it takes root)"))
+    tried().err().map(|error| format!("{error:#} (mounting needs root)"))
 }
 
-/// The results' folder is on a disk that gets full; then the disk grows.
+/// Puts the results' folder on a disk that gets full. Then the disk grows.
 pub fn full_disk(round: &mut Round) -> Result<()> {
     let at = round.out.path.clone();
     let size = 4 + round.dice.below(2500);
@@ -54,7 +54,7 @@ pub fn full_disk(round: &mut Round) -> Result<()> {
     finish_here(round)
 }
 
-/// The results' folder becomes read-only at a random instant, or is so from the start.
+/// Makes the results' folder read-only at a random instant or from the start.
 pub fn read_only(round: &mut Round) -> Result<()> {
     let at = round.out.path.clone();
     let mount = Mount::new(&at, "size=1g")?;
@@ -67,42 +67,42 @@ pub fn read_only(round: &mut Round) -> Result<()> {
             "{}",
             ended.said
         );
-        round.note("read-only from the start: told");
+        round.note("read-only from the start: reported");
     } else {
         let instant = round.instant();
         let mut run = round.bed.start(&at)?;
         run.goes_on_after(instant)?;
         let start = Instant::now();
-        // Not while a file is open for writing.
+        // The system refuses while a file is open for writing.
         while !mount.change("ro")? && start.elapsed() < Duration::from_secs(20) {
             sleep(Duration::from_millis(1));
         }
         let ended = run.end()?;
-        told(round, &ended, "Read-only file system", "was at its end before")?;
+        told(round, &ended, "Read-only file system", "had ended before")?;
     }
     ensure!(mount.change("rw")?, "it cannot be made writable");
     finish_here(round)
 }
 
-/// The results' folder is moved away at a random instant, and comes back.
+/// Moves the results' folder away at a random instant and back again.
 pub fn vanishing(round: &mut Round) -> Result<()> {
     let (at, away) = (round.out.path.clone(), round.out.path.with_extension("away"));
     let mut run = round.bed.start(&at)?;
     run.goes_on_after(round.instant())?;
     if !at.exists() {
-        round.note("was not yet there");
+        round.note("the folder was not there yet");
         return run.end()?.expect(&[0]);
     }
     fs::rename(&at, &away)?;
     let ended = run.end()?;
-    told(round, &ended, "No such file or directory", "was at its end before")?;
-    // A process that was just being started may have made it anew.
+    told(round, &ended, "No such file or directory", "had ended before")?;
+    // A process that was just starting may have made the folder again.
     let _ = fs::remove_dir_all(&at);
     fs::rename(&away, &at)?;
     Ok(())
 }
 
-/// The results' folder is removed at a random instant.
+/// Removes the results' folder at a random instant.
 pub fn removed(round: &mut Round) -> Result<()> {
     let at = round.out.path.clone();
     let mut run = round.bed.start(&at)?;
@@ -110,17 +110,17 @@ pub fn removed(round: &mut Round) -> Result<()> {
     let gone = fs::remove_dir_all(&at);
     let ended = run.end()?;
     match gone {
-        Ok(()) => told(round, &ended, "No such file or directory", "was at its end before")?,
-        // The run was quicker in one of the folders.
+        Ok(()) => told(round, &ended, "No such file or directory", "had ended before")?,
+        // The run wrote into a folder that was just emptied.
         Err(_) => round.note(format!("removed in part: {}", ended.how())),
     }
-    // Rows may have lost their pixels, and are computed again.
+    // Rows that have lost their pixels are computed again.
     round.bed.run(&at)?.expect(&[0])?;
     round.out.forget();
     Ok(())
 }
 
-/// The plugin's file is moved away at a random instant, and comes back.
+/// Moves the plugin's file away at a random instant and back again.
 pub fn vanishing_plugin(round: &mut Round) -> Result<()> {
     let at = round.bed.place().join("plugins/libgauntlet_sample.so");
     let away = round.bed.place().join("away.so");
@@ -139,23 +139,23 @@ pub fn vanishing_plugin(round: &mut Round) -> Result<()> {
         "{}",
         ended.said
     );
-    round.note(if ended.status.success() { "was loaded before" } else { "told" });
+    round.note(if ended.status.success() { "was loaded before" } else { "reported" });
     Ok(())
 }
 
-/// The fault came in time and was told, or not in time.
+/// Checks that a run that the fault has stopped reports it, and notes which it was.
 fn told(round: &mut Round, ended: &Ended, what: &str, otherwise: &str) -> Result<()> {
     ended.expect(&[0, 1, 2])?;
     if ended.status.success() {
         round.note(otherwise);
     } else {
-        ensure!(ended.said.contains(what), "`{what}` is expected: {}", ended.said);
-        round.note(format!("told, {}", ended.how()));
+        ensure!(ended.said.contains(what), "expected `{what}`: {}", ended.said);
+        round.note(format!("reported, {}", ended.how()));
     }
     Ok(())
 }
 
-/// Finishes before the disk goes, and leaves the results where it was.
+/// Finishes the study before the disk is unmounted, and keeps a copy of the results.
 fn finish_here(round: &mut Round) -> Result<()> {
     let bed = round.bed;
     bed.finish(&mut round.out)?;

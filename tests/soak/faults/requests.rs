@@ -1,4 +1,4 @@
-//! Users who stop a run, or listen no more.
+//! Users who stop a run or close its output.
 
 use crate::Round;
 use crate::run::{Run, command};
@@ -8,18 +8,18 @@ use std::io;
 use std::process::Stdio;
 use std::time::Duration;
 
-/// SIGTERM or SIGINT at a random instant, in some rounds twice.
+/// Sends SIGTERM or SIGINT at a random instant, in some rounds twice.
 pub fn stop(round: &mut Round) -> Result<()> {
     let (signal, code) = if round.number.is_multiple_of(2) { ("TERM", 143) } else { ("INT", 130) };
     let mut run = round.bed.start(&round.out.path)?;
     run.goes_on_after(round.instant())?;
     run.workers();
     round.out.look()?;
-    run.signal(signal)?;
+    run.signal(signal);
     let twice = round.dice.below(4) == 0;
     if twice {
         run.goes_on_after(Duration::from_millis(round.dice.below(20) as u64))?;
-        run.signal(signal)?;
+        run.signal(signal);
     }
     let ended = run.end()?;
     match ended.status.code() {
@@ -41,7 +41,7 @@ pub fn stop(round: &mut Round) -> Result<()> {
     Ok(())
 }
 
-/// Whoever reads the output closes the pipe, at once or later. The run goes on to its end.
+/// Closes the pipe of the output at once or later. The run goes on to its end.
 pub fn closed_pipe(round: &mut Round) -> Result<()> {
     let (what, out, errors) =
         [("standard output", true, false), ("standard error", false, true), ("both", true, true)]

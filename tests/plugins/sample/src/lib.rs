@@ -16,7 +16,7 @@ params! {
         pub epsilon: f64 = 0.1,
         /// Whether to give up on the first case.
         pub shy: bool = false,
-        /// Any text; it has no effect.
+        /// A text of any content.
         pub note: Option<String> = None,
     }
 }
@@ -122,7 +122,7 @@ impl Architecture for Patch {
     }
 }
 
-/// A model for small images of ten classes that needs no weights: the mean of each of ten bands.
+/// A model of ten classes for small images that needs no weights: the means of ten bands.
 pub struct Bands(ModelCard);
 
 impl Model for Bands {
@@ -193,7 +193,7 @@ impl Metric for Mean {
     }
 }
 
-/// The margin of the goal, with the logit of its class.
+/// The margin of the goal, and the logit of its class.
 pub struct Margin;
 
 impl Metric for Margin {

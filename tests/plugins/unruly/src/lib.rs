@@ -29,42 +29,42 @@ pub enum Way {
     PanicWithoutWords,
     /// Calls a function of libtorch that fails.
     Torch,
-    /// Returns an error whose `Display` panics.
+    /// Returns an error that panics when it is displayed.
     SpeechlessError,
     /// The loss panics.
     LossPanics,
     /// The loss has the wrong shape.
     LossMisshapen,
-    /// Names a case that does not exist.
+    /// Asks about a case that does not exist.
     UnknownCase,
     /// Asks for the logits of pixels of another size.
     WrongSide,
-    /// Calls the oracle from another thread.
+    /// Asks the oracle from another thread.
     OtherThread,
-    /// Goes on after the model has failed.
+    /// Goes on when the model fails.
     Stubborn,
-    /// Never ends, but checks the time.
+    /// Never returns, and looks at the clock.
     Endless,
     /// Gives one answer too few.
     Forgetful,
     /// Gives NaN, a wrong shape, values out of range, a wrong type, no tensor, and the unchanged
     /// image.
     Sloppy,
-    /// Gives every image unchanged as an adversarial.
+    /// Returns every unchanged image as an adversarial.
     Liar,
     /// Never returns, and never checks the time.
     Hang,
     /// Leaks 64 MiB, and finds nothing.
     Leak,
-    /// Writes to an invalid address.
+    /// Writes to an address that is not mapped.
     Segfault,
     /// Aborts the process.
     Abort,
-    /// Calls itself until the stack is full.
+    /// Recurses until the stack is full.
     Overflow,
 }
 
-/// An error whose `Display` panics.
+/// An error that cannot be displayed.
 #[derive(Debug)]
 struct Speechless;
 
@@ -102,7 +102,7 @@ impl Attack for Unruly {
             Way::WrongSide => drop(oracle.logits(&all, &pixels.narrow(2, 0, 2))?),
             Way::OtherThread => {
                 struct Smuggled<'a>(&'a Oracle<'a>);
-                // SAFETY: unsound on purpose. A plugin in C++ can do this without saying so.
+                // SAFETY: unsound on purpose, as C++ could do without a word.
                 unsafe impl Send for Smuggled<'_> {}
                 let smuggled = Smuggled(oracle);
                 let elsewhere = move || {
@@ -129,11 +129,11 @@ impl Attack for Unruly {
                 std::thread::sleep(Duration::from_hours(1));
             },
             Way::Leak => {
-                // Written to, or the system would only promise it.
+                // Without writing, the system would not give the memory.
                 std::mem::forget(vec![1u8; 64 << 20]);
                 return Ok(all.into_iter().map(|_| Answer::NotFound).collect());
             }
-            // SAFETY: none, that is the point.
+            // SAFETY: unsound on purpose.
             Way::Segfault => unsafe {
                 std::ptr::without_provenance_mut::<u8>(16).write_volatile(1)
             },
@@ -159,7 +159,7 @@ impl Attack for Unruly {
     }
 }
 
-#[expect(unconditional_recursion, reason = "it is meant to be")]
+#[expect(unconditional_recursion, reason = "the test needs a full stack")]
 fn bottomless(depth: u64) -> u64 {
     std::hint::black_box(bottomless(std::hint::black_box(depth) + 1)) + 1
 }
@@ -176,9 +176,9 @@ params! {
     pub struct FragileParams {
         /// Calls until it panics.
         pub calls: u32 = 0,
-        /// Whether it gives a logit too many.
+        /// Whether it gives one logit too many.
         pub misshapen: bool = false,
-        /// What its logits are multiplied with.
+        /// Factor of its logits.
         pub scale: f64 = 1.0,
         /// Whether it aborts the process instead of panicking.
         pub fatal: bool = false,

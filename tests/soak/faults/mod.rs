@@ -1,4 +1,4 @@
-//! The faults.
+//! The kinds of faults.
 
 mod cells;
 mod kills;
