@@ -95,8 +95,8 @@ pub trait Search {
     fn finish(&self, state: Self::State, rows: Self::Rows) -> Self::Output;
 }
 
-/// The lanes at work: M of them. All vectors have one entry per lane, and so has the first dimension
-/// of all tensors.
+/// The lanes at work: M of them. All vectors have one entry per lane, and so has the first
+/// dimension of all tensors.
 pub struct Lanes<S: Search + ?Sized> {
     /// The case in each lane, as the oracle wants it.
     pub cases: Vec<usize>,
@@ -375,7 +375,11 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(24))]
 
         #[test]
-        fn answers_do_not_depend_on_lanes_or_order(count in 1usize..14, seed in 1i64..1000, order in Just(()).prop_perturb(|(), mut rng| rng.random::<u64>())) {
+        fn answers_do_not_depend_on_lanes_or_order(
+            count in 1usize..14,
+            seed in 1i64..1000,
+            order in Just(()).prop_perturb(|(), mut rng| rng.random::<u64>()),
+        ) {
             let cases = cases(count, seed);
             let plain: Vec<usize> = (0..count).collect();
             let mut shuffled = plain.clone();
@@ -395,15 +399,21 @@ mod tests {
         }
 
         #[test]
-        fn no_lane_is_idle_while_a_case_waits(count in 1usize..14, seed in 1i64..1000, lanes in 1usize..9) {
+        fn no_lane_is_idle_while_a_case_waits(
+            count in 1usize..14,
+            seed in 1i64..1000,
+            lanes in 1usize..9,
+        ) {
             let plain: Vec<usize> = (0..count).collect();
             let (outputs, log) = run(&cases(count, seed), lanes, &plain);
             let steps: u32 = outputs.iter().map(|o| o.0).sum();
-            prop_assert_eq!(log.iter().map(|l| l.0).sum::<usize>(), steps as usize, "every lane of \
-                every step did a case's work");
+            let work: usize = log.iter().map(|l| l.0).sum();
+            prop_assert_eq!(work, steps as usize, "every lane of every step did a case's work");
             for (at_work, begun) in log {
-                prop_assert!(at_work == lanes || begun == count, "{} of {} lanes at work, {} of {} \
-                    cases begun", at_work, lanes, begun, count);
+                prop_assert!(
+                    at_work == lanes || begun == count,
+                    "{at_work} of {lanes} lanes at work, {begun} of {count} cases begun",
+                );
             }
         }
     }

@@ -55,8 +55,8 @@ params! {
     /// - The rate falls with the image's side, so that large images are searched as finely as small
     ///   ones. It grows for cases that resist, which a fine search gives up too early.
     /// - Adam's ε stands where Adam has it.
-    /// - κ is a little above 0: an adversarial that wins by less than float32 noise may lose when it
-    ///   is looked at again.
+    /// - κ is a little above 0: an adversarial that wins by less than float32 noise may lose when
+    ///   it is looked at again.
     pub struct CwL2Params {
         /// Confidence κ: how far, in logits, the goal must be overshot.
         pub kappa: f64 = 1e-3,
@@ -101,8 +101,8 @@ params! {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Space {
-    /// x′ = ½(tanh(w) + 1), as published. Where a pixel is black or white the slope is almost 0, and
-    /// the pixel hardly ever moves.
+    /// x′ = ½(tanh(w) + 1), as published. Where a pixel is black or white the slope is almost 0,
+    /// and the pixel hardly ever moves.
     Tanh,
     /// x′ = x + m, projected onto the box after each step, where every pixel moves alike.
     Pixels,

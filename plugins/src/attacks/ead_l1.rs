@@ -46,10 +46,10 @@ use tch::{Device, Kind, Tensor};
 pub struct EadL1(EadL1Params);
 
 params! {
-    /// Settings of [`EadL1`]. The defaults differ from `eccv2018` in two things. Without an l2 term,
-    /// the optimum is that of the l1 distortion, by which the attack decides, and not that of a
-    /// mixture. And κ is a little above 0: an adversarial that wins by less than float32 noise may
-    /// lose when it is looked at again.
+    /// Settings of [`EadL1`]. The defaults differ from `eccv2018` in two things. Without an l2
+    /// term, the optimum is that of the l1 distortion, by which the attack decides, and not that of
+    /// a mixture. And κ is a little above 0: an adversarial that wins by less than float32 noise
+    /// may lose when it is looked at again.
     pub struct EadL1Params {
         /// Confidence κ: how far, in logits, the goal must be overshot.
         pub kappa: f64 = 1e-3,
@@ -127,8 +127,8 @@ impl EadL1Params {
         Self { kappa: 0.0, beta: 1e-3, l2_weight: 1.0, ..Self::default() }
     }
 
-    /// Steps at the beginning of the search in which no case is expected to leave its image, so that
-    /// each takes a single gradient.
+    /// Steps at the beginning of the search in which no case is expected to leave its image, so
+    /// that each takes a single gradient.
     fn idle_steps(&self) -> u32 {
         let shrinkage = match self.shrinkage {
             Shrinkage::Beta => self.beta / self.learning_rate,

@@ -25,8 +25,8 @@
 //! Deviations:
 //! - `objective` chooses J; the paper's is cross entropy.
 //! - `step` and `anneal` choose α; in the paper it is fixed, here by default it shrinks.
-//! - `stop_early` ends a try at its first adversarial, and `tighten` counts that with the distortion
-//!   that it really has.
+//! - `stop_early` ends a try at its first adversarial, and `tighten` counts that with the
+//!   distortion that it really has.
 
 use super::Objective;
 use anyhow::{Result, ensure};

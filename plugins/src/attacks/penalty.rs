@@ -7,8 +7,9 @@
 //! ```text
 //! c ← initial_c,  lower ← 0,  upper ← ∞
 //! for each of search_steps steps:
-//!     run the optimiser with c for at most `iterations` iterations; every ⌊iterations/abort_checks⌋
-//!     iterations, give the step up if the loss is above abort_tolerance × the loss at the last look
+//!     run the optimiser with c, for at most `iterations` iterations; every
+//!         ⌊iterations/abort_checks⌋ of them look at the loss, and give the step up
+//!         if it is above abort_tolerance × the loss at the last look
 //!     if the step has met the goal:  upper ← min(upper, c)
 //!     else:                          lower ← max(lower, c)
 //!     c ← (lower + upper)/2 if upper < ∞, else 10·c
