@@ -232,7 +232,7 @@ rows! {
         search: SearchRows,
         fista: Fista,
         /// x₀ − 0.5, M×3×S×S.
-        image: Tensor,
+        x0: Tensor,
     }
 }
 
@@ -280,9 +280,9 @@ fn momentum(iteration: u32) -> f64 {
     f64::from(iteration + 1) / f64::from(iteration + 4)
 }
 
-/// S: of the points within `threshold` of z, the one nearest to the image, brought into the box.
-fn shrink(z: Tensor, image: &Tensor, threshold: &Tensor) -> Tensor {
-    image.clamp_tensor(Some(&z - threshold), Some(z + threshold)).clamp_(-0.5, 0.5)
+/// S: of the points within `threshold` of z, the one nearest to x₀, brought into the box.
+fn shrink(z: Tensor, x0: &Tensor, threshold: &Tensor) -> Tensor {
+    x0.clamp_tensor(Some(&z - threshold), Some(z + threshold)).clamp_(-0.5, 0.5)
 }
 
 /// The sum over each image: M×3×S×S → M.
@@ -297,8 +297,8 @@ impl Search for EadL1 {
 
     fn begin(&self, image: &Tensor, _: Goal) -> (ConstantSearch, EadRows) {
         let (search, rows) = penalty::begin(self.0.search(), image);
-        let image = image - 0.5;
-        (search, EadRows { search: rows, fista: Fista::new(&image), image })
+        let x0 = image - 0.5;
+        (search, EadRows { search: rows, fista: Fista::new(&x0), x0 })
     }
 
     fn step(&self, oracle: &Oracle, lanes: &mut Lanes<Self>) -> Result<Vec<bool>> {
@@ -309,28 +309,28 @@ impl Search for EadL1 {
         let threshold = params.shrinkage.threshold(params.beta, &rate);
 
         let gradient = self.gradient(oracle, lanes)?;
-        let EadRows { fista, image, search } = &mut lanes.rows;
+        let EadRows { fista, x0, search } = &mut lanes.rows;
         let smooth = if params.l2_weight == 0.0 {
             gradient.shallow_clone()
         } else {
-            (&fista.y - &*image) * (2.0 * params.l2_weight) + &gradient
+            (&fista.y - &*x0) * (2.0 * params.l2_weight) + &gradient
         };
-        fista.step(&(smooth * rate), |z| shrink(z, image, &threshold), momentum);
+        fista.step(&(smooth * rate), |z| shrink(z, x0, &threshold), momentum);
 
-        let change = &fista.x - &*image;
+        let change = &fista.x - &*x0;
         let l1 = sum(&change.abs());
         let pixels = (&search.image + &change).clamp_(0.0, 1.0);
         let logits = self.logits(oracle, lanes, &gradient, &pixels, &l1)?;
         let met = lanes.goals.met(&logits, params.kappa);
 
-        let Lanes { states, goals, rows: EadRows { fista, image, search }, .. } = lanes;
+        let Lanes { states, goals, rows: EadRows { fista, x0, search }, .. } = lanes;
         let given_up = penalty::look(states, || {
             self.f(goals, &logits) * &search.c
                 + sum(&change.square()) * params.l2_weight
                 + &l1 * params.beta
         })?;
         search.keep(states, &given_up, &pixels, &l1, &met)?;
-        Ok(search.turn(states, &given_up, |lane| fista.restart(image, lane)))
+        Ok(search.turn(states, &given_up, |lane| fista.restart(x0, lane)))
     }
 
     fn finish(&self, search: ConstantSearch, rows: EadRows) -> PenaltyOutcome {
