@@ -26,26 +26,29 @@ pub trait Attack: Send + Sync + Sized + 'static {
     /// Checks the settings, once, before any work.
     fn new(params: Self::Params) -> Result<Self>;
 
-    /// How far from its image an answer lies at the most, if the settings limit that. What is
-    /// declared is checked by [`testing`](crate::testing).
+    /// The ball around its image that no answer leaves, if the settings limit that.
+    /// [`testing`](crate::testing) checks what is declared.
     fn budget(&self) -> Option<Budget> {
         None
     }
 
-    /// About what a case with such a goal costs, so that a study can be estimated before it runs.
-    /// Where that depends on the image, a measured average. None: it is not known.
+    /// Passes that a case with such a goal is expected to take, so that a study can be estimated
+    /// before it runs. Where they depend on the image, a measured average. None: not known.
     fn cost(&self, _goal: Goal) -> Option<Cost> {
         None
     }
 
     /// Attacks every case; answer n belongs to case n.
     ///
-    /// A decision is made per case: an answer depends neither on how many cases there are nor on
-    /// which. The engine verifies each answer itself, so an attack need not.
+    /// An answer depends on its own case alone: neither on how many cases there are nor on which.
+    /// The engine verifies each answer itself, so an attack need not.
+    ///
+    /// # Errors
+    /// Those of the oracle, handed on as they are: the model's, and the end of the time limit.
     fn run(&self, oracle: &Oracle, cases: &Cases) -> Result<Vec<Answer>>;
 }
 
-/// Passes through a network that a case is expected to take.
+/// Passes through a model that a case is expected to take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cost {
     /// Forward passes.
@@ -55,7 +58,7 @@ pub struct Cost {
 }
 
 impl Cost {
-    /// Gradients: a forward and a backward pass each.
+    /// The cost of `count` gradients: a forward and a backward pass each.
     pub fn gradients(count: f64) -> Self {
         Self { forward: count, backward: count }
     }
@@ -64,9 +67,9 @@ impl Cost {
 /// A ball around the image that an attack does not leave.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Budget {
-    /// How the change of the whole image is measured.
+    /// The norm of the change of the whole image.
     pub norm: Norm,
-    /// The greatest change, pixels in [0, 1].
+    /// Greatest value of the norm, pixels in [0, 1].
     pub radius: f64,
 }
 
@@ -83,7 +86,7 @@ pub enum Norm {
 }
 
 impl Norm {
-    /// The norm of each row: M×… → M×1×…, with the dimensions kept.
+    /// The norm of each row, with the dimensions kept: M×3×S×S → M×1×1×1.
     pub fn of(self, rows: &Tensor) -> Tensor {
         let over: Vec<i64> = (1..rows.dim() as i64).collect();
         match self {
@@ -94,7 +97,7 @@ impl Norm {
     }
 }
 
-/// What an attack shall bring about.
+/// What an attack is to bring about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Goal {
     /// Untargeted: any class but this one.
@@ -119,9 +122,9 @@ impl Goal {
         }
     }
 
-    /// Whether logits meet the goal by the rule of the ECCV 2018 study's drivers: the last of the
-    /// greatest logits is the answer, and a target also counts when it lies within `tolerance` of
-    /// the top together with some other class, the last class never being looked at.
+    /// Whether logits (K) meet the goal by the rule of the ECCV 2018 study's drivers. The answer is
+    /// the last of the greatest logits. A target also counts when it and some other class lie
+    /// within `tolerance` of the greatest logit; the last class is left out of that comparison.
     pub fn met_within(self, logits: &[f32], tolerance: f64) -> bool {
         let Some((answer, top)) = logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1))
         else {
@@ -153,6 +156,9 @@ pub struct Cases {
 
 impl Cases {
     /// Pairs images with goals.
+    ///
+    /// # Errors
+    /// When the pixels are not one image of three channels for each goal.
     pub fn new(pixels: Tensor, goals: Vec<Goal>) -> Result<Self> {
         let size = pixels.size();
         ensure!(
@@ -178,6 +184,29 @@ impl Cases {
     pub fn image(&self, case: usize) -> Tensor {
         self.pixels.get(case as i64)
     }
+
+    /// The cases in order, in batches of at most `lanes`: for an attack whose cases all take the
+    /// same steps, with [`Oracle::lanes`]. One whose cases end at different times is driven by
+    /// [`lanes`](crate::lanes).
+    pub fn batches(&self, lanes: usize) -> impl Iterator<Item = Batch> {
+        let lanes = lanes.max(1);
+        (0..self.len()).step_by(lanes).map(move |first| {
+            let cases: Vec<usize> = (first..self.len().min(first + lanes)).collect();
+            let pixels = self.pixels.narrow(0, first as i64, cases.len() as i64);
+            let goals = Goals::new(&self.goals[first..first + cases.len()], &pixels);
+            Batch { cases, pixels, goals }
+        })
+    }
+}
+
+/// Some of the [`Cases`], as the [`Oracle`] takes them: M of them.
+pub struct Batch {
+    /// Index of each case in the [`Cases`].
+    pub cases: Vec<usize>,
+    /// M×3×S×S float32 in [0, 1], a view of the [`Cases`]' pixels.
+    pub pixels: Tensor,
+    /// M goals.
+    pub goals: Goals,
 }
 
 /// An attack's answer for one case.
@@ -187,17 +216,24 @@ pub enum Answer {
     /// for a one-shot attack such as FGSM, its only attempt. The engine decides whether the goal
     /// is met.
     Pixels(Tensor),
-    /// The search ended without one.
+    /// The search ended without an adversarial.
     NotFound,
 }
 
-/// How far pixels may lie outside [0, 1] by rounding; such pixels are clamped.
+impl Answer {
+    /// An answer for each row of M×3×S×S pixels.
+    pub fn rows(pixels: &Tensor) -> impl Iterator<Item = Self> {
+        pixels.unbind(0).into_iter().map(Self::Pixels)
+    }
+}
+
+/// How far rounding may put pixels outside [0, 1]. Such pixels are clamped.
 const SLACK: f64 = 1e-6;
 
-/// The pixels of an answer, on the CPU, if they are an image of a model's domain.
+/// Checks the pixels of an answer, and brings them to the CPU.
 ///
 /// # Errors
-/// Says what they are instead of 3×`side`×`side` finite float32 in [0, 1].
+/// When they are not 3×`side`×`side` finite float32 in [0, 1].
 pub fn admit(pixels: &Tensor, side: i64) -> Result<Tensor> {
     ensure!(pixels.defined(), "no tensor");
     ensure!(pixels.kind() == Kind::Float, "the pixels are {:?}, expected Float", pixels.kind());
@@ -237,7 +273,7 @@ impl Goals {
         }
     }
 
-    /// The goals of some rows; `index` is int64.
+    /// The goals of some rows; `index` is int64 and on the goals' device.
     #[must_use]
     pub fn select(&self, index: &Tensor) -> Self {
         Self { class: self.class.index_select(0, index), sign: self.sign.index_select(0, index) }
@@ -259,8 +295,9 @@ impl Goals {
         (self.logit(logits) - self.best_other(logits)) * &self.sign
     }
 
-    /// Whether each goal is met, M booleans, when the class's logit is first moved by `kappa`
-    /// against the goal (the confidence of Carlini and Wagner). Of equal logits the first wins.
+    /// Whether each goal is met when the class's logit is first moved by `kappa` against the goal
+    /// (the confidence of Carlini and Wagner): M×K logits → M booleans. Of equal logits the first
+    /// wins.
     pub fn met(&self, logits: &Tensor, kappa: f64) -> Tensor {
         let index = self.class.unsqueeze(1);
         let handicapped = if kappa == 0.0 {
@@ -309,6 +346,26 @@ mod tests {
             let goals = Goals::new(&[goal], &logits);
             assert_eq!(goals.met(&logits, kappa).int64_value(&[0]) == 1, met, "{goal:?} κ {kappa}");
         }
+    }
+
+    #[test]
+    fn batches_hold_every_case_once_and_in_order() {
+        let pixels = Tensor::arange(5 * 3 * 2 * 2, (Kind::Float, Device::Cpu)).view([5, 3, 2, 2]);
+        let cases = Cases::new(pixels, (0..5).map(Goal::Away).collect()).unwrap();
+        for (lanes, sizes) in [(0, &[1; 5][..]), (2, &[2, 2, 1]), (5, &[5]), (7, &[5])] {
+            let batches: Vec<Batch> = cases.batches(lanes).collect();
+            assert!(batches.iter().map(|batch| batch.cases.len()).eq(sizes.iter().copied()));
+            let numbers: Vec<usize> =
+                batches.iter().flat_map(|batch| batch.cases.clone()).collect();
+            assert_eq!(numbers, [0, 1, 2, 3, 4]);
+            let join = |part: fn(&Batch) -> &Tensor| {
+                Tensor::cat(&batches.iter().map(part).collect::<Vec<_>>(), 0)
+            };
+            assert_eq!(join(|batch| &batch.pixels), cases.pixels);
+            assert_eq!(join(|batch| &batch.goals.class), Tensor::from_slice(&[0i64, 1, 2, 3, 4]));
+        }
+        let none = Tensor::zeros([0, 3, 2, 2], (Kind::Float, Device::Cpu));
+        assert_eq!(Cases::new(none, vec![]).unwrap().batches(2).count(), 0);
     }
 
     #[test]

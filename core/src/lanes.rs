@@ -1,10 +1,63 @@
 //! The driver of iterative attacks: many cases side by side, each on its own clock.
 //!
-//! An attack describes one step on a batch of lanes. Each lane holds one case: some host state
-//! and a row in each of a few tensors. The driver keeps the batch full: a lane whose case is done
-//! takes the next case at once; when none waits, the batch shrinks. A lane that ends one search
-//! step early starts the next within [`Search::step`]. So every case sees what it would see
-//! alone, at the speed of a full batch.
+//! An attack describes one step on a batch of lanes ([`Search`]). A lane holds one case: some state
+//! on the host, and a row in each of a few tensors. [`drive`] keeps the batch full: a lane whose
+//! case is done takes the next case at once, and the batch shrinks when no case waits. So every
+//! case sees what it would see alone, at the speed of a full batch.
+//!
+//! ```
+//! use gauntlet_core::lanes::per_image;
+//! use gauntlet_core::oracle::Settings;
+//! use gauntlet_core::prelude::*;
+//! use gauntlet_core::testing::Affine;
+//!
+//! /// Descends the margin with momentum, until the goal is met.
+//! struct Descent;
+//!
+//! rows! {
+//!     /// What a lane keeps on the device.
+//!     struct Point {
+//!         /// M×3×S×S.
+//!         pixels: Tensor,
+//!         /// M×3×S×S.
+//!         momentum: Tensor,
+//!     }
+//! }
+//!
+//! impl Search for Descent {
+//!     type State = u32; // steps so far
+//!     type Rows = Point;
+//!     type Output = Answer;
+//!
+//!     fn begin(&self, image: &Tensor, _: Goal) -> (u32, Point) {
+//!         (0, Point { pixels: image.copy(), momentum: image.zeros_like() })
+//!     }
+//!
+//!     fn step(&self, oracle: &Oracle, lanes: &mut Lanes<Self>) -> Result<Vec<bool>> {
+//!         let Lanes { cases, states, goals, rows } = lanes;
+//!         let answer = oracle.gradient(cases, &rows.pixels, |logits| goals.margin(logits))?;
+//!         let met = goals.met(&answer.logits, 0.0);
+//!         rows.momentum = &rows.momentum * 0.9 + answer.pixels;
+//!         let moved = (&rows.pixels - &rows.momentum * 0.1).clamp(0.0, 1.0);
+//!         rows.pixels = rows.pixels.where_self(&per_image(&met), &moved);
+//!         states.iter_mut().for_each(|steps| *steps += 1);
+//!         let met = Vec::<bool>::try_from(met)?;
+//!         Ok(states.iter().zip(met).map(|(&steps, met)| met || steps == 100).collect())
+//!     }
+//!
+//!     fn finish(&self, steps: u32, point: Point) -> Answer {
+//!         if steps < 100 { Answer::Pixels(point.pixels) } else { Answer::NotFound }
+//!     }
+//! }
+//!
+//! let model = Affine::new(3, 4, 1);
+//! let pixels = Tensor::full([5, 3, 4, 4], 0.5, (Kind::Float, tch::Device::Cpu));
+//! let cases = Cases::new(pixels, vec![Goal::Towards(2); 5])?;
+//! let oracle = Oracle::new(&model, vec![0; 5], Settings { lanes: 2, ..Settings::default() });
+//! let answers = lanes::drive(&Descent, &oracle, &cases)?;
+//! assert!(answers.iter().all(|answer| matches!(answer, Answer::Pixels(_))));
+//! # anyhow::Ok(())
+//! ```
 
 use crate::attack::{Cases, Goal, Goals};
 use crate::device;
@@ -12,38 +65,50 @@ use crate::oracle::Oracle;
 use anyhow::{Result, ensure};
 use tch::Tensor;
 
-/// An iterative attack, as one step on a batch of lanes.
+/// Runs a search over all cases; output n belongs to case n.
+///
+/// # Errors
+/// Those of [`Search::step`], and a step that does not answer for each lane.
+pub fn drive<S: Search>(search: &S, oracle: &Oracle, cases: &Cases) -> Result<Vec<S::Output>> {
+    let order: Vec<usize> = (0..cases.len()).collect();
+    drive_in_order(search, oracle, cases, &order)
+}
+
+/// An iterative attack, as one step on a batch of M lanes.
 pub trait Search {
     /// What a lane remembers on the host.
-    type Lane;
+    type State;
+    /// What a lane keeps on the device: a [`rows!`](crate::rows!) struct, or a single tensor.
+    type Rows: Rows;
     /// What a finished case gives.
     type Output;
 
-    /// Begins a case: its host state and its row of each tensor, without the lane dimension.
-    /// `image` is 3×S×S. Every case gives the same number of rows, of the same shapes.
-    fn begin(&self, image: &Tensor, goal: Goal) -> (Self::Lane, Vec<Tensor>);
+    /// Begins a case: its state, and its row of each tensor, without the lane dimension. `image` is
+    /// 3×S×S. All cases have rows of the same shapes.
+    fn begin(&self, image: &Tensor, goal: Goal) -> (Self::State, Self::Rows);
 
-    /// Takes one step in every lane; says for each whether its case is done. A lane's rows may
-    /// depend on that lane alone.
-    fn step(&self, oracle: &Oracle, lanes: &mut Lanes<Self::Lane>) -> Result<Vec<bool>>;
+    /// Takes one step in every lane, and says for each whether its case is done. What a lane does
+    /// may depend on that lane alone.
+    fn step(&self, oracle: &Oracle, lanes: &mut Lanes<Self>) -> Result<Vec<bool>>;
 
-    /// Reads the result from a lane whose case is done.
-    fn finish(&self, lane: Self::Lane, rows: Vec<Tensor>) -> Self::Output;
+    /// Reads the result from a lane whose case is done; `rows` have no lane dimension.
+    fn finish(&self, state: Self::State, rows: Self::Rows) -> Self::Output;
 }
 
-/// The lanes at work. All vectors and all tensors' first dimensions have one entry per lane.
-pub struct Lanes<L> {
+/// The lanes at work: M of them. All vectors have one entry per lane, and so has the first
+/// dimension of all tensors.
+pub struct Lanes<S: Search + ?Sized> {
     /// The case in each lane, as the oracle wants it.
     pub cases: Vec<usize>,
-    /// Host state of each lane.
-    pub states: Vec<L>,
+    /// State of each lane.
+    pub states: Vec<S::State>,
     /// Goals of the lanes.
     pub goals: Goals,
     /// The tensors that [`Search::begin`] gave rows for, each M×….
-    pub rows: Vec<Tensor>,
+    pub rows: S::Rows,
 }
 
-impl<L> Lanes<L> {
+impl<S: Search + ?Sized> Lanes<S> {
     /// Number of lanes.
     pub fn len(&self) -> usize {
         self.cases.len()
@@ -54,20 +119,86 @@ impl<L> Lanes<L> {
         self.cases.is_empty()
     }
 
-    /// Writes one lane's row of tensor `row`.
-    pub fn set(&mut self, row: usize, lane: usize, value: &Tensor) {
-        self.rows[row].get(lane as i64).copy_(value);
+    /// A number for each lane, such as its step length: M×1×1×1 float32, to multiply M×3×S×S with.
+    pub fn per_image(&self, number: impl Fn(&S::State) -> f64) -> Tensor {
+        let numbers: Vec<f32> = self.states.iter().map(|state| number(state) as f32).collect();
+        per_image(&device::upload(&numbers, self.goals.class.device()))
     }
 }
 
-/// Runs a search over all cases; output n belongs to case n.
-pub fn drive<S: Search>(search: &S, oracle: &Oracle, cases: &Cases) -> Result<Vec<S::Output>> {
-    let order: Vec<usize> = (0..cases.len()).collect();
-    drive_in_order(search, oracle, cases, &order)
+/// One value for each lane, M, as M×1×1×1: so it combines with M×3×S×S.
+pub fn per_image(values: &Tensor) -> Tensor {
+    values.view([-1, 1, 1, 1])
 }
 
-/// As [`drive`], taking the cases in the given order; the outputs are in case order all the same.
-pub fn drive_in_order<S: Search>(
+/// Tensors with one row per lane. [`rows!`](crate::rows!) makes a struct of such tensors; a single
+/// tensor is one too, and an `Option` is for tensors that only some settings need.
+pub trait Rows: Sized {
+    /// Combines values of the same form, field by field: `join` gets the same field of each.
+    fn combine(all: &[&Self], join: &mut dyn FnMut(&[&Tensor]) -> Tensor) -> Self;
+}
+
+impl Rows for Tensor {
+    fn combine(all: &[&Self], join: &mut dyn FnMut(&[&Tensor]) -> Tensor) -> Self {
+        join(all)
+    }
+}
+
+/// None unless all have a value.
+impl<R: Rows> Rows for Option<R> {
+    fn combine(all: &[&Self], join: &mut dyn FnMut(&[&Tensor]) -> Tensor) -> Self {
+        let all: Option<Vec<&R>> = all.iter().map(|rows| rows.as_ref()).collect();
+        all.map(|all| R::combine(&all, join))
+    }
+}
+
+/// A struct of tensors with one row per lane, for [`Search::Rows`]. A field is a tensor, another
+/// such struct, or an `Option` of one.
+///
+/// ```
+/// use gauntlet_core::prelude::*;
+///
+/// rows! {
+///     /// What a lane keeps on the device.
+///     struct Point {
+///         /// M×3×S×S.
+///         pixels: Tensor,
+///         /// M.
+///         distortion: Tensor,
+///     }
+/// }
+/// ```
+#[macro_export]
+macro_rules! rows {
+    (
+        $(#[$about:meta])*
+        $visibility:vis struct $name:ident {
+            $($(#[$field_about:meta])* $field_visibility:vis $field:ident: $type:ty),* $(,)?
+        }
+    ) => {
+        $(#[$about])*
+        $visibility struct $name {
+            $($(#[$field_about])* $field_visibility $field: $type),*
+        }
+
+        impl $crate::lanes::Rows for $name {
+            fn combine(
+                all: &[&Self],
+                join: &mut dyn FnMut(&[&$crate::prelude::Tensor]) -> $crate::prelude::Tensor,
+            ) -> Self {
+                Self {
+                    $($field: $crate::lanes::Rows::combine(
+                        &all.iter().map(|rows| &rows.$field).collect::<::std::vec::Vec<_>>(),
+                        join,
+                    )),*
+                }
+            }
+        }
+    };
+}
+
+/// As [`drive`], but takes the cases in the given order.
+fn drive_in_order<S: Search>(
     search: &S,
     oracle: &Oracle,
     cases: &Cases,
@@ -97,18 +228,11 @@ pub fn drive_in_order<S: Search>(
     })
 }
 
-fn fill<S: Search>(search: &S, cases: &Cases, first: Vec<usize>) -> Lanes<S::Lane> {
-    let mut columns: Vec<Vec<Tensor>> = Vec::new();
-    let mut states = Vec::new();
-    for &case in &first {
-        let (state, rows) = search.begin(&cases.image(case), cases.goals[case]);
-        states.push(state);
-        columns.resize_with(rows.len(), Vec::new);
-        for (column, row) in columns.iter_mut().zip(rows) {
-            column.push(row);
-        }
-    }
-    let rows = columns.iter().map(|column| Tensor::stack(column, 0)).collect();
+/// Begins the first cases, a lane for each.
+fn fill<S: Search>(search: &S, cases: &Cases, first: Vec<usize>) -> Lanes<S> {
+    let (states, rows): (Vec<S::State>, Vec<S::Rows>) =
+        first.iter().map(|&case| search.begin(&cases.image(case), cases.goals[case])).unzip();
+    let rows = Rows::combine(&rows.iter().collect::<Vec<_>>(), &mut |all| Tensor::stack(all, 0));
     Lanes { goals: goals_of(cases, &first), cases: first, states, rows }
 }
 
@@ -116,12 +240,12 @@ fn fill<S: Search>(search: &S, cases: &Cases, first: Vec<usize>) -> Lanes<S::Lan
 fn turn_over<S: Search>(
     search: &S,
     cases: &Cases,
-    lanes: &mut Lanes<S::Lane>,
+    lanes: &mut Lanes<S>,
     done: &[bool],
     waiting: &mut impl Iterator<Item = usize>,
     outputs: &mut [Option<S::Output>],
 ) {
-    let mut closed = Vec::new();
+    let mut kept = Vec::new();
     let mut kept_states = Vec::new();
     let mut kept_cases = Vec::new();
     for (lane, (state, case)) in std::mem::take(&mut lanes.states)
@@ -129,31 +253,26 @@ fn turn_over<S: Search>(
         .zip(std::mem::take(&mut lanes.cases))
         .enumerate()
     {
-        if !done[lane] {
-            kept_states.push(state);
-            kept_cases.push(case);
-            continue;
-        }
-        let rows = lanes.rows.iter().map(|tensor| tensor.get(lane as i64).copy()).collect();
-        outputs[case] = Some(search.finish(state, rows));
-        if let Some(next) = waiting.next() {
-            let (state, rows) = search.begin(&cases.image(next), cases.goals[next]);
-            for (row, value) in rows.iter().enumerate() {
-                lanes.set(row, lane, value);
-            }
-            kept_states.push(state);
-            kept_cases.push(next);
+        let (state, case) = if done[lane] {
+            let row = Rows::combine(&[&lanes.rows], &mut |all| all[0].get(lane as i64).copy());
+            outputs[case] = Some(search.finish(state, row));
+            let Some(next) = waiting.next() else { continue };
+            let (state, row) = search.begin(&cases.image(next), cases.goals[next]);
+            lanes.rows = Rows::combine(&[&lanes.rows, &row], &mut |all| {
+                all[0].get(lane as i64).copy_(all[1]);
+                all[0].shallow_clone()
+            });
+            (state, next)
         } else {
-            closed.push(lane);
-        }
+            (state, case)
+        };
+        kept.push(lane as i64);
+        kept_states.push(state);
+        kept_cases.push(case);
     }
-    if !closed.is_empty() && !kept_cases.is_empty() {
-        let keep: Vec<i64> =
-            (0..done.len()).filter(|lane| !closed.contains(lane)).map(|lane| lane as i64).collect();
-        let keep = device::upload(&keep, lanes.goals.class.device());
-        for tensor in &mut lanes.rows {
-            *tensor = tensor.index_select(0, &keep);
-        }
+    if !kept.is_empty() && kept.len() < done.len() {
+        let kept = device::upload(&kept, lanes.goals.class.device());
+        lanes.rows = Rows::combine(&[&lanes.rows], &mut |all| all[0].index_select(0, &kept));
     }
     lanes.goals = goals_of(cases, &kept_cases);
     lanes.states = kept_states;
@@ -187,37 +306,42 @@ mod tests {
         limit: u32,
     }
 
+    crate::rows! {
+        struct Point {
+            pixels: Tensor,
+            momentum: Option<Tensor>,
+        }
+    }
+
     impl Search for Descent {
-        type Lane = Clock;
+        type State = Clock;
+        type Rows = Point;
         type Output = (u32, Vec<f32>);
 
-        fn begin(&self, image: &Tensor, _: Goal) -> (Clock, Vec<Tensor>) {
+        fn begin(&self, image: &Tensor, _: Goal) -> (Clock, Point) {
             *self.begun.borrow_mut() += 1;
             let limit = 3 + (image.double_value(&[0, 0, 0]) * 20.0) as u32;
-            (Clock { steps: 0, limit }, vec![image.shallow_clone(), image.zeros_like()])
+            let momentum = Some(image.zeros_like());
+            (Clock { steps: 0, limit }, Point { pixels: image.shallow_clone(), momentum })
         }
 
-        fn step(&self, oracle: &Oracle, lanes: &mut Lanes<Clock>) -> Result<Vec<bool>> {
+        fn step(&self, oracle: &Oracle, lanes: &mut Lanes<Self>) -> Result<Vec<bool>> {
             self.log.borrow_mut().push((lanes.len(), *self.begun.borrow()));
-            let answer =
-                oracle.gradient(&lanes.cases, &lanes.rows[0], |z| lanes.goals.margin(z))?;
-            lanes.rows[1] = &lanes.rows[1] * 0.9 + answer.pixels;
-            lanes.rows[0] = &lanes.rows[0] - &lanes.rows[1] * 0.01;
-            let met =
-                Vec::<i64>::try_from(lanes.goals.met(&answer.logits, 0.0).to_kind(Kind::Int64))?;
-            Ok(lanes
-                .states
-                .iter_mut()
-                .zip(met)
-                .map(|(clock, met)| {
-                    clock.steps += 1;
-                    met == 1 || clock.steps >= clock.limit
-                })
-                .collect())
+            let Lanes { cases, states, goals, rows } = lanes;
+            let answer = oracle.gradient(cases, &rows.pixels, |z| goals.margin(z))?;
+            let momentum = rows.momentum.as_mut().expect("every case has one");
+            *momentum = &*momentum * 0.9 + answer.pixels;
+            rows.pixels = &rows.pixels - &*momentum * 0.01;
+            let met = Vec::<bool>::try_from(goals.met(&answer.logits, 0.0))?;
+            let done = states.iter_mut().zip(met).map(|(clock, met)| {
+                clock.steps += 1;
+                met || clock.steps >= clock.limit
+            });
+            Ok(done.collect())
         }
 
-        fn finish(&self, clock: Clock, rows: Vec<Tensor>) -> Self::Output {
-            (clock.steps, Vec::try_from(rows[0].view([-1])).unwrap())
+        fn finish(&self, clock: Clock, point: Point) -> Self::Output {
+            (clock.steps, Vec::try_from(point.pixels.view([-1])).unwrap())
         }
     }
 
@@ -251,7 +375,11 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(24))]
 
         #[test]
-        fn answers_do_not_depend_on_lanes_or_order(count in 1usize..14, seed in 1i64..1000, order in Just(()).prop_perturb(|(), mut rng| rng.random::<u64>())) {
+        fn answers_do_not_depend_on_lanes_or_order(
+            count in 1usize..14,
+            seed in 1i64..1000,
+            order in Just(()).prop_perturb(|(), mut rng| rng.random::<u64>()),
+        ) {
             let cases = cases(count, seed);
             let plain: Vec<usize> = (0..count).collect();
             let mut shuffled = plain.clone();
@@ -271,15 +399,21 @@ mod tests {
         }
 
         #[test]
-        fn no_lane_is_idle_while_a_case_waits(count in 1usize..14, seed in 1i64..1000, lanes in 1usize..9) {
+        fn no_lane_is_idle_while_a_case_waits(
+            count in 1usize..14,
+            seed in 1i64..1000,
+            lanes in 1usize..9,
+        ) {
             let plain: Vec<usize> = (0..count).collect();
             let (outputs, log) = run(&cases(count, seed), lanes, &plain);
             let steps: u32 = outputs.iter().map(|o| o.0).sum();
-            prop_assert_eq!(log.iter().map(|l| l.0).sum::<usize>(), steps as usize, "every lane of \
-                every step did a case's work");
+            let work: usize = log.iter().map(|l| l.0).sum();
+            prop_assert_eq!(work, steps as usize, "every lane of every step did a case's work");
             for (at_work, begun) in log {
-                prop_assert!(at_work == lanes || begun == count, "{} of {} lanes at work, {} of {} \
-                    cases begun", at_work, lanes, begun, count);
+                prop_assert!(
+                    at_work == lanes || begun == count,
+                    "{at_work} of {lanes} lanes at work, {begun} of {count} cases begun",
+                );
             }
         }
     }

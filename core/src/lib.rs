@@ -123,14 +123,14 @@ pub use library::LIBTORCH;
 
 /// One `use` for a plugin's source file.
 pub mod prelude {
-    pub use crate::attack::{Answer, Attack, Cases, Goal, Goals};
+    pub use crate::attack::{Answer, Attack, Batch, Cases, Goal, Goals};
     pub use crate::lanes::{self, Lanes, Search};
     pub use crate::metric::{Direction, Metric, Scope};
     pub use crate::model::{Architecture, Model, ModelCard};
     pub use crate::oracle::Oracle;
     pub use crate::params::{NoParams, Preset};
     pub use crate::weights::Weights;
-    pub use crate::{export_plugin, params};
+    pub use crate::{export_plugin, params, rows};
     pub use anyhow::{Context as _, Result, bail, ensure};
     pub use rand_chacha::rand_core::RngCore;
     pub use serde::{Deserialize, Serialize};

@@ -1,4 +1,54 @@
-//! Gauntlet's built-in networks, attacks and metrics, written as a third party would write them.
+//! Gauntlet's built-in networks, attacks and metrics, written as a third party would write them:
+//! against `gauntlet-core` alone, and named once, in an `export_plugin!`.
+//!
+//! ```text
+//!                       export_plugin!
+//!        ┌─────────────────────┼────────────────────┐
+//!     models                attacks              metrics
+//!     a file per family,    a file per attack    norms, SSIM, CLEVER
+//!     and `mini`            │                    │
+//!        │                  penalty: search      weibull: fit of
+//!        nn                 over c; adam;        CLEVER's maxima
+//!        layers as          objective
+//!        TensorFlow has them
+//!        └─────────────────────┼────────────────────┘
+//!                        gauntlet-core
+//!          Model, Attack, Metric, Oracle, lanes, weights
+//! ```
+//!
+//! - [`models`]: the 18 networks of the ECCV 2018 study, and their miniatures with weights that are
+//!   part of this crate.
+//! - [`attacks`]: FGSM, I-FGSM, C&W-L2 and EAD-L1.
+//! - [`metrics`]: distortions of an image, and the CLEVER score of a model.
+//! - [`nn`]: the layers that the networks are made of.
+//!
+//! A program that links this crate finds all of them in
+//! [`Registry::linked`](gauntlet_core::registry::Registry::linked), under their names:
+//!
+//! ```
+//! use gauntlet_core::device::Device;
+//! use gauntlet_core::oracle::Settings;
+//! use gauntlet_core::prelude::*;
+//! use gauntlet_core::registry::Registry;
+//! use gauntlet_plugins::attacks::{Ifgsm, IfgsmParams};
+//!
+//! let registry = Registry::linked()?;
+//! let network = registry.find_model("mini_mobilenet_v1_025")?;
+//! let model = network.load_embedded(&network.entry.defaults, Device::Cpu)?;
+//!
+//! // A grey square, and the goal that the model takes it for something else.
+//! let pixels = Tensor::full([1, 3, 28, 28], 0.5, (Kind::Float, Device::Cpu));
+//! let class =
+//!     |pixels: &Tensor| tch::no_grad(|| model.logits(pixels)).argmax(1, false).int64_value(&[0]);
+//! let goal = Goal::Away(class(&pixels));
+//!
+//! let attack = Ifgsm::new(IfgsmParams { iterations: 10, ..IfgsmParams::default() })?;
+//! let oracle = Oracle::new(&*model, vec![0], Settings::default());
+//! let answers = attack.run(&oracle, &Cases::new(pixels, vec![goal])?)?;
+//! let Answer::Pixels(adversarial) = &answers[0] else { bail!("nothing found") };
+//! assert!(goal.met_by(class(&adversarial.unsqueeze(0))));
+//! # anyhow::Ok(())
+//! ```
 
 pub mod attacks;
 pub mod metrics;

@@ -342,16 +342,10 @@ mod tests {
         }
 
         fn run(&self, oracle: &Oracle, cases: &Cases) -> Result<Vec<Answer>> {
-            let all: Vec<usize> = (0..cases.len()).collect();
-            let lanes = if FAULT == LANES { cases.len().max(1) } else { oracle.lanes() };
+            let lanes = if FAULT == LANES { cases.len() } else { oracle.lanes() };
             let mut answers = Vec::new();
-            for members in all.chunks(lanes) {
-                let rows =
-                    Tensor::from_slice(&members.iter().map(|&n| n as i64).collect::<Vec<_>>());
-                let pixels = cases.pixels.index_select(0, &rows);
-                let goals: Vec<Goal> = members.iter().map(|&n| cases.goals[n]).collect();
-                let goals = Goals::new(&goals, &pixels);
-                let asked = oracle.gradient(members, &pixels, |z| {
+            for Batch { cases: members, pixels, goals } in cases.batches(lanes) {
+                let asked = oracle.gradient(&members, &pixels, |z| {
                     if FAULT == GOALS { -goals.logit(z) } else { goals.margin(z) }
                 });
                 let asked = match asked {
@@ -376,7 +370,7 @@ mod tests {
                 if FAULT == WRITES {
                     cases.pixels.shallow_clone().copy_(&(&cases.pixels * 0.5));
                 }
-                answers.extend((0..members.len() as i64).map(|n| Answer::Pixels(moved.get(n))));
+                answers.extend(Answer::rows(&moved));
             }
             if FAULT == COUNT {
                 answers.truncate(1);

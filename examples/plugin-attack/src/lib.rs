@@ -43,29 +43,26 @@ impl Attack for MiFgsm {
     }
 
     fn run(&self, oracle: &Oracle, cases: &Cases) -> Result<Vec<Answer>> {
-        let all: Vec<usize> = (0..cases.len()).collect();
         let mut answers = Vec::new();
-        for members in all.chunks(oracle.lanes()) {
-            let pixels = self.adversarials(oracle, cases, members)?;
-            answers.extend((0..members.len() as i64).map(|row| Answer::Pixels(pixels.get(row))));
+        for batch in cases.batches(oracle.lanes()) {
+            answers.extend(Answer::rows(&self.adversarials(oracle, &batch)?));
         }
         Ok(answers)
     }
 }
 
 impl MiFgsm {
-    /// The adversarials of some cases, M×3×S×S.
-    fn adversarials(&self, oracle: &Oracle, cases: &Cases, members: &[usize]) -> Result<Tensor> {
+    /// The adversarials of a batch, M×3×S×S.
+    fn adversarials(&self, oracle: &Oracle, batch: &Batch) -> Result<Tensor> {
         let MiFgsmParams { epsilon, iterations, decay } = self.0;
-        let images = cases.pixels.narrow(0, members[0] as i64, members.len() as i64);
-        let goals = Goals::new(&cases.goals[members[0]..][..members.len()], &images);
+        let Batch { cases, pixels: images, goals } = batch;
         let (lowest, highest) =
-            ((&images - epsilon).clamp_min(0.0), (&images + epsilon).clamp_max(1.0));
+            ((images - epsilon).clamp_min(0.0), (images + epsilon).clamp_max(1.0));
         let (mut pixels, mut momentum) = (images.copy(), images.zeros_like());
         for _ in 0..iterations {
             // The margin is below zero where the goal is met, whether away from a class or towards
             // one.
-            let gradient = oracle.gradient(members, &pixels, |logits| goals.margin(logits))?.pixels;
+            let gradient = oracle.gradient(cases, &pixels, |logits| goals.margin(logits))?.pixels;
             let length = gradient
                 .abs()
                 .mean_dim([1i64, 2, 3].as_slice(), true, Kind::Float)

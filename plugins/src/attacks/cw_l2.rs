@@ -1,31 +1,62 @@
-//! C&W-L2: Carlini, Wagner, "Towards Evaluating the Robustness of Neural Networks", S&P 2017,
-//! §VI-A. Reference: the code of the ECCV 2018 study, which descends from the authors' own.
+//! C&W-L2: the nearest adversarial in l2, by Adam on a penalty.
 //!
-//! minimise ‖p′ − p‖² + c·max(0, margin(p′) + κ) over m by Adam, where p′ = (tanh(t + m) + 1)/2 and
-//! t is the image in tanh space, or p′ = p + m kept in the box by projection; the smallest c that
-//! works is searched for.
+//! Paper: Carlini and Wagner, "Towards Evaluating the Robustness of Neural Networks", S&P 2017,
+//! arXiv 1608.04644, section VI-A.
+//! Reference: the code of the ECCV 2018 study, which descends from the authors' own
+//! (`l2_attack.py`).
+//!
+//! It minimises ‖x′ − x‖₂² + c·f(x′) over images x′ in [0, 1], where x is the image,
+//! f(x′) = max(margin(x′) + κ, 0), and the margin is below 0 where the goal is met: towards t it is
+//! max{Z(x′)ᵢ : i ≠ t} − Z(x′)ₜ, of the logits Z. The box is kept by a change of variables,
+//! x′ = ½(tanh(w) + 1), and Adam moves w:
+//!
+//! ```text
+//! w ← arctanh(2x − 1)
+//! for t = 1, 2, …:
+//!     x′ ← ½(tanh(w) + 1)
+//!     keep x′ if it meets the goal at the smallest ‖x′ − x‖₂ so far
+//!     g  ← ∇_w (‖x′ − x‖₂² + c·f(x′))
+//!     w  ← w − α·Adam(g, t)
+//! ```
+//!
+//! The search over c is that of [`penalty`](super::penalty). The code moves the modifier
+//! m = w − arctanh(2x − 1), from 0.
+//!
+//! Deviations:
+//! - The paper's f is max(margin, −κ), which is lower by κ and has the same gradient.
+//! - `space` can keep the box by projection instead: x′ = x + m, clamped after each step.
+//! - `boundary` shrinks the image before arctanh, so that black and white stay finite.
+//! - `rate_of` and `growth` choose what α is.
+//! - `epsilon_inside_root`, `bias_correction` and `warm_start` are what the study's code does to
+//!   Adam.
 
-use super::penalty::{self, C, Habit, ORIGINAL, OWN, PenaltyOutcome, Plan, Walk};
+use super::adam::{Adam, Epsilon};
+use super::penalty::{
+    self, ConstantSearch, ExpectedSteps, PenaltyOutcome, SearchRows, SearchSettings,
+};
 use anyhow::{Result, ensure};
 use gauntlet_core::attack::{Answer, Attack, Cases, Cost, Goal};
-use gauntlet_core::device::upload;
 use gauntlet_core::lanes::{self, Lanes, Search};
 use gauntlet_core::oracle::Oracle;
 use gauntlet_core::params;
 use gauntlet_core::params::Preset;
+use gauntlet_core::rows;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
-/// The attack.
+/// The l2 attack of Carlini and Wagner (2017): Adam with a search over c.
 pub struct CwL2(CwL2Params);
 
 params! {
-    /// Settings of [`CwL2`]. The defaults differ from `eccv2018` in their space, where black and
-    /// white pixels move too and the same rate gets there in fewer passes; in the rate, which falls
-    /// with the image's side, so that large images are searched as finely as small ones, and grows
-    /// for cases that resist, which a fine search gives up too early; in Adam's ε, which stands
-    /// where Adam has it; and in a hair of confidence: an adversarial that wins by less than
-    /// float32 noise does not survive being looked at again.
+    /// Settings of [`CwL2`]. The defaults differ from `eccv2018` as follows.
+    ///
+    /// - The space is the pixels', where black and white move too, and the same rate gets there in
+    ///   fewer passes.
+    /// - The rate falls with the image's side, so that large images are searched as finely as small
+    ///   ones. It grows for cases that resist, which a fine search gives up too early.
+    /// - Adam's ε stands where Adam has it.
+    /// - κ is a little above 0: an adversarial that wins by less than float32 noise may lose when
+    ///   it is looked at again.
     pub struct CwL2Params {
         /// Confidence κ: how far, in logits, the goal must be overshot.
         pub kappa: f64 = 1e-3,
@@ -33,17 +64,17 @@ params! {
         pub initial_c: f64 = 0.01,
         /// Steps of the search over c.
         pub search_steps: u32 = 9,
-        /// Adam's iterations in each step, at the most.
+        /// Greatest number of Adam's iterations in each step.
         pub iterations: u32 = 1000,
         /// How pixels are kept in the box.
         pub space: Space = Space::Pixels,
         /// Adam's learning rate, in that space.
         pub learning_rate: f64 = 0.1,
-        /// What the learning rate is the length of.
+        /// Whether the learning rate is the length of a step in each pixel or in the whole image.
         pub rate_of: RateOf = RateOf::Image,
-        /// As long as a case has no adversarial, each step of the search has so many times the
-        /// learning rate of the one before; the steps after the one that finds the first have the
-        /// learning rate as given. 1 keeps it.
+        /// Factor of the learning rate from one step of the search to the next, as long as a case
+        /// has no adversarial; the steps after the first that finds one have the learning rate as
+        /// given. 1 keeps it.
         pub growth: f64 = 2.0,
         /// Adam's ε.
         pub adam_epsilon: f64 = 1e-8,
@@ -57,8 +88,9 @@ params! {
         /// In tanh space: the image, mapped to [−1, 1], is shrunk by half of this before arctanh,
         /// so that black and white stay finite.
         pub boundary: f64 = 1e-6,
-        /// How often a step looks whether its loss still falls: every ⌊iterations/checks⌋
-        /// iterations (at least 1), first at iteration 0. With 0, all iterations run.
+        /// Looks at the loss in each step, to give it up if the loss no longer falls: every
+        /// ⌊iterations/checks⌋ iterations (at least 1), first at iteration 0. With 0, all
+        /// iterations run.
         pub abort_checks: u32 = 10,
         /// A step is given up when the loss is above this fraction of the last look's.
         pub abort_tolerance: f64 = 0.9999,
@@ -69,20 +101,20 @@ params! {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Space {
-    /// p′ = (tanh(t + m) + 1)/2, as published. Where a pixel is black or white the slope is next to
-    /// nothing, and it hardly ever moves.
+    /// x′ = ½(tanh(w) + 1), as published. Where a pixel is black or white the slope is almost 0,
+    /// and the pixel hardly ever moves.
     Tanh,
-    /// p′ = p + m, projected onto the box after each step, where every pixel moves alike.
+    /// x′ = x + m, projected onto the box after each step, where every pixel moves alike.
     Pixels,
 }
 
-/// How far one of Adam's steps goes, at the most: the learning rate.
+/// What the learning rate limits: how far one of Adam's steps goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RateOf {
-    /// In each pixel, as published: in l2 a step is √(3·S²) times as long.
+    /// The step in each element, as published: the step's l2 norm is √(3·S²) times as long.
     Pixel,
-    /// In the image, in l2: in each pixel a step is 1/√(3·S²) times as long.
+    /// The step's l2 norm in the whole image: in each element it is 1/√(3·S²) times as long.
     Image,
 }
 
@@ -95,6 +127,16 @@ pub enum BiasCorrection {
     T,
     /// 1 − βᵗ⁺¹: the counter was read late.
     TPlusOne,
+}
+
+impl BiasCorrection {
+    /// The t that the correction takes, at an iteration that counts from 0.
+    fn time(self, iteration: u32) -> u32 {
+        match self {
+            Self::T => iteration + 1,
+            Self::TPlusOne => iteration + 2,
+        }
+    }
 }
 
 impl CwL2Params {
@@ -110,9 +152,22 @@ impl CwL2Params {
         }
     }
 
-    fn plan(&self) -> Plan {
+    fn search(&self) -> SearchSettings {
         let &Self { initial_c, search_steps, iterations, abort_checks, abort_tolerance, .. } = self;
-        Plan { initial_c, search_steps, iterations, abort_checks, abort_tolerance }
+        SearchSettings { initial_c, search_steps, iterations, abort_checks, abort_tolerance }
+    }
+
+    fn epsilon(&self) -> Epsilon {
+        Epsilon { value: self.adam_epsilon, inside_root: self.epsilon_inside_root }
+    }
+
+    /// The learning rate of each element, for images of so many elements.
+    fn rate(&self, elements: i64, search: &ConstantSearch) -> f64 {
+        let rate = match self.rate_of {
+            RateOf::Pixel => self.learning_rate,
+            RateOf::Image => self.learning_rate / (elements as f64).sqrt(),
+        };
+        (rate * self.growth.powi(search.steps_in_vain() as i32)).min(f32::MAX.into())
     }
 }
 
@@ -132,7 +187,7 @@ impl Attack for CwL2 {
     }
 
     fn new(params: CwL2Params) -> Result<Self> {
-        params.plan().check()?;
+        params.search().check()?;
         ensure!(
             params.kappa >= 0.0 && params.kappa.is_finite(),
             "`kappa` is {}, expected 0 or more",
@@ -162,7 +217,7 @@ impl Attack for CwL2 {
     }
 
     fn cost(&self, goal: Goal) -> Option<Cost> {
-        Some(Cost::gradients(self.0.plan().gradients(goal, HABITS)))
+        Some(Cost::gradients(self.0.search().expected_iterations(expected_steps(goal))))
     }
 
     fn run(&self, oracle: &Oracle, cases: &Cases) -> Result<Vec<Answer>> {
@@ -178,113 +233,132 @@ impl CwL2 {
 }
 
 /// Measured on the miniatures with 6 × 300 and 6 × 100 iterations.
-const HABITS: [Habit; 2] = [Habit { whole: 0.0, looks: 3.0 }, Habit { whole: 0.0, looks: 3.3 }];
+fn expected_steps(goal: Goal) -> ExpectedSteps {
+    match goal {
+        Goal::Away(_) => ExpectedSteps { whole: 0.0, looks: 3.0 },
+        Goal::Towards(_) => ExpectedSteps { whole: 0.0, looks: 3.3 },
+    }
+}
 
-const BETA1: f64 = 0.9;
-const BETA2: f64 = 0.999;
+rows! {
+    /// Rows of a lane.
+    pub struct CwRows {
+        search: SearchRows,
+        /// The modifier, M×3×S×S.
+        m: Tensor,
+        adam: Adam,
+        /// With [`Space::Tanh`] alone.
+        tanh: Option<Tanh>,
+    }
+}
 
-// The rows of a lane, after those of `penalty`.
-const MODIFIER: usize = OWN; // m
-const MOMENT1: usize = OWN + 1;
-const MOMENT2: usize = OWN + 2;
-// In tanh space alone:
-const START: usize = OWN + 3; // t
-const CENTRE: usize = OWN + 4; // tanh(t)/2, the image as p − 0.5
+rows! {
+    /// The image in tanh space, M×3×S×S each.
+    struct Tanh {
+        /// arctanh(2x − 1), where m is 0.
+        start: Tensor,
+        /// ½·tanh(start): x − ½, but for the boundary.
+        centre: Tensor,
+    }
+}
 
-impl Search for CwL2 {
-    type Lane = Walk;
-    type Output = PenaltyOutcome;
+/// The images that the modifiers stand for, M×3×S×S each.
+struct Iterate {
+    /// x′.
+    pixels: Tensor,
+    /// x′ − x.
+    change: Tensor,
+    /// ∂x′/∂m; none where it is 1.
+    slope: Option<Tensor>,
+}
 
-    fn begin(&self, image: &Tensor, _: Goal) -> (Walk, Vec<Tensor>) {
-        let mut own = vec![image.zeros_like(), image.zeros_like(), image.zeros_like()];
-        if self.0.space == Space::Tanh {
-            let start = ((image * 2.0 - 1.0).to_kind(Kind::Double) * (1.0 - self.0.boundary / 2.0))
-                .atanh()
-                .to_kind(Kind::Float);
-            let centre = start.tanh() / 2.0;
-            own.extend([start, centre]);
-        }
-        penalty::begin(self.0.plan(), image, own)
+impl Tanh {
+    fn new(image: &Tensor, boundary: f64) -> Self {
+        let start = ((image * 2.0 - 1.0).to_kind(Kind::Double) * (1.0 - boundary / 2.0))
+            .atanh()
+            .to_kind(Kind::Float);
+        Self { centre: start.tanh() / 2.0, start }
     }
 
-    fn step(&self, oracle: &Oracle, lanes: &mut Lanes<Walk>) -> Result<Vec<bool>> {
-        let (params, plan) = (&self.0, self.0.plan());
-        let per_image = [-1i64, 1, 1, 1].as_slice();
-        // The pixels, how far they are from the image, and their slope over the modifier.
-        let (pixels, change, slope) = match params.space {
-            Space::Tanh => {
-                let tanh = (&lanes.rows[START] + &lanes.rows[MODIFIER]).tanh_();
-                let point = &tanh / 2.0;
-                (&point + 0.5, point - &lanes.rows[CENTRE], Some((1.0 - tanh.square()) * 0.5))
-            }
-            Space::Pixels => (
-                &lanes.rows[ORIGINAL] + &lanes.rows[MODIFIER],
-                lanes.rows[MODIFIER].shallow_clone(),
-                None,
-            ),
-        };
+    fn iterate(&self, m: &Tensor) -> Iterate {
+        let tanh = (&self.start + m).tanh_();
+        let half = &tanh / 2.0;
+        Iterate {
+            pixels: &half + 0.5,
+            change: half - &self.centre,
+            slope: Some((1.0 - tanh.square()) * 0.5),
+        }
+    }
+}
+
+impl CwRows {
+    fn iterate(&self) -> Iterate {
+        self.tanh.as_ref().map_or_else(
+            || Iterate {
+                pixels: &self.search.image + &self.m,
+                change: self.m.shallow_clone(),
+                slope: None,
+            },
+            |tanh| tanh.iterate(&self.m),
+        )
+    }
+
+    /// Moves the modifiers so that x + m lies in the box.
+    fn project(&mut self) {
+        let image = &self.search.image;
+        let _ = self.m.g_add_(image).clamp_(0.0, 1.0).g_sub_(image);
+    }
+}
+
+impl Search for CwL2 {
+    type State = ConstantSearch;
+    type Rows = CwRows;
+    type Output = PenaltyOutcome;
+
+    fn begin(&self, image: &Tensor, _: Goal) -> (ConstantSearch, CwRows) {
+        let (search, rows) = penalty::begin(self.0.search(), image);
+        let tanh = (self.0.space == Space::Tanh).then(|| Tanh::new(image, self.0.boundary));
+        (search, CwRows { search: rows, m: image.zeros_like(), adam: Adam::new(image), tanh })
+    }
+
+    fn step(&self, oracle: &Oracle, lanes: &mut Lanes<Self>) -> Result<Vec<bool>> {
+        let params = &self.0;
+        let elements = 3 * oracle.card().side.pow(2);
+        let rate = lanes.per_image(|search| params.rate(elements, search));
+        let Lanes { cases, states, goals, rows } = lanes;
+        let times: Vec<u32> =
+            states.iter().map(|search| params.bias_correction.time(search.iteration)).collect();
+
+        let Iterate { pixels, change, slope } = rows.iterate();
         let l2 = change.square().sum_dim_intlist([1i64, 2, 3].as_slice(), false, Kind::Float);
-        let answer = oracle.gradient(&lanes.cases, &pixels, |z| {
-            (lanes.goals.margin(z) + params.kappa).clamp_min(0.0) * &lanes.rows[C]
-        })?;
+        let f = |z: &Tensor| (goals.margin(z) + params.kappa).clamp_min(0.0);
+        let answer = oracle.gradient(cases, &pixels, |z| f(z) * &rows.search.c)?;
+        let met = goals.met(&answer.logits, params.kappa);
 
-        let aborted = penalty::look(lanes, plan, |_| &answer.loss + &l2)?;
-        let met = lanes.goals.met(&answer.logits, params.kappa);
-        penalty::keep(lanes, plan, &aborted, &pixels, &l2, &met)?;
-
-        // Adam's step, each lane at its own time; in place, since new memory costs more than sums.
-        // The model's gradient itself may be a view of fewer numbers.
+        // A tensor of its own, to work on in place: the model's gradient may be a view.
         let mut gradient = answer.pixels + change * 2.0;
         if let Some(slope) = slope {
             gradient *= slope;
         }
-        lanes.rows[MOMENT1] *= BETA1;
-        lanes.rows[MOMENT1] += &gradient * (1.0 - BETA1);
-        lanes.rows[MOMENT2] *= BETA2;
-        lanes.rows[MOMENT2] += gradient.square_() * (1.0 - BETA2);
-        let late = match params.bias_correction {
-            BiasCorrection::T => 1,
-            BiasCorrection::TPlusOne => 2,
-        };
-        let times = || lanes.states.iter().map(|walk| (walk.iteration + late) as i32);
-        let correct =
-            |beta: f64| -> Vec<f32> { times().map(|t| (1.0 - beta.powi(t)) as f32).collect() };
-        let correction1 = upload(&correct(BETA1), l2.device()).view(per_image);
-        let correction2 = upload(&correct(BETA2), l2.device()).view(per_image).sqrt();
-        let root = if params.epsilon_inside_root {
-            (&lanes.rows[MOMENT2] + params.adam_epsilon).sqrt_().divide_(&correction2)
-        } else {
-            lanes.rows[MOMENT2].sqrt().divide_(&correction2).g_add_scalar_(params.adam_epsilon)
-        };
-        let mut step = (&lanes.rows[MOMENT1] / correction1).divide_(&root);
-        let rate = match params.rate_of {
-            RateOf::Pixel => params.learning_rate,
-            RateOf::Image => params.learning_rate / (step.get(0).numel() as f64).sqrt(),
-        };
-        let rates: Vec<f32> = lanes
-            .states
-            .iter()
-            .map(|walk| {
-                (rate * params.growth.powi(walk.in_vain() as i32)).min(f32::MAX.into()) as f32
-            })
-            .collect();
-        step *= upload(&rates, l2.device()).view(per_image);
-        lanes.rows[MODIFIER] -= step;
+        let mut step = rows.adam.step(gradient, &times, params.epsilon());
+        step *= rate;
+        rows.m -= step;
         if params.space == Space::Pixels {
-            let image = lanes.rows[ORIGINAL].shallow_clone();
-            let _ = lanes.rows[MODIFIER].g_add_(&image).clamp_(0.0, 1.0).g_sub_(&image);
+            rows.project();
         }
 
-        Ok(penalty::turn(lanes, plan, &aborted, |lanes, lane| {
-            let fresh = [MOMENT1, MOMENT2, MODIFIER];
-            for &row in &fresh[..if params.warm_start { 2 } else { 3 }] {
-                let _ = lanes.rows[row].get(lane as i64).zero_();
+        let given_up = penalty::look(states, || &answer.loss + &l2)?;
+        rows.search.keep(states, &given_up, &pixels, &l2, &met)?;
+        Ok(rows.search.turn(states, &given_up, |lane| {
+            rows.adam.reset(lane);
+            if !params.warm_start {
+                let _ = rows.m.get(lane).zero_();
             }
         }))
     }
 
-    fn finish(&self, walk: Walk, rows: Vec<Tensor>) -> PenaltyOutcome {
-        penalty::finish(self.0.plan(), walk, &rows)
+    fn finish(&self, search: ConstantSearch, rows: CwRows) -> PenaltyOutcome {
+        rows.search.finish(search)
     }
 }
 

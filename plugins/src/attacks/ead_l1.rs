@@ -1,60 +1,88 @@
-//! EAD with the L1 rule: Chen, Sharma, Zhang, Yi, Hsieh, "EAD: Elastic-Net Attacks to Deep Neural
-//! Networks via Adversarial Examples", AAAI 2018, algorithm 1. Reference: the code of the ECCV
-//! 2018 study, which descends from the authors' own.
+//! EAD with the L1 rule: a nearby adversarial in l1, by FISTA on an elastic-net penalty.
 //!
-//! minimise c·max(0, margin(p′) + κ) + w‖p′ − p‖₂² + β‖p′ − p‖₁ by FISTA: a gradient step on the
-//! smooth part from the slack point y, shrinkage around the image, the box, then momentum.
+//! Paper: Chen, Sharma, Zhang, Yi and Hsieh, "EAD: Elastic-Net Attacks to Deep Neural Networks via
+//! Adversarial Examples", AAAI 2018, arXiv 1709.04114, algorithm 1.
+//! Reference: the code of the ECCV 2018 study, which descends from the authors' own
+//! (`l1_attack.py`).
+//!
+//! It minimises c·f(x) + w·‖x − x₀‖₂² + β·‖x − x₀‖₁ over the images x in [0, 1], where x₀ is the
+//! image, f(x) = max(margin(x) + κ, 0), and the margin is below 0 where the goal is met. FISTA
+//! takes gradient steps on the smooth part, g(x) = c·f(x) + w·‖x − x₀‖₂²; the shrinkage S_β takes
+//! care of the rest, and gives many pixels back the value that they had:
+//!
+//! ```text
+//! x ← x₀,  y ← x₀
+//! for k = 1, 2, …:
+//!     x′ ← S_β(y − α_k·∇g(y))        the nearest to x₀ of all points within β, in the box
+//!     y  ← x′ + k/(k + 3)·(x′ − x)
+//!     x  ← x′
+//!     keep x if it meets the goal at the smallest ‖x − x₀‖₁ so far
+//! ```
+//!
+//! The search over c is that of [`penalty`](super::penalty).
+//!
+//! Deviations:
+//! - `l2_weight` is the weight w of the squared l2 distortion; in the paper it is 1.
+//! - `momentum` can be left out, as a race in the reference may do.
+//! - `decay` and `shrinkage` choose what α_k and the threshold of S are; the paper's are the square
+//!   root and β.
+//! - The momentum's k counts from 1 as in the reference; in the paper it counts from 0.
 
-use super::penalty::{self, C, Habit, ORIGINAL, OWN, PenaltyOutcome, Plan, Rest, Walk};
+use super::at_image::{Asked, AtImage};
+use super::penalty::{
+    self, ConstantSearch, ExpectedSteps, PenaltyOutcome, SearchRows, SearchSettings,
+};
 use anyhow::{Result, ensure};
 use gauntlet_core::attack::{Answer, Attack, Cases, Cost, Goal, Goals};
-use gauntlet_core::device::upload;
 use gauntlet_core::lanes::{self, Lanes, Search};
 use gauntlet_core::oracle::Oracle;
 use gauntlet_core::params;
 use gauntlet_core::params::Preset;
+use gauntlet_core::rows;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
-/// The attack.
+/// Elastic-net attack with the L1 rule (Chen et al. 2018): FISTA with a search over c.
 pub struct EadL1(EadL1Params);
 
 params! {
-    /// Settings of [`EadL1`]. The defaults differ from `eccv2018` in what is minimised: without an
-    /// L2 term, the optimum is that of the L1 distortion, by which the attack decides, not of a
-    /// mixture. And a hair of confidence: an adversarial that wins by less than float32 noise does
-    /// not survive being looked at again.
+    /// Settings of [`EadL1`]. The defaults differ from `eccv2018` in two things. Without an l2
+    /// term, the optimum is that of the l1 distortion, by which the attack decides, and not that of
+    /// a mixture. And κ is a little above 0: an adversarial that wins by less than float32 noise
+    /// may lose when it is looked at again.
     pub struct EadL1Params {
         /// Confidence κ: how far, in logits, the goal must be overshot.
         pub kappa: f64 = 1e-3,
-        /// Weight β of the L1 distortion.
+        /// Weight β of the l1 distortion.
         pub beta: f64 = 2e-3,
-        /// Weight w of the squared L2 distortion.
+        /// Weight w of the squared l2 distortion.
         pub l2_weight: f64 = 0.0,
         /// The first c.
         pub initial_c: f64 = 0.01,
         /// Steps of the search over c.
         pub search_steps: u32 = 9,
-        /// FISTA's iterations in each step, at the most.
+        /// Greatest number of FISTA's iterations in each step.
         pub iterations: u32 = 1000,
-        /// Learning rate at the first iteration.
+        /// Learning rate α at the first iteration.
         pub learning_rate: f64 = 1e-2,
         /// How the learning rate falls.
         pub decay: Decay = Decay::SquareRoot,
-        /// What an element is shrunk by.
+        /// The threshold of the shrinkage.
         pub shrinkage: Shrinkage = Shrinkage::Beta,
-        /// FISTA's momentum k/(k + 3). Without it, the study's code having read the iterate after
-        /// overwriting it (a race), the method is ISTA.
+        /// Whether there is FISTA's momentum, k/(k + 3) at iteration k. Without it the method is
+        /// ISTA, which the study's code becomes when it reads the iterate after overwriting it (a
+        /// race).
         pub momentum: bool = true,
-        /// How often a step looks whether its loss still falls: every ⌊iterations/checks⌋
-        /// iterations (at least 1), first at iteration 0. With 0, all iterations run.
+        /// Looks at the loss in each step, to give it up if the loss no longer falls: every
+        /// ⌊iterations/checks⌋ iterations (at least 1), first at iteration 0. With 0, all
+        /// iterations run.
         pub abort_checks: u32 = 10,
         /// A step is given up when the loss is above this fraction of the last look's.
         pub abort_tolerance: f64 = 0.9999,
     }
 }
 
-/// The learning rate at iteration k of n, as a part of the first.
+/// The learning rate at iteration k (from 0) of n, as a part of the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Decay {
@@ -74,7 +102,7 @@ impl Decay {
     }
 }
 
-/// The threshold of the soft shrinkage.
+/// The threshold of the shrinkage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Shrinkage {
@@ -84,13 +112,23 @@ pub enum Shrinkage {
     BetaTimesRate,
 }
 
+impl Shrinkage {
+    /// The threshold at these learning rates, M×1×1×1.
+    fn threshold(self, beta: f64, rate: &Tensor) -> Tensor {
+        match self {
+            Self::Beta => beta * rate.ones_like(),
+            Self::BetaTimesRate => beta * rate,
+        }
+    }
+}
+
 impl EadL1Params {
     fn eccv2018() -> Self {
         Self { kappa: 0.0, beta: 1e-3, l2_weight: 1.0, ..Self::default() }
     }
 
-    /// How many steps the search is expected to begin with in which no case leaves its image, so
-    /// that a single gradient is all they take.
+    /// Steps at the beginning of the search in which no case is expected to leave its image, so
+    /// that each takes a single gradient.
     fn idle_steps(&self) -> u32 {
         let shrinkage = match self.shrinkage {
             Shrinkage::Beta => self.beta / self.learning_rate,
@@ -101,9 +139,14 @@ impl EadL1Params {
             .count() as u32
     }
 
-    fn plan(&self) -> Plan {
+    /// α at an iteration of a step, from 0.
+    fn rate(&self, iteration: u32) -> f64 {
+        self.learning_rate * self.decay.at(iteration, self.iterations)
+    }
+
+    fn search(&self) -> SearchSettings {
         let &Self { initial_c, search_steps, iterations, abort_checks, abort_tolerance, .. } = self;
-        Plan { initial_c, search_steps, iterations, abort_checks, abort_tolerance }
+        SearchSettings { initial_c, search_steps, iterations, abort_checks, abort_tolerance }
     }
 }
 
@@ -123,7 +166,7 @@ impl Attack for EadL1 {
     }
 
     fn new(params: EadL1Params) -> Result<Self> {
-        params.plan().check()?;
+        params.search().check()?;
         ensure!(
             params.kappa >= 0.0 && params.kappa.is_finite(),
             "`kappa` is {}, expected 0 or more",
@@ -148,11 +191,11 @@ impl Attack for EadL1 {
     }
 
     fn cost(&self, goal: Goal) -> Option<Cost> {
-        let plan = self.0.plan();
+        let search = self.0.search();
         let idle = self.0.idle_steps();
-        let search_steps = plan.search_steps - idle;
-        let gradients = Plan { search_steps, ..plan }.gradients(goal, HABITS) + f64::from(idle);
-        Some(Cost { forward: LOOKS * gradients, backward: gradients })
+        let moving = SearchSettings { search_steps: search.search_steps - idle, ..search };
+        let gradients = moving.expected_iterations(expected_steps(goal)) + f64::from(idle);
+        Some(Cost { forward: FORWARDS_PER_GRADIENT * gradients, backward: gradients })
     }
 
     fn run(&self, oracle: &Oracle, cases: &Cases) -> Result<Vec<Answer>> {
@@ -162,11 +205,17 @@ impl Attack for EadL1 {
 
 /// Measured on the miniatures with 6 × 300, 6 × 100 and 4 × 60 iterations, in the steps in which
 /// cases leave their image.
-const HABITS: [Habit; 2] = [Habit { whole: 0.0, looks: 2.6 }, Habit { whole: 0.0, looks: 2.5 }];
-/// Forward passes for each gradient: two, its own and the new point's, less those whose result is
-/// known.
-const LOOKS: f64 = 1.65;
-/// At a smaller part of the shrinkage, c moves no pixel: gradients of the margin reach 20 or so.
+fn expected_steps(goal: Goal) -> ExpectedSteps {
+    match goal {
+        Goal::Away(_) => ExpectedSteps { whole: 0.0, looks: 2.6 },
+        Goal::Towards(_) => ExpectedSteps { whole: 0.0, looks: 2.5 },
+    }
+}
+
+/// Measured as [`expected_steps`]. An iteration has two, the gradient's own and the new point's,
+/// less those whose result is known.
+const FORWARDS_PER_GRADIENT: f64 = 1.65;
+/// A c below this part of the shrinkage moves no pixel: gradients of the margin reach about 20.
 const IDLE: f64 = 0.1;
 
 impl EadL1 {
@@ -176,119 +225,148 @@ impl EadL1 {
     }
 }
 
-// The rows of a lane, after those of `penalty`. They are kept as p − 0.5, as in the published code:
-// around 0 float32 is finer than around 1, and rounding errors add up over the iterations.
-const IMAGE: usize = OWN;
-const POINT: usize = OWN + 1; // p′, the iterate
-const SLACK: usize = OWN + 2; // y, where the gradient is taken; may leave the box
-
-impl Search for EadL1 {
-    type Lane = Walk;
-    type Output = PenaltyOutcome;
-
-    fn begin(&self, image: &Tensor, _: Goal) -> (Walk, Vec<Tensor>) {
-        penalty::begin(self.0.plan(), image, vec![image - 0.5, image - 0.5, image - 0.5])
-    }
-
-    fn step(&self, oracle: &Oracle, lanes: &mut Lanes<Walk>) -> Result<Vec<bool>> {
-        let (params, plan) = (&self.0, self.0.plan());
-        let device = lanes.rows[IMAGE].device();
-        let per_lane = |value: &dyn Fn(&Walk) -> f64| -> Tensor {
-            let values: Vec<f32> = lanes.states.iter().map(|walk| value(walk) as f32).collect();
-            upload(&values, device)
-        };
-        let per_image = [-1i64, 1, 1, 1].as_slice();
-        let over_image = [1i64, 2, 3].as_slice();
-
-        // A gradient step on the smooth part, from the slack point.
-        let image = &lanes.rows[IMAGE];
-        let rate = per_lane(&|walk| {
-            params.learning_rate * params.decay.at(walk.iteration, params.iterations)
-        })
-        .view(per_image);
-        let gradient = self.gradient(oracle, lanes)?;
-        let smooth = if params.l2_weight == 0.0 {
-            gradient.shallow_clone()
-        } else {
-            (&lanes.rows[SLACK] - image) * (2.0 * params.l2_weight) + &gradient
-        };
-        let slack = &lanes.rows[SLACK] - smooth * &rate;
-
-        // Shrinkage around the image, which leaves the point nearest to it within the threshold of
-        // the slack point; and the box.
-        let threshold = match params.shrinkage {
-            Shrinkage::Beta => params.beta * rate.ones_like(),
-            Shrinkage::BetaTimesRate => params.beta * &rate,
-        };
-        let point = image
-            .clamp_tensor(Some(&slack - &threshold), Some(slack + threshold))
-            .clamp_(-0.5, 0.5);
-        let slack = if params.momentum {
-            let momentum =
-                per_lane(&|walk| f64::from(walk.iteration + 1) / f64::from(walk.iteration + 4))
-                    .view(per_image);
-            &point + (&point - &lanes.rows[POINT]) * momentum
-        } else {
-            point.copy()
-        };
-
-        // The new point's distortion and answer.
-        let change = &point - image;
-        let l1 = change.abs().sum_dim_intlist(over_image, false, Kind::Float);
-        let pixels = (&lanes.rows[ORIGINAL] + &change).clamp_(0.0, 1.0);
-        let logits = self.look(oracle, lanes, &gradient, &pixels, &l1)?;
-
-        let aborted = penalty::look(lanes, plan, |lanes| {
-            let l2 = change.square().sum_dim_intlist(over_image, false, Kind::Float);
-            self.hinge(&lanes.goals, &logits) * &lanes.rows[C]
-                + l2 * params.l2_weight
-                + &l1 * params.beta
-        })?;
-        let met = lanes.goals.met(&logits, params.kappa);
-        penalty::keep(lanes, plan, &aborted, &pixels, &l1, &met)?;
-        lanes.rows[POINT] = point;
-        lanes.rows[SLACK] = slack;
-
-        // A step of the search starts at the image again.
-        Ok(penalty::turn(lanes, plan, &aborted, |lanes, lane| {
-            let image = lanes.rows[IMAGE].get(lane as i64);
-            lanes.set(POINT, lane, &image);
-            lanes.set(SLACK, lane, &image);
-        }))
-    }
-
-    fn finish(&self, walk: Walk, rows: Vec<Tensor>) -> PenaltyOutcome {
-        penalty::finish(self.0.plan(), walk, &rows)
+rows! {
+    /// Rows of a lane. The images of this attack are kept as p − 0.5, as in the reference: around 0
+    /// float32 is finer than around 1, and rounding errors add up over the iterations.
+    pub struct EadRows {
+        search: SearchRows,
+        fista: Fista,
+        /// x₀ − 0.5, M×3×S×S.
+        x0: Tensor,
     }
 }
 
-/// Passes whose result is known are left out; which they are, the host must look up at every
-/// iteration. On a GPU that would be to wait for it each time, so that there all are made.
+rows! {
+    /// FISTA's two points, each M×3×S×S.
+    struct Fista {
+        /// The iterate.
+        x: Tensor,
+        /// The slack point, where the gradient is taken; it may leave the box.
+        y: Tensor,
+    }
+}
+
+impl Fista {
+    fn new(start: &Tensor) -> Self {
+        Self { x: start.copy(), y: start.copy() }
+    }
+
+    /// One iteration, where `descent` is α·∇g(y), `shrink` is S_β, and `momentum` is k/(k + 3),
+    /// M×1×1×1, or none for ISTA.
+    fn step(
+        &mut self,
+        descent: &Tensor,
+        shrink: impl FnOnce(Tensor) -> Tensor,
+        momentum: Option<Tensor>,
+    ) {
+        let x = shrink(&self.y - descent);
+        self.y = match momentum {
+            Some(momentum) => &x + (&x - &self.x) * momentum,
+            None => x.copy(),
+        };
+        self.x = x;
+    }
+
+    /// Puts one lane back to its row of `start`.
+    fn restart(&self, start: &Tensor, lane: i64) {
+        for point in [&self.x, &self.y] {
+            point.get(lane).copy_(&start.get(lane));
+        }
+    }
+}
+
+/// FISTA's k/(k + 3), with k one ahead of the iteration, which counts from 0.
+fn momentum(iteration: u32) -> f64 {
+    f64::from(iteration + 1) / f64::from(iteration + 4)
+}
+
+/// S: of the points within `threshold` of z, the one nearest to x₀, brought into the box.
+fn shrink(z: Tensor, x0: &Tensor, threshold: &Tensor) -> Tensor {
+    x0.clamp_tensor(Some(&z - threshold), Some(z + threshold)).clamp_(-0.5, 0.5)
+}
+
+/// The sum over each image: M×3×S×S → M.
+fn sum(values: &Tensor) -> Tensor {
+    values.sum_dim_intlist([1i64, 2, 3].as_slice(), false, Kind::Float)
+}
+
+impl Search for EadL1 {
+    type State = ConstantSearch;
+    type Rows = EadRows;
+    type Output = PenaltyOutcome;
+
+    fn begin(&self, image: &Tensor, _: Goal) -> (ConstantSearch, EadRows) {
+        let (search, rows) = penalty::begin(self.0.search(), image);
+        let x0 = image - 0.5;
+        (search, EadRows { search: rows, fista: Fista::new(&x0), x0 })
+    }
+
+    fn step(&self, oracle: &Oracle, lanes: &mut Lanes<Self>) -> Result<Vec<bool>> {
+        let params = &self.0;
+        let rate = lanes.per_image(|search| params.rate(search.iteration));
+        let momentum =
+            params.momentum.then(|| lanes.per_image(|search| momentum(search.iteration)));
+        let threshold = params.shrinkage.threshold(params.beta, &rate);
+
+        let gradient = self.gradient(oracle, lanes)?;
+        let EadRows { fista, x0, search } = &mut lanes.rows;
+        let smooth = if params.l2_weight == 0.0 {
+            gradient.shallow_clone()
+        } else {
+            (&fista.y - &*x0) * (2.0 * params.l2_weight) + &gradient
+        };
+        fista.step(&(smooth * rate), |z| shrink(z, x0, &threshold), momentum);
+
+        let change = &fista.x - &*x0;
+        let l1 = sum(&change.abs());
+        let pixels = (&search.image + &change).clamp_(0.0, 1.0);
+        let logits = self.logits(oracle, lanes, &gradient, &pixels, &l1)?;
+        let met = lanes.goals.met(&logits, params.kappa);
+
+        let Lanes { states, goals, rows: EadRows { fista, x0, search }, .. } = lanes;
+        let given_up = penalty::look(states, || {
+            self.f(goals, &logits) * &search.c
+                + sum(&change.square()) * params.l2_weight
+                + &l1 * params.beta
+        })?;
+        search.keep(states, &given_up, &pixels, &l1, &met)?;
+        Ok(search.turn(states, &given_up, |lane| fista.restart(x0, lane)))
+    }
+
+    fn finish(&self, search: ConstantSearch, rows: EadRows) -> PenaltyOutcome {
+        rows.search.finish(search)
+    }
+}
+
 impl EadL1 {
-    fn hinge(&self, goals: &Goals, logits: &Tensor) -> Tensor {
+    /// f of the logits: M×K → M.
+    fn f(&self, goals: &Goals, logits: &Tensor) -> Tensor {
         (goals.margin(logits) + self.0.kappa).clamp_min(0.0)
     }
 
-    /// The gradients at the slack points. As long as a case has not left its image, which at a
-    /// small c it never does, its gradient stays what it was.
-    fn gradient(&self, oracle: &Oracle, lanes: &Lanes<Walk>) -> Result<Tensor> {
-        let part = Part::new(lanes, |lane| lanes.states[lane].rest.is_none());
-        let known = part.others(&lanes.rows[SLACK].size(), lanes, |rest| &rest.gradient);
-        part.fill(known, || {
-            let (goals, c, slack) =
-                (part.goals(lanes), part.rows(&lanes.rows[C]), part.rows(&lanes.rows[SLACK]));
-            Ok(oracle
-                .gradient(&part.cases(lanes), &(slack + 0.5), |z| self.hinge(&goals, z) * c)?
-                .pixels)
-        })
+    /// ∇(c·f) at the slack points, M×3×S×S. Where a case has not left its image, it is known.
+    fn gradient(&self, oracle: &Oracle, lanes: &Lanes<Self>) -> Result<Tensor> {
+        let y = &lanes.rows.fista.y;
+        let asked =
+            Asked::new(lanes.len(), y.device(), |lane| lanes.states[lane].at_image.is_none());
+        asked.complete(
+            &y.size(),
+            &lanes.states,
+            |at_image| &at_image.gradient,
+            || {
+                let (goals, c) = (asked.goals(lanes), asked.rows(&lanes.rows.search.c));
+                let pixels = asked.rows(y) + 0.5;
+                Ok(oracle.gradient(&asked.cases(lanes), &pixels, |z| self.f(&goals, z) * c)?.pixels)
+            },
+        )
     }
 
-    /// Logits of the new points' pixels, at these L1 distortions (M). They are zero where they do
-    /// not matter.
-    fn look(
+    /// Logits of the new points' pixels, at these l1 distortions (M): M×K. They are zero where they
+    /// do not matter.
+    fn logits(
         &self,
         oracle: &Oracle,
-        lanes: &mut Lanes<Walk>,
+        lanes: &mut Lanes<Self>,
         gradient: &Tensor,
         pixels: &Tensor,
         l1: &Tensor,
@@ -297,86 +375,33 @@ impl EadL1 {
             return oracle.logits(&lanes.cases, pixels);
         }
         let distortions = Vec::<f32>::try_from(l1)?;
-        let decided = penalty::decided(lanes, self.0.plan(), &distortions)?;
-        // From the image to the image: the slack point is there as well.
+        let decided = lanes.rows.search.decided(&lanes.states, &distortions)?;
+        // From the image to the image: so the slack point is there as well.
         let stays = |lane: usize| {
-            distortions[lane] == 0.0
-                && (lanes.states[lane].iteration == 0 || lanes.states[lane].rest.is_some())
+            let search = &lanes.states[lane];
+            distortions[lane] == 0.0 && (search.iteration == 0 || search.at_image.is_some())
         };
         let stays: Vec<bool> = (0..lanes.len()).map(stays).collect();
         let known =
-            |lane: usize| decided[lane] || (stays[lane] && lanes.states[lane].rest.is_some());
-        let part = Part::new(lanes, |lane| !known(lane));
-        let known =
-            part.others(&[lanes.len() as i64, oracle.card().classes], lanes, |rest| &rest.logits);
-        let logits = part.fill(known, || oracle.logits(&part.cases(lanes), &part.rows(pixels)))?;
-        for (lane, walk) in lanes.states.iter_mut().enumerate() {
+            |lane: usize| decided[lane] || (stays[lane] && lanes.states[lane].at_image.is_some());
+        let asked = Asked::new(lanes.len(), l1.device(), |lane| !known(lane));
+        let shape = [lanes.len() as i64, oracle.card().classes];
+        let logits = asked.complete(
+            &shape,
+            &lanes.states,
+            |at_image| &at_image.logits,
+            || oracle.logits(&asked.cases(lanes), &asked.rows(pixels)),
+        )?;
+        for (lane, search) in lanes.states.iter_mut().enumerate() {
             if !stays[lane] {
-                walk.rest = None;
-            } else if walk.rest.is_none() {
+                search.at_image = None;
+            } else if search.at_image.is_none() {
                 let [gradient, logits] =
                     [gradient, &logits].map(|tensor| tensor.get(lane as i64).copy());
-                walk.rest = Some(Rest { gradient, logits });
+                search.at_image = Some(AtImage { gradient, logits });
             }
         }
         Ok(logits)
-    }
-}
-
-/// The lanes for which the model is asked.
-struct Part {
-    lanes: Vec<usize>,
-    /// The same, on the device; none for all lanes.
-    index: Option<Tensor>,
-}
-
-impl Part {
-    fn new(lanes: &Lanes<Walk>, asked: impl Fn(usize) -> bool) -> Self {
-        let chosen: Vec<usize> = (0..lanes.len()).filter(|&lane| asked(lane)).collect();
-        let numbers: Vec<i64> = chosen.iter().map(|&lane| lane as i64).collect();
-        let index =
-            (chosen.len() < lanes.len()).then(|| upload(&numbers, lanes.rows[IMAGE].device()));
-        Self { lanes: chosen, index }
-    }
-
-    fn cases(&self, lanes: &Lanes<Walk>) -> Vec<usize> {
-        self.lanes.iter().map(|&lane| lanes.cases[lane]).collect()
-    }
-
-    fn rows(&self, tensor: &Tensor) -> Tensor {
-        self.index
-            .as_ref()
-            .map_or_else(|| tensor.shallow_clone(), |index| tensor.index_select(0, index))
-    }
-
-    fn goals(&self, lanes: &Lanes<Walk>) -> Goals {
-        Goals { class: self.rows(&lanes.goals.class), sign: self.rows(&lanes.goals.sign) }
-    }
-
-    /// A tensor of this shape with what is known of lanes that rest, and zeros in the others; none
-    /// where all are asked for.
-    fn others(
-        &self,
-        shape: &[i64],
-        lanes: &Lanes<Walk>,
-        known: impl Fn(&Rest) -> &Tensor,
-    ) -> Option<Tensor> {
-        let all = Tensor::zeros(shape, (Kind::Float, self.index.as_ref()?.device()));
-        for (lane, rest) in lanes
-            .states
-            .iter()
-            .enumerate()
-            .filter_map(|(lane, walk)| Some((lane, walk.rest.as_ref()?)))
-        {
-            all.get(lane as i64).copy_(known(rest));
-        }
-        Some(all)
-    }
-
-    /// What is known, with what is found out about the lanes that are asked for.
-    fn fill(&self, known: Option<Tensor>, find: impl FnOnce() -> Result<Tensor>) -> Result<Tensor> {
-        let (Some(known), Some(index)) = (known, &self.index) else { return find() };
-        if self.lanes.is_empty() { Ok(known) } else { Ok(known.index_copy(0, index, &find()?)) }
     }
 }
 

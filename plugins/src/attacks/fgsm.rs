@@ -1,14 +1,30 @@
-//! FGSM: Goodfellow, Shlens, Szegedy, "Explaining and Harnessing Adversarial Examples", ICLR 2015.
+//! FGSM, the fast gradient sign method: one step along the sign of the gradient.
+//!
+//! Paper: Goodfellow, Shlens and Szegedy, "Explaining and Harnessing Adversarial Examples", ICLR
+//! 2015, arXiv 1412.6572, section 4.
+//! Reference: the code of the ECCV 2018 study.
+//!
+//! ```text
+//! x′ ← x − ε·sign(∇J(x)), clamped to the box
+//! ```
+//!
+//! J is low where the goal is met, away from a class as well as towards one. (The paper's step goes
+//! up the cost of the true class, which is the same as down its negative.)
+//!
+//! Deviations:
+//! - `objective` chooses J; the paper's is cross entropy.
+//! - `norm` chooses the norm in which the step has length ε; the paper's is l∞.
 
 use super::Objective;
 use anyhow::{Result, ensure};
-use gauntlet_core::attack::{Answer, Attack, Budget, Cases, Cost, Goal, Goals, Norm};
+use gauntlet_core::attack::{Answer, Attack, Batch, Budget, Cases, Cost, Goal, Norm};
 use gauntlet_core::oracle::Oracle;
 use gauntlet_core::params;
 use gauntlet_core::params::Preset;
 use tch::Tensor;
 
-/// One step of size ε against the gradient.
+/// The fast gradient sign method (Goodfellow et al. 2015): one step of length ε against the
+/// gradient.
 pub struct Fgsm(FgsmParams);
 
 params! {
@@ -19,8 +35,8 @@ params! {
         pub epsilon: f64 = 8.0 / 255.0,
         /// What the step descends.
         pub objective: Objective = Objective::CrossEntropy,
-        /// The norm that ε is measured in: the step is ε·sign(g), ε·g/‖g‖₁ (as the study's code has
-        /// it) or ε·g/‖g‖₂.
+        /// The norm that ε is measured in. With the gradient g the step is ε·sign(g), ε·g/‖g‖₁ (as
+        /// the study's code has it) or ε·g/‖g‖₂.
         pub norm: Norm = Norm::Linf,
     }
 }
@@ -58,16 +74,12 @@ impl Attack for Fgsm {
     }
 
     fn run(&self, oracle: &Oracle, cases: &Cases) -> Result<Vec<Answer>> {
+        let FgsmParams { epsilon, objective, norm } = self.0;
         let mut answers = Vec::with_capacity(cases.len());
-        let all: Vec<usize> = (0..cases.len()).collect();
-        for members in all.chunks(oracle.lanes()) {
-            let pixels = cases.pixels.narrow(0, members[0] as i64, members.len() as i64);
-            let goals = Goals::new(&cases.goals[members[0]..][..members.len()], &pixels);
-            let gradient =
-                oracle.gradient(members, &pixels, |z| self.0.objective.cost(&goals, z))?.pixels;
-            let adversarial =
-                (&pixels - unit(self.0.norm, &gradient) * self.0.epsilon).clamp(0.0, 1.0);
-            answers.extend((0..members.len() as i64).map(|n| Answer::Pixels(adversarial.get(n))));
+        for Batch { cases, pixels, goals } in cases.batches(oracle.lanes()) {
+            let gradient = oracle.gradient(&cases, &pixels, |z| objective.cost(&goals, z))?.pixels;
+            let adversarial = (pixels - unit(norm, &gradient) * epsilon).clamp(0.0, 1.0);
+            answers.extend(Answer::rows(&adversarial));
         }
         Ok(answers)
     }

@@ -1,5 +1,32 @@
-//! I-FGSM, the basic iterative method: Kurakin, Goodfellow, Bengio, "Adversarial Examples in the
-//! Physical World", 2016; with the ECCV 2018 study's search for the smallest ε per image.
+//! I-FGSM, the basic iterative method: steps along the sign of the gradient in an l∞ ball, and a
+//! search for the smallest ball in which they succeed.
+//!
+//! Paper: Kurakin, Goodfellow and Bengio, "Adversarial Examples in the Physical World", 2016, arXiv
+//! 1607.02533, section 2.2.
+//! Reference: the code of the ECCV 2018 study, whose search for the smallest ε this is.
+//!
+//! ```text
+//! X₀ ← X
+//! for N = 0, 1, … iterations − 1:
+//!     X_{N+1} ← Clip_{X,ε}(X_N − α·sign(∇J(X_N)))
+//! ```
+//!
+//! J is low where the goal is met, away from a class as well as towards one, and Clip keeps to the
+//! box and to the ball of radius ε around X. The search tries one ε after another, each from X:
+//!
+//! ```text
+//! ε ← epsilon
+//! for each of search_tries tries:
+//!     if the try with ε meets the goal:  success ← ε, and its image is the answer
+//!     else:                              failure ← ε
+//!     ε ← (success + failure)/2 once there are both, else success/2 or 2ε
+//! ```
+//!
+//! Deviations:
+//! - `objective` chooses J; the paper's is cross entropy.
+//! - `step` and `anneal` choose α; in the paper it is fixed, here by default it shrinks.
+//! - `stop_early` ends a try at its first adversarial, and `tighten` counts that with the
+//!   distortion that it really has.
 
 use super::Objective;
 use anyhow::{Result, ensure};
@@ -9,16 +36,18 @@ use gauntlet_core::lanes::{self, Lanes, Search};
 use gauntlet_core::oracle::Oracle;
 use gauntlet_core::params;
 use gauntlet_core::params::Preset;
+use gauntlet_core::rows;
 use tch::{Kind, Tensor};
 
-/// Steps against the sign of the gradient inside an ℓ∞ ball.
+/// The basic iterative method (Kurakin et al. 2016): steps against the sign of the gradient inside
+/// an l∞ ball.
 pub struct Ifgsm(IfgsmParams);
 
 params! {
-    /// Settings of [`Ifgsm`]. The defaults differ from `eccv2018` where that leaves distortion on
-    /// the table: cross entropy sees the other classes too, long steps that shrink to nothing reach
-    /// the corners of the ball and settle there, and a try stops at its first adversarial, which
-    /// counts with the distortion that it really has.
+    /// Settings of [`Ifgsm`]. The defaults differ from `eccv2018` where that gives farther
+    /// adversarials than need be. Cross entropy sees the other classes too. Long steps that shrink
+    /// to nothing reach the corners of the ball and settle there. A try stops at its first
+    /// adversarial, which counts with the distortion that it really has.
     pub struct IfgsmParams {
         /// Radius of the ball, pixels in [0, 1]. With a search, where the search starts.
         pub epsilon: f64 = 0.02,
@@ -30,15 +59,15 @@ params! {
         pub anneal: bool = true,
         /// What a step descends.
         pub objective: Objective = Objective::CrossEntropy,
-        /// Whether a try ends as soon as the goal is met, or always after all iterations.
+        /// Whether a try ends as soon as the goal is met, or after all iterations.
         pub stop_early: bool = true,
-        /// Tries of the search for the smallest ε: doubled until a try succeeds or halved until one
-        /// fails, then the midpoint of the last success and the last failure. With 0 there is no
-        /// search but one try at `epsilon`, whose image is the answer even where the goal is not
-        /// met.
+        /// Tries of the search for the smallest ε. It is doubled until a try succeeds or halved
+        /// until one fails; then it is the midpoint of the last success and the last failure. With
+        /// 0 there is no search: the one try at `epsilon` gives the answer, even where the goal is
+        /// not met.
         pub search_tries: u32 = 9,
-        /// Whether a success counts with the ℓ∞ distortion that it really has, which may be below
-        /// the try's ε, or as published with ε.
+        /// Whether a success counts with the l∞ distortion that it really has, which may be below
+        /// the try's ε, or with ε as published.
         pub tighten: bool = true,
     }
 }
@@ -54,11 +83,23 @@ impl IfgsmParams {
             ..Self::default()
         }
     }
+
+    /// The length α of the step that a case takes now.
+    fn length(&self, tries: &Tries) -> f64 {
+        let first = tries.epsilon() / f64::from(self.iterations) * self.step;
+        if self.anneal {
+            first * (1.0 - f64::from(tries.iteration) / f64::from(self.iterations))
+        } else {
+            first
+        }
+    }
 }
 
-/// Part of the iterations that are run where tries end at the first adversarial: most of a search's
-/// tries succeed late or not at all. Measured on the miniatures, away from a class and towards one.
+/// Part of the iterations that are run where tries end at the first adversarial and the goal is
+/// away from a class. Most of a search's tries succeed late or not at all. Measured on the
+/// miniatures.
 const SHARE_AWAY: f64 = 0.80;
+/// The same part where the goal is towards a class.
 const SHARE_TOWARDS: f64 = 0.83;
 
 /// What I-FGSM did in one case.
@@ -160,27 +201,42 @@ impl Ifgsm {
     }
 }
 
-/// Where one case stands.
+/// The tries of one case.
 pub struct Tries {
+    /// ε of each try; the last one is running.
     epsilons: Vec<f64>,
     /// Iteration within the try.
     iteration: u32,
-    /// The success and the failure that the next ε lies between.
+    /// ε of the latest success, and of the latest failure: the next ε lies between.
     success: Option<f64>,
     failure: Option<f64>,
 }
 
 impl Tries {
+    fn new(epsilon: f64) -> Self {
+        Self { epsilons: vec![epsilon], iteration: 0, success: None, failure: None }
+    }
+
     fn epsilon(&self) -> f64 {
         self.epsilons[self.epsilons.len() - 1]
     }
 
-    /// Notes how a try ended, `met` with the distortion that counts, and chooses the next ε.
-    fn judge(&mut self, met: Option<f64>) {
-        match met {
-            Some(distortion) => self.success = Some(distortion),
+    /// Whether the first try is at its first iteration.
+    fn at_start(&self) -> bool {
+        self.epsilons.len() == 1 && self.iteration == 0
+    }
+
+    /// Notes how a try ended: a success with the ε that it counts with, or a failure.
+    fn note(&mut self, success: Option<f64>) {
+        match success {
+            Some(epsilon) => self.success = Some(epsilon),
             None => self.failure = Some(self.epsilon()),
         }
+    }
+
+    /// Begins the next try.
+    fn next(&mut self) {
+        self.iteration = 0;
         self.epsilons.push(match (self.success, self.failure) {
             (Some(success), Some(failure)) => f64::midpoint(success, failure),
             (Some(success), None) => success * 0.5,
@@ -189,88 +245,84 @@ impl Tries {
     }
 }
 
-// The rows of a lane. Steps are taken on p − 0.5, as in the published code: around 0 float32 is
-// finer than around 1, and rounding errors add up over the iterations.
-const IMAGE: usize = 0; // p − 0.5
-const ETA: usize = 1; // the perturbation
-const BEST: usize = 2; // the pixels that are kept
-const EPSILON: usize = 3;
-const ORIGINAL: usize = 4; // p itself, for the pixels that do not move
-const AT_IMAGE: usize = 5; // the gradient's sign at the image, where every try begins
+rows! {
+    /// Rows of a lane. Steps are taken on p − 0.5, as in the reference: around 0 float32 is finer
+    /// than around 1, and rounding errors add up over the iterations.
+    pub struct IfgsmRows {
+        /// M×3×S×S: the image X, to the bit, for the pixels that do not move.
+        original: Tensor,
+        /// M×3×S×S: X − 0.5.
+        image: Tensor,
+        /// M×3×S×S: the perturbation η = X_N − X.
+        eta: Tensor,
+        /// M×3×S×S: the gradient's sign at X, where every try begins.
+        sign_at_image: Tensor,
+        /// M×3×S×S: the pixels that are kept.
+        best: Tensor,
+    }
+}
+
+/// The perturbation of Clip_{X,ε}(x): the box first, then the ball.
+fn clip(x: Tensor, image: &Tensor, epsilon: &Tensor) -> Tensor {
+    (x.clamp(-0.5, 0.5) - image).maximum(&-epsilon).minimum(epsilon)
+}
 
 impl Search for Ifgsm {
-    type Lane = Tries;
+    type State = Tries;
+    type Rows = IfgsmRows;
     type Output = IfgsmOutcome;
 
-    fn begin(&self, image: &Tensor, _: Goal) -> (Tries, Vec<Tensor>) {
-        let epsilon = self.0.epsilon;
-        let tries = Tries { epsilons: vec![epsilon], iteration: 0, success: None, failure: None };
-        let scalar = Tensor::full([0i64; 0].as_slice(), epsilon, (Kind::Float, image.device()));
-        (
-            tries,
-            vec![
-                image - 0.5,
-                image.zeros_like(),
-                image.zeros_like(),
-                scalar,
-                image.shallow_clone(),
-                image.zeros_like(),
-            ],
-        )
+    fn begin(&self, image: &Tensor, _: Goal) -> (Tries, IfgsmRows) {
+        let rows = IfgsmRows {
+            original: image.shallow_clone(),
+            image: image - 0.5,
+            eta: image.zeros_like(),
+            sign_at_image: image.zeros_like(),
+            best: image.zeros_like(),
+        };
+        (Tries::new(self.0.epsilon), rows)
     }
 
-    fn step(&self, oracle: &Oracle, lanes: &mut Lanes<Tries>) -> Result<Vec<bool>> {
+    fn step(&self, oracle: &Oracle, lanes: &mut Lanes<Self>) -> Result<Vec<bool>> {
         let params = &self.0;
-        let per_image = [-1i64, 1, 1, 1].as_slice();
-        let lengths: Vec<f32> =
-            lanes.states.iter().map(|tries| params.length(tries) as f32).collect();
-        let lengths = upload(&lengths, lanes.rows[IMAGE].device()).view(per_image);
-        let image = &lanes.rows[IMAGE];
-        let epsilon = lanes.rows[EPSILON].view(per_image);
+        let alpha = lanes.per_image(|tries| params.length(tries));
+        let epsilon = lanes.per_image(Tries::epsilon);
+        let Lanes { cases, states, goals, rows } = lanes;
 
-        let point = image + &lanes.rows[ETA];
-        let answer = oracle
-            .gradient(&lanes.cases, &(&point + 0.5), |z| params.objective.cost(&lanes.goals, z))?;
+        let x = &rows.image + &rows.eta;
+        let answer = oracle.gradient(cases, &(&x + 0.5), |z| params.objective.cost(goals, z))?;
         let sign = answer.pixels.sign();
-        let eta = step(image, point, &sign * lengths, &epsilon);
+        let eta = clip(x - &sign * alpha, &rows.image, &epsilon);
 
-        // A try ends after its last iteration, or where the goal was met before this step, which
-        // then is not taken.
+        // A try ends after its last iteration, or where the goal was met before this step, which is
+        // then not taken.
         let met = if params.stop_early {
-            Vec::<bool>::try_from(lanes.goals.met(&answer.logits, 0.0))?
+            Vec::<bool>::try_from(goals.met(&answer.logits, 0.0))?
         } else {
-            vec![false; lanes.len()]
+            vec![false; cases.len()]
         };
-        for lane in (0..).zip(&met).filter_map(|(lane, &met)| met.then_some(lane)) {
-            eta.get(lane).copy_(&lanes.rows[ETA].get(lane));
-        }
-        lanes.rows[ETA] = eta;
         let mut ended = Vec::new();
-        for (lane, tries) in lanes.states.iter_mut().enumerate() {
-            if params.search_tries > 1
-                && tries.epsilons.len() == 1
-                && tries.iteration == 0
-                && !met[lane]
-            {
-                lanes.rows[AT_IMAGE].get(lane as i64).copy_(&sign.get(lane as i64));
+        for (lane, tries) in states.iter_mut().enumerate() {
+            let row = lane as i64;
+            if met[lane] {
+                eta.get(row).copy_(&rows.eta.get(row));
+            } else if tries.at_start() && params.search_tries > 1 {
+                rows.sign_at_image.get(row).copy_(&sign.get(row));
             }
             tries.iteration += 1;
             if met[lane] || tries.iteration == params.iterations {
                 ended.push(lane);
             }
         }
-        let mut done = vec![false; lanes.len()];
-        if !ended.is_empty() {
-            self.conclude(oracle, lanes, &ended, &mut done)?;
-        }
-        Ok(done)
+        rows.eta = eta;
+        self.conclude(oracle, lanes, &ended)
     }
 
-    fn finish(&self, tries: Tries, rows: Vec<Tensor>) -> IfgsmOutcome {
+    fn finish(&self, tries: Tries, rows: IfgsmRows) -> IfgsmOutcome {
         let best_epsilon =
             if self.0.search_tries == 0 { Some(self.0.epsilon) } else { tries.success };
         IfgsmOutcome {
-            pixels: best_epsilon.map(|_| rows[BEST].shallow_clone()),
+            pixels: best_epsilon.map(|_| rows.best),
             epsilons: tries.epsilons,
             best_epsilon,
         }
@@ -278,79 +330,70 @@ impl Search for Ifgsm {
 }
 
 impl Ifgsm {
-    /// Judges the tries that ended, and starts the next in each lane that has one left.
+    /// Judges the tries that ended, begins the next in each lane that has one left, and says which
+    /// cases are done.
     fn conclude(
         &self,
         oracle: &Oracle,
-        lanes: &mut Lanes<Tries>,
+        lanes: &mut Lanes<Self>,
         ended: &[usize],
-        done: &mut [bool],
-    ) -> Result<()> {
-        let index = upload(
-            &ended.iter().map(|&lane| lane as i64).collect::<Vec<_>>(),
-            lanes.rows[IMAGE].device(),
-        );
-        let [image, eta, original] =
-            [IMAGE, ETA, ORIGINAL].map(|row| lanes.rows[row].index_select(0, &index));
-        let point = (&image + &eta).clamp(-0.5, 0.5);
-        let pixels = original.where_self(&eta.eq(0.0), &(&point + 0.5));
+    ) -> Result<Vec<bool>> {
+        let mut done = vec![false; lanes.len()];
+        if ended.is_empty() {
+            return Ok(done);
+        }
+        let Lanes { cases, states, goals, rows } = lanes;
+        let index: Vec<i64> = ended.iter().map(|&lane| lane as i64).collect();
+        let index = upload(&index, rows.image.device());
+        let [original, image, eta] =
+            [&rows.original, &rows.image, &rows.eta].map(|rows| rows.index_select(0, &index));
+        let x = (&image + &eta).clamp(-0.5, 0.5);
+        let pixels = original.where_self(&eta.eq(0.0), &(&x + 0.5));
+        let keep = |n: usize, lane: usize| {
+            rows.best.get(lane as i64).copy_(&pixels.get(n as i64));
+        };
         if self.0.search_tries == 0 {
             for (n, &lane) in ended.iter().enumerate() {
-                lanes.set(BEST, lane, &pixels.get(n as i64));
+                keep(n, lane);
                 done[lane] = true;
             }
-            return Ok(());
+            return Ok(done);
         }
-        let cases: Vec<usize> = ended.iter().map(|&lane| lanes.cases[lane]).collect();
+
+        let cases: Vec<usize> = ended.iter().map(|&lane| cases[lane]).collect();
         let logits = oracle.logits(&cases, &pixels)?;
-        let met = Vec::<bool>::try_from(lanes.goals.select(&index).met(&logits, 0.0))?;
-        let distortions = (point - image).abs().amax([1, 2, 3].as_slice(), false);
+        let met = Vec::<bool>::try_from(goals.select(&index).met(&logits, 0.0))?;
+        let distortions = (x - image).abs().amax([1, 2, 3].as_slice(), false);
         let distortions = Vec::<f64>::try_from(distortions.to_kind(Kind::Double))?;
         for (n, &lane) in ended.iter().enumerate() {
+            let tries = &mut states[lane];
+            let distortion = if self.0.tighten { distortions[n] } else { f64::INFINITY };
+            tries.note(met[n].then(|| tries.epsilon().min(distortion)));
             if met[n] {
-                lanes.set(BEST, lane, &pixels.get(n as i64));
+                keep(n, lane);
             }
-            let tries = &mut lanes.states[lane];
-            let counted =
-                if self.0.tighten { distortions[n].min(tries.epsilon()) } else { tries.epsilon() };
             if tries.epsilons.len() == self.0.search_tries as usize {
-                tries.success = if met[n] { Some(counted) } else { tries.success };
                 done[lane] = true;
-                continue;
-            }
-            tries.judge(met[n].then_some(counted));
-            tries.iteration = 0;
-            let length = self.0.length(tries);
-            let _ = lanes.rows[EPSILON].get(lane as i64).fill_(tries.epsilon());
-            let [image, mut eta, sign, epsilon] =
-                [IMAGE, ETA, AT_IMAGE, EPSILON].map(|row| lanes.rows[row].get(lane as i64));
-            if self.0.iterations > 1 {
-                // The first step needs no pass: it is the first try's, at another length.
-                eta.copy_(&step(&image, image.shallow_clone(), sign * length, &epsilon));
-                tries.iteration = 1;
             } else {
-                let _ = eta.zero_();
+                tries.next();
+                self.start(rows, lane as i64, tries);
             }
         }
-        Ok(())
+        Ok(done)
     }
-}
 
-/// The perturbation after a step from `point`, then the box, then the ball.
-fn step(image: &Tensor, point: Tensor, step: Tensor, epsilon: &Tensor) -> Tensor {
-    let moved = (point - step).clamp(-0.5, 0.5);
-    (moved - image).maximum(&-epsilon).minimum(epsilon)
-}
-
-impl IfgsmParams {
-    /// The length of the step that a case takes now.
-    fn length(&self, tries: &Tries) -> f64 {
-        let first = tries.epsilon() / f64::from(self.iterations) * self.step;
-        if self.anneal {
-            first * (1.0 - f64::from(tries.iteration) / f64::from(self.iterations))
-        } else {
-            first
+    /// Puts a lane's perturbation to where a further try begins: after its first step, which needs
+    /// no pass, since it is the first try's at another length.
+    fn start(&self, rows: &IfgsmRows, lane: i64, tries: &mut Tries) {
+        let mut eta = rows.eta.get(lane);
+        if self.0.iterations == 1 {
+            let _ = eta.zero_();
+            return;
         }
+        let (image, sign) = (rows.image.get(lane), rows.sign_at_image.get(lane));
+        let epsilon = Tensor::full_like(&image, tries.epsilon());
+        eta.copy_(&clip(&image - sign * self.0.length(tries), &image, &epsilon));
+        tries.iteration = 1;
     }
 }
 
@@ -372,10 +415,10 @@ mod tests {
 
     #[test]
     fn the_published_search_follows_the_latest_success_and_failure() {
-        let mut tries = Tries { epsilons: vec![0.02], iteration: 0, success: None, failure: None };
+        let mut tries = Tries::new(0.02);
         for met in [false, false, true, true, true, false] {
-            let epsilon = tries.epsilon();
-            tries.judge(met.then_some(epsilon));
+            tries.note(met.then_some(tries.epsilon()));
+            tries.next();
         }
         let expected = [0.02, 0.04, 0.08, 0.06, 0.05, 0.045, 0.0475];
         assert!(

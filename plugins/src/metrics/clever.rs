@@ -1,19 +1,21 @@
-//! CLEVER: how far the nearest adversarial should be, from the steepest slopes found around an
-//! image.
+//! CLEVER: an estimate of how far the nearest adversarial is, from the steepest slopes found around
+//! an image.
 //!
 //! Paper: Weng, Zhang, Chen, Yi, Su, Gao, Hsieh and Daniel, "Evaluating the Robustness of Neural
 //! Networks: An Extreme Value Theory Approach", ICLR 2018, arXiv 1801.10578.
 //! Reference: huanzhang12/CLEVER, of the same authors.
 //!
-//! The margin g = z_true − z_other of the image, over an estimate of g's Lipschitz constant in the
-//! ball around it: the end point of a reverse Weibull distribution ([`fit`]) fitted to the maxima
-//! of the gradients' dual norms, one per batch of random points. Towards a class, `other` is that
-//! class; away from the true one, the smallest score over all others counts. A score is an
-//! estimate, not a certificate.
+//! The score is the margin g = z_true − z_other of the image, divided by an estimate of g's
+//! Lipschitz constant in the ball around it. That estimate is the end point of a reverse Weibull
+//! distribution ([`fit`]), fitted to maxima of the gradients' dual norms, one per batch of random
+//! points. Towards a class, `other` is that class; away from the true one, the smallest score over
+//! all others counts. A score is an estimate, not a certificate.
 //!
-//! Deviations: `rivals` can limit the classes that "away" looks at; points are drawn afresh for
-//! each image instead of from a pool; a bootstrap over the maxima gives an interval, which leaves
-//! out how the maxima's number biases the estimate.
+//! Deviations:
+//! - `rivals` can limit the classes that "away" looks at.
+//! - Points are drawn afresh for each image instead of from a pool.
+//! - A bootstrap over the maxima gives an interval. It does not contain the bias that comes from
+//!   their number.
 
 use super::fit;
 use gauntlet_core::attack::{Cost, Norm};
@@ -26,121 +28,84 @@ use rand_distr::{Distribution, Exp1, StandardNormal};
 /// Stands for the norm of the greatest absolute value in [`Clever`].
 pub const INFINITY: usize = usize::MAX;
 
-/// Uniform in [0, 1).
-fn uniform(rng: &mut ChaCha8Rng) -> f64 {
-    (rng.next_u64() >> 11) as f64 / 2f64.powi(53)
-}
-
-/// Fills `point` with a random point of the ball of radius `radius` around 0, as the reference
-/// draws it: in l1 and l2 the distance from the centre is uniform, too.
-fn draw(norm: Norm, rng: &mut ChaCha8Rng, radius: f64, point: &mut [f32]) {
-    let scale = match norm {
-        Norm::L1 => {
-            let mut sum = 0f64;
-            for x in &mut *point {
-                let length: f32 = Exp1.sample(rng);
-                sum += f64::from(length);
-                *x = if rng.next_u32() & 1 == 0 { length } else { -length };
-            }
-            radius * uniform(rng) / sum
-        }
-        Norm::L2 => {
-            let mut squares = 0f64;
-            for x in &mut *point {
-                *x = StandardNormal.sample(rng);
-                squares += f64::from(*x * *x);
-            }
-            let inside = uniform(rng).powf(1.0 / point.len() as f64);
-            radius * uniform(rng) * inside / squares.sqrt()
-        }
-        Norm::Linf => {
-            for x in &mut *point {
-                *x = (2.0 * uniform(rng) - 1.0) as f32;
-            }
-            radius
-        }
-    };
-    for x in point {
-        *x *= scale as f32;
-    }
-}
-
 /// The CLEVER score in the norm of index `P`: 1, 2 or [`INFINITY`].
 pub struct Clever<const P: usize>(CleverParams<P>);
 
 params! {
     /// Parameters of [`Clever`].
     pub struct CleverParams<const P: usize> {
-        /// Radius of the ball that points are drawn from.
+        /// Radius of the ball that points are drawn from, pixels in [0, 1].
         pub radius: f64 = Clever::<P>::RADIUS,
         /// Maxima per image and class.
         pub batches: usize = 50,
         /// Points behind each maximum.
         pub samples: usize = 64,
-        /// Away from the true class: how many of the others are looked at, the most likely first;
-        /// 0 for all.
+        /// Other classes that are looked at when the goal is away from the true one, the most
+        /// likely first; 0 for all.
         pub rivals: usize = 3,
-        /// Of the interval: how often the maxima are drawn anew.
+        /// Bootstrap resamples of the maxima, for the interval.
         pub resamples: usize = 200,
     }
 }
 
-/// A fit with a smaller p is not good.
-const GOOD: f64 = 0.05;
+impl<const P: usize> Metric for Clever<P> {
+    const NAME: &'static str = match Self::NORM {
+        Norm::L1 => "clever_l1",
+        Norm::L2 => "clever_l2",
+        Norm::Linf => "clever_linf",
+    };
+    const SUMMARY: &'static str =
+        "CLEVER: estimated distance of the nearest adversarial (Weng et al. 2018)";
+    const UNIT: &'static str = "pixel range";
+    const SCOPE: Scope = Scope::Model;
+    const DIRECTION: Direction = Direction::HigherIsMoreRobust;
+    const EXTRAS: &'static [&'static str] = &["low", "high", "lipschitz", "ks_p", "good_fit"];
+    type Params = CleverParams<P>;
 
-/// What the points around an image say about one class.
-struct Estimate {
-    score: f64,
-    low: f64,
-    high: f64,
-    lipschitz: f64,
-    p: f64,
-    good: bool,
-}
+    fn presets() -> Vec<Preset<Self::Params>> {
+        let params =
+            CleverParams { batches: 500, samples: 1024, rivals: 0, ..CleverParams::default() };
+        vec![Preset {
+            name: "eccv2018",
+            summary: "as published: 500 maxima of 1,024 points, all other classes",
+            params,
+        }]
+    }
 
-impl Estimate {
-    /// `margin` over the Lipschitz constant that `maxima` point to.
-    fn new(margin: f64, maxima: &[f64], resamples: usize, rng: &mut ChaCha8Rng) -> Self {
-        let margin = margin.max(0.0);
-        let greatest = maxima.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let end = |maxima: &[f64]| fit(maxima).map(|fit| fit.end);
-        let Some(found) = fit(maxima) else {
-            // Equal maxima are exact; others that nothing fits say what was seen, and no more.
-            let least = maxima.iter().copied().fold(f64::INFINITY, f64::min);
-            let exact = greatest - least <= 1e-5 * greatest;
-            let bound = if exact { margin / greatest } else { f64::NAN };
-            return Self {
-                score: margin / greatest,
-                low: bound,
-                high: bound,
-                lipschitz: greatest,
-                p: f64::NAN,
-                good: exact,
-            };
+    fn new(params: Self::Params) -> Result<Self> {
+        let CleverParams { radius, batches, samples, .. } = params;
+        ensure!(
+            radius > 0.0 && radius.is_finite(),
+            "`radius` is {radius}, expected a positive number"
+        );
+        ensure!(
+            batches >= 3,
+            "`batches` is {batches}, expected at least 3: a distribution with three parameters is \
+             fitted to them"
+        );
+        ensure!(samples >= 1, "`samples` is 0, expected at least 1");
+        Ok(Self(params))
+    }
+
+    fn cost(&self, goal: Goal, classes: i64) -> Option<Cost> {
+        let others = (classes - 1) as usize;
+        let rivals = match (goal, self.0.rivals) {
+            (Goal::Towards(_), _) => 1,
+            (Goal::Away(_), 0) => others,
+            (Goal::Away(_), rivals) => rivals.min(others),
         };
-        let mut scores: Vec<f64> = (0..resamples)
-            .filter_map(|_| {
-                let drawn: Vec<f64> = maxima
-                    .iter()
-                    .map(|_| maxima[(uniform(rng) * maxima.len() as f64) as usize])
-                    .collect();
-                end(&drawn).map(|end| margin / end)
-            })
-            .collect();
-        scores.sort_by(f64::total_cmp);
-        let quantile = |q: f64| match scores.len() {
-            0 => f64::NAN,
-            count => scores[((count - 1) as f64 * q).round() as usize],
-        };
-        let good = found.p >= GOOD;
-        Self {
-            score: margin / found.end,
-            low: quantile(0.025),
-            high: quantile(0.975),
-            lipschitz: found.end,
-            p: found.p,
-            good,
+        let gradients = (rivals * self.0.batches * self.0.samples) as f64;
+        Some(Cost { forward: gradients + 1.0, backward: gradients })
+    }
+
+    fn model(&self, oracle: &Oracle, cases: &Cases) -> Result<Vec<f64>> {
+        let mut values = Vec::with_capacity(cases.len() * (1 + Self::EXTRAS.len()));
+        for case in 0..cases.len() {
+            let Estimate { score, low, high, lipschitz, p, good } =
+                self.estimate(oracle, cases, case)?;
+            values.extend([score, low, high, lipschitz, p, f64::from(u8::from(good))]);
         }
+        Ok(values)
     }
 }
 
@@ -151,20 +116,21 @@ impl<const P: usize> Clever<P> {
         INFINITY => Norm::Linf,
         _ => panic!("the norm is 1, 2 or INFINITY"),
     };
-    /// The gradient's norm that belongs to it.
+    /// The norm of gradients: the dual of [`NORM`](Self::NORM).
     const DUAL: Norm = match Self::NORM {
         Norm::L1 => Norm::Linf,
         Norm::L2 => Norm::L2,
         Norm::Linf => Norm::L1,
     };
-    /// As published.
+    /// Radius of the ball, as published.
     const RADIUS: f64 = match Self::NORM {
         Norm::L1 => 30.0,
         Norm::L2 => 3.0,
         Norm::Linf => 0.1,
     };
 
-    /// The classes that a case is about, with the margin of each.
+    /// The class that a case is to leave, and the others that it may come to, with the margin to
+    /// each.
     fn rivals(&self, goal: Goal, logits: &[f32]) -> (usize, Vec<(usize, f64)>) {
         let best = || {
             (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap_or_default()
@@ -238,64 +204,103 @@ impl<const P: usize> Clever<P> {
     }
 }
 
-impl<const P: usize> Metric for Clever<P> {
-    const NAME: &'static str = match Self::NORM {
-        Norm::L1 => "clever_l1",
-        Norm::L2 => "clever_l2",
-        Norm::Linf => "clever_linf",
-    };
-    const SUMMARY: &'static str =
-        "CLEVER: estimated distance of the nearest adversarial (Weng et al. 2018)";
-    const UNIT: &'static str = "pixel range";
-    const SCOPE: Scope = Scope::Model;
-    const DIRECTION: Direction = Direction::HigherIsMoreRobust;
-    const EXTRAS: &'static [&'static str] = &["low", "high", "lipschitz", "ks_p", "good_fit"];
-    type Params = CleverParams<P>;
+/// Smallest p of a good fit.
+const GOOD: f64 = 0.05;
 
-    fn presets() -> Vec<Preset<Self::Params>> {
-        let params =
-            CleverParams { batches: 500, samples: 1024, rivals: 0, ..CleverParams::default() };
-        vec![Preset {
-            name: "eccv2018",
-            summary: "as published: 500 maxima of 1,024 points, all other classes",
-            params,
-        }]
-    }
+/// What the points around an image say about one class.
+struct Estimate {
+    score: f64,
+    low: f64,
+    high: f64,
+    lipschitz: f64,
+    p: f64,
+    good: bool,
+}
 
-    fn new(params: Self::Params) -> Result<Self> {
-        let CleverParams { radius, batches, samples, .. } = params;
-        ensure!(
-            radius > 0.0 && radius.is_finite(),
-            "`radius` is {radius}, expected a positive number"
-        );
-        ensure!(
-            batches >= 3,
-            "`batches` is {batches}, expected at least 3: a distribution with three parameters is \
-             fitted to them"
-        );
-        ensure!(samples >= 1, "`samples` is 0, expected at least 1");
-        Ok(Self(params))
-    }
-
-    fn cost(&self, goal: Goal, classes: i64) -> Option<Cost> {
-        let others = (classes - 1) as usize;
-        let rivals = match (goal, self.0.rivals) {
-            (Goal::Towards(_), _) => 1,
-            (Goal::Away(_), 0) => others,
-            (Goal::Away(_), rivals) => rivals.min(others),
+impl Estimate {
+    /// `margin` over the Lipschitz constant that `maxima` point to.
+    fn new(margin: f64, maxima: &[f64], resamples: usize, rng: &mut ChaCha8Rng) -> Self {
+        let margin = margin.max(0.0);
+        let greatest = maxima.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let end = |maxima: &[f64]| fit(maxima).map(|fit| fit.end);
+        let Some(found) = fit(maxima) else {
+            // Equal maxima are the Lipschitz constant itself. Where nothing fits, the greatest one
+            // stands in, without an interval.
+            let least = maxima.iter().copied().fold(f64::INFINITY, f64::min);
+            let exact = greatest - least <= 1e-5 * greatest;
+            let bound = if exact { margin / greatest } else { f64::NAN };
+            return Self {
+                score: margin / greatest,
+                low: bound,
+                high: bound,
+                lipschitz: greatest,
+                p: f64::NAN,
+                good: exact,
+            };
         };
-        let gradients = (rivals * self.0.batches * self.0.samples) as f64;
-        Some(Cost { forward: gradients + 1.0, backward: gradients })
-    }
-
-    fn model(&self, oracle: &Oracle, cases: &Cases) -> Result<Vec<f64>> {
-        let mut values = Vec::with_capacity(cases.len() * (1 + Self::EXTRAS.len()));
-        for case in 0..cases.len() {
-            let Estimate { score, low, high, lipschitz, p, good } =
-                self.estimate(oracle, cases, case)?;
-            values.extend([score, low, high, lipschitz, p, f64::from(u8::from(good))]);
+        let mut scores: Vec<f64> = (0..resamples)
+            .filter_map(|_| {
+                let drawn: Vec<f64> = maxima
+                    .iter()
+                    .map(|_| maxima[(uniform(rng) * maxima.len() as f64) as usize])
+                    .collect();
+                end(&drawn).map(|end| margin / end)
+            })
+            .collect();
+        scores.sort_by(f64::total_cmp);
+        let quantile = |q: f64| match scores.len() {
+            0 => f64::NAN,
+            count => scores[((count - 1) as f64 * q).round() as usize],
+        };
+        let good = found.p >= GOOD;
+        Self {
+            score: margin / found.end,
+            low: quantile(0.025),
+            high: quantile(0.975),
+            lipschitz: found.end,
+            p: found.p,
+            good,
         }
-        Ok(values)
+    }
+}
+
+/// Uniform in [0, 1).
+fn uniform(rng: &mut ChaCha8Rng) -> f64 {
+    (rng.next_u64() >> 11) as f64 / 2f64.powi(53)
+}
+
+/// Fills `point` with a random point of the ball of radius `radius` around 0, drawn as in the
+/// reference: in l1 and l2 its distance from the centre has a uniform factor, so that points lie
+/// nearer to the centre than in a uniform draw.
+fn draw(norm: Norm, rng: &mut ChaCha8Rng, radius: f64, point: &mut [f32]) {
+    let scale = match norm {
+        Norm::L1 => {
+            let mut sum = 0f64;
+            for x in &mut *point {
+                let length: f32 = Exp1.sample(rng);
+                sum += f64::from(length);
+                *x = if rng.next_u32() & 1 == 0 { length } else { -length };
+            }
+            radius * uniform(rng) / sum
+        }
+        Norm::L2 => {
+            let mut squares = 0f64;
+            for x in &mut *point {
+                *x = StandardNormal.sample(rng);
+                squares += f64::from(*x * *x);
+            }
+            let inside = uniform(rng).powf(1.0 / point.len() as f64);
+            radius * uniform(rng) * inside / squares.sqrt()
+        }
+        Norm::Linf => {
+            for x in &mut *point {
+                *x = (2.0 * uniform(rng) - 1.0) as f32;
+            }
+            radius
+        }
+    };
+    for x in point {
+        *x *= scale as f32;
     }
 }
 

@@ -1,4 +1,5 @@
-//! Metrics: how large a change is and how visible, and what a model should withstand.
+//! Metrics: how large a change is, how visible it is, and how large a change a model should
+//! withstand.
 
 mod clever;
 mod norms;

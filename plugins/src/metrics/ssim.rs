@@ -1,24 +1,29 @@
 //! Structural similarity.
 //!
 //! Paper: Wang, Bovik, Sheikh and Simoncelli, "Image Quality Assessment: From Error Visibility to
-//! Structural Similarity", IEEE Transactions on Image Processing 13(4), 2004. Gaussian window of
-//! 11×11, σ 1.5, K₁ 0.01, K₂ 0.03; where the window would reach over the edge nothing is measured;
-//! the mean over positions and channels, as scikit-image has it with `gaussian_weights`.
+//! Structural Similarity", IEEE Transactions on Image Processing 13(4), 2004.
+//! Reference: scikit-image's `structural_similarity` with `gaussian_weights`.
+//!
+//! The window is Gaussian, 11×11 with σ 1.5; K₁ is 0.01, K₂ 0.03. Positions where the window would
+//! reach over the edge are left out. The score is the mean over positions and channels.
 
 use gauntlet_core::params::NoParams;
 use gauntlet_core::prelude::*;
 use tch::Device;
 
+/// The window has 2·5 + 1 positions a side.
 const RADIUS: i64 = 5;
+/// Standard deviation of the window, in pixels.
 const SIGMA: f64 = 1.5;
-/// (K·L)² with the dynamic range L of 1.
+/// (K₁·L)² with the dynamic range L of 1.
 const C1: f64 = 0.01 * 0.01;
+/// (K₂·L)² with the dynamic range L of 1.
 const C2: f64 = 0.03 * 0.03;
 
 /// Mean structural similarity of the images.
 pub struct Ssim;
 
-/// N×3×H×W → N×3×(H−10)×(W−10): every window's weighted mean.
+/// The weighted mean of every window: N×3×H×W → N×3×(H−10)×(W−10).
 fn blur(images: &Tensor) -> Tensor {
     let offsets = Tensor::arange_start(-RADIUS, RADIUS + 1, (Kind::Double, Device::Cpu));
     let bell: Tensor = (offsets.square() / (-2.0 * SIGMA * SIGMA)).exp();

@@ -2,19 +2,21 @@
 //! by maximum likelihood.
 //!
 //! Reference: huanzhang12/CLEVER, `clever.py` with method `mle_reg`, whose choices are kept: the
-//! maxima are brought to [−1, 0] first; a hundredth of the scale's square (of the scale, whatever
-//! its name there) is added to the negative log-likelihood, or it may have no minimum; among the
+//! maxima are brought to [−1, 0] first. A hundredth of the scale's square is added to the negative
+//! log-likelihood, which may have no minimum without it (there the scale has another name). Of the
 //! stationary points that different starts lead to, the one with the smallest Kolmogorov–Smirnov
-//! distance is taken. Deviation: Newton's method with exact second derivatives, not a simplex.
+//! distance is taken. Deviation: Newton's method with exact second derivatives instead of a
+//! simplex.
 
 /// Starting shapes.
 const SHAPES: [f64; 7] = [0.1, 1.0, 5.0, 10.0, 20.0, 50.0, 100.0];
-/// Weight of the scale's square.
+/// Weight of the scale's square in the loss.
 const PENALTY: f64 = 0.01;
+/// Greatest number of steps of Newton's method, taken or refused.
 const STEPS: usize = 300;
-/// Maxima that differ by less than this part of themselves are equal: float32 gives no more.
+/// Maxima whose relative differences are below this count as equal: float32 has no more digits.
 const EQUAL: f64 = 1e-5;
-/// A fit that explains the maxima worse than this is none.
+/// A fit with a smaller p is discarded.
 const HOPELESS: f64 = 1e-3;
 
 /// A reverse Weibull distribution that fits some maxima.
@@ -28,12 +30,13 @@ pub struct Fit {
     pub scale: f64,
     /// The Kolmogorov–Smirnov distance between the maxima and the distribution.
     pub distance: f64,
-    /// How often maxima of that very distribution lie at least as far from it. Since it was fitted
-    /// to these, the true figure is smaller.
+    /// The probability that maxima of this distribution lie at least as far from it. The
+    /// distribution was fitted to these maxima, so the true probability is smaller.
     pub p: f64,
 }
 
-/// Fits maxima; none when they are too few or all the same, or when no fit explains them.
+/// Fits a distribution to maxima. None when there are fewer than 3, when they are all equal, or
+/// when no fit explains them.
 pub fn fit(maxima: &[f64]) -> Option<Fit> {
     SHAPES
         .iter()
@@ -42,7 +45,7 @@ pub fn fit(maxima: &[f64]) -> Option<Fit> {
         .filter(|fit| fit.p >= HOPELESS)
 }
 
-/// The maxima, turned round and brought to [0, 1], in order.
+/// The maxima, mirrored and scaled to [0, 1], sorted.
 struct Problem {
     values: Vec<f64>,
     top: f64,
@@ -74,7 +77,7 @@ impl Problem {
         self.values.iter().map(each).sum::<f64>() + PENALTY * scale * scale
     }
 
-    /// Its first and second derivatives.
+    /// First and second derivatives of [`loss`](Self::loss).
     fn derivatives(&self, [a, b, h]: Point) -> (Point, [Point; 3]) {
         let (c, scale, gap) = (a.exp(), b.exp(), h.exp());
         let n = self.values.len() as f64;
@@ -109,7 +112,7 @@ impl Problem {
         (first, second)
     }
 
-    /// Where the quantiles 0.5 and 0.9 are those of the values.
+    /// The point of this shape at which the quantiles 0.5 and 0.9 are those of the values.
     fn start(&self, shape: f64) -> Point {
         let quantile = |q: f64| self.values[((self.values.len() - 1) as f64 * q).round() as usize];
         let (half, most) = (2f64.ln().powf(1.0 / shape), 10f64.ln().powf(1.0 / shape));
@@ -180,9 +183,9 @@ fn solve3(m: [Point; 3], v: Point) -> Option<Point> {
     Some(x)
 }
 
-/// How often the Kolmogorov–Smirnov distance of n values is at least this great: the limiting
-/// distribution with the correction for n of Vrbik, Pioneer Journal of Theoretical and Applied
-/// Statistics 15, 2018.
+/// The probability that the Kolmogorov–Smirnov distance of n values is at least this great: the
+/// limiting distribution with the correction for n of Vrbik, Pioneer Journal of Theoretical and
+/// Applied Statistics 15, 2018.
 fn kolmogorov(distance: f64, n: usize) -> f64 {
     let n = n as f64;
     let x = distance * n.sqrt();

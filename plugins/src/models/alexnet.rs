@@ -12,8 +12,8 @@
 //! - A channel multiplier, with MobileNet's rule, rounded down to an even number for the groups.
 //!
 //! The reference changed α of the normalization (1e-4, 1e-5, 2e-5) and the order of normalization
-//! and pooling over time. Weights do not tell, so both are parameters; a frozen graph does, so
-//! there its nodes decide.
+//! and pooling over time. Weights do not tell which they were trained with, so both are parameters.
+//! A frozen graph does tell, so its nodes decide.
 
 use super::{Published, Shape};
 use crate::nn::{
@@ -129,8 +129,8 @@ impl AlexNetParams {
     }
 }
 
-/// Local response normalization as the graph has it, and whether a pool comes before; none if it
-/// has none. What a node does not say is TensorFlow's default.
+/// The local response normalization of a graph, and whether a max-pool comes before it; none if the
+/// graph has none. Attributes that its node leaves out have TensorFlow's defaults.
 fn frozen(graph: &Graph) -> Option<(LocalResponse, bool)> {
     let (_, node) = graph.nodes().find(|(_, node)| node.op == "LRN")?;
     let float = |name, default: f64| node.float(name).map_or(default, f64::from);

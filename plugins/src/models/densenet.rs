@@ -4,8 +4,8 @@
 //! CVPR 2017, arXiv 1608.06993, table 1 (161 with growth rate 48 is the paper's, from the authors'
 //! repository). Reference: pudae's `tensorflow-densenet`, `nets/densenet.py` (reduction 0.5),
 //! parameter names likewise. Accuracies: that repository's table of checkpoints. Weights of
-//! torchvision's networks fit; these pad the first convolution and max-pool on both sides, have
-//! 1e-5 in batch norm, and take pixels less ImageNet's mean, over its standard deviation.
+//! torchvision's networks fit. Those networks pad the first convolution and max-pool on both sides,
+//! have 1e-5 in batch norm, and take pixels less ImageNet's mean, over its standard deviation.
 //!
 //! Deviations:
 //! - No dropout: it acts in training alone.
@@ -28,11 +28,11 @@ const fn norm(dialect: Dialect) -> BatchNorm {
     BatchNorm { epsilon, gamma: true }
 }
 
-/// A layer's 1×1 convolution gives so many times the growth rate.
+/// Channels of a layer's 1×1 convolution, as a multiple of the growth rate.
 const BOTTLENECK: i64 = 4;
 /// Divisor of the channels in a transition.
 const COMPRESSION: i64 = 2;
-/// Multiplies pixels on the scale 0 to 255 once the means are gone.
+/// Factor of pixels on the scale 0 to 255, after the means are subtracted.
 const SCALE: f64 = 0.017;
 
 struct Variant {
@@ -155,8 +155,8 @@ fn conv(
     }
 }
 
-/// What a layer adds to what is there: batch norm, ReLU and 1×1 convolution, and once more with
-/// 3×3.
+/// A layer: batch norm, ReLU and a 1×1 convolution, then batch norm, ReLU and a 3×3 convolution.
+/// Its block joins its output to its input.
 struct Layer {
     norm: Normalization,
     /// With the second batch norm and ReLU.
@@ -170,7 +170,7 @@ struct Transition {
     narrow: Convolution,
 }
 
-/// Layers that each see the input and all that those before have added.
+/// Layers that each see the block's input and the outputs of all layers before.
 struct Block {
     layers: Vec<Layer>,
     /// After all blocks but the last.

@@ -17,7 +17,7 @@ use gauntlet_core::prelude::*;
 use gauntlet_core::weights::{Dialect, PyTorch, Scope};
 use std::marker::PhantomData;
 
-/// The reference does without a scale of its own; PyTorch's files have one.
+/// Batch norm by dialect. The reference has no scale γ; PyTorch's files have one.
 const fn norm(dialect: Dialect) -> BatchNorm {
     BatchNorm { epsilon: 1e-3, gamma: matches!(dialect, Dialect::PyTorch) }
 }
@@ -34,9 +34,9 @@ pub trait Version: Send + 'static {
     const LOGITS: Logits;
     /// The smallest side that leaves every unpadded window something to see.
     const SMALLEST: i64;
-    /// What there is in PyTorch's libraries.
+    /// Whether weights of PyTorch's libraries fit.
     const PYTORCH: PyTorch;
-    /// Whether means count the zeros beyond the edge where weights are PyTorch's.
+    /// Whether average pools count the zeros beyond the edge when the weights are PyTorch's.
     const PYTORCH_MEANS_COUNT_PADDING: bool = false;
 }
 
@@ -50,14 +50,14 @@ pub struct Place {
     pub layer: (usize, usize),
     /// Which convolution of the branch, from 0, and of how many.
     pub conv: (usize, usize),
-    /// `a` or `b` on the first or second side of a fork.
+    /// `a` or `b` on the first or second side of a fork, else empty.
     pub side: &'static str,
     /// Whether the branch has a fork.
     pub forked: bool,
 }
 
 impl Place {
-    /// Of the convolution `name` in `branch` (`Branch_0`, …) of the layer `module`.
+    /// Finds the convolution `name` in `branch` (`Branch_0`, …) of the layer `module`.
     pub fn find(table: &[Layer], module: &str, branch: &str, name: &str) -> Option<Self> {
         let branch: usize = branch.strip_prefix("Branch_")?.parse().ok()?;
         let (row, branches) = (0..).zip(table).find_map(|(row, layer)| match *layer {
@@ -111,43 +111,43 @@ pub type Branches = &'static [&'static [Layer]];
 pub enum Layer {
     /// A convolution with batch norm and ReLU.
     Conv {
-        /// Where its variables are.
+        /// Scope of its variables.
         name: &'static str,
-        /// Height and width.
+        /// Height and width of the kernel.
         kernel: [i64; 2],
         /// Output channels at multiplier 1.
         channels: i64,
-        /// Of both axes.
+        /// Stride along both axes.
         stride: i64,
-        /// Around the input.
+        /// Zeros around the input.
         padding: Padding,
     },
     /// A 7×7 convolution with stride 2, factored in 8 kernels per input channel and a 1×1
-    /// convolution to so many channels, with bias and ReLU.
+    /// convolution to this many channels, with bias and ReLU.
     Separable(&'static str, i64),
-    /// Maximum in windows of a side, at a stride.
+    /// Maximum: side of the window, stride, padding.
     MaxPool(i64, i64, Padding),
     /// Mean of 3×3 positions around each.
     AveragePool,
-    /// Branches whose variables are in `Branch_0`, `Branch_1`, … of a name.
+    /// Branches, with their variables under `Branch_0`, `Branch_1`, … of this scope.
     Mixed(&'static str, Branches),
     /// Layers side by side within a branch.
     Fork(&'static [Layer]),
-    /// A block whose variables are at a name.
+    /// A block, with its variables under this scope.
     Residual(&'static str, Block),
-    /// So many blocks in a row, the first at name `…_1`.
+    /// This many blocks in a row, with their variables under this scope followed by `_1`, `_2`, ….
     Repeat(usize, &'static str, Block),
 }
 
-/// Branches whose join, brought to the width of their input by a 1×1 convolution with bias and
-/// scaled, is added to that input.
+/// A residual block. A 1×1 convolution with bias brings the join of the branches to the width of
+/// their input; scaled, it is added to that input.
 #[derive(Clone, Copy)]
 pub struct Block {
-    /// Variables are in `Branch_0`, `Branch_1`, …
+    /// The branches, with their variables under `Branch_0`, `Branch_1`, ….
     pub branches: Branches,
     /// Factor of what is added.
     pub scale: f64,
-    /// After the sum.
+    /// Activation of the sum.
     pub activation: Activation,
 }
 
@@ -165,7 +165,7 @@ pub const fn conv(name: &'static str, channels: i64) -> Layer {
     strided(name, channels, 1, Padding::Same)
 }
 
-/// The same with any stride and padding.
+/// As [`conv`], with any stride and padding.
 pub const fn strided(name: &'static str, channels: i64, stride: i64, padding: Padding) -> Layer {
     let letters = name.as_bytes();
     let kernel =
@@ -218,7 +218,7 @@ struct Loader {
     multiplier: f64,
     dialect: Dialect,
     means_count_padding: bool,
-    /// Of the map that the next layer gets.
+    /// Channels of the map that the next layer gets.
     channels: i64,
 }
 
@@ -255,7 +255,8 @@ impl Loader {
         }
     }
 
-    /// A 1×1 convolution of the map to `channels` at multiplier 1, which becomes the map.
+    /// A 1×1 convolution of the current map to `channels` (at multiplier 1); the next layer gets
+    /// its output.
     fn conv(&mut self, channels: i64) -> Conv {
         let outputs = nn::depth(channels, self.multiplier);
         Conv {

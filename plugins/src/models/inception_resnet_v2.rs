@@ -25,7 +25,7 @@ use gauntlet_core::weights::PyTorch;
 /// Inception-ResNet v2.
 pub type InceptionResNetV2 = Inception<ResNetV2, 299>;
 
-/// Its table.
+/// The table of Inception-ResNet v2.
 pub enum ResNetV2 {}
 
 /// Figure 16 of the paper.
@@ -39,7 +39,7 @@ const BLOCK35: Block = Block {
     activation: Relu,
 };
 
-/// Figure 17.
+/// Figure 17 of the paper.
 const BLOCK17: Block = Block {
     branches: &[
         &[conv("Conv2d_1x1", 192)],
@@ -49,7 +49,7 @@ const BLOCK17: Block = Block {
     activation: Relu,
 };
 
-/// Figure 19.
+/// Figure 19 of the paper.
 const BLOCK8: Block = Block {
     branches: &[
         &[conv("Conv2d_1x1", 192)],

@@ -19,7 +19,7 @@ use gauntlet_core::weights::PyTorch;
 /// Inception v1.
 pub type InceptionV1 = Inception<V1, 224>;
 
-/// Its table.
+/// The table of Inception v1.
 pub enum V1 {}
 
 /// A module, its numbers in the paper's order: 1×1, 3×3 reduce, 3×3, 5×5 reduce, 5×5, pool proj.

@@ -19,7 +19,7 @@ use gauntlet_core::weights::PyTorch;
 /// Inception v2.
 pub type InceptionV2 = Inception<V2, 224>;
 
-/// Its table.
+/// The table of Inception v2.
 pub enum V2 {}
 
 /// A module, its numbers in the paper's order: 1×1, 3×3 reduce, 3×3, double 3×3 reduce, double 3×3,

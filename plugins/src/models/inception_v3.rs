@@ -22,7 +22,7 @@ use gauntlet_core::weights::PyTorch;
 /// Inception v3.
 pub type InceptionV3 = Inception<V3, 299>;
 
-/// Its table.
+/// The table of Inception v3.
 pub enum V3 {}
 
 /// Figure 5 of the paper.
@@ -40,7 +40,7 @@ const fn mixed5<const POOL: i64>(name: &'static str) -> Layer {
     )
 }
 
-/// Figure 6, n = 7.
+/// Figure 6 of the paper, n = 7.
 const fn mixed6<const WIDTH: i64>(name: &'static str) -> Layer {
     Mixed(
         name,
@@ -65,15 +65,16 @@ const fn mixed6<const WIDTH: i64>(name: &'static str) -> Layer {
     )
 }
 
-/// The third and fourth branch of figure 7.
+/// The third branch of figure 7 of the paper.
 const WIDE: &[Layer] = &[
     conv("Conv2d_0a_1x1", 448),
     conv("Conv2d_0b_3x3", 384),
     Fork(&[conv("Conv2d_0c_1x3", 384), conv("Conv2d_0d_3x1", 384)]),
 ];
+/// The fourth branch of figure 7 of the paper.
 const POOL: &[Layer] = &[AveragePool, conv("Conv2d_0b_1x1", 192)];
 
-/// A convolution that halves the map, of a name that takes its 3×3 kernel for 1×1.
+/// A 3×3 convolution that halves the map. The reference calls it 1×1.
 const fn misnamed(name: &'static str, channels: i64) -> Layer {
     Conv { name, kernel: [3, 3], channels, stride: 2, padding: Valid }
 }

@@ -20,7 +20,7 @@ use gauntlet_core::weights::PyTorch;
 /// Inception v4.
 pub type InceptionV4 = Inception<V4, 299>;
 
-/// Its table.
+/// The table of Inception v4.
 pub enum V4 {}
 
 /// Figure 4 of the paper.
@@ -31,7 +31,7 @@ const A: Branches = &[
     &[AveragePool, conv("Conv2d_0b_1x1", 96)],
 ];
 
-/// Figure 7 with table 1.
+/// Figure 7 of the paper, with table 1.
 const REDUCTION_A: Branches = &[
     &[strided("Conv2d_1a_3x3", 384, 2, Valid)],
     &[
@@ -42,7 +42,7 @@ const REDUCTION_A: Branches = &[
     &[MaxPool(3, 2, Valid)],
 ];
 
-/// Figure 5.
+/// Figure 5 of the paper.
 const B: Branches = &[
     &[conv("Conv2d_0a_1x1", 384)],
     &[conv("Conv2d_0a_1x1", 192), conv("Conv2d_0b_1x7", 224), conv("Conv2d_0c_7x1", 256)],
@@ -56,7 +56,7 @@ const B: Branches = &[
     &[AveragePool, conv("Conv2d_0b_1x1", 128)],
 ];
 
-/// Figure 8.
+/// Figure 8 of the paper.
 const REDUCTION_B: Branches = &[
     &[conv("Conv2d_0a_1x1", 192), strided("Conv2d_1a_3x3", 192, 2, Valid)],
     &[
@@ -68,7 +68,7 @@ const REDUCTION_B: Branches = &[
     &[MaxPool(3, 2, Valid)],
 ];
 
-/// Figure 6.
+/// Figure 6 of the paper.
 const C: Branches = &[
     &[conv("Conv2d_0a_1x1", 256)],
     &[conv("Conv2d_0a_1x1", 384), Fork(&[conv("Conv2d_0b_1x3", 256), conv("Conv2d_0c_3x1", 256)])],
@@ -81,7 +81,7 @@ const C: Branches = &[
     &[AveragePool, conv("Conv2d_0b_1x1", 256)],
 ];
 
-/// timm's name of a tensor: it numbers modules and what is in them through.
+/// timm's name of a tensor: it numbers modules, and the layers in them.
 fn timm(name: &str) -> Option<String> {
     let parts: Vec<&str> = name.strip_prefix(V4::SCOPE)?.strip_prefix('/')?.split('/').collect();
     match parts[..] {

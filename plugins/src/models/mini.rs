@@ -2,8 +2,8 @@
 //! be part of the program. Weights, accuracies and how they were trained: `mini/README.md` of this
 //! crate.
 //!
-//! The network is the family's own code; what is here is the enlarging of 28×28 pixels to a side
-//! that leaves the network something to see after it has halved it five times.
+//! The network is the family's own code. What is added here enlarges 28×28 pixels to a side of
+//! which something is left after the network has halved it five times.
 
 use super::{
     AlexNet, DenseNet, InceptionResNetV2, InceptionV1, InceptionV2, InceptionV3, InceptionV4,
@@ -18,9 +18,9 @@ const SIDE: i64 = 28;
 const CLASSES: i64 = 10;
 const CHANNELS: f64 = 0.125;
 
-/// What the miniature of a network is.
+/// A network that has a miniature.
 pub trait Miniature: Architecture {
-    /// Its registered name.
+    /// The miniature's registered name.
     const MINI: &'static str;
     /// Height and width that pixels are enlarged to.
     const ENLARGED: i64;
@@ -29,7 +29,7 @@ pub trait Miniature: Architecture {
     /// Weights, a safetensors file.
     const WEIGHTS: &'static [u8];
 
-    /// The network at that side and one eighth of its channels, for ten classes.
+    /// The network's parameters: that side, one eighth of the channels, ten classes.
     fn params() -> Self::Params;
 }
 
@@ -76,8 +76,8 @@ pub struct Mini<A> {
     enlarging: Tensor,
 }
 
-/// What bilinear enlarging does to a column of `from` pixels, `to`×`from`: what it does to the unit
-/// vectors. Two products with it take half the time of the operation itself.
+/// The matrix of bilinear enlarging along one axis, `to`×`from`: its columns are the enlarged unit
+/// vectors. Two products with it take half the time of libtorch's own operation.
 fn enlarging(from: i64, to: i64, device: Device) -> Tensor {
     Tensor::eye(from, (Kind::Float, device))
         .view([1, 1, from, from])

@@ -31,14 +31,14 @@ pub use vgg::Vgg;
 use gauntlet_core::model::ModelCard;
 use gauntlet_core::prelude::*;
 
-/// Smallest side of networks that halve their input five times and pad it as they go.
+/// Smallest side of networks that halve their input five times, with padding.
 const HALVED_FIVE_TIMES: i64 = 32;
 
 params! {
     /// What can be chosen when a network is built. The defaults are those of the published weights.
     pub struct Shape<const CLASSES: i64, const SIDE: i64> {
-        /// Number of logits, 2 to 1048576; 1001 of them have a background class first, as the 2018
-        /// study's.
+        /// Number of logits, 2 to 1048576. With 1001, the first is a background class, as in the
+        /// 2018 study.
         pub classes: i64 = CLASSES,
         /// Height and width of the pixels, from the network's smallest (32 or more) to 4096.
         pub side: i64 = SIDE,
@@ -48,7 +48,10 @@ params! {
 }
 
 impl<const CLASSES: i64, const SIDE: i64> Shape<CLASSES, SIDE> {
-    /// Says which value is out of range, and what the range is; sides are at least `smallest`.
+    /// Checks the ranges; the side is at least `smallest`.
+    ///
+    /// # Errors
+    /// Says which value is out of range, and what the range is.
     fn check(&self, smallest: i64) -> Result<()> {
         ensure!(
             (2..=1 << 20).contains(&self.classes),
@@ -68,7 +71,8 @@ impl<const CLASSES: i64, const SIDE: i64> Shape<CLASSES, SIDE> {
         Ok(())
     }
 
-    /// The card of a network of this shape; what was published holds for the default alone.
+    /// The card of a network of this shape. Accuracies stand on it for the default shape alone,
+    /// which they were published for.
     fn card(&self, published: &Published) -> ModelCard {
         let as_published = *self == Self::default();
         ModelCard {
@@ -100,11 +104,11 @@ fn pytorch_leaf(name: &str) -> Option<&'static str> {
 pub struct Published {
     name: &'static str,
     family: &'static str,
-    /// Per cent.
+    /// Top-1 accuracy, per cent.
     top1: Option<f64>,
-    /// Per cent.
+    /// Top-5 accuracy, per cent.
     top5: Option<f64>,
-    /// Of networks that come in several depths.
+    /// Layers, of networks that come in several depths.
     depth: Option<u32>,
     source: &'static str,
 }
@@ -253,7 +257,8 @@ mod tests {
                 (family, Some(top1), top5),
                 "{name}"
             );
-            let background = i64::from(!matches!(family, "AlexNet" | "VGG" | "DenseNet")); // whose class 0 is none of ImageNet's
+            // Class 0 of the other families is none of ImageNet's.
+            let background = i64::from(!matches!(family, "AlexNet" | "VGG" | "DenseNet"));
             assert_eq!(
                 (card.classes, card.label_offset),
                 (1000 + background, background),

@@ -29,7 +29,7 @@ use std::cell::OnceCell;
 enum Operation {
     /// Nothing.
     Identity,
-    /// Twice ReLU, a separable convolution of so many positions a side, and batch norm.
+    /// ReLU, a separable convolution with a kernel of this side, and batch norm; all of it twice.
     Separable(i64),
     /// Mean of 3×3 positions.
     Average,
@@ -38,8 +38,8 @@ enum Operation {
 }
 use Operation::{Average, Identity, Max, Separable};
 
-/// Sums of two states each, numbered on from 2; state 0 is the input, state 1 the input of the cell
-/// before.
+/// The sums of a cell, each of two states with an operation on either. State 0 is the cell's input,
+/// state 1 the input of the cell before, and the sums are states 2 to 6.
 type Sums = [[(Operation, usize); 2]; 5];
 
 /// A kind of cell.
@@ -47,7 +47,7 @@ struct Plan {
     sums: Sums,
     /// The output is these states, joined along the channels.
     outputs: &'static [usize],
-    /// Of operations on states 0 and 1.
+    /// Stride of operations on states 0 and 1.
     stride: i64,
 }
 
@@ -95,7 +95,7 @@ const PUBLISHED: Published = Published {
     source: "Zoph et al. 2018 (arXiv 1707.07012), TF-Slim nasnet_large",
 };
 
-/// N×C×H×W, and on demand its ReLU, which several layers share.
+/// A map, N×C×H×W, and its ReLU, computed once for the layers that share it.
 struct State {
     x: Tensor,
     relu: OnceCell<Tensor>,
@@ -140,9 +140,9 @@ fn project(scope: &Scope, name: &str, norm: &str, channels: [i64; 2]) -> Convolu
 /// An operation with its weights.
 enum Loaded {
     Identity,
-    /// Depthwise and pointwise, and both again. What goes in has passed a ReLU.
+    /// Depthwise, pointwise, depthwise, pointwise. The input has passed a ReLU.
     Separable(Vec<Convolution>),
-    /// At a stride; and whether zeros beyond the edge count.
+    /// Stride, and whether zeros beyond the edge count in the mean.
     Average(i64, bool),
     Max(i64),
 }
@@ -192,7 +192,7 @@ impl Loaded {
     }
 }
 
-/// How the output of the cell before the last one is brought to this cell's shape.
+/// How a cell brings the output of the cell before the last one to its own shape.
 enum Previous {
     /// There is none: the input takes its place, as it is.
     Absent,
@@ -203,13 +203,13 @@ enum Previous {
     Halved { paths: Vec<Convolution>, norm: Normalization },
 }
 
-/// What the output of the cell before the last one is, seen from a cell.
+/// The output of the cell before the last one, compared with a cell's input.
 #[derive(Clone, Copy)]
 enum Before {
     Nothing,
-    /// So many channels, as large as the input.
+    /// This many channels, as large as the input.
     Alike(i64),
-    /// So many channels, twice as large as the input.
+    /// This many channels, twice as large as the input.
     Larger(i64),
 }
 
@@ -259,7 +259,7 @@ impl Previous {
 /// A cell of either kind.
 struct Cell {
     begin: Convolution,
-    /// How many outputs before the last one the second input lies.
+    /// The second input is the output this many cells before the last one.
     back: usize,
     previous: Previous,
     sums: Vec<[(Loaded, usize); 2]>,

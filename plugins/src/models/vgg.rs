@@ -3,8 +3,8 @@
 //! Paper: Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image
 //! Recognition", ICLR 2015, arXiv 1409.1556, columns D and E of table 1. Reference: TF-Slim of
 //! April 2018, `nets/vgg.py` (`vgg_16`, `vgg_19`), parameter names likewise. Accuracies: TF-Slim's
-//! table of checkpoints. Weights of torchvision's `vgg16` and `vgg19` fit; they take pixels less
-//! ImageNet's mean, over its standard deviation.
+//! table of checkpoints. Weights of torchvision's `vgg16` and `vgg19` fit; with them, pixels are
+//! taken less ImageNet's mean, over its standard deviation.
 //!
 //! Deviations:
 //! - No dropout: it acts in training alone.
@@ -63,7 +63,7 @@ impl<const LAYERS: usize> Vgg<LAYERS> {
         _ => panic!("VGG has 16 or 19 layers"),
     };
 
-    /// Torchvision numbers all layers through, ReLU and pooling included.
+    /// torchvision's name of a tensor: it numbers all layers, ReLU and pooling included.
     fn torchvision(name: &str) -> Option<String> {
         let parts: Vec<&str> =
             name.strip_prefix(Self::NAME)?.strip_prefix('/')?.split('/').collect();

@@ -9,7 +9,7 @@ use tch::{Device, Tensor};
 /// Which inputs an output channel sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Connection {
-    /// Channels are split into so many groups; 1 is the usual convolution. Kernel
+    /// The channels are split into this many groups; with 1, every output sees every input. Kernel
     /// `weights`: H×W×(in/groups)×out.
     Groups(i64),
     /// Every input channel has out/in kernels of its own. Kernel `depthwise_weights`:
@@ -17,13 +17,14 @@ pub enum Connection {
     Depthwise,
     /// What follows a depthwise convolution, 1×1. Kernel `pointwise_weights`: 1×1×in×out.
     Pointwise,
-    /// Every input channel has so many kernels of its own, `depthwise_weights`: H×W×in×multiplier,
-    /// whose answers every output channel sees, `pointwise_weights`: 1×1×(in·multiplier)×out. As
-    /// nothing stands between, their product is loaded as one kernel: for few inputs.
+    /// A depthwise convolution with this many kernels per input channel, `depthwise_weights`:
+    /// H×W×in×multiplier, followed by a 1×1 convolution, `pointwise_weights`:
+    /// 1×1×(in·multiplier)×out. Nothing stands between the two, so their product is loaded as one
+    /// kernel; that pays for few input channels.
     Separable(i64),
 }
 
-/// What follows the product.
+/// What follows the sum of products.
 #[derive(Clone, Copy, Debug)]
 pub enum Ending {
     /// Nothing.
@@ -48,7 +49,7 @@ pub enum Activation {
 }
 
 impl Activation {
-    /// Applies it to `x`, which nothing else may need any more: the memory is used again.
+    /// Applies it to `x`, in place: nothing else may use `x` afterwards.
     pub fn apply(self, mut x: Tensor) -> Tensor {
         match self {
             Self::Identity => x,
@@ -67,7 +68,7 @@ pub struct Conv {
     pub inputs: i64,
     /// Output channels.
     pub outputs: i64,
-    /// Of both axes.
+    /// Stride along both axes.
     pub stride: i64,
     /// Zeros around the input.
     pub padding: Padding,
@@ -80,12 +81,12 @@ pub struct Conv {
 }
 
 impl Conv {
-    /// Asks for the tensors at `scope`; folds a frozen batch norm into the kernel.
+    /// Asks for the tensors at `scope`, and folds a frozen batch norm into the kernel.
     pub fn load(self, scope: &Scope) -> Convolution {
         self.load_normed(scope, &scope.at("BatchNorm"))
     }
 
-    /// The same with a batch norm that is somewhere else, at `norm`.
+    /// As [`load`](Self::load), with the tensors of the batch norm at `norm`.
     pub fn load_normed(self, scope: &Scope, norm: &Scope) -> Convolution {
         let [height, width] = self.kernel;
         let (kernel, groups) = match self.connection {
@@ -147,8 +148,8 @@ impl Conv {
     }
 }
 
-/// A 1×1 convolution with fewer products than this is computed as a product of matrices, which sets
-/// out sooner.
+/// A 1×1 convolution with fewer multiplications than this is computed as a matrix product, which
+/// has less overhead per call.
 const FEW: i64 = 1 << 21;
 
 /// A loaded convolution.
@@ -157,7 +158,7 @@ pub struct Convolution {
     kernel: Tensor,
     groups: i64,
     bias: Option<Tensor>,
-    /// Only in training; otherwise it is in kernel and bias.
+    /// In training only; otherwise it is folded into kernel and bias.
     norm: Option<Normalization>,
     conv: Conv,
 }
@@ -167,8 +168,8 @@ impl Convolution {
     pub fn forward(&self, x: &Tensor) -> Tensor {
         let Conv { stride, padding, activation, .. } = self.conv;
         let bias = self.bias.as_ref();
-        // Before a product is seen as a map: what works in place on a view is slow to take
-        // gradients of.
+        // Before the product is viewed as a map: the gradient of an in-place operation on a view is
+        // slow.
         let activate =
             |product| if self.norm.is_none() { activation.apply(product) } else { product };
         let x = if self.is_short(x) {
@@ -182,9 +183,9 @@ impl Convolution {
             activate(product).view(size.as_slice()).permute([0, 3, 1, 2])
         } else {
             let (x, kernel, symmetric) = split(x, &self.kernel, padding, stride);
-            // A 1×1 kernel has nothing to dilate. But without, libtorch takes MKL's matrix product
-            // for it when it has one thread and fewer than 16 images, where oneDNN's is up to 2.6
-            // times as fast.
+            // Dilation changes nothing about a 1×1 kernel, but makes libtorch use oneDNN. Without
+            // it, libtorch takes MKL's matrix product when it has one thread and fewer than 16
+            // images, and oneDNN's is up to 2.6 times as fast.
             let dilation =
                 if self.conv.kernel == [1, 1] && x.device() == Device::Cpu { 2 } else { 1 };
             activate(x.conv2d(
@@ -199,7 +200,7 @@ impl Convolution {
         self.norm.iter().fold(x, |x, norm| activation.apply(norm.forward(&x)))
     }
 
-    /// Whether this is a product of matrices, and a small one.
+    /// Whether this convolution is a small matrix product.
     fn is_short(&self, x: &Tensor) -> bool {
         let Conv { kernel, stride, inputs, outputs, .. } = self.conv;
         let (batch, _, height, width) = x.size4().expect("a batch of maps");
@@ -275,7 +276,7 @@ mod tests {
 
     #[test]
     fn small_and_large_1x1_convolutions_are_what_they_should_be() {
-        // Products: 1,200 and 2,764,800 of FEW, which is 2,097,152.
+        // Multiplications: 1,200 and 2,764,800; FEW is 2,097,152.
         let sides = [5, 240]
             .into_iter()
             .flat_map(|side| [(side, Ending::Bias, 1.0), (side, Ending::Scaled(0.3), 0.3)]);

@@ -1,4 +1,4 @@
-//! Dense layers, in TF-Slim written as convolutions that see their whole input.
+//! Dense layers. TF-Slim writes them as convolutions that see their whole input.
 
 use gauntlet_core::weights::{Role, Scope};
 use tch::Tensor;

@@ -2,7 +2,8 @@
 //!
 //! A layer is first described (`Conv { … }`) and then loaded from its place in the name tree
 //! (`.load(&scope)`), which asks for every tensor by its TF-Slim name and shape. Activations are
-//! N×C×H×W tensors whose memory runs N, H, W, C ([`channels_last`]): convolutions are fastest so.
+//! N×C×H×W tensors whose memory runs N, H, W, C ([`channels_last`]), since convolutions are fastest
+//! in that layout.
 //! Batch norm is folded into the convolution before it, unless the weights are in training
 //! ([`Source::training`](gauntlet_core::weights::Source::training)).
 
@@ -27,7 +28,7 @@ pub use preprocess::{VGG_MEANS, minus_one_to_one, subtract_means, torchvision};
 
 use tch::Tensor;
 
-/// The same N×C×H×W values with memory running N, H, W, C. Costs nothing when it does already.
+/// The same N×C×H×W values with memory running N, H, W, C. Costs nothing where it already does.
 pub fn channels_last(x: &Tensor) -> Tensor {
     x.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2])
 }

@@ -11,7 +11,7 @@ const MOMENTUM: f64 = 0.1;
 pub struct BatchNorm {
     /// Added to the variance under the root.
     pub epsilon: f64,
-    /// Whether there is a scale of its own; without, it is one.
+    /// Whether there is a learned scale γ; without it the scale is 1.
     pub gamma: bool,
 }
 
@@ -48,8 +48,8 @@ pub enum Normalization {
         /// β − mean·scale.
         shift: Tensor,
     },
-    /// With the batch's statistics, as in training; every pass moves `mean` and `variance`, the
-    /// source's own tensors, towards them.
+    /// With the batch's statistics, as in training. Every pass moves `mean` and `variance`, which
+    /// are the source's own tensors, towards them.
     Batch {
         /// Scale, C.
         gamma: Option<Tensor>,

@@ -32,11 +32,11 @@ pub fn same(n: i64, kernel: i64, stride: i64) -> (i64, i64) {
     (total / 2, total - total / 2)
 }
 
-/// A convolution along one axis, without the ends of its kernel that see zeros wherever it stands:
-/// on small maps that is most of a large kernel.
+/// A convolution along one axis, without the ends of its kernel that see zeros at every position.
+/// On small maps these ends are most of a large kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Axis {
-    /// First position of the kernel that is used, and how many are.
+    /// First position of the kernel that is used, and how many positions are.
     kernel: (i64, i64),
     before: i64,
     after: i64,
@@ -56,9 +56,9 @@ impl Axis {
     }
 }
 
-/// What a convolution of `x` with `kernel`, out×in×H×W, computes with: the input, itself enlarged
-/// only where the two sides of an axis differ; the part of the kernel that ever meets it; and the
-/// symmetric padding that the convolution adds for nothing.
+/// Input, kernel and symmetric padding of the convolution of `x` with `kernel`, out×in×H×W. The
+/// input is copied, with zeros around it, only where the two sides of an axis differ: libtorch adds
+/// symmetric padding without a copy. The kernel is the part that ever meets the input.
 pub(super) fn split(
     x: &Tensor,
     kernel: &Tensor,

@@ -14,7 +14,8 @@ pub fn max_pool_same(x: &Tensor, window: i64, stride: i64) -> Tensor {
     x.max_pool2d([window; 2], [stride; 2], before(x, window, stride), [1; 2], true)
 }
 
-/// Maximum over 3×3 positions around every second one.
+/// Maximum over 3×3 positions around every second one, padded with −∞ on both sides as PyTorch
+/// does.
 pub fn max_pool_around(x: &Tensor) -> Tensor {
     x.max_pool2d([3; 2], [2; 2], [1; 2], [1; 2], false)
 }
@@ -30,7 +31,7 @@ pub fn average_pool_same(x: &Tensor, window: i64, stride: i64) -> Tensor {
     x.avg_pool2d([window; 2], [stride; 2], before(x, window, stride), true, false, None)
 }
 
-/// The same where the zeros beyond the edge count in the divisor.
+/// As [`average_pool_same`], but the zeros beyond the edge count in the divisor.
 pub fn average_pool_same_counting(x: &Tensor, window: i64, stride: i64) -> Tensor {
     let size = x.size();
     let [(top, bottom), (left, right)] = [2, 3].map(|axis: usize| same(size[axis], window, stride));
@@ -40,9 +41,9 @@ pub fn average_pool_same_counting(x: &Tensor, window: i64, stride: i64) -> Tenso
     average_pool_valid(&x.constant_pad_nd([left, right, top, bottom]), window, stride)
 }
 
-/// SAME padding before each axis. SAME adds at most one position more after than before; pools that
-/// round the number of windows up let the last one reach over the edge by that much, without a
-/// padded copy. At stride 1 there is no window left to round up to.
+/// SAME padding before each axis, for pools that round the number of windows up. SAME adds at most
+/// one position more after than before, and the last window of such a pool reaches over the edge by
+/// that much, without a padded copy. At stride 1 there is no further window to round up to.
 fn before(x: &Tensor, window: i64, stride: i64) -> [i64; 2] {
     debug_assert!(stride > 1 || window % 2 == 1);
     let size = x.size();
