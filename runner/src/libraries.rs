@@ -21,7 +21,7 @@ pub struct Sources {
 
 /// What has been found where libraries were looked for.
 #[derive(Debug, Default)]
-pub struct Found {
+pub struct FoundLibraries {
     /// Libraries that fit this program and may be loaded.
     pub libraries: Vec<Library>,
     /// Plugin libraries that cannot or may not be loaded, and files that were named but are no
@@ -33,7 +33,7 @@ pub struct Found {
     pub warnings: Vec<String>,
 }
 
-impl Found {
+impl FoundLibraries {
     /// # Errors
     /// When anything was refused: says why.
     pub fn check(&self) -> Result<()> {
@@ -60,9 +60,9 @@ impl Sources {
     ///
     /// # Errors
     /// When a folder or a lock cannot be read.
-    pub fn search(&self) -> Result<Found> {
+    pub fn search(&self) -> Result<FoundLibraries> {
         let locks = self.locks.iter().map(|path| Lock::read(path)).collect::<Result<Vec<_>>>()?;
-        let mut found = Found::default();
+        let mut found = FoundLibraries::default();
         for place in &self.places {
             let unreadable = || {
                 format!(
@@ -95,7 +95,7 @@ impl Sources {
     ///
     /// # Errors
     /// As [`search`](Self::search).
-    pub fn load(&self, registry: &mut Registry) -> Result<Found> {
+    pub fn load(&self, registry: &mut Registry) -> Result<FoundLibraries> {
         let mut found = self.search()?;
         for library in std::mem::take(&mut found.libraries) {
             match registry.load_library(library.clone()) {
@@ -110,7 +110,7 @@ impl Sources {
 const WORLD_WRITABLE: u32 = 0o002;
 const ROOT: u32 = 0;
 
-impl Found {
+impl FoundLibraries {
     /// `named` is whether the user has named this very file.
     fn consider(&mut self, path: &Path, named: bool, locks: &[Lock]) {
         if path.is_dir() {

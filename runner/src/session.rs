@@ -2,7 +2,7 @@
 
 use crate::analysis::Tables;
 use crate::engine::plan::{CellId, Plan};
-use crate::engine::{self, Failure, Options, Outcome, Progress, Site, Survey};
+use crate::engine::{self, Engine, Failure, Progress, RunOptions, RunOutcome, Survey};
 use crate::report;
 use crate::store::Store;
 use crate::study::Study;
@@ -16,7 +16,7 @@ use std::path::Path;
 pub struct Session<'a> {
     study: &'a Study,
     registry: &'a Registry,
-    options: Options,
+    options: RunOptions,
     progress: &'a dyn Progress,
     plan: Plan,
     store: Store,
@@ -36,7 +36,7 @@ impl<'a> Session<'a> {
         study: &'a Study,
         registry: &'a Registry,
         out: &Path,
-        options: Options,
+        options: RunOptions,
         progress: &'a dyn Progress,
     ) -> Result<Self> {
         let (plan, store) =
@@ -66,7 +66,7 @@ impl<'a> Session<'a> {
         plan: Plan,
         registry: &'a Registry,
         store: Store,
-        options: Options,
+        options: RunOptions,
         cells: &[CellId],
         progress: &'a dyn Progress,
     ) -> Result<(Self, Vec<(CellId, CellId)>)> {
@@ -114,10 +114,10 @@ impl<'a> Session<'a> {
     /// When a model cannot be loaded, a cell not be stored, or no process be started to compute it
     /// in. A cell that cannot be computed is no error, and neither is a run that is cancelled: the
     /// answer tells.
-    pub fn run(&self) -> Result<Outcome> {
+    pub fn run(&self) -> Result<RunOutcome> {
         let Self { study, plan, registry, store, options, .. } = self;
         let outcome = engine::run(
-            Site { study, plan, registry, store, options },
+            Engine { study, plan, registry, store, options },
             &self.survey,
             self.progress,
         )?;
@@ -142,7 +142,7 @@ impl<'a> Session<'a> {
                 ));
             }
             engine::run(
-                Site { study, plan, registry, store, options },
+                Engine { study, plan, registry, store, options },
                 &Survey::spoilt(plan, &damaged),
                 *progress,
             )?;

@@ -3,7 +3,7 @@
 use gauntlet_core::registry::Registry;
 use gauntlet_plugins as _;
 use gauntlet_runner::engine::plan::Plan;
-use gauntlet_runner::study::{BUILT_IN, GoalKind, Options, Policy, Study};
+use gauntlet_runner::study::{BUILT_IN, GoalKind, Policy, Study, StudyOptions};
 use std::collections::BTreeSet;
 use std::fs;
 use std::process::{Command, Output};

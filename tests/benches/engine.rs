@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use gauntlet_core::registry::Registry;
 use gauntlet_plugins as _;
 use gauntlet_runner::data::{self, Data, Folder, Source};
-use gauntlet_runner::execute::{Options, Progress};
+use gauntlet_runner::engine::{Progress, RunOptions};
 use gauntlet_runner::{Session, Study, estimate, study};
 use gauntlet_tests::benching::{self, MINI, Origin, Ratio, seconds, setting};
 use std::env;
@@ -142,9 +142,9 @@ fn study(
          [transfer]\npolicy = \"crop_or_pad\"\n[probe]\nimages = 0\n",
         models.join(", ")
     );
-    let options = study::Options {
+    let options = study::StudyOptions {
         weights: env::var_os("WEIGHTS").map(PathBuf::from),
-        ..study::Options::default()
+        ..study::StudyOptions::default()
     };
     Study::parse(&text, "the bench's study", &env::current_dir()?, registry, options)
 }

@@ -7,7 +7,7 @@ use gauntlet_core::params::parse;
 use gauntlet_core::registry::{Entry, Registry};
 use gauntlet_core::testing::{Affine, Report};
 use gauntlet_plugins as _;
-use gauntlet_runner::study::{Options, Study};
+use gauntlet_runner::study::{Study, StudyOptions};
 use gauntlet_tests::libraries::library;
 use gauntlet_tests::processes::ended;
 use std::fs;

@@ -8,7 +8,7 @@ use gauntlet_core::oracle::{Oracle, Settings};
 use gauntlet_core::registry::Registry;
 use gauntlet_plugins as _;
 use gauntlet_runner::data::{self, Data, Source};
-use gauntlet_runner::execute::{Options, Silent};
+use gauntlet_runner::engine::{RunOptions, Silent};
 use gauntlet_runner::study;
 use gauntlet_runner::{Session, Study};
 use std::env;
@@ -153,7 +153,7 @@ fn outcomes_on(registry: &Registry, device: Device) -> Vec<u8> {
         "the test's study",
         Path::new("."),
         registry,
-        study::Options::default(),
+        study::StudyOptions::default(),
     )
     .unwrap();
     let session =

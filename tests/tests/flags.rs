@@ -9,8 +9,8 @@ use gauntlet_core::prelude::*;
 use gauntlet_core::registry::Registry;
 use gauntlet_plugins::attacks::{Fgsm, Ifgsm};
 use gauntlet_plugins::metrics::Linf;
-use gauntlet_runner::execute::{Options, Silent};
-use gauntlet_runner::flags::{Flag, Severity, Sign};
+use gauntlet_runner::analysis::flags::{Flag, Severity, Sign};
+use gauntlet_runner::engine::{RunOptions, Silent};
 use gauntlet_runner::study;
 use gauntlet_runner::summary::Summary;
 use gauntlet_runner::{Session, Study};
@@ -207,14 +207,16 @@ fn study(models: &[&str], rest: &str) -> String {
 
 fn run(text: &str, images: usize, out: &Path) -> Summary {
     let registry = registry();
-    let options =
-        study::Options { pictures: Some(toys::pictures(images)), ..study::Options::default() };
+    let options = study::StudyOptions {
+        pictures: Some(toys::pictures(images)),
+        ..study::StudyOptions::default()
+    };
     let study = Study::parse(text, "flags.toml", Path::new("."), &registry, options).unwrap();
     let session = Session::open(
         &study,
         &registry,
         out,
-        Options { workers: 1, ..Options::on(Device::Cpu) },
+        RunOptions { workers: 1, ..RunOptions::on(Device::Cpu) },
         &Silent,
     )
     .unwrap();
@@ -372,10 +374,11 @@ fn few_images_and_no_image_to_attack_raise_nothing() {
     for picture in &mut pictures {
         picture.label = (picture.label + 1) % 4;
     }
-    let options = study::Options { pictures: Some(pictures), ..study::Options::default() };
+    let options =
+        study::StudyOptions { pictures: Some(pictures), ..study::StudyOptions::default() };
     let study = Study::parse(&misled, "flags.toml", Path::new("."), &registry, options).unwrap();
     let session =
-        Session::open(&study, &registry, out.path(), Options::on(Device::Cpu), &Silent).unwrap();
+        Session::open(&study, &registry, out.path(), RunOptions::on(Device::Cpu), &Silent).unwrap();
     assert!(session.run().unwrap().failures.is_empty());
     let tables = session.report().unwrap();
     assert!(tables.success.iter().all(|row| row.source_correct <= 1), "{:?}", tables.success);
@@ -387,17 +390,20 @@ fn without_a_probe_there_are_no_cells_of_it_and_what_needs_it_is_not_looked_for(
     let with = study(&["quantises"], "attacks = []\n");
     let without = with.clone() + "[probe]\nimages = 0\n";
     let parse = |text: &str| {
-        let options =
-            study::Options { pictures: Some(toys::pictures(100)), ..study::Options::default() };
+        let options = study::StudyOptions {
+            pictures: Some(toys::pictures(100)),
+            ..study::StudyOptions::default()
+        };
         Study::parse(text, "flags.toml", Path::new("."), &registry(), options).unwrap()
     };
-    let cells = |text: &str| gauntlet_runner::plan::Plan::new(&parse(text), "cpu").cells.len();
+    let cells =
+        |text: &str| gauntlet_runner::engine::plan::Plan::new(&parse(text), "cpu").cells.len();
     assert_eq!(
         [cells(&with), cells(&without), cells(&(with.clone() + "[probe]\nimages = 65\n"))],
         [4 + 2, 4, 4 + 3]
     );
     let keys = |text: &str| {
-        let plan = gauntlet_runner::plan::Plan::new(&parse(text), "cpu");
+        let plan = gauntlet_runner::engine::plan::Plan::new(&parse(text), "cpu");
         plan.probes[0].iter().map(|&id| plan.cells[id].address.key.clone()).collect::<Vec<_>>()
     };
     let attacked = |attack: &str| {

@@ -1,7 +1,7 @@
 //! Cells in processes of their own: an attack that harms its process costs its own cells only.
 
 use gauntlet_core::device::Device;
-use gauntlet_runner::execute::{Isolation, Options, Silent};
+use gauntlet_runner::engine::{Isolation, RunOptions, Silent};
 use gauntlet_runner::study;
 use gauntlet_runner::{Session, Study};
 use gauntlet_tests::processes::{alive, children, send, until};
@@ -267,7 +267,7 @@ fn an_embedding_program_names_the_program_that_works_for_it() {
             "toys",
             Path::new("."),
             &registry,
-            study::Options { pictures, ..Default::default() },
+            study::StudyOptions { pictures, ..Default::default() },
         )
         .unwrap();
         let options = Options { workers: 2, isolation, ..Options::on(Device::Cpu) };
@@ -306,7 +306,7 @@ fn a_process_that_is_killed_before_it_is_ready_costs_a_cell_and_not_the_run() {
         "toys",
         Path::new("."),
         &registry,
-        study::Options { pictures, ..Default::default() },
+        study::StudyOptions { pictures, ..Default::default() },
     )
     .unwrap();
     let killed = Isolation {

@@ -5,8 +5,8 @@ use gauntlet_core::params::NoParams;
 use gauntlet_core::prelude::*;
 use gauntlet_core::registry::Registry;
 use gauntlet_core::testing::Affine;
-use gauntlet_runner::plan::Plan;
-use gauntlet_runner::study::{GoalKind, MemberKind, Options, Study};
+use gauntlet_runner::engine::plan::Plan;
+use gauntlet_runner::study::{GoalKind, MemberKind, Study, StudyOptions};
 use gauntlet_tests::toys;
 use std::path::Path;
 

@@ -3,10 +3,10 @@
 use gauntlet_core::device::Device;
 use gauntlet_core::model::Model;
 use gauntlet_core::oracle::{Oracle, Settings};
-use gauntlet_runner::execute::{Options, Silent};
-use gauntlet_runner::plan::Plan;
+use gauntlet_runner::engine::plan::Plan;
+use gauntlet_runner::engine::{RunOptions, Silent};
+use gauntlet_runner::study::torchscript::{self, Channels, Preprocessing, Script};
 use gauntlet_runner::study::{self, Policy, StudyModel};
-use gauntlet_runner::torchscript::{self, Channels, Preprocessing, Script};
 use gauntlet_runner::{Session, Study};
 use gauntlet_tests::processes::ended;
 use gauntlet_tests::toys;
@@ -160,8 +160,10 @@ policy = "crop_or_pad"
 "#;
 
 fn parse(text: &str) -> anyhow::Result<Study> {
-    let options =
-        study::Options { pictures: Some(toys::pictures(40)), ..study::Options::default() };
+    let options = study::StudyOptions {
+        pictures: Some(toys::pictures(40)),
+        ..study::StudyOptions::default()
+    };
     Study::parse(text, "scripts.toml", &fixture(""), &toys::registry()?, options)
 }
 
@@ -192,7 +194,10 @@ fn a_module_takes_part_like_any_model() {
         .transfer(Policy::CropOrPad)
         .open(
             &registry,
-            study::Options { pictures: Some(toys::pictures(40)), ..study::Options::default() },
+            study::StudyOptions {
+                pictures: Some(toys::pictures(40)),
+                ..study::StudyOptions::default()
+            },
         );
     assert_eq!(Plan::new(&built.unwrap(), "cpu").fingerprint(), fingerprint);
     // Another file makes another model, and so does other preprocessing.

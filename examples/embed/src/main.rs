@@ -6,9 +6,9 @@ use gauntlet_core::prelude::*;
 use gauntlet_core::registry::Registry;
 use gauntlet_plugins as _; // the built-in models, attacks and metrics
 use gauntlet_runner::data::{Data, Source, batch};
-use gauntlet_runner::execute::{Options, Progress};
+use gauntlet_runner::engine::{Progress, RunOptions};
 use gauntlet_runner::study::{self, GoalKind, Member, Policy};
-use gauntlet_runner::{Session, Study, outcomes};
+use gauntlet_runner::{Session, Study, report::outcomes};
 use std::path::Path;
 
 struct NearestMean(ModelCard, Tensor);
@@ -65,9 +65,9 @@ fn study(out: &Path, images: usize) -> Result<()> {
         .attack(Member::new("ifgsm").goals(&[GoalKind::Untargeted]))
         .metric("linf")
         .transfer(Policy::Resize)
-        .open(&registry, study::Options { images: Some(images), ..Default::default() })?;
+        .open(&registry, study::StudyOptions { images: Some(images), ..Default::default() })?;
     // Another thread may set `options.cancel` to end the run early.
-    let session = Session::open(&study, &registry, out, Options::on(Device::Cpu), &Watch)?;
+    let session = Session::open(&study, &registry, out, RunOptions::on(Device::Cpu), &Watch)?;
     let outcome = session.run()?;
     session.report()?;
     println!("{} cells computed, {} failed", outcome.computed, outcome.failures.len());

@@ -6,7 +6,7 @@ use crate::analysis::tables::{
 };
 use crate::engine::plan::{CellId, Plan, Scoring};
 use crate::store::rows::{CleanRow, CraftRow, MeasureRow, ProbeRow, ScoreRow, TransferRow};
-use crate::store::{Found, Row, Store};
+use crate::store::{Lookup, Row, Store};
 use crate::study::Study;
 use anyhow::Result;
 use std::cell::RefCell;
@@ -25,8 +25,8 @@ impl Reader<'_> {
     /// A cell's rows; none when it failed.
     fn rows<R: Row>(&self, id: CellId) -> Option<Vec<R>> {
         match self.store.read::<R>(&self.plan.cells[id].address) {
-            Ok(Found::Whole(stored)) => return Some(stored.rows),
-            Ok(Found::Missing | Found::Damaged(_)) => {}
+            Ok(Lookup::Whole(stored)) => return Some(stored.rows),
+            Ok(Lookup::Missing | Lookup::Damaged(_)) => {}
             Err(error) => drop(self.trouble.borrow_mut().get_or_insert(error)),
         }
         self.missing.borrow_mut().insert(id);

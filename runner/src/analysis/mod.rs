@@ -18,8 +18,8 @@ pub use rate::{Estimate, Rate};
 pub(crate) use rate::{interval, number};
 use std::cell::RefCell;
 pub use tables::{
-    Accuracy, Depth, Distortion, OutcomeSink, Outcomes, Passes, Probe, Rank, Score, Spread,
-    Success, Summary, Tables, Tally, Transfer, rate,
+    Accuracy, Depth, Distortion, MeanMedian, OutcomeSink, Outcomes, Passes, Probe, Rank, Score,
+    Spread, Success, Tables, Tally, Transfer, rate,
 };
 
 /// Which images a transfer rate is over.
@@ -75,10 +75,10 @@ mod tests {
 
     #[test]
     fn a_summary_of_few_values() {
-        assert_eq!(summary(vec![]), Summary::default());
+        assert_eq!(summary(vec![]), MeanMedian::default());
         assert_eq!(
             summary(vec![3.0, 1.0, 2.0, 10.0]),
-            Summary { mean: Some(4.0), median: Some(2.5) }
+            MeanMedian { mean: Some(4.0), median: Some(2.5) }
         );
         assert_eq!(summary(vec![3.0, 1.0, 5.0]).median, Some(3.0));
     }

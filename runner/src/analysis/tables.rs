@@ -123,9 +123,9 @@ pub struct Success {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Passes {
     /// Forward passes.
-    pub forward: Summary,
+    pub forward: MeanMedian,
     /// Backward passes.
-    pub backward: Summary,
+    pub backward: MeanMedian,
 }
 
 /// How large perturbations are.
@@ -134,16 +134,16 @@ pub struct Distortion {
     /// Index of the metric.
     pub metric: usize,
     /// Over the images whose goal is met in float.
-    pub float: Summary,
+    pub float: MeanMedian,
     /// Over the images whose goal is met after rounding to 8 bits, of the rounded pixels.
-    pub rounded: Summary,
+    pub rounded: MeanMedian,
     /// Per image, where the goal is met in float.
     pub cases: Vec<Option<f64>>,
 }
 
 /// Mean and median; none when there is nothing to summarise.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Summary {
+pub struct MeanMedian {
     /// Mean.
     pub mean: Option<f64>,
     /// Median; of an even number the mean of the middle two.
@@ -215,7 +215,7 @@ pub struct Score {
     /// How many were scored: those classified correctly.
     pub scored: usize,
     /// Over those.
-    pub summary: Summary,
+    pub summary: MeanMedian,
     /// Per image.
     pub cases: Vec<Option<f64>>,
     /// Mean of each number that comes with the values.
@@ -412,7 +412,7 @@ pub fn rate(part: usize, whole: usize) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
 }
 
-pub(super) fn summary(values: Vec<f64>) -> Summary {
+pub(super) fn summary(values: Vec<f64>) -> MeanMedian {
     let mean = stats::mean(&values);
-    Summary { mean, median: stats::quantile(&stats::sorted(values), 0.5) }
+    MeanMedian { mean, median: stats::quantile(&stats::sorted(values), 0.5) }
 }

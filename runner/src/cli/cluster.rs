@@ -5,7 +5,7 @@ use super::dry_run::duration;
 use super::progress::Terminal;
 use crate::cli::common::{Common, counted, introduce};
 use crate::cli::study_args::StudyArgs;
-use crate::cluster::{self, Draft, Size, Status, TimeLimit, Wishes};
+use crate::cluster::{self, Draft, Size, SubmissionStatus, TimeLimit, Wishes};
 use crate::engine;
 use crate::engine::plan::PHASES;
 use crate::report::Grid;
@@ -226,7 +226,7 @@ pub(super) fn submit(
         "`--print` writes nothing, and so keeps no `--store`: leave it out"
     );
     args.study.attach(&folder)?;
-    let mut options = engine::Options::on(Device::Cpu);
+    let mut options = engine::RunOptions::on(Device::Cpu);
     if wishes.device == "cuda" && matches!(wishes.size, Size::Time(_)) {
         let opened = device::open("cuda");
         options.device = opened.context(
@@ -316,7 +316,7 @@ pub(super) struct StatusArgs {
 }
 
 pub(super) fn status(args: &StatusArgs, out: &mut dyn Write) -> Result<ExitCode> {
-    let status = Status::of(&args.folder)?;
+    let status = SubmissionStatus::of(&args.folder)?;
     let code = if status.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) };
     if args.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&status)?)?;
@@ -399,7 +399,7 @@ pub(super) struct CancelArgs {
 }
 
 pub(super) fn cancel(args: &CancelArgs, out: &mut dyn Write) -> Result<ExitCode> {
-    let status = Status::of(&args.folder)?;
+    let status = SubmissionStatus::of(&args.folder)?;
     if let Some(reason) = status.no_queue {
         bail!("what waits and runs is not known: {reason}");
     }

@@ -2,10 +2,10 @@
 
 use crate::cli::common::counted;
 use crate::data::eccv2018;
-use crate::engine::{Options, device_kind};
-use crate::estimate::{Estimate, estimate};
+use crate::engine::{RunOptions, device_kind};
+use crate::estimate::{StudyEstimate, estimate};
 use crate::report::Grid;
-use crate::study::{Missing, Study};
+use crate::study::{MissingInputs, Study};
 use crate::weights::ECCV2018;
 use crate::weights::WeightsPlace;
 use anyhow::Result;
@@ -19,7 +19,7 @@ pub(super) fn dry_run(
     study: &Study,
     registry: &Registry,
     folder: &Path,
-    options: &Options,
+    options: &RunOptions,
     json: bool,
     out: &mut dyn Write,
 ) -> Result<()> {
@@ -37,7 +37,7 @@ pub(super) fn dry_run(
     conclude(&estimate, options, out)
 }
 
-fn cells(estimate: &Estimate, out: &mut dyn Write) -> Result<()> {
+fn cells(estimate: &StudyEstimate, out: &mut dyn Write) -> Result<()> {
     writeln!(out, "\nCells; passes, time of one worker and disk of those to compute")?;
     let mut grid = Grid::new(["kind", "cells", "done", "forward", "backward", "time", "disk"]);
     for sum in &estimate.cells {
@@ -54,7 +54,7 @@ fn cells(estimate: &Estimate, out: &mut dyn Write) -> Result<()> {
     Ok(grid.print(out, 1)?)
 }
 
-fn work(estimate: &Estimate, out: &mut dyn Write) -> Result<()> {
+fn work(estimate: &StudyEstimate, out: &mut dyn Write) -> Result<()> {
     if estimate.work.is_empty() {
         return Ok(());
     }
@@ -75,7 +75,7 @@ fn work(estimate: &Estimate, out: &mut dyn Write) -> Result<()> {
     Ok(grid.print(out, 2)?)
 }
 
-fn models(study: &Study, estimate: &Estimate, out: &mut dyn Write) -> Result<()> {
+fn models(study: &Study, estimate: &StudyEstimate, out: &mut dyn Write) -> Result<()> {
     writeln!(out, "\nModels; time of an image in a batch")?;
     let mut grid = Grid::new(["model", "weights", "forward", "gradient"]);
     for (model, pace) in study.models.iter().zip(&estimate.models) {
@@ -92,12 +92,12 @@ fn models(study: &Study, estimate: &Estimate, out: &mut dyn Write) -> Result<()>
     Ok(grid.print(out, 2)?)
 }
 
-fn lacking(missing: &Missing) -> Vec<&str> {
+fn lacking(missing: &MissingInputs) -> Vec<&str> {
     missing.weights.iter().map(|weights| weights.model.as_str()).collect()
 }
 
 /// What gets the missing weights, then what gets the images.
-fn commands(missing: &Missing) -> Vec<String> {
+fn commands(missing: &MissingInputs) -> Vec<String> {
     let published: Vec<_> = missing
         .weights
         .iter()
@@ -117,7 +117,7 @@ fn commands(missing: &Missing) -> Vec<String> {
     pull.into_iter().chain(others).chain(images).collect()
 }
 
-fn missing(missing: &Missing, out: &mut dyn Write) -> Result<()> {
+fn missing(missing: &MissingInputs, out: &mut dyn Write) -> Result<()> {
     let (weights, images) = (lacking(missing), &missing.images);
     if weights.is_empty() && images.is_none() {
         return Ok(());
@@ -155,7 +155,7 @@ fn missing(missing: &Missing, out: &mut dyn Write) -> Result<()> {
     Ok(())
 }
 
-fn conclude(estimate: &Estimate, options: &Options, out: &mut dyn Write) -> Result<()> {
+fn conclude(estimate: &StudyEstimate, options: &RunOptions, out: &mut dyn Write) -> Result<()> {
     let workers = counted(estimate.workers, "worker");
     let device = device_kind(options.device);
     writeln!(

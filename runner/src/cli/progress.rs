@@ -133,7 +133,7 @@ impl Transfer {
     }
 }
 
-impl weights::Progress for Transfer {
+impl weights::DownloadProgress for Transfer {
     fn begin(&self, what: &str, total: u64, done: u64) {
         let mut state = self.state();
         let style = ProgressStyle::with_template(

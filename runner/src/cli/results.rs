@@ -12,7 +12,7 @@ use crate::results::diff::{self, Comparison, Pairing};
 use crate::results::rerun;
 use crate::store::rows::CraftRow;
 use crate::store::{Store, safetensors, write_atomically};
-use crate::study::{Options, Study};
+use crate::study::{Study, StudyOptions};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use gauntlet_core::device;
@@ -42,7 +42,7 @@ impl Results {
         let name = file.to_str().with_context(|| format!("{} is not UTF-8", file.display()))?;
         let wanted = common.sources().and(Study::sources(name, &[])?);
         let registry = plugins::load(&wanted, common.verbose, registry)?;
-        let study = Study::open(name, &registry, Options::default())?;
+        let study = Study::open(name, &registry, StudyOptions::default())?;
         let plan = Plan::new(&study, &kind);
         Ok(Self { kind, store: Store::open(folder)?, registry, study, plan })
     }
@@ -86,7 +86,7 @@ pub(super) fn rerun(
     let row = &outcome.row;
     let Results { registry, study, plan, store, kind } =
         Results::open(&args.folder, common, registry)?;
-    let mut options = engine::Options::on(device::open(&kind)?);
+    let mut options = engine::RunOptions::on(device::open(&kind)?);
     options.isolation = Isolate::Auto.isolation();
     writeln!(
         out,

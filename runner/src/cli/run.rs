@@ -4,7 +4,7 @@ use crate::cli::SHOWN;
 use crate::cli::common::{Common, counted, introduce, stop_on_signal};
 use crate::cli::progress::Terminal;
 use crate::cli::study_args::StudyArgs;
-use crate::engine::{self, Outcome};
+use crate::engine::{self, RunOutcome};
 use crate::report;
 use crate::session::Session;
 use anyhow::{Result, ensure};
@@ -54,7 +54,7 @@ pub(super) fn study(
     out: &mut dyn Write,
 ) -> Result<ExitCode> {
     ensure!(args.workers != Some(0), "`--workers 0`: at least one is needed");
-    let mut options = engine::Options::on(device::open(&args.study.device)?);
+    let mut options = engine::RunOptions::on(device::open(&args.study.device)?);
     options.workers = args.workers.unwrap_or(options.workers);
     options.isolation = args.study.isolate.isolation();
     let (registry, study, folder) = args.study.open(common, registry, args.dry_run)?;
@@ -108,7 +108,7 @@ impl Write for Unheard<'_> {
     }
 }
 
-fn stopped(outcome: &Outcome, cells: usize, signal: usize) -> ExitCode {
+fn stopped(outcome: &RunOutcome, cells: usize, signal: usize) -> ExitCode {
     let name = low_level::signal_name(signal as i32).unwrap_or("a signal");
     let done = cells - outcome.left - outcome.failures.len() - outcome.held_up;
     let _ = writeln!(
@@ -119,7 +119,7 @@ fn stopped(outcome: &Outcome, cells: usize, signal: usize) -> ExitCode {
     ExitCode::from(128 + signal as u8)
 }
 
-fn conclude(outcome: &Outcome) -> ExitCode {
+fn conclude(outcome: &RunOutcome) -> ExitCode {
     let count = outcome.failures.len();
     if count == 0 {
         return ExitCode::SUCCESS;

@@ -3,7 +3,7 @@
 use crate::cli::common::Common;
 use crate::engine::Isolation;
 use crate::store;
-use crate::study::{BUILT_IN, Options, Study};
+use crate::study::{BUILT_IN, Study, StudyOptions};
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use gauntlet_core::registry::Registry;
@@ -78,7 +78,7 @@ impl StudyArgs {
                 folder.display()
             );
         }
-        let choices = Options {
+        let choices = StudyOptions {
             images: self.images,
             set: self.set.clone(),
             plan_only,
@@ -86,7 +86,7 @@ impl StudyArgs {
             cell_timeout: cell_timeout.transpose()?,
             include: self.include.clone(),
             exclude: self.exclude.clone(),
-            ..Options::default()
+            ..StudyOptions::default()
         };
         let wanted = common.sources().and(Study::sources(&self.study, &self.set)?);
         let registry = crate::cli::plugins::load(&wanted, common.verbose, registry)?;

@@ -4,7 +4,7 @@ use super::plugins::SHORT_HASH;
 use super::progress::Transfer;
 use crate::home;
 use crate::report::Grid;
-use crate::weights::{self, ECCV2018, Report, Settings};
+use crate::weights::{self, DownloadSettings, ECCV2018, WeightsReport};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use gauntlet_core::params;
@@ -254,7 +254,7 @@ fn pull(args: &PullArgs, registry: &Registry, out: &mut dyn Write) -> Result<()>
     }
     models.sort_unstable();
     models.dedup();
-    let mut settings = Settings::read()?;
+    let mut settings = DownloadSettings::read()?;
     settings.mirror = args.mirror.clone().or(settings.mirror);
     let folder = folder()?;
     let pulled = weights::pull(&ECCV2018, &models, &folder, &settings, &Transfer::new())?;
@@ -306,7 +306,7 @@ fn check(args: &FileArgs, registry: &Registry, out: &mut dyn Write) -> Result<()
     describe_report(&report, out)
 }
 
-fn describe_report(report: &Report, out: &mut dyn Write) -> Result<()> {
+fn describe_report(report: &WeightsReport, out: &mut dyn Write) -> Result<()> {
     writeln!(out, "{}: fits {}", report.file.display(), report.model)?;
     let mut line = |name: &str, text: String| writeln!(out, "  {name:<12}{text}");
     line("form", report.form.clone())?;

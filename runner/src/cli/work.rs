@@ -4,7 +4,7 @@ use super::SHOWN;
 use super::progress::Terminal;
 use crate::cli::common::{counted, stop_on_signal};
 use crate::cli::study_args::Isolate;
-use crate::cluster::task::{self, Done, Job, Note, Shop};
+use crate::cluster::task::{self, Done, Job, Note, OpenedJob};
 use crate::cluster::{Submission, failures};
 use crate::engine;
 use crate::report;
@@ -99,7 +99,7 @@ pub(super) fn work(
     let shop = job.open(&mut registry)?;
     let patience = Duration::from_secs(args.patience);
     let Some(cells) = &args.cells else { return tables(&shop, patience, &known, out) };
-    let mut options = engine::Options::on(shop.device()?);
+    let mut options = engine::RunOptions::on(shop.device()?);
     options.workers = args.workers.unwrap_or(options.workers);
     options.isolation = args.isolate.isolation();
     let signal = stop_on_signal(&options.cancel)?;
@@ -147,12 +147,12 @@ fn conclude(done: &Done, cells: &Path, signal: usize, out: &mut dyn Write) -> Re
 }
 
 fn tables(
-    shop: &Shop,
+    shop: &OpenedJob,
     patience: Duration,
     known: &BTreeMap<String, Note>,
     out: &mut dyn Write,
 ) -> Result<ExitCode> {
-    let options = engine::Options::on(Device::Cpu);
+    let options = engine::RunOptions::on(Device::Cpu);
     let signal = stop_on_signal(&options.cancel)?;
     let (tables, failures, absent) = task::report(shop, &options, patience, known)?;
     let signal = signal.load(Ordering::Relaxed);

@@ -19,6 +19,6 @@ pub use record::{Array, Phase, Record, Submission, Task, failures};
 #[cfg(feature = "cli")]
 pub(crate) use script::quoted;
 pub use slurm::{cancel, check};
-pub use status::{PhaseStatus, Status, TaskCount};
+pub use status::{PhaseStatus, SubmissionStatus, TaskCount};
 pub use submit::{Draft, Size, Wishes, submit};
 pub use time::{TimeLimit, clock};

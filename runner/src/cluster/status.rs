@@ -15,7 +15,7 @@ const SOON: Duration = Duration::from_secs(30);
 
 /// How far a study is, by its last submission.
 #[derive(Clone, Debug, Serialize)]
-pub struct Status {
+pub struct SubmissionStatus {
     /// The study's name.
     pub study: String,
     /// Of each phase.
@@ -89,7 +89,7 @@ struct Work {
     tasks: usize,
 }
 
-impl Status {
+impl SubmissionStatus {
     /// Looks at a results' folder.
     ///
     /// # Errors

@@ -95,7 +95,7 @@ impl Draft {
         study: &Study,
         registry: &Registry,
         out: &Path,
-        options: &engine::Options,
+        options: &engine::RunOptions,
         wishes: &Wishes,
         progress: &dyn Progress,
     ) -> Result<Self> {
@@ -294,7 +294,7 @@ fn sizes(
     study: &Study,
     registry: &Registry,
     plan: &Plan,
-    options: &engine::Options,
+    options: &engine::RunOptions,
     wishes: &Wishes,
     cells: &[CellId],
 ) -> Result<(Vec<f64>, Vec<String>)> {

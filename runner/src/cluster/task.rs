@@ -4,8 +4,8 @@
 
 use crate::analysis::Tables;
 use crate::engine::plan::{CellId, Plan};
-use crate::engine::{self, Failure, Options, Outcome, Progress, Silent};
-pub use crate::engine::{Job, Shop};
+use crate::engine::{self, Failure, Progress, RunOptions, RunOutcome, Silent};
+pub use crate::engine::{Job, OpenedJob};
 use crate::report;
 use crate::session::Session;
 use crate::store::{Store, write_atomically};
@@ -85,7 +85,7 @@ impl Notes {
 /// How it went with a list of cells.
 pub struct Done {
     /// The cells that could be tried.
-    pub outcome: Outcome,
+    pub outcome: RunOutcome,
     /// How many were stored already.
     pub found: usize,
     /// The cells that could not be tried.
@@ -99,15 +99,15 @@ pub struct Done {
 /// # Errors
 /// When the list names a cell that the study does not have; otherwise as [`Session::run`].
 pub fn compute(
-    shop: Shop,
+    shop: OpenedJob,
     registry: &Registry,
-    options: Options,
+    options: RunOptions,
     path: &Path,
     patience: Duration,
     hopeless: &BTreeSet<String>,
     progress: &dyn Progress,
 ) -> Result<Done> {
-    let Shop { study, plan, out, .. } = shop;
+    let OpenedJob { study, plan, out, .. } = shop;
     let store = Store::open(&out)?;
     let cells = {
         let known: HashMap<String, CellId> =
@@ -156,7 +156,7 @@ fn wait_for(
     store: &Store,
     cells: &[CellId],
     patience: Duration,
-    options: &Options,
+    options: &RunOptions,
     hopeless: &BTreeSet<String>,
 ) -> Result<()> {
     let own: BTreeSet<CellId> = cells.iter().copied().collect();
@@ -175,7 +175,7 @@ fn wait_for(
 /// Asks again and again, until it is `so` or the time is over.
 fn until(
     patience: Duration,
-    options: &Options,
+    options: &RunOptions,
     mut so: impl FnMut() -> Result<bool>,
 ) -> Result<()> {
     let start = Instant::now();
@@ -192,12 +192,12 @@ fn until(
 /// # Errors
 /// When the results' folder cannot be read or written to, or everything was stopped.
 pub fn report(
-    shop: &Shop,
-    options: &Options,
+    shop: &OpenedJob,
+    options: &RunOptions,
     patience: Duration,
     notes: &BTreeMap<String, Note>,
 ) -> Result<(Tables, Vec<Failure>, usize)> {
-    let Shop { study, plan, out, .. } = shop;
+    let OpenedJob { study, plan, out, .. } = shop;
     let store = Store::open(out)?;
     let mut absent: Vec<CellId> = (0..plan.cells.len()).collect();
     until(patience, options, || {

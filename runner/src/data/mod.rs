@@ -67,14 +67,14 @@ pub mod eccv2018 {
 /// The images of a study are not where they are looked for. The message names the commands that get
 /// them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Missing {
+pub struct MissingImages {
     /// Where they were looked for.
     pub folder: PathBuf,
     /// Commands that get them, one after the other; none for a folder of the user's own.
     pub commands: Vec<String>,
 }
 
-impl Missing {
+impl MissingImages {
     /// The images of the ECCV 2018 study.
     fn eccv2018(folder: PathBuf) -> Self {
         let place = folder.display();
@@ -91,7 +91,7 @@ impl Missing {
     }
 }
 
-impl fmt::Display for Missing {
+impl fmt::Display for MissingImages {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let path = self.folder.display();
         if self.folder.exists() {
@@ -112,7 +112,7 @@ impl fmt::Display for Missing {
     }
 }
 
-impl std::error::Error for Missing {}
+impl std::error::Error for MissingImages {}
 
 /// The images of a study, in its order.
 #[derive(Debug, Default)]
@@ -260,10 +260,10 @@ impl Data {
     /// Fashion-MNIST keeps its order; the files of a folder are shuffled with the seed.
     ///
     /// # Errors
-    /// When a folder is not there ([`Missing`]), it or a label file cannot be read, a label is not
+    /// When a folder is not there ([`MissingImages`]), it or a label file cannot be read, a label is not
     /// one, or no image is usable.
     pub fn open(source: &Source, count: Option<usize>, seed: u64) -> Result<Self> {
-        let folder = |folder: &Folder, commands: fn(PathBuf) -> Missing| {
+        let folder = |folder: &Folder, commands: fn(PathBuf) -> MissingImages| {
             if folder.path.is_dir() {
                 folder.open(count, seed)
             } else {
@@ -273,13 +273,13 @@ impl Data {
         match source {
             Source::FashionMnist => fashion_mnist(count),
             Source::Folder(given) => {
-                folder(given, |folder| Missing { folder, commands: Vec::new() })
+                folder(given, |folder| MissingImages { folder, commands: Vec::new() })
             }
             Source::Eccv2018 => {
                 let path = home::home()
                     .context("there is no home folder: set GAUNTLET_HOME")?
                     .join("images/eccv2018");
-                folder(&Folder { path, ..Folder::default() }, Missing::eccv2018)
+                folder(&Folder { path, ..Folder::default() }, MissingImages::eccv2018)
             }
         }
     }

@@ -3,7 +3,7 @@
 
 use crate::engine::options::device_kind;
 use crate::engine::plan::Plan;
-use crate::study::{Found, Study};
+use crate::study::{FoundInputs, Study};
 use anyhow::{Result, ensure};
 use gauntlet_core::device::{self, Device};
 use gauntlet_core::plugin::Library;
@@ -19,7 +19,7 @@ pub struct Job {
     /// The plugin libraries that it was read with.
     plugins: Vec<Plugin>,
     /// Its images, and what else the text does not say.
-    found: Found,
+    found: FoundInputs,
     /// The results' folder.
     pub out: PathBuf,
     /// Where to compute.
@@ -64,7 +64,7 @@ impl Job {
     /// # Errors
     /// When the study would not be the same: a plugin, weights or the program have changed, or are
     /// not there.
-    pub fn open(self, registry: &mut Registry) -> Result<Shop> {
+    pub fn open(self, registry: &mut Registry) -> Result<OpenedJob> {
         const CHANGED: &str =
             "the program, a plugin or weights have changed since the study was read: run it again";
         for Plugin(path, hash) in &self.plugins {
@@ -75,12 +75,12 @@ impl Job {
         let study = Study::reopen(&self.study, self.found, registry)?;
         let plan = Plan::new(&study, device_kind(device::parse(&self.device)?));
         ensure!(plan.fingerprint() == self.plan, "{CHANGED}");
-        Ok(Shop { study, plan, out: self.out, device: self.device })
+        Ok(OpenedJob { study, plan, out: self.out, device: self.device })
     }
 }
 
 /// A job, opened.
-pub struct Shop {
+pub struct OpenedJob {
     /// The study.
     pub study: Study,
     /// Its cells.
@@ -90,7 +90,7 @@ pub struct Shop {
     device: String,
 }
 
-impl Shop {
+impl OpenedJob {
     /// Opens the device.
     ///
     /// # Errors

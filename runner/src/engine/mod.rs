@@ -16,11 +16,11 @@ mod serve;
 mod survey;
 mod workers;
 
-pub(crate) use cell::Site;
+pub(crate) use cell::Engine;
 pub(crate) use cell::probe::cost as probe_cost;
-pub use job::{Job, Shop};
-pub use options::{Isolation, Options, Progress, Silent, device_kind};
-pub use outcome::{Failure, Outcome};
+pub use job::{Job, OpenedJob};
+pub use options::{Isolation, Progress, RunOptions, Silent, device_kind};
+pub use outcome::{Failure, RunOutcome};
 #[cfg(feature = "cli")]
 pub(crate) use process::ending;
 pub(crate) use queue::Queue;

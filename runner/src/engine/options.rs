@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Where, how widely and how carefully to compute.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct RunOptions {
     /// Where models live.
     pub device: Device,
     /// How many cells are computed at a time, each with a model of its own; at least 1.
@@ -19,7 +19,7 @@ pub struct Options {
     pub cancel: Arc<AtomicBool>,
 }
 
-impl Options {
+impl RunOptions {
     /// All cores of the machine on the CPU; one worker on a GPU.
     pub fn on(device: Device) -> Self {
         let workers = if device == Device::Cpu {

@@ -4,7 +4,7 @@ use crate::engine::plan::CellId;
 
 /// What a run did.
 #[derive(Debug, Default)]
-pub struct Outcome {
+pub struct RunOutcome {
     /// Number of cells that were computed and stored.
     pub computed: usize,
     /// Number of cells that another process had stored before their turn came.

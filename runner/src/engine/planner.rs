@@ -14,7 +14,7 @@ impl Plan {
     /// Plans a study. `device` is `cpu` or `cuda`: their answers differ in the last bits.
     pub fn new(study: &Study, device: &str) -> Self {
         let images = study.data.pictures.len();
-        let mut builder = Builder { study, device, cells: Vec::new(), known: HashMap::new() };
+        let mut builder = Planner { study, device, cells: Vec::new(), known: HashMap::new() };
         let slices = images.div_ceil(SLICE);
         let models = 0..study.models.len();
         let clean: Vec<Vec<CellId>> = models
@@ -128,14 +128,14 @@ impl Plan {
     }
 }
 
-pub(super) struct Builder<'a> {
+pub(super) struct Planner<'a> {
     study: &'a Study,
     device: &'a str,
     cells: Vec<Cell>,
     known: HashMap<String, CellId>,
 }
 
-impl Builder<'_> {
+impl Planner<'_> {
     fn add(&mut self, spec: &Value, work: Work, slice: usize) -> CellId {
         let address = Address::new(work.kind(), spec);
         *self.known.entry(address.key.clone()).or_insert_with(|| {

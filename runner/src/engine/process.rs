@@ -1,7 +1,7 @@
 //! Processes that compute cells for another one. However code ends in such a process, it costs the
 //! cell that it was in; and it ends with the process that it works for, whichever way that goes.
 //!
-//! Both sides speak in lines of JSON: first the [`Job`], then [`Order`]s, each answered by a
+//! Both sides speak in lines of JSON: first the [`Job`], then [`Request`]s, each answered by a
 //! [`Reply`]. A process opens the same study and store as the one that started it, and stores what
 //! it computes.
 
@@ -29,7 +29,7 @@ const FAREWELL: Duration = Duration::from_secs(5);
 
 /// What a process shall do.
 #[derive(Serialize, Deserialize)]
-pub(super) enum Order {
+pub(super) enum Request {
     /// Compute and store the cell with this key.
     Compute(String),
     /// Load a model on the CPU, by its number in the study.
@@ -54,7 +54,7 @@ pub(super) struct Worker {
 }
 
 /// What comes of an order.
-pub(super) enum Answer {
+pub(super) enum RequestOutcome {
     Reply(Reply),
     /// The process has ended; says how, as in "died of SIGSEGV".
     Died(String),
@@ -113,13 +113,13 @@ impl Worker {
         thread::Builder::new().spawn(reading).with_context(failed)?;
         worker.tell(job);
         match worker.wait(None, &AtomicBool::new(false)) {
-            Answer::Reply(Reply::Done) => Ok(worker),
-            Answer::Reply(Reply::Failed(reason) | Reply::Fatal(reason)) => {
+            RequestOutcome::Reply(Reply::Done) => Ok(worker),
+            RequestOutcome::Reply(Reply::Failed(reason) | Reply::Fatal(reason)) => {
                 bail!("{}: {reason}", failed())
             }
-            Answer::Died(how) if worker.was_killed() => Err(Killed(how).into()),
-            Answer::Died(how) => bail!("{}: it {how}", failed()),
-            Answer::OutOfTime | Answer::Cancelled => {
+            RequestOutcome::Died(how) if worker.was_killed() => Err(Killed(how).into()),
+            RequestOutcome::Died(how) => bail!("{}: it {how}", failed()),
+            RequestOutcome::OutOfTime | RequestOutcome::Cancelled => {
                 unreachable!("there is no limit and nobody cancels")
             }
         }
@@ -127,7 +127,12 @@ impl Worker {
 
     /// Gives an order and waits for what comes of it. After any other answer than a reply the
     /// process is of no more use.
-    pub fn ask(&mut self, order: &Order, limit: Option<Duration>, cancel: &AtomicBool) -> Answer {
+    pub fn ask(
+        &mut self,
+        order: &Request,
+        limit: Option<Duration>,
+        cancel: &AtomicBool,
+    ) -> RequestOutcome {
         self.tell(order);
         self.wait(limit.map(|limit| limit.saturating_add(GRACE.min(limit))), cancel)
     }
@@ -138,19 +143,19 @@ impl Worker {
         let _ = self.orders.write_all(line.as_bytes()).and_then(|()| self.orders.flush());
     }
 
-    fn wait(&mut self, limit: Option<Duration>, cancel: &AtomicBool) -> Answer {
+    fn wait(&mut self, limit: Option<Duration>, cancel: &AtomicBool) -> RequestOutcome {
         let start = Instant::now();
         loop {
             match self.replies.recv_timeout(LOOK) {
-                Ok(reply) => return Answer::Reply(reply),
-                Err(RecvTimeoutError::Disconnected) => return Answer::Died(self.end()),
+                Ok(reply) => return RequestOutcome::Reply(reply),
+                Err(RecvTimeoutError::Disconnected) => return RequestOutcome::Died(self.end()),
                 Err(RecvTimeoutError::Timeout) if cancel.load(Ordering::Relaxed) => {
-                    return Answer::Cancelled;
+                    return RequestOutcome::Cancelled;
                 }
                 Err(RecvTimeoutError::Timeout)
                     if limit.is_some_and(|limit| start.elapsed() >= limit) =>
                 {
-                    return Answer::OutOfTime;
+                    return RequestOutcome::OutOfTime;
                 }
                 Err(RecvTimeoutError::Timeout) => {}
             }

@@ -1,11 +1,11 @@
 //! A run: the missing cells of a plan, phase by phase.
 
-use crate::engine::cell::Site;
-use crate::engine::options::{Options, Progress};
-use crate::engine::outcome::Outcome;
+use crate::engine::cell::Engine;
+use crate::engine::options::{Progress, RunOptions};
+use crate::engine::outcome::RunOutcome;
 use crate::engine::plan::{CellId, PHASES, Plan, Work};
 use crate::engine::survey::Survey;
-use crate::engine::workers::Crew;
+use crate::engine::workers::Workers;
 use crate::errors::OutOfReach;
 use crate::store::Store;
 use crate::store::rows::CraftRow;
@@ -20,13 +20,13 @@ use std::sync::Arc;
 
 /// Computes what is missing, once every model that takes is known to load. libtorch is told to use
 /// one thread per worker for the time being.
-pub(crate) fn run(site: Site, survey: &Survey, progress: &dyn Progress) -> Result<Outcome> {
-    let Site { study, plan, options, .. } = site;
+pub(crate) fn run(site: Engine, survey: &Survey, progress: &dyn Progress) -> Result<RunOutcome> {
+    let Engine { study, plan, options, .. } = site;
     if options.isolation.is_none() {
         permit(&study.plugins, "isolate it (leave out `--isolate never`), or ")?;
     }
-    let crew = Crew::new(site, survey, progress);
-    let mut outcome = Outcome::default();
+    let crew = Workers::new(site, survey, progress);
+    let mut outcome = RunOutcome::default();
     let threads = tch::get_num_threads();
     tch::set_num_threads(1);
     if let Err(error) = check_models(&crew) {
@@ -80,7 +80,7 @@ pub(crate) fn share(
     plan: &Plan,
     store: &Store,
     cells: &[CellId],
-    options: &Options,
+    options: &RunOptions,
     progress: &dyn Progress,
 ) -> Result<()> {
     let cells: Vec<CellId> =
@@ -110,8 +110,8 @@ pub(crate) fn share(
 /// Loads every model that a cell to be computed needs, each once, so that weights that do not fit
 /// are an error before any work. A plugin's model that cannot be loaded, and one that ends the
 /// process in which it is loaded, are warnings: their cells will fail.
-fn check_models(crew: &Crew) -> Result<()> {
-    let Site { study, plan, registry, options, .. } = crew.site;
+fn check_models(crew: &Workers) -> Result<()> {
+    let Engine { study, plan, registry, options, .. } = crew.site;
     let mut checked = BTreeSet::new();
     for index in
         (0..plan.cells.len()).filter(|&id| crew.survey.missing[id]).filter_map(|id| plan.model(id))

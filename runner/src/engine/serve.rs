@@ -1,10 +1,10 @@
 //! The side of a worker process: it takes keys of cells and computes them.
 
-use crate::engine::cell::{Loaded, Site, Verdict};
+use crate::engine::cell::{CellOutcome, Engine, Loaded};
 use crate::engine::job::Job;
-use crate::engine::options::Options;
+use crate::engine::options::RunOptions;
 use crate::engine::plan::CellId;
-use crate::engine::process::{Order, Reply};
+use crate::engine::process::{Reply, Request};
 use crate::errors::first_line;
 use crate::store::Store;
 use anyhow::{Context, Result};
@@ -38,7 +38,7 @@ pub fn serve(mut registry: Registry) -> Result<()> {
         // Where it has been moved away, another must not be made in its place.
         fs::metadata(&shop.out)
             .with_context(|| format!("the results' folder {} has gone", shop.out.display()))?;
-        Ok((Store::open(&shop.out)?, Options::on(shop.device()?), shop))
+        Ok((Store::open(&shop.out)?, RunOptions::on(shop.device()?), shop))
     });
     let (store, options, shop) = match opened {
         Ok(opened) => opened,
@@ -53,7 +53,7 @@ pub fn serve(mut registry: Registry) -> Result<()> {
         .enumerate()
         .map(|(id, cell)| (cell.address.key.as_str(), id))
         .collect();
-    let site = Site {
+    let site = Engine {
         study: &shop.study,
         plan: &shop.plan,
         registry: &registry,
@@ -63,16 +63,16 @@ pub fn serve(mut registry: Registry) -> Result<()> {
     let mut loaded = Loaded::default();
     for line in lines {
         let reply = match serde_json::from_str(&line)? {
-            Order::Load(model) => match guard::catch("loading", || {
+            Request::Load(model) => match guard::catch("loading", || {
                 shop.study.models[model].load(&registry, Device::Cpu)
             }) {
                 Ok(_) => Reply::Done,
                 Err(error) => Reply::Failed(format!("{error:#}")),
             },
-            Order::Compute(key) => {
+            Request::Compute(key) => {
                 let cell = *cells.get(key.as_str()).context("a cell of another plan")?;
                 match site.perform(cell, &mut loaded).and_then(|made| site.settle(made, true)) {
-                    Ok(Verdict::Failed(reason)) => Reply::Failed(reason),
+                    Ok(CellOutcome::Failed(reason)) => Reply::Failed(reason),
                     Ok(_) => Reply::Done,
                     Err(error) => Reply::Fatal(first_line(&error)),
                 }

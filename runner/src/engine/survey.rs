@@ -1,10 +1,10 @@
 //! Which cells are stored already, and which are to be computed.
 
-use crate::engine::options::{Options, Progress};
+use crate::engine::options::{Progress, RunOptions};
 use crate::engine::plan::{Cell, CellId, Plan, Work};
 use crate::errors::{OutOfReach, first_line};
 use crate::store::rows::{CleanRow, CraftRow, MeasureRow, ProbeRow, ScoreRow, TransferRow};
-use crate::store::{Found, Row, Store, Stored};
+use crate::store::{Lookup, Row, Store, Stored};
 use crate::threads::in_parallel;
 use anyhow::Result;
 use std::collections::HashMap;
@@ -27,7 +27,7 @@ impl Survey {
     pub fn take(
         plan: &Plan,
         store: &Store,
-        options: &Options,
+        options: &RunOptions,
         progress: &dyn Progress,
     ) -> Result<Self> {
         let missing: Vec<AtomicBool> = plan.cells.iter().map(|_| AtomicBool::new(false)).collect();
@@ -199,12 +199,14 @@ fn look<R: Row>(
     check: impl Fn(&Stored<R>) -> Result<()>,
 ) -> Result<Option<Option<String>>> {
     Ok(match store.read::<R>(&cell.address)? {
-        Found::Whole(stored) if stored.rows.len() == cases => match check(&stored) {
+        Lookup::Whole(stored) if stored.rows.len() == cases => match check(&stored) {
             Err(error) if error.is::<OutOfReach>() => return Err(error),
             checked => checked.err().map(|error| Some(first_line(&error))),
         },
-        Found::Whole(stored) => Some(Some(format!("{} rows, expected {cases}", stored.rows.len()))),
-        Found::Missing => Some(None),
-        Found::Damaged(reason) => Some(Some(reason)),
+        Lookup::Whole(stored) => {
+            Some(Some(format!("{} rows, expected {cases}", stored.rows.len())))
+        }
+        Lookup::Missing => Some(None),
+        Lookup::Damaged(reason) => Some(Some(reason)),
     })
 }

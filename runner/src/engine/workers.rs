@@ -1,13 +1,13 @@
 //! Who computes: threads of this process, each beside a process of its own for the cells that are
 //! isolated.
 
-use super::cell::{Loaded, Made, Site, Verdict};
+use super::cell::{CellOutcome, CellResult, Engine, Loaded};
 use super::job::Job;
 use super::queue::Queue;
 use crate::engine::options::Progress;
-use crate::engine::outcome::{Failure, Outcome};
+use crate::engine::outcome::{Failure, RunOutcome};
 use crate::engine::plan::CellId;
-use crate::engine::process::{Answer, Killed, Order, Reply, Worker};
+use crate::engine::process::{Killed, Reply, Request, RequestOutcome, Worker};
 use crate::engine::survey::Survey;
 use crate::engine::survey::look_for;
 use crate::threads::crowd;
@@ -20,8 +20,8 @@ use std::thread;
 /// So many cells wait to be written, at most.
 const WAITING: usize = 4;
 
-pub(super) struct Crew<'a> {
-    pub site: Site<'a>,
+pub(super) struct Workers<'a> {
+    pub site: Engine<'a>,
     pub survey: &'a Survey,
     progress: &'a dyn Progress,
     /// Processes without work. They outlive a phase.
@@ -30,13 +30,13 @@ pub(super) struct Crew<'a> {
 
 /// What a thread has at hand.
 #[derive(Default)]
-struct Desk {
+struct ThreadState {
     loaded: Loaded,
     worker: Option<Worker>,
 }
 
-impl<'a> Crew<'a> {
-    pub fn new(site: Site<'a>, survey: &'a Survey, progress: &'a dyn Progress) -> Self {
+impl<'a> Workers<'a> {
+    pub fn new(site: Engine<'a>, survey: &'a Survey, progress: &'a dyn Progress) -> Self {
         Self { site, survey, progress, idle: Mutex::default() }
     }
 
@@ -47,8 +47,8 @@ impl<'a> Crew<'a> {
 
     /// Computes the cells of a phase, and adds to `outcome` how it went. The error is one of
     /// storing, or of processes that cannot be started.
-    pub fn phase(&self, todo: &[CellId], outcome: &mut Outcome) -> Result<()> {
-        let Site { study, plan, options, .. } = self.site;
+    pub fn phase(&self, todo: &[CellId], outcome: &mut RunOutcome) -> Result<()> {
+        let Engine { study, plan, options, .. } = self.site;
         let isolated = |id: CellId| self.isolates(self.site.involves_plugin(id));
         let queue = Queue::new(todo, |id| (isolated(id), plan.model(id)), |id| plan.cases(id));
         let outcome = Mutex::new(outcome);
@@ -89,11 +89,11 @@ impl<'a> Crew<'a> {
             drop(take); // where no writer is left, nothing can be given
             crowd(count, || {
                 tch::set_num_threads(1);
-                let mut desk = Desk::default();
+                let mut desk = ThreadState::default();
                 let mut group = None;
                 while let Some(id) = queue.next(&mut group) {
                     match self.cell(id, isolated(id), &mut desk) {
-                        Ok(Made::Not(Verdict::Cancelled)) => queue.close(),
+                        Ok(CellResult::Not(CellOutcome::Cancelled)) => queue.close(),
                         Ok(made) => {
                             // Where the system has no such thread, this one does it.
                             if let Err(SendError(made)) = give.send((id, made)) {
@@ -115,12 +115,12 @@ impl<'a> Crew<'a> {
         fatal.into_inner().expect("no worker panics").map_or(Ok(()), Err)
     }
 
-    fn note(&self, id: CellId, verdict: Verdict, outcome: &mut Outcome) {
+    fn note(&self, id: CellId, verdict: CellOutcome, outcome: &mut RunOutcome) {
         match verdict {
-            Verdict::Stored => outcome.computed += 1,
-            Verdict::Found => outcome.found += 1,
-            Verdict::Cancelled => {}
-            Verdict::Failed(reason) => {
+            CellOutcome::Stored => outcome.computed += 1,
+            CellOutcome::Found => outcome.found += 1,
+            CellOutcome::Cancelled => {}
+            CellOutcome::Failed(reason) => {
                 let what = self.site.plan.describe(self.site.study, id);
                 if outcome.failures.iter().all(|known| known.reason != reason) {
                     self.progress.warn(&format!("{what}: {reason}"));
@@ -130,44 +130,46 @@ impl<'a> Crew<'a> {
         }
     }
 
-    fn cell(&self, id: CellId, isolated: bool, desk: &mut Desk) -> Result<Made> {
+    fn cell(&self, id: CellId, isolated: bool, desk: &mut ThreadState) -> Result<CellResult> {
         if self.site.options.cancelled() {
-            return Ok(Made::Not(Verdict::Cancelled));
+            return Ok(CellResult::Not(CellOutcome::Cancelled));
         }
         if !self.survey.spoilt[id] && self.is_stored(id)? {
-            return Ok(Made::Not(Verdict::Found));
+            return Ok(CellResult::Not(CellOutcome::Found));
         }
         if !isolated {
             return self.site.perform(id, &mut desk.loaded);
         }
         desk.loaded = None; // the process loads its own
-        let order = Order::Compute(self.site.plan.cells[id].address.key.clone());
+        let order = Request::Compute(self.site.plan.cells[id].address.key.clone());
         let mut worker = match desk.worker.take().map_or_else(|| self.hire(), Ok) {
             Ok(worker) => worker,
             Err(error) if error.is::<Killed>() => {
-                return Ok(Made::Not(Verdict::Failed(error.to_string())));
+                return Ok(CellResult::Not(CellOutcome::Failed(error.to_string())));
             }
             Err(error) => return Err(error),
         };
         let answer = worker.ask(&order, self.site.time_limit(id), &self.site.options.cancel);
-        Ok(Made::Not(match answer {
-            Answer::Reply(reply) => {
+        Ok(CellResult::Not(match answer {
+            RequestOutcome::Reply(reply) => {
                 desk.worker = Some(worker);
                 match reply {
-                    Reply::Done if self.is_stored(id)? => Verdict::Stored,
-                    Reply::Done => Verdict::Failed(
+                    Reply::Done if self.is_stored(id)? => CellOutcome::Stored,
+                    Reply::Done => CellOutcome::Failed(
                         "the process that computed it says that it is stored, but it is not".into(),
                     ),
-                    Reply::Failed(reason) => Verdict::Failed(reason),
+                    Reply::Failed(reason) => CellOutcome::Failed(reason),
                     Reply::Fatal(reason) => bail!(reason),
                 }
             }
             // Here the worker is dropped, and what is left of the process ended.
-            Answer::Died(how) => Verdict::Failed(format!("the process that computed it {how}")),
+            RequestOutcome::Died(how) => {
+                CellOutcome::Failed(format!("the process that computed it {how}"))
+            }
             // It may have been writing.
-            Answer::OutOfTime if self.is_stored(id)? => Verdict::Stored,
-            Answer::OutOfTime => Verdict::Failed(self.site.out_of_time(id)),
-            Answer::Cancelled => Verdict::Cancelled,
+            RequestOutcome::OutOfTime if self.is_stored(id)? => CellOutcome::Stored,
+            RequestOutcome::OutOfTime => CellOutcome::Failed(self.site.out_of_time(id)),
+            RequestOutcome::Cancelled => CellOutcome::Cancelled,
         }))
     }
 
@@ -188,19 +190,19 @@ impl<'a> Crew<'a> {
             Err(error) => return Err(error),
         };
         let fault = match worker.ask(
-            &Order::Load(index),
+            &Request::Load(index),
             self.site.limit(part.plugin.is_some()),
             &self.site.options.cancel,
         ) {
-            Answer::Reply(Reply::Done) => {
+            RequestOutcome::Reply(Reply::Done) => {
                 self.idle.lock().expect("no worker panics").push(worker);
                 return Ok(());
             }
-            Answer::Reply(Reply::Failed(reason)) if part.plugin.is_some() => reason,
-            Answer::Reply(Reply::Failed(reason) | Reply::Fatal(reason)) => bail!(reason),
-            Answer::Died(how) => format!("the process that loaded it {how}"),
-            Answer::OutOfTime => "loading it takes longer than a cell may".to_owned(),
-            Answer::Cancelled => return Ok(()),
+            RequestOutcome::Reply(Reply::Failed(reason)) if part.plugin.is_some() => reason,
+            RequestOutcome::Reply(Reply::Failed(reason) | Reply::Fatal(reason)) => bail!(reason),
+            RequestOutcome::Died(how) => format!("the process that loaded it {how}"),
+            RequestOutcome::OutOfTime => "loading it takes longer than a cell may".to_owned(),
+            RequestOutcome::Cancelled => return Ok(()),
         };
         self.progress.warn(&format!("model `{}`, whose cells will fail: {fault}", part.label));
         Ok(())
@@ -216,7 +218,7 @@ impl<'a> Crew<'a> {
             .isolation
             .as_ref()
             .context("without isolation nothing is isolated")?;
-        let Site { study, registry, plan, store, options } = self.site;
+        let Engine { study, registry, plan, store, options } = self.site;
         Worker::start(
             isolation,
             &Job::new(study, registry, plan, store.out(), &device::name(options.device))?,

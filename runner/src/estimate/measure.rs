@@ -2,13 +2,13 @@
 
 use crate::data::{self, Picture};
 use crate::engine::plan::SLICE;
-use crate::engine::{Options, permit};
+use crate::engine::{RunOptions, permit};
 use crate::estimate::made_up::load;
 use crate::estimate::rates::{Batch, Machine, Pace, made};
 use crate::estimate::trial::try_out;
 use crate::estimate::{ACCURACY, COUNT, LOADING, PATIENCE, passes};
 use crate::store::rows::{Status, TransferRow};
-use crate::store::{Address, CellKind, Found, Store, Stored};
+use crate::store::{Address, CellKind, Lookup, Store, Stored};
 use crate::study::{Study, StudyAttack, StudyModel};
 use crate::threads::crowd;
 use crate::weights::WeightsPlace;
@@ -28,7 +28,7 @@ use tch::{Kind, Tensor};
 pub(super) fn measure(
     study: &Study,
     registry: &Registry,
-    options: &Options,
+    options: &RunOptions,
 ) -> Result<(Vec<Pace>, Machine)> {
     permit(
         &study.plugins,
@@ -44,7 +44,7 @@ pub(super) fn measure(
 fn measure_all(
     study: &Study,
     registry: &Registry,
-    options: &Options,
+    options: &RunOptions,
 ) -> Result<(Vec<Pace>, Machine)> {
     let lanes = study.data.pictures.len().min(SLICE);
     let (next, measured) = (AtomicUsize::new(0), AtomicUsize::new(0));
@@ -252,8 +252,8 @@ fn storing() -> Result<(f64, f64, Batch, f64)> {
     store.write(&one, &one_row)?;
     let write = timed(|| store.write(&full, &all_rows))?;
     let read = timed(|| match store.read::<TransferRow>(&full)? {
-        Found::Whole(_) => Ok(()),
-        Found::Missing | Found::Damaged(_) => bail!("what was written cannot be read back"),
+        Lookup::Whole(_) => Ok(()),
+        Lookup::Missing | Lookup::Damaged(_) => bail!("what was written cannot be read back"),
     })?;
     let bytes = |at: &Address| -> Result<f64> {
         let path = folder.path().join(format!("cells/transfer/{}.parquet", at.key));

@@ -14,7 +14,7 @@ mod rates;
 mod trial;
 
 use crate::engine::plan::{CellId, PHASES, Plan};
-use crate::engine::{Options, Queue, Silent, Survey, device_kind, probe_cost};
+use crate::engine::{Queue, RunOptions, Silent, Survey, device_kind, probe_cost};
 use crate::estimate::measure::measure;
 use crate::estimate::rates::{Effort, Machine, Own, Rates};
 use crate::store::{CellKind, Store, begun};
@@ -47,7 +47,7 @@ const LOADING: f64 = 0.01;
 
 /// What a study takes. Times are in seconds.
 #[derive(Clone, Debug, Serialize)]
-pub struct Estimate {
+pub struct StudyEstimate {
     /// By kind of cell, in the order in which they are computed.
     pub cells: Vec<Kinds>,
     /// By attack and goal, and score and goal.
@@ -115,8 +115,8 @@ pub fn estimate(
     study: &Study,
     registry: &Registry,
     out: &Path,
-    options: &Options,
-) -> Result<Estimate> {
+    options: &RunOptions,
+) -> Result<StudyEstimate> {
     let plan = Plan::new(study, device_kind(options.device));
     let begun = begun(out).then(|| Store::open(out)?.now()).transpose()?;
     let survey = begun.map(|store| Survey::take(&plan, &store, options, &Silent)).transpose()?;
@@ -140,7 +140,7 @@ pub(crate) fn seconds(
     study: &Study,
     registry: &Registry,
     plan: &Plan,
-    options: &Options,
+    options: &RunOptions,
     cells: &[CellId],
 ) -> Result<Seconds> {
     let (models, machine) = measure(study, registry, options)?;
@@ -169,7 +169,7 @@ fn add_up(
     models: Vec<Pace>,
     machine: &Machine,
     workers: usize,
-) -> Estimate {
+) -> StudyEstimate {
     let mut kinds: Vec<Kinds> = CellKind::ALL.iter().map(|&kind| Kinds::none(kind)).collect();
     let mut work: BTreeMap<(bool, usize, GoalKind), Campaigns> = BTreeMap::new();
     let rates = Rates { study, plan, models: &models, machine, probe: probe_cost(&study.radii()) };
@@ -211,7 +211,7 @@ fn add_up(
         .filter(|work| work.each.is_none())
         .map(|work| format!("{} ({})", work.label, work.goal))
         .collect();
-    Estimate {
+    StudyEstimate {
         cells: kinds,
         work: work.into_values().collect(),
         models,

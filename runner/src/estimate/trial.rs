@@ -1,7 +1,7 @@
 //! Trying attacks on a few images, to count their passes.
 
 use crate::data::{self, Picture};
-use crate::engine::Options;
+use crate::engine::RunOptions;
 use crate::engine::plan::SLICE;
 use crate::estimate::made_up::load;
 use crate::estimate::rates::{Effort, Pace, asked, made};
@@ -25,7 +25,7 @@ use tch::Tensor;
 pub(super) fn try_out(
     study: &Study,
     registry: &Registry,
-    options: &Options,
+    options: &RunOptions,
     paces: &[Pace],
 ) -> BTreeMap<(usize, GoalKind), Effort> {
     let mut real: Vec<usize> = (0..paces.len()).filter(|&n| !paces[n].made_up).collect();
@@ -64,7 +64,7 @@ pub(super) fn try_out(
                     return;
                 };
                 let Ok(seen) = guard::catch("looking", || {
-                    Seen::by(model.as_ref(), &study.data.pictures, options.device)
+                    TrialImages::by(model.as_ref(), &study.data.pictures, options.device)
                 }) else {
                     return;
                 };
@@ -95,14 +95,14 @@ pub(super) fn try_out(
 }
 
 /// A few images, and the classes that a model sees in each.
-pub(super) struct Seen {
+pub(super) struct TrialImages {
     /// N×3×side×side within [0, 1].
     pixels: Tensor,
     /// By image, the likeliest first.
     classes: Vec<Vec<i64>>,
 }
 
-impl Seen {
+impl TrialImages {
     fn by(model: &dyn Model, pictures: &[Picture], device: Device) -> Result<Self> {
         let card = model.card();
         let pixels =
@@ -123,7 +123,7 @@ pub(super) fn tried(
     attack: &StudyAttack,
     goal: GoalKind,
     model: &dyn Model,
-    seen: &Seen,
+    seen: &TrialImages,
 ) -> Result<Option<Effort>> {
     let goals = seen.classes.iter().enumerate().map(|(n, classes)| match goal {
         GoalKind::Untargeted => Goal::Away(classes[0]),

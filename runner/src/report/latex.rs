@@ -3,7 +3,7 @@
 
 use crate::analysis::Rate;
 use crate::study::GoalKind;
-use crate::summary::{Campaign, Match, Pixels, Summary};
+use crate::summary::{CampaignSummary, Match, Pixels, Summary};
 use std::fmt::Write as _;
 
 /// All tables of a study.
@@ -67,7 +67,7 @@ fn accuracy(summary: &Summary) -> String {
 }
 
 fn success(summary: &Summary, attack: &str, goal: GoalKind) -> String {
-    let campaigns: Vec<&Campaign> =
+    let campaigns: Vec<&CampaignSummary> =
         summary.campaigns.iter().filter(|c| c.attack == attack && c.goal == goal).collect();
     let mut head = ["model", "n", "success", "8-bit"].map(str::to_owned).to_vec();
     head.extend(

@@ -1,7 +1,7 @@
 //! Tables on the terminal: aligned, at most 100 columns wide for a dozen models.
 
 use crate::analysis::flags::{Findings, Flag};
-use crate::analysis::{Depth, PUBLISHED, Rank, Summary, Tables, Transfer, rate};
+use crate::analysis::{Depth, MeanMedian, PUBLISHED, Rank, Tables, Transfer, rate};
 use crate::report::grid::Grid;
 use crate::study::{GoalKind, Study};
 use std::io::{self, Write};
@@ -165,7 +165,7 @@ fn scores(study: &Study, tables: &Tables, out: &mut dyn Write) -> io::Result<()>
             writeln!(out, "\n{what}: of n images that the model classifies correctly")?;
             let mut grid = Grid::new(["model", "n", "mean", "median", "missing"]);
             for row in tables.scores.iter().filter(|row| (row.metric, row.goal) == (index, *goal)) {
-                let Summary { mean, median } = row.summary;
+                let MeanMedian { mean, median } = row.summary;
                 let label = study.models[row.model].part.label.clone();
                 grid.row([
                     label,

@@ -2,7 +2,7 @@
 //! for bit.
 
 use crate::engine::plan::{CellId, Plan, Work};
-use crate::engine::{self, Options, Progress, Site, Survey, look_for};
+use crate::engine::{self, Engine, Progress, RunOptions, Survey, look_for};
 use crate::report::DISTORTION;
 use crate::report::outcomes::Outcome;
 use crate::store::Row;
@@ -18,7 +18,7 @@ use tch::Tensor;
 
 /// A part of an outcome that was computed again.
 #[derive(Debug)]
-pub struct Part {
+pub struct RepeatedCell {
     /// The cell in words.
     pub cell: String,
     /// What differs, as `column: stored, again`; nothing when the two agree.
@@ -35,10 +35,10 @@ pub fn rerun(
     plan: &Plan,
     store: &Store,
     registry: &Registry,
-    options: &Options,
+    options: &RunOptions,
     progress: &dyn Progress,
     outcome: &Outcome,
-) -> Result<Vec<Part>> {
+) -> Result<Vec<RepeatedCell>> {
     let row = &outcome.row;
     let image = study
         .data
@@ -69,7 +69,7 @@ pub fn rerun(
     let scratch = tempfile::tempdir()?;
     let again = Store::open(scratch.path())?;
     let run =
-        engine::run(Site { study, plan, registry, store: &again, options }, &survey, progress)?;
+        engine::run(Engine { study, plan, registry, store: &again, options }, &survey, progress)?;
     if let Some(failure) = run.failures.first() {
         bail!("{}: {}", failure.what, failure.reason);
     }
@@ -87,7 +87,7 @@ fn written(
     cells: &[CellId],
     outcome: &Outcome,
     place: usize,
-) -> Result<Part> {
+) -> Result<RepeatedCell> {
     let Outcome { row, distortions } = outcome;
     let (mut craft, mut seen, mut measured) = (None, None, BTreeMap::new());
     for &id in cells {
@@ -124,7 +124,7 @@ fn written(
             differences.push(format!("{column}: {written:?}, {stored:?}"));
         }
     }
-    Ok(Part { cell: "the row itself, against the cells".into(), differences })
+    Ok(RepeatedCell { cell: "the row itself, against the cells".into(), differences })
 }
 
 fn cells(study: &Study, plan: &Plan, row: &OutcomeRow, slice: usize) -> Option<Vec<CellId>> {
@@ -153,7 +153,7 @@ fn compare(
     stores: [&Store; 2],
     cell: CellId,
     place: usize,
-) -> Result<Part> {
+) -> Result<RepeatedCell> {
     let differences = match plan.cells[cell].work {
         Work::Clean { .. } => rows::<CleanRow>(plan, stores, cell, place)?,
         Work::Score { .. } => rows::<ScoreRow>(plan, stores, cell, place)?,
@@ -173,7 +173,7 @@ fn compare(
             differences
         }
     };
-    Ok(Part { cell: plan.describe(study, cell), differences })
+    Ok(RepeatedCell { cell: plan.describe(study, cell), differences })
 }
 
 fn rows<R: Row>(

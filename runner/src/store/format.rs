@@ -55,7 +55,7 @@ impl Packet {
 
 /// The answer to a look for a cell.
 #[derive(Debug)]
-pub enum Found<R> {
+pub enum Lookup<R> {
     /// It is there and whole.
     Whole(Stored<R>),
     /// Nothing stands there.

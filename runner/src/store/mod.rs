@@ -33,7 +33,7 @@ pub(crate) use backing::begun;
 pub use backing::{attach, names, names_behind};
 pub(crate) use files::prepare;
 pub use files::{Pending, write_atomically};
-pub use format::{Found, Stored};
+pub use format::{Lookup, Stored};
 pub(crate) use format::{Packet, properties};
 use gauntlet_core::guard;
 pub(crate) use pixels::safetensors;
@@ -149,24 +149,24 @@ impl Store {
     ///
     /// # Errors
     /// When the object store cannot be asked, see [`OutOfReach`], or what it has not be copied.
-    pub fn read<R: Row>(&self, address: &Address) -> Result<Found<R>> {
+    pub fn read<R: Row>(&self, address: &Address) -> Result<Lookup<R>> {
         let found = self.read_here(address);
-        if !matches!(found, Found::Whole(_)) && self.fetch(&address.file())? {
+        if !matches!(found, Lookup::Whole(_)) && self.fetch(&address.file())? {
             return Ok(self.read_here(address));
         }
         Ok(found)
     }
 
-    fn read_here<R: Row>(&self, address: &Address) -> Found<R> {
+    fn read_here<R: Row>(&self, address: &Address) -> Lookup<R> {
         let bytes = match read_file(&self.folder.join(address.file())) {
             Ok(bytes) => bytes,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Found::Missing,
-            Err(e) => return Found::Damaged(format!("cannot be read: {e}")),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Lookup::Missing,
+            Err(e) => return Lookup::Damaged(format!("cannot be read: {e}")),
         };
         // Readers of Parquet are not above panicking on a damaged file.
         match guard::catch("the reader", || decode(bytes.into(), address)) {
-            Ok(stored) => Found::Whole(stored),
-            Err(error) => Found::Damaged(format!("{error:#}")),
+            Ok(stored) => Lookup::Whole(stored),
+            Err(error) => Lookup::Damaged(format!("{error:#}")),
         }
     }
 
@@ -176,9 +176,9 @@ impl Store {
     /// When it is not, or is damaged, or the object store cannot be asked.
     pub(crate) fn load<R: Row>(&self, address: &Address) -> Result<Stored<R>> {
         match self.read(address)? {
-            Found::Whole(stored) => Ok(stored),
-            Found::Missing => bail!("{} cell {} has gone", address.kind, address.key),
-            Found::Damaged(reason) => {
+            Lookup::Whole(stored) => Ok(stored),
+            Lookup::Missing => bail!("{} cell {} has gone", address.kind, address.key),
+            Lookup::Damaged(reason) => {
                 bail!("{} cell {} is damaged: {reason}", address.kind, address.key)
             }
         }
@@ -294,9 +294,9 @@ mod tests {
         (folder, store, address, stored)
     }
 
-    fn damage(found: &Found<CraftRow>) -> &str {
+    fn damage(found: &Lookup<CraftRow>) -> &str {
         match found {
-            Found::Damaged(reason) => reason,
+            Lookup::Damaged(reason) => reason,
             other => panic!("{other:?}"),
         }
     }
@@ -313,10 +313,10 @@ mod tests {
     #[test]
     fn a_cell_comes_back_as_it_was() {
         let (_folder, store, address, stored) = example();
-        assert!(matches!(store.read(&address).unwrap(), Found::Whole(found) if found == stored));
+        assert!(matches!(store.read(&address).unwrap(), Lookup::Whole(found) if found == stored));
         assert!(matches!(
             store.read::<CraftRow>(&Address::new(CellKind::Craft, &json!(1))).unwrap(),
-            Found::Missing
+            Lookup::Missing
         ));
     }
 
@@ -365,7 +365,7 @@ mod tests {
         mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o644), 0).unwrap();
         assert_eq!(damage(&store.read(&address).unwrap()), "cannot be read: not a file"); // to open it would wait for a writer
         store.write(&address, &stored).unwrap();
-        assert!(matches!(store.read(&address).unwrap(), Found::Whole(found) if found == stored));
+        assert!(matches!(store.read(&address).unwrap(), Lookup::Whole(found) if found == stored));
     }
 
     #[test]

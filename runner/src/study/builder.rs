@@ -1,6 +1,6 @@
 //! Studies that are put together in code.
 
-use super::{Options, Study};
+use super::{Study, StudyOptions};
 use crate::study::goal::{GoalKind, Policy};
 use crate::study::torchscript::Script;
 use anyhow::{Context, Result};
@@ -24,7 +24,7 @@ use toml::{Table, Value};
 /// ```
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct Builder(Table);
+pub struct StudyBuilder(Table);
 
 /// A model, an attack or a metric as a study names it. A name alone will do where a member is asked
 /// for.
@@ -34,12 +34,12 @@ pub struct Member(Table);
 
 impl Study {
     /// Begins a study of this name.
-    pub fn builder(name: &str) -> Builder {
-        Builder(Table::new()).set("name", name)
+    pub fn builder(name: &str) -> StudyBuilder {
+        StudyBuilder(Table::new()).set("name", name)
     }
 }
 
-impl Builder {
+impl StudyBuilder {
     /// Sets any key of a study file. A list of members without any is everything registered that
     /// fits; `set("attacks", Vec::<String>::new())` says that there shall be none.
     pub fn set(mut self, key: &str, value: impl Into<Value>) -> Self {
@@ -85,7 +85,7 @@ impl Builder {
     ///
     /// # Errors
     /// As of [`Study::parse`]; they show the study as a file.
-    pub fn open(self, registry: &Registry, options: Options) -> Result<Study> {
+    pub fn open(self, registry: &Registry, options: StudyOptions) -> Result<Study> {
         let text = toml::to_string(&self.0).context("the study cannot be written as TOML")?;
         Study::parse(&text, "the study", Path::new("."), registry, options)
     }

@@ -1,7 +1,7 @@
 //! The images that a study asks for.
 
 use crate::data::{self, Data, Folder, Source};
-use crate::study::Options;
+use crate::study::StudyOptions;
 use crate::study::refusal::Refusal;
 use crate::study::syntax;
 use anyhow::{Result, bail, ensure};
@@ -12,14 +12,14 @@ use toml::Spanned;
 pub(super) struct Images {
     pub(super) source: Option<Source>,
     pub(super) count: Option<usize>,
-    pub(super) missing: Option<data::Missing>,
+    pub(super) missing: Option<data::MissingImages>,
 }
 
 pub(super) fn images(
     refusal: &Refusal,
     file: &syntax::File,
     folder: &Path,
-    options: &Options,
+    options: &StudyOptions,
 ) -> Result<(Images, Data)> {
     let place = refusal.place;
     let source = file.data.as_ref().map(|data| source(refusal, data, folder)).transpose()?;
@@ -37,7 +37,7 @@ pub(super) fn images(
             Data { pictures: pictures[..count].to_vec(), ..Data::default() }
         }
         (None, Some(source)) => match Data::open(source, count, file.seed)
-            .map_err(anyhow::Error::downcast::<data::Missing>)
+            .map_err(anyhow::Error::downcast::<data::MissingImages>)
         {
             Ok(data) => data,
             Err(Ok(images)) => {

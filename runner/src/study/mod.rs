@@ -21,7 +21,7 @@ mod writer;
 use crate::data::{self, Classes, Data, Picture, Skipped};
 use crate::weights;
 use anyhow::Result;
-pub use builder::{Builder, Member};
+pub use builder::{Member, StudyBuilder};
 pub use built_in::{BUILT_IN, BuiltIn};
 use gauntlet_core::attack::Norm;
 use gauntlet_core::plugin::Library;
@@ -65,8 +65,8 @@ pub struct Study {
     pub probe: usize,
     /// The plugin libraries whose code takes part, in the order in which they were loaded.
     pub plugins: Vec<Arc<Library>>,
-    /// What must still be got before it can be run; nothing unless [`Options::plan_only`].
-    pub missing: Missing,
+    /// What must still be got before it can be run; nothing unless [`StudyOptions::plan_only`].
+    pub missing: MissingInputs,
     /// Who takes part though the study does not name it, by label.
     pub joined: Vec<(MemberKind, String)>,
     /// Who could take part and does not.
@@ -76,16 +76,16 @@ pub struct Study {
 
 /// Weights and images that a study needs and that are not there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Missing {
+pub struct MissingInputs {
     /// Of each model without weights.
-    pub weights: Vec<weights::Missing>,
+    pub weights: Vec<weights::MissingWeights>,
     /// The images.
-    pub images: Option<data::Missing>,
+    pub images: Option<data::MissingImages>,
 }
 
 /// What was found when a study was read, beside what its text says.
 #[derive(Serialize, Deserialize)]
-pub(crate) struct Found {
+pub(crate) struct FoundInputs {
     pictures: Vec<Picture>,
     skipped: Vec<Skipped>,
     classes: Option<Classes>,
@@ -95,7 +95,7 @@ pub(crate) struct Found {
 
 /// What a program may set besides the study file.
 #[derive(Debug, Default)]
-pub struct Options {
+pub struct StudyOptions {
     /// Replaces `images`.
     pub images: Option<usize>,
     /// Changes to the study, each `PATH=VALUE` as of `runner run --set`.
@@ -123,8 +123,8 @@ const USUAL_RADIUS: f64 = 8.0 / 255.0;
 impl Study {
     /// What [`Study::to_toml`] leaves to be found: for a process that shall have the very same
     /// study.
-    pub(crate) fn found(&self) -> Result<Found> {
-        Ok(Found {
+    pub(crate) fn found(&self) -> Result<FoundInputs> {
+        Ok(FoundInputs {
             pictures: self
                 .data
                 .pictures

@@ -26,25 +26,25 @@ use toml::Spanned;
 
 use crate::study::set;
 use crate::study::writer::resolved;
-use crate::study::{Found, Missing, Options, Study};
+use crate::study::{FoundInputs, MissingInputs, Study, StudyOptions};
 
 impl Study {
     /// Opens a study: the name of a built-in one, or a TOML file.
     ///
     /// # Errors
     /// See [`Study::parse`]; also when there is no such file.
-    pub fn open(name: &str, registry: &Registry, options: Options) -> Result<Self> {
-        let Draft { text, place, folder, built_in } = Draft::fetch(name)?;
+    pub fn open(name: &str, registry: &Registry, options: StudyOptions) -> Result<Self> {
+        let StudyText { text, place, folder, built_in } = StudyText::fetch(name)?;
         Self::read(&text, &place, &folder, registry, options, built_in)
     }
 
     /// The plugins that a study wants (`[plugins]`), to be loaded before it is opened. `set` as in
-    /// [`Options::set`].
+    /// [`StudyOptions::set`].
     ///
     /// # Errors
     /// When there is no such study, its syntax is wrong, or what it names is not there.
     pub fn sources(name: &str, set: &[String]) -> Result<Sources> {
-        let Draft { text, place, folder, .. } = Draft::fetch(name)?;
+        let StudyText { text, place, folder, .. } = StudyText::fetch(name)?;
         let refusal = Refusal { text: &set::apply(&text, set)?, place: &with_set(&place, set) };
         let Some(plugins) = refusal.parse::<File>()?.plugins else { return Ok(Sources::default()) };
         let find = |what: &str, path: &Spanned<PathBuf>| {
@@ -79,7 +79,7 @@ impl Study {
         place: &str,
         folder: &Path,
         registry: &Registry,
-        options: Options,
+        options: StudyOptions,
     ) -> Result<Self> {
         Self::read(text, place, folder, registry, options, false)
     }
@@ -89,7 +89,7 @@ impl Study {
         place: &str,
         folder: &Path,
         registry: &Registry,
-        options: Options,
+        options: StudyOptions,
         built_in: bool,
     ) -> Result<Self> {
         let text = &*set::apply(text, &options.set)?;
@@ -187,7 +187,7 @@ impl Study {
             transfer: file.transfer.as_ref().map(|transfer| transfer.policy),
             probe: file.probe.images,
             plugins: Vec::new(),
-            missing: Missing { weights, images: missing },
+            missing: MissingInputs { weights, images: missing },
             joined,
             left_out,
             resolved: String::new(),
@@ -208,8 +208,8 @@ impl Study {
     }
 
     /// The study of another process, from what [`Study::to_toml`] and [`Study::found`] gave there.
-    pub(crate) fn reopen(text: &str, found: Found, registry: &Registry) -> Result<Self> {
-        let options = Options { pictures: Some(found.pictures), ..Options::default() };
+    pub(crate) fn reopen(text: &str, found: FoundInputs, registry: &Registry) -> Result<Self> {
+        let options = StudyOptions { pictures: Some(found.pictures), ..StudyOptions::default() };
         let mut study = Self::parse(text, "the study", Path::new("/"), registry, options)?;
         study.data.skipped = found.skipped;
         study.class_names = found.classes;
@@ -225,14 +225,14 @@ pub(super) fn with_set<'a>(place: &'a str, set: &[String]) -> Cow<'a, str> {
 
 /// A study's text: what errors call it, what paths in it are relative to, and whether it is built
 /// in.
-pub(super) struct Draft {
+pub(super) struct StudyText {
     text: String,
     place: String,
     folder: PathBuf,
     built_in: bool,
 }
 
-impl Draft {
+impl StudyText {
     pub(super) fn fetch(name: &str) -> Result<Self> {
         if let Some(study) = BuiltIn::find(name) {
             return Ok(Self {

@@ -1,6 +1,6 @@
 //! From names in a study's text to models, attacks and metrics of the registry.
 
-use crate::study::Options;
+use crate::study::StudyOptions;
 use crate::study::goal::goals;
 use crate::study::part::{Part, StudyAttack, StudyMetric, StudyModel};
 use crate::study::refusal::Refusal;
@@ -18,7 +18,7 @@ pub(super) fn model(
     refusal: &Refusal,
     choice: &syntax::ModelChoice,
     folder: &Path,
-    options: &Options,
+    options: &StudyOptions,
 ) -> Result<StudyModel> {
     if let Some((file, script)) = choice.script(refusal)? {
         let path = folder.join(file.get_ref());
@@ -42,7 +42,7 @@ pub(super) fn model(
     entry.entry.parameters(None, &params).map_err(|error| refusal.at(&span, error))?;
     let place = named.as_ref().map(|(path, _)| path.as_path()).or(options.weights.as_deref());
     let mut model = StudyModel::new(registry, choice.name.get_ref(), &params, place)
-        .or_else(|error| match error.downcast::<weights::Missing>() {
+        .or_else(|error| match error.downcast::<weights::MissingWeights>() {
             Ok(missing) if options.plan_only => {
                 StudyModel::with(entry, &params, WeightsPlace::Absent(missing))
             }

@@ -8,12 +8,12 @@
 
 use crate::data::{Data, Picture, Source};
 use crate::errors::first_line;
-use crate::study::Options;
+use crate::study::StudyOptions;
 use crate::study::goal::GoalKind;
 use crate::study::part::{LeftOut, MemberKind, Part, StudyAttack, StudyMetric, StudyModel};
 use crate::study::refusal::Refusal;
 use crate::study::syntax::{File, Named};
-use crate::weights::Missing;
+use crate::weights::MissingWeights;
 use anyhow::{Context, Result, anyhow};
 use gauntlet_core::params::suggestion;
 use gauntlet_core::registry::{Entry, Registry};
@@ -104,7 +104,7 @@ impl<'a> Selection<'a> {
     pub fn new(
         refusal: &'a Refusal<'a>,
         file: &File,
-        options: &Options,
+        options: &StudyOptions,
         built_in: bool,
     ) -> Result<Self> {
         let study = |texts: &[Spanned<String>]| -> Result<Vec<Pattern>> {
@@ -267,7 +267,7 @@ impl<'a> Selection<'a> {
         for &entry in joining {
             match StudyModel::new(registry, &entry.name, &Table::new(), shelf) {
                 Ok(model) => candidates.push((entry, model)),
-                Err(error) if error.is::<Missing>() => {
+                Err(error) if error.is::<MissingWeights>() => {
                     self.leave_out(
                         MemberKind::Model,
                         &entry.name,

@@ -66,7 +66,7 @@ fn pictures() -> Vec<Picture> {
 fn parse(text: &str) -> Result<Study> {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("affine.safetensors"), "weights").unwrap();
-    let options = Options { pictures: Some(pictures()), ..Options::default() };
+    let options = StudyOptions { pictures: Some(pictures()), ..StudyOptions::default() };
     Study::parse(text, "toy.toml", folder.path(), &registry(), options)
 }
 
@@ -111,7 +111,8 @@ fn a_study_is_resolved_in_full() {
 fn the_resolved_study_is_a_study() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("affine.safetensors"), "weights").unwrap();
-    let options = || Options { pictures: Some(pictures()), images: Some(3), ..Options::default() };
+    let options =
+        || StudyOptions { pictures: Some(pictures()), images: Some(3), ..StudyOptions::default() };
     let first = Study::parse(GOOD, "toy.toml", folder.path(), &registry(), options()).unwrap();
     let second =
         Study::parse(first.to_toml(), "study.toml", Path::new("/"), &registry(), options())
@@ -261,7 +262,7 @@ fn data_come_from_one_place_and_labels_fit_the_models() {
         std::fs::write(folder.path().join("affine.safetensors"), "weights").unwrap();
         format!(
             "{:#}",
-            Study::parse(&text, "toy.toml", folder.path(), &registry(), Options::default())
+            Study::parse(&text, "toy.toml", folder.path(), &registry(), StudyOptions::default())
                 .err()
                 .unwrap()
         )
@@ -328,7 +329,7 @@ fn what_is_set_counts_as_if_it_stood_in_the_study() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("affine.safetensors"), "weights").unwrap();
         let set = settings.iter().map(|&setting| setting.to_owned()).collect();
-        let options = Options { pictures: Some(pictures()), set, ..Options::default() };
+        let options = StudyOptions { pictures: Some(pictures()), set, ..StudyOptions::default() };
         Study::parse(GOOD, "toy.toml", folder.path(), &registry(), options)
     };
     let study = with(&[
@@ -384,7 +385,7 @@ fn the_goal_given_aims_at_what_the_label_file_says() {
             "toy.toml",
             folder.path(),
             &registry(),
-            Options { pictures: Some(pictures), ..Options::default() },
+            StudyOptions { pictures: Some(pictures), ..StudyOptions::default() },
         )
     };
     let error = format!("{:#}", with(pictures()).err().unwrap());
@@ -419,7 +420,7 @@ fn a_study_can_be_planned_without_weights_and_images() {
     let text = GOOD.replace("weights = \"affine.safetensors\"\n", "")
         + "[data]\nfolder = \"photos\"\nimages = 40\n";
     let open = |text: &str, plan_only: bool| {
-        let options = Options { plan_only, ..Options::default() };
+        let options = StudyOptions { plan_only, ..StudyOptions::default() };
         Study::parse(text, "toy.toml", Path::new("/nowhere"), &registry(), options)
     };
     let study = open(&text, true).unwrap();

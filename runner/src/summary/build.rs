@@ -5,20 +5,20 @@ use crate::analysis::stats::CONFIDENCE;
 use crate::engine::Failure;
 use crate::engine::plan::Plan;
 use crate::study::Study;
-use crate::summary::document::{Attack, Facts, Left, Metric, Missing, Model, Summary};
-use crate::summary::resampled::{Builder, RESAMPLES};
+use crate::summary::document::{Attack, Facts, Left, Metric, MissingCell, Model, Summary};
+use crate::summary::resampled::{RESAMPLES, Resampler};
 use crate::summary::{FORMAT, SCHEMA, claims};
 use gauntlet_core::metric::{Direction, Scope};
 
 /// Writes the document, but for its examples. `failures` are those of the run that computed the
 /// cells.
 pub(crate) fn build(study: &Study, plan: &Plan, tables: &Tables, failures: &[Failure]) -> Summary {
-    let builder = Builder::new(study, tables);
+    let builder = Resampler::new(study, tables);
     let laws = builder.laws();
     let depth = builder.depth();
     let families = builder.families();
     let models: Vec<Model> = (0..study.models.len()).map(|index| builder.model(index)).collect();
-    let missing = tables.missing.iter().map(|&cell| Missing {
+    let missing = tables.missing.iter().map(|&cell| MissingCell {
         cell: plan.describe(study, cell),
         reason: failures
             .iter()

@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 /// An attack on a model with a goal, over all images.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Campaign {
+#[schemars(rename = "Campaign")]
+pub struct CampaignSummary {
     /// The model.
     pub model: String,
     /// The attack.
@@ -30,7 +31,7 @@ pub struct Campaign {
     /// The same, rounded to 8 bits.
     pub success_8bit: Rate,
     /// One for every metric of outcomes.
-    pub distortions: Vec<Distortion>,
+    pub distortions: Vec<DistortionSummary>,
     /// Passes through the network per image attacked.
     pub cost: Cost,
 }
@@ -38,7 +39,8 @@ pub struct Campaign {
 /// How large the perturbations of a campaign are, by a metric.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Distortion {
+#[schemars(rename = "Distortion")]
+pub struct DistortionSummary {
     /// The metric.
     pub metric: String,
     /// Over the images whose goal is met.
@@ -161,7 +163,8 @@ pub struct Cost {
 /// A metric of a model, over the images that it classifies correctly.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Score {
+#[schemars(rename = "Score")]
+pub struct ScoreSummary {
     /// The metric.
     pub metric: String,
     /// The model.

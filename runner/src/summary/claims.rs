@@ -9,7 +9,7 @@ use crate::analysis::stats;
 use crate::analysis::{Spread, Success};
 use crate::study::GoalKind;
 use crate::summary::laws::{DepthEffect, Fit, Law, Subset};
-use crate::summary::resampled::{Builder, added};
+use crate::summary::resampled::{Resampler, added};
 use crate::summary::verdicts::{Evidence, Finding, Verdict};
 use std::collections::BTreeMap;
 
@@ -29,7 +29,7 @@ const FIXED: f64 = 0.01;
 /// On the frontier, or off it, in so large a share of resamples is for sure.
 const SURE: f64 = 0.95;
 
-pub(super) fn verdicts(builder: &Builder, laws: &[Law], depth: &[DepthEffect]) -> Vec<Verdict> {
+pub(super) fn verdicts(builder: &Resampler, laws: &[Law], depth: &[DepthEffect]) -> Vec<Verdict> {
     let laws: Vec<&Law> = laws
         .iter()
         .filter(|law| is_of(builder, &law.attack, &law.metric, &MINIMISING) && varies(law))
@@ -38,7 +38,7 @@ pub(super) fn verdicts(builder: &Builder, laws: &[Law], depth: &[DepthEffect]) -
 }
 
 /// Whether attack and metric, given by their labels, are one of the pairs of registered names.
-fn is_of(builder: &Builder, attack: &str, metric: &str, pairs: &[(&str, &str)]) -> bool {
+fn is_of(builder: &Resampler, attack: &str, metric: &str, pairs: &[(&str, &str)]) -> bool {
     let attack =
         builder.study.attacks.iter().find(|a| a.part.label == attack).map(|a| a.part.name.as_str());
     let metric =
@@ -169,7 +169,7 @@ fn linear(laws: &[&Law]) -> Verdict {
     )
 }
 
-fn architecture(builder: &Builder, laws: &[&Law]) -> Verdict {
+fn architecture(builder: &Resampler, laws: &[&Law]) -> Verdict {
     let mut evidence = Vec::new();
     for law in laws {
         evidence.extend(family_against_size(builder, law));
@@ -206,7 +206,7 @@ fn architecture(builder: &Builder, laws: &[&Law]) -> Verdict {
 }
 
 /// Adjusted R² of families less that of ln(parameters).
-fn family_against_size(builder: &Builder, law: &Law) -> Option<Evidence> {
+fn family_against_size(builder: &Resampler, law: &Law) -> Option<Evidence> {
     let rows: Vec<(&Success, usize)> = builder
         .tables
         .success
@@ -253,7 +253,7 @@ fn family_against_size(builder: &Builder, law: &Law) -> Option<Evidence> {
     Some(Evidence { what, value, finding: above(value, 0.0) })
 }
 
-fn deeper(builder: &Builder, depth: &[DepthEffect]) -> Verdict {
+fn deeper(builder: &Resampler, depth: &[DepthEffect]) -> Verdict {
     let pairs: Vec<&DepthEffect> = depth
         .iter()
         .filter(|pair| is_of(builder, &pair.attack, &pair.metric, &[("ifgsm", LINF)]))
@@ -294,7 +294,7 @@ fn deeper(builder: &Builder, depth: &[DepthEffect]) -> Verdict {
     )
 }
 
-fn transfer(builder: &Builder) -> Verdict {
+fn transfer(builder: &Resampler) -> Verdict {
     let untargeted: Vec<&Spread> =
         builder.tables.spread.iter().filter(|spread| spread.goal == GoalKind::Untargeted).collect();
     // A family of one has no transfer within.

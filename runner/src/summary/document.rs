@@ -3,7 +3,7 @@
 use crate::analysis::Rate;
 use crate::analysis::flags::Findings;
 use crate::study::{GoalKind, Policy};
-use crate::summary::campaigns::{Campaign, Score};
+use crate::summary::campaigns::{CampaignSummary, ScoreSummary};
 use crate::summary::laws::{DepthEffect, Law};
 use crate::summary::transfer::{FamilyTransfer, Matrix};
 use crate::summary::verdicts::Verdict;
@@ -35,12 +35,12 @@ pub struct Summary {
     /// The metrics.
     pub metrics: Vec<Metric>,
     /// One for every model, attack and goal.
-    pub campaigns: Vec<Campaign>,
+    pub campaigns: Vec<CampaignSummary>,
     /// One for every attack, goal, depth of pixels, and what counts as a match; empty without
     /// transfer.
     pub transfer: Vec<Matrix>,
     /// One for every metric of a model, goal and model.
-    pub scores: Vec<Score>,
+    pub scores: Vec<ScoreSummary>,
     /// Distortion against the logarithm of the error, one for every attack, goal and metric of
     /// outcomes.
     pub laws: Vec<Law>,
@@ -57,7 +57,7 @@ pub struct Summary {
     /// Original and adversarial images for a look, see [`Example`].
     pub examples: Vec<Example>,
     /// Cells without a result: what depends on them is counted over fewer images.
-    pub missing: Vec<Missing>,
+    pub missing: Vec<MissingCell>,
 }
 
 impl Summary {
@@ -181,7 +181,8 @@ pub struct Left {
 /// A cell without a result.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Missing {
+#[schemars(rename = "Missing")]
+pub struct MissingCell {
     /// The cell in words.
     pub cell: String,
     /// Why it failed; null when a cell that it needs has failed, or when it was not tried in the

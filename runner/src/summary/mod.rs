@@ -19,9 +19,13 @@ mod transfer;
 mod verdicts;
 
 pub(crate) use build::build;
-pub use campaigns::{Campaign, Cost, Curve, Distortion, Gap, Quantiles, Score};
+pub use campaigns::{
+    CampaignSummary, Cost, Curve, DistortionSummary, Gap, Quantiles, ScoreSummary,
+};
 pub(crate) use document::schema;
-pub use document::{Attack, Example, Facts, Left, Metric, Missing, Model, Summary, example_pixels};
+pub use document::{
+    Attack, Example, Facts, Left, Metric, MissingCell, Model, Summary, example_pixels,
+};
 pub(crate) use examples::examples;
 pub use laws::{Band, DepthEffect, Fit, Law, Point, Subset};
 pub use timing::Timing;

@@ -6,7 +6,9 @@ use crate::analysis::{
     Transfer, interval, number,
 };
 use crate::study::{GoalKind, Study};
-use crate::summary::campaigns::{Campaign, Cost, Curve, Distortion, Gap, Quantiles, Score};
+use crate::summary::campaigns::{
+    CampaignSummary, Cost, Curve, DistortionSummary, Gap, Quantiles, ScoreSummary,
+};
 use crate::summary::document::Model;
 use crate::summary::laws::{Band, DepthEffect, Fit, Law, Point, Subset};
 use crate::summary::transfer::{
@@ -25,7 +27,7 @@ const BAND: usize = 21;
 const LEANED_ON: [&str; 2] = ["AlexNet", "VGG"];
 
 /// The counts, and what resampling the images makes of them.
-pub(super) struct Builder<'a> {
+pub(super) struct Resampler<'a> {
     pub study: &'a Study,
     pub tables: &'a Tables,
     pub bootstrap: Bootstrap,
@@ -49,7 +51,7 @@ fn drawn_errors(correct: &[Option<bool>], counts: &[u32]) -> (u32, u32) {
         .fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1))
 }
 
-impl<'a> Builder<'a> {
+impl<'a> Resampler<'a> {
     pub(super) fn new(study: &'a Study, tables: &'a Tables) -> Self {
         let bootstrap = Bootstrap::new(study.seed, study.data.pictures.len(), RESAMPLES);
         let ln_errors = tables.correct.iter().map(|correct| {
@@ -103,8 +105,8 @@ impl<'a> Builder<'a> {
         }
     }
 
-    pub(super) fn campaign(&self, index: usize, row: &Success) -> Campaign {
-        Campaign {
+    pub(super) fn campaign(&self, index: usize, row: &Success) -> CampaignSummary {
+        CampaignSummary {
             model: self.label(row.model).into(),
             attack: self.study.attacks[row.attack].part.label.clone(),
             goal: row.goal,
@@ -126,14 +128,14 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn distortion(&self, campaign: usize, row: &Success, n: usize) -> Distortion {
+    fn distortion(&self, campaign: usize, row: &Success, n: usize) -> DistortionSummary {
         let distortion = &row.distortions[n];
         let metric = &self.study.metrics[distortion.metric];
         let sorted = stats::sorted(distortion.cases.iter().copied().flatten().collect());
         // Of a metric that falls with the perturbation's size it cannot be said what is "within"
         // it.
         let is_distance = metric.direction == Direction::HigherIsMoreRobust;
-        Distortion {
+        DistortionSummary {
             metric: metric.part.label.clone(),
             mean: estimate(distortion.float.mean, self.means[campaign][n].iter().copied()),
             quantiles: Quantiles::of(&sorted),
@@ -171,7 +173,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    pub(super) fn score(&self, score: &analysis::Score) -> Score {
+    pub(super) fn score(&self, score: &analysis::Score) -> ScoreSummary {
         let metric = &self.study.metrics[score.metric];
         let sorted = stats::sorted(score.cases.iter().copied().flatten().collect());
         let extras = metric
@@ -179,7 +181,7 @@ impl<'a> Builder<'a> {
             .iter()
             .cloned()
             .zip(score.extras.iter().map(|mean| mean.and_then(number)));
-        Score {
+        ScoreSummary {
             metric: metric.part.label.clone(),
             model: self.label(score.model).into(),
             goal: score.goal,

@@ -22,7 +22,7 @@ const NAMED_OPERATIONS: usize = 8;
 
 /// What is known of a file that fits its network.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub struct WeightsReport {
     /// The file.
     pub file: PathBuf,
     /// The model whose weights it holds.
@@ -51,12 +51,12 @@ pub struct Report {
     pub facts: Vec<String>,
     /// Mean and standard deviation of the logits of two plain images, and the classes they are
     /// taken for.
-    pub answer: Answer,
+    pub answer: PlainAnswer,
 }
 
 /// What a network says of two plain images: mid-grey, and a slope from black to white.
 #[derive(Debug, Serialize)]
-pub struct Answer {
+pub struct PlainAnswer {
     /// Of all logits.
     pub mean: f64,
     /// Of all logits.
@@ -70,7 +70,12 @@ pub struct Answer {
 ///
 /// # Errors
 /// Says all that does not fit, or that logits are not finite.
-pub fn check(registry: &Registry, file: &Path, model: &str, given: &Table) -> Result<Report> {
+pub fn check(
+    registry: &Registry,
+    file: &Path,
+    model: &str,
+    given: &Table,
+) -> Result<WeightsReport> {
     Ok(examine(registry, file, model, given, |_| {})?.0)
 }
 
@@ -82,7 +87,7 @@ pub(super) fn examine(
     name: &str,
     given: &Table,
     observer: impl Fn(&Read) + 'static,
-) -> Result<(Report, bool)> {
+) -> Result<(WeightsReport, bool)> {
     let place = || format!("weights {}", file.display());
     let entry = registry.find_model(name)?;
     let weights = Weights::open(file, Device::Cpu)?;
@@ -107,7 +112,7 @@ pub(super) fn examine(
     let model = load(entry, &parameters, weights).with_context(place)?;
     let answer = answer(model.as_ref()).with_context(place)?;
     let (tensors, values, graph_read) = counts.get();
-    let report = Report {
+    let report = WeightsReport {
         file: file.to_owned(),
         model: name.to_owned(),
         card: model.card().clone(),
@@ -147,7 +152,7 @@ fn load(entry: &ModelEntry, parameters: &Table, weights: Weights) -> Result<Box<
     })
 }
 
-fn answer(model: &dyn Model) -> Result<Answer> {
+fn answer(model: &dyn Model) -> Result<PlainAnswer> {
     let ModelCard { side, classes, .. } = *model.card();
     let grey = Tensor::full([3, side, side], 0.5, (Kind::Float, Device::Cpu));
     let slope =
@@ -165,7 +170,7 @@ fn answer(model: &dyn Model) -> Result<Answer> {
         logits.isfinite().all().int64_value(&[]) == 1,
         "its logits are not finite: the weights hold NaN, infinity or far too large numbers"
     );
-    Ok(Answer {
+    Ok(PlainAnswer {
         mean: logits.mean(Kind::Double).double_value(&[]),
         deviation: logits.std(false).double_value(&[]),
         classes: Vec::try_from(logits.argmax(1, false))?,

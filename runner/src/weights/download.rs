@@ -27,7 +27,7 @@ const CHUNK: usize = 1 << 16;
 
 /// Where files come from, and on which way.
 #[derive(Clone, Debug, Default)]
-pub struct Settings {
+pub struct DownloadSettings {
     /// An address that takes the place of the folder in which the publisher has a file.
     pub mirror: Option<String>,
     /// Who is asked to fetch http and https addresses.
@@ -46,7 +46,7 @@ struct Config {
     proxy: Option<String>,
 }
 
-impl Settings {
+impl DownloadSettings {
     /// From the environment (`GAUNTLET_MIRROR`; `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and
     /// `NO_PROXY` as usual, in small letters too), and what it leaves open from `config.toml` in
     /// Gauntlet's own folder: `mirror = "…"`, `proxy = "…"`.
@@ -141,7 +141,7 @@ fn proxy_address(value: &str) -> Result<Url> {
 }
 
 /// Learns how far a download, or something else with many bytes, is.
-pub trait Progress {
+pub trait DownloadProgress {
     /// Something of so many bytes begins, of which some are done.
     fn begin(&self, _what: &str, _total: u64, _done: u64) {}
     /// So many bytes more are done.
@@ -153,8 +153,8 @@ pub trait Progress {
 }
 
 /// Tells nobody.
-pub struct Silent;
-impl Progress for Silent {}
+pub struct SilentDownload;
+impl DownloadProgress for SilentDownload {}
 
 /// A file to fetch.
 #[derive(Debug)]
@@ -172,7 +172,11 @@ pub(super) struct Wanted<'a> {
 ///
 /// # Errors
 /// When it cannot be fetched; what has come so far is kept, unless its hash is wrong.
-pub(super) fn fetch(wanted: &Wanted, settings: &Settings, progress: &dyn Progress) -> Result<()> {
+pub(super) fn fetch(
+    wanted: &Wanted,
+    settings: &DownloadSettings,
+    progress: &dyn DownloadProgress,
+) -> Result<()> {
     let part = part(&wanted.path);
     let place = || format!("writing {}", part.display());
     let mut file =
@@ -306,7 +310,11 @@ enum Stop {
 }
 
 /// Asks for the file from byte `from` on. The answer begins there, or at the start.
-fn request(wanted: &Wanted, settings: &Settings, from: u64) -> Result<(Response, u64), Stop> {
+fn request(
+    wanted: &Wanted,
+    settings: &DownloadSettings,
+    from: u64,
+) -> Result<(Response, u64), Stop> {
     let (proxy, proxies) = settings.proxy(&wanted.url);
     let mut request = attohttpc::get(wanted.url.as_str())
         .proxy_settings(proxies)
@@ -402,7 +410,7 @@ fn copy(
     hash: &mut Sha256,
     size: u64,
     done: &mut u64,
-    progress: &dyn Progress,
+    progress: &dyn DownloadProgress,
 ) -> Result<(), Broken> {
     let (_, _, body) = response.split();
     let mut body = body.take(size - *done);
@@ -441,11 +449,11 @@ pub(super) fn check_space(folder: &Path, bytes: u64) -> Result<()> {
 mod tests {
     use super::*;
 
-    fn settings(variables: &[(&str, &str)], config: &str) -> Result<Settings> {
+    fn settings(variables: &[(&str, &str)], config: &str) -> Result<DownloadSettings> {
         let variable = |name: &str| {
             variables.iter().find(|(own, _)| *own == name).map(|(_, value)| (*value).to_owned())
         };
-        Settings::from(variable, toml::from_str(config)?)
+        DownloadSettings::from(variable, toml::from_str(config)?)
     }
 
     #[test]

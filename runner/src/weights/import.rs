@@ -1,8 +1,8 @@
 //! Weights of one's own into Gauntlet's folder, under the names and in the layouts of the reference
 //! checkpoints.
 
-use super::check::{Report, examine};
-use super::shelf::Shelf;
+use super::check::{WeightsReport, examine};
+use super::folder::WeightsFolder;
 use crate::store::Pending;
 use anyhow::{Context, Result, bail};
 use gauntlet_core::registry::Registry;
@@ -21,7 +21,7 @@ use toml::Table;
 #[derive(Debug)]
 pub struct Imported {
     /// What came in, and whether it fits.
-    pub report: Report,
+    pub report: WeightsReport,
     /// Where it is now.
     pub path: PathBuf,
     /// SHA-256 of that, in hexadecimal.
@@ -58,7 +58,7 @@ pub fn import(
             file.display()
         );
     }
-    let shelf = Shelf::open(folder)?;
+    let shelf = WeightsFolder::open(folder)?;
     let own = format!("{model}.{}", if as_it_is { "pb" } else { "safetensors" });
     let path = folder.join(&own);
     let place = || format!("writing {}", path.display());

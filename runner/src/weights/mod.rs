@@ -10,27 +10,27 @@ mod check;
 #[cfg(feature = "pull")]
 mod download;
 #[cfg(feature = "pull")]
+mod folder;
+#[cfg(feature = "pull")]
 mod import;
 mod place;
 #[cfg(feature = "pull")]
 mod pull;
-#[cfg(feature = "pull")]
-mod shelf;
 
-use crate::home::folder;
+use crate::home;
 #[cfg(feature = "pull")]
-pub use check::{Answer, Report, check};
+pub use check::{PlainAnswer, WeightsReport, check};
 #[cfg(feature = "pull")]
-pub use download::{Progress, Settings, Silent};
+pub use download::{DownloadProgress, DownloadSettings, SilentDownload};
+#[cfg(feature = "pull")]
+pub use folder::{sum, sum_of};
 use gauntlet_core::registry::ModelEntry;
 use gauntlet_core::weights::Weights;
 #[cfg(feature = "pull")]
 pub use import::{Imported, import};
-pub use place::{Missing, WeightsPlace};
+pub use place::{MissingWeights, WeightsPlace};
 #[cfg(feature = "pull")]
 pub use pull::{Pulled, pull};
-#[cfg(feature = "pull")]
-pub use shelf::{sum, sum_of};
 use std::path::{Path, PathBuf};
 use toml::Table;
 
@@ -113,7 +113,7 @@ impl Archive {
 ///
 /// # Errors
 /// When they are nowhere.
-pub fn locate(entry: &ModelEntry, given: Option<&Path>) -> Result<WeightsPlace, Missing> {
+pub fn locate(entry: &ModelEntry, given: Option<&Path>) -> Result<WeightsPlace, MissingWeights> {
     let model = &entry.entry.name;
     if let Some(file) = given.and_then(|folder| find(model, folder)) {
         return Ok(WeightsPlace::File(file));
@@ -121,12 +121,12 @@ pub fn locate(entry: &ModelEntry, given: Option<&Path>) -> Result<WeightsPlace, 
     if let Some(bytes) = entry.embedded_weights {
         return Ok(WeightsPlace::Embedded(bytes));
     }
-    let own = folder();
+    let own = home::folder();
     if let Some(file) = own.as_deref().and_then(|folder| find(model, folder)) {
         return Ok(WeightsPlace::File(file));
     }
     let pull = ECCV2018.member(model).map(|_| format!("runner weights pull {model}"));
-    Err(Missing {
+    Err(MissingWeights {
         model: model.clone(),
         folders: given.map(Path::to_owned).into_iter().chain(own).collect(),
         commands: pull

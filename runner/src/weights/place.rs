@@ -12,14 +12,14 @@ pub enum WeightsPlace {
     /// A safetensors file or a frozen graph.
     File(PathBuf),
     /// Nowhere: the study is only planned.
-    Absent(weights::Missing),
+    Absent(weights::MissingWeights),
     /// In the file of a TorchScript module, which is the model.
     TorchScript(PathBuf),
 }
 
 impl WeightsPlace {
     /// What there is to say of weights that are nowhere.
-    pub fn missing(&self) -> Option<&Missing> {
+    pub fn missing(&self) -> Option<&MissingWeights> {
         match self {
             Self::Absent(missing) => Some(missing),
             Self::Embedded(_) | Self::File(_) | Self::TorchScript(_) => None,
@@ -29,7 +29,7 @@ impl WeightsPlace {
 
 /// A model's weights are nowhere. The message names the commands that get them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Missing {
+pub struct MissingWeights {
     /// The model.
     pub model: String,
     /// Where they were looked for.
@@ -38,7 +38,7 @@ pub struct Missing {
     pub commands: Vec<String>,
 }
 
-impl fmt::Display for Missing {
+impl fmt::Display for MissingWeights {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let folders: Vec<String> =
             self.folders.iter().map(|folder| folder.display().to_string()).collect();
@@ -55,4 +55,4 @@ impl fmt::Display for Missing {
     }
 }
 
-impl std::error::Error for Missing {}
+impl std::error::Error for MissingWeights {}

@@ -1,8 +1,8 @@
 //! Files of cells. The first byte chooses the kind.
 #![no_main]
 
-use gauntlet_runner::rows::{CleanRow, CraftRow, MeasureRow, Row, ScoreRow, TransferRow};
-use gauntlet_runner::store::{Address, Found, Store};
+use gauntlet_runner::store::rows::{CleanRow, CraftRow, MeasureRow, Row, ScoreRow, TransferRow};
+use gauntlet_runner::store::{Address, Lookup, Store};
 use std::cell::LazyCell;
 use std::fs;
 

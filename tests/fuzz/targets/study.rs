@@ -7,8 +7,8 @@ use gauntlet_core::prelude::{Result, Tensor};
 use gauntlet_core::registry::Registry;
 use gauntlet_core::testing::{Affine, Nudge};
 use gauntlet_runner::data::Picture;
-use gauntlet_runner::plan::Plan;
-use gauntlet_runner::study::{Options, Study};
+use gauntlet_runner::engine::plan::Plan;
+use gauntlet_runner::study::{StudyOptions, Study};
 use image::{Rgb, RgbImage};
 use std::cell::LazyCell;
 

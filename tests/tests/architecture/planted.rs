@@ -264,7 +264,7 @@ fn a_circle_between_a_folder_s_file_and_another_is_found() {
                   runner/src/study/mod.rs; ";
     for reader in [
         "use super::Options;\npub fn read() {}\n",
-        "use crate::study;\npub fn read() { study::Options }\n",
+        "use crate::study;\npub fn read() { study::StudyOptions }\n",
     ] {
         let reader = reader.replace("study;\n", "study; ");
         check(

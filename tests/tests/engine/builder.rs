@@ -3,8 +3,8 @@
 use crate::{STUDY, folder, parse};
 use gauntlet_core::device::Device;
 use gauntlet_core::model::{Model, ModelCard};
-use gauntlet_runner::execute::{Options, Silent};
-use gauntlet_runner::plan::Plan;
+use gauntlet_runner::engine::plan::Plan;
+use gauntlet_runner::engine::{RunOptions, Silent};
 use gauntlet_runner::study::{self, Builder, GoalKind, Member, Policy};
 use gauntlet_runner::{Session, Study};
 use gauntlet_tests::toys::{self, Toy, ToyParams};
@@ -23,8 +23,10 @@ fn a_study_built_in_code_is_the_same_as_its_file() {
         .metric("margin")
         .transfer(Policy::CropOrPad);
     let open = |builder: Builder| {
-        let options =
-            study::Options { pictures: Some(toys::pictures(40)), ..study::Options::default() };
+        let options = study::StudyOptions {
+            pictures: Some(toys::pictures(40)),
+            ..study::StudyOptions::default()
+        };
         builder.open(&toys::registry().unwrap(), options)
     };
     let fingerprint = |study: &Study| Plan::new(study, "cpu").fingerprint();
@@ -46,7 +48,7 @@ fn a_study_built_in_code_is_the_same_as_its_file() {
             .contains("expected at least one goal")
     );
     assert!(error(builder.set("name", "a/b")).contains("`a/b` names a folder"));
-    let none = study::Options { pictures: Some(Vec::new()), ..study::Options::default() };
+    let none = study::StudyOptions { pictures: Some(Vec::new()), ..study::StudyOptions::default() };
     let error =
         Study::builder("toys").open(&toys::registry().unwrap(), none).err().unwrap().to_string();
     assert!(error.contains("a study needs at least one image"), "{error}");
@@ -60,8 +62,10 @@ fn a_model_may_be_made_by_a_function() {
         registry.model_with(ModelCard { name: "made".into(), ..card }, origin, |_| {
             Ok(Box::new(Toy::<8, 0>::new(5)))
         })?;
-        let options =
-            study::Options { pictures: Some(toys::pictures(10)), ..study::Options::default() };
+        let options = study::StudyOptions {
+            pictures: Some(toys::pictures(10)),
+            ..study::StudyOptions::default()
+        };
         let study = Study::builder("toys")
             .model("toy_8")
             .model("made")

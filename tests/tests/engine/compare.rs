@@ -2,10 +2,10 @@
 
 use crate::{Run, STUDY, folder};
 use gauntlet_core::device::Device;
-use gauntlet_runner::execute::{Options, Silent};
-use gauntlet_runner::rows::CraftRow;
+use gauntlet_runner::engine::{RunOptions, Silent};
 use gauntlet_runner::store::Found;
-use gauntlet_runner::{diff, outcomes, rerun};
+use gauntlet_runner::store::rows::CraftRow;
+use gauntlet_runner::{report::outcomes, results::diff, results::rerun};
 use gauntlet_tests::toys;
 use std::fs;
 
@@ -76,7 +76,7 @@ fn a_row_computed_again_agrees_unless_what_is_stored_is_wrong() {
     let error = again(&unknown).unwrap_err().to_string();
     assert!(error.starts_with("the study has no none ("), "{error}");
     fs::remove_file(
-        out.path().join("cells").join(address.kind).join(format!("{}.parquet", address.key)),
+        out.path().join("cells").join(address.kind.name()).join(format!("{}.parquet", address.key)),
     )
     .unwrap();
     let error = again(&outcome).unwrap_err().to_string();

@@ -1,7 +1,7 @@
 //! The keys of cells: what changes one, and which cells a change makes anew.
 
 use crate::{Run, STUDY, folder, parse, tables};
-use gauntlet_runner::plan::{Plan, Work};
+use gauntlet_runner::engine::plan::{Plan, Work};
 
 #[test]
 fn only_what_is_missing_is_computed() {

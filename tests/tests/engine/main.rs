@@ -10,10 +10,11 @@ mod storage;
 use anyhow::Result;
 use gauntlet_core::device::Device;
 use gauntlet_runner::analysis::Tables;
-use gauntlet_runner::execute::{Options, Outcome, Progress};
-use gauntlet_runner::plan::{CellId, Plan};
-use gauntlet_runner::rows::{CraftRow, OutcomeRow, Row};
-use gauntlet_runner::store::{Found, Store};
+use gauntlet_runner::engine::plan::{CellId, Plan};
+use gauntlet_runner::engine::{Progress, RunOptions, RunOutcome};
+use gauntlet_runner::store::Row;
+use gauntlet_runner::store::rows::{CraftRow, OutcomeRow};
+use gauntlet_runner::store::{Lookup, Store};
 use gauntlet_runner::{Session, Study, study};
 use gauntlet_tests::toys;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -53,8 +54,10 @@ fn study_of(attacks: &[&str]) -> String {
 }
 
 fn parse(text: &str, images: usize) -> Study {
-    let options =
-        study::Options { pictures: Some(toys::pictures(images)), ..study::Options::default() };
+    let options = study::StudyOptions {
+        pictures: Some(toys::pictures(images)),
+        ..study::StudyOptions::default()
+    };
     Study::parse(text, "toys.toml", Path::new("."), &toys::registry().unwrap(), options).unwrap()
 }
 

@@ -1,7 +1,7 @@
 //! Models and attacks that lie, panic or answer nonsense.
 
 use crate::{Run, STUDY, folder, study_of};
-use gauntlet_runner::rows::{MeasureRow, Status};
+use gauntlet_runner::store::rows::{MeasureRow, Status};
 
 #[test]
 fn nothing_is_believed() {

@@ -1,11 +1,11 @@
 //! What the rows of cells, the tables and the summary say, and that they agree.
 
 use crate::{Run, STUDY, folder, outcomes, tables};
-use gauntlet_runner::plan::{CellId, Scoring};
-use gauntlet_runner::rows::{
+use gauntlet_runner::engine::plan::{CellId, Scoring};
+use gauntlet_runner::store::Found;
+use gauntlet_runner::store::rows::{
     CleanRow, CraftRow, MeasureRow, OutcomeRow, ScoreRow, Status, TransferRow,
 };
-use gauntlet_runner::store::Found;
 use gauntlet_runner::study::GoalKind;
 use gauntlet_runner::summary::{Match, Pixels, Summary, Timing, example_pixels};
 

@@ -3,7 +3,7 @@
 use crate::{Run, STUDY, files, folder, parse, tables};
 use gauntlet_core::device::Device;
 use gauntlet_runner::Session;
-use gauntlet_runner::execute::{Options, Silent};
+use gauntlet_runner::engine::{RunOptions, Silent};
 use gauntlet_tests::toys;
 use std::fs;
 use std::sync::atomic::Ordering;

@@ -3,7 +3,7 @@
 use crate::{command, install, place, said, session, with_attacks};
 use gauntlet_core::device::Device;
 use gauntlet_runner::Session;
-use gauntlet_runner::execute::{Isolation, Options, Silent};
+use gauntlet_runner::engine::{Isolation, RunOptions, Silent};
 use gauntlet_runner::study::{self, Study};
 use gauntlet_tests::libraries::{altered, library, rogue};
 use gauntlet_tests::toys;
@@ -38,7 +38,7 @@ fn a_leak_ends_with_the_process_that_it_is_in() {
     let study = Study::open(
         &at.join("study.toml").display().to_string(),
         &registry,
-        study::Options::default(),
+        study::StudyOptions::default(),
     )
     .unwrap();
     let isolation = Some(Isolation {
@@ -101,7 +101,7 @@ fn workers_load_the_same_file_or_none() {
     let study = Study::open(
         &at.join("study.toml").display().to_string(),
         &registry,
-        study::Options::default(),
+        study::StudyOptions::default(),
     )
     .unwrap();
     let mut rebuilt = fs::read(&path).unwrap();

@@ -3,7 +3,7 @@
 mod check;
 mod new;
 
-use crate::libraries::{Found, Sources, lock_line};
+use crate::libraries::{FoundLibraries, Sources, lock_line};
 use crate::report::Grid;
 use anyhow::{Result, ensure};
 use clap::{Args, Subcommand};
@@ -92,7 +92,7 @@ pub(super) fn load(sources: &Sources, verbose: bool, mut registry: Registry) -> 
 }
 
 /// Warnings, and at `-v` notes on what is no plugin.
-fn tell(found: &Found, verbose: bool) {
+fn tell(found: &FoundLibraries, verbose: bool) {
     let warnings = found.warnings.iter().map(|warning| format!("warning: {warning}\n"));
     let notes = found
         .ignored

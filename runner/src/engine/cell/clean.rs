@@ -1,7 +1,7 @@
 //! Clean cells: a model's answers to the images as they are.
 
 use crate::data::{self, Picture};
-use crate::engine::cell::context::Bench;
+use crate::engine::cell::context::CellContext;
 use crate::engine::cell::verify::{answers, in_top5, predictions};
 use crate::store::rows::CleanRow;
 use anyhow::{Result, bail};
@@ -9,7 +9,7 @@ use gauntlet_core::model::Model;
 use tch::Tensor;
 
 pub(super) fn compute(
-    bench: Bench,
+    bench: CellContext,
     model: &dyn Model,
     pictures: &[Picture],
 ) -> Result<Vec<CleanRow>> {

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 /// What a cell is computed under.
 #[derive(Clone, Copy)]
-pub(super) struct Bench<'a> {
+pub(super) struct CellContext<'a> {
     pub study: &'a Study,
     pub device: Device,
     /// Lanes per batch: the size of a slice.
@@ -23,7 +23,7 @@ pub(super) struct Bench<'a> {
     pub cancel: &'a Arc<AtomicBool>,
 }
 
-impl Bench<'_> {
+impl CellContext<'_> {
     /// What an attack or a score works under.
     pub fn settings(self) -> Settings {
         Settings {

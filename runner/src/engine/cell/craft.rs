@@ -1,7 +1,7 @@
 //! Craft cells: an attack on a model, every answer verified.
 
 use crate::data::{self, Picture};
-use crate::engine::cell::context::{Bench, stream, unhurried};
+use crate::engine::cell::context::{CellContext, stream, unhurried};
 use crate::engine::cell::verify::{answers, goal, of_model, predictions, to_8bit};
 use crate::errors::first_line;
 use crate::store::rows::{CleanRow, CraftRow, Status};
@@ -31,7 +31,7 @@ pub(super) fn aimed_at(
 }
 
 pub(super) fn compute(
-    bench: Bench,
+    bench: CellContext,
     model: &dyn Model,
     attack: &StudyAttack,
     kind: GoalKind,

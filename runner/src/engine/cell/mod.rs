@@ -11,9 +11,9 @@ mod score;
 mod transfer;
 mod verify;
 
-use crate::engine::cell::context::Bench;
-use crate::engine::cell::resized::View;
-use crate::engine::options::Options;
+use crate::engine::cell::context::CellContext;
+use crate::engine::cell::resized::Resized;
+use crate::engine::options::RunOptions;
 use crate::engine::plan::{CellId, Plan, SLICE, Work};
 use crate::errors::{OutOfReach, first_line};
 use crate::store::rows::{CleanRow, CraftRow, MeasureRow, ProbeRow, ScoreRow, TransferRow};
@@ -34,16 +34,16 @@ const PLUGIN_TIMEOUT: Duration = Duration::from_hours(1);
 
 /// What computing cells takes.
 #[derive(Clone, Copy)]
-pub(crate) struct Site<'a> {
+pub(crate) struct Engine<'a> {
     pub study: &'a Study,
     pub plan: &'a Plan,
     pub registry: &'a Registry,
     pub store: &'a Store,
-    pub options: &'a Options,
+    pub options: &'a RunOptions,
 }
 
 /// How it went with a cell.
-pub(super) enum Verdict {
+pub(super) enum CellOutcome {
     /// It is computed and stored.
     Stored,
     /// It was there already.
@@ -55,15 +55,15 @@ pub(super) enum Verdict {
 }
 
 /// What has come of computing a cell.
-pub(super) enum Made {
+pub(super) enum CellResult {
     /// It is to be stored.
     Cell(Packet),
     /// There is nothing to store any more.
-    Not(Verdict),
+    Not(CellOutcome),
 }
 
 /// The model at hand: its index and itself, or why it cannot be loaded.
-pub(super) type Loaded = Option<(usize, Result<View, String>)>;
+pub(super) type Loaded = Option<(usize, Result<Resized, String>)>;
 
 /// A cell's rows, ready to be stored.
 enum Content {
@@ -75,11 +75,11 @@ enum Content {
     Transfer(Vec<TransferRow>),
 }
 
-impl Site<'_> {
+impl Engine<'_> {
     /// Computes a cell.
-    pub(super) fn perform(&self, id: CellId, loaded: &mut Loaded) -> Result<Made> {
+    pub(super) fn perform(&self, id: CellId, loaded: &mut Loaded) -> Result<CellResult> {
         let deadline = self.time_limit(id).and_then(|limit| Instant::now().checked_add(limit));
-        let bench = Bench {
+        let bench = CellContext {
             study: self.study,
             device: self.options.device,
             lanes: SLICE,
@@ -92,13 +92,13 @@ impl Site<'_> {
         });
         match content {
             Ok(content) => {
-                self.pack(id, content).map(Made::Cell).context("a result cannot be stored")
+                self.pack(id, content).map(CellResult::Cell).context("a result cannot be stored")
             }
             Err(error) if error.is::<OutOfReach>() => Err(error),
             Err(error) => Ok(match error.downcast_ref() {
-                Some(Stop::Cancelled) => Made::Not(Verdict::Cancelled),
-                Some(Stop::OutOfTime) => Made::Not(Verdict::Failed(self.out_of_time(id))),
-                None => Made::Not(Verdict::Failed(first_line(&error))),
+                Some(Stop::Cancelled) => CellResult::Not(CellOutcome::Cancelled),
+                Some(Stop::OutOfTime) => CellResult::Not(CellOutcome::Failed(self.out_of_time(id))),
+                None => CellResult::Not(CellOutcome::Failed(first_line(&error))),
             }),
         }
     }
@@ -130,7 +130,7 @@ impl Site<'_> {
         )
     }
 
-    fn compute(&self, bench: Bench, id: CellId, loaded: &mut Loaded) -> Result<Content> {
+    fn compute(&self, bench: CellContext, id: CellId, loaded: &mut Loaded) -> Result<Content> {
         let Self { study, plan, store, .. } = *self;
         let cell = &plan.cells[id];
         let pictures = &study.data.pictures[plan.range(cell.slice)];
@@ -210,7 +210,7 @@ impl Site<'_> {
 
     /// `side`: of the images that the model is given.
     fn load<'l>(&self, model: usize, side: i64, loaded: &'l mut Loaded) -> Result<&'l dyn Model> {
-        let of_use = |(index, found): &(usize, Result<View, String>)| {
+        let of_use = |(index, found): &(usize, Result<Resized, String>)| {
             *index == model && !found.as_ref().is_ok_and(Model::needs_reload)
         };
         if !loaded.as_ref().is_some_and(of_use) {
@@ -218,7 +218,7 @@ impl Site<'_> {
             let found = guard::catch("loading", || {
                 self.study.models[model].load(self.registry, self.options.device)
             });
-            *loaded = Some((model, found.map(View::new).map_err(|error| first_line(&error))));
+            *loaded = Some((model, found.map(Resized::new).map_err(|error| first_line(&error))));
         }
         match loaded {
             Some((_, Ok(model))) => Ok(model.at(side)),
@@ -256,14 +256,14 @@ impl Site<'_> {
 
     /// Stores a cell, if there is anything to store; in the object store too, if it is to be
     /// `shared`.
-    pub(super) fn settle(&self, made: Made, shared: bool) -> Result<Verdict> {
+    pub(super) fn settle(&self, made: CellResult, shared: bool) -> Result<CellOutcome> {
         match made {
-            Made::Cell(packet) => self
+            CellResult::Cell(packet) => self
                 .store
                 .keep(packet, shared)
-                .map(|()| Verdict::Stored)
+                .map(|()| CellOutcome::Stored)
                 .context("a result cannot be stored"),
-            Made::Not(verdict) => Ok(verdict),
+            CellResult::Not(verdict) => Ok(verdict),
         }
     }
 }

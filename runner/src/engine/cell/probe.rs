@@ -6,7 +6,7 @@
 //! drawn by lot, which need no gradient: an attack with one should do no worse.
 
 use crate::data::{self, Picture};
-use crate::engine::cell::context::{Bench, stream, unhurried};
+use crate::engine::cell::context::{CellContext, stream, unhurried};
 use crate::engine::cell::verify::{answers_of, of_model, predictions};
 use crate::engine::plan::SLICE;
 use crate::store::rows::{CleanRow, ProbeRow};
@@ -45,7 +45,7 @@ pub(crate) fn cost(radii: &[f64]) -> Cost {
 
 /// Of the images of a slice that the model classifies correctly.
 pub(super) fn compute(
-    bench: Bench,
+    bench: CellContext,
     model: &dyn Model,
     pictures: &[Picture],
     clean: &[CleanRow],
@@ -95,7 +95,7 @@ fn unprobed(picture: &Picture) -> ProbeRow {
 }
 
 /// What is seen of one image.
-struct Seen {
+struct ProbeLook {
     cross_entropy: Option<f64>,
     margin: Option<f64>,
     again: f64,
@@ -105,7 +105,7 @@ struct Seen {
     random_radius: Option<f64>,
 }
 
-impl Seen {
+impl ProbeLook {
     fn of(self, picture: &Picture) -> ProbeRow {
         let Self {
             cross_entropy,
@@ -129,7 +129,7 @@ impl Seen {
     }
 }
 
-fn look(oracle: &Oracle, cases: &Cases, radii: &[f64]) -> Result<Vec<Seen>> {
+fn look(oracle: &Oracle, cases: &Cases, radii: &[f64]) -> Result<Vec<ProbeLook>> {
     let goals = Goals::new(&cases.goals, &cases.pixels);
     let (logits, cross_entropy) =
         slopes(oracle, cases, |z| -goals.logit(&z.log_softmax(1, Kind::Float)))?;
@@ -141,7 +141,7 @@ fn look(oracle: &Oracle, cases: &Cases, radii: &[f64]) -> Result<Vec<Seen>> {
     let alone = alone(oracle, cases, &logits)?;
     let probabilities = are_probabilities(&logits);
     let random_radius = by_lot(oracle, cases, radii)?;
-    let seen = |n: usize| Seen {
+    let seen = |n: usize| ProbeLook {
         cross_entropy: cross_entropy[n],
         margin: margin[n],
         again: again[n],

@@ -5,13 +5,13 @@ use tch::Tensor;
 
 /// A model behind a window of any side: what it is given is resized to its own side (bilinear,
 /// antialiased), differentiably. At its own side nothing is done.
-pub(crate) struct View {
+pub(crate) struct Resized {
     model: Box<dyn Model>,
     card: ModelCard,
     side: i64,
 }
 
-impl View {
+impl Resized {
     pub fn new(model: Box<dyn Model>) -> Self {
         let card = model.card().clone();
         Self { side: card.side, card, model }
@@ -24,7 +24,7 @@ impl View {
     }
 }
 
-impl Model for View {
+impl Model for Resized {
     fn card(&self) -> &ModelCard {
         &self.card
     }

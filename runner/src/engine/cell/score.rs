@@ -1,7 +1,7 @@
 //! Score cells: a metric of a model.
 
 use crate::data::{self, Picture};
-use crate::engine::cell::context::{Bench, stream, unhurried};
+use crate::engine::cell::context::{CellContext, stream, unhurried};
 use crate::engine::cell::craft::aimed_at;
 use crate::engine::cell::measure::with_extras;
 use crate::engine::cell::verify::{goal, of_model};
@@ -14,7 +14,7 @@ use gauntlet_core::oracle::Oracle;
 use std::time::Instant;
 
 pub(super) fn compute(
-    bench: Bench,
+    bench: CellContext,
     model: &dyn Model,
     metric: &StudyMetric,
     kind: GoalKind,

@@ -1,6 +1,6 @@
 //! Transfer cells: a craft cell's pixels before another model.
 
-use crate::engine::cell::context::Bench;
+use crate::engine::cell::context::CellContext;
 use crate::engine::cell::verify::{answers, fit, goal, in_top5, predictions, to_8bit};
 use crate::store::Stored;
 use crate::store::rows::{CleanRow, CraftRow, TransferRow};
@@ -11,7 +11,7 @@ use std::time::Instant;
 use tch::Tensor;
 
 pub(super) fn compute(
-    bench: Bench,
+    bench: CellContext,
     target: &dyn Model,
     policy: Policy,
     craft: &Stored<CraftRow>,

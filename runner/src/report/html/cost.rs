@@ -3,7 +3,7 @@
 use crate::analysis::Rate;
 use crate::report::figure::{Axis, Interval, Intervals, Kind, Whisker, short};
 use crate::report::html::page::{Data, Page, Shown, View, ends, percent, plain, table};
-use crate::summary::{Campaign, Timing};
+use crate::summary::{CampaignSummary, Timing};
 use anyhow::Result;
 
 /// Something in a table: what it says and what it is sorted by.
@@ -44,8 +44,8 @@ pub(super) fn cost(view: &View, times: &[Timing], page: &mut Page) -> Result<()>
             .filter(|metric| has_gap(view, metric))
             .map(|metric| format!("{metric} / best")),
     );
-    let row = |campaigns: &[&Campaign], seconds: Option<f64>| {
-        let pooled = |of: fn(&Campaign) -> Rate| {
+    let row = |campaigns: &[&CampaignSummary], seconds: Option<f64>| {
+        let pooled = |of: fn(&CampaignSummary) -> Rate| {
             let (k, n) = campaigns
                 .iter()
                 .map(|campaign| of(campaign))
@@ -53,7 +53,7 @@ pub(super) fn cost(view: &View, times: &[Timing], page: &mut Page) -> Result<()>
             Rate::new(k, n).rate
         };
         let share = |rate: Option<f64>| (percent(rate), rate);
-        let each = |of: &dyn Fn(&Campaign) -> Option<f64>| {
+        let each = |of: &dyn Fn(&CampaignSummary) -> Option<f64>| {
             value(mean(campaigns.iter().map(|campaign| of(campaign))))
         };
         let mut entries = vec![
@@ -65,7 +65,7 @@ pub(super) fn cost(view: &View, times: &[Timing], page: &mut Page) -> Result<()>
             each(&|campaign| campaign.cost.backward_mean),
         ]);
         entries.extend((!times.is_empty()).then(|| value(seconds)));
-        let by = |campaign: &Campaign, metric: &str| {
+        let by = |campaign: &CampaignSummary, metric: &str| {
             campaign.distortions.iter().position(|one| one.metric == metric)
         };
         for metric in &metrics {
@@ -83,7 +83,7 @@ pub(super) fn cost(view: &View, times: &[Timing], page: &mut Page) -> Result<()>
     let mut single = Vec::new();
     for attack in &view.summary.attacks {
         for &goal in &attack.goals {
-            let campaigns: Vec<&Campaign> = view
+            let campaigns: Vec<&CampaignSummary> = view
                 .summary
                 .campaigns
                 .iter()

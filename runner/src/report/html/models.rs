@@ -5,10 +5,12 @@ use crate::report::figure::{
 };
 use crate::report::html::page::{Data, Page, Shown, View, counted, ends, listed, percent, plain};
 use crate::study::GoalKind;
-use crate::summary::{Campaign, DepthEffect, Distortion, Law, NORMS, Point, Score, Subset};
+use crate::summary::{
+    CampaignSummary, DepthEffect, DistortionSummary, Law, NORMS, Point, ScoreSummary, Subset,
+};
 use anyhow::Result;
 
-fn distortion<'a>(campaign: &'a Campaign, metric: &str) -> Option<&'a Distortion> {
+fn distortion<'a>(campaign: &'a CampaignSummary, metric: &str) -> Option<&'a DistortionSummary> {
     campaign.distortions.iter().find(|distortion| distortion.metric == metric)
 }
 
@@ -402,7 +404,7 @@ pub(super) fn scores(view: &View, page: &mut Page) -> Result<()> {
         for goal in
             [GoalKind::Untargeted, GoalKind::Random, GoalKind::LeastLikely, GoalKind::Second]
         {
-            let values: Vec<&Score> = view
+            let values: Vec<&ScoreSummary> = view
                 .summary
                 .scores
                 .iter()
@@ -430,7 +432,7 @@ fn score_figure(
     view: &View,
     score: &str,
     goal: GoalKind,
-    values: &[&Score],
+    values: &[&ScoreSummary],
 ) -> Result<Option<Shown>> {
     // A score that is named after a norm is held against that norm.
     let Some(norm) = NORMS

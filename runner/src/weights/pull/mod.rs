@@ -5,9 +5,9 @@
 //! it.
 
 use super::download::{
-    Progress, Settings, Wanted, check_space, each_chunk, fetch, hexadecimal, part,
+    DownloadProgress, DownloadSettings, Wanted, check_space, each_chunk, fetch, hexadecimal, part,
 };
-use super::shelf::Shelf;
+use super::folder::WeightsFolder;
 use super::{Archive, Member, find};
 use crate::store::Pending;
 use anyhow::{Context, Result, bail, ensure};
@@ -41,8 +41,8 @@ pub fn pull(
     archive: &Archive,
     models: &[&str],
     folder: &Path,
-    settings: &Settings,
-    progress: &dyn Progress,
+    settings: &DownloadSettings,
+    progress: &dyn DownloadProgress,
 ) -> Result<Pulled> {
     let members: Vec<&Member> = match models {
         [] => archive.members.iter().collect(),
@@ -66,7 +66,7 @@ pub fn pull(
     if missing.is_empty() {
         return Ok(pulled);
     }
-    let shelf = Shelf::open(folder)?;
+    let shelf = WeightsFolder::open(folder)?;
     let path = folder.join(archive.file);
     let begun = [part(&path), path.clone()]
         .iter()
@@ -98,7 +98,12 @@ pub fn pull(
 
 /// Takes the wanted members out of a verified archive. Where they go is decided here: no path or
 /// link of the archive is ever followed.
-fn unpack(path: &Path, wanted: &[&Member], shelf: &Shelf, progress: &dyn Progress) -> Result<()> {
+fn unpack(
+    path: &Path,
+    wanted: &[&Member],
+    shelf: &WeightsFolder,
+    progress: &dyn DownloadProgress,
+) -> Result<()> {
     let place = || format!("archive {}", path.display());
     let file = File::open(path).with_context(place)?;
     progress.begin("unpacking", file.metadata().with_context(place)?.len(), 0);
@@ -107,7 +112,7 @@ fn unpack(path: &Path, wanted: &[&Member], shelf: &Shelf, progress: &dyn Progres
     unpacked.with_context(place)
 }
 
-fn unpack_from(source: impl Read, wanted: &[&Member], shelf: &Shelf) -> Result<()> {
+fn unpack_from(source: impl Read, wanted: &[&Member], shelf: &WeightsFolder) -> Result<()> {
     let mut left: Vec<&Member> = wanted.to_vec();
     let mut archive = tar::Archive::new(GzDecoder::new(source));
     for entry in archive.entries().context("not a tar archive")? {
@@ -147,7 +152,7 @@ fn unpack_from(source: impl Read, wanted: &[&Member], shelf: &Shelf) -> Result<(
 /// Tells how much has been read.
 struct Counted<'a> {
     file: BufReader<File>,
-    progress: &'a dyn Progress,
+    progress: &'a dyn DownloadProgress,
 }
 
 impl Read for Counted<'_> {

@@ -1,6 +1,6 @@
 //! Downloads from a small HTTP server that misbehaves as it is told to.
 
-use super::super::download::Silent;
+use super::super::download::SilentDownload;
 use super::super::{Archive, Member};
 use super::*;
 use flate2::Compression;
@@ -55,8 +55,11 @@ impl Server {
         self.requests.lock().unwrap().clone()
     }
 
-    fn settings(&self) -> Settings {
-        Settings { mirror: Some(format!("{}/mirror/", self.address)), ..Settings::default() }
+    fn settings(&self) -> DownloadSettings {
+        DownloadSettings {
+            mirror: Some(format!("{}/mirror/", self.address)),
+            ..DownloadSettings::default()
+        }
     }
 }
 
@@ -171,8 +174,8 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-fn refusal(archive: &Archive, folder: &Path, settings: &Settings) -> String {
-    format!("{:#}", pull(archive, &[], folder, settings, &Silent).unwrap_err())
+fn refusal(archive: &Archive, folder: &Path, settings: &DownloadSettings) -> String {
+    format!("{:#}", pull(archive, &[], folder, settings, &SilentDownload).unwrap_err())
 }
 
 #[test]
@@ -181,7 +184,8 @@ fn all_members_come_and_nothing_else_stays() {
     let server = Server::start(&content, &[Manner::Good]);
     let place = tempfile::tempdir().unwrap();
     let folder = place.path().join("new/weights");
-    let pulled = pull(&archive(&content), &[], &folder, &server.settings(), &Silent).unwrap();
+    let pulled =
+        pull(&archive(&content), &[], &folder, &server.settings(), &SilentDownload).unwrap();
     assert_eq!(
         pulled.taken,
         [("alpha", folder.join("alpha.pb")), ("beta", folder.join("beta.pb"))]
@@ -196,7 +200,8 @@ fn all_members_come_and_nothing_else_stays() {
     assert_eq!(fs::read_to_string(folder.join("SHA256SUMS")).unwrap(), sums);
     assert_eq!(server.requests(), ["GET /mirror/toys.tar.gz HTTP/1.1"]);
     // Again: nothing to do, nobody is asked.
-    let again = pull(&archive(&content), &[], &folder, &server.settings(), &Silent).unwrap();
+    let again =
+        pull(&archive(&content), &[], &folder, &server.settings(), &SilentDownload).unwrap();
     assert!(again.taken.is_empty() && again.there.len() == 2 && server.requests().len() == 1);
 }
 
@@ -206,17 +211,30 @@ fn an_archive_stays_until_nothing_is_left_in_it() {
     let server = Server::start(&content, &[Manner::Good]);
     let folder = tempfile::tempdir().unwrap();
     let pulled =
-        pull(&archive(&content), &["beta"], folder.path(), &server.settings(), &Silent).unwrap();
+        pull(&archive(&content), &["beta"], folder.path(), &server.settings(), &SilentDownload)
+            .unwrap();
     assert_eq!((pulled.taken.len(), pulled.kept), (1, Some(folder.path().join("toys.tar.gz"))));
     assert_eq!(names(folder.path()), ["SHA256SUMS", "beta.pb", "toys.tar.gz"]);
     // The second model needs no network any more.
-    let pulled =
-        pull(&archive(&content), &["alpha"], folder.path(), &Settings::default(), &Silent).unwrap();
+    let pulled = pull(
+        &archive(&content),
+        &["alpha"],
+        folder.path(),
+        &DownloadSettings::default(),
+        &SilentDownload,
+    )
+    .unwrap();
     assert_eq!((pulled.taken.len(), pulled.kept, server.requests().len()), (1, None, 1));
     assert_eq!(names(folder.path()), ["SHA256SUMS", "alpha.pb", "beta.pb"]);
-    let error = pull(&archive(&content), &["gamma"], folder.path(), &Settings::default(), &Silent)
-        .unwrap_err()
-        .to_string();
+    let error = pull(
+        &archive(&content),
+        &["gamma"],
+        folder.path(),
+        &DownloadSettings::default(),
+        &SilentDownload,
+    )
+    .unwrap_err()
+    .to_string();
     assert_eq!(error, "the archive `toys` has no weights of `gamma`");
 }
 
@@ -229,7 +247,7 @@ fn a_download_goes_on_where_it_was_stopped() {
         &content,
         &[Manner::Until(100_000), Manner::Until(0), Manner::Until(50_000), Manner::Good],
     );
-    pull(&archive(&content), &[], folder.path(), &server.settings(), &Silent).unwrap();
+    pull(&archive(&content), &[], folder.path(), &server.settings(), &SilentDownload).unwrap();
     let ranges: Vec<String> = server
         .requests()
         .iter()
@@ -241,7 +259,7 @@ fn a_download_goes_on_where_it_was_stopped() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("toys.tar.gz.part"), &content[..1234]).unwrap();
     let server = Server::start(&content, &[Manner::Good]);
-    pull(&archive(&content), &[], folder.path(), &server.settings(), &Silent).unwrap();
+    pull(&archive(&content), &[], folder.path(), &server.settings(), &SilentDownload).unwrap();
     assert_eq!(server.requests(), ["GET /mirror/toys.tar.gz HTTP/1.1 1234-"]);
     assert_eq!(names(folder.path()), ["SHA256SUMS", "alpha.pb", "beta.pb"]);
 }
@@ -252,7 +270,7 @@ fn a_server_without_ranges_begins_again() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("toys.tar.gz.part"), &content[..1234]).unwrap();
     let server = Server::start(&content, &[Manner::WithoutRanges]);
-    pull(&archive(&content), &[], folder.path(), &server.settings(), &Silent).unwrap();
+    pull(&archive(&content), &[], folder.path(), &server.settings(), &SilentDownload).unwrap();
     assert_eq!(fs::read(folder.path().join("alpha.pb")).unwrap(), alpha());
 }
 
@@ -261,7 +279,8 @@ fn a_file_that_was_brought_by_hand_needs_no_network() {
     let content = toys();
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("toys.tar.gz"), &content).unwrap();
-    pull(&archive(&content), &[], folder.path(), &Settings::default(), &Silent).unwrap();
+    pull(&archive(&content), &[], folder.path(), &DownloadSettings::default(), &SilentDownload)
+        .unwrap();
     assert_eq!(names(folder.path()), ["SHA256SUMS", "alpha.pb", "beta.pb"]);
 }
 
@@ -327,7 +346,7 @@ fn without_a_network_the_ways_out_are_named() {
     let content = toys();
     let folder = tempfile::tempdir().unwrap();
     // Nobody listens at the publisher's address.
-    let error = refusal(&archive(&content), folder.path(), &Settings::default());
+    let error = refusal(&archive(&content), folder.path(), &DownloadSettings::default());
     for part in [
         "http://127.0.0.1:1/toys.tar.gz could not be fetched: no answer",
         "Behind a proxy, set HTTP_PROXY",
@@ -344,16 +363,17 @@ fn without_a_network_the_ways_out_are_named() {
 fn proxies_are_asked_for_the_whole_address() {
     let content = toys();
     let proxy = Server::start(&content, &[Manner::Good]);
-    let through = |url: &str| Settings {
+    let through = |url: &str| DownloadSettings {
         proxies: [Some(Url::parse(url).unwrap()), None],
-        ..Settings::default()
+        ..DownloadSettings::default()
     };
     let folder = tempfile::tempdir().unwrap();
-    pull(&archive(&content), &[], folder.path(), &through(&proxy.address), &Silent).unwrap();
+    pull(&archive(&content), &[], folder.path(), &through(&proxy.address), &SilentDownload)
+        .unwrap();
     assert_eq!(proxy.requests(), ["GET http://127.0.0.1:1/toys.tar.gz HTTP/1.1"]);
     let folder = tempfile::tempdir().unwrap();
     let named = proxy.address.replace("http://", "http://user:secret@");
-    pull(&archive(&content), &[], folder.path(), &through(&named), &Silent).unwrap();
+    pull(&archive(&content), &[], folder.path(), &through(&named), &SilentDownload).unwrap();
     assert!(
         proxy.requests()[1].ends_with(" proxy-authorization: basic dxnlcjpzzwnyzxq="),
         "{:?}",
@@ -361,7 +381,7 @@ fn proxies_are_asked_for_the_whole_address() {
     );
     // Not for hosts that are asked directly: there nobody answers.
     let folder = tempfile::tempdir().unwrap();
-    let direct = Settings { no_proxy: vec!["127.0.0.1".into()], ..through(&proxy.address) };
+    let direct = DownloadSettings { no_proxy: vec!["127.0.0.1".into()], ..through(&proxy.address) };
     assert!(refusal(&archive(&content), folder.path(), &direct).contains("Connection refused"));
     let gone = refusal(&archive(&content), folder.path(), &through("http://127.0.0.1:1"));
     assert!(gone.contains("no answer through the proxy 127.0.0.1:1"), "{gone}");
@@ -375,7 +395,8 @@ fn members_that_lead_elsewhere_or_are_no_files_are_not_unpacked() {
         let folder = place.path().join(name);
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join("toys.tar.gz"), &content).unwrap();
-        let done = pull(&archive(&content), &[], &folder, &Settings::default(), &Silent);
+        let done =
+            pull(&archive(&content), &[], &folder, &DownloadSettings::default(), &SilentDownload);
         (
             done.map(|pulled| pulled.taken.len()).map_err(|error| format!("{error:#}")),
             names(&folder),
@@ -411,7 +432,7 @@ fn a_damaged_archive_leaves_nothing_half_written() {
     for content in [&whole[..200_000], b"no archive at all"] {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("toys.tar.gz"), content).unwrap();
-        let error = refusal(&archive(content), folder.path(), &Settings::default());
+        let error = refusal(&archive(content), folder.path(), &DownloadSettings::default());
         assert!(error.starts_with("archive "), "{error}");
         assert_eq!(names(folder.path()), ["toys.tar.gz"]);
     }
@@ -422,8 +443,11 @@ fn a_folder_that_cannot_be_written_to_is_told() {
     let content = toys();
     let place = tempfile::tempdir().unwrap();
     fs::write(place.path().join("file"), "").unwrap();
-    let error =
-        refusal(&archive(&content), &place.path().join("file/weights"), &Settings::default());
+    let error = refusal(
+        &archive(&content),
+        &place.path().join("file/weights"),
+        &DownloadSettings::default(),
+    );
     assert!(error.contains("cannot be written to; GAUNTLET_HOME chooses another place"), "{error}");
     // `/dev/full` stands for a disk without room.
     let folder = place.path().join("full");
@@ -441,7 +465,7 @@ fn a_folder_that_cannot_be_written_to_is_told() {
 fn one_program_at_a_time() {
     let content = toys();
     let folder = tempfile::tempdir().unwrap();
-    let _held = Shelf::open(folder.path()).unwrap();
-    let error = refusal(&archive(&content), folder.path(), &Settings::default());
+    let _held = WeightsFolder::open(folder.path()).unwrap();
+    let error = refusal(&archive(&content), folder.path(), &DownloadSettings::default());
     assert!(error.starts_with("another `runner weights` is changing "), "{error}");
 }

@@ -13,12 +13,12 @@ use std::path::{Path, PathBuf};
 const SUMS: &str = "SHA256SUMS";
 
 /// The folder, locked against other programs that change it.
-pub(super) struct Shelf {
+pub(super) struct WeightsFolder {
     pub folder: PathBuf,
     _lock: File,
 }
 
-impl Shelf {
+impl WeightsFolder {
     /// Makes the folder if need be.
     ///
     /// # Errors
