@@ -189,6 +189,12 @@ fn check(checker: &mut Checker, attack: &dyn DynAttack) {
         }
         Ok(())
     });
+    check_without_success(checker, &trial, &model);
+}
+
+/// Checks what the attack does when it cannot succeed: no adversarial can be found, there are no
+/// cases, the model fails, or the work is cancelled.
+fn check_without_success(checker: &mut Checker, trial: &Trial, model: &Affine) {
     let few = [0, HALF];
     let labels = Tensor::from_slice(&[500f32, 0.0, -500.0, 0.0]);
     let hopeless = [Goal::Away(0), Goal::Towards(2)].map(|goal| vec![goal; HALF]).concat();
@@ -198,13 +204,13 @@ fn check(checker: &mut Checker, attack: &dyn DynAttack) {
     ] {
         let model = model.stubborn(&labels, gain);
         checker.check(name, || {
-            Trial { model: &model, goals: &hopeless, ..trial }.run(&few, 32).map(drop)
+            Trial { model: &model, goals: &hopeless, ..*trial }.run(&few, 32).map(drop)
         });
     }
     checker.check("no cases, no answers", || trial.run(&[], 32).map(drop));
     checker.check("an error of the model's is handed on", || {
         let failing = Failing(model.card().clone());
-        match (Trial { model: &failing, ..trial }).run(&few, 32) {
+        match (Trial { model: &failing, ..*trial }).run(&few, 32) {
             Ok(_) => bail!(
                 "the model fails, and the attack answers as if it had not: hand the oracle's error \
                  on (`?`)"

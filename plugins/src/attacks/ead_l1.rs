@@ -320,7 +320,7 @@ impl Search for EadL1 {
         let change = &fista.x - &*x0;
         let l1 = sum(&change.abs());
         let pixels = (&search.image + &change).clamp_(0.0, 1.0);
-        let logits = self.logits(oracle, lanes, &gradient, &pixels, &l1)?;
+        let logits = Self::logits(oracle, lanes, &gradient, &pixels, &l1)?;
         let met = lanes.goals.met(&logits, params.kappa);
 
         let Lanes { states, goals, rows: EadRows { fista, x0, search }, .. } = lanes;
@@ -364,7 +364,6 @@ impl EadL1 {
     /// Logits of the new points' pixels, at these l1 distortions (M): M×K. They are zero where they
     /// do not matter.
     fn logits(
-        &self,
         oracle: &Oracle,
         lanes: &mut Lanes<Self>,
         gradient: &Tensor,

@@ -26,7 +26,7 @@ impl Constant {
                 (1, Value::Varint(dtype)) => constant.dtype = dtype,
                 (2, Value::Span(sizes)) => constant.shape.extend(shape(reader, sizes)?),
                 (4, Value::Span(content)) if !content.is_empty() => {
-                    constant.content = Some(content)
+                    constant.content = Some(content);
                 }
                 _ => {}
             }
