@@ -46,7 +46,7 @@ fn a_leak_ends_with_the_process_that_it_is_in() {
         program: env!("CARGO_BIN_EXE_toy-runner").into(),
         arguments: vec!["work".into()],
     });
-    let options = Options { workers: 1, isolation, ..Options::on(Device::Cpu) };
+    let options = RunOptions { workers: 1, isolation, ..RunOptions::on(Device::Cpu) };
     let resident = || -> u64 {
         let pages = fs::read_to_string("/proc/self/statm").unwrap();
         pages.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4 / 1024
@@ -113,7 +113,7 @@ fn workers_load_the_same_file_or_none() {
         program: env!("CARGO_BIN_EXE_toy-runner").into(),
         arguments: vec!["work".into()],
     });
-    let options = Options { isolation, ..Options::on(Device::Cpu) };
+    let options = RunOptions { isolation, ..RunOptions::on(Device::Cpu) };
     let error = Session::open(&study, &registry, &at.join("out"), options, &Silent)
         .unwrap()
         .run()
