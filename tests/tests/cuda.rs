@@ -157,7 +157,7 @@ fn outcomes_on(registry: &Registry, device: Device) -> Vec<u8> {
     )
     .unwrap();
     let session =
-        Session::open(&study, registry, out.path(), Options::on(device), &Silent).unwrap();
+        Session::open(&study, registry, out.path(), RunOptions::on(device), &Silent).unwrap();
     let outcome = session.run().unwrap();
     assert!(outcome.failures.is_empty() && outcome.computed > 0, "{:?}", outcome.failures);
     session.report().unwrap();

@@ -270,7 +270,7 @@ fn an_embedding_program_names_the_program_that_works_for_it() {
             study::StudyOptions { pictures, ..Default::default() },
         )
         .unwrap();
-        let options = Options { workers: 2, isolation, ..Options::on(Device::Cpu) };
+        let options = RunOptions { workers: 2, isolation, ..RunOptions::on(Device::Cpu) };
         let session = Session::open(&study, &registry, out, options, &Silent)?;
         let outcome = session.run()?;
         assert_eq!((outcome.computed, outcome.failures.len()), (session.plan().cells.len(), 0));
@@ -314,7 +314,7 @@ fn a_process_that_is_killed_before_it_is_ready_costs_a_cell_and_not_the_run() {
         program: "sh".into(),
         arguments: ["-c", "kill -KILL $$"].map(Into::into).to_vec(),
     };
-    let options = Options { workers: 2, isolation: Some(killed), ..Options::on(Device::Cpu) };
+    let options = RunOptions { workers: 2, isolation: Some(killed), ..RunOptions::on(Device::Cpu) };
     let session = Session::open(&study, &registry, place.path(), options, &Silent).unwrap();
     let outcome = session.run().unwrap();
     assert_eq!(

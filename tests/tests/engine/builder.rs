@@ -5,7 +5,7 @@ use gauntlet_core::device::Device;
 use gauntlet_core::model::{Model, ModelCard};
 use gauntlet_runner::engine::plan::Plan;
 use gauntlet_runner::engine::{RunOptions, Silent};
-use gauntlet_runner::study::{self, Builder, GoalKind, Member, Policy};
+use gauntlet_runner::study::{self, StudyBuilder, GoalKind, Member, Policy};
 use gauntlet_runner::{Session, Study};
 use gauntlet_tests::toys::{self, Toy, ToyParams};
 
@@ -22,7 +22,7 @@ fn a_study_built_in_code_is_the_same_as_its_file() {
         .metric("largest")
         .metric("margin")
         .transfer(Policy::CropOrPad);
-    let open = |builder: Builder| {
+    let open = |builder: StudyBuilder| {
         let options = study::StudyOptions {
             pictures: Some(toys::pictures(40)),
             ..study::StudyOptions::default()
@@ -32,7 +32,7 @@ fn a_study_built_in_code_is_the_same_as_its_file() {
     let fingerprint = |study: &Study| Plan::new(study, "cpu").fingerprint();
     assert_eq!(fingerprint(&open(builder.clone()).unwrap()), fingerprint(&parse(STUDY, 40)));
 
-    let error = |builder: Builder| open(builder).err().unwrap().to_string();
+    let error = |builder: StudyBuilder| open(builder).err().unwrap().to_string();
     let twice = error(builder.clone().model(other));
     assert!(twice.contains("two models are called `other`: give one another `label"), "{twice}");
     assert!(
@@ -77,7 +77,7 @@ fn a_model_may_be_made_by_a_function() {
     let (registry, study) = open("first", card.clone()).unwrap();
     let out = folder();
     let session =
-        Session::open(&study, &registry, out.path(), Options::on(Device::Cpu), &Silent).unwrap();
+        Session::open(&study, &registry, out.path(), RunOptions::on(Device::Cpu), &Silent).unwrap();
     assert_eq!(session.run().unwrap().failures.len(), 0);
     let tables = session.report().unwrap();
     assert_eq!(tables.success[0].success, tables.success[1].success, "it is the same model");

@@ -3,7 +3,7 @@
 use crate::{Run, STUDY, folder};
 use gauntlet_core::device::Device;
 use gauntlet_runner::engine::{RunOptions, Silent};
-use gauntlet_runner::store::Found;
+use gauntlet_runner::store::Lookup;
 use gauntlet_runner::store::rows::CraftRow;
 use gauntlet_runner::{report::outcomes, results::diff, results::rerun};
 use gauntlet_tests::toys;
@@ -14,8 +14,8 @@ fn a_row_computed_again_agrees_unless_what_is_stored_is_wrong() {
     let out = folder();
     let run = Run::of(STUDY, 40, out.path(), 2).unwrap();
     let registry = toys::registry().unwrap();
-    let options = Options { workers: 1, ..Options::on(Device::Cpu) };
-    let again = |outcome: &outcomes::Outcome| {
+    let options = RunOptions { workers: 1, ..RunOptions::on(Device::Cpu) };
+    let again = |outcome: &outcomes::RunOutcome| {
         rerun::rerun(&run.study, &run.plan, &run.store, &registry, &options, &Silent, outcome)
     };
     let mut found = None;
@@ -55,7 +55,7 @@ fn a_row_computed_again_agrees_unless_what_is_stored_is_wrong() {
     let campaign =
         run.plan.campaigns.iter().find(|c| c.model == 2 && c.goal.name() == row.goal).unwrap();
     let address = &run.plan.cells[campaign.craft[slice]].address;
-    let Found::Whole(mut stored) = run.store.read::<CraftRow>(address).unwrap() else {
+    let Lookup::Whole(mut stored) = run.store.read::<CraftRow>(address).unwrap() else {
         panic!("it is there")
     };
     stored.rows[place].forward += 1;

@@ -77,7 +77,7 @@ struct Run {
     plan: Plan,
     store: Store,
     missing: usize,
-    outcome: Outcome,
+    outcome: RunOutcome,
     tables: Tables,
     warnings: Vec<String>,
 }
@@ -86,7 +86,7 @@ impl Run {
     fn of(text: &str, images: usize, out: &Path, workers: usize) -> Result<Self> {
         let registry = toys::registry()?;
         let study = parse(text, images);
-        let options = Options { workers, ..Options::on(Device::Cpu) };
+        let options = RunOptions { workers, ..RunOptions::on(Device::Cpu) };
         let warnings = Warnings::default();
         let session = Session::open(&study, &registry, out, options, &warnings)?;
         let (missing, outcome, tables) = (session.to_compute(), session.run()?, session.report()?);
@@ -98,9 +98,9 @@ impl Run {
 
     fn rows<R: Row>(&self, id: CellId) -> Vec<R> {
         match self.store.read(&self.plan.cells[id].address).unwrap() {
-            Found::Whole(stored) => stored.rows,
-            Found::Missing => panic!("missing"),
-            Found::Damaged(reason) => panic!("{reason}"),
+            Lookup::Whole(stored) => stored.rows,
+            Lookup::Missing => panic!("missing"),
+            Lookup::Damaged(reason) => panic!("{reason}"),
         }
     }
 

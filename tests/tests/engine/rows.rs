@@ -2,7 +2,7 @@
 
 use crate::{Run, STUDY, folder, outcomes, tables};
 use gauntlet_runner::engine::plan::{CellId, Scoring};
-use gauntlet_runner::store::Found;
+use gauntlet_runner::store::Lookup;
 use gauntlet_runner::store::rows::{
     CleanRow, CraftRow, MeasureRow, OutcomeRow, ScoreRow, Status, TransferRow,
 };
@@ -260,12 +260,12 @@ fn what_comes_of_an_attack_names_it_and_its_goal() {
     let campaign =
         run.plan.campaigns.iter().find(|campaign| campaign.goal == GoalKind::Random).unwrap();
     let address = |id: CellId| &run.plan.cells[id].address;
-    let Found::Whole(measure) =
+    let Lookup::Whole(measure) =
         run.store.read::<MeasureRow>(address(campaign.measures[0].1[0])).unwrap()
     else {
         panic!("no measure cell")
     };
-    let Found::Whole(transfer) =
+    let Lookup::Whole(transfer) =
         run.store.read::<TransferRow>(address(campaign.transfers[0].1[0])).unwrap()
     else {
         panic!("no transfer cell")

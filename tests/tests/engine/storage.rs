@@ -99,7 +99,7 @@ fn pixels_that_are_gone_are_crafted_again() {
 fn cancelled_before_it_begins_a_run_does_nothing() {
     let out = folder();
     let (registry, study) = (toys::registry().unwrap(), parse(STUDY, 40));
-    let options = Options::on(Device::Cpu);
+    let options = RunOptions::on(Device::Cpu);
     let session = Session::open(&study, &registry, out.path(), options.clone(), &Silent).unwrap();
     options.cancel.store(true, Ordering::Relaxed);
     let outcome = session.run().unwrap();
@@ -116,7 +116,7 @@ fn what_has_appeared_meanwhile_is_not_computed_again() {
     let registry = toys::registry().unwrap();
     let study = parse(STUDY, 40);
     let session =
-        Session::open(&study, &registry, out.path(), Options::on(Device::Cpu), &Silent).unwrap();
+        Session::open(&study, &registry, out.path(), RunOptions::on(Device::Cpu), &Silent).unwrap();
     let other = Run::of(STUDY, 32, out.path(), 2).unwrap();
     let outcome = session.run().unwrap();
     assert_eq!(
