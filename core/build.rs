@@ -1,6 +1,6 @@
 //! Lets this package's executables find libtorch without `LD_LIBRARY_PATH`, and gives the code the
-//! target and the compiler that it is built with. Every package of the workspace that links libtorch
-//! uses this file.
+//! target and the compiler that it is built with. Every package of the workspace that links
+//! libtorch uses this file.
 
 use std::env;
 use std::path::Path;

@@ -19,8 +19,8 @@
 //   for the life of the process.
 //
 // The stamp says in plain text what a library is, so that a program knows it before any of the
-// library's code runs. It is TOML that ends with a zero byte, in the section `.gauntlet` of the ELF
-// file. Its keys:
+// library's code runs. It is TOML that ends with a zero byte, in the section `.gauntlet` of the
+// ELF file. Its keys:
 //
 // - `abi`: the value of `GAUNTLET_ABI` when the library was compiled. Only this key never changes its
 //   meaning.
@@ -154,8 +154,8 @@ typedef struct GauntletHost {
     struct GauntletText version;
 } GauntletHost;
 
-// The function that the stamp's `entry` names. A program looks up no other symbol. Returns null when
-// the plugin does not want to be loaded.
+// The function that the stamp's `entry` names. A program looks up no other symbol. Returns null
+// when the plugin does not want to be loaded.
 typedef const struct GauntletPlugin *(*GauntletEntry)(const struct GauntletHost *host);
 
 // A receiver of texts. It copies what is put into it.
@@ -214,8 +214,8 @@ typedef struct GauntletTensor {
 typedef struct GauntletLoss {
     // First argument of `call`.
     void *context;
-    // Gives the M losses of M×K logits, as a function that libtorch can differentiate. It is called
-    // once, before `gradient` returns.
+    // Gives the M losses of M×K logits, as a function that libtorch can differentiate. It is
+    // called once, before `gradient` returns.
     int32_t (*call)(void *context,
                     GauntletTensorRef logits,
                     struct GauntletTensor *loss,
@@ -240,8 +240,8 @@ typedef struct GauntletPasses {
     uint64_t backward;
 } GauntletPasses;
 
-// All that an attack or a metric gets to see of a model. In every call `cases` says for each of the
-// `count` rows of the batch which case it belongs to. Passes are counted per case.
+// All that an attack or a metric gets to see of a model. In every call `cases` says for each of
+// the `count` rows of the batch which case it belongs to. Passes are counted per case.
 typedef struct GauntletOracle {
     // Size of this table in bytes.
     size_t size;
@@ -265,8 +265,8 @@ typedef struct GauntletOracle {
                       GauntletTensorRef pixels,
                       struct GauntletTensor *logits,
                       struct GauntletSink error);
-    // Gives logits (M×K), losses (M) and the gradient of each row's loss with respect to its pixels
-    // (M×3×S×S). It costs a forward and a backward pass per row.
+    // Gives logits (M×K), losses (M) and the gradient of each row's loss with respect to its
+    // pixels (M×3×S×S). It costs a forward and a backward pass per row.
     int32_t (*gradient)(void *context,
                         const size_t *cases,
                         size_t count,
@@ -326,13 +326,13 @@ typedef struct GauntletAttack {
     struct GauntletHead head;
     // Makes an object from all parameters (TOML). Refuses values out of range.
     int32_t (*make)(struct GauntletText parameters, void **object, struct GauntletSink error);
-    // Gives the greatest distance between an answer and its image, in TOML: `norm` (`linf`, `l1` or
-    // `l2`, of the whole image) and `radius` (pixels in [0, 1]). Gives nothing where the parameters
-    // do not limit the distance. May be null.
+    // Gives the greatest distance between an answer and its image, in TOML: `norm` (`linf`, `l1`
+    // or `l2`, of the whole image) and `radius` (pixels in [0, 1]). Gives nothing where the
+    // parameters do not limit the distance. May be null.
     int32_t (*budget)(const void *object, struct GauntletSink toml, struct GauntletSink error);
-    // Attacks every case. `answers` has an element for each, set to `GAUNTLET_ANSWER_NOT_FOUND`. An answer
-    // may depend neither on the number of cases nor on the other cases. The oracle may be called
-    // until this function returns, from this thread alone.
+    // Attacks every case. `answers` has an element for each, set to `GAUNTLET_ANSWER_NOT_FOUND`. An
+    // answer may depend neither on the number of cases nor on the other cases. The oracle may be
+    // called until this function returns, from this thread alone.
     int32_t (*run)(const void *object,
                    const struct GauntletOracle *oracle,
                    const struct GauntletCases *cases,
@@ -385,8 +385,9 @@ typedef struct GauntletModel {
     int32_t (*card)(struct GauntletText parameters,
                     struct GauntletSink toml,
                     struct GauntletSink error);
-    // Gives the bytes of the weights that are part of the plugin, a safetensors file. They stay for
-    // the life of the process. `length` is 0 where there are none. May be null: there are none.
+    // Gives the bytes of the weights that are part of the plugin, a safetensors file. They stay
+    // for the life of the process. `length` is 0 where there are none. May be null: there are
+    // none.
     struct GauntletBytes (*weights)(void);
     // Makes an object from all parameters and weights. Asks `weights` for every tensor that it
     // needs, in any order. The program reports what is missing, misshapen or never asked for. No
@@ -395,9 +396,9 @@ typedef struct GauntletModel {
                     const struct GauntletWeights *weights,
                     void **object,
                     struct GauntletSink error);
-    // Gives the logits of a batch. `pixels` are N×3×S×S float32 in [0, 1] with S the card's `side`,
-    // on the device of the weights. The logits are N×`classes` and differentiable with respect to
-    // `pixels` where gradients are on. Row n depends on image n alone.
+    // Gives the logits of a batch. `pixels` are N×3×S×S float32 in [0, 1] with S the card's
+    // `side`, on the device of the weights. The logits are N×`classes` and differentiable with
+    // respect to `pixels` where gradients are on. Row n depends on image n alone.
     int32_t (*logits)(const void *object,
                       GauntletTensorRef pixels,
                       struct GauntletTensor *logits,
@@ -413,8 +414,8 @@ typedef struct GauntletMetric {
     // Makes an object from all parameters (TOML). Refuses values out of range.
     int32_t (*make)(struct GauntletText parameters, void **object, struct GauntletSink error);
     // For the scope `outcome`: writes one value per row of two N×3×S×S float32 batches in [0, 1],
-    // each followed by its `extras`. `values` has room for `count` numbers: N times (1 + the number
-    // of extras). May be null where the scope is `model`.
+    // each followed by its `extras`. `values` has room for `count` numbers: N times (1 + the
+    // number of extras). May be null where the scope is `model`.
     int32_t (*outcome)(const void *object,
                        GauntletTensorRef original,
                        GauntletTensorRef adversarial,
@@ -422,9 +423,9 @@ typedef struct GauntletMetric {
                        size_t count,
                        struct GauntletSink error);
     // For the scope `model`: writes one value per case, each followed by its `extras`, `count`
-    // numbers in all. The model classifies every case correctly. A case's goal says which change of
-    // the class is measured: away from its own class, or towards another. The oracle may be called
-    // until this function returns, from this thread alone. May be null where the scope is
+    // numbers in all. The model classifies every case correctly. A case's goal says which change
+    // of the class is measured: away from its own class, or towards another. The oracle may be
+    // called until this function returns, from this thread alone. May be null where the scope is
     // `outcome`.
     int32_t (*model)(const void *object,
                      const struct GauntletOracle *oracle,

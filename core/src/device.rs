@@ -9,9 +9,9 @@ use tch::Tensor;
 
 /// Opens a device by name: `cpu`, `cuda` (the first GPU) or `cuda:N`.
 ///
-/// A GPU then computes float32 as float32, not as TF32 (unless `NVIDIA_TF32_OVERRIDE=1` is set), and
-/// convolutions give the same bits every time. Other kernels may vary, such as the gradient of max
-/// pooling.
+/// A GPU then computes float32 as float32, not as TF32 (unless `NVIDIA_TF32_OVERRIDE=1` is set),
+/// and convolutions give the same bits every time. Other kernels may vary, such as the gradient of
+/// max pooling.
 ///
 /// Open a GPU before any model runs: libtorch looks for CUDA only once.
 ///

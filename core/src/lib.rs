@@ -22,8 +22,8 @@
 //! gives it to the attack, which answers every case with pixels or with
 //! [`NotFound`](attack::Answer::NotFound). The engine then looks at the pixels itself.
 //!
-//! Pixels are float32 RGB in [0, 1], N×3×S×S, everywhere. Every norm and every ε is measured in this
-//! domain.
+//! Pixels are float32 RGB in [0, 1], N×3×S×S, everywhere. Every norm and every ε is measured in
+//! this domain.
 //!
 //! # A whole plugin
 //!

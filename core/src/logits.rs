@@ -9,8 +9,8 @@ pub const TOLERANCE: f64 = 1e-4;
 /// Greatest distance of a sum of probabilities from 1.
 const SUM_TOLERANCE: f64 = 1e-3;
 
-/// Says for each row of N×K logits whether it could be probabilities instead: all within [0, 1], and
-/// a sum within 0.001 of 1.
+/// Says for each row of N×K logits whether it could be probabilities instead: all within [0, 1],
+/// and a sum within 0.001 of 1.
 pub fn are_probabilities(logits: &Tensor) -> Vec<bool> {
     let logits = logits.to_kind(Kind::Double);
     let sum = (logits.sum_dim_intlist(1, false, Kind::Double) - 1.0).abs().le(SUM_TOLERANCE);

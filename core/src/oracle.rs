@@ -125,8 +125,8 @@ impl<'a> Oracle<'a> {
     /// Logits of a batch, M×3×S×S → M×K. It costs each row's case a forward pass.
     ///
     /// # Errors
-    /// [`Stop`] when the oracle refuses calls; otherwise when the shape of `pixels` is wrong, a case
-    /// is unknown, or the model fails.
+    /// [`Stop`] when the oracle refuses calls; otherwise when the shape of `pixels` is wrong, a
+    /// case is unknown, or the model fails.
     pub fn logits(&self, cases: &[usize], pixels: &Tensor) -> Result<Tensor> {
         self.access.logits(cases, pixels)
     }

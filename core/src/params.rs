@@ -46,8 +46,8 @@ impl Params for NoParams {}
 /// assert_eq!(Settings::default().iterations, 10);
 /// ```
 ///
-/// This gives a struct with its `Default`. It is read from TOML, where unknown keys are refused, and
-/// `runner list` shows the comments.
+/// This gives a struct with its `Default`. It is read from TOML, where unknown keys are refused,
+/// and `runner list` shows the comments.
 #[macro_export]
 macro_rules! params {
     (
@@ -224,8 +224,8 @@ fn widen(default: Option<&Value>, value: &Value) -> Value {
     }
 }
 
-/// The text ``, did you mean `x`?`` when `x`, one of `known`, is close to `name`; otherwise an empty
-/// text.
+/// The text ``, did you mean `x`?`` when `x`, one of `known`, is close to `name`; otherwise an
+/// empty text.
 pub fn suggestion<S: AsRef<str>>(name: &str, known: &[S]) -> String {
     let wanted = name.to_lowercase().replace('-', "_");
     known

@@ -34,8 +34,8 @@ fn the_c_header_is_that_of_the_interface() {
     let line = differing.unwrap_or_else(|| found.lines().count().min(header.lines().count())) + 1;
     assert!(
         found == header,
-        "core/include/gauntlet.h is out of date from line {line} on: generate it again, see the top \
-         of this test"
+        "core/include/gauntlet.h is out of date from line {line} on: generate it again, see the \
+         top of this test"
     );
 }
 

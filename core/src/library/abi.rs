@@ -17,8 +17,8 @@
 //!   for the life of the process.
 //!
 //! The stamp says in plain text what a library is, so that a program knows it before any of the
-//! library's code runs. It is TOML that ends with a zero byte, in the section `.gauntlet` of the ELF
-//! file. Its keys:
+//! library's code runs. It is TOML that ends with a zero byte, in the section `.gauntlet` of the
+//! ELF file. Its keys:
 //!
 //! - `abi`: the value of [`ABI`] when the library was compiled. Only this key never changes its
 //!   meaning.
@@ -135,8 +135,8 @@ pub struct Host {
     pub version: Text,
 }
 
-/// The function that the stamp's `entry` names. A program looks up no other symbol. Returns null when
-/// the plugin does not want to be loaded.
+/// The function that the stamp's `entry` names. A program looks up no other symbol. Returns null
+/// when the plugin does not want to be loaded.
 pub type Entry = unsafe extern "C" fn(host: *const Host) -> *const Plugin;
 
 /// Everything that a plugin brings.
@@ -209,13 +209,13 @@ pub struct Attack {
     pub make: Option<
         unsafe extern "C" fn(parameters: Text, object: *mut *mut c_void, error: Sink) -> i32,
     >,
-    /// Gives the greatest distance between an answer and its image, in TOML: `norm` (`linf`, `l1` or
-    /// `l2`, of the whole image) and `radius` (pixels in [0, 1]). Gives nothing where the parameters
-    /// do not limit the distance. May be null.
+    /// Gives the greatest distance between an answer and its image, in TOML: `norm` (`linf`, `l1`
+    /// or `l2`, of the whole image) and `radius` (pixels in [0, 1]). Gives nothing where the
+    /// parameters do not limit the distance. May be null.
     pub budget: Option<unsafe extern "C" fn(object: *const c_void, toml: Sink, error: Sink) -> i32>,
-    /// Attacks every case. `answers` has an element for each, set to [`ANSWER_NOT_FOUND`]. An answer
-    /// may depend neither on the number of cases nor on the other cases. The oracle may be called
-    /// until this function returns, from this thread alone.
+    /// Attacks every case. `answers` has an element for each, set to [`ANSWER_NOT_FOUND`]. An
+    /// answer may depend neither on the number of cases nor on the other cases. The oracle may be
+    /// called until this function returns, from this thread alone.
     pub run: Option<
         unsafe extern "C" fn(
             object: *const c_void,
@@ -237,8 +237,9 @@ pub struct Model {
     /// Gives the card (TOML) of the model that all these parameters would give: `name`, `family`,
     /// `side`, `classes` and, where they are known, `label_offset`, `top1`, `top5`, `source`.
     pub card: Option<unsafe extern "C" fn(parameters: Text, toml: Sink, error: Sink) -> i32>,
-    /// Gives the bytes of the weights that are part of the plugin, a safetensors file. They stay for
-    /// the life of the process. `length` is 0 where there are none. May be null: there are none.
+    /// Gives the bytes of the weights that are part of the plugin, a safetensors file. They stay
+    /// for the life of the process. `length` is 0 where there are none. May be null: there are
+    /// none.
     pub weights: Option<unsafe extern "C" fn() -> Bytes>,
     /// Makes an object from all parameters and weights. Asks `weights` for every tensor that it
     /// needs, in any order. The program reports what is missing, misshapen or never asked for. No
@@ -251,9 +252,9 @@ pub struct Model {
             error: Sink,
         ) -> i32,
     >,
-    /// Gives the logits of a batch. `pixels` are N×3×S×S float32 in [0, 1] with S the card's `side`,
-    /// on the device of the weights. The logits are N×`classes` and differentiable with respect to
-    /// `pixels` where gradients are on. Row n depends on image n alone.
+    /// Gives the logits of a batch. `pixels` are N×3×S×S float32 in [0, 1] with S the card's
+    /// `side`, on the device of the weights. The logits are N×`classes` and differentiable with
+    /// respect to `pixels` where gradients are on. Row n depends on image n alone.
     pub logits: Option<
         unsafe extern "C" fn(
             object: *const c_void,
@@ -276,8 +277,8 @@ pub struct Metric {
         unsafe extern "C" fn(parameters: Text, object: *mut *mut c_void, error: Sink) -> i32,
     >,
     /// For the scope `outcome`: writes one value per row of two N×3×S×S float32 batches in [0, 1],
-    /// each followed by its `extras`. `values` has room for `count` numbers: N times (1 + the number
-    /// of extras). May be null where the scope is `model`.
+    /// each followed by its `extras`. `values` has room for `count` numbers: N times (1 + the
+    /// number of extras). May be null where the scope is `model`.
     pub outcome: Option<
         unsafe extern "C" fn(
             object: *const c_void,
@@ -289,9 +290,9 @@ pub struct Metric {
         ) -> i32,
     >,
     /// For the scope `model`: writes one value per case, each followed by its `extras`, `count`
-    /// numbers in all. The model classifies every case correctly. A case's goal says which change of
-    /// the class is measured: away from its own class, or towards another. The oracle may be called
-    /// until this function returns, from this thread alone. May be null where the scope is
+    /// numbers in all. The model classifies every case correctly. A case's goal says which change
+    /// of the class is measured: away from its own class, or towards another. The oracle may be
+    /// called until this function returns, from this thread alone. May be null where the scope is
     /// `outcome`.
     pub model: Option<
         unsafe extern "C" fn(
@@ -359,8 +360,8 @@ pub struct Answer {
 pub struct Loss {
     /// First argument of `call`.
     pub context: *mut c_void,
-    /// Gives the M losses of M×K logits, as a function that libtorch can differentiate. It is called
-    /// once, before `gradient` returns.
+    /// Gives the M losses of M×K logits, as a function that libtorch can differentiate. It is
+    /// called once, before `gradient` returns.
     pub call: Option<
         unsafe extern "C" fn(
             context: *mut c_void,
@@ -381,8 +382,8 @@ pub struct Passes {
     pub backward: u64,
 }
 
-/// All that an attack or a metric gets to see of a model. In every call `cases` says for each of the
-/// `count` rows of the batch which case it belongs to. Passes are counted per case.
+/// All that an attack or a metric gets to see of a model. In every call `cases` says for each of
+/// the `count` rows of the batch which case it belongs to. Passes are counted per case.
 #[repr(C)]
 pub struct Oracle {
     /// Size of this table in bytes.
@@ -411,8 +412,8 @@ pub struct Oracle {
             error: Sink,
         ) -> i32,
     >,
-    /// Gives logits (M×K), losses (M) and the gradient of each row's loss with respect to its pixels
-    /// (M×3×S×S). It costs a forward and a backward pass per row.
+    /// Gives logits (M×K), losses (M) and the gradient of each row's loss with respect to its
+    /// pixels (M×3×S×S). It costs a forward and a backward pass per row.
     pub gradient: Option<
         unsafe extern "C" fn(
             context: *mut c_void,

@@ -25,8 +25,9 @@ pub fn stamp(bytes: &[u8]) {
     }
 }
 
-/// Loads a plugin that describes itself, its card and its budget by `said`, and lays `overrides` over
-/// its parameters. Then gives `said` as a preset and `overrides` as parameters to a real plugin.
+/// Loads a plugin that describes itself, its card and its budget by `said`, and lays `overrides`
+/// over its parameters. Then gives `said` as a preset and `overrides` as parameters to a real
+/// plugin.
 pub fn toml(said: &str, overrides: &str) {
     SAID.replace(said.to_owned());
     let library = Arc::new(Library {

@@ -11,9 +11,9 @@ use tch::{Kind, Tensor};
 
 /// An affine model: z = W·p + b, with p the flattened pixels.
 ///
-/// The nearest point at which two classes change places lies at the distance |m|/‖w‖, where m is the
-/// difference of their logits, w that of their rows of W, and ‖·‖ the dual norm (ℓ1 for a distance
-/// in ℓ∞, ℓ2 for ℓ2, ℓ∞ for ℓ1).
+/// The nearest point at which two classes change places lies at the distance |m|/‖w‖, where m is
+/// the difference of their logits, w that of their rows of W, and ‖·‖ the dual norm (ℓ1 for a
+/// distance in ℓ∞, ℓ2 for ℓ2, ℓ∞ for ℓ1).
 pub struct Affine {
     card: ModelCard,
     weight: Tensor,
@@ -48,8 +48,8 @@ impl Affine {
         Self::of(weight, bias, side)
     }
 
-    /// This model with its weights times `gain`, and with the logits `bias` for grey. Where `bias` is
-    /// large, no image in [0, 1] changes the class; where `gain` is 0, the gradient is zero.
+    /// This model with its weights times `gain`, and with the logits `bias` for grey. Where `bias`
+    /// is large, no image in [0, 1] changes the class; where `gain` is 0, the gradient is zero.
     pub(super) fn stubborn(&self, bias: &Tensor, gain: f64) -> Self {
         let weight = &self.weight * gain;
         Self::of(

@@ -251,7 +251,8 @@ fn within_budget(attack: &dyn DynAttack, pixels: &Tensor, found: &Images) -> Res
     Ok(())
 }
 
-/// Fails unless the margins of the answered cases fall in the mean. `None` when no case is answered.
+/// Fails unless the margins of the answered cases fall in the mean. `None` when no case is
+/// answered.
 fn nearer(trial: &Trial, found: &Images, cases: std::ops::Range<usize>) -> Result<Option<()>> {
     let moved: Vec<Tensor> = found
         .iter()

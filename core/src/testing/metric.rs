@@ -15,8 +15,8 @@ use toml::Table;
 const SIDE: i64 = 28;
 /// Number of pairs of images, or of cases.
 const ROWS: usize = 4;
-/// Greatest change of a value that another batch may cause, as a fraction of the value. Float32 sums
-/// depend on the shape of the batch.
+/// Greatest change of a value that another batch may cause, as a fraction of the value. Float32
+/// sums depend on the shape of the batch.
 const TOLERANCE: f64 = 1e-4;
 
 impl Report {
@@ -76,7 +76,8 @@ fn index(members: &[usize]) -> Tensor {
 }
 
 fn check_outcome(checker: &mut Checker, entry: &MetricEntry, metric: &dyn DynMetric) {
-    // Four pairs: another image, a grey level more everywhere, one changed element, black and white.
+    // Four pairs: another image, a grey level more everywhere, one changed element, black and
+    // white.
     let rows = ROWS as i64;
     let original = images(rows, SIDE);
     let adversarial = images(2 * rows, SIDE).narrow(0, rows, rows).copy();

@@ -12,8 +12,8 @@ use tch::{Device, Kind, Tensor};
 use toml::Table;
 
 /// Greatest difference between the mean slope that the gradient promises and that of the logits, as
-/// a fraction of the slope. The mean is taken at [`POINTS`] points; kinks of rectifiers and of maxima
-/// lie between them.
+/// a fraction of the slope. The mean is taken at [`POINTS`] points; kinks of rectifiers and of
+/// maxima lie between them.
 const SLOPE_TOLERANCE: f64 = 0.05;
 /// Number of points at which the gradient is asked for.
 const POINTS: i64 = 32;
@@ -180,8 +180,8 @@ fn check(checker: &mut Checker, card: &ModelCard, model: &dyn Model) {
     );
 }
 
-/// N×K factors of the logits, whose weighted sum is differentiated. They sum to zero in each row, so
-/// that a shift of all logits does not count.
+/// N×K factors of the logits, whose weighted sum is differentiated. They sum to zero in each row,
+/// so that a shift of all logits does not count.
 fn weighting(logits: &Tensor) -> Tensor {
     let place = Tensor::arange(logits.numel() as i64, (Kind::Float, Device::Cpu)).view_as(logits);
     let waves = (place * 1.7).cos();
@@ -210,8 +210,8 @@ fn gradient(model: &dyn Model, pixels: &Tensor, weights: &Tensor) -> Result<Tens
 /// Compares the slope of the logits between two points with the mean of the gradient on the segment
 /// between them. Both are equal for a correct gradient.
 ///
-/// The gradient at a single point says little. Rectifiers and maxima have kinks everywhere, and on a
-/// segment that is too short to meet one, float32 cannot tell the difference from noise.
+/// The gradient at a single point says little. Rectifiers and maxima have kinks everywhere, and on
+/// a segment that is too short to meet one, float32 cannot tell the difference from noise.
 fn slope(
     model: &dyn Model,
     image: &Tensor,

@@ -13,8 +13,8 @@ const TABLE_MAGIC: [u8; 8] = 0xdb47_7524_8b80_fb57_u64.to_le_bytes();
 const EXPECTED: &str = "a safetensors file or a frozen TensorFlow graph (.pb) is expected";
 
 const PICKLE: &str = "\
-PyTorch's `torch.save` (.pt, .pth, .ckpt, .bin) or another pickle: a program rather than data, so it \
-is never opened. Convert it with the library that made the model, where you trust the file:
+PyTorch's `torch.save` (.pt, .pth, .ckpt, .bin) or another pickle: a program rather than data, so \
+it is never opened. Convert it with the library that made the model, where you trust the file:
   python -c \"import sys, torch, safetensors.torch as s; w = torch.load(sys.argv[1], \
 map_location='cpu', weights_only=True); s.save_file({k: v.contiguous() for k, v in \
 w.get('state_dict', w).items()}, sys.argv[2])\" model.pth model.safetensors";

@@ -161,7 +161,8 @@ impl Weights {
         self.source.dialect()
     }
 
-    /// The graph that the weights were frozen into, if any. It holds settings that checkpoints lack.
+    /// The graph that the weights were frozen into, if any. It holds settings that checkpoints
+    /// lack.
     pub fn graph(&self) -> Option<&Graph> {
         let graph = self.source.graph()?;
         if let Some(observer) = &self.observer {
@@ -273,8 +274,8 @@ impl Scope<'_> {
         Self { weights: self.weights, prefix: format!("{}{}/", self.prefix, name.as_ref()) }
     }
 
-    /// The float32 tensor `name` at this place. For a tensor that is missing or has another shape it
-    /// gives zeros, and [`Weights::finish`] reports the tensor.
+    /// The float32 tensor `name` at this place. For a tensor that is missing or has another shape
+    /// it gives zeros, and [`Weights::finish`] reports the tensor.
     pub fn tensor(&self, name: &str, shape: &[i64], role: Role) -> Tensor {
         self.weights.get(&format!("{}{name}", self.prefix), shape, role)
     }

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use toml::Table;
 
-/// Where a weights file comes from, and what its tensors do not tell. It is the entry `gauntlet` of a
-/// safetensors file's metadata, as TOML. All fields are optional.
+/// Where a weights file comes from, and what its tensors do not tell. It is the entry `gauntlet` of
+/// a safetensors file's metadata, as TOML. All fields are optional.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Note {

@@ -1,5 +1,5 @@
-//! Frozen TensorFlow graphs, read without TensorFlow. In a frozen graph, variables are `Const` nodes
-//! of their names.
+//! Frozen TensorFlow graphs, read without TensorFlow. In a frozen graph, variables are `Const`
+//! nodes of their names.
 //!
 //! The file is a protocol buffer, `GraphDef` of `tensorflow/core/framework/graph.proto`. The values
 //! of a tensor are read when the tensor is asked for. Fields that are not needed are skipped.
