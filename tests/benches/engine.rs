@@ -160,7 +160,7 @@ fn run(
     let out = tempfile::tempdir()?;
     let (start, clock) = (Instant::now(), Clock::default());
     let study = study(registry, networks, attacks, metrics, images)?;
-    let options = Options { workers, ..Options::on(benching::device()?) };
+    let options = RunOptions { workers, ..RunOptions::on(benching::device()?) };
     let session = Session::open(&study, registry, out.path(), options, &clock)?;
     let outcome = session.run()?;
     ensure!(
@@ -297,12 +297,12 @@ fn main() -> Result<()> {
                 &study,
                 &registry,
                 Path::new("no such folder"),
-                &Options::on(benching::device()?),
+                &RunOptions::on(benching::device()?),
             )?;
             let taken = run(&registry, &networks, attacks, NORMS, SLICE, cores)?;
             times.push((foretold.seconds, taken.whole));
             sizes.push((foretold.bytes, taken.bytes));
-            let craft = foretold.cells.iter().filter(|kind| kind.kind == "craft");
+            let craft = foretold.cells.iter().filter(|kind| kind.kind == CellKind::Craft);
             passes.push((craft.map(|kind| kind.forward + kind.backward).sum(), taken.passes));
         }
         print("time that a dry run foretells ÷ taken", Ratio::of(&times));

@@ -172,7 +172,7 @@ fn a_module_takes_part_like_any_model() {
     let study = parse(STUDY).unwrap();
     let (registry, out) = (toys::registry().unwrap(), tempfile::tempdir().unwrap());
     let session =
-        Session::open(&study, &registry, out.path(), Options::on(Device::Cpu), &Silent).unwrap();
+        Session::open(&study, &registry, out.path(), RunOptions::on(Device::Cpu), &Silent).unwrap();
     let outcome = session.run().unwrap();
     assert!(outcome.failures.is_empty(), "{:?}", outcome.failures);
     let tables = session.report().unwrap();
@@ -255,7 +255,7 @@ fn a_module_that_is_not_as_described_stops_a_run_before_it_begins() {
     let (registry, out) = (toys::registry().unwrap(), tempfile::tempdir().unwrap());
     let study = parse(&STUDY.replace("colours.pt", "tuple.pt")).unwrap();
     let session =
-        Session::open(&study, &registry, out.path(), Options::on(Device::Cpu), &Silent).unwrap();
+        Session::open(&study, &registry, out.path(), RunOptions::on(Device::Cpu), &Silent).unwrap();
     let text = format!("{:#}", session.run().err().unwrap());
     assert!(
         text.starts_with("model `mine`, TorchScript module ")

@@ -5,7 +5,7 @@ use gauntlet_core::device::Device;
 use gauntlet_core::model::{Model, ModelCard};
 use gauntlet_runner::engine::plan::Plan;
 use gauntlet_runner::engine::{RunOptions, Silent};
-use gauntlet_runner::study::{self, StudyBuilder, GoalKind, Member, Policy};
+use gauntlet_runner::study::{self, GoalKind, Member, Policy, StudyBuilder};
 use gauntlet_runner::{Session, Study};
 use gauntlet_tests::toys::{self, Toy, ToyParams};
 
