@@ -12,6 +12,7 @@ use gauntlet_core::registry::Registry;
 use gauntlet_plugins as _;
 use gauntlet_runner::data::{self, Data, Folder, Source};
 use gauntlet_runner::engine::{Progress, RunOptions};
+use gauntlet_runner::store::CellKind;
 use gauntlet_runner::{Session, Study, estimate, study};
 use gauntlet_tests::benching::{self, MINI, Origin, Ratio, seconds, setting};
 use std::env;
