@@ -58,6 +58,23 @@ impl TinyNet {
     }
 }
 
+impl TinyNet {
+    /// The same network, for pixels in float64.
+    #[must_use]
+    pub fn in_double(&self) -> Self {
+        let double = |(kernel, bias): &(Tensor, Tensor)| {
+            (kernel.to_kind(Kind::Double), bias.to_kind(Kind::Double))
+        };
+        Self {
+            card: self.card.clone(),
+            conv1: double(&self.conv1),
+            conv2: double(&self.conv2),
+            dense: double(&self.dense),
+            multiplier: self.multiplier,
+        }
+    }
+}
+
 /// ln(1 + e⁵ᵗ)/5.
 fn activation(t: &Tensor) -> Tensor {
     (t * 5.0).softplus() / 5.0
@@ -76,7 +93,7 @@ impl Model for TinyNet {
         let x = x.constant_pad_nd([0, 1, 0, 1]);
         let x =
             activation(&x.conv2d(&self.conv2.0, Some(&self.conv2.1), [2, 2], [0, 0], [1, 1], 1));
-        let x = x.mean_dim([2i64, 3].as_slice(), false, Kind::Float);
+        let x = x.mean_dim([2i64, 3].as_slice(), false, None::<Kind>);
         x.linear(&self.dense.0, Some(&self.dense.1)) * self.multiplier
     }
 }

@@ -55,8 +55,9 @@ fn the_tutorial_s_study_runs_and_its_error_is_the_one_that_comes() {
     registry.load(&library("plugin_attack")).unwrap();
     let study = format!("name = \"mine\"{study}").replace("my-attack/target/release", ".");
     let own = study.replace("my_attack", "mi_fgsm");
-    let open =
-        |text: &str| Study::parse(text, "mine.toml", Path::new("."), &registry, RunOptions::default());
+    let open = |text: &str| {
+        Study::parse(text, "mine.toml", Path::new("."), &registry, RunOptions::default())
+    };
     assert_eq!(open(&own).unwrap().attacks.len(), 1);
     let found = open(&own.replace("epsilon", "epsilom")).err().unwrap().to_string();
     assert_eq!(found.replace("mi_fgsm", "my_attack"), error);

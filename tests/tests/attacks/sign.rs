@@ -2,10 +2,13 @@
 
 use crate::faults::{Faults, compare_image, relative};
 use crate::{GOLDEN, eccv2018, goal, model, oracle};
-use gauntlet_core::attack::{Answer, Attack, Cases, Norm};
+use gauntlet_core::attack::{Answer, Attack, Cases, Goal, Norm};
+use gauntlet_core::model::Model;
 use gauntlet_core::oracle::Oracle;
 use gauntlet_plugins::attacks::{Fgsm, FgsmParams, Ifgsm, IfgsmParams, Objective};
 use gauntlet_tests::golden::tiny_images;
+use gauntlet_tests::tiny::TinyNet;
+use tch::{Kind, Tensor};
 
 #[test]
 fn fgsm_agrees_with_the_authors_code() {
@@ -33,6 +36,11 @@ fn fgsm_agrees_with_the_authors_code() {
             let answers = Fgsm::new(params).unwrap().run(&oracle(&model), &cases).unwrap();
             for (n, (answer, expected)) in answers.into_iter().zip(&run.images).enumerate() {
                 let Answer::Pixels(pixels) = answer else { panic!("FGSM always answers") };
+                let pixels = if objective == Objective::CrossEntropyOfProbabilities {
+                    with_exact_signs(&mut faults, &run.name(), &model, &cases, n, &pixels)
+                } else {
+                    pixels
+                };
                 compare_image(
                     &mut faults,
                     &run.name(),
@@ -46,6 +54,50 @@ fn fgsm_agrees_with_the_authors_code() {
         }
     }
     faults.report();
+}
+
+/// The greatest part of pixels that rounding may move the wrong way.
+const FLIPPED: f64 = 0.005;
+
+/// The answer with each pixel moved as the gradient in float64 says.
+///
+/// Where a model is sure, float32 keeps three digits of the gradient of a softmax taken twice.
+/// Which way the least elements point then depends on the processor. They may be few, and each must
+/// be smaller than the error of float32.
+fn with_exact_signs(
+    faults: &mut Faults,
+    run: &str,
+    model: &TinyNet,
+    cases: &Cases,
+    n: usize,
+    pixels: &Tensor,
+) -> Tensor {
+    let image = cases.image(n);
+    let gradient = |model: &TinyNet, kind: Kind| {
+        let x = image.unsqueeze(0).to_kind(kind).set_requires_grad(true);
+        let (class, sign) = match cases.goals[n] {
+            Goal::Away(class) => (class, 1.0),
+            Goal::Towards(class) => (class, -1.0),
+        };
+        let cost = model.logits(&x).softmax(1, kind).log_softmax(1, kind).select(1, class) * sign;
+        Tensor::run_backward(&[cost.sum(kind)], &[&x], false, false)
+            .remove(0)
+            .squeeze_dim(0)
+            .to_kind(Kind::Double)
+    };
+    let exact = gradient(&model.in_double(), Kind::Double);
+    let error = (gradient(model, Kind::Float) - &exact).abs().max();
+    let change = pixels - &image;
+    let flipped = change.sign().not_equal_tensor(&(-exact.sign()).to_kind(change.kind()));
+    let count = flipped.sum(Kind::Double).double_value(&[]);
+    faults.check(count <= FLIPPED * exact.numel() as f64, || {
+        format!("{run}: image {n}: {count} pixels moved against the gradient")
+    });
+    let largest = exact.abs().masked_fill(&flipped.logical_not(), 0.0).max();
+    faults.check(largest.double_value(&[]) <= error.double_value(&[]), || {
+        format!("{run}: image {n}: a pixel moved against a gradient that float32 resolves")
+    });
+    &image + change.where_self(&flipped.logical_not(), &-&change)
 }
 
 #[test]
