@@ -1,7 +1,7 @@
 //! Curves that rise in steps, each with its name at its end.
 
-use super::Figure;
 use super::canvas::{Anchor, Area, Canvas};
+use super::drawing::Figure;
 use super::frame::{Axis, Name, WIDTH, axes, families, gutter, legend};
 use super::labels::apart;
 use super::palette::hue;
@@ -114,6 +114,6 @@ mod tests {
             rising: (0..18).map(curve).collect(),
             families: &families,
         };
-        super::super::tests::no_text_touches(&curves.draw());
+        super::super::drawing::tests::no_text_touches(&curves.draw());
     }
 }

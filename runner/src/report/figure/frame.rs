@@ -21,7 +21,19 @@ pub struct Axis {
     pub percent: bool,
 }
 
-/// A model, say: its name in the figure and which family's colour it has.
+impl Axis {
+    /// An axis of plain numbers.
+    pub fn new(label: impl Into<String>, kind: Kind) -> Self {
+        Self { label: label.into(), kind, percent: false }
+    }
+
+    /// An axis of fractions, written as per cent.
+    pub fn percent(label: impl Into<String>, kind: Kind) -> Self {
+        Self { label: label.into(), kind, percent: true }
+    }
+}
+
+/// A name in a figure, of a model for example, and the family that its colour shows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Name {
     /// The name.
@@ -111,7 +123,7 @@ pub(super) fn legend(
         let middle = y - 4.0;
         match sample {
             Sample::Family(family) => {
-                canvas.mark((x + 5.0, middle), shape(*family), MARK, &hue(*family).0)
+                canvas.mark((x + 5.0, middle), shape(*family), MARK, &hue(*family).0);
             }
             Sample::Ring => {
                 canvas.mark((x + 5.0, middle), 0, MARK - 1.5, "muted");

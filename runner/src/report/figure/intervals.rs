@@ -1,7 +1,7 @@
 //! Rows of dots with whiskers.
 
-use super::Figure;
 use super::canvas::{Anchor, Area, Canvas};
+use super::drawing::Figure;
 use super::frame::{Axis, MARK, Sample, WIDTH, abscissa, legend};
 use super::palette::{hue, shape};
 use super::scale::Scale;
@@ -142,7 +142,7 @@ impl Intervals<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::figure::Kind;
+    use crate::report::figure::scale::Kind;
 
     #[test]
     fn rows_stand_apart() {
@@ -166,6 +166,6 @@ mod tests {
             series: &["a".into(), "b".into(), "c".into()],
             reference: Some(0.7),
         };
-        super::super::tests::no_text_touches(&intervals.draw());
+        super::super::drawing::tests::no_text_touches(&intervals.draw());
     }
 }

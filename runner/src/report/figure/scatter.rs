@@ -1,11 +1,11 @@
 //! Points with their names: one quantity against another.
 
-use super::Figure;
 use super::canvas::{Anchor, Area, Canvas};
+use super::drawing::Figure;
 use super::frame::{Axis, MARK, Name, Sample, WIDTH, axes, families, gutter, legend};
 use super::labels::{Wanted, beside};
 use super::palette::{hue, shape};
-use super::scale::{Kind, Scale};
+use super::scale::Scale;
 use super::text::{Style, width};
 
 /// Points in a plane, with lines through them.
@@ -214,21 +214,10 @@ fn along(line: &[(f64, f64)]) -> Vec<Area> {
     boxes
 }
 
-impl Axis {
-    /// An axis of plain numbers.
-    pub fn new(label: impl Into<String>, kind: Kind) -> Self {
-        Self { label: label.into(), kind, percent: false }
-    }
-
-    /// An axis of fractions, written as per cent.
-    pub fn percent(label: impl Into<String>, kind: Kind) -> Self {
-        Self { label: label.into(), kind, percent: true }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::figure::scale::Kind;
 
     #[test]
     fn names_of_eighteen_close_points_touch_nothing() {
@@ -260,7 +249,7 @@ mod tests {
             families: &families,
         };
         let figure = scatter.draw();
-        super::super::tests::no_text_touches(&figure);
+        super::super::drawing::tests::no_text_touches(&figure);
         assert_eq!(figure.inline().matches("<g class=\"point\"").count(), 18);
     }
 }

@@ -2,7 +2,9 @@
 
 use crate::analysis::flags::{Check, Flag, Severity};
 use crate::report::figure::escape;
-use crate::report::html::page::{Page, View, counted};
+use crate::report::html::page::Page;
+use crate::report::html::view::View;
+use crate::report::html::words::{counted, goal_words, listed};
 use std::fmt::Write;
 
 /// Models with at most so many flags are shown opened.
@@ -48,7 +50,7 @@ fn of_model(model: &str, flags: &[&Flag]) -> String {
         let (severity, name) = (flag.severity.name(), flag.flag.name());
         let place = match (&flag.attack, flag.goal) {
             (Some(attack), Some(goal)) => {
-                format!(" of {} ({})", escape(attack), goal.name().replace('_', " "))
+                format!(" of {} ({})", escape(attack), goal_words(goal))
             }
             _ => String::new(),
         };
@@ -92,14 +94,11 @@ fn checked(checks: &[Check], none: bool) -> String {
     };
     let mut html = format!(
         "{start}<p class=\"about\">Looked for, in so many models or comparisons: {}.",
-        escape(&crate::report::html::page::listed(&seen))
+        escape(&listed(&seen))
     );
     if !unseen.is_empty() {
-        let _ = write!(
-            html,
-            " The study has nothing to see these by: {}.",
-            escape(&crate::report::html::page::listed(&unseen))
-        );
+        let _ =
+            write!(html, " The study has nothing to see these by: {}.", escape(&listed(&unseen)));
     }
     html + "</p>"
 }

@@ -1,8 +1,9 @@
 //! Originals, adversarials and what lies between them.
 
-use crate::report::figure::escape;
-use crate::report::figure::short;
-use crate::report::html::page::{Page, View};
+use crate::report::figure::{escape, short};
+use crate::report::html::page::Page;
+use crate::report::html::view::View;
+use crate::report::html::words::goal_words;
 use crate::summary::{Example, example_pixels};
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
@@ -65,7 +66,7 @@ fn panel(
     let times = short(0.5 / largest.max(f64::MIN_POSITIVE));
     let aim =
         example.target_class.map_or_else(String::new, |class| format!(", aimed at class {class}"));
-    let goal = example.goal.name().replace('_', " ");
+    let goal = goal_words(example.goal);
     let about = format!("{} on {}, {goal}{aim}", example.attack, view.name(&example.model));
     let mut html = String::from("<figure class=\"panel\"><div>");
     for (pixels, alt, below) in [
