@@ -17,6 +17,5 @@ pub use grid::Grid;
 #[cfg(feature = "report")]
 pub use html::write_report;
 pub use provenance::device;
-pub(crate) use tables::DISTORTION;
 pub use terminal::print;
-pub use write::write;
+pub use write::{Written, write};

@@ -2,7 +2,6 @@
 
 use crate::analysis::{OutcomeSink, Outcomes};
 use crate::engine::plan::{ENGINE, Plan};
-use crate::report::DISTORTION;
 use crate::store::rows::{CraftRow, MeasureRow, OutcomeRow, TimeRow, TransferRow};
 use crate::store::{Pending, Row, properties};
 use crate::study::Study;
@@ -18,6 +17,9 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
+
+/// Begins the columns of distortions in `outcomes.parquet`.
+pub(crate) const DISTORTION: &str = "distortion_";
 
 /// A row, with its distortions by column (`distortion_l2`, `distortion_l2_8bit`).
 #[derive(Clone, Debug)]

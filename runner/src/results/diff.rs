@@ -124,7 +124,7 @@ fn compare_tables(at: &str, a: &Table, b: &Table, differences: &mut Vec<String>)
     for key in a.keys().chain(b.keys().filter(|key| !a.contains_key(*key))) {
         match (a.get(key), b.get(key)) {
             (Some(Value::Table(a)), Some(Value::Table(b))) => {
-                compare_tables(&format!("{at}{key}."), a, b, differences)
+                compare_tables(&format!("{at}{key}."), a, b, differences);
             }
             (a, b) if a == b => {}
             (a, b) => {
@@ -146,7 +146,7 @@ struct Kept {
 fn kept(outcome: Outcome) -> Kept {
     let own = outcome.row.source == outcome.row.target;
     let plain = |(name, value): (String, f64)| {
-        Some((name.strip_prefix(crate::report::DISTORTION)?.to_owned(), value))
+        Some((name.strip_prefix(outcomes::DISTORTION)?.to_owned(), value))
     };
     let distortions = if own {
         outcome.distortions.into_iter().filter_map(plain).collect()

@@ -3,8 +3,7 @@
 
 use crate::engine::plan::{CellId, Plan, Work};
 use crate::engine::{self, Engine, Progress, RunOptions, Survey, look_for};
-use crate::report::DISTORTION;
-use crate::report::outcomes::Outcome;
+use crate::report::outcomes::{DISTORTION, Outcome};
 use crate::store::Row;
 use crate::store::rows::{
     CleanRow, CraftRow, MeasureRow, OutcomeRow, ProbeRow, ScoreRow, TransferRow,
@@ -94,10 +93,10 @@ fn written(
         let cell = &plan.cells[id];
         match cell.work {
             Work::Craft { .. } => {
-                craft = store.load::<CraftRow>(&cell.address)?.rows.into_iter().nth(place)
+                craft = store.load::<CraftRow>(&cell.address)?.rows.into_iter().nth(place);
             }
             Work::Transfer { .. } => {
-                seen = store.load::<TransferRow>(&cell.address)?.rows.into_iter().nth(place)
+                seen = store.load::<TransferRow>(&cell.address)?.rows.into_iter().nth(place);
             }
             Work::Measure { metric, .. } => {
                 let found = store
