@@ -1,5 +1,5 @@
-//! The files of the results' folder. No time stands in the tables, so they are the same byte for
-//! byte whenever the same study is run; times go to `timing.csv` and `timing.parquet`.
+//! The CSV tables of the results folder. Only `timing.csv` holds times: the other tables are the
+//! same byte for byte whenever the same study is run.
 
 use crate::analysis::{self, DENOMINATORS, Depth, Rank, Tables, rate};
 use crate::study::{GoalKind, Study};
@@ -131,7 +131,7 @@ pub(super) fn transfer(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
     wide_table(head, rows)
 }
 
-/// The matrices of the published denominator, one line per source, one column per target.
+/// Transfer rates by the published denominator: a line for each source, a column for each target.
 pub(super) fn matrices(summary: &Summary) -> Result<Vec<u8>> {
     let mut head = ["attack", "goal", "pixels", "match", "source"].map(str::to_owned).to_vec();
     head.extend(summary.models.iter().map(|model| model.label.clone()));

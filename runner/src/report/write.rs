@@ -1,4 +1,4 @@
-//! Writing everything that a finished study leaves in its folder.
+//! Writes all files of a results folder but the cells.
 
 use crate::analysis::{self, Tables};
 use crate::engine::Failure;
@@ -22,9 +22,9 @@ pub struct Written {
     pub damaged_examples: Vec<CellId>,
 }
 
-/// Analyses a study's cells and writes every file of the results' folder `out`, each replaced as a
-/// whole; `docs/results.md` says what is in them. `failures` are those of the run that computed the
-/// cells, for the reasons.
+/// Analyses a study's cells and writes every other file of the results folder `out`.
+/// `docs/results.md` says what is in each. A file is replaced as a whole. `failures` are those of
+/// the run that computed the cells: they give the reasons for what is missing.
 ///
 /// # Errors
 /// When the folder cannot be written to.

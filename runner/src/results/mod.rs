@@ -1,5 +1,5 @@
-//! Work on results that are there: two results' folders beside each other, and one outcome once
-//! more.
+//! Work on finished results folders: two are compared, or one outcome is computed again. The
+//! folders are only read.
 
 pub mod diff;
 pub mod rerun;

@@ -15,7 +15,7 @@ pub(super) const MARK: f64 = 4.2;
 pub struct Axis {
     /// What it shows, with its unit.
     pub label: String,
-    /// How values are spread.
+    /// Whether the axis is linear or logarithmic.
     pub kind: Kind,
     /// Whether values are fractions that are written as per cent.
     pub percent: bool,
@@ -83,7 +83,7 @@ pub(super) fn abscissa(canvas: &mut Canvas, plot: Area, x: &Axis, across: &Scale
     );
 }
 
-/// Room that the ordinate's ticks take left of a plot.
+/// Width of the ordinate's ticks left of a plot, in pixels.
 pub(super) fn gutter(axis: &Axis, scale: &Scale) -> f64 {
     scale
         .ticks(6, axis.percent)
@@ -93,7 +93,7 @@ pub(super) fn gutter(axis: &Axis, scale: &Scale) -> f64 {
         + 14.0
 }
 
-/// An entry of a legend.
+/// What a legend shows before a text.
 pub(super) enum Sample<'a> {
     /// A family's mark.
     Family(usize),

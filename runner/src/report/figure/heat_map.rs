@@ -6,7 +6,8 @@ use super::frame::Name;
 use super::palette::{hue, magnitude};
 use super::text::{Style, fitted, width};
 
-/// A matrix of rates: rows do something to columns, which are the same things in the same order.
+/// A matrix of rates of things against each other: rows and columns are the same things in the same
+/// order.
 pub struct HeatMap<'a> {
     /// What it shows.
     pub title: String,
@@ -20,31 +21,31 @@ pub struct HeatMap<'a> {
     pub names: &'a [Name],
     /// The families' names.
     pub families: &'a [String],
-    /// By row and column.
+    /// The cells, by row and column.
     pub cells: Vec<Vec<HeatCell>>,
 }
 
 /// A cell of a [`HeatMap`].
 pub struct HeatCell {
-    /// The rate, in [0, 1]; none where there is none.
+    /// The rate, in [0, 1], if there is one.
     pub value: Option<f64>,
-    /// All that is known of it, in words.
+    /// The text of its tip.
     pub tip: String,
     /// `data-` attributes.
     pub data: Vec<(&'static str, String)>,
 }
 
-/// Cells, in pixels.
+/// Width and height of a cell, in pixels.
 const CELL: (f64, f64) = (27.0, 23.0);
-/// Between families.
+/// Gap between families, in pixels.
 const GAP: f64 = 5.0;
-/// A name longer than this is cut.
+/// Greatest width of a name, in pixels; a longer one is cut.
 const LONGEST: f64 = 150.0;
-/// How columns' names are turned, clockwise.
+/// Turn of the columns' names, in degrees clockwise.
 const TURN: f64 = -50.0;
 
 impl HeatMap<'_> {
-    /// Draws it.
+    /// Draws the matrix.
     pub fn draw(self) -> Figure {
         let mut canvas = Canvas::default();
         let texts: Vec<String> =
@@ -107,7 +108,7 @@ impl HeatMap<'_> {
         }
     }
 
-    /// What colours mean; returns where it ends.
+    /// The scale of colours; returns the height of its last line.
     fn key(&self, canvas: &mut Canvas, left: f64, top: f64, room: f64) -> f64 {
         let (steps, wide) = (50, room.clamp(160.0, 300.0));
         for n in 0..steps {

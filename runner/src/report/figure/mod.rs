@@ -1,5 +1,5 @@
-//! Figures: SVG that is laid out here, text and all, so that it is the same in the report, in a
-//! file of its own and as PNG.
+//! Figures as SVG. All of it is laid out here, text too, so that a figure is the same in the
+//! report, in a file of its own and as PNG.
 
 mod canvas;
 mod curves;
@@ -21,5 +21,5 @@ pub use heat_map::{HeatCell, HeatMap};
 pub use intervals::{Interval, Intervals, Whisker};
 pub use palette::{plain_style_sheet, style_sheet, variables};
 pub use scale::{Kind, short};
-pub use scatter::{Fit, Scatter, ScatterPoint};
+pub use scatter::{Fit, FitPoint, Scatter, ScatterPoint};
 pub use text::FONTS;

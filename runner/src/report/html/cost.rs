@@ -1,4 +1,5 @@
-//! What attacks cost, and how near each comes to the best of all.
+//! The section "Cost and optimality": what attacks cost, and how near each comes to the best of
+//! all.
 
 use crate::analysis::Rate;
 use crate::report::figure::{Axis, Interval, Intervals, Kind, Whisker, short};
@@ -137,7 +138,8 @@ fn has_gap(view: &View, metric: &str) -> bool {
         .any(|one| one.metric == metric && one.gap.is_some())
 }
 
-/// How often each attack finds the smallest distortion; only for norms that attacks minimise.
+/// How often each attack finds the smallest distortion. Only norms have this figure, since attacks
+/// minimise no other metric.
 fn optimality(view: &View, metric: &str) -> Result<Option<Shown>> {
     if !NORMS.contains(&metric) || view.summary.attacks.len() < 2 {
         return Ok(None);

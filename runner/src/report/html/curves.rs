@@ -52,7 +52,7 @@ fn curve_figure(view: &View, attack: &str, goal: GoalKind, metric: &str) -> Resu
         for (distance, share) in &points {
             data.row([label.clone(), distance.to_string(), share.to_string()])?;
         }
-        // Over all images attacked: a failure is farther than any success.
+        // The median is over all images attacked: a failure counts as farther than any success.
         let half = points.iter().find(|(_, share)| *share >= 0.5).map(|(distance, _)| *distance);
         match half {
             Some(half) => medians.push((half, n)),
@@ -96,7 +96,7 @@ fn curve_figure(view: &View, attack: &str, goal: GoalKind, metric: &str) -> Resu
         format!(" Half is never reached for {}.", listed(&never))
     };
     let reading = reading + &firm;
-    // Attacks that search have a long tail to the right.
+    // Distortions of attacks that search have a long tail to the right.
     let positive = curves
         .iter()
         .flat_map(|curve| &curve.points)

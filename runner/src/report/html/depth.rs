@@ -30,8 +30,8 @@ pub(super) fn depth(view: &View, page: &mut Page) -> Result<()> {
     }
     let about = format!(
         "Each model against the next less deep one of its family, over the images on which the \
-         attack succeeds against both: mean distortion \
-         of the deeper over that of the other. Above 1, depth makes more robust. {EQUAL_LEFT_OUT}"
+         attack succeeds against both: mean distortion of the deeper over that of the other. Above \
+         1 the deeper model is more robust. {EQUAL_LEFT_OUT}"
     );
     page.gallery(
         "depth",

@@ -12,14 +12,14 @@ pub(super) fn families(view: &View, page: &mut Page) -> Result<()> {
     let shown: Vec<Shown> =
         view.summary.families.iter().filter(some).map(within).collect::<Result<_>>()?;
     let about = "Pairs of different models, pooled: both of one family, or of two. Denominator and \
-                 images as above; intervals by bootstrap over \
-                 images, since all outcomes of an image hang together.";
+                 images are those above; intervals are by bootstrap over \
+                 images, since the outcomes of one image depend on each other.";
     page.gallery(
         "families",
         "Within and across families",
         about,
         shown,
-        "Without transfer between models there is nothing to compare.",
+        "The study has no transfer between models to compare.",
     )
 }
 

@@ -1,4 +1,4 @@
-//! Signs that numbers on this page say less than they seem to, by model.
+//! The section "Flags": by model, signs that numbers on the page say less than they seem to.
 
 use crate::analysis::flags::{Check, Flag, Severity};
 use crate::report::figure::escape;
@@ -7,7 +7,7 @@ use crate::report::html::view::View;
 use crate::report::html::words::{counted, goal_words, listed};
 use std::fmt::Write;
 
-/// Models with at most so many flags are shown opened.
+/// Greatest number of flags with which a model's list is open at first.
 const OPEN: usize = 4;
 
 pub(super) fn flags(view: &View, page: &mut Page) {
@@ -68,10 +68,10 @@ fn of_model(model: &str, flags: &[&Flag]) -> String {
     html + "</ul></details>\n"
 }
 
-/// What was looked for, and what the study has nothing to see by.
+/// The checks that were made, and those for which the study has no data.
 fn checked(checks: &[Check], none: bool) -> String {
     if checks.is_empty() {
-        return "<p class=\"none\">These results are of a program that did not look for signs of \
+        return "<p class=\"none\">The program that made these results did not look for signs of \
                 broken models and weak attacks.</p>"
             .into();
     }
@@ -93,12 +93,12 @@ fn checked(checks: &[Check], none: bool) -> String {
         ""
     };
     let mut html = format!(
-        "{start}<p class=\"about\">Looked for, in so many models or comparisons: {}.",
+        "{start}<p class=\"about\">Checks, each with its number of models or comparisons: {}.",
         escape(&listed(&seen))
     );
     if !unseen.is_empty() {
         let _ =
-            write!(html, " The study has nothing to see these by: {}.", escape(&listed(&unseen)));
+            write!(html, " The study has no data for these checks: {}.", escape(&listed(&unseen)));
     }
     html + "</p>"
 }

@@ -12,7 +12,7 @@ pub(super) fn frontiers(view: &View, page: &mut Page) -> Result<()> {
     let about = format!(
         "A model is on the Pareto frontier when no other is at least as accurate and at least as \
          robust, and better in one. \
-         How sure that is, is the share of bootstrap resamples of the images in which it holds. \
+         The share of bootstrap resamples of the images in which this holds says how sure it is. \
          {EQUAL_LEFT_OUT}"
     );
     page.gallery(
@@ -43,8 +43,8 @@ fn frontier(view: &View, law: &Law) -> Result<Shown> {
     let mut figure = scatter(view, law, "Pareto frontier");
     let mut best: Vec<&Point> = law.points.iter().filter(|point| point.on_frontier).collect();
     best.sort_by(|a, b| a.ln_error.total_cmp(&b.ln_error));
-    // Between two models of the frontier nothing is known to be reached but what the left one
-    // reaches.
+    // Between two models of the frontier no more is known to be reached than what the left one
+    // reaches: the line is a staircase.
     let mut corners = Vec::new();
     for pair in best.windows(2) {
         let [(x, y), next] =

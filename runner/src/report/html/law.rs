@@ -1,21 +1,21 @@
 //! The section "Distortion against error": a scatter of the models, and lines through them.
 
-use crate::report::figure::{Axis, Fit, Kind, Scatter, ScatterPoint, short};
+use crate::report::figure::{Axis, Fit, FitPoint, Kind, Scatter, ScatterPoint, short};
 use crate::report::html::page::{Data, Page, Shown, ends, plain};
 use crate::report::html::view::{EQUAL_LEFT_OUT, View, moves_all_equally};
 use crate::report::html::words::{goal_words, interval_words, percent, with_unit};
-use crate::summary::{Law, Point, Subset};
+use crate::summary::{Band, Law, Point, Subset};
 use anyhow::Result;
 
 pub(super) fn laws(view: &View, page: &mut Page) -> Result<()> {
     let shown: Vec<Shown> = chosen(view).map(|law| law_figure(view, law)).collect::<Result<_>>()?;
     let about = format!(
-        "The 2018 study: distortion is linear in ln(error), less for models that err less; here a \
-         straight line since the error’s axis is logarithmic. The error is \
-         (wrong + ½) / (n + 1). Means over successes; each attack by the norm in which it is \
-         nearest to the best of all attacks. \
-         Bands and whiskers are 95 % intervals. Its line through 18 models is said to lean on \
-         AlexNet and VGG, so it is fitted without them too. {EQUAL_LEFT_OUT} \
+        "The 2018 study found that distortion is linear in ln(error): models that err less are \
+         less robust. The error’s axis is logarithmic, so this law is a straight line here. The \
+         error is (wrong + ½) / (n + 1). Distortions are means over successes, in the norm in \
+         which the attack is nearest to the best of all attacks. Bands and whiskers are 95 % \
+         intervals. The 2018 study’s line through 18 models is said to lean on AlexNet and VGG, so \
+         there is a line without them too. {EQUAL_LEFT_OUT} \
          study.json has the laws of every metric."
     );
     page.gallery(
@@ -69,9 +69,13 @@ fn law_figure(view: &View, law: &Law) -> Result<Shown> {
                 plain(r2),
             ])?;
         }
-        let line =
-            fit.band.iter().map(|band| (band.ln_error.exp(), band.line, band.interval)).collect();
-        // A line through two points explains them.
+        let point = |band: &Band| FitPoint {
+            x: band.ln_error.exp(),
+            y: band.line,
+            interval: band.interval,
+        };
+        let line = fit.band.iter().map(point).collect();
+        // R² of a line through two points is 1 and says nothing.
         let worth =
             r2.filter(|_| fit.models > 2).map_or_else(String::new, |r2| format!(", R² {r2:.2}"));
         figure.fits.push(Fit { name: format!("{name} (n = {}{worth})", fit.models), line });
@@ -105,7 +109,7 @@ fn law_figure(view: &View, law: &Law) -> Result<Shown> {
     })
 }
 
-/// The laws worth a figure: of every attack and goal the one of its own metric.
+/// The laws that get a figure: of every attack and goal the law of its own metric.
 pub(super) fn chosen<'a>(view: &'a View) -> impl Iterator<Item = &'a Law> {
     view.summary.laws.iter().filter(|law| {
         law.points.len() > 1

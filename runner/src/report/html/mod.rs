@@ -1,4 +1,5 @@
-//! `report.html`: a results' folder on one page that needs nothing else, and its figures as files.
+//! `report.html`: a results folder on one page that loads nothing from elsewhere, and its figures
+//! as files.
 
 mod accuracy;
 mod claims;
@@ -28,14 +29,13 @@ use crate::summary::{Summary, Timing};
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 
-/// The page, in the results' folder.
+/// The page's name in the results folder.
 pub const FILE: &str = "report.html";
-/// The folder of the figures, in the results' folder.
+/// The figures' folder in the results folder.
 const FIGURES: &str = "figures";
 
-/// Writes the report of a results' folder from what a run has left there: `report.html`, and its
-/// figures as SVG and PNG into `figures/`. Returns where the page is. Other programs' files are
-/// left alone.
+/// Writes `report.html` from the files of a results folder, and its figures as SVG and PNG into
+/// `figures/`. Returns the path of the page. Files of other programs are left alone.
 ///
 /// # Errors
 /// When the folder holds no results of this version, or cannot be written to.

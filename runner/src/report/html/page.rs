@@ -6,11 +6,13 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use std::fmt::Write;
 
-/// Parts of the page that are ready.
+/// The page as far as it is written.
 #[derive(Default)]
 pub(super) struct Page {
     body: String,
+    /// Ids and titles of the sections.
     contents: Vec<(&'static str, &'static str)>,
+    /// The figures, by the name of their files.
     pub(super) figures: Vec<(String, Figure)>,
 }
 
@@ -18,9 +20,9 @@ pub(super) struct Page {
 pub(super) struct Shown {
     /// Name of its files, without ending.
     pub(super) stem: String,
-    /// What it is, and its name among its like.
+    /// What it is; the list of a gallery's figures shows it.
     pub(super) title: String,
-    /// What it shows, in a line that is computed from the data.
+    /// What it shows, in a sentence that is computed from the data.
     pub(super) reading: String,
     /// The drawing.
     pub(super) figure: Figure,
@@ -29,6 +31,7 @@ pub(super) struct Shown {
 }
 
 impl Page {
+    /// Adds a section of HTML.
     pub(super) fn section(&mut self, id: &'static str, title: &'static str, body: &str) {
         self.contents.push((id, title));
         let _ = write!(
@@ -38,8 +41,8 @@ impl Page {
         );
     }
 
-    /// A section of figures of one kind, of which the reader chooses one; a line says why there is
-    /// none.
+    /// Adds a section of figures of one kind, of which the reader chooses one. Without figures the
+    /// line `none` says why.
     pub(super) fn gallery(
         &mut self,
         id: &'static str,
@@ -66,6 +69,8 @@ impl Page {
         Ok(())
     }
 
+    /// A figure as HTML, with its downloads. Its files get the name that it asks for, unless
+    /// another figure has it.
     pub(super) fn figure(&mut self, shown: Shown) -> Result<String> {
         let Shown { stem, title, reading, figure, data } = shown;
         // Labels are free text, file names are not.
@@ -94,15 +99,18 @@ impl Page {
         Ok(html)
     }
 
+    /// The whole page.
     pub(super) fn html(&self, study: &str) -> String {
-        let fonts = FONTS.iter().zip([400, 600]).fold(String::new(), |mut sheet, (font, weight)| {
-            let font = BASE64_STANDARD.encode(font);
-            let _ = writeln!(
-                sheet,
-                "@font-face{{font-family:Inter;font-weight:{weight};src:url(data:font/otf;base64,{font}) format(\"opentype\")}}"
-            );
-            sheet
-        });
+        let fonts =
+            FONTS.iter().zip([400, 600]).fold(String::new(), |mut sheet, (font, weight)| {
+                let font = BASE64_STANDARD.encode(font);
+                let _ = writeln!(
+                    sheet,
+                    "@font-face{{font-family:Inter;font-weight:{weight};\
+                 src:url(data:font/otf;base64,{font}) format(\"opentype\")}}"
+                );
+                sheet
+            });
         let (light, dark) = (variables(false), variables(true));
         let contents = self.contents.iter().fold(String::new(), |mut list, (id, title)| {
             let _ = write!(list, "<li><a href=\"#{id}\">{title}</a></li>");
@@ -134,7 +142,7 @@ impl Page {
     }
 }
 
-/// A table of strings, as CSV.
+/// The numbers behind a figure, as CSV.
 pub(super) struct Data(csv::Writer<Vec<u8>>);
 
 impl Data {
@@ -148,6 +156,7 @@ impl Data {
         Ok(self.0.write_record(row)?)
     }
 
+    /// A link that downloads the file.
     fn link(self, stem: &str) -> Result<String> {
         let bytes = BASE64_STANDARD.encode(self.0.into_inner()?);
         Ok(format!(
@@ -157,17 +166,18 @@ impl Data {
     }
 }
 
-/// A number for a CSV file: as it is, or nothing.
+/// A number for CSV: all its digits, or nothing.
 pub(super) fn plain(value: Option<f64>) -> String {
     value.map_or_else(String::new, |value| value.to_string())
 }
 
-/// Ends of an interval for a CSV file.
+/// The ends of an interval for CSV.
 pub(super) fn ends(interval: Option<(f64, f64)>) -> [String; 2] {
     [plain(interval.map(|ends| ends.0)), plain(interval.map(|ends| ends.1))]
 }
 
-/// A table with a heading that sorts it. Columns from `left` on hold numbers.
+/// A table that a click on a heading sorts. The first `left` columns hold text, the others numbers.
+/// A cell is its text and the value that it is sorted by.
 pub(super) fn table(
     caption: &str,
     head: &[&str],

@@ -1,4 +1,4 @@
-//! Originals, adversarials and what lies between them.
+//! The section "Examples": originals, adversarials and their differences.
 
 use crate::report::figure::{escape, short};
 use crate::report::html::page::Page;
@@ -36,10 +36,11 @@ pub(super) fn examples(view: &View, folder: &Path, page: &mut Page) -> Result<()
         }
     };
     let mut body = String::from(
-        "<p class=\"about\">Of every attack and goal the successes at the 0.1-, 0.5- and \
+        "<p class=\"about\">For every attack and goal, the successes at the 0.1-, 0.5- and \
          0.9-quantile of distortion, in the norm in which the \
-         attack is nearest to the best of all attacks. Third: the difference, grey where nothing \
-         changed, amplified until its largest change fills the range.</p><div class=\"examples\">",
+         attack is nearest to the best of all attacks. The third picture is the difference, grey \
+         where nothing changed, amplified until its largest change fills the \
+         range.</p><div class=\"examples\">",
     );
     for example in examples {
         let tensor = |end: &str| {
@@ -110,7 +111,7 @@ fn panel(
     Ok(html)
 }
 
-/// A PNG of 3×S×S pixels in [0, 1].
+/// Pixels in [0, 1] of shape 3×S×S as a PNG.
 fn png(pixels: &Tensor) -> Result<Vec<u8>> {
     let size = pixels.size();
     ensure!(

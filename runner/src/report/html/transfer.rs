@@ -5,12 +5,10 @@ use crate::report::figure::{HeatCell, HeatMap, Name};
 use crate::report::html::page::{Data, Page, Shown, ends, plain};
 use crate::report::html::view::View;
 use crate::report::html::words::{goal_words, percent, pool, rate};
+use crate::report::terminal::MANY_CLASSES;
 use crate::summary::{Match, Matrix, Pixels};
 use anyhow::Result;
 use std::fmt::Write;
-
-/// From this many classes on, "among the first five" says something.
-const MANY_CLASSES: i64 = 100;
 
 pub(super) fn matrices(view: &View, page: &mut Page) -> Result<()> {
     let wanted = |matrix: &&Matrix| {
@@ -34,7 +32,7 @@ pub(super) fn matrices(view: &View, page: &mut Page) -> Result<()> {
         meaning(published)
     );
     let none = if view.summary.models.len() < 2 {
-        "One model alone: there is nobody to transfer to."
+        "The study has one model, and transfer needs two."
     } else {
         "The study was run without transfer."
     };
@@ -137,7 +135,7 @@ fn heat_map(view: &View, matrix: &Matrix) -> Result<Shown> {
     Ok(Shown { stem, title, reading, figure: figure.draw(), data })
 }
 
-/// What each denominator is, in words.
+/// A denominator in words.
 fn meaning(denominator: &str) -> &str {
     match denominator {
         "all" => "all images",

@@ -9,9 +9,9 @@ pub(super) struct View<'a> {
     pub(super) summary: &'a Summary,
     /// The families, in the order of their first models.
     pub(super) families: Vec<String>,
-    /// The models' names in figures, without a beginning that all have.
+    /// The models' names in figures, without the beginning that all of them share.
     pub(super) names: Vec<Name>,
-    /// The models, one family after the other.
+    /// Indices of the models, one family after the other.
     pub(super) order: Vec<usize>,
 }
 
@@ -40,10 +40,12 @@ impl<'a> View<'a> {
         Self { summary, families, names, order }
     }
 
+    /// The index of a model.
     pub(super) fn model(&self, label: &str) -> Option<usize> {
         self.summary.models.iter().position(|model| model.label == label)
     }
 
+    /// A model's name in figures.
     pub(super) fn name<'b>(&'b self, label: &'b str) -> &'b str {
         self.model(label).map_or(label, |n| &self.names[n].text)
     }
@@ -65,9 +67,9 @@ pub(super) fn distortion<'a>(
     campaign.distortions.iter().find(|distortion| distortion.metric == metric)
 }
 
-/// Why attacks of [`moves_all_equally`] have no figure.
+/// Why there is no figure of attacks for which [`moves_all_equally`] holds.
 pub(super) const EQUAL_LEFT_OUT: &str =
-    "An attack that moves every image equally far has no figure here.";
+    "Fixed-ε attacks are left out: all their distortions are equal.";
 
 /// Whether an attack moves every image equally far in some norm, as one of a fixed ε does.
 pub(super) fn moves_all_equally(view: &View, attack: &str, goal: GoalKind) -> bool {
@@ -87,7 +89,8 @@ pub(super) fn moves_all_equally(view: &View, attack: &str, goal: GoalKind) -> bo
     })
 }
 
-/// Length of what all names begin with, up to and with an underscore; nothing of a single name.
+/// Length in bytes of the beginning that all names share, up to and including an underscore; 0 for
+/// a single name.
 pub(super) fn common_prefix<'a>(names: impl Iterator<Item = &'a str> + Clone) -> usize {
     let first = names.clone().next().unwrap_or_default();
     let shared =

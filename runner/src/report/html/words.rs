@@ -32,16 +32,19 @@ pub(super) fn rate(rate: &Rate) -> String {
     }
 }
 
+/// The ends of an interval, in parentheses and after a space; nothing without one.
 pub(super) fn interval_words(interval: Option<(f64, f64)>) -> String {
     interval.map_or_else(String::new, |(low, high)| {
         format!(" (95 % interval {} to {})", short(low), short(high))
     })
 }
 
+/// A goal's name with spaces.
 pub(super) fn goal_words(goal: GoalKind) -> String {
     goal.name().replace('_', " ")
 }
 
+/// A quantity with its unit in parentheses, if it has one.
 pub(super) fn with_unit(what: &str, unit: &str) -> String {
     if unit.is_empty() { what.to_owned() } else { format!("{what} ({unit})") }
 }

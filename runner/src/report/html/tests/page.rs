@@ -181,7 +181,7 @@ fn what_a_study_lacks_is_said() {
     ] {
         summary[name] = json!([]);
     }
-    // As of a program that did not know flags.
+    // Programs that did not know flags left no findings.
     summary.as_object_mut().unwrap().remove("findings");
     let folder = folder(&summary);
     let html = fs::read_to_string(write_report(folder.path()).unwrap()).unwrap();
@@ -210,8 +210,8 @@ fn flags_stand_by_model_with_their_remedy_or_what_was_looked_for() {
          <p class=\"about\">{escaped} {escaped}</p>"
     )));
     assert!(html.contains(
-        "comparisons: random_beats_gradient (40). The study has nothing to see \
-         these by: below_clever."
+        "comparisons: random_beats_gradient (40). The study has no data for these checks: \
+         below_clever."
     ));
 
     let mut sound = summary(2);
