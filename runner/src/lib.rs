@@ -62,6 +62,7 @@ mod allocator;
 pub mod analysis;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
+#[allow(rustdoc::invalid_html_tags, reason = "docstrings of arguments are their help texts")]
 pub mod cli;
 #[doc(hidden)]
 pub mod cluster;

@@ -125,8 +125,8 @@ impl<'a> Session<'a> {
         Ok(outcome)
     }
 
-    /// Makes tables of all cells that are there, and writes them into the folder, see
-    /// [`report::write`]. Examples whose pixels turn out to be damaged are crafted again.
+    /// Makes tables of all cells that are there, and writes the files of the results folder.
+    /// Examples whose pixels turn out to be damaged are crafted again.
     ///
     /// # Errors
     /// When the folder cannot be written to.

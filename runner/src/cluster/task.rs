@@ -185,7 +185,7 @@ fn until(
     Ok(())
 }
 
-/// Writes the tables of the cells that are there, see [`report::write`]. `notes` say why others are
+/// Writes the tables of the cells that are there, see `report::write`. `notes` say why others are
 /// not; others still are waited for as long as `patience`. Also answers which cells have failed,
 /// and how many are not there.
 ///
