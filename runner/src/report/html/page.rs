@@ -123,8 +123,8 @@ impl Page {
              :root{{color-scheme:light;{light}}}\n\
              @media screen and (prefers-color-scheme: \
              dark){{:root:not([data-theme=light]){{color-scheme:dark;{dark}}}}}\n\
-             @media \
-             screen{{:root[data-theme=dark]{{color-scheme:dark;{dark}}}}}\n{figures}{page}</style>\n\
+             @media screen{{:root[data-theme=dark]{{color-scheme:dark;{dark}}}}}\n\
+             {figures}{page}</style>\n\
              <style id=\"plain-figure\" media=\"not all\">{plain}</style>\n</head>\n<body>\n\
              <header><div class=\"bar\"><h1>{title}</h1><button type=\"button\" id=\"theme\" \
              class=\"button\" hidden=\"hidden\">Dark</button></div>\

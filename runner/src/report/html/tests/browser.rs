@@ -9,7 +9,10 @@ use std::process::Command;
 /// What a reader does, as a script that ends by writing what it saw into the page.
 const READER: &str = r##"<script>
 const seen = {};
-const at = (mark) => { const b = mark.getBoundingClientRect(); return { clientX: b.x + b.width / 2, clientY: b.y + b.height / 2, bubbles: true }; };
+const at = (mark) => {
+  const b = mark.getBoundingClientRect();
+  return { clientX: b.x + b.width / 2, clientY: b.y + b.height / 2, bubbles: true };
+};
 const tip = document.getElementById("tip");
 const cell = document.querySelector('#transfer figure.chosen [data-row="2"][data-column="5"]');
 cell.querySelector("rect").dispatchEvent(new PointerEvent("pointermove", at(cell)));
@@ -31,7 +34,8 @@ seen.descending = sorted(-1) && table.tHead.rows[0].cells[head].getAttribute("ar
 const select = document.querySelector("#transfer select");
 select.selectedIndex = 2;
 select.dispatchEvent(new Event("change"));
-const visible = [...document.querySelectorAll("#transfer figure")].filter((figure) => figure.offsetParent);
+const all = [...document.querySelectorAll("#transfer figure")];
+const visible = all.filter((figure) => figure.offsetParent);
 seen.chosen = visible.length === 1 && visible[0].querySelector("h3").textContent;
 const ground = () => getComputedStyle(document.body).backgroundColor;
 const before = ground();
@@ -104,8 +108,11 @@ fn a_reader_hovers_sorts_chooses_and_takes_figures_along() {
             ),
             "{seen}"
         );
-        let expected = json!({ "hover": hover, "left": true, "keys": "mini_VGG_v0 → mini_VGG_v0", "ascending": true, "descending": "descending",
-            "chosen": "ifgsm, untargeted", "theme": true, "svg": "image/svg+xml", "fits": true });
+        let expected = json!({
+            "hover": hover, "left": true, "keys": "mini_VGG_v0 → mini_VGG_v0", "ascending": true,
+            "descending": "descending", "chosen": "ifgsm, untargeted", "theme": true,
+            "svg": "image/svg+xml", "fits": true,
+        });
         assert_eq!(seen, expected, "at {size}");
     }
 }
