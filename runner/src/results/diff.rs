@@ -67,98 +67,10 @@ pub struct Shift {
     pub p: f64,
 }
 
-/// Source, target, attack and goal.
-type Group = (String, String, String, String);
-/// A group, the image's content, the class aimed at, and which of several such images it is.
-type Key = (Group, String, Option<i64>, usize);
-
-/// Gives every outcome of a folder a key of its own.
-#[derive(Default)]
-struct Keys(HashMap<(Group, String, Option<i64>), usize>);
-
-impl Keys {
-    fn of(&mut self, row: &OutcomeRow) -> Key {
-        let group = (row.source.clone(), row.target.clone(), row.attack.clone(), row.goal.clone());
-        let seen =
-            self.0.entry((group.clone(), row.image_hash.clone(), row.target_class)).or_default();
-        *seen += 1;
-        (group, row.image_hash.clone(), row.target_class, *seen)
-    }
-}
-
-/// Settings that differ between models or attacks of the same label, in words.
-fn settings(folders: [&Path; 2]) -> Result<Vec<String>> {
-    let studies = folders.map(|folder| -> Result<Table> {
-        let path = folder.join("study.toml");
-        let text = fs::read_to_string(&path).with_context(|| format!("{}", path.display()))?;
-        text.parse().with_context(|| format!("{}", path.display()))
-    });
-    let [first, second] = studies;
-    let [first, second] = [first?, second?];
-    let members = |study: &Table, kind: &str| -> BTreeMap<String, Table> {
-        let all = study
-            .get(kind)
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_table);
-        let named = |member: &Table| {
-            ["label", "name"].iter().find_map(|key| member.get(*key)?.as_str().map(str::to_owned))
-        };
-        all.filter_map(|member| Some((named(member)?, member.clone()))).collect()
-    };
-    let mut differences = Vec::new();
-    for (kind, word) in [("models", "model"), ("attacks", "attack")] {
-        let (before, after) = (members(&first, kind), members(&second, kind));
-        for (name, member) in &before {
-            let Some(other) = after.get(name) else { continue };
-            let mut settings: Vec<String> = Vec::new();
-            compare_tables("", member, other, &mut settings);
-            if !settings.is_empty() {
-                differences.push(format!("{word} {name} differs: {}", settings.join("; ")));
-            }
-        }
-    }
-    Ok(differences)
-}
-
-fn compare_tables(at: &str, a: &Table, b: &Table, differences: &mut Vec<String>) {
-    for key in a.keys().chain(b.keys().filter(|key| !a.contains_key(*key))) {
-        match (a.get(key), b.get(key)) {
-            (Some(Value::Table(a)), Some(Value::Table(b))) => {
-                compare_tables(&format!("{at}{key}."), a, b, differences);
-            }
-            (a, b) if a == b => {}
-            (a, b) => {
-                let [a, b] = [a, b]
-                    .map(|value| value.map_or_else(|| "nothing".to_owned(), ToString::to_string));
-                differences.push(format!("{at}{key} is {a} in A, {b} in B"));
-            }
-        }
-    }
-}
-
-/// What a comparison needs of an outcome.
-struct Kept {
-    counts: bool,
-    success: bool,
-    distortions: BTreeMap<String, f64>,
-}
-
-fn kept(outcome: Outcome) -> Kept {
-    let own = outcome.row.source == outcome.row.target;
-    let plain = |(name, value): (String, f64)| {
-        Some((name.strip_prefix(outcomes::DISTORTION)?.to_owned(), value))
-    };
-    let distortions = if own {
-        outcome.distortions.into_iter().filter_map(plain).collect()
-    } else {
-        BTreeMap::new()
-    };
-    Kept {
-        counts: outcome.row.status.attempted() && outcome.row.target_correct,
-        success: outcome.row.success,
-        distortions,
+impl Comparison {
+    /// A p corrected for the number of tests in the comparison, by Holm's method.
+    pub fn corrected(&self, p: f64) -> f64 {
+        stats::holm(&self.tests, p)
     }
 }
 
@@ -240,6 +152,49 @@ pub fn compare(first: &Path, second: &Path) -> Result<Comparison> {
     })
 }
 
+/// Source, target, attack and goal.
+type Group = (String, String, String, String);
+/// A group, the image's content, the class aimed at, and which of several such images it is.
+type Key = (Group, String, Option<i64>, usize);
+
+/// Gives every outcome of a folder a key of its own.
+#[derive(Default)]
+struct Keys(HashMap<(Group, String, Option<i64>), usize>);
+
+impl Keys {
+    fn of(&mut self, row: &OutcomeRow) -> Key {
+        let group = (row.source.clone(), row.target.clone(), row.attack.clone(), row.goal.clone());
+        let seen =
+            self.0.entry((group.clone(), row.image_hash.clone(), row.target_class)).or_default();
+        *seen += 1;
+        (group, row.image_hash.clone(), row.target_class, *seen)
+    }
+}
+
+/// What a comparison needs of an outcome.
+struct Kept {
+    counts: bool,
+    success: bool,
+    distortions: BTreeMap<String, f64>,
+}
+
+fn kept(outcome: Outcome) -> Kept {
+    let own = outcome.row.source == outcome.row.target;
+    let plain = |(name, value): (String, f64)| {
+        Some((name.strip_prefix(outcomes::DISTORTION)?.to_owned(), value))
+    };
+    let distortions = if own {
+        outcome.distortions.into_iter().filter_map(plain).collect()
+    } else {
+        BTreeMap::new()
+    };
+    Kept {
+        counts: outcome.row.status.attempted() && outcome.row.target_correct,
+        success: outcome.row.success,
+        distortions,
+    }
+}
+
 impl Pairing {
     fn add(&mut self, old: &Kept, new: &Kept) {
         if !(old.counts && new.counts) {
@@ -282,9 +237,54 @@ impl Pairing {
     }
 }
 
-impl Comparison {
-    /// A p corrected for the number of tests in the comparison, by Holm's method.
-    pub fn corrected(&self, p: f64) -> f64 {
-        stats::holm(&self.tests, p)
+/// Settings that differ between models or attacks of the same label, in words.
+fn settings(folders: [&Path; 2]) -> Result<Vec<String>> {
+    let studies = folders.map(|folder| -> Result<Table> {
+        let path = folder.join("study.toml");
+        let text = fs::read_to_string(&path).with_context(|| format!("{}", path.display()))?;
+        text.parse().with_context(|| format!("{}", path.display()))
+    });
+    let [first, second] = studies;
+    let [first, second] = [first?, second?];
+    let members = |study: &Table, kind: &str| -> BTreeMap<String, Table> {
+        let all = study
+            .get(kind)
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_table);
+        let named = |member: &Table| {
+            ["label", "name"].iter().find_map(|key| member.get(*key)?.as_str().map(str::to_owned))
+        };
+        all.filter_map(|member| Some((named(member)?, member.clone()))).collect()
+    };
+    let mut differences = Vec::new();
+    for (kind, word) in [("models", "model"), ("attacks", "attack")] {
+        let (before, after) = (members(&first, kind), members(&second, kind));
+        for (name, member) in &before {
+            let Some(other) = after.get(name) else { continue };
+            let mut settings: Vec<String> = Vec::new();
+            compare_tables("", member, other, &mut settings);
+            if !settings.is_empty() {
+                differences.push(format!("{word} {name} differs: {}", settings.join("; ")));
+            }
+        }
+    }
+    Ok(differences)
+}
+
+fn compare_tables(at: &str, a: &Table, b: &Table, differences: &mut Vec<String>) {
+    for key in a.keys().chain(b.keys().filter(|key| !a.contains_key(*key))) {
+        match (a.get(key), b.get(key)) {
+            (Some(Value::Table(a)), Some(Value::Table(b))) => {
+                compare_tables(&format!("{at}{key}."), a, b, differences);
+            }
+            (a, b) if a == b => {}
+            (a, b) => {
+                let [a, b] = [a, b]
+                    .map(|value| value.map_or_else(|| "nothing".to_owned(), ToString::to_string));
+                differences.push(format!("{at}{key} is {a} in A, {b} in B"));
+            }
+        }
     }
 }

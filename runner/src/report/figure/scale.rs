@@ -131,8 +131,8 @@ fn even(low: f64, high: f64, count: usize) -> Vec<(f64, String)> {
         .collect()
 }
 
-/// Ticks at every digit of each decade. 1, 2 and 5 have text when there are few decades, else the
-/// powers of ten alone.
+/// Ticks at every digit of each decade. Text stands at all of them within a decade, at 1, 2 and 5 in
+/// few decades, else at powers of ten.
 fn logarithmic(low: f64, high: f64, count: usize) -> Vec<(f64, String)> {
     let decades = (high / low).log10();
     let named: &[u32] = if decades < 0.7 {
