@@ -1,6 +1,6 @@
 //! The program `runner`.
 
-// The linker keeps a crate's registrations when somebody names the crate.
+// The linker keeps the registrations of a crate only when the program names the crate.
 use gauntlet_plugins as _;
 use std::process::ExitCode;
 

@@ -125,17 +125,17 @@ impl<'a> Session<'a> {
         Ok(outcome)
     }
 
-    /// Makes tables of all cells that are there, and writes them into the folder, see
-    /// [`report::write`]. Examples whose pixels turn out to be damaged are crafted again.
+    /// Makes tables of all cells that are there, and writes the files of the results folder.
+    /// Examples whose pixels turn out to be damaged are crafted again.
     ///
     /// # Errors
     /// When the folder cannot be written to.
     pub fn report(&self) -> Result<Tables> {
         let Self { study, plan, registry, store, options, progress, .. } = self;
         let write = || report::write(study, plan, store, &self.failures.borrow(), store.out());
-        let (mut tables, damaged) = write()?;
-        if !damaged.is_empty() {
-            for &cell in &damaged {
+        let mut written = write()?;
+        if !written.damaged_examples.is_empty() {
+            for &cell in &written.damaged_examples {
                 let key = &plan.cells[cell].address.key;
                 progress.warn(&format!(
                     "the pixels of craft cell {key} are damaged and will be computed again"
@@ -143,12 +143,12 @@ impl<'a> Session<'a> {
             }
             engine::run(
                 Engine { study, plan, registry, store, options },
-                &Survey::spoilt(plan, &damaged),
+                &Survey::spoilt(plan, &written.damaged_examples),
                 *progress,
             )?;
-            tables = write()?.0;
+            written = write()?;
         }
         store.tidy(); // a process that computed isolated cells may have been killed
-        Ok(tables)
+        Ok(written.tables)
     }
 }

@@ -1,14 +1,15 @@
-//! A program that runs a study on a model of its own: a classifier that holds the mean image of each
-//! class of Fashion-MNIST and answers with the nearest.
+//! A program that runs a study on a model of its own: a classifier that holds the mean image of
+//! each class of Fashion-MNIST and answers with the nearest.
 
 use gauntlet_core::device::Device;
 use gauntlet_core::prelude::*;
 use gauntlet_core::registry::Registry;
 use gauntlet_plugins as _; // the built-in models, attacks and metrics
 use gauntlet_runner::data::{Data, Source, batch};
-use gauntlet_runner::engine::{Progress, RunOptions};
-use gauntlet_runner::study::{self, GoalKind, Member, Policy};
-use gauntlet_runner::{Session, Study, report::outcomes};
+use gauntlet_runner::report::outcomes::{self, Outcome};
+use gauntlet_runner::{
+    GoalKind, Member, Policy, Progress, RunOptions, Session, Study, StudyOptions,
+};
 use std::path::Path;
 
 struct NearestMean(ModelCard, Tensor);
@@ -65,13 +66,13 @@ fn study(out: &Path, images: usize) -> Result<()> {
         .attack(Member::new("ifgsm").goals(&[GoalKind::Untargeted]))
         .metric("linf")
         .transfer(Policy::Resize)
-        .open(&registry, study::StudyOptions { images: Some(images), ..Default::default() })?;
+        .open(&registry, StudyOptions { images: Some(images), ..Default::default() })?;
     // Another thread may set `options.cancel` to end the run early.
     let session = Session::open(&study, &registry, out, RunOptions::on(Device::Cpu), &Watch)?;
     let outcome = session.run()?;
     session.report()?;
     println!("{} cells computed, {} failed", outcome.computed, outcome.failures.len());
-    outcomes::read(out, |_, outcomes::Outcome { row, distortions }| {
+    outcomes::read(out, |_, Outcome { row, distortions }| {
         let change = distortions.get("distortion_linf");
         println!(
             "{} of {}, given to {}: {}, l∞ {change:?}",

@@ -185,13 +185,14 @@ pub struct Transfer {
     pub rank: Rank,
     /// Number of images without rows, because a cell failed.
     pub missing: usize,
-    /// For each of [`DENOMINATORS`] the number of images. `all`: every image; `source_correct`:
-    /// those that were attacked; `source_success`: those that deceive the source;
-    /// `target_correct`: those attacked that the target classifies correctly; `both`: those that
-    /// deceive the source and that the target classifies correctly; `all_correct`: those that every
-    /// model of the study classifies correctly.
+    /// For each of [`DENOMINATORS`](crate::analysis::DENOMINATORS) the number of images. `all`:
+    /// every image; `source_correct`: those that were attacked; `source_success`: those that
+    /// deceive the source; `target_correct`: those attacked that the target classifies correctly;
+    /// `both`: those that deceive the source and that the target classifies correctly;
+    /// `all_correct`: those that every model of the study classifies correctly.
     pub images: [usize; 6],
-    /// For each of [`DENOMINATORS`] how many of these meet the goal on the target.
+    /// For each of [`DENOMINATORS`](crate::analysis::DENOMINATORS) how many of these meet the goal
+    /// on the target.
     pub transferred: [usize; 6],
     /// As float and top-1, per image whether the goal is met on the target, where the image was
     /// attacked and the target knows it; otherwise empty.

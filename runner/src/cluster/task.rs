@@ -185,7 +185,7 @@ fn until(
     Ok(())
 }
 
-/// Writes the tables of the cells that are there, see [`report::write`]. `notes` say why others are
+/// Writes the tables of the cells that are there, see `report::write`. `notes` say why others are
 /// not; others still are waited for as long as `patience`. Also answers which cells have failed,
 /// and how many are not there.
 ///
@@ -209,7 +209,8 @@ pub fn report(
         Some(Failure { cell: id, what, reason })
     };
     let failures: Vec<Failure> = absent.iter().filter_map(failure).collect();
-    let (tables, damaged) = report::write(study, plan, &store, &failures, out)?;
+    let report::Written { tables, damaged_examples: damaged } =
+        report::write(study, plan, &store, &failures, out)?;
     let gone: BTreeSet<CellId> = absent.iter().copied().collect();
     let present: Vec<CellId> = (0..plan.cells.len()).filter(|id| !gone.contains(id)).collect();
     engine::share(plan, &store.now()?, &present, options, &Silent)?; // what tasks could not

@@ -19,8 +19,8 @@ impl Grid {
         self.rows.push(cells.into_iter().map(Into::into).collect());
     }
 
-    /// Writes the grid, the first `left` columns to the left. A column with nothing below its
-    /// heading is left out.
+    /// Writes the grid: the first `left` columns aligned to the left, the others to the right. A
+    /// column with nothing below its heading is left out.
     pub fn print(&self, out: &mut dyn Write, left: usize) -> io::Result<()> {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let width = |column: usize| {

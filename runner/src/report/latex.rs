@@ -6,7 +6,7 @@ use crate::study::GoalKind;
 use crate::summary::{CampaignSummary, Match, Pixels, Summary};
 use std::fmt::Write as _;
 
-/// All tables of a study.
+/// All tables of a study, as LaTeX.
 pub(super) fn tables(summary: &Summary) -> String {
     let mut text = String::from("% Needs \\usepackage{booktabs}. Intervals are of 95 %.\n");
     text += &accuracy(summary);
@@ -95,13 +95,13 @@ fn success(summary: &Summary, attack: &str, goal: GoalKind) -> String {
     )
 }
 
-/// `92.5 [80.1, 97.4]`.
+/// A rate in per cent with its interval: `92.5 [80.1, 97.4]`.
 fn percent(rate: Rate) -> String {
     let Some((value, (low, high))) = rate.rate.zip(rate.interval) else { return "--".into() };
     format!("{:.1} [{:.1}, {:.1}]", value * 100.0, low * 100.0, high * 100.0)
 }
 
-/// Three digits.
+/// A number with three significant digits.
 fn significant(value: f64) -> String {
     if value == 0.0 {
         return "0".into();
@@ -110,7 +110,7 @@ fn significant(value: f64) -> String {
     format!("{value:.digits$}")
 }
 
-/// The first column to the left, all others to the right.
+/// A `tabular`: the first column aligned to the left, all others to the right.
 fn tabular(title: &str, head: Vec<String>, rows: impl Iterator<Item = Vec<String>>) -> String {
     let mut text = String::new();
     let line = |cells: &[String]| {
@@ -130,7 +130,7 @@ fn tabular(title: &str, head: Vec<String>, rows: impl Iterator<Item = Vec<String
     text + "\\bottomrule\n\\end{tabular}\n"
 }
 
-/// Text as LaTeX shows it: labels come from outside.
+/// Text with the special characters of LaTeX escaped: labels are free text.
 fn escaped(text: &str) -> String {
     text.chars()
         .map(|c| match c {
@@ -138,7 +138,7 @@ fn escaped(text: &str) -> String {
             '~' => "\\textasciitilde{}".into(),
             '^' => "\\textasciicircum{}".into(),
             '\\' => "\\textbackslash{}".into(),
-            // A bracket after the end of a line would be its argument.
+            // After `\\` a bare bracket would begin an optional argument.
             '[' => "{[}".into(),
             c => c.to_string(),
         })

@@ -1,5 +1,5 @@
-//! What a run leaves behind: CSV and Parquet files in the results' folder, tables on the terminal,
-//! a page with figures.
+//! What a run leaves behind: CSV, Parquet and LaTeX tables in the results folder, tables on the
+//! terminal, and a page with figures.
 
 #[cfg(feature = "report")]
 mod figure;
@@ -13,10 +13,10 @@ mod tables;
 mod terminal;
 mod write;
 
-pub use grid::Grid;
+#[cfg(feature = "cli")]
+pub(crate) use grid::Grid;
 #[cfg(feature = "report")]
 pub use html::write_report;
 pub use provenance::device;
-pub(crate) use tables::DISTORTION;
 pub use terminal::print;
-pub use write::write;
+pub(crate) use write::{Written, write};

@@ -1,9 +1,9 @@
-//! Reading `outcomes.parquet` again.
+//! `outcomes.parquet` and `timing.parquet`, which have a row for each outcome: written and read.
 
 use crate::analysis::{OutcomeSink, Outcomes};
 use crate::engine::plan::{ENGINE, Plan};
-use crate::report::DISTORTION;
-use crate::store::rows::{CraftRow, MeasureRow, OutcomeRow, TimeRow, TransferRow};
+pub use crate::store::rows::OutcomeRow;
+use crate::store::rows::{CraftRow, MeasureRow, TimeRow, TransferRow};
 use crate::store::{Pending, Row, properties};
 use crate::study::Study;
 use anyhow::{Context, Result};
@@ -19,19 +19,24 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-/// A row, with its distortions by column (`distortion_l2`, `distortion_l2_8bit`).
+/// How the names of columns of distortions begin in `outcomes.parquet`.
+pub(crate) const DISTORTION: &str = "distortion_";
+
+/// An outcome: what an image made for one model does to that model or to another.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// The row.
+    /// The columns that every study has.
     pub row: OutcomeRow,
-    /// The distortions that it has.
+    /// Its distortions by column, such as `distortion_l2` and `distortion_l2_8bit`; those without a
+    /// value are left out.
     pub distortions: BTreeMap<String, f64>,
 }
 
-/// Hands every row of a results' folder to `take`, with its number from 0.
+/// Reads `outcomes.parquet` of a results folder, and hands each outcome to `take` with its number,
+/// from 0.
 ///
 /// # Errors
-/// When the file is missing or damaged, and those of `take`.
+/// When the file is missing or damaged, or `take` fails.
 pub fn read(folder: &Path, mut take: impl FnMut(usize, Outcome) -> Result<()>) -> Result<()> {
     let path = folder.join("outcomes.parquet");
     let place = || {
@@ -41,7 +46,7 @@ pub fn read(folder: &Path, mut take: impl FnMut(usize, Outcome) -> Result<()>) -
         )
     };
     let file = File::open(&path).with_context(place)?;
-    // Readers of Parquet are not above panicking on a damaged file.
+    // A damaged file can make the Parquet reader panic.
     let mut batches =
         guard::catch("the reader", || Ok(ParquetRecordBatchReaderBuilder::try_new(file)?.build()?))
             .with_context(place)?;
@@ -81,7 +86,8 @@ fn outcomes(batch: &RecordBatch) -> Result<Vec<Outcome>> {
         .collect())
 }
 
-/// The two files that hold all outcomes: one without times, and one with nothing else.
+/// Writes the two files. Times stand in a file of their own, so that the other is the same byte for
+/// byte whenever the same study is run.
 pub(super) struct Merged<'a> {
     study: &'a Study,
     plan: &'a Plan,
@@ -148,7 +154,7 @@ impl<'a> Merged<'a> {
         self.times.finish()
     }
 
-    /// What a target says; none: it is the source itself.
+    /// The rows of a target and its answers; without one, of the source itself.
     fn rows(
         &self,
         outcomes: &Outcomes,

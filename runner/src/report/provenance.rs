@@ -11,10 +11,10 @@ use std::path::Path;
 pub(super) const FILE: &str = "provenance.json";
 const DEVICE: &str = "device";
 
-/// The kind of device that the cells of a results' folder were computed on: `cpu` or `cuda`.
+/// The kind of device that the cells of a results folder were computed on: `cpu` or `cuda`.
 ///
 /// # Errors
-/// When the folder's `provenance.json` is missing or says nothing of it.
+/// When the folder's `provenance.json` is missing or names no device.
 pub fn device(folder: &Path) -> Result<String> {
     let path = folder.join(FILE);
     let place = || {
@@ -56,7 +56,11 @@ pub(super) fn provenance(study: &Study, plan: &Plan) -> Result<Vec<u8>> {
         "engine": ENGINE,
         "libtorch": gauntlet_core::LIBTORCH,
         DEVICE: plan.device,
-        "machine": { "architecture": std::env::consts::ARCH, "system": std::env::consts::OS, "processor": processor() },
+        "machine": {
+            "architecture": std::env::consts::ARCH,
+            "system": std::env::consts::OS,
+            "processor": processor(),
+        },
         "plan": plan.fingerprint(),
         "study": study.to_toml(),
         "models": models.collect::<Value>(),
@@ -69,13 +73,18 @@ pub(super) fn provenance(study: &Study, plan: &Plan) -> Result<Vec<u8>> {
     Ok(text)
 }
 
-/// `plugin` is BLAKE3 of the library that it came from.
+/// A part as JSON; `plugin` is the BLAKE3 hash of the library that it came from.
 fn part(part: &Part) -> Value {
-    let parameters = part.parameters.to_string();
-    json!({ "label": part.label, "name": part.name, "origin": part.origin, "plugin": part.plugin, "parameters": parameters })
+    json!({
+        "label": part.label,
+        "name": part.name,
+        "origin": part.origin,
+        "plugin": part.plugin,
+        "parameters": part.parameters.to_string(),
+    })
 }
 
-/// The processor's name, where the system tells.
+/// The processor's name, on systems that have `/proc/cpuinfo`.
 fn processor() -> Option<String> {
     let text = fs::read_to_string("/proc/cpuinfo").ok()?;
     let line = text.lines().find(|line| line.starts_with("model name"))?;

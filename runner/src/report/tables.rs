@@ -1,70 +1,45 @@
-//! The files of the results' folder. No time stands in the tables, so they are the same byte for
-//! byte whenever the same study is run; times go to `timing.csv` and `timing.parquet`.
+//! The CSV tables of the results folder. Only `timing.csv` holds times: the other tables are the
+//! same byte for byte whenever the same study is run.
 
 use crate::analysis::{self, DENOMINATORS, Depth, Rank, Tables, rate};
-use crate::study::Study;
+use crate::study::{GoalKind, Study};
 use crate::summary::{Match, Pixels, Summary, Timing};
 use anyhow::Result;
 use gauntlet_core::metric::Scope;
-
-/// Begins the columns of distortions in `outcomes.parquet`.
-pub(crate) const DISTORTION: &str = "distortion_";
-
-/// A number with six significant digits; nothing when there is none.
-fn number(value: Option<f64>) -> String {
-    value.and_then(analysis::number).map_or_else(String::new, |value| value.to_string())
-}
-
-fn table<const N: usize>(
-    head: [&str; N],
-    rows: impl IntoIterator<Item = [String; N]>,
-) -> Result<Vec<u8>> {
-    csv_bytes(&head.map(str::to_owned), rows)
-}
-
-fn csv_bytes<R: AsRef<[String]>>(
-    head: &[String],
-    rows: impl IntoIterator<Item = R>,
-) -> Result<Vec<u8>> {
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.write_record(head)?;
-    for row in rows {
-        writer.write_record(row.as_ref())?;
-    }
-    Ok(writer.into_inner()?)
-}
+use serde::{Serialize, Serializer};
+use std::fmt::{self, Display, Formatter};
 
 pub(super) fn accuracy(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
-    let head = [
-        "model",
-        "family",
-        "side",
-        "images",
-        "missing",
-        "top1",
-        "top5",
-        "top1_rate",
-        "top5_rate",
-        "published_top1_percent",
-        "published_top5_percent",
-    ];
-    let rows = tables.accuracy.iter().map(|row| {
+    #[derive(Default, Serialize)]
+    struct Row<'a> {
+        model: &'a str,
+        family: &'a str,
+        side: i64,
+        images: usize,
+        missing: usize,
+        top1: usize,
+        top5: usize,
+        top1_rate: Number,
+        top5_rate: Number,
+        published_top1_percent: Number,
+        published_top5_percent: Number,
+    }
+    table(tables.accuracy.iter().map(|row| {
         let model = &study.models[row.model];
-        [
-            model.part.label.clone(),
-            model.card.family.clone(),
-            model.card.side.to_string(),
-            row.images.to_string(),
-            row.missing.to_string(),
-            row.correct.to_string(),
-            row.top5.to_string(),
-            number(rate(row.correct, row.images)),
-            number(rate(row.top5, row.images)),
-            number(model.card.top1),
-            number(model.card.top5),
-        ]
-    });
-    table(head, rows)
+        Row {
+            model: &model.part.label,
+            family: &model.card.family,
+            side: model.card.side,
+            images: row.images,
+            missing: row.missing,
+            top1: row.correct,
+            top5: row.top5,
+            top1_rate: Number(rate(row.correct, row.images)),
+            top5_rate: Number(rate(row.top5, row.images)),
+            published_top1_percent: Number(model.card.top1),
+            published_top5_percent: Number(model.card.top5),
+        }
+    }))
 }
 
 pub(super) fn success(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
@@ -120,7 +95,7 @@ pub(super) fn success(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
         }
         cells
     });
-    csv_bytes(&head, rows)
+    wide_table(head, rows)
 }
 
 pub(super) fn transfer(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
@@ -153,10 +128,10 @@ pub(super) fn transfer(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
         cells.extend(row.split.iter().map(ToString::to_string));
         cells
     });
-    csv_bytes(&head, rows)
+    wide_table(head, rows)
 }
 
-/// The matrices of the published denominator, one line per source, one column per target.
+/// Transfer rates by the published denominator: a line for each source, a column for each target.
 pub(super) fn matrices(summary: &Summary) -> Result<Vec<u8>> {
     let mut head = ["attack", "goal", "pixels", "match", "source"].map(str::to_owned).to_vec();
     head.extend(summary.models.iter().map(|model| model.label.clone()));
@@ -176,7 +151,7 @@ pub(super) fn matrices(summary: &Summary) -> Result<Vec<u8>> {
             row
         })
     });
-    csv_bytes(&head, rows)
+    wide_table(head, rows)
 }
 
 pub(super) fn scores(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
@@ -207,45 +182,43 @@ pub(super) fn scores(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
         };
         own.into_iter().chain(extras.iter().map(|name| number(extra(name)))).collect::<Vec<_>>()
     });
-    csv_bytes(&head, rows)
+    wide_table(head, rows)
 }
 
 pub(super) fn flags(tables: &Tables) -> Result<Vec<u8>> {
-    let head = [
-        "flag",
-        "severity",
-        "model",
-        "attack",
-        "goal",
-        "k",
-        "n",
-        "rate",
-        "against",
-        "k_against",
-        "p",
-        "reading",
-        "meaning",
-        "remedy",
-    ];
-    let rows = tables.findings.flags.iter().map(|flag| {
-        [
-            flag.flag.name().to_owned(),
-            flag.severity.name().to_owned(),
-            flag.model.clone(),
-            flag.attack.clone().unwrap_or_default(),
-            flag.goal.map_or_else(String::new, |goal| goal.name().to_owned()),
-            flag.found.k.to_string(),
-            flag.found.n.to_string(),
-            number(flag.found.rate),
-            flag.against.clone().unwrap_or_default(),
-            flag.compared.map_or_else(String::new, |compared| compared.k.to_string()),
-            number(flag.p),
-            flag.reading.clone(),
-            flag.meaning.clone(),
-            flag.remedy.clone(),
-        ]
-    });
-    table(head, rows)
+    #[derive(Default, Serialize)]
+    struct Row<'a> {
+        flag: &'a str,
+        severity: &'a str,
+        model: &'a str,
+        attack: Option<&'a str>,
+        goal: Option<&'a str>,
+        k: usize,
+        n: usize,
+        rate: Number,
+        against: Option<&'a str>,
+        k_against: Option<usize>,
+        p: Number,
+        reading: &'a str,
+        meaning: &'a str,
+        remedy: &'a str,
+    }
+    table(tables.findings.flags.iter().map(|flag| Row {
+        flag: flag.flag.name(),
+        severity: flag.severity.name(),
+        model: &flag.model,
+        attack: flag.attack.as_deref(),
+        goal: flag.goal.map(GoalKind::name),
+        k: flag.found.k,
+        n: flag.found.n,
+        rate: Number(flag.found.rate),
+        against: flag.against.as_deref(),
+        k_against: flag.compared.map(|compared| compared.k),
+        p: Number(flag.p),
+        reading: &flag.reading,
+        meaning: &flag.meaning,
+        remedy: &flag.remedy,
+    }))
 }
 
 pub(super) fn timing(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
@@ -267,15 +240,69 @@ pub(super) fn timing(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
 }
 
 pub(super) fn skipped(study: &Study) -> Result<Vec<u8>> {
-    table(
-        ["image", "reason"],
-        study.data.skipped.iter().map(|skipped| [skipped.name.clone(), skipped.reason.clone()]),
-    )
+    #[derive(Default, Serialize)]
+    struct Row<'a> {
+        image: &'a str,
+        reason: &'a str,
+    }
+    let skipped = study.data.skipped.iter();
+    table(skipped.map(|skipped| Row { image: &skipped.name, reason: &skipped.reason }))
+}
+
+/// A number as it stands in the tables: six significant digits without a power of ten; nothing when
+/// there is none.
+#[derive(Clone, Copy, Default)]
+struct Number(Option<f64>);
+
+impl Display for Number {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        self.0.and_then(analysis::number).map_or(Ok(()), |value| write!(f, "{value}"))
+    }
+}
+
+impl Serialize for Number {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+fn number(value: Option<f64>) -> String {
+    Number(value).to_string()
+}
+
+/// A table whose columns are the fields of a struct.
+fn table<R: Serialize + Default>(rows: impl IntoIterator<Item = R>) -> Result<Vec<u8>> {
+    let mut rows = rows.into_iter().peekable();
+    let empty = rows.peek().is_none();
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    for row in rows {
+        writer.serialize(row)?;
+    }
+    // The head comes with the first row, so a table without rows needs one to have a head.
+    if empty {
+        writer.serialize(R::default())?;
+    }
+    let mut bytes = writer.into_inner()?;
+    if empty {
+        let head = bytes.iter().position(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+        bytes.truncate(head);
+    }
+    Ok(bytes)
+}
+
+/// A table whose columns depend on the study.
+fn wide_table(head: Vec<String>, rows: impl IntoIterator<Item = Vec<String>>) -> Result<Vec<u8>> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(head)?;
+    for row in rows {
+        writer.write_record(row)?;
+    }
+    Ok(writer.into_inner()?)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::number;
+    use super::*;
     use crate::store::Row;
     use crate::store::rows::OutcomeRow;
 
@@ -289,6 +316,23 @@ mod tests {
                 field.name()
             );
         }
+    }
+
+    #[test]
+    fn a_table_has_its_head_with_and_without_rows() {
+        #[derive(Default, Serialize)]
+        struct Row {
+            model: &'static str,
+            attack: Option<&'static str>,
+            rate: Number,
+        }
+        let text = |rows: Vec<Row>| String::from_utf8(table(rows).unwrap()).unwrap();
+        assert_eq!(text(Vec::new()), "model,attack,rate\n");
+        let rows = vec![
+            Row { model: "a", attack: None, rate: Number(Some(0.0)) },
+            Row { model: "b, c", attack: Some("d"), rate: Number(None) },
+        ];
+        assert_eq!(text(rows), "model,attack,rate\na,,0\n\"b, c\",d,\n");
     }
 
     #[test]

@@ -6,15 +6,14 @@ use crate::report::grid::Grid;
 use crate::study::{GoalKind, Study};
 use std::io::{self, Write};
 
-/// Beyond this many models a transfer matrix shows percentages alone.
-const MANY: usize = 6;
-/// From this many classes on, "among the first five" says something about a targeted attack.
-const MANY_CLASSES: i64 = 100;
-
-/// So many flags of a kind are shown.
+/// Greatest number of models for which a transfer matrix shows counts beside percentages.
+const COUNTED_MODELS: usize = 6;
+/// Least number of classes for which the first five say something about a targeted attack.
+pub(super) const MANY_CLASSES: i64 = 100;
+/// Greatest number of flags of a kind that are shown.
 const SHOWN: usize = 2;
 
-/// Prints the tables of a study.
+/// Prints the tables of a study: accuracy, success, scores, transfer, flags.
 pub fn print(study: &Study, tables: &Tables, out: &mut dyn Write) -> io::Result<()> {
     accuracy(study, tables, out)?;
     for (attack, chosen) in study.attacks.iter().enumerate() {
@@ -36,7 +35,7 @@ pub fn print(study: &Study, tables: &Tables, out: &mut dyn Write) -> io::Result<
     flags(&tables.findings, out)
 }
 
-/// By kind: how often each was raised, where first, and what to do; `flags.csv` has all.
+/// Prints for each kind of flag how often it was raised, the first places, and what to do.
 fn flags(findings: &Findings, out: &mut dyn Write) -> io::Result<()> {
     let looked_at: usize = findings.checks.iter().map(|check| check.looked_at).sum();
     if findings.flags.is_empty() {
@@ -81,7 +80,7 @@ fn percent(part: usize, whole: usize) -> String {
     rate(part, whole).map_or_else(|| "–".into(), |rate| format!("{:.1}%", rate * 100.0))
 }
 
-/// Three significant digits.
+/// A number with three significant digits.
 fn short(value: Option<f64>) -> String {
     match value {
         None => "–".into(),
@@ -181,7 +180,8 @@ fn scores(study: &Study, tables: &Tables, out: &mut dyn Write) -> io::Result<()>
     Ok(())
 }
 
-/// Sources down, targets across; on the diagonal the success against the source itself.
+/// Prints a transfer matrix: sources down, targets across, and on the diagonal the success against
+/// the source itself.
 fn matrix(
     study: &Study,
     tables: &Tables,
@@ -227,7 +227,7 @@ fn matrix(
             };
             let rate = rate(part, whole)
                 .map_or_else(|| "–".into(), |rate| format!("{:.0}%", rate * 100.0));
-            let count = if models <= MANY { format!("/{whole}") } else { String::new() };
+            let count = if models <= COUNTED_MODELS { format!("/{whole}") } else { String::new() };
             cells.push(if source == target {
                 format!("[{rate}]{count}")
             } else {

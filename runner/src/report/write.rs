@@ -1,4 +1,4 @@
-//! Writing everything that a finished study leaves in its folder.
+//! Writes all files of a results folder but the cells.
 
 use crate::analysis::{self, Tables};
 use crate::engine::Failure;
@@ -14,10 +14,17 @@ use crate::summary;
 use anyhow::Result;
 use std::path::Path;
 
-/// Analyses a study's cells and writes every file of the results' folder `out`, each replaced as a
-/// whole; `docs/results.md` says what is in them. `failures` are those of the run that computed the
-/// cells, for the reasons. The second of the answer are the cells of which examples were to be
-/// shown, had their pixels not been damaged.
+/// What [`write`] found while it wrote.
+pub struct Written {
+    /// The tables that the files were made from.
+    pub tables: Tables,
+    /// Craft cells of examples that are missing from the report, since their pixels are damaged.
+    pub damaged_examples: Vec<CellId>,
+}
+
+/// Analyses a study's cells and writes every other file of the results folder `out`.
+/// `docs/results.md` says what is in each. A file is replaced as a whole. `failures` are those of
+/// the run that computed the cells: they give the reasons for what is missing.
 ///
 /// # Errors
 /// When the folder cannot be written to.
@@ -27,7 +34,7 @@ pub fn write(
     store: &Store,
     failures: &[Failure],
     out: &Path,
-) -> Result<(Tables, Vec<CellId>)> {
+) -> Result<Written> {
     let mut merged = Merged::new(study, plan, out)?;
     let tables = analysis::analyse(study, plan, store, &mut merged)?;
     merged.finish()?;
@@ -40,7 +47,8 @@ pub fn write(
     text("timing.csv", timing(study, &tables)?)?;
     text("skipped.csv", skipped(study)?)?;
     let mut summary = summary::build(study, plan, &tables, failures);
-    let (examples, pixels, damaged) = summary::examples(study, plan, store, &tables, &summary)?;
+    let (examples, pixels, damaged_examples) =
+        summary::examples(study, plan, store, &tables, &summary)?;
     summary.examples = examples;
     text(summary::EXAMPLES, safetensors(&pixels)?)?;
     text(summary::FILE, summary.to_json()?)?;
@@ -49,5 +57,5 @@ pub fn write(
     text(provenance::FILE, provenance::provenance(study, plan)?)?;
     text(summary::SCHEMA, summary::schema()?)?;
     text("study.toml", study.to_toml().as_bytes().to_vec())?;
-    Ok((tables, damaged))
+    Ok(Written { tables, damaged_examples })
 }

@@ -1,4 +1,4 @@
-//! Two studies beside each other, outcome by outcome: what both have done is compared in pairs.
+//! Compares two results folders, outcome by outcome: outcomes that both have make pairs.
 
 use crate::analysis::stats;
 use crate::report::outcomes::{self, Outcome};
@@ -9,28 +9,29 @@ use std::fs;
 use std::path::Path;
 use toml::{Table, Value};
 
-/// What two results' folders have in common, and in what they differ.
+/// What two results folders have in common, and how they differ.
 #[derive(Debug)]
 pub struct Comparison {
     /// Attacks on models: source and target are the same. In the first folder's order.
     pub attacks: Vec<Pairing>,
     /// Transfer: pairs of different models.
     pub transfer: Vec<Pairing>,
-    /// Outcomes that both have.
+    /// Number of outcomes that both have.
     pub common: usize,
-    /// Outcomes of the first folder alone.
+    /// Number of outcomes that the first folder alone has.
     pub first_only: usize,
-    /// Outcomes of the second alone.
+    /// Number of outcomes that the second folder alone has.
     pub second_only: usize,
-    /// Models, attacks and images that one of them alone has: `model vgg_16`.
+    /// Models, attacks and images that the first, and the second, alone has, such as `model
+    /// vgg_16`.
     pub names: [BTreeSet<String>; 2],
-    /// What models and attacks of the same label have been told that differs, in words.
+    /// Settings that differ between models or attacks of the same label, in words.
     pub settings: Vec<String>,
-    /// The probabilities of all tests, ascending.
+    /// p of all tests, ascending.
     tests: Vec<f64>,
 }
 
-/// The same source, target, attack and goal in both.
+/// A source, target, attack and goal that both folders have.
 #[derive(Clone, Debug, Default)]
 pub struct Pairing {
     /// The model that was attacked.
@@ -41,15 +42,16 @@ pub struct Pairing {
     pub attack: String,
     /// The goal.
     pub goal: String,
-    /// Images that count in both: attacked, and of a target that knows them as they are.
+    /// Number of images that count in both: attacked, and classified correctly by the target
+    /// without the attack.
     pub images: usize,
-    /// On how many of them the goal is met, in the first and in the second.
+    /// Number of them on which the goal is met, in the first folder and in the second.
     pub successes: [usize; 2],
-    /// On how many it is met in the first alone and in the second alone.
+    /// Number of them on which it is met in the first alone, and in the second alone.
     pub changed: [usize; 2],
-    /// Probability of at least so unequal changes by chance: McNemar's exact test.
+    /// p of McNemar's exact test: probability of changes at least as unequal by chance.
     pub p: f64,
-    /// Distortions by metric, on the images on which both succeed; of attacks alone.
+    /// Distortions by metric, on the images on which both succeed. Empty for transfer.
     pub distortions: BTreeMap<String, Shift>,
     differences: BTreeMap<String, Vec<(f64, f64)>>,
 }
@@ -59,113 +61,25 @@ pub struct Pairing {
 pub struct Shift {
     /// Number of pairs.
     pub images: usize,
-    /// Their means, in the first and in the second.
+    /// Mean distortion in the first folder and in the second.
     pub means: [f64; 2],
-    /// Probability of differences so far to one side by chance: Wilcoxon's signed-rank test.
+    /// p of Wilcoxon's signed-rank test: probability of differences as one-sided by chance.
     pub p: f64,
 }
 
-/// Source, target, attack and goal.
-type Group = (String, String, String, String);
-/// A group, the image's content, the class aimed at, and which of several such images it is.
-type Key = (Group, String, Option<i64>, usize);
-
-/// Gives every outcome a key of its own.
-#[derive(Default)]
-struct Keys(HashMap<(Group, String, Option<i64>), usize>);
-
-impl Keys {
-    fn of(&mut self, row: &OutcomeRow) -> Key {
-        let group = (row.source.clone(), row.target.clone(), row.attack.clone(), row.goal.clone());
-        let seen =
-            self.0.entry((group.clone(), row.image_hash.clone(), row.target_class)).or_default();
-        *seen += 1;
-        (group, row.image_hash.clone(), row.target_class, *seen)
+impl Comparison {
+    /// A p corrected for the number of tests in the comparison, by Holm's method.
+    pub fn corrected(&self, p: f64) -> f64 {
+        stats::holm(&self.tests, p)
     }
 }
 
-/// What two studies' attacks and models have been told that differs, in words.
-fn settings(folders: [&Path; 2]) -> Result<Vec<String>> {
-    let studies = folders.map(|folder| -> Result<Table> {
-        let path = folder.join("study.toml");
-        let text = fs::read_to_string(&path).with_context(|| format!("{}", path.display()))?;
-        text.parse().with_context(|| format!("{}", path.display()))
-    });
-    let [first, second] = studies;
-    let [first, second] = [first?, second?];
-    let members = |study: &Table, kind: &str| -> BTreeMap<String, Table> {
-        let all = study
-            .get(kind)
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_table);
-        let named = |member: &Table| {
-            ["label", "name"].iter().find_map(|key| member.get(*key)?.as_str().map(str::to_owned))
-        };
-        all.filter_map(|member| Some((named(member)?, member.clone()))).collect()
-    };
-    let mut differences = Vec::new();
-    for (kind, word) in [("models", "model"), ("attacks", "attack")] {
-        let (before, after) = (members(&first, kind), members(&second, kind));
-        for (name, member) in &before {
-            let Some(other) = after.get(name) else { continue };
-            let mut settings: Vec<String> = Vec::new();
-            compare_tables("", member, other, &mut settings);
-            if !settings.is_empty() {
-                differences.push(format!("{word} {name} differs: {}", settings.join("; ")));
-            }
-        }
-    }
-    Ok(differences)
-}
-
-fn compare_tables(at: &str, a: &Table, b: &Table, differences: &mut Vec<String>) {
-    for key in a.keys().chain(b.keys().filter(|key| !a.contains_key(*key))) {
-        match (a.get(key), b.get(key)) {
-            (Some(Value::Table(a)), Some(Value::Table(b))) => {
-                compare_tables(&format!("{at}{key}."), a, b, differences)
-            }
-            (a, b) if a == b => {}
-            (a, b) => {
-                let [a, b] = [a, b]
-                    .map(|value| value.map_or_else(|| "nothing".to_owned(), ToString::to_string));
-                differences.push(format!("{at}{key} is {a} in A, {b} in B"));
-            }
-        }
-    }
-}
-
-/// What is needed of an outcome.
-struct Kept {
-    counts: bool,
-    success: bool,
-    distortions: BTreeMap<String, f64>,
-}
-
-fn kept(outcome: Outcome) -> Kept {
-    let own = outcome.row.source == outcome.row.target;
-    let plain = |(name, value): (String, f64)| {
-        Some((name.strip_prefix(crate::report::DISTORTION)?.to_owned(), value))
-    };
-    let distortions = if own {
-        outcome.distortions.into_iter().filter_map(plain).collect()
-    } else {
-        BTreeMap::new()
-    };
-    Kept {
-        counts: outcome.row.status.attempted() && outcome.row.target_correct,
-        success: outcome.row.success,
-        distortions,
-    }
-}
-
-/// Compares the outcomes in two results' folders. They are the same where source, target, attack
-/// and goal have the same labels, the class aimed at is the same, and the image has the same
-/// content.
+/// Compares the outcomes of two results folders. Two outcomes are a pair when source, target,
+/// attack and goal have the same labels, the goal aims at the same class, and the image has the
+/// same content.
 ///
 /// # Errors
-/// When one of them has no outcomes, or damaged ones.
+/// When a folder has no outcomes, or they are damaged.
 pub fn compare(first: &Path, second: &Path) -> Result<Comparison> {
     let mut names: [BTreeSet<String>; 2] = Default::default();
     let note = |names: &mut BTreeSet<String>, outcome: &Outcome| {
@@ -238,6 +152,49 @@ pub fn compare(first: &Path, second: &Path) -> Result<Comparison> {
     })
 }
 
+/// Source, target, attack and goal.
+type Group = (String, String, String, String);
+/// A group, the image's content, the class aimed at, and which of several such images it is.
+type Key = (Group, String, Option<i64>, usize);
+
+/// Gives every outcome of a folder a key of its own.
+#[derive(Default)]
+struct Keys(HashMap<(Group, String, Option<i64>), usize>);
+
+impl Keys {
+    fn of(&mut self, row: &OutcomeRow) -> Key {
+        let group = (row.source.clone(), row.target.clone(), row.attack.clone(), row.goal.clone());
+        let seen =
+            self.0.entry((group.clone(), row.image_hash.clone(), row.target_class)).or_default();
+        *seen += 1;
+        (group, row.image_hash.clone(), row.target_class, *seen)
+    }
+}
+
+/// What a comparison needs of an outcome.
+struct Kept {
+    counts: bool,
+    success: bool,
+    distortions: BTreeMap<String, f64>,
+}
+
+fn kept(outcome: Outcome) -> Kept {
+    let own = outcome.row.source == outcome.row.target;
+    let plain = |(name, value): (String, f64)| {
+        Some((name.strip_prefix(outcomes::DISTORTION)?.to_owned(), value))
+    };
+    let distortions = if own {
+        outcome.distortions.into_iter().filter_map(plain).collect()
+    } else {
+        BTreeMap::new()
+    };
+    Kept {
+        counts: outcome.row.status.attempted() && outcome.row.target_correct,
+        success: outcome.row.success,
+        distortions,
+    }
+}
+
 impl Pairing {
     fn add(&mut self, old: &Kept, new: &Kept) {
         if !(old.counts && new.counts) {
@@ -280,9 +237,54 @@ impl Pairing {
     }
 }
 
-impl Comparison {
-    /// What a probability is among all tests of the comparison, see [`stats::holm`].
-    pub fn corrected(&self, p: f64) -> f64 {
-        stats::holm(&self.tests, p)
+/// Settings that differ between models or attacks of the same label, in words.
+fn settings(folders: [&Path; 2]) -> Result<Vec<String>> {
+    let studies = folders.map(|folder| -> Result<Table> {
+        let path = folder.join("study.toml");
+        let text = fs::read_to_string(&path).with_context(|| format!("{}", path.display()))?;
+        text.parse().with_context(|| format!("{}", path.display()))
+    });
+    let [first, second] = studies;
+    let [first, second] = [first?, second?];
+    let members = |study: &Table, kind: &str| -> BTreeMap<String, Table> {
+        let all = study
+            .get(kind)
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_table);
+        let named = |member: &Table| {
+            ["label", "name"].iter().find_map(|key| member.get(*key)?.as_str().map(str::to_owned))
+        };
+        all.filter_map(|member| Some((named(member)?, member.clone()))).collect()
+    };
+    let mut differences = Vec::new();
+    for (kind, word) in [("models", "model"), ("attacks", "attack")] {
+        let (before, after) = (members(&first, kind), members(&second, kind));
+        for (name, member) in &before {
+            let Some(other) = after.get(name) else { continue };
+            let mut settings: Vec<String> = Vec::new();
+            compare_tables("", member, other, &mut settings);
+            if !settings.is_empty() {
+                differences.push(format!("{word} {name} differs: {}", settings.join("; ")));
+            }
+        }
+    }
+    Ok(differences)
+}
+
+fn compare_tables(at: &str, a: &Table, b: &Table, differences: &mut Vec<String>) {
+    for key in a.keys().chain(b.keys().filter(|key| !a.contains_key(*key))) {
+        match (a.get(key), b.get(key)) {
+            (Some(Value::Table(a)), Some(Value::Table(b))) => {
+                compare_tables(&format!("{at}{key}."), a, b, differences);
+            }
+            (a, b) if a == b => {}
+            (a, b) => {
+                let [a, b] = [a, b]
+                    .map(|value| value.map_or_else(|| "nothing".to_owned(), ToString::to_string));
+                differences.push(format!("{at}{key} is {a} in A, {b} in B"));
+            }
+        }
     }
 }

@@ -1,4 +1,5 @@
-//!
+//! Work on finished results folders: two are compared, or one outcome is computed again. The
+//! folders are only read.
 
 pub mod diff;
 pub mod rerun;

@@ -1,10 +1,8 @@
-//! One outcome once more: its cells are computed again, in a folder of their own, and compared bit
-//! for bit.
+//! Computes the cells of one outcome again, in a folder of their own, and compares bit for bit.
 
 use crate::engine::plan::{CellId, Plan, Work};
 use crate::engine::{self, Engine, Progress, RunOptions, Survey, look_for};
-use crate::report::DISTORTION;
-use crate::report::outcomes::Outcome;
+use crate::report::outcomes::{DISTORTION, Outcome};
 use crate::store::Row;
 use crate::store::rows::{
     CleanRow, CraftRow, MeasureRow, OutcomeRow, ProbeRow, ScoreRow, TransferRow,
@@ -16,20 +14,21 @@ use gauntlet_core::registry::Registry;
 use std::collections::{BTreeMap, BTreeSet};
 use tch::Tensor;
 
-/// A part of an outcome that was computed again.
+/// A cell of an outcome, computed again.
 #[derive(Debug)]
 pub struct RepeatedCell {
     /// The cell in words.
     pub cell: String,
-    /// What differs, as `column: stored, again`; nothing when the two agree.
+    /// What differs, as `column: stored, again`; empty when the two agree.
     pub differences: Vec<String>,
 }
 
-/// Computes an outcome again, with all that it rests on, and compares it with what is stored; and
-/// what is stored with the row itself. A cell is repeated as a whole: only then its bits repeat.
+/// Computes an outcome and all cells that it needs again, and compares them with the stored ones.
+/// Compares the row itself with the stored cells too. A cell is computed as a whole:
+/// only then do its bits repeat.
 ///
 /// # Errors
-/// When the study has no such outcome, a cell is not stored, or it fails now.
+/// When the study has no such outcome, or a cell is not stored or fails now.
 pub fn rerun(
     study: &Study,
     plan: &Plan,
@@ -78,8 +77,8 @@ pub fn rerun(
     std::iter::once(Ok(written)).chain(cells).collect()
 }
 
-/// The row against the stored cells that it was written from. Whether all models are correct it
-/// says itself.
+/// Compares the row with the stored cells that it was written from. `all_correct` is taken from the
+/// row: the cells do not hold it.
 fn written(
     study: &Study,
     plan: &Plan,
@@ -94,10 +93,10 @@ fn written(
         let cell = &plan.cells[id];
         match cell.work {
             Work::Craft { .. } => {
-                craft = store.load::<CraftRow>(&cell.address)?.rows.into_iter().nth(place)
+                craft = store.load::<CraftRow>(&cell.address)?.rows.into_iter().nth(place);
             }
             Work::Transfer { .. } => {
-                seen = store.load::<TransferRow>(&cell.address)?.rows.into_iter().nth(place)
+                seen = store.load::<TransferRow>(&cell.address)?.rows.into_iter().nth(place);
             }
             Work::Measure { metric, .. } => {
                 let found = store
@@ -127,6 +126,7 @@ fn written(
     Ok(RepeatedCell { cell: "the row itself, against the cells".into(), differences })
 }
 
+/// The cells of an outcome in a slice of the images.
 fn cells(study: &Study, plan: &Plan, row: &OutcomeRow, slice: usize) -> Option<Vec<CellId>> {
     let label = |model: usize| &study.models[model].part.label;
     let own = row.source == row.target;

@@ -76,8 +76,8 @@ pub(super) fn unwritable(out: &Path) -> String {
     )
 }
 
-/// The [names](Address::name) of all cells that stand in the object store behind a results' folder,
-/// if it has one.
+/// The [names](crate::store::Address::name) of all cells that stand in the object store behind a
+/// results' folder, if it has one.
 ///
 /// # Errors
 /// When it cannot be asked.
@@ -87,8 +87,8 @@ pub fn names_behind(out: &Path) -> Result<BTreeSet<String>> {
     Ok(listed.iter().filter_map(|file| file.strip_suffix(ROWS)).map(str::to_owned).collect())
 }
 
-/// The [names](Address::name) of all cells that stand in a results' folder. That they are whole is
-/// not verified: a cell's file is complete or absent, but for damage that came later.
+/// The [names](crate::store::Address::name) of all cells that stand in a results' folder. That they
+/// are whole is not verified: a cell's file is complete or absent, but for damage that came later.
 ///
 /// # Errors
 /// When a folder is there and cannot be read.

@@ -148,7 +148,8 @@ impl Store {
     /// Looks for a cell and verifies it.
     ///
     /// # Errors
-    /// When the object store cannot be asked, see [`OutOfReach`], or what it has not be copied.
+    /// When the object store cannot be asked, see [`OutOfReach`](crate::errors::OutOfReach), or
+    /// what it has not be copied.
     pub fn read<R: Row>(&self, address: &Address) -> Result<Lookup<R>> {
         let found = self.read_here(address);
         if !matches!(found, Lookup::Whole(_)) && self.fetch(&address.file())? {

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How distortion goes with ln(error): mean distortion of the successes against
-/// [`Model::ln_error`].
+/// [`Model::ln_error`](crate::summary::Model::ln_error).
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Law {

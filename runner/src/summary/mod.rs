@@ -3,9 +3,9 @@
 //! `timing.csv`, single outcomes in `outcomes.parquet`.
 //!
 //! Models, attacks and metrics go by their labels, in the study's order. Rates and means come with
-//! intervals of 95 % ([`CONFIDENCE`](crate::stats::CONFIDENCE)): Wilson's for rates, a bootstrap
-//! over images for everything else. What is not known is null: the mean of no values, an interval
-//! that no two resamples give.
+//! intervals of 95 % ([`CONFIDENCE`](crate::analysis::stats::CONFIDENCE)): Wilson's for rates, a
+//! bootstrap over images for everything else. What is not known is null: the mean of no values, an
+//! interval that no two resamples give.
 
 mod build;
 mod campaigns;

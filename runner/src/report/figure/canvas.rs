@@ -3,21 +3,21 @@
 use super::text::{Style, width};
 use std::fmt::Write;
 
-/// What stands in a colour's place: a class of the palette's style sheet.
+/// A class of the palette's style sheet, instead of a colour.
 pub type Class<'a> = &'a str;
 
-/// Where text begins.
+/// Which point of a text is placed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Anchor {
-    /// At its left end.
+    /// Its left end.
     Start,
-    /// In its middle.
+    /// Its middle.
     Middle,
-    /// At its right end.
+    /// Its right end.
     End,
 }
 
-/// A rectangle; y goes down, as in SVG.
+/// A rectangle in pixels; y goes down, as in SVG.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Area {
     /// Left edge.
@@ -41,7 +41,7 @@ impl Area {
         self.y + self.h
     }
 
-    /// The area that both cover.
+    /// The size of the area that both cover, in square pixels.
     pub fn overlap(&self, other: &Self) -> f64 {
         let along = |a: f64, b: f64, c: f64, d: f64| (b.min(d) - a.max(c)).max(0.0);
         along(self.x, self.right(), other.x, other.right())
@@ -54,7 +54,7 @@ impl Area {
     }
 }
 
-/// SVG that grows, and the boxes of its upright text.
+/// SVG in the making, and the boxes of its upright text.
 #[derive(Debug, Default)]
 pub struct Canvas {
     body: String,
@@ -67,7 +67,7 @@ pub fn coordinate(value: f64) -> String {
     format!("{}", if rounded == 0.0 { 0.0 } else { rounded })
 }
 
-/// Text as it may stand in XML, between tags and in attributes.
+/// Text for XML, between tags and in attributes.
 pub fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
@@ -78,7 +78,7 @@ pub fn escape(text: &str) -> String {
             '"' => safe.push_str("&quot;"),
             '\'' => safe.push_str("&#39;"),
             '\t' | '\n' => safe.push(' '),
-            // No XML document may hold these, however they are written.
+            // XML forbids these, also as references.
             '\u{fffe}' | '\u{ffff}' => safe.push('\u{fffd}'),
             c if c.is_control() => safe.push('\u{fffd}'),
             c => safe.push(c),
@@ -88,7 +88,7 @@ pub fn escape(text: &str) -> String {
 }
 
 impl Canvas {
-    /// What has been drawn: the inside of an `svg` element.
+    /// The drawing so far: the inside of an `svg` element.
     pub fn body(&self) -> &str {
         &self.body
     }
@@ -153,7 +153,7 @@ impl Canvas {
         let _ = write!(self.body, "{}\" class=\"{class}\"/>", if closed { "Z" } else { "" });
     }
 
-    /// A mark at a point, of [`SHAPES`] shapes.
+    /// A mark at a point, in one of [`SHAPES`] shapes.
     pub fn mark(&mut self, (x, y): (f64, f64), shape: usize, radius: f64, class: Class) {
         let polygon = |turn: f64, radii: &[f64]| -> Vec<(f64, f64)> {
             let step = std::f64::consts::TAU / radii.len() as f64;
@@ -182,7 +182,7 @@ impl Canvas {
         self.path(&points, true, class);
     }
 
-    /// Text whose line stands at `y`.
+    /// Text with its baseline at `y`.
     pub fn text(
         &mut self,
         (x, y): (f64, f64),

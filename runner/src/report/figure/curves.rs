@@ -1,7 +1,7 @@
 //! Curves that rise in steps, each with its name at its end.
 
-use super::Figure;
 use super::canvas::{Anchor, Area, Canvas};
+use super::drawing::Figure;
 use super::frame::{Axis, Name, WIDTH, axes, families, gutter, legend};
 use super::labels::apart;
 use super::palette::hue;
@@ -24,11 +24,11 @@ pub struct Curves<'a> {
 
 /// A curve of [`Curves`].
 pub struct Curve {
-    /// Who it is.
+    /// Its name and family.
     pub name: Name,
     /// Abscissae and the heights to which the curve has risen there, ascending.
     pub points: Vec<(f64, f64)>,
-    /// All that is known of it, in words.
+    /// The text of its tip.
     pub tip: String,
 }
 
@@ -36,7 +36,7 @@ const HEIGHT: f64 = 350.0;
 const DASHES: [&str; 5] = ["", "dash1", "dash2", "dash3", "dash4"];
 
 impl Curves<'_> {
-    /// Draws them.
+    /// Draws the curves.
     pub fn draw(self) -> Figure {
         let mut canvas = Canvas::default();
         let (top, bottom) = (34.0, 34.0 + HEIGHT);
@@ -114,6 +114,6 @@ mod tests {
             rising: (0..18).map(curve).collect(),
             families: &families,
         };
-        super::super::tests::no_text_touches(&curves.draw());
+        super::super::drawing::tests::no_text_touches(&curves.draw());
     }
 }

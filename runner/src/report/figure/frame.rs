@@ -15,13 +15,25 @@ pub(super) const MARK: f64 = 4.2;
 pub struct Axis {
     /// What it shows, with its unit.
     pub label: String,
-    /// How values are spread.
+    /// Whether the axis is linear or logarithmic.
     pub kind: Kind,
     /// Whether values are fractions that are written as per cent.
     pub percent: bool,
 }
 
-/// A model, say: its name in the figure and which family's colour it has.
+impl Axis {
+    /// An axis of plain numbers.
+    pub fn new(label: impl Into<String>, kind: Kind) -> Self {
+        Self { label: label.into(), kind, percent: false }
+    }
+
+    /// An axis of fractions, written as per cent.
+    pub fn percent(label: impl Into<String>, kind: Kind) -> Self {
+        Self { label: label.into(), kind, percent: true }
+    }
+}
+
+/// A name in a figure, of a model for example, and the family that its colour shows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Name {
     /// The name.
@@ -71,7 +83,7 @@ pub(super) fn abscissa(canvas: &mut Canvas, plot: Area, x: &Axis, across: &Scale
     );
 }
 
-/// Room that the ordinate's ticks take left of a plot.
+/// Width of the ordinate's ticks left of a plot, in pixels.
 pub(super) fn gutter(axis: &Axis, scale: &Scale) -> f64 {
     scale
         .ticks(6, axis.percent)
@@ -81,7 +93,7 @@ pub(super) fn gutter(axis: &Axis, scale: &Scale) -> f64 {
         + 14.0
 }
 
-/// An entry of a legend.
+/// What a legend shows before a text.
 pub(super) enum Sample<'a> {
     /// A family's mark.
     Family(usize),
@@ -111,7 +123,7 @@ pub(super) fn legend(
         let middle = y - 4.0;
         match sample {
             Sample::Family(family) => {
-                canvas.mark((x + 5.0, middle), shape(*family), MARK, &hue(*family).0)
+                canvas.mark((x + 5.0, middle), shape(*family), MARK, &hue(*family).0);
             }
             Sample::Ring => {
                 canvas.mark((x + 5.0, middle), 0, MARK - 1.5, "muted");

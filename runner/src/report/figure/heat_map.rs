@@ -1,12 +1,13 @@
 //! A matrix of rates, ordered by family.
 
-use super::Figure;
 use super::canvas::{Anchor, Area, Canvas};
+use super::drawing::Figure;
 use super::frame::Name;
 use super::palette::{hue, magnitude};
 use super::text::{Style, fitted, width};
 
-/// A matrix of rates: rows do something to columns, which are the same things in the same order.
+/// A matrix of rates of things against each other: rows and columns are the same things in the same
+/// order.
 pub struct HeatMap<'a> {
     /// What it shows.
     pub title: String,
@@ -20,56 +21,55 @@ pub struct HeatMap<'a> {
     pub names: &'a [Name],
     /// The families' names.
     pub families: &'a [String],
-    /// By row and column.
+    /// The cells, by row and column.
     pub cells: Vec<Vec<HeatCell>>,
 }
 
 /// A cell of a [`HeatMap`].
 pub struct HeatCell {
-    /// The rate, in [0, 1]; none where there is none.
+    /// The rate, in [0, 1], if there is one.
     pub value: Option<f64>,
-    /// All that is known of it, in words.
+    /// The text of its tip.
     pub tip: String,
     /// `data-` attributes.
     pub data: Vec<(&'static str, String)>,
 }
 
-/// Cells, in pixels.
+/// Width and height of a cell, in pixels.
 const CELL: (f64, f64) = (27.0, 23.0);
-/// Between families.
+/// Gap between families, in pixels.
 const GAP: f64 = 5.0;
-/// A name longer than this is cut.
+/// Greatest width of a name, in pixels; a longer one is cut.
 const LONGEST: f64 = 150.0;
-/// How columns' names are turned, clockwise.
+/// Turn of the columns' names, in degrees clockwise.
 const TURN: f64 = -50.0;
 
 impl HeatMap<'_> {
-    /// Draws it.
+    /// Draws the matrix.
     pub fn draw(self) -> Figure {
         let mut canvas = Canvas::default();
         let texts: Vec<String> =
             self.names.iter().map(|name| fitted(&name.text, Style::TICK, LONGEST)).collect();
-        let longest = texts.iter().map(|text| width(text, Style::TICK)).fold(0.0, f64::max);
+        let layout = Layout::new(self.names, &texts);
+        self.heads(&mut canvas, &layout, &texts);
+        for (row, cells) in self.cells.iter().enumerate() {
+            for (column, cell) in cells.iter().enumerate() {
+                cell.draw(&mut canvas, layout.cell(row, column), (row, column));
+            }
+        }
+        let room = layout.right - layout.left;
+        let key = self.key(&mut canvas, layout.left, layout.bottom + 20.0, room);
+        let end = self.legend(&mut canvas, &layout, key + 20.0);
         let steep = TURN.to_radians();
-        let left = 26.0 + longest + 14.0;
-        let top = 26.0 + longest * -steep.sin() + 14.0;
-        // Where each thing begins, in cells and gaps.
-        let mut gaps = 0.0;
-        let offsets: Vec<(f64, f64)> = (0..self.names.len())
-            .map(|n| {
-                gaps += if n > 0 && self.names[n].family != self.names[n - 1].family {
-                    GAP
-                } else {
-                    0.0
-                };
-                (n as f64, gaps)
-            })
-            .collect();
-        let x = |n: usize| left + offsets[n].0 * CELL.0 + offsets[n].1;
-        let y = |n: usize| top + offsets[n].0 * CELL.1 + offsets[n].1;
-        let count = self.names.len();
-        let (right, bottom) = (x(count - 1) + CELL.0, y(count - 1) + CELL.1);
+        let over = texts.last().map_or(0.0, |text| width(text, Style::TICK) * steep.cos());
+        let words = layout.left + width(self.values, Style::TICK);
+        let wide = (layout.right - CELL.0 / 2.0 + over).max(layout.right).max(words) + 12.0;
+        Figure::new(canvas, wide, end + 12.0, self.title)
+    }
 
+    /// What rows and columns are, and their names with the colours of their families.
+    fn heads(&self, canvas: &mut Canvas, layout: &Layout, texts: &[String]) {
+        let Layout { left, top, bottom, .. } = *layout;
         canvas.text(
             (left, 14.0),
             Anchor::Start,
@@ -87,79 +87,28 @@ impl HeatMap<'_> {
         );
         for (n, text) in texts.iter().enumerate() {
             let colour = hue(self.names[n].family).0;
+            let Area { x, y, .. } = layout.cell(n, n);
             canvas.text(
-                (left - 12.0, y(n) + CELL.1 / 2.0 + 4.0),
+                (left - 12.0, y + CELL.1 / 2.0 + 4.0),
                 Anchor::End,
                 Style::TICK,
                 "ink",
                 text,
             );
             canvas.turned(
-                (x(n) + CELL.0 / 2.0 + 3.0, top - 12.0),
+                (x + CELL.0 / 2.0 + 3.0, top - 12.0),
                 TURN,
                 Anchor::Start,
                 Style::TICK,
                 "ink",
                 text,
             );
-            canvas.rect(Area { x: left - 8.0, y: y(n), w: 4.0, h: CELL.1 }, &colour);
-            canvas.rect(Area { x: x(n), y: top - 8.0, w: CELL.0, h: 4.0 }, &colour);
+            canvas.rect(Area { x: left - 8.0, y, w: 4.0, h: CELL.1 }, &colour);
+            canvas.rect(Area { x, y: top - 8.0, w: CELL.0, h: 4.0 }, &colour);
         }
-        for (row, cells) in self.cells.iter().enumerate() {
-            for (column, cell) in cells.iter().enumerate() {
-                let area = Area { x: x(column), y: y(row), w: CELL.0, h: CELL.1 };
-                let mut data = vec![("row", row.to_string()), ("column", column.to_string())];
-                data.extend(cell.data.iter().cloned());
-                canvas.open("cell", &cell.tip, &data);
-                let middle = (area.x + area.w / 2.0, area.y + area.h / 2.0 + 3.5);
-                match cell.value {
-                    None => {
-                        canvas.rect(area, "hatch");
-                        canvas.text(middle, Anchor::Middle, Style::CELL, "muted", "–");
-                    }
-                    Some(value) => {
-                        let (ground, light) = magnitude(value);
-                        canvas.tile(area, &ground);
-                        let class = if light { "on-dark" } else { "on-light" };
-                        canvas.text(
-                            middle,
-                            Anchor::Middle,
-                            Style::CELL,
-                            class,
-                            &format!("{:.0}", 100.0 * value),
-                        );
-                    }
-                }
-                if row == column {
-                    canvas.rect(area.grown(-1.0), "own");
-                }
-                canvas.close();
-            }
-        }
-        let key = self.key(&mut canvas, left, bottom + 20.0, right - left);
-        let over = texts.last().map_or(0.0, |text| width(text, Style::TICK) * steep.cos());
-        let used: Vec<(usize, &String)> = self
-            .families
-            .iter()
-            .enumerate()
-            .filter(|(n, _)| self.names.iter().any(|name| name.family == *n))
-            .collect();
-        let mut at = (left, key + 20.0);
-        for (n, family) in used {
-            let needed = 14.0 + width(family, Style::TICK);
-            if at.0 > left && at.0 + needed > right {
-                at = (left, at.1 + 18.0);
-            }
-            canvas.rect(Area { x: at.0, y: at.1 - 9.0, w: 9.0, h: 9.0 }, &hue(n).0);
-            canvas.text((at.0 + 14.0, at.1), Anchor::Start, Style::TICK, "ink", family);
-            at.0 += needed + 16.0;
-        }
-        let words = left + width(self.values, Style::TICK);
-        let wide = (right - CELL.0 / 2.0 + over).max(right).max(words) + 12.0;
-        Figure::new(canvas, wide, at.1 + 12.0, self.title)
     }
 
-    /// What colours mean; returns where it ends.
+    /// The scale of colours; returns the height of its last line.
     fn key(&self, canvas: &mut Canvas, left: f64, top: f64, room: f64) -> f64 {
         let (steps, wide) = (50, room.clamp(160.0, 300.0));
         for n in 0..steps {
@@ -177,6 +126,93 @@ impl HeatMap<'_> {
         }
         canvas.text((left, top + 39.0), Anchor::Start, Style::TICK, "muted", self.values);
         top + 39.0
+    }
+
+    /// The families' colours, in as many lines as they need; returns the height of the last.
+    fn legend(&self, canvas: &mut Canvas, layout: &Layout, top: f64) -> f64 {
+        let used = self
+            .families
+            .iter()
+            .enumerate()
+            .filter(|(n, _)| self.names.iter().any(|name| name.family == *n));
+        let mut at = (layout.left, top);
+        for (n, family) in used {
+            let needed = 14.0 + width(family, Style::TICK);
+            if at.0 > layout.left && at.0 + needed > layout.right {
+                at = (layout.left, at.1 + 18.0);
+            }
+            canvas.rect(Area { x: at.0, y: at.1 - 9.0, w: 9.0, h: 9.0 }, &hue(n).0);
+            canvas.text((at.0 + 14.0, at.1), Anchor::Start, Style::TICK, "ink", family);
+            at.0 += needed + 16.0;
+        }
+        at.1
+    }
+}
+
+impl HeatCell {
+    /// Draws the cell that stands at a row and a column.
+    fn draw(&self, canvas: &mut Canvas, area: Area, (row, column): (usize, usize)) {
+        let mut data = vec![("row", row.to_string()), ("column", column.to_string())];
+        data.extend(self.data.iter().cloned());
+        canvas.open("cell", &self.tip, &data);
+        let middle = (area.x + area.w / 2.0, area.y + area.h / 2.0 + 3.5);
+        match self.value {
+            None => {
+                canvas.rect(area, "hatch");
+                canvas.text(middle, Anchor::Middle, Style::CELL, "muted", "–");
+            }
+            Some(value) => {
+                let (ground, light) = magnitude(value);
+                canvas.tile(area, &ground);
+                let class = if light { "on-dark" } else { "on-light" };
+                let text = format!("{:.0}", 100.0 * value);
+                canvas.text(middle, Anchor::Middle, Style::CELL, class, &text);
+            }
+        }
+        if row == column {
+            canvas.rect(area.grown(-1.0), "own");
+        }
+        canvas.close();
+    }
+}
+
+/// Where the cells are, in pixels.
+struct Layout {
+    left: f64,
+    top: f64,
+    right: f64,
+    bottom: f64,
+    /// The sum of the gaps before each row or column.
+    gaps: Vec<f64>,
+}
+
+impl Layout {
+    fn new(names: &[Name], texts: &[String]) -> Self {
+        let longest = texts.iter().map(|text| width(text, Style::TICK)).fold(0.0, f64::max);
+        let left = 26.0 + longest + 14.0;
+        let top = 26.0 + longest * -TURN.to_radians().sin() + 14.0;
+        let mut sum = 0.0;
+        let gaps = (0..names.len())
+            .map(|n| {
+                if n > 0 && names[n].family != names[n - 1].family {
+                    sum += GAP;
+                }
+                sum
+            })
+            .collect();
+        let mut layout = Self { left, top, right: left, bottom: top, gaps };
+        let last = layout.cell(names.len() - 1, names.len() - 1);
+        (layout.right, layout.bottom) = (last.right(), last.bottom());
+        layout
+    }
+
+    fn cell(&self, row: usize, column: usize) -> Area {
+        Area {
+            x: self.left + column as f64 * CELL.0 + self.gaps[column],
+            y: self.top + row as f64 * CELL.1 + self.gaps[row],
+            w: CELL.0,
+            h: CELL.1,
+        }
     }
 }
 
@@ -211,6 +247,6 @@ mod tests {
         assert!(svg.contains(
             "data-row=\"17\" data-column=\"17\" data-n=\"40\"><title>17 to 17: 5 of 40</title>"
         ));
-        super::super::tests::no_text_touches(&figure);
+        super::super::drawing::tests::no_text_touches(&figure);
     }
 }

@@ -1,7 +1,7 @@
-//! Rows of dots with whiskers.
+//! Estimates with whiskers, in rows.
 
-use super::Figure;
 use super::canvas::{Anchor, Area, Canvas};
+use super::drawing::Figure;
 use super::frame::{Axis, MARK, Sample, WIDTH, abscissa, legend};
 use super::palette::{hue, shape};
 use super::scale::Scale;
@@ -13,7 +13,7 @@ pub struct Intervals<'a> {
     pub title: String,
     /// The abscissa.
     pub x: Axis,
-    /// Ends that the abscissa has at least, such as 0 and 1 of rates.
+    /// Range that the abscissa covers in any case, such as 0 to 1 for rates.
     pub least: Option<(f64, f64)>,
     /// The rows.
     pub rows: Vec<Interval>,
@@ -35,21 +35,21 @@ pub struct Interval {
 
 /// An estimate.
 pub struct Whisker {
-    /// Which of the series.
+    /// Index of its series.
     pub series: usize,
     /// The estimate.
     pub value: f64,
     /// Its interval.
     pub interval: Option<(f64, f64)>,
-    /// All that is known of it, in words.
+    /// The text of its tip.
     pub tip: String,
 }
 
-/// A name longer than this is cut.
+/// Greatest width of a name, in pixels; a longer one is cut.
 const LONGEST: f64 = 240.0;
 
 impl Intervals<'_> {
-    /// Draws them.
+    /// Draws the rows.
     pub fn draw(self) -> Figure {
         let mut canvas = Canvas::default();
         let longest = self
@@ -142,7 +142,7 @@ impl Intervals<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::figure::Kind;
+    use crate::report::figure::scale::Kind;
 
     #[test]
     fn rows_stand_apart() {
@@ -166,6 +166,6 @@ mod tests {
             series: &["a".into(), "b".into(), "c".into()],
             reference: Some(0.7),
         };
-        super::super::tests::no_text_touches(&intervals.draw());
+        super::super::drawing::tests::no_text_touches(&intervals.draw());
     }
 }

@@ -1,5 +1,5 @@
-//! Where names stand: beside their points without covering anything, or at the ends of lines one
-//! below the other.
+//! Places for names: beside points without covering anything, or at the ends of lines, one below
+//! the other.
 
 use super::canvas::Area;
 
@@ -23,17 +23,17 @@ pub struct Placed {
     pub leader: Option<(f64, f64)>,
 }
 
-/// From a point's middle to a name beside it.
+/// Distance from a point's middle to a name beside it, in pixels.
 const NEAR: f64 = 8.0;
-/// Beyond this distance a line leads from the name to its point.
+/// Greatest distance of a name from its point, in pixels, without a line between them.
 const FAR: f64 = 12.0;
-/// What one pixel of distance is worth beside one square pixel of covered line.
+/// Cost of a pixel of distance, where a square pixel of a covered line costs 1.
 const DISTANCE: f64 = 1.5;
-/// What a square pixel of a covered name or mark costs: more than any distance.
+/// Cost of a square pixel of a covered name or mark: more than any distance.
 const COVERED: f64 = 1000.0;
 
 /// Places names inside `bounds`, so that they cover no mark and no other name, and as few of the
-/// `light` things (lines, whiskers) as can be. The same answer for the same input.
+/// `light` things (lines, whiskers) as possible. The same input gives the same places.
 pub fn beside(wanted: &[Wanted], marks: &[Area], light: &[Area], bounds: Area) -> Vec<Placed> {
     let candidates: Vec<Vec<(Area, f64)>> = wanted.iter().map(|one| around(one, bounds)).collect();
     let fixed: Vec<Vec<f64>> = candidates
@@ -63,7 +63,7 @@ pub fn beside(wanted: &[Wanted], marks: &[Area], light: &[Area], bounds: Area) -
         };
         (0..candidates[n].len()).min_by(|&a, &b| cost(a).total_cmp(&cost(b)))
     };
-    // Those with the most neighbours choose first; afterwards everybody may choose again.
+    // Names with the most neighbours choose first. Then all choose again until nothing changes.
     let crowd =
         |n: usize| wanted.iter().filter(|other| distance(other.at, wanted[n].at) < 60.0).count();
     let mut order: Vec<usize> = (0..wanted.len()).collect();
@@ -131,8 +131,8 @@ pub fn apart(wishes: &[f64], gap: f64, (low, high): (f64, f64)) -> Vec<f64> {
     order.sort_by(|&a, &b| wishes[a].total_cmp(&wishes[b]).then(a.cmp(&b)));
     let gap =
         if wishes.len() > 1 { gap.min((high - low) / (wishes.len() - 1) as f64) } else { gap };
-    // Blocks of names that touch: the sum of their wishes, as of the block's first, and their
-    // number.
+    // Blocks of names that touch: the sum of their wishes for the first height of the block, and
+    // their number.
     let mut blocks: Vec<(f64, usize)> = Vec::new();
     for (n, &index) in order.iter().enumerate() {
         let mut block = (wishes[index] - gap * n as f64, 1);

@@ -1,8 +1,9 @@
-//! Figures: SVG that is laid out here, text and all, so that it is the same in the report, in a
-//! file of its own and as PNG.
+//! Figures as SVG. All of it is laid out here, text too, so that a figure is the same in the
+//! report, in a file of its own and as PNG.
 
 mod canvas;
 mod curves;
+mod drawing;
 mod frame;
 mod heat_map;
 mod intervals;
@@ -14,129 +15,11 @@ mod text;
 
 pub use canvas::escape;
 pub use curves::{Curve, Curves};
+pub use drawing::Figure;
 pub use frame::{Axis, Name};
 pub use heat_map::{HeatCell, HeatMap};
 pub use intervals::{Interval, Intervals, Whisker};
 pub use palette::{plain_style_sheet, style_sheet, variables};
 pub use scale::{Kind, short};
-pub use scatter::{Fit, Scatter, ScatterPoint};
+pub use scatter::{Fit, FitPoint, Scatter, ScatterPoint};
 pub use text::FONTS;
-
-use anyhow::{Context, Result};
-use canvas::{Canvas, coordinate};
-use resvg::{tiny_skia, usvg};
-use std::sync::{Arc, LazyLock};
-
-/// A drawing with a description in words.
-#[derive(Debug)]
-pub struct Figure {
-    canvas: Canvas,
-    width: f64,
-    height: f64,
-    title: String,
-}
-
-/// The font's name in figures, and what may stand in for it.
-const FAMILY: &str = "Inter, Helvetica, Arial, sans-serif";
-/// Pixels of a PNG for each of the figure's own.
-const DENSITY: f32 = 2.0;
-
-static OPTIONS: LazyLock<usvg::Options<'static>> = LazyLock::new(|| {
-    let mut options = usvg::Options { font_family: "Inter".into(), ..usvg::Options::default() };
-    let fonts = Arc::make_mut(&mut options.fontdb);
-    for font in FONTS {
-        fonts.load_font_data(font.to_vec());
-    }
-    options
-});
-
-impl Figure {
-    /// A drawing of a size, and what it shows.
-    pub fn new(canvas: Canvas, width: f64, height: f64, title: String) -> Self {
-        Self { canvas, width, height, title }
-    }
-
-    /// The figure for a page that has [`style_sheet`] and [`variables`].
-    pub fn inline(&self) -> String {
-        self.svg("class=\"figure\" tabindex=\"0\"", "")
-    }
-
-    /// The figure as a file: white ground, its style in it.
-    pub fn standalone(&self) -> String {
-        let style = format!(
-            "<style>{}</style><rect width=\"100%\" height=\"100%\" class=\"paper\"/>",
-            palette::plain_style_sheet()
-        );
-        let [width, height] = [self.width, self.height].map(coordinate);
-        self.svg(
-            &format!("xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\""),
-            &style,
-        )
-    }
-
-    fn svg(&self, attributes: &str, style: &str) -> String {
-        let ([width, height], title) =
-            ([self.width, self.height].map(coordinate), escape(&self.title));
-        format!(
-            "<svg {attributes} viewBox=\"0 0 {width} {height}\" font-family=\"{FAMILY}\" \
-             role=\"img\" aria-label=\"{title}\">\
-             {style}{}</svg>\n",
-            self.canvas.body()
-        )
-    }
-
-    /// The figure as PNG, two pixels for each of its own.
-    ///
-    /// # Errors
-    /// When it is larger than a picture can be.
-    pub fn png(&self) -> Result<Vec<u8>> {
-        let tree = usvg::Tree::from_str(&self.standalone(), &OPTIONS)?;
-        let size = tree.size().to_int_size().scale_by(DENSITY).context("a figure has a size")?;
-        let mut pixels = tiny_skia::Pixmap::new(size.width(), size.height())
-            .context("the figure is too large for a picture")?;
-        resvg::render(
-            &tree,
-            tiny_skia::Transform::from_scale(DENSITY, DENSITY),
-            &mut pixels.as_mut(),
-        );
-        Ok(pixels.encode_png()?)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use canvas::Anchor;
-    use text::Style;
-
-    /// No two upright texts overlap, and none leaves the figure.
-    pub(super) fn no_text_touches(figure: &Figure) {
-        let written = figure.canvas.written();
-        assert!(written.len() > 10);
-        for (n, one) in written.iter().enumerate() {
-            let inside = one.x >= 0.0
-                && one.y >= 0.0
-                && one.right() <= figure.width
-                && one.bottom() <= figure.height;
-            assert!(inside, "{one:?} leaves the figure");
-            for other in &written[..n] {
-                assert!(one.overlap(other) <= 0.0, "{one:?} and {other:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_figure_becomes_a_file_and_a_picture() {
-        let mut canvas = Canvas::default();
-        canvas.text((10.0, 30.0), Anchor::Start, Style { size: 20.0, strong: true }, "ink", "ABC");
-        let figure = Figure::new(canvas, 100.0, 50.0, "letters & more".into());
-        assert!(figure.standalone().contains("aria-label=\"letters &amp; more\""));
-        let picture = image::load_from_memory(&figure.png().unwrap()).unwrap().to_luma8();
-        assert_eq!(picture.dimensions(), (200, 100));
-        let dark = picture.pixels().filter(|pixel| pixel.0[0] < 100).count();
-        assert!(
-            (200..2000).contains(&dark),
-            "{dark} dark pixels: the letters are drawn in the font"
-        );
-    }
-}

@@ -6,7 +6,7 @@
 use super::canvas::SHAPES;
 use std::fmt::Write;
 
-/// Names of colours with what they are on light and on dark ground. Contrast of text is at least
+/// Names of colours, each with its value on light and on dark ground. Contrast of text is at least
 /// 4.5:1.
 const COLOURS: [(&str, &str, &str); 14] = [
     ("paper", "#ffffff", "#16181d"),
@@ -28,8 +28,8 @@ const COLOURS: [(&str, &str, &str); 14] = [
 /// Number of different colours of families.
 const HUES: usize = 8;
 
-/// The classes of the n-th family: of what is filled and of lines. After eight families colours
-/// come again, with other shapes.
+/// The classes of the n-th family: for fills and for lines. After eight families colours repeat,
+/// with other shapes.
 pub fn hue(n: usize) -> (String, String) {
     (format!("fill{}", n % HUES), format!("line{}", n % HUES))
 }
@@ -66,7 +66,7 @@ pub fn plain_style_sheet() -> String {
         .fold(style_sheet(), |css, (name, light, _)| css.replace(&format!("var(--{name})"), light))
 }
 
-/// devon at seventeen even steps from its light end, from the author's package.
+/// The map devon at 17 even steps from its light end, from the author's package.
 const DEVON: [u32; 17] = [
     0xffffff, 0xf2f0fc, 0xe4e2fa, 0xd7d4f7, 0xcac6f4, 0xbeb8f2, 0xafaaee, 0x9a9be7, 0x7d8edc,
     0x5d7fce, 0x4171bb, 0x3165a4, 0x28578e, 0x27467a, 0x29376a, 0x2a285a, 0x2c1a4c,

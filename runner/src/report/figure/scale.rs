@@ -1,11 +1,11 @@
 //! From values to pixels, and where the ticks stand.
 
-/// How values are spread.
+/// Linear or logarithmic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Evenly.
+    /// Values are spread evenly.
     Linear,
-    /// Their logarithms evenly; values are positive.
+    /// The logarithms of values are spread evenly; values are positive.
     Log,
 }
 
@@ -27,7 +27,7 @@ pub struct Tick {
 }
 
 impl Scale {
-    /// The values of `domain` onto the pixels of `range`; each may run in either direction.
+    /// Maps the values of `domain` to the pixels of `range`; each may run in either direction.
     /// A domain of no width is widened.
     pub fn new(kind: Kind, domain: (f64, f64), range: (f64, f64)) -> Self {
         let (low, high) = domain;
@@ -53,7 +53,7 @@ impl Scale {
         let room = 0.06;
         let (a, b) = (bare.along(bare.domain.0), bare.along(bare.domain.1));
         let (from, to) = (bare.back(a - room * (b - a)), bare.back(b + room * (b - a)));
-        // Distances begin at 0 where that is not far.
+        // An axis of distances begins at 0 unless that takes much room.
         let from =
             if kind == Kind::Linear && low >= 0.0 && low < 0.4 * (high - low) { 0.0 } else { from };
         Self { domain: (from, to), ..bare }
@@ -80,7 +80,7 @@ impl Scale {
         self.range.0 + part * (self.range.1 - self.range.0)
     }
 
-    /// The same, kept within the range.
+    /// Where a value stands, kept within the range.
     pub fn within(&self, value: f64) -> f64 {
         let (a, b) = (self.range.0.min(self.range.1), self.range.0.max(self.range.1));
         let at = self.at(value);
@@ -88,7 +88,8 @@ impl Scale {
         if at.is_finite() { at.clamp(a, b) } else { self.range.0 }
     }
 
-    /// About `count` round values; percentages of fractions when `percent`.
+    /// About `count` round values; with `percent`, values are fractions that are written as per
+    /// cent.
     pub fn ticks(&self, count: usize, percent: bool) -> Vec<Tick> {
         let (low, high) = (self.domain.0.min(self.domain.1), self.domain.0.max(self.domain.1));
         let times = if percent { 100.0 } else { 1.0 };
@@ -105,7 +106,7 @@ impl Scale {
     }
 }
 
-/// Multiples of 1, 2 or 5 times a power of ten.
+/// Ticks at multiples of 1, 2 or 5 times a power of ten.
 fn even(low: f64, high: f64, count: usize) -> Vec<(f64, String)> {
     let rough = (high - low) / count.max(1) as f64;
     let power = 10f64.powf(rough.log10().floor());
@@ -130,8 +131,8 @@ fn even(low: f64, high: f64, count: usize) -> Vec<(f64, String)> {
         .collect()
 }
 
-/// 1, 2 and 5 of every decade when there are few decades, else the decades alone; the rest of a
-/// decade as ticks without text.
+/// Ticks at every digit of each decade. Text stands at all of them within a decade, at 1, 2 and 5 in
+/// few decades, else at powers of ten.
 fn logarithmic(low: f64, high: f64, count: usize) -> Vec<(f64, String)> {
     let decades = (high / low).log10();
     let named: &[u32] = if decades < 0.7 {

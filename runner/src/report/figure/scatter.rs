@@ -1,11 +1,11 @@
 //! Points with their names: one quantity against another.
 
-use super::Figure;
 use super::canvas::{Anchor, Area, Canvas};
+use super::drawing::Figure;
 use super::frame::{Axis, MARK, Name, Sample, WIDTH, axes, families, gutter, legend};
 use super::labels::{Wanted, beside};
 use super::palette::{hue, shape};
-use super::scale::{Kind, Scale};
+use super::scale::Scale;
 use super::text::{Style, width};
 
 /// Points in a plane, with lines through them.
@@ -32,7 +32,7 @@ pub struct Scatter<'a> {
 
 /// A point of a [`Scatter`].
 pub struct ScatterPoint {
-    /// Who it is.
+    /// Its name and family.
     pub name: Name,
     /// Where it is.
     pub at: (f64, f64),
@@ -42,18 +42,25 @@ pub struct ScatterPoint {
     pub up: Option<(f64, f64)>,
     /// Whether it has a ring.
     pub ring: bool,
-    /// All that is known of it, in words.
+    /// The text of its tip.
     pub tip: String,
 }
 
-/// An abscissa, a height, and the ends of its interval.
-pub type FitPoint = (f64, f64, Option<(f64, f64)>);
+/// A point of a [`Fit`].
+pub struct FitPoint {
+    /// The abscissa.
+    pub x: f64,
+    /// The line's height there.
+    pub y: f64,
+    /// The ends of its interval.
+    pub interval: Option<(f64, f64)>,
+}
 
 /// A line with a band.
 pub struct Fit {
     /// What it goes through.
     pub name: String,
-    /// Abscissae, heights, and the ends of their intervals.
+    /// Its points, from left to right.
     pub line: Vec<FitPoint>,
 }
 
@@ -61,7 +68,7 @@ const HEIGHT: f64 = 330.0;
 const FITS: [&str; 3] = ["fit", "fit dash1", "fit dash2"];
 
 impl Scatter<'_> {
-    /// Draws it.
+    /// Draws the points.
     pub fn draw(self) -> Figure {
         let mut canvas = Canvas::default();
         let top = 34.0;
@@ -70,7 +77,7 @@ impl Scatter<'_> {
             .points
             .iter()
             .map(|p| p.at.1)
-            .chain(self.fits.iter().flat_map(|fit| fit.line.iter().map(|point| point.1)));
+            .chain(self.fits.iter().flat_map(|fit| fit.line.iter().map(|point| point.y)));
         let ends =
             self.points.iter().flat_map(|p| p.up.map_or([p.at.1; 2], |(low, high)| [low, high]));
         let up = Scale::around(self.y.kind, heights.chain(ends), (top + HEIGHT, top));
@@ -93,7 +100,7 @@ impl Scatter<'_> {
             let band: Vec<(f64, f64, f64)> = fit
                 .line
                 .iter()
-                .filter_map(|&(x, _, ends)| ends.map(|(low, high)| (x, low, high)))
+                .filter_map(|point| point.interval.map(|(low, high)| (point.x, low, high)))
                 .collect();
             if band.len() > 1 {
                 let lower = band.iter().map(|&(x, low, _)| place((x, low)));
@@ -101,7 +108,8 @@ impl Scatter<'_> {
                     lower.chain(band.iter().rev().map(|&(x, _, high)| place((x, high)))).collect();
                 canvas.path(&outline, true, "band");
             }
-            let line: Vec<(f64, f64)> = fit.line.iter().map(|&(x, y, _)| place((x, y))).collect();
+            let line: Vec<(f64, f64)> =
+                fit.line.iter().map(|point| place((point.x, point.y))).collect();
             light.extend(along(&line));
             canvas.path(&line, false, FITS[n % FITS.len()]);
         }
@@ -195,7 +203,7 @@ impl Scatter<'_> {
     }
 }
 
-/// Small boxes along a line, for names to keep off.
+/// Small boxes along a line, which names keep off.
 fn along(line: &[(f64, f64)]) -> Vec<Area> {
     let mut boxes = Vec::new();
     for pair in line.windows(2) {
@@ -214,21 +222,10 @@ fn along(line: &[(f64, f64)]) -> Vec<Area> {
     boxes
 }
 
-impl Axis {
-    /// An axis of plain numbers.
-    pub fn new(label: impl Into<String>, kind: Kind) -> Self {
-        Self { label: label.into(), kind, percent: false }
-    }
-
-    /// An axis of fractions, written as per cent.
-    pub fn percent(label: impl Into<String>, kind: Kind) -> Self {
-        Self { label: label.into(), kind, percent: true }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::figure::scale::Kind;
 
     #[test]
     fn names_of_eighteen_close_points_touch_nothing() {
@@ -246,7 +243,9 @@ mod tests {
         };
         let fit = |name: &str| Fit {
             name: name.into(),
-            line: [0.08, 0.09].map(|x| (x, 4.0 * x, Some((3.0 * x, 5.0 * x)))).to_vec(),
+            line: [0.08, 0.09]
+                .map(|x| FitPoint { x, y: 4.0 * x, interval: Some((3.0 * x, 5.0 * x)) })
+                .into(),
         };
         let scatter = Scatter {
             title: "distortion against error".into(),
@@ -260,7 +259,7 @@ mod tests {
             families: &families,
         };
         let figure = scatter.draw();
-        super::super::tests::no_text_touches(&figure);
+        super::super::drawing::tests::no_text_touches(&figure);
         assert_eq!(figure.inline().matches("<g class=\"point\"").count(), 18);
     }
 }

@@ -1,4 +1,4 @@
-//! How wide text is: the advances of the font that figures are set in.
+//! The width of text in the font of the figures.
 
 use std::sync::LazyLock;
 use ttf_parser::Face;
@@ -21,7 +21,7 @@ impl Style {
     pub const CELL: Self = Self { size: 9.5, strong: false };
     /// A value at an axis, a name beside a point.
     pub const TICK: Self = Self { size: 11.0, strong: false };
-    /// What an axis shows.
+    /// The label of an axis.
     pub const LABEL: Self = Self { size: 12.0, strong: false };
     /// A heading.
     pub const STRONG: Self = Self { size: 11.0, strong: true };

@@ -1,86 +1,20 @@
-//! What attacks cost, and how near each comes to the best of all.
+//! The section "Cost and optimality": what attacks cost, and how near each comes to the best of
+//! all.
 
 use crate::analysis::Rate;
 use crate::report::figure::{Axis, Interval, Intervals, Kind, Whisker, short};
-use crate::report::html::page::{Data, Page, Shown, View, ends, percent, plain, table};
-use crate::summary::{CampaignSummary, Timing};
+use crate::report::html::page::{Data, Page, Shown, ends, plain, table};
+use crate::report::html::view::{View, distortion};
+use crate::report::html::words::{self, goal_words, percent, pool};
+use crate::summary::{CampaignSummary, NORMS, Timing};
 use anyhow::Result;
 
-/// Something in a table: what it says and what it is sorted by.
+/// A cell of a table: its text, and the number that it is sorted by.
 type Entry = (String, Option<f64>);
 
-fn value(value: Option<f64>) -> Entry {
-    (value.map_or_else(|| "–".to_owned(), short), value)
-}
-
-fn mean(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
-    let (sum, count) =
-        values.flatten().fold((0.0, 0), |(sum, count), value| (sum + value, count + 1));
-    (count > 0).then(|| sum / f64::from(count))
-}
-
 pub(super) fn cost(view: &View, times: &[Timing], page: &mut Page) -> Result<()> {
-    let metrics: Vec<&str> = view
-        .summary
-        .metrics
-        .iter()
-        .filter(|metric| metric.of_outcomes)
-        .map(|metric| metric.label.as_str())
-        .collect();
-    let seconds = |of: &dyn Fn(&Timing) -> bool| {
-        let chosen = times.iter().filter(|time| of(time));
-        let (sum, images) = chosen.fold((0.0, 0), |(sum, images), time| {
-            (sum + time.attack_seconds, images + time.source_correct)
-        });
-        (images > 0).then(|| sum / images as f64)
-    };
-    let mut head =
-        vec!["success".to_owned(), "8-bit".to_owned(), "forward".to_owned(), "backward".to_owned()];
-    head.extend((!times.is_empty()).then(|| "s / image".to_owned()));
-    head.extend(metrics.iter().map(|metric| format!("mean {metric}")));
-    head.extend(
-        metrics
-            .iter()
-            .filter(|metric| has_gap(view, metric))
-            .map(|metric| format!("{metric} / best")),
-    );
-    let row = |campaigns: &[&CampaignSummary], seconds: Option<f64>| {
-        let pooled = |of: fn(&CampaignSummary) -> Rate| {
-            let (k, n) = campaigns
-                .iter()
-                .map(|campaign| of(campaign))
-                .fold((0, 0), |(k, n), rate| (k + rate.k, n + rate.n));
-            Rate::new(k, n).rate
-        };
-        let share = |rate: Option<f64>| (percent(rate), rate);
-        let each = |of: &dyn Fn(&CampaignSummary) -> Option<f64>| {
-            value(mean(campaigns.iter().map(|campaign| of(campaign))))
-        };
-        let mut entries = vec![
-            share(pooled(|campaign| campaign.success)),
-            share(pooled(|campaign| campaign.success_8bit)),
-        ];
-        entries.extend([
-            each(&|campaign| campaign.cost.forward_mean),
-            each(&|campaign| campaign.cost.backward_mean),
-        ]);
-        entries.extend((!times.is_empty()).then(|| value(seconds)));
-        let by = |campaign: &CampaignSummary, metric: &str| {
-            campaign.distortions.iter().position(|one| one.metric == metric)
-        };
-        for metric in &metrics {
-            entries.push(each(&|campaign| campaign.distortions[by(campaign, metric)?].mean.value));
-        }
-        for metric in metrics.iter().filter(|metric| has_gap(view, metric)) {
-            entries.push(each(&|campaign| {
-                campaign.distortions[by(campaign, metric)?].gap?.mean_ratio
-            }));
-        }
-        entries
-    };
-    let text = |text: &str| (text.replace('_', " "), None);
-    let mut pooled = Vec::new();
-    let mut single = Vec::new();
+    let columns = Columns::new(view, times);
+    let (mut pooled, mut single) = (Vec::new(), Vec::new());
     for attack in &view.summary.attacks {
         for &goal in &attack.goals {
             let campaigns: Vec<&CampaignSummary> = view
@@ -89,54 +23,111 @@ pub(super) fn cost(view: &View, times: &[Timing], page: &mut Page) -> Result<()>
                 .iter()
                 .filter(|one| one.attack == attack.label && one.goal == goal)
                 .collect();
-            let mut entries: Vec<Entry> = vec![(attack.label.clone(), None), text(goal.name())];
-            entries.extend(row(
-                &campaigns,
-                seconds(&|time| time.attack == attack.label && time.goal == goal),
-            ));
-            pooled.push(entries);
+            pooled.push(columns.row(&[&attack.label, &goal_words(goal)], &campaigns));
             for campaign in campaigns {
-                let mut entries: Vec<Entry> = vec![
-                    (campaign.model.clone(), None),
-                    (attack.label.clone(), None),
-                    text(goal.name()),
-                ];
-                entries.extend(row(
-                    &[campaign],
-                    seconds(&|time| {
-                        time.attack == attack.label
-                            && time.goal == goal
-                            && time.model == campaign.model
-                    }),
-                ));
-                single.push(entries);
+                let first = [&campaign.model, &attack.label, &goal_words(goal)];
+                single.push(columns.row(&first.map(String::as_str), &[campaign]));
             }
         }
     }
-    let heads = |first: &[&'static str]| -> Vec<String> {
-        first.iter().map(|head| (*head).to_owned()).chain(head.iter().cloned()).collect()
-    };
-    let shown = |caption: &str, first: &[&'static str], rows: &[Vec<Entry>]| {
-        let head = heads(first);
-        table(caption, &head.iter().map(String::as_str).collect::<Vec<_>>(), first.len(), rows)
-    };
     let mut body = String::from(
         "<p class=\"about\">Passes per image attacked. Distortions are means over successes. “/ \
          best”: mean ratio to the smallest distortion \
          that any attack of the study found for the same image, model and goal; 1 is the best. A \
          heading sorts.</p>",
     );
-    body.push_str(&shown("All models: means of the models’ own", &["attack", "goal"], &pooled));
+    let title = "All models: means of the models’ own";
+    body.push_str(&columns.table(title, &["attack", "goal"], &pooled));
     body.push_str("<details><summary>Each model by itself</summary>");
-    body.push_str(&shown("Each model by itself", &["model", "attack", "goal"], &single));
+    body.push_str(&columns.table("Each model by itself", &["model", "attack", "goal"], &single));
     body.push_str("</details>");
-    for metric in metrics.iter().filter(|metric| has_gap(view, metric)) {
+    for metric in &columns.with_gap {
         if let Some(shown) = optimality(view, metric)? {
             body.push_str(&page.figure(shown)?);
         }
     }
     page.section("cost", "Cost and optimality", &body);
     Ok(())
+}
+
+/// The columns of the tables of costs, after those that name the campaign.
+struct Columns<'a> {
+    times: &'a [Timing],
+    /// The metrics of distortions.
+    metrics: Vec<&'a str>,
+    /// Those of them for which a campaign has a gap to the best attack.
+    with_gap: Vec<&'a str>,
+}
+
+impl<'a> Columns<'a> {
+    fn new(view: &View<'a>, times: &'a [Timing]) -> Self {
+        let metrics = view.summary.metrics.iter().filter(|metric| metric.of_outcomes);
+        let metrics: Vec<&str> = metrics.map(|metric| metric.label.as_str()).collect();
+        let with_gap = metrics.iter().copied().filter(|metric| has_gap(view, metric)).collect();
+        Self { times, metrics, with_gap }
+    }
+
+    /// A table of `rows`, whose first columns are `first`.
+    fn table(&self, caption: &str, first: &[&str], rows: &[Vec<Entry>]) -> String {
+        let mut head: Vec<String> = first.iter().map(|&head| head.to_owned()).collect();
+        head.extend(["success", "8-bit", "forward", "backward"].map(str::to_owned));
+        head.extend((!self.times.is_empty()).then(|| "s / image".to_owned()));
+        head.extend(self.metrics.iter().map(|metric| format!("mean {metric}")));
+        head.extend(self.with_gap.iter().map(|metric| format!("{metric} / best")));
+        let head: Vec<&str> = head.iter().map(String::as_str).collect();
+        table(caption, &head, first.len(), rows)
+    }
+
+    /// The row of `campaigns`, which share an attack and a goal, with `first` before it.
+    fn row(&self, first: &[&str], campaigns: &[&CampaignSummary]) -> Vec<Entry> {
+        let each = |of: &dyn Fn(&CampaignSummary) -> Option<f64>| {
+            number(mean(campaigns.iter().map(|campaign| of(campaign))))
+        };
+        let mut entries: Vec<Entry> = first.iter().map(|&text| (text.to_owned(), None)).collect();
+        entries.extend([
+            share(campaigns, |campaign| campaign.success),
+            share(campaigns, |campaign| campaign.success_8bit),
+            each(&|campaign| campaign.cost.forward_mean),
+            each(&|campaign| campaign.cost.backward_mean),
+        ]);
+        entries.extend((!self.times.is_empty()).then(|| number(self.seconds(campaigns))));
+        for metric in &self.metrics {
+            entries.push(each(&|campaign| distortion(campaign, metric)?.mean.value));
+        }
+        for metric in &self.with_gap {
+            entries.push(each(&|campaign| distortion(campaign, metric)?.gap?.mean_ratio));
+        }
+        entries
+    }
+
+    /// Seconds per image attacked.
+    fn seconds(&self, campaigns: &[&CampaignSummary]) -> Option<f64> {
+        let of_campaigns = self.times.iter().filter(|time| {
+            campaigns.iter().any(|campaign| {
+                (&time.model, &time.attack, time.goal)
+                    == (&campaign.model, &campaign.attack, campaign.goal)
+            })
+        });
+        let (sum, images) = of_campaigns.fold((0.0, 0), |(sum, images), time| {
+            (sum + time.attack_seconds, images + time.source_correct)
+        });
+        (images > 0).then(|| sum / images as f64)
+    }
+}
+
+fn share(campaigns: &[&CampaignSummary], of: fn(&CampaignSummary) -> Rate) -> Entry {
+    let pooled = pool(campaigns.iter().map(|campaign| of(campaign))).rate;
+    (percent(pooled), pooled)
+}
+
+fn number(value: Option<f64>) -> Entry {
+    (value.map_or_else(|| "–".to_owned(), short), value)
+}
+
+fn mean(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
+    let (sum, count) =
+        values.flatten().fold((0.0, 0), |(sum, count), value| (sum + value, count + 1));
+    (count > 0).then(|| sum / f64::from(count))
 }
 
 fn has_gap(view: &View, metric: &str) -> bool {
@@ -147,9 +138,10 @@ fn has_gap(view: &View, metric: &str) -> bool {
         .any(|one| one.metric == metric && one.gap.is_some())
 }
 
-/// How often each attack finds the smallest distortion; only for norms that attacks minimise.
+/// How often each attack finds the smallest distortion. Only norms have this figure, since attacks
+/// minimise no other metric.
 fn optimality(view: &View, metric: &str) -> Result<Option<Shown>> {
-    if !["l1", "l2", "linf"].contains(&metric) || view.summary.attacks.len() < 2 {
+    if !NORMS.contains(&metric) || view.summary.attacks.len() < 2 {
         return Ok(None);
     }
     let mut data = Data::new(["attack", "goal", "best", "images", "share", "low", "high"])?;
@@ -179,7 +171,7 @@ fn optimality(view: &View, metric: &str) -> Result<Option<Shown>> {
                 low,
                 high,
             ])?;
-            let goal = goal.name().replace('_', " ");
+            let goal = goal_words(goal);
             let n = series.iter().position(|known| *known == goal).unwrap_or_else(|| {
                 series.push(goal.clone());
                 series.len() - 1
@@ -190,11 +182,7 @@ fn optimality(view: &View, metric: &str) -> Result<Option<Shown>> {
                     series: n,
                     value,
                     interval: rate.interval,
-                    tip: format!(
-                        "{}, {goal}: {}",
-                        attack.label,
-                        crate::report::html::page::rate(&rate)
-                    ),
+                    tip: format!("{}, {goal}: {}", attack.label, words::rate(&rate)),
                 });
             }
         }

@@ -1,11 +1,13 @@
-//! Signs that numbers on this page say less than they seem to, by model.
+//! The section "Flags": by model, signs that numbers on the page say less than they seem to.
 
 use crate::analysis::flags::{Check, Flag, Severity};
 use crate::report::figure::escape;
-use crate::report::html::page::{Page, View, counted};
+use crate::report::html::page::Page;
+use crate::report::html::view::View;
+use crate::report::html::words::{counted, goal_words, listed};
 use std::fmt::Write;
 
-/// Models with at most so many flags are shown opened.
+/// Greatest number of flags with which a model's list is open at first.
 const OPEN: usize = 4;
 
 pub(super) fn flags(view: &View, page: &mut Page) {
@@ -48,7 +50,7 @@ fn of_model(model: &str, flags: &[&Flag]) -> String {
         let (severity, name) = (flag.severity.name(), flag.flag.name());
         let place = match (&flag.attack, flag.goal) {
             (Some(attack), Some(goal)) => {
-                format!(" of {} ({})", escape(attack), goal.name().replace('_', " "))
+                format!(" of {} ({})", escape(attack), goal_words(goal))
             }
             _ => String::new(),
         };
@@ -66,10 +68,10 @@ fn of_model(model: &str, flags: &[&Flag]) -> String {
     html + "</ul></details>\n"
 }
 
-/// What was looked for, and what the study has nothing to see by.
+/// The checks that were made, and those for which the study has no data.
 fn checked(checks: &[Check], none: bool) -> String {
     if checks.is_empty() {
-        return "<p class=\"none\">These results are of a program that did not look for signs of \
+        return "<p class=\"none\">The program that made these results did not look for signs of \
                 broken models and weak attacks.</p>"
             .into();
     }
@@ -91,15 +93,12 @@ fn checked(checks: &[Check], none: bool) -> String {
         ""
     };
     let mut html = format!(
-        "{start}<p class=\"about\">Looked for, in so many models or comparisons: {}.",
-        escape(&crate::report::html::page::listed(&seen))
+        "{start}<p class=\"about\">Checks, each with its number of models or comparisons: {}.",
+        escape(&listed(&seen))
     );
     if !unseen.is_empty() {
-        let _ = write!(
-            html,
-            " The study has nothing to see these by: {}.",
-            escape(&crate::report::html::page::listed(&unseen))
-        );
+        let _ =
+            write!(html, " The study has no data for these checks: {}.", escape(&listed(&unseen)));
     }
     html + "</p>"
 }

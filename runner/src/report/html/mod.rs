@@ -1,29 +1,41 @@
-//! `report.html`: a results' folder on one page that needs nothing else, and its figures as files.
+//! `report.html`: a results folder on one page that loads nothing from elsewhere, and its figures
+//! as files.
 
+mod accuracy;
+mod claims;
 mod cost;
+mod curves;
+mod depth;
+mod families;
 mod flags;
-mod models;
+mod frontier;
+mod law;
+mod missing;
 mod overview;
 mod page;
 mod pictures;
+mod provenance;
+mod scores;
 #[cfg(test)]
 mod tests;
 mod transfer;
+mod view;
+mod words;
 
-use crate::report::html::page::{Page, View};
+use crate::report::html::page::Page;
+use crate::report::html::view::View;
 use crate::store::{prepare, write_atomically};
 use crate::summary::{Summary, Timing};
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 
-/// The page, in the results' folder.
+/// The page's name in the results folder.
 pub const FILE: &str = "report.html";
-/// The folder of the figures, in the results' folder.
+/// The figures' folder in the results folder.
 const FIGURES: &str = "figures";
 
-/// Writes the report of a results' folder from what a run has left there: `report.html`, and its
-/// figures as SVG and PNG into `figures/`. Returns where the page is. Other programs' files are
-/// left alone.
+/// Writes `report.html` from the files of a results folder, and its figures as SVG and PNG into
+/// `figures/`. Returns the path of the page. Files of other programs are left alone.
 ///
 /// # Errors
 /// When the folder holds no results of this version, or cannot be written to.
@@ -35,19 +47,19 @@ pub fn write_report(folder: &Path) -> Result<PathBuf> {
     let times = Timing::read(folder).unwrap_or_default();
     overview::headline(&view, &mut page);
     flags::flags(&view, &mut page);
-    overview::verdicts(&view, &mut page);
-    overview::accuracy(&view, &mut page)?;
+    claims::verdicts(&view, &mut page);
+    accuracy::accuracy(&view, &mut page)?;
     transfer::matrices(&view, &mut page)?;
-    transfer::families(&view, &mut page)?;
-    models::laws(&view, &mut page)?;
-    models::frontiers(&view, &mut page)?;
-    models::curves(&view, &mut page)?;
-    models::scores(&view, &mut page)?;
-    models::depth(&view, &mut page)?;
+    families::families(&view, &mut page)?;
+    law::laws(&view, &mut page)?;
+    frontier::frontiers(&view, &mut page)?;
+    curves::curves(&view, &mut page)?;
+    scores::scores(&view, &mut page)?;
+    depth::depth(&view, &mut page)?;
     cost::cost(&view, &times, &mut page)?;
     pictures::examples(&view, folder, &mut page)?;
-    overview::gaps(&view, &mut page);
-    overview::provenance(&view, folder, &mut page);
+    missing::missing(&view, &mut page);
+    provenance::provenance(&view, folder, &mut page);
 
     let figures = folder.join(FIGURES);
     for place in [folder, &figures] {

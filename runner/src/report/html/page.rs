@@ -1,114 +1,18 @@
-//! The page: what all its sections share.
+//! The page: sections, figures with their data, tables.
 
-use crate::analysis::Rate;
-use crate::report::figure::{FONTS, Figure, Name, escape, style_sheet, variables};
-use crate::summary::Summary;
+use crate::report::figure::{FONTS, Figure, escape, plain_style_sheet, style_sheet, variables};
 use anyhow::Result;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use std::fmt::Write;
 
-/// A summary, and how its models stand in figures.
-pub(super) struct View<'a> {
-    pub(super) summary: &'a Summary,
-    /// The families, in the order of their first models.
-    pub(super) families: Vec<String>,
-    /// The models' names in figures, without a beginning that all have.
-    pub(super) names: Vec<Name>,
-    /// The models, one family after the other.
-    pub(super) order: Vec<usize>,
-}
-
-impl<'a> View<'a> {
-    pub(super) fn new(summary: &'a Summary) -> Self {
-        let mut families: Vec<String> = Vec::new();
-        for model in &summary.models {
-            if !families.contains(&model.family) {
-                families.push(model.family.clone());
-            }
-        }
-        let prefix = common_prefix(summary.models.iter().map(|model| model.label.as_str()));
-        let names: Vec<Name> = summary
-            .models
-            .iter()
-            .map(|model| Name {
-                text: model.label[prefix..].to_owned(),
-                family: families
-                    .iter()
-                    .position(|family| *family == model.family)
-                    .unwrap_or_default(),
-            })
-            .collect();
-        let mut order: Vec<usize> = (0..names.len()).collect();
-        order.sort_by_key(|&n| names[n].family);
-        Self { summary, families, names, order }
-    }
-
-    pub(super) fn model(&self, label: &str) -> Option<usize> {
-        self.summary.models.iter().position(|model| model.label == label)
-    }
-
-    pub(super) fn name<'b>(&'b self, label: &'b str) -> &'b str {
-        self.model(label).map_or(label, |n| &self.names[n].text)
-    }
-
-    /// The unit of a metric.
-    pub(super) fn unit(&self, metric: &str) -> &str {
-        self.summary
-            .metrics
-            .iter()
-            .find(|known| known.label == metric)
-            .map_or("", |known| &known.unit)
-    }
-}
-
-/// Length of what all names begin with, up to and with an underscore; nothing of a single name.
-pub(super) fn common_prefix<'a>(names: impl Iterator<Item = &'a str> + Clone) -> usize {
-    let first = names.clone().next().unwrap_or_default();
-    let shared =
-        |end: usize| names.clone().all(|name| name.len() > end && name.starts_with(&first[..end]));
-    let ends = first.match_indices('_').map(|(n, _)| n + 1);
-    ends.rev().find(|&end| names.clone().count() > 1 && shared(end)).unwrap_or(0)
-}
-
-/// A table of strings, as CSV.
-pub(super) struct Data(csv::Writer<Vec<u8>>);
-
-impl Data {
-    pub(super) fn new<const N: usize>(head: [&str; N]) -> Result<Self> {
-        let mut data = Self(csv::Writer::from_writer(Vec::new()));
-        data.0.write_record(head)?;
-        Ok(data)
-    }
-
-    pub(super) fn row<const N: usize>(&mut self, row: [String; N]) -> Result<()> {
-        Ok(self.0.write_record(row)?)
-    }
-
-    fn link(self, stem: &str) -> Result<String> {
-        let bytes = BASE64_STANDARD.encode(self.0.into_inner()?);
-        Ok(format!(
-            "<a class=\"button\" download=\"{stem}.csv\" \
-             href=\"data:text/csv;base64,{bytes}\">Data (CSV)</a>"
-        ))
-    }
-}
-
-/// A number for a CSV file: as it is, or nothing.
-pub(super) fn plain(value: Option<f64>) -> String {
-    value.map_or_else(String::new, |value| value.to_string())
-}
-
-/// Ends of an interval for a CSV file.
-pub(super) fn ends(interval: Option<(f64, f64)>) -> [String; 2] {
-    [plain(interval.map(|ends| ends.0)), plain(interval.map(|ends| ends.1))]
-}
-
-/// Parts of the page that are ready.
+/// The page as far as it is written.
 #[derive(Default)]
 pub(super) struct Page {
     body: String,
+    /// Ids and titles of the sections.
     contents: Vec<(&'static str, &'static str)>,
+    /// The figures, by the name of their files.
     pub(super) figures: Vec<(String, Figure)>,
 }
 
@@ -116,9 +20,9 @@ pub(super) struct Page {
 pub(super) struct Shown {
     /// Name of its files, without ending.
     pub(super) stem: String,
-    /// What it is, and its name among its like.
+    /// What it is; the list of a gallery's figures shows it.
     pub(super) title: String,
-    /// What it shows, in a line that is computed from the data.
+    /// What it shows, in a sentence that is computed from the data.
     pub(super) reading: String,
     /// The drawing.
     pub(super) figure: Figure,
@@ -127,6 +31,7 @@ pub(super) struct Shown {
 }
 
 impl Page {
+    /// Adds a section of HTML.
     pub(super) fn section(&mut self, id: &'static str, title: &'static str, body: &str) {
         self.contents.push((id, title));
         let _ = write!(
@@ -136,8 +41,8 @@ impl Page {
         );
     }
 
-    /// A section of figures of one kind, of which the reader chooses one; a line says why there is
-    /// none.
+    /// Adds a section of figures of one kind, of which the reader chooses one. Without figures the
+    /// line `none` says why.
     pub(super) fn gallery(
         &mut self,
         id: &'static str,
@@ -164,6 +69,8 @@ impl Page {
         Ok(())
     }
 
+    /// A figure as HTML, with its downloads. Its files get the name that it asks for, unless
+    /// another figure has it.
     pub(super) fn figure(&mut self, shown: Shown) -> Result<String> {
         let Shown { stem, title, reading, figure, data } = shown;
         // Labels are free text, file names are not.
@@ -192,15 +99,18 @@ impl Page {
         Ok(html)
     }
 
+    /// The whole page.
     pub(super) fn html(&self, study: &str) -> String {
-        let fonts = FONTS.iter().zip([400, 600]).fold(String::new(), |mut sheet, (font, weight)| {
-            let font = BASE64_STANDARD.encode(font);
-            let _ = writeln!(
-                sheet,
-                "@font-face{{font-family:Inter;font-weight:{weight};src:url(data:font/otf;base64,{font}) format(\"opentype\")}}"
-            );
-            sheet
-        });
+        let fonts =
+            FONTS.iter().zip([400, 600]).fold(String::new(), |mut sheet, (font, weight)| {
+                let font = BASE64_STANDARD.encode(font);
+                let _ = writeln!(
+                    sheet,
+                    "@font-face{{font-family:Inter;font-weight:{weight};\
+                 src:url(data:font/otf;base64,{font}) format(\"opentype\")}}"
+                );
+                sheet
+            });
         let (light, dark) = (variables(false), variables(true));
         let contents = self.contents.iter().fold(String::new(), |mut list, (id, title)| {
             let _ = write!(list, "<li><a href=\"#{id}\">{title}</a></li>");
@@ -213,8 +123,8 @@ impl Page {
              :root{{color-scheme:light;{light}}}\n\
              @media screen and (prefers-color-scheme: \
              dark){{:root:not([data-theme=light]){{color-scheme:dark;{dark}}}}}\n\
-             @media \
-             screen{{:root[data-theme=dark]{{color-scheme:dark;{dark}}}}}\n{figures}{page}</style>\n\
+             @media screen{{:root[data-theme=dark]{{color-scheme:dark;{dark}}}}}\n\
+             {figures}{page}</style>\n\
              <style id=\"plain-figure\" media=\"not all\">{plain}</style>\n</head>\n<body>\n\
              <header><div class=\"bar\"><h1>{title}</h1><button type=\"button\" id=\"theme\" \
              class=\"button\" hidden=\"hidden\">Dark</button></div>\
@@ -225,14 +135,49 @@ impl Page {
             title = escape(study),
             figures = style_sheet(),
             page = include_str!("../report.css"),
-            plain = crate::report::figure::plain_style_sheet(),
+            plain = plain_style_sheet(),
             body = self.body,
             script = include_str!("../report.js"),
         )
     }
 }
 
-/// A table with a heading that sorts it. Columns from `left` on hold numbers.
+/// The numbers behind a figure, as CSV.
+pub(super) struct Data(csv::Writer<Vec<u8>>);
+
+impl Data {
+    pub(super) fn new<const N: usize>(head: [&str; N]) -> Result<Self> {
+        let mut data = Self(csv::Writer::from_writer(Vec::new()));
+        data.0.write_record(head)?;
+        Ok(data)
+    }
+
+    pub(super) fn row<const N: usize>(&mut self, row: [String; N]) -> Result<()> {
+        Ok(self.0.write_record(row)?)
+    }
+
+    /// A link that downloads the file.
+    fn link(self, stem: &str) -> Result<String> {
+        let bytes = BASE64_STANDARD.encode(self.0.into_inner()?);
+        Ok(format!(
+            "<a class=\"button\" download=\"{stem}.csv\" \
+             href=\"data:text/csv;base64,{bytes}\">Data (CSV)</a>"
+        ))
+    }
+}
+
+/// A number for CSV: all its digits, or nothing.
+pub(super) fn plain(value: Option<f64>) -> String {
+    value.map_or_else(String::new, |value| value.to_string())
+}
+
+/// The ends of an interval for CSV.
+pub(super) fn ends(interval: Option<(f64, f64)>) -> [String; 2] {
+    [plain(interval.map(|ends| ends.0)), plain(interval.map(|ends| ends.1))]
+}
+
+/// A table that a click on a heading sorts. The first `left` columns hold text, the others numbers.
+/// A cell is its text and the value that it is sorted by.
 pub(super) fn table(
     caption: &str,
     head: &[&str],
@@ -259,44 +204,4 @@ pub(super) fn table(
     }
     html.push_str("</tbody></table></div>\n");
     html
-}
-
-/// A fraction as per cent.
-pub(super) fn percent(value: Option<f64>) -> String {
-    value.map_or_else(|| "–".to_owned(), |value| format!("{:.1} %", 100.0 * value))
-}
-
-/// A rate in words: per cent, counts, interval.
-pub(super) fn rate(rate: &Rate) -> String {
-    match (rate.rate, rate.interval) {
-        (Some(_), Some((low, high))) => {
-            format!(
-                "{} ({} of {}; 95 % interval {:.1} to {:.1} %)",
-                percent(rate.rate),
-                rate.k,
-                rate.n,
-                100.0 * low,
-                100.0 * high
-            )
-        }
-        _ => "none (0 of 0)".to_owned(),
-    }
-}
-
-/// `a`, `a and b`, `a, b and c`.
-pub(super) fn listed<S: AsRef<str>>(items: &[S]) -> String {
-    match items {
-        [] => "none".to_owned(),
-        [one] => one.as_ref().to_owned(),
-        [first @ .., last] => format!(
-            "{} and {}",
-            first.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(", "),
-            last.as_ref()
-        ),
-    }
-}
-
-/// `1 image`, `2 images`.
-pub(super) fn counted(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }

@@ -1,8 +1,9 @@
-//! Originals, adversarials and what lies between them.
+//! The section "Examples": originals, adversarials and their differences.
 
-use crate::report::figure::escape;
-use crate::report::figure::short;
-use crate::report::html::page::{Page, View};
+use crate::report::figure::{escape, short};
+use crate::report::html::page::Page;
+use crate::report::html::view::View;
+use crate::report::html::words::goal_words;
 use crate::summary::{Example, example_pixels};
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
@@ -35,10 +36,11 @@ pub(super) fn examples(view: &View, folder: &Path, page: &mut Page) -> Result<()
         }
     };
     let mut body = String::from(
-        "<p class=\"about\">Of every attack and goal the successes at the 0.1-, 0.5- and \
+        "<p class=\"about\">For every attack and goal, the successes at the 0.1-, 0.5- and \
          0.9-quantile of distortion, in the norm in which the \
-         attack is nearest to the best of all attacks. Third: the difference, grey where nothing \
-         changed, amplified until its largest change fills the range.</p><div class=\"examples\">",
+         attack is nearest to the best of all attacks. The third picture is the difference, grey \
+         where nothing changed, amplified until its largest change fills the \
+         range.</p><div class=\"examples\">",
     );
     for example in examples {
         let tensor = |end: &str| {
@@ -65,7 +67,7 @@ fn panel(
     let times = short(0.5 / largest.max(f64::MIN_POSITIVE));
     let aim =
         example.target_class.map_or_else(String::new, |class| format!(", aimed at class {class}"));
-    let goal = example.goal.name().replace('_', " ");
+    let goal = goal_words(example.goal);
     let about = format!("{} on {}, {goal}{aim}", example.attack, view.name(&example.model));
     let mut html = String::from("<figure class=\"panel\"><div>");
     for (pixels, alt, below) in [
@@ -109,7 +111,7 @@ fn panel(
     Ok(html)
 }
 
-/// A PNG of 3×S×S pixels in [0, 1].
+/// Pixels in [0, 1] of shape 3×S×S as a PNG.
 fn png(pixels: &Tensor) -> Result<Vec<u8>> {
     let size = pixels.size();
     ensure!(

@@ -1,27 +1,14 @@
-//! Who deceives whom: matrices, and within and across families.
+//! The section "Transfer": matrices of who deceives whom.
 
 use crate::analysis::Rate;
-use crate::report::figure::{Axis, HeatCell, HeatMap, Interval, Intervals, Kind, Name, Whisker};
-use crate::report::html::page::{Data, Page, Shown, View, ends, listed, percent, plain, rate};
-use crate::summary::{FamilyTransfer, Match, Matrix, Pixels, Pooled};
+use crate::report::figure::{HeatCell, HeatMap, Name};
+use crate::report::html::page::{Data, Page, Shown, ends, plain};
+use crate::report::html::view::View;
+use crate::report::html::words::{goal_words, percent, pool, rate};
+use crate::report::terminal::MANY_CLASSES;
+use crate::summary::{Match, Matrix, Pixels};
 use anyhow::Result;
 use std::fmt::Write;
-
-/// From this many classes on, "among the first five" says something.
-const MANY_CLASSES: i64 = 100;
-
-/// What each denominator is, in words.
-fn meaning(denominator: &str) -> &str {
-    match denominator {
-        "all" => "all images",
-        "source_correct" => "images attacked",
-        "source_success" => "adversarials that deceive the source",
-        "target_correct" => "images attacked that the target classifies correctly",
-        "both" => "adversarials that deceive the source and that the target classifies correctly",
-        "all_correct" => "images that all models classify correctly",
-        other => other,
-    }
-}
 
 pub(super) fn matrices(view: &View, page: &mut Page) -> Result<()> {
     let wanted = |matrix: &&Matrix| {
@@ -45,7 +32,7 @@ pub(super) fn matrices(view: &View, page: &mut Page) -> Result<()> {
         meaning(published)
     );
     let none = if view.summary.models.len() < 2 {
-        "One model alone: there is nobody to transfer to."
+        "The study has one model, and transfer needs two."
     } else {
         "The study was run without transfer."
     };
@@ -103,7 +90,7 @@ fn heat_map(view: &View, matrix: &Matrix) -> Result<Shown> {
         HeatCell { value: value.rate, tip, data }
     };
     let names: Vec<Name> = view.order.iter().map(|&n| view.names[n].clone()).collect();
-    let goal = matrix.goal.name().replace('_', " ");
+    let goal = goal_words(matrix.goal);
     let top5 = if matrix.matching == Match::Top5 { ", among the first five" } else { "" };
     let title = format!("{}, {goal}{top5}", matrix.attack);
     let figure = HeatMap {
@@ -128,14 +115,8 @@ fn heat_map(view: &View, matrix: &Matrix) -> Result<Shown> {
         means
     };
     let others = |n: usize| view.order.iter().copied().filter(move |&other| other != n);
-    let pooled = |pairs: &mut dyn Iterator<Item = (usize, usize)>| {
-        let (k, n) = pairs
-            .map(|(a, b)| published(a, b))
-            .fold((0, 0), |(k, n), rate| (k + rate.k, n + rate.n));
-        Rate::new(k, n)
-    };
-    let sources = mean(&|n| pooled(&mut others(n).map(|other| (n, other))));
-    let targets = mean(&|n| pooled(&mut others(n).map(|other| (other, n))));
+    let sources = mean(&|n| pool(others(n).map(|other| published(n, other))));
+    let targets = mean(&|n| pool(others(n).map(|other| published(other, n))));
     let told =
         |(value, n): &(f64, usize)| format!("{} ({})", view.names[*n].text, percent(Some(*value)));
     let reading = match (sources.as_slice(), targets.as_slice()) {
@@ -154,113 +135,15 @@ fn heat_map(view: &View, matrix: &Matrix) -> Result<Shown> {
     Ok(Shown { stem, title, reading, figure: figure.draw(), data })
 }
 
-pub(super) fn families(view: &View, page: &mut Page) -> Result<()> {
-    let some = |transfer: &&FamilyTransfer| transfer.within.n + transfer.across.n > 0;
-    let shown: Vec<Shown> =
-        view.summary.families.iter().filter(some).map(within).collect::<Result<_>>()?;
-    let about = "Pairs of different models, pooled: both of one family, or of two. Denominator and \
-                 images as above; intervals by bootstrap over \
-                 images, since all outcomes of an image hang together.";
-    page.gallery(
-        "families",
-        "Within and across families",
-        about,
-        shown,
-        "Without transfer between models there is nothing to compare.",
-    )
-}
-
-fn within(transfer: &FamilyTransfer) -> Result<Shown> {
-    let mut data = Data::new(["source_family", "pairs", "k", "n", "rate", "low", "high"])?;
-    let mut rows = Vec::new();
-    let all = std::iter::once(("all families", &transfer.within, &transfer.across));
-    let each = transfer
-        .sources
-        .iter()
-        .map(|source| (source.family.as_str(), &source.within, &source.across));
-    for (family, within, across) in all.chain(each) {
-        let mut whiskers = Vec::new();
-        for (series, (pairs, pooled)) in
-            [("within the family", within), ("to other families", across)].into_iter().enumerate()
-        {
-            let Pooled { k, n, rate } = *pooled;
-            let [low, high] = ends(rate.interval);
-            data.row([
-                family.to_owned(),
-                pairs.to_owned(),
-                k.to_string(),
-                n.to_string(),
-                plain(rate.value),
-                low,
-                high,
-            ])?;
-            let around = rate.interval.map_or_else(String::new, |(low, high)| {
-                format!("; 95 % interval {:.1} to {:.1} %", 100.0 * low, 100.0 * high)
-            });
-            let tip = format!("{family}, {pairs}: {} ({k} of {n}{around})", percent(rate.value));
-            whiskers.extend(rate.value.map(|value| Whisker {
-                series,
-                value,
-                interval: rate.interval,
-                tip,
-            }));
-        }
-        rows.push(Interval { name: family.to_owned(), heading: None, whiskers });
+/// A denominator in words.
+fn meaning(denominator: &str) -> &str {
+    match denominator {
+        "all" => "all images",
+        "source_correct" => "images attacked",
+        "source_success" => "adversarials that deceive the source",
+        "target_correct" => "images attacked that the target classifies correctly",
+        "both" => "adversarials that deceive the source and that the target classifies correctly",
+        "all_correct" => "images that all models classify correctly",
+        other => other,
     }
-    let goal = transfer.goal.name().replace('_', " ");
-    let figure = Intervals {
-        title: format!(
-            "Transfer of {}, {goal}, within and across families, by the family of the source",
-            transfer.attack
-        ),
-        x: Axis::percent("images whose goal is met on another model (%)", Kind::Linear),
-        least: Some((0.0, 1.0)),
-        rows,
-        series: &["within the family".into(), "to other families".into()],
-        reference: None,
-    };
-    let wide: Vec<&str> = transfer
-        .sources
-        .iter()
-        .filter(|source| {
-            let (Some(across), Some(within)) =
-                (source.across.rate.value, source.within.rate.interval)
-            else {
-                return false;
-            };
-            across >= within.0
-        })
-        .map(|source| source.family.as_str())
-        .collect();
-    let spread = match (transfer.difference.value, transfer.difference.interval) {
-        (Some(value), Some((low, high))) => {
-            let points = |rate: f64| format!("{:+.1}", 100.0 * rate).replace('-', "−");
-            let sure = if low > 0.0 || high < 0.0 { "" } else { ", which may be chance" };
-            format!(
-                "Transfer within families less that across: {} points (95 % interval {} to \
-                 {}){sure}",
-                points(value),
-                points(low),
-                points(high)
-            )
-        }
-        _ => "Within and across families cannot be compared".to_owned(),
-    };
-    let reading = if wide.is_empty() {
-        format!("{spread}.")
-    } else {
-        format!(
-            "{spread}. Adversarials of {} carry over to other families about as well as, or better \
-             than, within.",
-            listed(&wide)
-        )
-    };
-    let stem = format!("families-{}-{}", transfer.attack, transfer.goal.name());
-    Ok(Shown {
-        stem,
-        title: format!("{}, {goal}", transfer.attack),
-        reading,
-        figure: figure.draw(),
-        data,
-    })
 }
