@@ -184,3 +184,26 @@ pub struct ScoreSummary {
     /// fit is good.
     pub extras: BTreeMap<String, Option<f64>>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_curve_keeps_its_ends_and_at_most_200_points() {
+        let few = Curve::of(&[0.5, 1.0, 4.0], 10);
+        assert_eq!(few.points().collect::<Vec<_>>(), [(0.5, 0.1), (1.0, 0.2), (4.0, 0.3)]);
+        let many: Vec<f64> = (1..=999).map(f64::from).collect();
+        let curve = Curve::of(&many, 1000);
+        assert_eq!((curve.rank.len(), curve.rank[0], curve.rank[199]), (200, 1, 999));
+        assert!(
+            curve
+                .rank
+                .iter()
+                .zip(&curve.distortion)
+                .all(|(rank, distortion)| *rank as f64 == *distortion)
+        );
+        assert_eq!(Curve::of(&[], 3).points().count(), 0);
+        assert_eq!(Curve::of(&[2.0], 4).points().collect::<Vec<_>>(), [(2.0, 0.25)]);
+    }
+}

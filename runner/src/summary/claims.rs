@@ -29,20 +29,33 @@ const FIXED: f64 = 0.01;
 /// On the frontier, or off it, in so large a share of resamples is for sure.
 const SURE: f64 = 0.95;
 
-pub(super) fn verdicts(builder: &Resampler, laws: &[Law], depth: &[DepthEffect]) -> Vec<Verdict> {
+pub(super) fn verdicts(resampler: &Resampler, laws: &[Law], depth: &[DepthEffect]) -> Vec<Verdict> {
     let laws: Vec<&Law> = laws
         .iter()
-        .filter(|law| is_of(builder, &law.attack, &law.metric, &MINIMISING) && varies(law))
+        .filter(|law| is_of(resampler, &law.attack, &law.metric, &MINIMISING) && varies(law))
         .collect();
-    vec![linear(&laws), architecture(builder, &laws), deeper(builder, depth), transfer(builder)]
+    vec![
+        linear(&laws),
+        architecture(resampler, &laws),
+        deeper(resampler, depth),
+        transfer(resampler),
+    ]
 }
 
 /// Whether attack and metric, given by their labels, are one of the pairs of registered names.
-fn is_of(builder: &Resampler, attack: &str, metric: &str, pairs: &[(&str, &str)]) -> bool {
-    let attack =
-        builder.study.attacks.iter().find(|a| a.part.label == attack).map(|a| a.part.name.as_str());
-    let metric =
-        builder.study.metrics.iter().find(|m| m.part.label == metric).map(|m| m.part.name.as_str());
+fn is_of(resampler: &Resampler, attack: &str, metric: &str, pairs: &[(&str, &str)]) -> bool {
+    let attack = resampler
+        .study
+        .attacks
+        .iter()
+        .find(|a| a.part.label == attack)
+        .map(|a| a.part.name.as_str());
+    let metric = resampler
+        .study
+        .metrics
+        .iter()
+        .find(|m| m.part.label == metric)
+        .map(|m| m.part.name.as_str());
     pairs.iter().any(|(a, m)| attack == Some(a) && metric == Some(m))
 }
 
@@ -169,10 +182,10 @@ fn linear(laws: &[&Law]) -> Verdict {
     )
 }
 
-fn architecture(builder: &Resampler, laws: &[&Law]) -> Verdict {
+fn architecture(resampler: &Resampler, laws: &[&Law]) -> Verdict {
     let mut evidence = Vec::new();
     for law in laws {
-        evidence.extend(family_against_size(builder, law));
+        evidence.extend(family_against_size(resampler, law));
         let sure = |on: &dyn Fn(f64) -> bool| {
             law.points.iter().filter(|point| point.membership.is_some_and(on)).count()
         };
@@ -206,26 +219,26 @@ fn architecture(builder: &Resampler, laws: &[&Law]) -> Verdict {
 }
 
 /// Adjusted R² of families less that of ln(parameters).
-fn family_against_size(builder: &Resampler, law: &Law) -> Option<Evidence> {
-    let rows: Vec<(&Success, usize)> = builder
+fn family_against_size(resampler: &Resampler, law: &Law) -> Option<Evidence> {
+    let rows: Vec<(&Success, usize)> = resampler
         .tables
         .success
         .iter()
         .filter(|row| {
-            builder.study.attacks[row.attack].part.label == law.attack && row.goal == law.goal
+            resampler.study.attacks[row.attack].part.label == law.attack && row.goal == law.goal
         })
         .filter_map(|row| {
             Some((
                 row,
                 row.distortions
                     .iter()
-                    .position(|d| builder.study.metrics[d.metric].part.label == law.metric)?,
+                    .position(|d| resampler.study.metrics[d.metric].part.label == law.metric)?,
             ))
         })
         .collect();
     let mut families: BTreeMap<&str, usize> = BTreeMap::new();
     for (row, _) in &rows {
-        *families.entry(builder.family(row.model)).or_default() += 1;
+        *families.entry(resampler.family(row.model)).or_default() += 1;
     }
     if rows.len() < FEW || families.values().filter(|count| **count > 1).count() < 2 {
         return None;
@@ -233,12 +246,12 @@ fn family_against_size(builder: &Resampler, law: &Law) -> Option<Evidence> {
     let groups: Vec<usize> = rows
         .iter()
         .filter_map(|(row, _)| {
-            families.keys().position(|family| *family == builder.family(row.model))
+            families.keys().position(|family| *family == resampler.family(row.model))
         })
         .collect();
     let sizes: Vec<f64> = rows
         .iter()
-        .map(|(row, _)| builder.study.models[row.model].parameters.map(|n| (n as f64).ln()))
+        .map(|(row, _)| resampler.study.models[row.model].parameters.map(|n| (n as f64).ln()))
         .collect::<Option<_>>()?;
     let gain = |counts: &[u32]| {
         let means: Vec<f64> = rows
@@ -248,15 +261,15 @@ fn family_against_size(builder: &Resampler, law: &Law) -> Option<Evidence> {
         let points: Vec<(f64, f64)> = sizes.iter().copied().zip(means.iter().copied()).collect();
         Some(stats::explained_by_groups(&means, &groups)? - stats::explained_by_line(&points)?)
     };
-    let value = builder.estimate(gain);
+    let value = resampler.estimate(gain);
     let what = format!("adjusted R² of family less that of size, {},", about(law));
     Some(Evidence { what, value, finding: above(value, 0.0) })
 }
 
-fn deeper(builder: &Resampler, depth: &[DepthEffect]) -> Verdict {
+fn deeper(resampler: &Resampler, depth: &[DepthEffect]) -> Verdict {
     let pairs: Vec<&DepthEffect> = depth
         .iter()
-        .filter(|pair| is_of(builder, &pair.attack, &pair.metric, &[("ifgsm", LINF)]))
+        .filter(|pair| is_of(resampler, &pair.attack, &pair.metric, &[("ifgsm", LINF)]))
         .filter(|pair| pair.ratio.value.is_some_and(|ratio| (ratio - 1.0).abs() > f64::EPSILON))
         .collect();
     let mut goals: Vec<(&str, GoalKind)> = Vec::new();
@@ -271,7 +284,7 @@ fn deeper(builder: &Resampler, depth: &[DepthEffect]) -> Verdict {
             .copied()
             .filter(|pair| (pair.attack.as_str(), pair.goal) == (attack, goal))
             .collect();
-        let value = builder.mean_ratio(&of);
+        let value = resampler.mean_ratio(&of);
         let what = format!(
             "geometric mean, over {} pairs, of the deeper model's l∞ over the other's, \
              {attack} ({}),",
@@ -294,9 +307,13 @@ fn deeper(builder: &Resampler, depth: &[DepthEffect]) -> Verdict {
     )
 }
 
-fn transfer(builder: &Resampler) -> Verdict {
-    let untargeted: Vec<&Spread> =
-        builder.tables.spread.iter().filter(|spread| spread.goal == GoalKind::Untargeted).collect();
+fn transfer(resampler: &Resampler) -> Verdict {
+    let untargeted: Vec<&Spread> = resampler
+        .tables
+        .spread
+        .iter()
+        .filter(|spread| spread.goal == GoalKind::Untargeted)
+        .collect();
     // A family of one has no transfer within.
     let families = || {
         untargeted
@@ -323,11 +340,11 @@ fn transfer(builder: &Resampler) -> Verdict {
     for (what, value) in [
         (
             "rate of VGG's adversarials across families less that of all others'",
-            builder.difference(&vgg, &others),
+            resampler.difference(&vgg, &others),
         ),
         (
             "rate of the other families' adversarials within their family less that across",
-            builder.difference(&within, &across),
+            resampler.difference(&within, &across),
         ),
     ] {
         if value.value.is_some() {

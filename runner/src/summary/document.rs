@@ -7,7 +7,6 @@ use crate::summary::campaigns::{CampaignSummary, ScoreSummary};
 use crate::summary::laws::{DepthEffect, Law};
 use crate::summary::transfer::{FamilyTransfer, Matrix};
 use crate::summary::verdicts::Verdict;
-use crate::summary::{EXAMPLES, FILE, FORMAT, NORMS};
 use anyhow::{Context, Result, ensure};
 use gauntlet_core::weights::read_safetensors;
 use schemars::JsonSchema;
@@ -16,6 +15,20 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use tch::Tensor;
+
+/// The file that the document is in.
+pub const FILE: &str = "study.json";
+/// The file that the document's schema is in.
+pub const SCHEMA: &str = "study.schema.json";
+/// The file that the pixels of the document's examples are in.
+pub const EXAMPLES: &str = "examples.safetensors";
+
+/// Version of the document's format. It counts up when a reader of the last format would misread
+/// the new one.
+pub const FORMAT: u32 = 1;
+
+/// The metrics by which attacks are shown, if the study has one of them.
+pub(crate) const NORMS: [&str; 3] = ["linf", "l2", "l1"];
 
 /// The document.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -285,4 +298,22 @@ pub struct Example {
     pub success_8bit: bool,
     /// Its distortion by each metric of outcomes, by label.
     pub distortions: BTreeMap<String, Option<f64>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_study_is_refused_with_what_was_expected() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = || format!("{:#}", Summary::open(folder.path()).unwrap_err());
+        assert!(error().contains("cannot be read: a results' folder is expected"), "{}", error());
+        fs::write(folder.path().join(FILE), "{\"format\": 99}").unwrap();
+        assert!(
+            error().ends_with("is of format 99, this program reads 1: run the study again"),
+            "{}",
+            error()
+        );
+    }
 }

@@ -1,31 +1,10 @@
 //! Transfer between models.
 
-use crate::analysis::{Estimate, Rate};
+use crate::analysis::{Estimate, Match, Pixels, Rate};
 use crate::study::GoalKind;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-
-/// Whether images are taken as they are or rounded to 8 bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Pixels {
-    /// As they are.
-    #[serde(rename = "float")]
-    Float,
-    /// Rounded.
-    #[serde(rename = "8bit")]
-    EightBit,
-}
-
-/// What counts as meeting the goal on another model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Match {
-    /// The answer: not the true class or, targeted, the class aimed at.
-    Top1,
-    /// Targeted: the class aimed at is among the first five.
-    Top5,
-}
 
 /// How adversarials of every model do against every other. Rows are sources and columns targets, in
 /// the order of the models; on the diagonal stands what the attack does to its own model (of top-5
