@@ -31,8 +31,8 @@ pub struct Tables {
     pub missing: Vec<CellId>,
 }
 
-/// Transfer of a family's adversarials, counted per image under the published denominator, for float
-/// pixels and top-1 matches.
+/// Transfer of a family's adversarials, counted per image under the published denominator, for
+/// float pixels and top-1 matches.
 #[derive(Debug)]
 pub struct Spread {
     /// Index of the attack.

@@ -10,7 +10,7 @@ use crate::report::tables::{
 use crate::report::{latex, provenance};
 use crate::store::{Store, safetensors, write_atomically};
 use crate::study::Study;
-use crate::summary;
+use crate::summary::{self, ChosenExamples};
 use anyhow::Result;
 use std::path::Path;
 
@@ -40,7 +40,8 @@ pub fn write(
     text("timing.csv", timing(study, &tables)?)?;
     text("skipped.csv", skipped(study)?)?;
     let mut summary = summary::build(study, plan, &tables, failures);
-    let (examples, pixels, damaged) = summary::examples(study, plan, store, &tables, &summary)?;
+    let ChosenExamples { examples, pixels, damaged } =
+        summary::examples(study, plan, store, &tables, &summary)?;
     summary.examples = examples;
     text(summary::EXAMPLES, safetensors(&pixels)?)?;
     text(summary::FILE, summary.to_json()?)?;

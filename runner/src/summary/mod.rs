@@ -2,9 +2,9 @@
 //! document is the same byte for byte whenever the same study is run. Times are in `timing.csv`,
 //! single outcomes in `outcomes.parquet`.
 //!
-//! Models, attacks and metrics are named by their labels, in the study's order. Rates and means have
-//! intervals of 95 % ([`CONFIDENCE`](crate::analysis::stats::CONFIDENCE)): Wilson's for rates, a
-//! bootstrap over images for everything else. Unknown values are null, such as the mean of no
+//! Models, attacks and metrics are named by their labels, in the study's order. Rates and means
+//! have intervals of 95 % ([`CONFIDENCE`](crate::analysis::stats::CONFIDENCE)): Wilson's for rates,
+//! a bootstrap over images for everything else. Unknown values are null, such as the mean of no
 //! values.
 
 mod build;
@@ -28,7 +28,7 @@ pub use document::{
     Summary, example_pixels,
 };
 pub(crate) use document::{NORMS, schema};
-pub(crate) use examples::examples;
+pub(crate) use examples::{ChosenExamples, examples};
 pub use laws::{Band, DepthEffect, Fit, Law, Point, Subset};
 pub use timing::Timing;
 pub use transfer::{Counts, FamilyTransfer, Matrix, Pooled, SourceFamily, Split};

@@ -158,8 +158,9 @@ impl Scene<'_> {
         signals
     }
 
-    /// Attacks on a model against adversarials that the same attack made on other models, within the
-    /// same bound and for the same class. Of several sources beyond chance the worst is flagged.
+    /// Attacks on a model against adversarials that the same attack made on other models, within
+    /// the same bound and for the same class. Of several sources beyond chance the worst is
+    /// flagged.
     fn transfer(&self) -> Vec<Signal> {
         let mut signals = Vec::new();
         for other in self

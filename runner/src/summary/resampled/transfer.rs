@@ -46,7 +46,8 @@ impl Resampler<'_> {
         vec![vec![0; self.study.models.len()]; self.study.models.len()]
     }
 
-    /// The counts under one denominator. `own`: outcomes on the sources themselves, for the diagonal.
+    /// The counts under one denominator. `own`: outcomes on the sources themselves, for the
+    /// diagonal.
     fn counts(
         &self,
         rows: &[&Transfer],
