@@ -3,6 +3,7 @@
 use gauntlet_core::device::Device;
 use gauntlet_core::model::Model;
 use gauntlet_core::oracle::{Oracle, Settings};
+use gauntlet_runner::analysis::Denominator;
 use gauntlet_runner::engine::plan::Plan;
 use gauntlet_runner::engine::{RunOptions, Silent};
 use gauntlet_runner::study::torchscript::{self, Channels, Preprocessing, Script};
@@ -179,7 +180,11 @@ fn a_module_takes_part_like_any_model() {
     let (known, fooled) = (tables.accuracy[1].correct, tables.success[1].success);
     assert!(known > 25 && fooled > 0, "{known} {fooled}");
     assert_eq!(
-        tables.transfer.iter().filter(|pair| pair.source == 1 && pair.images[0] == 40).count(),
+        tables
+            .transfer
+            .iter()
+            .filter(|pair| pair.source == 1 && pair.images[Denominator::All] == 40)
+            .count(),
         2,
         "float and 8 bits"
     );

@@ -1,9 +1,10 @@
 //! Counting: the rows of every stored cell, read once, in the order of the plan.
 
-use crate::analysis::stats;
 use crate::analysis::tables::{
-    Accuracy, OutcomeSink, Outcomes, Probe, Score, Success, Tables, Transfer, summary,
+    Accuracy, OutcomeSink, Outcomes, Probe, Score, Success, Tables, summary,
 };
+use crate::analysis::transfer::Transfer;
+use crate::analysis::{flags, stats};
 use crate::engine::plan::{CellId, Plan, Scoring};
 use crate::store::rows::{CleanRow, CraftRow, MeasureRow, ProbeRow, ScoreRow, TransferRow};
 use crate::store::{Lookup, Row, Store};
@@ -12,17 +13,57 @@ use anyhow::Result;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
-pub(super) struct Reader<'a> {
-    pub(super) study: &'a Study,
-    pub(super) plan: &'a Plan,
-    pub(super) store: &'a Store,
-    pub(super) missing: RefCell<BTreeSet<CellId>>,
-    /// Why a cell could not be looked for.
-    pub(super) trouble: RefCell<Option<anyhow::Error>>,
+/// Reads all cells of a plan and counts. `sink` receives every outcome on the way.
+///
+/// # Errors
+/// When the object store behind the folder cannot be reached, or `sink` fails. A missing or damaged
+/// cell is no error: it is listed in [`Tables::missing`].
+pub fn analyse(
+    study: &Study,
+    plan: &Plan,
+    store: &Store,
+    sink: &mut dyn OutcomeSink,
+) -> Result<Tables> {
+    let reader =
+        Reader { study, plan, store, missing: RefCell::default(), trouble: RefCell::default() };
+    let (accuracy, correct): (Vec<_>, Vec<_>) =
+        (0..study.models.len()).map(|model| reader.accuracy(model)).unzip();
+    let mut tables = Tables { accuracy, correct, ..Tables::default() };
+    for index in 0..plan.campaigns.len() {
+        reader.campaign(index, &mut tables, sink)?;
+    }
+    // The plan has campaigns at other models' sides after all others, so their transfer comes last.
+    let goal =
+        |row: &Transfer| study.attacks[row.attack].goals.iter().position(|goal| *goal == row.goal);
+    tables.transfer.sort_by_key(|row| (row.source, row.attack, goal(row), row.target));
+    tables.scores = plan.scores.iter().map(|scoring| reader.score(scoring)).collect();
+    tables.probes =
+        plan.probes.iter().enumerate().map(|(model, cells)| reader.probe(model, cells)).collect();
+    if let Some(error) = reader.trouble.into_inner() {
+        return Err(error);
+    }
+    let missing = reader.missing.into_inner();
+    tables.missing = missing
+        .iter()
+        .copied()
+        .filter(|&id| plan.needs(id).iter().all(|need| !missing.contains(need)))
+        .collect();
+    tables.findings = flags::find(study, &tables);
+    Ok(tables)
+}
+
+struct Reader<'a> {
+    study: &'a Study,
+    plan: &'a Plan,
+    store: &'a Store,
+    /// The cells that are missing or damaged.
+    missing: RefCell<BTreeSet<CellId>>,
+    /// The first error that kept a cell from being looked for.
+    trouble: RefCell<Option<anyhow::Error>>,
 }
 
 impl Reader<'_> {
-    /// A cell's rows; none when it failed.
+    /// A cell's rows; none when the cell is missing or damaged, which is noted.
     fn rows<R: Row>(&self, id: CellId) -> Option<Vec<R>> {
         match self.store.read::<R>(&self.plan.cells[id].address) {
             Ok(Lookup::Whole(stored)) => return Some(stored.rows),
@@ -33,7 +74,7 @@ impl Reader<'_> {
         None
     }
 
-    pub(super) fn accuracy(&self, model: usize) -> (Accuracy, Vec<Option<bool>>) {
+    fn accuracy(&self, model: usize) -> (Accuracy, Vec<Option<bool>>) {
         let mut accuracy = Accuracy { model, ..Accuracy::default() };
         let mut correct = Vec::new();
         for &id in &self.plan.clean[model] {
@@ -50,7 +91,7 @@ impl Reader<'_> {
         (accuracy, correct)
     }
 
-    pub(super) fn campaign(
+    fn campaign(
         &self,
         index: usize,
         tables: &mut Tables,
@@ -73,7 +114,7 @@ impl Reader<'_> {
                     met.extend(std::iter::repeat_n(false, self.plan.cases(id)));
                 }
                 values.iter_mut().flatten().for_each(|values| {
-                    values.extend(std::iter::repeat_n(None, self.plan.cases(id)))
+                    values.extend(std::iter::repeat_n(None, self.plan.cases(id)));
                 });
                 counts.iter_mut().flatten().for_each(|count| count.miss(self.plan.cases(id)));
                 continue;
@@ -150,7 +191,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    pub(super) fn score(&self, scoring: &Scoring) -> Score {
+    fn score(&self, scoring: &Scoring) -> Score {
         let &Scoring { metric, model, goal, ref cells } = scoring;
         let mut cases = Vec::new();
         let mut extras = vec![Vec::new(); self.study.metrics[metric].extras.len()];
@@ -186,7 +227,7 @@ impl Reader<'_> {
         }
     }
 
-    pub(super) fn probe(&self, model: usize, cells: &[CellId]) -> Probe {
+    fn probe(&self, model: usize, cells: &[CellId]) -> Probe {
         let of = |&id: &CellId| {
             let rows = self.rows::<ProbeRow>(id);
             rows.map_or_else(

@@ -12,7 +12,7 @@ pub struct Rate {
     pub k: usize,
     /// Of how many.
     pub n: usize,
-    /// `k / n`.
+    /// `k / n`; null when `n` is 0.
     pub rate: Option<f64>,
     /// Ends of the interval.
     pub interval: Option<Interval>,
@@ -21,8 +21,12 @@ pub struct Rate {
 impl Rate {
     /// `k` of `n`.
     pub fn new(k: usize, n: usize) -> Self {
-        let rate = (n > 0).then(|| k as f64 / n as f64);
-        Self { k, n, rate: rate.and_then(number), interval: stats::wilson(k, n).and_then(interval) }
+        Self {
+            k,
+            n,
+            rate: rate(k, n).and_then(number),
+            interval: stats::wilson(k, n).and_then(interval),
+        }
     }
 }
 
@@ -36,12 +40,17 @@ pub struct Estimate {
     pub interval: Option<Interval>,
 }
 
-/// Six digits are enough, and infinities and NaN no JSON.
+/// `part` of `whole` as a fraction; none when `whole` is 0.
+pub fn rate(part: usize, whole: usize) -> Option<f64> {
+    (whole > 0).then(|| part as f64 / whole as f64)
+}
+
+/// A number rounded to six significant digits; none for infinities and NaN, which JSON lacks.
 pub(crate) fn number(value: f64) -> Option<f64> {
     value.is_finite().then(|| format!("{value:.5e}").parse().unwrap_or(value))
 }
 
-/// The same of both ends.
+/// An interval with both ends rounded by [`number`].
 pub(crate) fn interval(ends: Interval) -> Option<Interval> {
     Some((number(ends.0)?, number(ends.1)?))
 }

@@ -1,7 +1,7 @@
 //! The CSV tables of the results folder. Only `timing.csv` holds times: the other tables are the
 //! same byte for byte whenever the same study is run.
 
-use crate::analysis::{self, DENOMINATORS, Depth, Rank, Tables, rate};
+use crate::analysis::{self, Denominator, Tables, rate};
 use crate::study::{GoalKind, Study};
 use crate::summary::{Match, Pixels, Summary, Timing};
 use anyhow::Result;
@@ -104,7 +104,7 @@ pub(super) fn transfer(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
             .map(str::to_owned)
             .to_vec();
     for prefix in ["images", "transferred", "rate"] {
-        head.extend(DENOMINATORS.iter().map(|name| format!("{prefix}_{name}")));
+        head.extend(Denominator::ALL.iter().map(|of| format!("{prefix}_{}", of.name())));
     }
     head.extend(["unfooled", "different_mistake", "same_mistake"].map(str::to_owned));
     let rows = tables.transfer.iter().map(|row| {
@@ -113,19 +113,16 @@ pub(super) fn transfer(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
             study.models[row.target].part.label.clone(),
             study.attacks[row.attack].part.label.clone(),
             row.goal.name().to_owned(),
-            if row.depth == Depth::Float { "float" } else { "8bit" }.to_owned(),
-            if row.rank == Rank::Top1 { "top1" } else { "top5" }.to_owned(),
+            row.pixels.name().to_owned(),
+            row.matching.name().to_owned(),
             row.missing.to_string(),
         ];
-        cells.extend(row.images.iter().map(ToString::to_string));
-        cells.extend(row.transferred.iter().map(ToString::to_string));
-        cells.extend(
-            row.transferred
-                .iter()
-                .zip(&row.images)
-                .map(|(&part, &whole)| number(rate(part, whole))),
-        );
-        cells.extend(row.split.iter().map(ToString::to_string));
+        let rates = row.transferred.iter().zip(row.images.iter());
+        let split = [row.split.unfooled, row.split.different_mistake, row.split.same_mistake];
+        cells.extend(row.images.iter().map(|count| count.to_string()));
+        cells.extend(row.transferred.iter().map(|count| count.to_string()));
+        cells.extend(rates.map(|(part, whole)| number(rate(part, whole))));
+        cells.extend(split.map(|count| count.to_string()));
         cells
     });
     wide_table(head, rows)
@@ -141,8 +138,8 @@ pub(super) fn matrices(summary: &Summary) -> Result<Vec<u8>> {
             let mut row = vec![
                 matrix.attack.clone(),
                 matrix.goal.name().to_owned(),
-                if matrix.pixels == Pixels::Float { "float" } else { "8bit" }.to_owned(),
-                if matrix.matching == Match::Top1 { "top1" } else { "top5" }.to_owned(),
+                matrix.pixels.name().to_owned(),
+                matrix.matching.name().to_owned(),
                 model.label.clone(),
             ];
             row.extend(

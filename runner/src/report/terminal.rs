@@ -1,7 +1,7 @@
 //! Tables on the terminal: aligned, at most 100 columns wide for a dozen models.
 
 use crate::analysis::flags::{Findings, Flag};
-use crate::analysis::{Depth, MeanMedian, PUBLISHED, Rank, Tables, Transfer, rate};
+use crate::analysis::{Denominator, Match, MeanMedian, Pixels, Tables, Transfer, rate};
 use crate::report::grid::Grid;
 use crate::study::{GoalKind, Study};
 use std::io::{self, Write};
@@ -25,9 +25,9 @@ pub fn print(study: &Study, tables: &Tables, out: &mut dyn Write) -> io::Result<
     if study.transfer.is_some() && study.models.len() > 1 {
         for (attack, chosen) in study.attacks.iter().enumerate() {
             for &goal in &chosen.goals {
-                matrix(study, tables, attack, goal, Rank::Top1, out)?;
+                matrix(study, tables, attack, goal, Match::Top1, out)?;
                 if goal != GoalKind::Untargeted && study.classes >= MANY_CLASSES {
-                    matrix(study, tables, attack, goal, Rank::Top5, out)?;
+                    matrix(study, tables, attack, goal, Match::Top5, out)?;
                 }
             }
         }
@@ -187,7 +187,7 @@ fn matrix(
     tables: &Tables,
     attack: usize,
     goal: GoalKind,
-    rank: Rank,
+    matching: Match,
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let models = study.models.len();
@@ -195,13 +195,14 @@ fn matrix(
         .transfer
         .iter()
         .filter(|row| {
-            (row.attack, row.goal, row.rank, row.depth) == (attack, goal, rank, Depth::Float)
+            (row.attack, row.goal, row.matching, row.pixels)
+                == (attack, goal, matching, Pixels::Float)
         })
         .collect();
-    let what = match (goal, rank) {
+    let what = match (goal, matching) {
         (GoalKind::Untargeted, _) => "the target errs",
-        (_, Rank::Top1) => "the target gives the class aimed at",
-        (_, Rank::Top5) => "the target has the class aimed at among its first five",
+        (_, Match::Top1) => "the target gives the class aimed at",
+        (_, Match::Top5) => "the target has the class aimed at among its first five",
     };
     let label = &study.attacks[attack].part.label;
     writeln!(
@@ -223,7 +224,10 @@ fn matrix(
                 own.map_or((0, 0), |row| (row.success, row.source_correct))
             } else {
                 let count = counts.iter().find(|row| (row.source, row.target) == (source, target));
-                count.map_or((0, 0), |row| (row.transferred[PUBLISHED], row.images[PUBLISHED]))
+                count.map_or((0, 0), |row| {
+                    let published = Denominator::PUBLISHED;
+                    (row.transferred[published], row.images[published])
+                })
             };
             let rate = rate(part, whole)
                 .map_or_else(|| "–".into(), |rate| format!("{:.0}%", rate * 100.0));

@@ -10,7 +10,7 @@ use crate::report::tables::{
 use crate::report::{latex, provenance};
 use crate::store::{Store, safetensors, write_atomically};
 use crate::study::Study;
-use crate::summary;
+use crate::summary::{self, ChosenExamples};
 use anyhow::Result;
 use std::path::Path;
 
@@ -47,7 +47,7 @@ pub fn write(
     text("timing.csv", timing(study, &tables)?)?;
     text("skipped.csv", skipped(study)?)?;
     let mut summary = summary::build(study, plan, &tables, failures);
-    let (examples, pixels, damaged_examples) =
+    let ChosenExamples { examples, pixels, damaged: damaged_examples } =
         summary::examples(study, plan, store, &tables, &summary)?;
     summary.examples = examples;
     text(summary::EXAMPLES, safetensors(&pixels)?)?;

@@ -1,52 +1,69 @@
 //! From counts to the document.
 
-use crate::analysis::Tables;
 use crate::analysis::stats::CONFIDENCE;
+use crate::analysis::{Rate, Tables, number};
 use crate::engine::Failure;
 use crate::engine::plan::Plan;
-use crate::study::Study;
-use crate::summary::document::{Attack, Facts, Left, Metric, MissingCell, Model, Summary};
+use crate::study::{Study, StudyAttack, StudyMetric};
+use crate::summary::claims;
+use crate::summary::document::{
+    Attack, FORMAT, Facts, Left, Metric, MissingCell, Model, SCHEMA, Summary,
+};
 use crate::summary::resampled::{RESAMPLES, Resampler};
-use crate::summary::{FORMAT, SCHEMA, claims};
 use gauntlet_core::metric::{Direction, Scope};
 
-/// Writes the document, but for its examples. `failures` are those of the run that computed the
+/// Builds the document without its examples. `failures` are those of the run that computed the
 /// cells.
 pub(crate) fn build(study: &Study, plan: &Plan, tables: &Tables, failures: &[Failure]) -> Summary {
-    let builder = Resampler::new(study, tables);
-    let laws = builder.laws();
-    let depth = builder.depth();
-    let families = builder.families();
-    let models: Vec<Model> = (0..study.models.len()).map(|index| builder.model(index)).collect();
-    let missing = tables.missing.iter().map(|&cell| MissingCell {
-        cell: plan.describe(study, cell),
-        reason: failures
-            .iter()
-            .find(|failure| failure.cell == cell)
-            .map(|failure| failure.reason.clone()),
-    });
+    let resampler = Resampler::new(study, tables);
+    let laws = resampler.laws();
+    let depth = resampler.depth();
+    let reason = |cell| {
+        failures.iter().find(|failure| failure.cell == cell).map(|failure| failure.reason.clone())
+    };
+    let missing = |&cell| MissingCell { cell: plan.describe(study, cell), reason: reason(cell) };
     Summary {
         schema: SCHEMA.into(),
         format: FORMAT,
         study: facts(study),
-        verdicts: claims::verdicts(&builder, &laws, &depth),
-        models,
+        models: (0..study.models.len()).map(|index| model(&resampler, index)).collect(),
         attacks: study.attacks.iter().map(attack).collect(),
         metrics: study.metrics.iter().map(metric).collect(),
         campaigns: tables
             .success
             .iter()
             .enumerate()
-            .map(|(index, success)| builder.campaign(index, success))
+            .map(|(index, success)| resampler.campaign(index, success))
             .collect(),
-        transfer: if study.transfer.is_some() { builder.matrices() } else { Vec::new() },
-        scores: tables.scores.iter().map(|score| builder.score(score)).collect(),
+        transfer: if study.transfer.is_some() { resampler.matrices() } else { Vec::new() },
+        scores: tables.scores.iter().map(|score| resampler.score(score)).collect(),
+        verdicts: claims::verdicts(&resampler, &laws, &depth),
         laws,
         depth,
-        families,
+        families: resampler.families(),
         findings: tables.findings.clone(),
         examples: Vec::new(),
-        missing: missing.collect(),
+        missing: tables.missing.iter().map(missing).collect(),
+    }
+}
+
+fn model(resampler: &Resampler, index: usize) -> Model {
+    let model = &resampler.study.models[index];
+    let row = &resampler.tables.accuracy[index];
+    Model {
+        label: model.part.label.clone(),
+        name: model.part.name.clone(),
+        family: model.card.family.clone(),
+        side: model.card.side,
+        parameters: model.parameters,
+        depth: model.card.depth,
+        missing: row.missing,
+        top1: Rate::new(row.correct, row.images),
+        top5: Rate::new(row.top5, row.images),
+        published_top1: model.card.top1,
+        published_top5: model.card.top5,
+        ln_error: resampler.ln_error(index).and_then(number),
+        source: model.card.source.clone(),
     }
 }
 
@@ -72,7 +89,7 @@ fn facts(study: &Study) -> Facts {
     }
 }
 
-pub(super) fn attack(attack: &crate::study::StudyAttack) -> Attack {
+fn attack(attack: &StudyAttack) -> Attack {
     let part = &attack.part;
     Attack {
         label: part.label.clone(),
@@ -83,7 +100,7 @@ pub(super) fn attack(attack: &crate::study::StudyAttack) -> Attack {
     }
 }
 
-pub(super) fn metric(metric: &crate::study::StudyMetric) -> Metric {
+fn metric(metric: &StudyMetric) -> Metric {
     let part = &metric.part;
     Metric {
         label: part.label.clone(),

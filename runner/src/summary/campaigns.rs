@@ -1,4 +1,4 @@
-//! Attacks on models: success, distortions, cost.
+//! Campaigns: success, distortions and cost of an attack on a model; and scores of models.
 
 use crate::analysis::stats;
 use crate::analysis::{Estimate, Rate, number};
@@ -20,45 +20,46 @@ pub struct CampaignSummary {
     pub goal: GoalKind,
     /// Number of images without an outcome, because their cell failed.
     pub missing: usize,
-    /// How many images were attacked: those that the model classifies correctly.
+    /// Number of images that were attacked: those that the model classifies correctly.
     pub attacked: usize,
-    /// For how many the attack gave an image.
+    /// Number of images for which the attack gave pixels.
     pub found: usize,
-    /// For how many its answer was no image of the model's domain.
+    /// Number of images for which the attack's answer was outside the model's domain.
     pub invalid: usize,
-    /// How often the goal is met, of the images attacked.
+    /// Share of the attacked images whose goal is met.
     pub success: Rate,
-    /// The same, rounded to 8 bits.
+    /// Share of the attacked images whose goal is met after rounding to 8 bits.
     pub success_8bit: Rate,
     /// One for every metric of outcomes.
     pub distortions: Vec<DistortionSummary>,
-    /// Passes through the network per image attacked.
+    /// Passes through the network per attacked image.
     pub cost: Cost,
 }
 
-/// How large the perturbations of a campaign are, by a metric.
+/// Distortions of a campaign by a metric.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Distortion")]
 pub struct DistortionSummary {
     /// The metric.
     pub metric: String,
-    /// Over the images whose goal is met.
+    /// Mean over the images whose goal is met.
     pub mean: Estimate,
-    /// Their quantiles.
+    /// Quantiles over the images whose goal is met.
     pub quantiles: Quantiles,
-    /// The mean over the images whose goal is met after rounding to 8 bits, of the rounded images.
+    /// Mean of the rounded images, over those whose goal is met after rounding to 8 bits.
     pub mean_8bit: Option<f64>,
-    /// The median of the same.
+    /// Median of the rounded images, over those whose goal is met after rounding to 8 bits.
     pub median_8bit: Option<f64>,
-    /// Success against distortion: which share of the images attacked is deceived within a
+    /// Success against distortion: the share of attacked images whose goal is met within a
     /// distortion. Null for a metric whose values fall as perturbations grow, such as SSIM.
     pub curve: Option<Curve>,
-    /// How far from the smallest that any attack of the study found; null likewise.
+    /// Distance from the smallest distortions that any attack of the study found. Null where
+    /// `curve` is.
     pub gap: Option<Gap>,
 }
 
-/// Quantiles, linear between neighbours; null of nothing.
+/// Quantiles of some values, linear between neighbours; null when there are no values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Quantiles {
@@ -79,7 +80,7 @@ pub struct Quantiles {
 }
 
 impl Quantiles {
-    /// Of sorted values.
+    /// The quantiles of values in ascending order.
     pub fn of(sorted: &[f64]) -> Self {
         let at = |q| stats::quantile(sorted, q).and_then(number);
         Self {
@@ -94,24 +95,25 @@ impl Quantiles {
     }
 }
 
-/// A curve of success against distortion. At `distortion[i]` it has come to `rank[i]` of `attacked`
-/// images. Up to 200 successes are all there; of more, 200 that are evenly spaced.
+/// A curve of success against distortion: `rank[i]` of `attacked` images have a success of at most
+/// `distortion[i]`. It has a point per success; of more than 200 successes, 200 that are evenly
+/// spaced.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Curve {
-    /// How many images were attacked.
+    /// Number of images that were attacked.
     pub attacked: usize,
     /// Distortions of successes, ascending.
     pub distortion: Vec<f64>,
-    /// How many successes have at most that distortion.
+    /// Number of successes with at most the distortion.
     pub rank: Vec<usize>,
 }
 
 impl Curve {
-    /// So many points are kept.
+    /// Greatest number of points.
     const POINTS: usize = 200;
 
-    /// Of the sorted distortions of successes among `attacked` images.
+    /// The curve of distortions in ascending order, those of the successes among `attacked` images.
     pub fn of(sorted: &[f64], attacked: usize) -> Self {
         let (count, points) = (sorted.len(), sorted.len().min(Self::POINTS));
         let ranks =
@@ -121,7 +123,8 @@ impl Curve {
         Self { attacked, distortion, rank }
     }
 
-    /// Distortion and the share of images deceived within it, ascending.
+    /// Distortions in ascending order, each with the share of attacked images that are deceived
+    /// within it.
     pub fn points(&self) -> impl Iterator<Item = (f64, f64)> + '_ {
         self.distortion
             .iter()
@@ -130,23 +133,23 @@ impl Curve {
     }
 }
 
-/// How far an attack is from the lower envelope: per image the smallest distortion that any attack
-/// of the study, with the same model and goal, succeeded with.
+/// Distance of an attack from the lower envelope, which is per image the smallest distortion of any
+/// successful attack of the study with the same model and goal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Gap {
-    /// How many images any attack succeeded on.
+    /// Number of images on which any attack succeeded.
     pub images: usize,
-    /// On how many of these this attack is within 1 % of the smallest.
+    /// Number of these on which this attack is within 1 % of the smallest.
     pub best: usize,
-    /// Median of distortion / smallest over those images; a failure is infinitely far, and null
+    /// Median of distortion / smallest over those images. A failure counts as infinity, and null
     /// stands for infinity.
     pub median_ratio: Option<f64>,
-    /// Mean of the same over this attack's successes.
+    /// Mean of distortion / smallest over this attack's successes.
     pub mean_ratio: Option<f64>,
 }
 
-/// Passes through the network per image attacked.
+/// Passes through the network per attacked image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Cost {
@@ -169,18 +172,41 @@ pub struct ScoreSummary {
     pub metric: String,
     /// The model.
     pub model: String,
-    /// What it was asked about.
+    /// The goal that the metric was computed for.
     pub goal: GoalKind,
     /// Number of images without a score, because their cell failed.
     pub missing: usize,
-    /// How many images were scored.
+    /// Number of images that were scored.
     pub scored: usize,
-    /// Mean over the images.
+    /// Mean over the scored images.
     pub mean: Estimate,
-    /// Quantiles over the images.
+    /// Quantiles over the scored images.
     pub quantiles: Quantiles,
-    /// Mean of each number that comes with the values, by its name: CLEVER's `low` and `high` (ends
-    /// of an image's own interval), `lipschitz`, `ks_p`, and `good_fit`, the share of images whose
-    /// fit is good.
+    /// Mean of each extra number of the metric, by its name. CLEVER's are `low` and `high` (ends of
+    /// an image's own interval), `lipschitz`, `ks_p`, and `good_fit`, the share of images whose fit
+    /// is good.
     pub extras: BTreeMap<String, Option<f64>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_curve_keeps_its_ends_and_at_most_200_points() {
+        let few = Curve::of(&[0.5, 1.0, 4.0], 10);
+        assert_eq!(few.points().collect::<Vec<_>>(), [(0.5, 0.1), (1.0, 0.2), (4.0, 0.3)]);
+        let many: Vec<f64> = (1..=999).map(f64::from).collect();
+        let curve = Curve::of(&many, 1000);
+        assert_eq!((curve.rank.len(), curve.rank[0], curve.rank[199]), (200, 1, 999));
+        assert!(
+            curve
+                .rank
+                .iter()
+                .zip(&curve.distortion)
+                .all(|(rank, distortion)| *rank as f64 == *distortion)
+        );
+        assert_eq!(Curve::of(&[], 3).points().count(), 0);
+        assert_eq!(Curve::of(&[2.0], 4).points().collect::<Vec<_>>(), [(2.0, 0.25)]);
+    }
 }

@@ -1,8 +1,9 @@
-//! The four claims of the 2018 study and what the data at hand say of them.
+//! The four claims of the 2018 study, tested on the study's data.
 //!
-//! A claim rests on several pieces of evidence, each an estimate that lies on one side of a border
-//! with its whole interval, or does not. The claim is supported when all are for it, not supported
-//! when one is against it, and otherwise undecided.
+//! Each claim is tested by several pieces of evidence. A piece is an estimate and a border: it is
+//! for the claim when its whole interval is on one side, against it when the whole interval is on
+//! the other. The claim is supported when all pieces are for it, not supported when one is against it,
+//! and undecided otherwise.
 
 use crate::analysis::Estimate;
 use crate::analysis::stats;
@@ -13,45 +14,62 @@ use crate::summary::resampled::{Resampler, added};
 use crate::summary::verdicts::{Evidence, Finding, Verdict};
 use std::collections::BTreeMap;
 
-/// The attacks that look for small perturbations, with the metric that each of them minimises, by
-/// their registered names: what the claims about distortion are read off.
+/// The attacks that search for small perturbations, each with the metric that it minimises, by
+/// their registered names. The claims about distortion use their distortions.
 const MINIMISING: [(&str, &str); 2] = [("ifgsm", "linf"), ("cw_l2", "l2")];
 /// The metric of the claim about depth.
 const LINF: &str = "linf";
-/// The family that is said to transfer.
+/// The family of the claim about transfer.
 const VGG: &str = "VGG";
-/// A line that explains less of the variance is none.
+/// Least R² of a law that counts as linear.
 const LINEAR: f64 = 0.5;
-/// Fewer models say nothing about a line, or about families.
+/// Least number of models that can decide about lines and families.
 const FEW: usize = 4;
-/// Distortions that differ by less, relative to the greatest, were chosen and not found.
+/// Distortions that differ by less than this share of the greatest were set by the attack's bound,
+/// not found by its search.
 const FIXED: f64 = 0.01;
-/// On the frontier, or off it, in so large a share of resamples is for sure.
+/// A model is surely on the frontier, or off it, when it is so in this share of the resamples.
 const SURE: f64 = 0.95;
 
-pub(super) fn verdicts(builder: &Resampler, laws: &[Law], depth: &[DepthEffect]) -> Vec<Verdict> {
+/// The verdicts on all claims.
+pub(super) fn verdicts(resampler: &Resampler, laws: &[Law], depth: &[DepthEffect]) -> Vec<Verdict> {
     let laws: Vec<&Law> = laws
         .iter()
-        .filter(|law| is_of(builder, &law.attack, &law.metric, &MINIMISING) && varies(law))
+        .filter(|law| is_of(resampler, &law.attack, &law.metric, &MINIMISING) && varies(law))
         .collect();
-    vec![linear(&laws), architecture(builder, &laws), deeper(builder, depth), transfer(builder)]
+    vec![
+        linear(&laws),
+        architecture(resampler, &laws),
+        deeper(resampler, depth),
+        transfer(resampler),
+    ]
 }
 
 /// Whether attack and metric, given by their labels, are one of the pairs of registered names.
-fn is_of(builder: &Resampler, attack: &str, metric: &str, pairs: &[(&str, &str)]) -> bool {
-    let attack =
-        builder.study.attacks.iter().find(|a| a.part.label == attack).map(|a| a.part.name.as_str());
-    let metric =
-        builder.study.metrics.iter().find(|m| m.part.label == metric).map(|m| m.part.name.as_str());
+fn is_of(resampler: &Resampler, attack: &str, metric: &str, pairs: &[(&str, &str)]) -> bool {
+    let attack = resampler
+        .study
+        .attacks
+        .iter()
+        .find(|a| a.part.label == attack)
+        .map(|a| a.part.name.as_str());
+    let metric = resampler
+        .study
+        .metrics
+        .iter()
+        .find(|m| m.part.label == metric)
+        .map(|m| m.part.name.as_str());
     pairs.iter().any(|(a, m)| attack == Some(a) && metric == Some(m))
 }
 
+/// Whether the distortions of a law differ between models.
 fn varies(law: &Law) -> bool {
     let distortions = stats::sorted(law.points.iter().map(|point| point.distortion).collect());
-    matches!((distortions.first(), distortions.last()), (Some(least), Some(most)) if most - least > FIXED * most)
+    let ends = distortions.first().zip(distortions.last());
+    ends.is_some_and(|(least, most)| most - least > FIXED * most)
 }
 
-/// On which side of `border` an estimate lies.
+/// Whether an estimate is above `border` with its whole interval, or below it.
 fn above(estimate: Estimate, border: f64) -> Finding {
     match estimate.interval {
         Some((low, _)) if low > border => Finding::Supported,
@@ -60,6 +78,7 @@ fn above(estimate: Estimate, border: f64) -> Finding {
     }
 }
 
+/// The finding of several pieces of evidence.
 fn all_of(findings: impl IntoIterator<Item = Finding>) -> Finding {
     let findings: Vec<Finding> = findings.into_iter().collect();
     if findings.contains(&Finding::NotSupported) {
@@ -71,13 +90,20 @@ fn all_of(findings: impl IntoIterator<Item = Finding>) -> Finding {
     }
 }
 
-fn verdict(
-    claim: u32,
-    statement: &str,
-    rule: &str,
-    evidence: Vec<Evidence>,
-    without: &str,
-) -> Verdict {
+/// What a claim says, and what decides it.
+struct Claim {
+    /// Number of the claim, from 1.
+    number: u32,
+    /// The claim in a sentence.
+    statement: &'static str,
+    /// The rule that decides the finding.
+    rule: &'static str,
+    /// The reading when there is no number.
+    without: &'static str,
+}
+
+/// The verdict that some evidence gives.
+fn verdict(claim: &Claim, evidence: Vec<Evidence>) -> Verdict {
     let finding = all_of(evidence.iter().map(|evidence| evidence.finding));
     let word = match finding {
         Finding::Supported => "Supported",
@@ -86,14 +112,21 @@ fn verdict(
     };
     let numbers: Vec<String> = evidence.iter().filter_map(said).collect();
     let reading = if numbers.is_empty() {
-        format!("{word}: {without}.")
+        format!("{word}: {}.", claim.without)
     } else {
         format!("{word}: {}.", numbers.join("; "))
     };
-    Verdict { claim, statement: statement.into(), finding, rule: rule.into(), reading, evidence }
+    Verdict {
+        claim: claim.number,
+        statement: claim.statement.into(),
+        finding,
+        rule: claim.rule.into(),
+        reading,
+        evidence,
+    }
 }
 
-/// `what 0.12 [0.1, 0.15]`.
+/// A piece of evidence in words, as `what 0.12 [0.1, 0.15]`; none without a number.
 fn said(evidence: &Evidence) -> Option<String> {
     let short = |value: f64| {
         format!("{value:.2e}")
@@ -108,16 +141,32 @@ fn said(evidence: &Evidence) -> Option<String> {
     Some(format!("{} {value}{interval}", evidence.what))
 }
 
+/// The subject of a law, in words.
 fn about(law: &Law) -> String {
     format!("{} of {} ({})", law.metric, law.attack, law.goal.name())
 }
 
+const LAW: Claim = Claim {
+    number: 1,
+    statement: "The l2 and l∞ distortion of minimal adversarials is linear in the logarithm of \
+        the classification error, and less for models that err less.",
+    rule: "Read off the l∞ distortion of I-FGSM and the l2 distortion of C&W. For each goal the \
+        slope against ln(error) must be positive, over all models and without AlexNet and VGG, \
+        by the bootstrap over images and by Student's interval for the scatter of the models, \
+        and R² above 0.5. Supported when all of this holds with whole intervals, not supported \
+        when one of it fails with its whole interval, undecided otherwise and with fewer than \
+        four models. A low R² counts only where the slope's sign is certain: on few images the \
+        error is too uncertain for any line to explain much.",
+    without: "the study has no I-FGSM with l∞ and no C&W with l2 whose distortions vary",
+};
+
+/// Claim 1: slopes and R² of the laws.
 fn linear(laws: &[&Law]) -> Verdict {
     let of = |law: &Law, subset, what: &str| {
         let fit: &Fit = law.fits.iter().find(|fit| fit.subset == subset)?;
         let slope = above(fit.slope, 0.0);
         let scatter = above(Estimate { value: None, interval: fit.slope_interval_t }, 0.0);
-        // Few points, or points that scatter, decide nothing in favour.
+        // Few points decide nothing, nor do points that scatter.
         let finding = match (slope, scatter) {
             _ if fit.models < FEW => Finding::Undecided,
             (Finding::Supported, Finding::Supported) => Finding::Supported,
@@ -136,8 +185,7 @@ fn linear(laws: &[&Law]) -> Verdict {
             .iter()
             .find(|fit| fit.subset == Subset::All)
             .filter(|fit| fit.models >= FEW)?;
-        // Where not even the slope is known, it may be the error's own noise that leaves the line
-        // so little.
+        // Where the slope's sign is uncertain, R² may be low from the noise of the errors alone.
         let finding = match above(fit.r2, LINEAR) {
             Finding::NotSupported if slope == Finding::Undecided => Finding::Undecided,
             finding => finding,
@@ -151,28 +199,26 @@ fn linear(laws: &[&Law]) -> Verdict {
             .into_iter()
             .flatten()
     });
-    verdict(
-        1,
-        "The l2 and l∞ distortion of minimal adversarials is linear in the logarithm of the \
-         classification error, and less for models that err less.",
-        "Read off the l∞ distortion of I-FGSM and the l2 distortion of C&W. For each goal the \
-         slope against ln(error) must be positive, over \
-         all models and without AlexNet and VGG, by the bootstrap over images and by Student's \
-         interval for the scatter of the models, and \
-         R² above 0.5. Supported when all of this holds with whole intervals, not supported when \
-         one of it fails with its whole interval, \
-         undecided otherwise and with fewer than four models. A low R² counts only where the \
-         slope's sign is certain: on few images the \
-         error is too uncertain for any line to explain much.",
-        evidence.collect(),
-        "the study has no I-FGSM with l∞ and no C&W with l2 whose distortions vary",
-    )
+    verdict(&LAW, evidence.collect())
 }
 
-fn architecture(builder: &Resampler, laws: &[&Law]) -> Verdict {
+const ARCHITECTURE: Claim = Claim {
+    number: 2,
+    statement: "Architecture matters more for robustness than model size, and accuracy and \
+        robustness have a Pareto frontier.",
+    rule: "Read off the l∞ distortion of I-FGSM and the l2 distortion of C&W. For each goal, \
+        family must explain more of the variance of the models' mean distortions than a line on \
+        the logarithm of the number of parameters (adjusted R², bootstrap over images), and at \
+        least two models must be on the frontier and one off it in 95 % of resamples. Against it \
+        speaks that size explains more, or that one model is ahead of all others in both.",
+    without: "the study has no I-FGSM with l∞ and no C&W with l2 whose distortions vary",
+};
+
+/// Claim 2: family against size, and the frontiers.
+fn architecture(resampler: &Resampler, laws: &[&Law]) -> Verdict {
     let mut evidence = Vec::new();
     for law in laws {
-        evidence.extend(family_against_size(builder, law));
+        evidence.extend(family_against_size(resampler, law));
         let sure = |on: &dyn Fn(f64) -> bool| {
             law.points.iter().filter(|point| point.membership.is_some_and(on)).count()
         };
@@ -190,42 +236,30 @@ fn architecture(builder: &Resampler, laws: &[&Law]) -> Verdict {
             finding,
         });
     }
-    verdict(
-        2,
-        "Architecture matters more for robustness than model size, and accuracy and robustness \
-         have a Pareto frontier.",
-        "Read off the l∞ distortion of I-FGSM and the l2 distortion of C&W. For each goal, family \
-         must explain more of the variance of the \
-         models' mean distortions than a line on the logarithm of the number of parameters \
-         (adjusted R², bootstrap over images), and at least two models must be on the \
-         frontier and one off it in 95 % of resamples. Against it speaks that size explains more, \
-         or that one model is ahead of all others in both.",
-        evidence,
-        "the study has no I-FGSM with l∞ and no C&W with l2 whose distortions vary",
-    )
+    verdict(&ARCHITECTURE, evidence)
 }
 
-/// Adjusted R² of families less that of ln(parameters).
-fn family_against_size(builder: &Resampler, law: &Law) -> Option<Evidence> {
-    let rows: Vec<(&Success, usize)> = builder
+/// Adjusted R² of families minus that of ln(parameters).
+fn family_against_size(resampler: &Resampler, law: &Law) -> Option<Evidence> {
+    let rows: Vec<(&Success, usize)> = resampler
         .tables
         .success
         .iter()
         .filter(|row| {
-            builder.study.attacks[row.attack].part.label == law.attack && row.goal == law.goal
+            resampler.study.attacks[row.attack].part.label == law.attack && row.goal == law.goal
         })
         .filter_map(|row| {
             Some((
                 row,
                 row.distortions
                     .iter()
-                    .position(|d| builder.study.metrics[d.metric].part.label == law.metric)?,
+                    .position(|d| resampler.study.metrics[d.metric].part.label == law.metric)?,
             ))
         })
         .collect();
     let mut families: BTreeMap<&str, usize> = BTreeMap::new();
     for (row, _) in &rows {
-        *families.entry(builder.family(row.model)).or_default() += 1;
+        *families.entry(resampler.family(row.model)).or_default() += 1;
     }
     if rows.len() < FEW || families.values().filter(|count| **count > 1).count() < 2 {
         return None;
@@ -233,12 +267,12 @@ fn family_against_size(builder: &Resampler, law: &Law) -> Option<Evidence> {
     let groups: Vec<usize> = rows
         .iter()
         .filter_map(|(row, _)| {
-            families.keys().position(|family| *family == builder.family(row.model))
+            families.keys().position(|family| *family == resampler.family(row.model))
         })
         .collect();
     let sizes: Vec<f64> = rows
         .iter()
-        .map(|(row, _)| builder.study.models[row.model].parameters.map(|n| (n as f64).ln()))
+        .map(|(row, _)| resampler.study.models[row.model].parameters.map(|n| (n as f64).ln()))
         .collect::<Option<_>>()?;
     let gain = |counts: &[u32]| {
         let means: Vec<f64> = rows
@@ -248,15 +282,27 @@ fn family_against_size(builder: &Resampler, law: &Law) -> Option<Evidence> {
         let points: Vec<(f64, f64)> = sizes.iter().copied().zip(means.iter().copied()).collect();
         Some(stats::explained_by_groups(&means, &groups)? - stats::explained_by_line(&points)?)
     };
-    let value = builder.estimate(gain);
+    let value = resampler.estimate(gain);
     let what = format!("adjusted R² of family less that of size, {},", about(law));
     Some(Evidence { what, value, finding: above(value, 0.0) })
 }
 
-fn deeper(builder: &Resampler, depth: &[DepthEffect]) -> Verdict {
+const DEPTH: Claim = Claim {
+    number: 3,
+    statement: "Within a family, more depth raises the l∞ distortion slightly.",
+    rule: "Read off the l∞ distortion of I-FGSM on models that differ from another of their \
+        family in depth, each against the next less deep one, on the images on which the attack \
+        succeeds against both. For each goal the geometric mean of the ratios must be above 1 \
+        with its whole interval (bootstrap over images); below 1 speaks against it. DenseNet-161 \
+        is also wider than its neighbours.",
+    without: "the study has no two models of a family that differ in depth, with I-FGSM and l∞",
+};
+
+/// Claim 3: ratios of distortions within families.
+fn deeper(resampler: &Resampler, depth: &[DepthEffect]) -> Verdict {
     let pairs: Vec<&DepthEffect> = depth
         .iter()
-        .filter(|pair| is_of(builder, &pair.attack, &pair.metric, &[("ifgsm", LINF)]))
+        .filter(|pair| is_of(resampler, &pair.attack, &pair.metric, &[("ifgsm", LINF)]))
         .filter(|pair| pair.ratio.value.is_some_and(|ratio| (ratio - 1.0).abs() > f64::EPSILON))
         .collect();
     let mut goals: Vec<(&str, GoalKind)> = Vec::new();
@@ -271,7 +317,7 @@ fn deeper(builder: &Resampler, depth: &[DepthEffect]) -> Verdict {
             .copied()
             .filter(|pair| (pair.attack.as_str(), pair.goal) == (attack, goal))
             .collect();
-        let value = builder.mean_ratio(&of);
+        let value = resampler.mean_ratio(&of);
         let what = format!(
             "geometric mean, over {} pairs, of the deeper model's l∞ over the other's, \
              {attack} ({}),",
@@ -280,24 +326,30 @@ fn deeper(builder: &Resampler, depth: &[DepthEffect]) -> Verdict {
         );
         Evidence { what, value, finding: above(value, 1.0) }
     });
-    verdict(
-        3,
-        "Within a family, more depth raises the l∞ distortion slightly.",
-        "Read off the l∞ distortion of I-FGSM on models that differ from another of their family \
-         in depth, each against the next less deep one, \
-         on the images on which the attack succeeds against both. For each goal the geometric mean \
-         of the ratios must be above 1 with its \
-         whole interval (bootstrap over images); below 1 speaks against it. DenseNet-161 is also \
-         wider than its neighbours.",
-        evidence.collect(),
-        "the study has no two models of a family that differ in depth, with I-FGSM and l∞",
-    )
+    verdict(&DEPTH, evidence.collect())
 }
 
-fn transfer(builder: &Resampler) -> Verdict {
-    let untargeted: Vec<&Spread> =
-        builder.tables.spread.iter().filter(|spread| spread.goal == GoalKind::Untargeted).collect();
-    // A family of one has no transfer within.
+const TRANSFER: Claim = Claim {
+    number: 4,
+    statement: "Adversarials of VGG transfer widely; those of most other models transfer within \
+        their family alone.",
+    rule: "Read off untargeted adversarials of all attacks, pooled over pairs of models, under \
+        the published denominator. VGG's rate across families must be above that of all other \
+        families, and the other families' rate within above their rate across, each with the \
+        whole interval of the difference (bootstrap over images). A difference below 0 speaks \
+        against the claim.",
+    without: "the study has no transfer between models of VGG and of other families",
+};
+
+/// Claim 4: differences between rates of transfer.
+fn transfer(resampler: &Resampler) -> Verdict {
+    let untargeted: Vec<&Spread> = resampler
+        .tables
+        .spread
+        .iter()
+        .filter(|spread| spread.goal == GoalKind::Untargeted)
+        .collect();
+    // A family of one model has no transfer within.
     let families = || {
         untargeted
             .iter()
@@ -323,11 +375,11 @@ fn transfer(builder: &Resampler) -> Verdict {
     for (what, value) in [
         (
             "rate of VGG's adversarials across families less that of all others'",
-            builder.difference(&vgg, &others),
+            resampler.difference(&vgg, &others),
         ),
         (
             "rate of the other families' adversarials within their family less that across",
-            builder.difference(&within, &across),
+            resampler.difference(&within, &across),
         ),
     ] {
         if value.value.is_some() {
@@ -335,7 +387,7 @@ fn transfer(builder: &Resampler) -> Verdict {
         }
     }
     if evidence.len() == 1 {
-        // Half of the claim cannot be looked at.
+        // Half of the claim has no data.
         let value = Estimate::default();
         evidence.push(Evidence {
             what: "the other half of the claim".into(),
@@ -343,17 +395,5 @@ fn transfer(builder: &Resampler) -> Verdict {
             finding: Finding::Undecided,
         });
     }
-    verdict(
-        4,
-        "Adversarials of VGG transfer widely; those of most other models transfer within their \
-         family alone.",
-        "Read off untargeted adversarials of all attacks, pooled over pairs of models, under the \
-         published denominator. VGG's rate across \
-         families must be above that of all other families, and the other families' rate within \
-         above their rate across, each with the \
-         whole interval of the difference (bootstrap over images). A difference below 0 speaks \
-         against the claim.",
-        evidence,
-        "the study has no transfer between models of VGG and of other families",
-    )
+    verdict(&TRANSFER, evidence)
 }

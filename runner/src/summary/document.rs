@@ -7,7 +7,6 @@ use crate::summary::campaigns::{CampaignSummary, ScoreSummary};
 use crate::summary::laws::{DepthEffect, Law};
 use crate::summary::transfer::{FamilyTransfer, Matrix};
 use crate::summary::verdicts::Verdict;
-use crate::summary::{EXAMPLES, FILE, FORMAT, NORMS};
 use anyhow::{Context, Result, ensure};
 use gauntlet_core::weights::read_safetensors;
 use schemars::JsonSchema;
@@ -16,6 +15,20 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use tch::Tensor;
+
+/// The file that the document is in.
+pub const FILE: &str = "study.json";
+/// The file that the document's schema is in.
+pub const SCHEMA: &str = "study.schema.json";
+/// The file that the pixels of the document's examples are in.
+pub const EXAMPLES: &str = "examples.safetensors";
+
+/// Version of the document's format. It counts up when a reader of the last format would misread
+/// the new one.
+pub const FORMAT: u32 = 1;
+
+/// The metrics by which attacks are shown, if the study has one of them.
+pub(crate) const NORMS: [&str; 3] = ["linf", "l2", "l1"];
 
 /// The document.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -26,9 +39,9 @@ pub struct Summary {
     pub schema: String,
     /// Version of the format: 1.
     pub format: u32,
-    /// What was studied, and how.
+    /// The settings of the study.
     pub study: Facts,
-    /// The models, and how they do without an attack.
+    /// The models, with their accuracy without an attack.
     pub models: Vec<Model>,
     /// The attacks.
     pub attacks: Vec<Attack>,
@@ -36,8 +49,7 @@ pub struct Summary {
     pub metrics: Vec<Metric>,
     /// One for every model, attack and goal.
     pub campaigns: Vec<CampaignSummary>,
-    /// One for every attack, goal, depth of pixels, and what counts as a match; empty without
-    /// transfer.
+    /// One for every attack, goal, kind of pixels and match; empty without transfer.
     pub transfer: Vec<Matrix>,
     /// One for every metric of a model, goal and model.
     pub scores: Vec<ScoreSummary>,
@@ -49,14 +61,14 @@ pub struct Summary {
     pub depth: Vec<DepthEffect>,
     /// Transfer within and across families, for every attack and goal.
     pub families: Vec<FamilyTransfer>,
-    /// The four claims of the 2018 study, held against these results.
+    /// Verdicts on the four claims of the 2018 study.
     pub verdicts: Vec<Verdict>,
     /// Signs that a model is broken, that its gradients are masked, or that an attack is too weak.
     #[serde(default)]
     pub findings: Findings,
-    /// Original and adversarial images for a look, see [`Example`].
+    /// Original and adversarial images to look at, see [`Example`].
     pub examples: Vec<Example>,
-    /// Cells without a result: what depends on them is counted over fewer images.
+    /// Cells without a result. Numbers that need them are counted over fewer images.
     pub missing: Vec<MissingCell>,
 }
 
@@ -64,7 +76,7 @@ impl Summary {
     /// Reads the document of a results' folder.
     ///
     /// # Errors
-    /// When there is none, or it is of another version of the program.
+    /// When the folder has no such document, or one of another format.
     pub fn open(folder: &Path) -> Result<Self> {
         #[derive(Deserialize)]
         struct Format {
@@ -87,8 +99,8 @@ impl Summary {
         serde_json::from_slice(&text).with_context(place)
     }
 
-    /// The metric by which an attack is shown: that in which it most often comes nearest to the
-    /// smallest distortion found by any attack; of [`NORMS`], if the study has one of them.
+    /// The metric by which an attack is shown: the one by which it most often comes within 1 % of
+    /// the smallest distortion of any attack. It is one of [`NORMS`] if the study has one of them.
     pub(crate) fn own_metric(&self, attack: &str, goal: GoalKind) -> Option<&str> {
         let of_outcomes = || {
             self.metrics
@@ -116,6 +128,7 @@ impl Summary {
         chosen.map(|(label, _)| label)
     }
 
+    /// The document as JSON, with a newline at its end.
     pub(crate) fn to_json(&self) -> Result<Vec<u8>> {
         let mut text = serde_json::to_vec(self)?;
         text.push(b'\n');
@@ -140,7 +153,7 @@ pub fn example_pixels(folder: &Path) -> Result<BTreeMap<String, Tensor>> {
     read().with_context(|| format!("{}", path.display()))
 }
 
-/// What was studied, and how.
+/// The settings of a study.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Facts {
@@ -148,33 +161,33 @@ pub struct Facts {
     pub name: String,
     /// The version of the program.
     pub program: String,
-    /// Seed of all that is random.
+    /// Seed of all random numbers.
     pub seed: u64,
     /// Number of images.
     pub images: usize,
     /// Number of classes.
     pub classes: i64,
-    /// How far below the greatest logit that of a target may be for success on the source.
+    /// How far below the greatest logit the target class's may be for success on the source.
     pub tie_tolerance: f64,
-    /// How adversarials are fitted to models of another size; null when there is no transfer.
+    /// How adversarials are given to models of another size; null without transfer.
     pub transfer: Option<Policy>,
     /// Confidence of every interval: 0.95.
     pub confidence: f64,
     /// Number of resamples behind every bootstrap.
     pub resamples: usize,
-    /// Files of the dataset that were passed over.
+    /// Files of the dataset that were skipped.
     pub skipped: Vec<Left>,
-    /// Models, attacks and metrics that could take part and do not.
+    /// Models, attacks and metrics that could take part but were left out.
     pub left_out: Vec<Left>,
 }
 
-/// Something that does not take part.
+/// A file or part that was left out.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Left {
-    /// Its name; of what is no file, after its kind: `model vgg_16`.
+    /// The file's name, or the part's kind and name, as `model vgg_16`.
     pub name: String,
-    /// Why.
+    /// Why it was left out.
     pub reason: String,
 }
 
@@ -185,12 +198,12 @@ pub struct Left {
 pub struct MissingCell {
     /// The cell in words.
     pub cell: String,
-    /// Why it failed; null when a cell that it needs has failed, or when it was not tried in the
-    /// last run.
+    /// Why the cell failed; null when a cell that it needs failed, or when the last run did not try
+    /// it.
     pub reason: Option<String>,
 }
 
-/// A model, and how it does without an attack.
+/// A model, with its accuracy without an attack.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Model {
@@ -202,23 +215,24 @@ pub struct Model {
     pub family: String,
     /// Height and width of its images, in pixels.
     pub side: i64,
-    /// Number of values in its weights, moving averages of batch norm among them.
+    /// Number of values in its weights, including the moving averages of batch norm.
     pub parameters: Option<u64>,
     /// Number of layers with weights from input to output, as the network's paper counts them.
     pub depth: Option<u32>,
     /// Number of images without an answer, because their cell failed.
     pub missing: usize,
-    /// How often its answer is the true class.
+    /// Share of the images whose true class is the model's answer.
     pub top1: Rate,
-    /// How often the true class is among its first five.
+    /// Share of the images whose true class is among the model's first five.
     pub top5: Rate,
     /// Published top-1 accuracy of the reference weights, per cent.
     pub published_top1: Option<f64>,
-    /// Published top-5 accuracy, per cent.
+    /// Published top-5 accuracy of the reference weights, per cent.
     pub published_top5: Option<f64>,
-    /// ln((wrong + ½) / (n + 1)) of top-1: the abscissa of all laws. The halves keep it finite.
+    /// ln((wrong + ½) / (n + 1)) of top-1, the abscissa of all laws. The added halves keep it
+    /// finite.
     pub ln_error: Option<f64>,
-    /// What the model is and where it comes from, in a line.
+    /// What the model is and where it comes from, in one line.
     pub source: String,
 }
 
@@ -234,7 +248,7 @@ pub struct Attack {
     pub origin: String,
     /// All parameters, as TOML.
     pub parameters: String,
-    /// What it is asked for.
+    /// The attack's goals.
     pub goals: Vec<GoalKind>,
 }
 
@@ -248,24 +262,24 @@ pub struct Metric {
     pub name: String,
     /// The crate and version that brought it.
     pub origin: String,
-    /// Unit of its values.
+    /// Unit of the values.
     pub unit: String,
-    /// Whether it is about outcomes of attacks (distortions), or about models (scores).
+    /// True for a metric of outcomes of attacks (distortions), false for one of models (scores).
     pub of_outcomes: bool,
     /// Whether greater values mean a more robust model.
     pub higher_is_more_robust: bool,
-    /// Names of the numbers that come with every value.
+    /// Names of the extra numbers of every value.
     pub extras: Vec<String>,
 }
 
-/// An adversarial beside its original. For every attack and goal those at the 0.1-, 0.5- and
-/// 0.9-quantile of the successes on all models, by the study's first metric of outcomes. The pixels
-/// stand in `examples.safetensors`, 3×S×S in [0, 1], as `<tensor>.original` and
-/// `<tensor>.adversarial`.
+/// An adversarial beside its original. For every attack and goal there are those at the 0.1-, 0.5-
+/// and 0.9-quantile of the distortions of all successes, on all models, by the metric that the
+/// attack is shown by. The pixels are in `examples.safetensors`, 3×S×S in [0, 1], as
+/// `<tensor>.original` and `<tensor>.adversarial`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Example {
-    /// Beginning of the names of its two tensors.
+    /// Prefix of the names of its two tensors.
     pub tensor: String,
     /// The attack.
     pub attack: String,
@@ -277,12 +291,30 @@ pub struct Example {
     pub image: String,
     /// The true class.
     pub label: i64,
-    /// The class aimed at.
+    /// The target class; null when untargeted.
     pub target_class: Option<i64>,
     /// The model's answer to the adversarial.
     pub prediction: i64,
-    /// Whether it still is one when it is rounded to 8 bits.
+    /// Whether the goal is still met after rounding to 8 bits.
     pub success_8bit: bool,
-    /// Its distortion by each metric of outcomes, by label.
+    /// Its distortions, by label of the metric of outcomes.
     pub distortions: BTreeMap<String, Option<f64>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_study_is_refused_with_what_was_expected() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = || format!("{:#}", Summary::open(folder.path()).unwrap_err());
+        assert!(error().contains("cannot be read: a results' folder is expected"), "{}", error());
+        fs::write(folder.path().join(FILE), "{\"format\": 99}").unwrap();
+        assert!(
+            error().ends_with("is of format 99, this program reads 1: run the study again"),
+            "{}",
+            error()
+        );
+    }
 }

@@ -1,7 +1,6 @@
-//! Which outcomes are shown as images, and their pixels.
+//! The choice of outcomes that are shown as images, and their pixels.
 
-use crate::analysis::Tables;
-use crate::analysis::number;
+use crate::analysis::{Distortion, Tables, number};
 use crate::engine::plan::{CellId, Plan};
 use crate::errors::OutOfReach;
 use crate::store::Store;
@@ -11,63 +10,70 @@ use crate::summary::document::{Example, Summary};
 use anyhow::{Context, Result};
 use tch::Tensor;
 
-/// Small, typical and large perturbations are shown.
+/// Quantiles of the successes' distortions that are shown: a small, a typical and a large one.
 const QUANTILES: [f64; 3] = [0.1, 0.5, 0.9];
 
-/// Examples, their pixels by name, and the cells of those that are left out.
-type Chosen = (Vec<Example>, Vec<(String, Tensor)>, Vec<CellId>);
+/// Examples with their pixels.
+#[derive(Default)]
+pub(crate) struct ChosenExamples {
+    /// The examples.
+    pub examples: Vec<Example>,
+    /// Pixels by the names that [`Example::tensor`] begins, 3×S×S float32 in [0, 1].
+    pub pixels: Vec<(String, Tensor)>,
+    /// The cells whose examples are left out, because their pixels are damaged. Sorted, each once.
+    pub damaged: Vec<CellId>,
+}
 
-/// Chooses and reads examples, see [`Example`], by the metric in which each attack is shown. One
-/// whose pixels are damaged is left out; the last of the answer are the cells that such pixels are
-/// of.
+/// Chooses and reads examples, see [`Example`]. Each attack's are chosen by its own metric
+/// ([`Summary::own_metric`]). An example whose pixels are damaged is left out.
 ///
 /// # Errors
-/// When the object store behind the folder cannot be asked.
+/// When the object store behind the folder cannot be reached.
 pub(crate) fn examples(
     study: &Study,
     plan: &Plan,
     store: &Store,
     tables: &Tables,
     summary: &Summary,
-) -> Result<Chosen> {
-    let (mut examples, mut pixels, mut damaged) = (Vec::new(), Vec::new(), Vec::new());
-    for (attack, chosen) in study.attacks.iter().enumerate() {
-        for &goal in &chosen.goals {
-            let metric = summary.own_metric(&chosen.part.label, goal);
+) -> Result<ChosenExamples> {
+    let reader = ExampleReader { study, plan, store, tables };
+    let mut chosen = ChosenExamples::default();
+    for (attack, of) in study.attacks.iter().enumerate() {
+        for &goal in &of.goals {
+            let metric = summary.own_metric(&of.part.label, goal);
             let metric =
                 study.metrics.iter().position(|other| Some(other.part.label.as_str()) == metric);
-            for (campaign, image) in choose(tables, attack, goal, metric) {
-                let tensor = format!("{:03}", examples.len());
-                let (example, original, adversarial) =
-                    match read(study, plan, store, tables, campaign, image, tensor.clone()) {
-                        Ok(found) => found,
-                        Err(error) if error.is::<OutOfReach>() => return Err(error),
-                        Err(_) => {
-                            damaged.push(plan.campaigns[campaign].craft[plan.place(image).0]);
-                            continue;
-                        }
-                    };
-                examples.push(example);
-                pixels.extend([
-                    (format!("{tensor}.original"), original),
-                    (format!("{tensor}.adversarial"), adversarial),
-                ]);
+            for place in choose(tables, attack, goal, metric) {
+                match reader.read(place, format!("{:03}", chosen.examples.len())) {
+                    Ok(ExamplePixels { example, original, adversarial }) => {
+                        let tensor = &example.tensor;
+                        chosen.pixels.extend([
+                            (format!("{tensor}.original"), original),
+                            (format!("{tensor}.adversarial"), adversarial),
+                        ]);
+                        chosen.examples.push(example);
+                    }
+                    Err(error) if error.is::<OutOfReach>() => return Err(error),
+                    Err(_) => chosen.damaged.push(reader.craft(place)),
+                }
             }
         }
     }
-    damaged.sort_unstable();
-    damaged.dedup();
-    Ok((examples, pixels, damaged))
+    chosen.damaged.sort_unstable();
+    chosen.damaged.dedup();
+    Ok(chosen)
 }
 
-/// Campaign and image of each.
-fn choose(
-    tables: &Tables,
-    attack: usize,
-    goal: GoalKind,
-    metric: Option<usize>,
-) -> Vec<(usize, usize)> {
-    let mut successes: Vec<(f64, usize, usize)> = Vec::new();
+/// An outcome of a campaign.
+#[derive(Clone, Copy)]
+struct Place {
+    campaign: usize,
+    image: usize,
+}
+
+/// Outcomes of an attack and goal at the [`QUANTILES`] of the successes on all models.
+fn choose(tables: &Tables, attack: usize, goal: GoalKind, metric: Option<usize>) -> Vec<Place> {
+    let mut successes: Vec<(f64, Place)> = Vec::new();
     for (campaign, row) in tables
         .success
         .iter()
@@ -78,48 +84,71 @@ fn choose(
             row.distortions.iter().find(|distortion| Some(distortion.metric) == metric);
         let cases =
             distortion.into_iter().flat_map(|distortion| distortion.cases.iter().enumerate());
-        successes.extend(cases.filter_map(|(image, value)| Some(((*value)?, campaign, image))));
+        successes.extend(
+            cases.filter_map(|(image, value)| Some(((*value)?, Place { campaign, image }))),
+        );
     }
-    successes.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)).then(a.2.cmp(&b.2)));
-    let mut places: Vec<usize> = match successes.len() {
+    successes.sort_by(|(a, here), (b, there)| {
+        let place = |place: &Place| (place.campaign, place.image);
+        a.total_cmp(b).then_with(|| place(here).cmp(&place(there)))
+    });
+    let mut chosen: Vec<usize> = match successes.len() {
         0 => Vec::new(),
         count => QUANTILES.map(|q| (q * (count - 1) as f64).round() as usize).to_vec(),
     };
-    places.dedup();
-    places.into_iter().map(|place| (successes[place].1, successes[place].2)).collect()
+    chosen.dedup();
+    chosen.into_iter().map(|index| successes[index].1).collect()
 }
 
-fn read(
-    study: &Study,
-    plan: &Plan,
-    store: &Store,
-    tables: &Tables,
-    campaign: usize,
-    image: usize,
-    tensor: String,
-) -> Result<(Example, Tensor, Tensor)> {
-    let (planned, counted) = (&plan.campaigns[campaign], &tables.success[campaign]);
-    let (slice, n) = plan.place(image);
-    let cell = &plan.cells[planned.craft[slice]];
-    let stored = store.load::<CraftRow>(&cell.address)?;
-    let row = &stored.rows[n];
-    let (hash, slot) = stored.pixels.as_ref().zip(row.slot).context("a success has pixels")?;
-    let adversarial = store.read_pixels(&cell.address, hash)?.get(slot);
-    let (model, picture) = (&study.models[planned.model], &study.data.pictures[image]);
-    let distortion = |d: &crate::analysis::Distortion| {
-        (study.metrics[d.metric].part.label.clone(), d.cases[image].and_then(number))
-    };
-    let example = Example {
-        tensor,
-        attack: study.attacks[planned.attack].part.label.clone(),
-        goal: planned.goal,
-        model: model.part.label.clone(),
-        image: picture.name.clone(),
-        label: row.label,
-        target_class: row.target_class,
-        prediction: row.prediction.context("a success has an answer")?,
-        success_8bit: row.success_8bit,
-        distortions: counted.distortions.iter().map(distortion).collect(),
-    };
-    Ok((example, picture.pixels(model.card.side)?, adversarial))
+/// An example with its pixels, 3×S×S each.
+struct ExamplePixels {
+    example: Example,
+    original: Tensor,
+    adversarial: Tensor,
+}
+
+/// The data that examples are read from.
+struct ExampleReader<'a> {
+    study: &'a Study,
+    plan: &'a Plan,
+    store: &'a Store,
+    tables: &'a Tables,
+}
+
+impl ExampleReader<'_> {
+    /// The craft cell of an outcome.
+    fn craft(&self, place: Place) -> CellId {
+        self.plan.campaigns[place.campaign].craft[self.plan.place(place.image).0]
+    }
+
+    /// Reads an example. `tensor` is what the names of its tensors will begin with.
+    fn read(&self, place: Place, tensor: String) -> Result<ExamplePixels> {
+        let Self { study, plan, store, tables } = self;
+        let Place { campaign, image } = place;
+        let (planned, counted) = (&plan.campaigns[campaign], &tables.success[campaign]);
+        let (_, n) = plan.place(image);
+        let cell = &plan.cells[self.craft(place)];
+        let stored = store.load::<CraftRow>(&cell.address)?;
+        let row = &stored.rows[n];
+        let (hash, slot) =
+            stored.pixels.as_ref().zip(row.slot).context("a success has no pixels")?;
+        let adversarial = store.read_pixels(&cell.address, hash)?.get(slot);
+        let (model, picture) = (&study.models[planned.model], &study.data.pictures[image]);
+        let distortion = |d: &Distortion| {
+            (study.metrics[d.metric].part.label.clone(), d.cases[image].and_then(number))
+        };
+        let example = Example {
+            tensor,
+            attack: study.attacks[planned.attack].part.label.clone(),
+            goal: planned.goal,
+            model: model.part.label.clone(),
+            image: picture.name.clone(),
+            label: row.label,
+            target_class: row.target_class,
+            prediction: row.prediction.context("a success has no answer")?,
+            success_8bit: row.success_8bit,
+            distortions: counted.distortions.iter().map(distortion).collect(),
+        };
+        Ok(ExamplePixels { example, original: picture.pixels(model.card.side)?, adversarial })
+    }
 }

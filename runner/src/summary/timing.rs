@@ -1,10 +1,12 @@
-//! Times, which stand apart from all else.
+//! Times: `timing.csv`, apart from the document, which has no times.
 
 use crate::study::GoalKind;
-use crate::summary::TIMING;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
+
+/// The file that times are in.
+const TIMING: &str = "timing.csv";
 
 /// A line of `timing.csv`: the seconds that a campaign took.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -15,18 +17,19 @@ pub struct Timing {
     pub attack: String,
     /// The goal.
     pub goal: GoalKind,
-    /// How many images were attacked.
+    /// Number of images that were attacked.
     pub source_correct: usize,
-    /// The attack, all images together.
+    /// Seconds of the attack on all images.
     pub attack_seconds: f64,
-    /// The attack, per image.
+    /// Seconds of the attack per image; none when no image was attacked.
     pub seconds_per_image: Option<f64>,
-    /// The other models' look at its pixels.
+    /// Seconds that the other models took to classify the attack's pixels.
     pub transfer_seconds: f64,
 }
 
 impl Timing {
-    /// Reads the times of a results' folder, in the order of [`Summary::campaigns`].
+    /// Reads the times of a results' folder, in the order of
+    /// [`Summary::campaigns`](crate::summary::Summary::campaigns).
     ///
     /// # Errors
     /// When the file is missing or damaged.

@@ -1,35 +1,14 @@
 //! Transfer between models.
 
-use crate::analysis::{Estimate, Rate};
+use crate::analysis::{Estimate, Match, Pixels, Rate};
 use crate::study::GoalKind;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Whether images are taken as they are or rounded to 8 bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Pixels {
-    /// As they are.
-    #[serde(rename = "float")]
-    Float,
-    /// Rounded.
-    #[serde(rename = "8bit")]
-    EightBit,
-}
-
-/// What counts as meeting the goal on another model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Match {
-    /// The answer: not the true class or, targeted, the class aimed at.
-    Top1,
-    /// Targeted: the class aimed at is among the first five.
-    Top5,
-}
-
-/// How adversarials of every model do against every other. Rows are sources and columns targets, in
-/// the order of the models; on the diagonal stands what the attack does to its own model (of top-5
-/// matches that is not known: 0 of 0).
+/// Transfer of every model's adversarials to every other model. Rows are sources and columns
+/// targets, in the order of the models. The diagonal has the attack's success on its own model; for
+/// top-5 matches that is unknown, 0 of 0.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Matrix {
@@ -47,43 +26,44 @@ pub struct Matrix {
     /// classifies correctly; `all_correct`, those that every model of the study classifies
     /// correctly.
     pub denominators: BTreeMap<String, Counts>,
-    /// Which of them the 2018 study used: `target_correct`.
+    /// The denominator of the 2018 study: `target_correct`.
     pub published: String,
-    /// What targets make of the images of `both`.
+    /// What targets answer to the images of `both`.
     pub split: Split,
 }
 
-/// A matrix of counts, `k[source][target]` of `n[source][target]`.
+/// A matrix of counts: `k[source][target]` of `n[source][target]`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Counts {
-    /// How many meet the goal.
+    /// Number of images that meet the goal.
     pub k: Vec<Vec<usize>>,
-    /// Of how many.
+    /// Number of images.
     pub n: Vec<Vec<usize>>,
 }
 
 impl Counts {
-    /// An entry with its interval.
+    /// The rate of an entry, with its interval.
     pub fn rate(&self, source: usize, target: usize) -> Rate {
         Rate::new(self.k[source][target], self.n[source][target])
     }
 }
 
-/// What targets make of images that deceive the source and that they classify correctly as they
-/// are: three matrices that add up to `both`. On the diagonal everything is the same mistake.
+/// What targets answer to images that deceive the source and whose originals the target classifies
+/// correctly: three matrices that add up to `both`. On the diagonal all are the same mistake.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Split {
-    /// They still see the true class.
+    /// The target still sees the true class.
     pub unfooled: Vec<Vec<usize>>,
-    /// They see another class than the true one and the source's.
+    /// The target sees another class than the true one and the source's answer.
     pub different_mistake: Vec<Vec<usize>>,
-    /// They see what the source sees.
+    /// The target sees what the source sees.
     pub same_mistake: Vec<Vec<usize>>,
 }
 
-/// Transfer within and across families, under the published denominator, float images, top-1.
+/// Transfer within and across families, under the published denominator, for float images and top-1
+/// matches.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FamilyTransfer {
@@ -95,9 +75,9 @@ pub struct FamilyTransfer {
     pub within: Pooled,
     /// Pairs of models of different families, pooled.
     pub across: Pooled,
-    /// Rate within less rate across.
+    /// Rate within families minus rate across.
     pub difference: Estimate,
-    /// By the source's family.
+    /// One for every family of sources.
     pub sources: Vec<SourceFamily>,
 }
 
@@ -105,16 +85,16 @@ pub struct FamilyTransfer {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Pooled {
-    /// How many meet the goal.
+    /// Number of outcomes that meet the goal.
     pub k: usize,
-    /// Of how many.
+    /// Number of outcomes.
     pub n: usize,
-    /// The rate; its interval is from a bootstrap over images, since an image's outcomes hang
-    /// together.
+    /// The rate. Its interval is from a bootstrap over images, since the outcomes of one image
+    /// depend on each other.
     pub rate: Estimate,
 }
 
-/// How adversarials of a family's models carry over.
+/// Transfer of the adversarials of one family's models.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SourceFamily {

@@ -1,22 +1,22 @@
-//! What the study's claims come to.
+//! Verdicts on the claims of the 2018 study.
 
 use crate::analysis::Estimate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What the data say of a claim.
+/// What the data say about a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Finding {
-    /// They speak for it.
+    /// The data support the claim.
     Supported,
-    /// They speak against it.
+    /// The data contradict the claim.
     NotSupported,
-    /// They do not tell.
+    /// The data decide neither way.
     Undecided,
 }
 
-/// A claim of the 2018 study, held against the data at hand.
+/// A claim of the 2018 study, tested on this study's data.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Verdict {
@@ -26,22 +26,22 @@ pub struct Verdict {
     pub statement: String,
     /// What the data say.
     pub finding: Finding,
-    /// When the finding is which.
+    /// The rule that decides the finding.
     pub rule: String,
     /// The finding in a sentence, with the numbers that decide it.
     pub reading: String,
-    /// The numbers.
+    /// The numbers that decide it.
     pub evidence: Vec<Evidence>,
 }
 
-/// A number that a verdict rests on.
+/// A number that a verdict is based on.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Evidence {
-    /// What it is.
+    /// What the number is.
     pub what: String,
     /// The number.
     pub value: Estimate,
-    /// What it says of the claim by itself.
+    /// What the number alone says about the claim.
     pub finding: Finding,
 }

@@ -1,6 +1,7 @@
 //! What the rows of cells, the tables and the summary say, and that they agree.
 
 use crate::{Run, STUDY, folder, outcomes, tables};
+use gauntlet_runner::analysis::{Denominator, SplitCounts, Transfer};
 use gauntlet_runner::engine::plan::{CellId, Scoring};
 use gauntlet_runner::store::Lookup;
 use gauntlet_runner::store::rows::{
@@ -95,7 +96,8 @@ fn transfer_has_every_denominator() {
     // 3 sources × 2 targets × (untargeted + 3 targeted goals × 2 ranks) × 2 depths
     assert_eq!(run.tables.transfer.len(), 3 * 2 * 7 * 2);
     for row in &run.tables.transfer {
-        let [all, source_correct, source_success, target_correct, both, all_correct] = row.images;
+        let [all, source_correct, source_success, target_correct, both, all_correct] =
+            row.images.iter().collect::<Vec<_>>().try_into().unwrap();
         assert_eq!(all, 40);
         assert!(
             source_correct < all
@@ -104,16 +106,19 @@ fn transfer_has_every_denominator() {
             "{row:?}"
         );
         assert!(0 < all_correct && all_correct <= target_correct, "{row:?}");
-        assert_eq!(row.split.iter().sum::<usize>(), both);
-        assert!(row.transferred.iter().zip(&row.images).all(|(part, whole)| part <= whole));
+        let SplitCounts { unfooled, different_mistake, same_mistake } = row.split;
+        assert_eq!(unfooled + different_mistake + same_mistake, both);
+        assert!(row.transferred.iter().zip(row.images.iter()).all(|(part, whole)| part <= whole));
     }
-    let differ =
-        |a: usize, b: usize| run.tables.transfer.iter().any(|row| row.images[a] != row.images[b]);
-    assert!((0..6).all(|a| (0..a).all(|b| differ(a, b))), "no two denominators are the same");
+    let differ = |a: Denominator, b: Denominator| {
+        a == b || run.tables.transfer.iter().any(|row| row.images[a] != row.images[b])
+    };
+    let distinct = |a: Denominator| Denominator::ALL.iter().all(|&b| differ(a, b));
+    assert!(Denominator::ALL.iter().all(|&a| distinct(a)), "no two denominators are the same");
     let cells = &run.plan.campaigns[0].transfers[0];
     let rows: Vec<TransferRow> = cells.1.iter().flat_map(|&id| run.rows(id)).collect();
     let both = rows.iter().filter(|row| row.source_success && row.target_correct).count();
-    assert_eq!(run.tables.transfer[0].images[4], both);
+    assert_eq!(run.tables.transfer[0].images[Denominator::Both], both);
     let background =
         rows.iter().any(|row| row.prediction.is_some_and(|class| !(0..4).contains(&class)));
     assert!(!background, "predictions are counted in the dataset's classes");
@@ -225,7 +230,8 @@ fn native_adversarials_are_made_at_the_target_s_size() {
     // Every ordered pair has one row for each goal, rank and depth, and an attack counts at the side
     // of its own model only.
     assert_eq!(run.tables.transfer.len(), 3 * 2 * 7 * 2);
-    assert!(run.tables.transfer.iter().all(|row| row.images[0] == 40 && row.missing == 0));
+    let whole = |row: &Transfer| row.images[Denominator::All] == 40 && row.missing == 0;
+    assert!(run.tables.transfer.iter().all(whole));
     assert_eq!(run.tables.success.len(), 3 * 4);
     assert_eq!(outcomes(one.path()).len(), 3 * 4 * 3 * 40);
     let cropped = folder();

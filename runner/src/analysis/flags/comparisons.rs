@@ -1,24 +1,27 @@
-//! What outcomes say beside each other: two rates on the same images (McNemar), or one against what
-//! is to be expected (binomial), each tested exactly.
+//! Signs in outcomes: two rates on the same images are compared by McNemar's exact test, a single
+//! rate is compared with an expected one by the exact binomial test.
 
 use crate::analysis::flags::sign::{Flag, Severity, Sign, Signal, beyond_chance};
 use crate::analysis::rate::Rate;
 use crate::analysis::stats;
-use crate::analysis::tables::{Score, Success, Tables, Transfer};
+use crate::analysis::tables::{Score, Success, Tables};
+use crate::analysis::transfer::Transfer;
 use crate::study::{GoalKind, Policy, Study, StudyAttack};
 use gauntlet_core::attack::Budget;
 use toml::Value;
 
-/// An attack without a bound that succeeds on this share of the images does what it should.
+/// Share of the images on which an attack without a bound should succeed.
 const NEARLY_ALL: f64 = 0.95;
-/// The share of images whose own interval may lie above the truth, of CLEVER's intervals of 95 %.
+/// Share of images whose interval of 95 % by CLEVER may lie above the truth.
 const ABOVE: f64 = 0.025;
-/// Distortions are compared with bounds up to so much, relatively: both are float32.
+/// Relative tolerance in comparisons of distortions with bounds: both are float32.
 const SLACK: f64 = 1e-3;
-/// CLEVER's scores and the distortions that they are bounds of, by registered names.
+/// CLEVER's metrics, each with the distortion that it estimates a lower bound of, by registered
+/// names.
 const BOUNDS: [(&str, &str); 3] =
     [("clever_l1", "l1"), ("clever_l2", "l2"), ("clever_linf", "linf")];
 
+/// Compares all outcomes in which a sign may show.
 pub(super) fn signs(study: &Study, tables: &Tables) -> Vec<Signal> {
     let scene =
         Scene { study, tables, budgets: study.attacks.iter().map(StudyAttack::budget).collect() };
@@ -33,20 +36,25 @@ pub(super) fn signs(study: &Study, tables: &Tables) -> Vec<Signal> {
     kinds.into_iter().flatten().collect()
 }
 
+/// The data that all comparisons use.
 struct Scene<'a> {
     study: &'a Study,
     tables: &'a Tables,
-    /// Of each attack.
+    /// One per attack; none for an attack without a bound.
     budgets: Vec<Option<Budget>>,
 }
 
-/// Two outcomes on the same images.
+/// Counts of two outcomes on the same images.
 #[derive(Default)]
 struct Pairs {
     images: usize,
+    /// Images on which the first outcome meets the goal.
     this: usize,
+    /// Images on which the second outcome meets the goal.
     other: usize,
+    /// Images on which the first alone meets the goal.
     this_alone: usize,
+    /// Images on which the second alone meets the goal.
     other_alone: usize,
 }
 
@@ -62,7 +70,7 @@ impl Pairs {
     }
 }
 
-/// The images on which something is known of both.
+/// Whether each of two attacks met its goal, on the images that both attacked.
 fn both<'v>(this: &'v Success, other: &'v Success) -> impl Iterator<Item = (bool, bool)> + 'v {
     let images = 0..this.met.len().min(other.met.len());
     images.filter(|&n| this.attacked[n] && other.attacked[n]).map(|n| (this.met[n], other.met[n]))
@@ -73,13 +81,14 @@ impl Scene<'_> {
         &self.study.attacks[attack].part.label
     }
 
+    /// A warning about an attack on a model.
     fn flag(&self, sign: Sign, row: &Success, found: Rate, reading: String) -> Flag {
         let (attack, goal) = (Some(self.label(row.attack).to_owned()), Some(row.goal));
         Flag { attack, goal, ..Flag::new(self.study, sign, row.model, found, reading) }
     }
 
-    /// A signal that goes up when the other outcome is met more often. `said` is what the attack
-    /// and what the other did, with a place for the counts of each.
+    /// A signal that is raised when the other outcome succeeds more often. `said` says in words
+    /// what the attack did and what the other did; the counts are appended to each.
     fn signal(
         &self,
         sign: Sign,
@@ -105,12 +114,12 @@ impl Scene<'_> {
         Signal { model: row.model, flag, raised: pairs.other_alone > pairs.this_alone }
     }
 
-    /// Whether an attack takes gradients.
+    /// Whether an attack uses gradients.
     fn is_guided(row: &Success) -> bool {
         row.passes.backward.mean.is_some_and(|passes| passes > 0.0)
     }
 
-    /// An attack within an ℓ∞ bound against what was drawn by lot within the same or a smaller one.
+    /// Attacks within an ℓ∞ bound against random perturbations within that bound.
     fn random(&self) -> Vec<Signal> {
         let mut signals = Vec::new();
         for row in self
@@ -149,8 +158,9 @@ impl Scene<'_> {
         signals
     }
 
-    /// An attack on a model against adversarials that the same attack made of others, of the same
-    /// size and for the same class; the worst of those beyond chance.
+    /// Attacks on a model against adversarials that the same attack made on other models, within
+    /// the same bound and for the same class. Of several sources beyond chance the worst is
+    /// flagged.
     fn transfer(&self) -> Vec<Signal> {
         let mut signals = Vec::new();
         for other in self
@@ -183,7 +193,8 @@ impl Scene<'_> {
         signals
     }
 
-    /// Whether adversarials lie within the same bound for the target, and aim at the same class.
+    /// Whether transferred adversarials have the bound and the class that an attack on the target
+    /// itself has.
     fn is_comparable(&self, transfer: &Transfer) -> bool {
         let side = |model: usize| self.study.models[model].card.side;
         let same_class = match transfer.goal {
@@ -195,7 +206,7 @@ impl Scene<'_> {
                 || side(transfer.source) == side(transfer.target))
     }
 
-    /// Every two rows of one model and goal whose attacks are in some relation.
+    /// Every two rows of one model and goal whose attacks are `related`.
     fn pairs_of_attacks(
         &self,
         related: impl Fn(&Success, &Success) -> bool,
@@ -210,7 +221,7 @@ impl Scene<'_> {
             .collect()
     }
 
-    /// Attacks of many steps against those of one within the same bound.
+    /// Attacks of many steps against attacks of one step within the same bound.
     fn iterated(&self) -> Vec<Signal> {
         let steps = |row: &Success| row.passes.backward.mean.unwrap_or_default();
         let same_bound =
@@ -241,7 +252,7 @@ impl Scene<'_> {
         signals
     }
 
-    /// An attack within a larger bound against itself within a smaller one.
+    /// Attacks within a larger bound against the same attack within a smaller one.
     fn epsilon(&self) -> Vec<Signal> {
         let larger = |a: usize, b: usize| match (self.budgets[a], self.budgets[b]) {
             (Some(large), Some(small)) => {
@@ -266,7 +277,7 @@ impl Scene<'_> {
                 self.label(small.attack),
                 said,
             );
-            // A single step always goes the whole way, and may go too far.
+            // A single step always goes to the bound, and may overshoot.
             let many_steps = large.passes.backward.mean.is_some_and(|passes| passes > 1.0);
             signal.flag.severity = if many_steps { Severity::Warning } else { Severity::Note };
             signal
@@ -292,7 +303,7 @@ impl Scene<'_> {
                 == 1
     }
 
-    /// Attacks that nothing bounds.
+    /// Attacks without a bound against the rate that they should reach.
     fn unbounded(&self) -> Vec<Signal> {
         let rows = self
             .tables
@@ -318,7 +329,7 @@ impl Scene<'_> {
         signals
     }
 
-    /// Distortions against scores of the same image, norm and goal.
+    /// Distortions against CLEVER's scores of the same image, norm and goal.
     fn clever(&self) -> Vec<Signal> {
         let mut signals = Vec::new();
         for score in &self.tables.scores {
@@ -339,13 +350,14 @@ impl Scene<'_> {
         signals
     }
 
+    /// The images on which distortions are below CLEVER's estimate of the smallest.
     fn below(&self, score: &Score, row: &Success, norm: &str) -> Option<Signal> {
         let metric = &self.study.metrics[score.metric];
         let distortion = row
             .distortions
             .iter()
             .find(|found| self.study.metrics[found.metric].part.name == norm)?;
-        // Slopes were looked at within the radius alone, so the estimate holds no further.
+        // CLEVER samples slopes within the radius, so its estimate holds no further.
         let radius =
             metric.part.parameters.get("radius").and_then(Value::as_float).unwrap_or(f64::INFINITY);
         let low = metric.extras.iter().position(|extra| extra == "low");
@@ -364,8 +376,7 @@ impl Scene<'_> {
         let label = &metric.part.label;
         let reading = format!(
             "adversarials are nearer than {label} estimates on {below_estimate} of {images} \
-             images, on {below} of them nearer than the \
-             estimate's own interval"
+             images, on {below} of them nearer than the estimate's own interval"
         );
         let flag = Flag {
             against: Some(label.clone()),
@@ -376,12 +387,13 @@ impl Scene<'_> {
     }
 }
 
+/// Whether a comparison has any image.
 fn is_about_images(signal: &Signal) -> bool {
     signal.flag.found.n > 0
 }
 
-/// Of the flags of one model, attack and goal keeps up that with the greatest difference, and says
-/// how many there are.
+/// Of the raised flags of one model, attack and goal, keeps the one with the greatest difference,
+/// and adds to its reading how many there were.
 fn worst_source(signals: &mut [Signal]) {
     let gain =
         |flag: &Flag| flag.compared.map_or(0, |compared| compared.k).saturating_sub(flag.found.k);

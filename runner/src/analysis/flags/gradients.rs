@@ -1,4 +1,4 @@
-//! What the probe of a model has seen.
+//! Signs in the rows of a model's probe.
 
 use crate::analysis::flags::sign::{Flag, Severity, Sign, Signal};
 use crate::analysis::rate::Rate;
@@ -7,6 +7,7 @@ use crate::store::rows::ProbeRow;
 use crate::study::Study;
 use gauntlet_core::logits::TOLERANCE;
 
+/// Looks at the probe of every model.
 pub(super) fn signs(study: &Study, tables: &Tables) -> Vec<Signal> {
     let of_model = |probe: &crate::analysis::tables::Probe| {
         let rows: Vec<&ProbeRow> = probe.cases.iter().flatten().collect();
@@ -15,7 +16,7 @@ pub(super) fn signs(study: &Study, tables: &Tables) -> Vec<Signal> {
     tables.probes.iter().flat_map(of_model).collect()
 }
 
-/// How many of some rows, or all, have something.
+/// How many of some rows have a property.
 fn count(rows: &[&ProbeRow], has: impl Fn(&ProbeRow) -> bool) -> Rate {
     Rate::new(rows.iter().filter(|row| has(row)).count(), rows.len())
 }
@@ -94,7 +95,7 @@ fn of_rows(study: &Study, model: usize, rows: &[&ProbeRow]) -> Vec<Signal> {
     }
     signals.push(flag);
 
-    // Of a random model it cannot be said what the batch has to do with it.
+    // Logits of a random model differ anyway: nothing shows what the batch adds.
     let asked: Vec<&ProbeRow> = rows.iter().copied().filter(|row| row.alone.is_some()).collect();
     if !asked.is_empty() && !random {
         let alone = count(&asked, |row| unlike(row.alone));
@@ -124,7 +125,7 @@ fn of_rows(study: &Study, model: usize, rows: &[&ProbeRow]) -> Vec<Signal> {
     signals
 }
 
-/// The greatest of some differences, in two digits.
+/// The greatest of some differences, in two digits; `NaN` if one of them is.
 fn largest(rows: &[&ProbeRow], of: impl Fn(&ProbeRow) -> Option<f64>) -> String {
     let values = rows.iter().filter_map(|row| of(row));
     let worst = values.fold(0.0, |worst: f64, value| {

@@ -1,4 +1,4 @@
-//! What a flag is: its kind, its severity, what it was raised on.
+//! The types of flags: signs, severities, findings.
 
 use crate::analysis::rate::{Rate, number};
 use crate::analysis::stats;
@@ -6,14 +6,26 @@ use crate::study::{GoalKind, Study};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The probability of a false flag of one kind in a study, at the most.
+/// Greatest probability that chance alone raises any flag of one kind in a study.
 pub const LEVEL: f64 = 0.01;
 
 /// What a flag is about.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    strum::IntoStaticStr,
+    strum::VariantArray,
 )]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Sign {
     /// The gradient is exactly zero, or there is none.
     ZeroGradients,
@@ -27,9 +39,9 @@ pub enum Sign {
     AnswerDependsOnBatch,
     /// The outputs are probabilities.
     ProbabilitiesNotLogits,
-    /// Perturbations drawn by lot deceive more often than an attack by gradients.
+    /// Random perturbations deceive the model more often than an attack by gradients.
     RandomBeatsGradient,
-    /// Adversarials of another model deceive more often than those made for the model itself.
+    /// Adversarials of another model deceive the model more often than those made for it.
     TransferBeatsWhiteBox,
     /// An attack of many steps succeeds less often than one of a single step within the same bound.
     IteratedWeakerThanSingleStep,
@@ -42,169 +54,128 @@ pub enum Sign {
 }
 
 impl Sign {
-    /// All, in the order in which they are reported.
-    pub const ALL: [Self; 12] = [
-        Self::ZeroGradients,
-        Self::NanGradients,
-        Self::SaturatedCrossEntropy,
-        Self::NondeterministicLogits,
-        Self::AnswerDependsOnBatch,
-        Self::ProbabilitiesNotLogits,
-        Self::RandomBeatsGradient,
-        Self::TransferBeatsWhiteBox,
-        Self::IteratedWeakerThanSingleStep,
-        Self::SuccessFallsWithEpsilon,
-        Self::UnboundedAttackFails,
-        Self::BelowClever,
-    ];
+    /// All signs, in the order in which they are reported.
+    pub const ALL: &[Self] = <Self as strum::VariantArray>::VARIANTS;
 
-    /// As in tables.
+    /// The name in tables.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::ZeroGradients => "zero_gradients",
-            Self::NanGradients => "nan_gradients",
-            Self::SaturatedCrossEntropy => "saturated_cross_entropy",
-            Self::NondeterministicLogits => "nondeterministic_logits",
-            Self::AnswerDependsOnBatch => "answer_depends_on_batch",
-            Self::ProbabilitiesNotLogits => "probabilities_not_logits",
-            Self::RandomBeatsGradient => "random_beats_gradient",
-            Self::TransferBeatsWhiteBox => "transfer_beats_white_box",
-            Self::IteratedWeakerThanSingleStep => "iterated_weaker_than_single_step",
-            Self::SuccessFallsWithEpsilon => "success_falls_with_epsilon",
-            Self::UnboundedAttackFails => "unbounded_attack_fails",
-            Self::BelowClever => "below_clever",
-        }
+        self.into()
     }
 
-    /// What it says of the numbers beside it, in a sentence.
-    pub fn meaning(self) -> &'static str {
-        match self {
-            Self::ZeroGradients => {
+    /// What the sign says of the numbers beside it, and what to do.
+    pub fn advice(self) -> Advice {
+        let (meaning, remedy) = match self {
+            Self::ZeroGradients => (
                 "An attack by gradients does nothing on these images: that it fails says nothing \
-                 of the model."
-            }
-            Self::NanGradients => {
+                 of the model.",
+                "Find what rounds, quantises, clips or detaches in the model, and attack it with \
+                 a differentiable stand-in for that (BPDA) or without gradients.",
+            ),
+            Self::NanGradients => (
                 "An attack by gradients gives no image there: that it fails says nothing of the \
-                 model."
-            }
-            Self::SaturatedCrossEntropy => {
-                "The softmax is so sure that attacks on cross entropy do nothing on these images."
-            }
-            Self::NondeterministicLogits => {
+                 model.",
+                "Find the square root, logarithm or division at 0 in preprocessing or network, \
+                 and keep it away from 0.",
+            ),
+            Self::SaturatedCrossEntropy => (
+                "The softmax is so sure that attacks on cross entropy do nothing on these images.",
+                "Attack the logits: objective = \"margin\" or \"logit\" in FGSM and I-FGSM, or \
+                 C&W.",
+            ),
+            Self::NondeterministicLogits => (
                 "The model is random: answers do not repeat, and a single gradient is not the one \
-                 to follow."
-            }
-            Self::AnswerDependsOnBatch => {
-                "The answer to an image depends on its neighbours: rates change with the batch."
-            }
-            Self::ProbabilitiesNotLogits => {
-                "The model ends in a softmax: losses apply another, which flattens the gradient."
-            }
-            Self::RandomBeatsGradient => {
-                "There are adversarials within the bound that the attack does not find: the \
-                 gradient misleads it."
-            }
-            Self::TransferBeatsWhiteBox => {
-                "There are adversarials that the attack on the model itself does not find: the \
-                 gradient misleads it."
-            }
-            Self::IteratedWeakerThanSingleStep => {
-                "Many small steps should do no worse than one: they get stuck, or are too short."
-            }
-            Self::SuccessFallsWithEpsilon => {
-                "The larger bound allows all that the smaller does: the attack does not find it."
-            }
-            Self::UnboundedAttackFails => {
-                "Without a bound nearly every image has an adversarial: the attack is cut short, \
-                 or the gradient misleads it."
-            }
-            Self::BelowClever => {
-                "The score is too high there: it is an estimate, and these adversarials contradict \
-                 it."
-            }
-        }
-    }
-
-    /// What to do.
-    pub fn remedy(self) -> &'static str {
-        match self {
-            Self::ZeroGradients => {
-                "Find what rounds, quantises, clips or detaches in the model, and attack it with a \
-                 differentiable stand-in for that (BPDA) \
-                 or without gradients."
-            }
-            Self::NanGradients => {
-                "Find the square root, logarithm or division at 0 in preprocessing or network, and \
-                 keep it away from 0."
-            }
-            Self::SaturatedCrossEntropy => {
-                "Attack the logits: objective = \"margin\" or \"logit\" in FGSM and I-FGSM, or C&W."
-            }
-            Self::NondeterministicLogits => {
+                 to follow.",
                 "Switch to evaluation mode (dropout, noise); a defence that is random on purpose \
-                 needs an attack on its expectation (EOT)."
-            }
-            Self::AnswerDependsOnBatch => {
+                 needs an attack on its expectation (EOT).",
+            ),
+            Self::AnswerDependsOnBatch => (
+                "The answer to an image depends on its neighbours: rates change with the batch.",
                 "Switch to evaluation mode (batch norm), and let nothing be computed over the \
-                 batch."
-            }
-            Self::ProbabilitiesNotLogits => "Leave the softmax out of the model.",
-            Self::RandomBeatsGradient => {
+                 batch.",
+            ),
+            Self::ProbabilitiesNotLogits => (
+                "The model ends in a softmax: losses apply another, which flattens the gradient.",
+                "Leave the softmax out of the model.",
+            ),
+            Self::RandomBeatsGradient => (
+                "There are adversarials within the bound that the attack does not find: the \
+                 gradient misleads it.",
                 "Take the rate as a lower bound; look at the model's gradients, then try more \
-                 iterations, restarts and another objective, an \
-                 attack without gradients, BPDA or EOT."
-            }
-            Self::TransferBeatsWhiteBox => {
+                 iterations, restarts and another objective, an attack without gradients, BPDA or \
+                 EOT.",
+            ),
+            Self::TransferBeatsWhiteBox => (
+                "There are adversarials that the attack on the model itself does not find: the \
+                 gradient misleads it.",
                 "Take the transferred rate as the lower bound; try more iterations, restarts and \
-                 another objective, then look at the model's \
-                 gradients."
-            }
-            Self::IteratedWeakerThanSingleStep => {
+                 another objective, then look at the model's gradients.",
+            ),
+            Self::IteratedWeakerThanSingleStep => (
+                "Many small steps should do no worse than one: they get stuck, or are too short.",
                 "Try longer steps, more iterations, random starts and the margin as objective; if \
-                 that changes nothing, the gradient is masked \
-                 around the images."
-            }
-            Self::SuccessFallsWithEpsilon => {
+                 that changes nothing, the gradient is masked around the images.",
+            ),
+            Self::SuccessFallsWithEpsilon => (
+                "The larger bound allows all that the smaller does: the attack does not find it.",
                 "Count an image as deceived within the larger bound if it is within the smaller; \
-                 use an attack of several steps, with more of \
-                 them for the larger bound."
-            }
-            Self::UnboundedAttackFails => {
+                 use an attack of several steps, with more of them for the larger bound.",
+            ),
+            Self::UnboundedAttackFails => (
+                "Without a bound nearly every image has an adversarial: the attack is cut short, \
+                 or the gradient misleads it.",
                 "Give it more iterations and search steps, or a larger first c. If it fails on \
-                 this model alone, look at its gradients. An \
-                 attack that has a bound must declare it."
-            }
-            Self::BelowClever => {
+                 this model alone, look at its gradients. An attack that has a bound must declare \
+                 it.",
+            ),
+            Self::BelowClever => (
+                "The score is too high there: it is an estimate, and these adversarials \
+                 contradict it.",
                 "Raise CLEVER's batches and samples, set rivals = 0, and see how many fits are \
-                 good (good_fit); take the adversarials as the \
-                 upper bound."
-            }
-        }
+                 good (good_fit); take the adversarials as the upper bound.",
+            ),
+        };
+        Advice { meaning, remedy }
     }
+}
+
+/// What readers of a flag should know.
+#[derive(Clone, Copy, Debug)]
+pub struct Advice {
+    /// What the sign says of the numbers beside it, in a sentence.
+    pub meaning: &'static str,
+    /// What to do.
+    pub remedy: &'static str,
 }
 
 /// How much a flag matters.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    strum::IntoStaticStr,
 )]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Severity {
-    /// The numbers that it is about cannot be taken as the model's robustness.
+    /// The numbers that the flag is about cannot be taken as the model's robustness.
     Error,
-    /// They may overstate it.
+    /// The numbers may overstate the model's robustness.
     Warning,
     /// Good to know.
     Note,
 }
 
 impl Severity {
-    /// As in tables.
+    /// The name in tables.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Error => "error",
-            Self::Warning => "warning",
-            Self::Note => "note",
-        }
+        self.into()
     }
 }
 
@@ -214,25 +185,26 @@ impl Severity {
 pub struct Flag {
     /// Which sign.
     pub flag: Sign,
-    /// How much it matters.
+    /// How much the flag matters.
     pub severity: Severity,
     /// The model.
     pub model: String,
-    /// The attack; null when it is about the model itself.
+    /// The attack; null when the flag is about the model itself.
     pub attack: Option<String>,
     /// The attack's goal.
     pub goal: Option<GoalKind>,
-    /// What it is compared with: another attack, model or metric.
+    /// What the attack is compared with: another attack, model or metric.
     pub against: Option<String>,
-    /// On how many images, of how many: those with the sign, or those on which the attack succeeds.
+    /// Of the images looked at, those with the sign. In a comparison, those on which the attack
+    /// succeeds.
     pub found: Rate,
-    /// Of the same images, those on which what it is compared with succeeds.
+    /// In a comparison, of the same images, those on which `against` succeeds.
     pub compared: Option<Rate>,
-    /// The probability of such a difference by chance, corrected for all comparisons of this kind.
+    /// Probability of such a difference by chance, corrected for all comparisons of this kind.
     pub p: Option<f64>,
     /// The finding in a sentence, with its numbers.
     pub reading: String,
-    /// What it says of the numbers that it is about, in a sentence.
+    /// What the flag says of the numbers beside it, in a sentence.
     pub meaning: String,
     /// What to do.
     pub remedy: String,
@@ -244,25 +216,26 @@ pub struct Flag {
 pub struct Check {
     /// Which sign.
     pub flag: Sign,
-    /// In how many models, or comparisons. 0: the study has nothing to see it by.
+    /// Number of models or comparisons that were looked at. 0: the study has nothing that would
+    /// show the sign.
     pub looked_at: usize,
-    /// How often it was found.
+    /// Number of these in which the sign was found.
     pub raised: usize,
-    /// What it would mean, in a sentence.
+    /// What the sign would mean, in a sentence.
     pub meaning: String,
 }
 
-/// All that was looked for and found.
+/// All signs that were looked for and found.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Findings {
-    /// What was found, by model.
+    /// The signs that were found, by model.
     pub flags: Vec<Flag>,
-    /// What was looked for; empty in results of a program that did not look.
+    /// The signs that were looked for; empty in results of a program that looked for none.
     pub checks: Vec<Check>,
 }
 
-/// A place where a sign was looked for, and the flag that goes up there if it was found.
+/// A place where a sign was looked for, with the flag to raise there if it was found.
 pub(super) struct Signal {
     pub(super) model: usize,
     pub(super) flag: Flag,
@@ -270,6 +243,7 @@ pub(super) struct Signal {
 }
 
 impl Flag {
+    /// A warning about a model as a whole.
     pub(super) fn new(
         study: &Study,
         flag: Sign,
@@ -277,6 +251,7 @@ impl Flag {
         found: Rate,
         reading: String,
     ) -> Self {
+        let Advice { meaning, remedy } = flag.advice();
         Self {
             flag,
             severity: Severity::Warning,
@@ -288,14 +263,15 @@ impl Flag {
             compared: None,
             p: None,
             reading,
-            meaning: flag.meaning().into(),
-            remedy: flag.remedy().into(),
+            meaning: meaning.into(),
+            remedy: remedy.into(),
         }
     }
 }
 
-/// Corrects the probabilities of one kind of comparison for their number, and keeps up those flags
-/// whose comparison points their way beyond chance.
+/// Corrects the probabilities of one kind of comparison for their number (Holm). Lowers the flags
+/// whose difference may be chance: only those stay raised whose corrected probability is below
+/// [`LEVEL`].
 pub(super) fn beyond_chance(signals: &mut [Signal]) {
     let tests = stats::sorted(signals.iter().filter_map(|signal| signal.flag.p).collect());
     for signal in signals {

@@ -1,5 +1,5 @@
-//! Statistics: intervals, fits and tests as pure functions. Everything that is random is drawn from
-//! a seed, so the same data give the same numbers.
+//! Statistics: intervals, fits and tests as pure functions. Random numbers are drawn from a seed, so
+//! the same data give the same numbers.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
@@ -8,7 +8,7 @@ use statrs::distribution::{Binomial, ContinuousCDF, DiscreteCDF, Normal, Student
 /// Confidence of every interval.
 pub const CONFIDENCE: f64 = 0.95;
 
-/// An interval of [`CONFIDENCE`].
+/// The ends of an interval of [`CONFIDENCE`], the lower first.
 pub type Interval = (f64, f64);
 
 /// Quantile of the standard normal distribution that goes with [`CONFIDENCE`], two-sided.
@@ -16,7 +16,7 @@ fn z() -> f64 {
     Normal::standard().inverse_cdf(f64::midpoint(1.0, CONFIDENCE))
 }
 
-/// Wilson's score interval (1927) of a rate of `k` in `n`; none of nothing.
+/// Wilson's score interval (1927) of a rate of `k` in `n`; none when `n` is 0.
 pub fn wilson(k: usize, n: usize) -> Option<Interval> {
     if n == 0 {
         return None;
@@ -26,25 +26,25 @@ pub fn wilson(k: usize, n: usize) -> Option<Interval> {
     let centre = rate + z * z / (2.0 * count);
     let half = z * (rate * (1.0 - rate) / count + z * z / (4.0 * count * count)).sqrt();
     let scale = 1.0 + z * z / count;
-    // At the ends rounding must not leave a trace.
+    // At 0 and 1 the end is exact, but the formula leaves a rounding error.
     let low = if k == 0 { 0.0 } else { (centre - half) / scale };
     let high = if k == n { 1.0 } else { (centre + half) / scale };
     Some((low, high))
 }
 
-/// The mean; none of nothing.
+/// The mean; none without values.
 pub fn mean(values: &[f64]) -> Option<f64> {
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
 /// The `q`-quantile of sorted values, linear between neighbours (Hyndman and Fan's type 7, NumPy's
-/// default); none of nothing.
+/// default); none without values.
 pub fn quantile(sorted: &[f64], q: f64) -> Option<f64> {
     let last = sorted.len().checked_sub(1)?;
     let place = q.clamp(0.0, 1.0) * last as f64;
     let below = place.floor() as usize;
     let (low, high) = (sorted[below], sorted[(below + 1).min(last)]);
-    // Between equals and infinities there is nothing to weigh.
+    // Weighing two infinities would give NaN.
     Some(if low == high || place == below as f64 {
         low
     } else {
@@ -58,28 +58,28 @@ pub fn sorted(mut values: Vec<f64>) -> Vec<f64> {
     values
 }
 
-/// The interval between the outer percentiles of what resampling gave; none of nothing.
+/// The interval between the outer percentiles of resampled values; none without values.
 pub fn percentiles(values: Vec<f64>) -> Option<Interval> {
     let values = sorted(values);
     let outside = (1.0 - CONFIDENCE) / 2.0;
     Some((quantile(&values, outside)?, quantile(&values, 1.0 - outside)?))
 }
 
-/// Bootstrap over images: how often each image is drawn, in each of the resamples. All statistics
-/// of a study use the same ones, so what is compared is compared on the same images.
+/// Bootstrap over images: how often each image is drawn in each resample. All statistics of a study
+/// use the same resamples, so comparisons are on the same images.
 #[derive(Debug)]
 pub struct Bootstrap {
     counts: Vec<Vec<u32>>,
 }
 
 impl Bootstrap {
-    /// `resamples` times as many draws with replacement as there are images.
+    /// Draws `resamples` times as many images as there are, with replacement.
     pub fn new(seed: u64, images: usize, resamples: usize) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut resample = || {
             let mut counts = vec![0; images];
             for _ in 0..images {
-                // Lemire's multiplication: equal to all images within 2⁻⁶⁴ of each other.
+                // Lemire's multiplication: probabilities differ by at most 2⁻⁶⁴.
                 counts[((u128::from(rng.next_u64()) * images as u128) >> 64) as usize] += 1;
             }
             counts
@@ -87,12 +87,12 @@ impl Bootstrap {
         Self { counts: (0..resamples).map(|_| resample()).collect() }
     }
 
-    /// Of each resample, how often each image was drawn.
+    /// For each resample, how often each image was drawn.
     pub fn resamples(&self) -> impl Iterator<Item = &[u32]> {
         self.counts.iter().map(Vec::as_slice)
     }
 
-    /// The interval of a statistic; resamples in which there is none of it are left out.
+    /// The interval of a statistic. Resamples without a value are left out.
     pub fn interval(&self, statistic: impl FnMut(&[u32]) -> Option<f64>) -> Option<Interval> {
         percentiles(self.resamples().filter_map(statistic).collect())
     }
@@ -115,7 +115,7 @@ pub fn drawn_mean(values: &[Option<f64>], counts: &[u32]) -> Option<f64> {
 pub struct Line {
     /// Rise per unit of x.
     pub slope: f64,
-    /// Height at x = 0.
+    /// Value at x = 0.
     pub intercept: f64,
     /// Share of the variance of y that the line explains; 1 when y does not vary.
     pub r2: f64,
@@ -152,21 +152,21 @@ impl Line {
         Some((self.slope - t * error, self.slope + t * error))
     }
 
-    /// Its height at `x`.
+    /// The line's value at `x`.
     pub fn at(&self, x: f64) -> f64 {
         self.intercept + self.slope * x
     }
 }
 
-/// Which points no other is at least as far as in both directions, and further in one: the Pareto
-/// frontier of what is the better the greater.
+/// Which points are on the Pareto frontier, when greater is better in both coordinates. A point is on
+/// it when no other is at least as great in both and greater in one.
 pub fn pareto(points: &[(f64, f64)]) -> Vec<bool> {
     let beats = |a: &(f64, f64), b: &(f64, f64)| a.0 >= b.0 && a.1 >= b.1 && a != b;
     points.iter().map(|point| !points.iter().any(|other| beats(other, point))).collect()
 }
 
-/// The share of variance that groups explain, less what as many groups would explain by chance
-/// (adjusted R²). None when there are as many groups as values, or nothing varies.
+/// Adjusted R² of groups: the share of variance that they explain, minus the share that as many
+/// groups would explain by chance. None when there are as many groups as values, or nothing varies.
 pub fn explained_by_groups(values: &[f64], groups: &[usize]) -> Option<f64> {
     let count = groups.iter().max()? + 1;
     let centre = mean(values)?;
@@ -182,7 +182,8 @@ pub fn explained_by_groups(values: &[f64], groups: &[usize]) -> Option<f64> {
     adjusted(within, total, values.len(), count)
 }
 
-/// The share of variance that a line explains, adjusted likewise.
+/// Adjusted R² of a line: the share of variance that it explains, minus the share that chance would.
+/// None with fewer than three points, or when nothing varies.
 pub fn explained_by_line(points: &[(f64, f64)]) -> Option<f64> {
     let line = Line::fit(points)?;
     let y: Vec<f64> = points.iter().map(|p| p.1).collect();
@@ -196,8 +197,8 @@ fn adjusted(residual: f64, total: f64, count: usize, parameters: usize) -> Optio
     (total > 0.0).then(|| 1.0 - (residual / free) / (total / (count as f64 - 1.0)))
 }
 
-/// McNemar's exact test (1947): the probability of at least so unequal numbers of pairs that
-/// changed one way (`b`) and the other (`c`), were both ways equally likely.
+/// McNemar's exact test (1947), two-sided. `b` pairs changed one way and `c` the other. The p-value
+/// is the probability of counts at least as unequal when both ways are equally likely.
 pub fn mcnemar(b: usize, c: usize) -> f64 {
     let changed = (b + c) as u64;
     if changed == 0 {
@@ -208,26 +209,26 @@ pub fn mcnemar(b: usize, c: usize) -> f64 {
     (2.0 * half).min(1.0)
 }
 
-/// What a probability is among all tests of a family, given in ascending order (Holm 1979): the
-/// probability of one so small by chance, were there no difference at all.
+/// Holm's correction (1979) of the p-value `p` for a family of tests. `sorted` are the p-values of
+/// all tests of the family in ascending order, `p` among them.
 pub fn holm(sorted: &[f64], p: f64) -> f64 {
     let upto = sorted.iter().take_while(|other| **other <= p).enumerate();
     upto.map(|(n, other)| other * (sorted.len() - n) as f64).fold(0.0, f64::max).min(1.0)
 }
 
-/// The exact binomial test, one-sided: the probability of at least `k` in `n`, each with
-/// probability `rate`.
+/// The exact binomial test, one-sided: the probability of at least `k` successes in `n` trials that
+/// succeed with probability `rate`.
 pub fn at_least(k: usize, n: usize, rate: f64) -> f64 {
     let Some(below) = k.checked_sub(1) else { return 1.0 };
     Binomial::new(rate, n as u64).map_or(1.0, |binomial| binomial.sf(below as u64))
 }
 
-/// So many differences have an exact distribution of ranks computed for them.
+/// Greatest number of differences for which Wilcoxon's test is exact.
 const EXACT: usize = 50;
 
-/// Wilcoxon's signed-rank test (1945), two-sided: the probability of differences so far to one
-/// side, were they symmetric around zero. Zeros are left out. Exact for up to 50 differences
-/// without ties; beyond, by the normal distribution, corrected for ties.
+/// Wilcoxon's signed-rank test (1945), two-sided: the probability of rank sums at least as unequal
+/// when differences are symmetric around zero. Zeros are left out. The test is exact for up to 50
+/// differences without ties; otherwise it uses the normal approximation, corrected for ties.
 pub fn wilcoxon(differences: &[f64]) -> f64 {
     let mut kept: Vec<f64> = differences.iter().copied().filter(|d| *d != 0.0).collect();
     let n = kept.len();
