@@ -7,7 +7,7 @@ use crate::engine::plan::{CellId, Plan};
 use crate::engine::{self, Failure, Progress, RunOptions, RunOutcome, Silent};
 pub use crate::engine::{Job, OpenedJob};
 use crate::report;
-use crate::session::Session;
+use crate::session::{PartialSession, Session};
 use crate::store::{Store, write_atomically};
 use anyhow::{Context, Result, bail};
 use gauntlet_core::registry::Registry;
@@ -121,7 +121,7 @@ pub fn compute(
         read_cells(path)?.iter().map(find).collect::<Result<Vec<_>>>()?
     };
     wait_for(&plan, &store, &cells, patience, &options, hopeless)?;
-    let (session, held_up) =
+    let PartialSession { session, held_up } =
         Session::part(&study, plan, registry, store, options, &cells, progress)?;
     let plan = session.plan();
     let note = |cell: CellId, reason: String| Note {
@@ -138,7 +138,7 @@ pub fn compute(
     };
     let found = cells.len() - session.to_compute() - held_up.len();
     let held_up: Vec<Note> =
-        held_up.into_iter().map(|(cell, need)| note(cell, needed(need))).collect();
+        held_up.into_iter().map(|held| note(held.cell, needed(held.need))).collect();
     let outcome = session.run()?;
     if outcome.left == 0 {
         let failed = outcome
