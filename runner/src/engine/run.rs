@@ -18,8 +18,8 @@ use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
-/// Computes what is missing. Every model that is needed is loaded once before. During a run libtorch
-/// uses one thread per worker.
+/// Computes what is missing. Every model that is needed is loaded once before. During a run
+/// libtorch uses one thread per worker.
 ///
 /// # Errors
 /// When a model cannot be loaded, a cell cannot be stored, the object store cannot be asked, or no
@@ -116,9 +116,9 @@ pub(crate) fn share(
     done
 }
 
-/// Loads every model that missing cells need, each once: weights that do not fit are an error before
-/// any work. A plugin's model that cannot be loaded, and one that ends the process in which it is
-/// loaded, are warnings: their cells will fail.
+/// Loads every model that missing cells need, each once: weights that do not fit are an error
+/// before any work. A plugin's model that cannot be loaded, and one that ends the process in which
+/// it is loaded, are warnings: their cells will fail.
 fn check_models(workers: &Workers) -> Result<()> {
     let Engine { study, plan, registry, options, .. } = workers.engine;
     let mut checked = BTreeSet::new();

@@ -53,7 +53,8 @@ impl<'a> Workers<'a> {
     /// Computes the cells of a phase, and adds to `outcome` how it went.
     ///
     /// # Errors
-    /// When a cell cannot be stored, the object store cannot be asked, or no process can be started.
+    /// When a cell cannot be stored, the object store cannot be asked, or no process can be
+    /// started.
     pub fn phase(&self, todo: &[CellId], outcome: &mut RunOutcome) -> Result<()> {
         let Engine { study, plan, options, .. } = self.engine;
         let isolated = |id: CellId| self.isolates(self.engine.involves_plugin(id));

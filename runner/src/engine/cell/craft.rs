@@ -14,8 +14,8 @@ use gauntlet_core::oracle::Oracle;
 use std::time::Instant;
 use tch::Tensor;
 
-/// Computes the rows of a craft cell, and the pixels that were given: M×3×side×side, in the order of
-/// the rows' slots. None where there are none.
+/// Computes the rows of a craft cell, and the pixels that were given: M×3×side×side, in the order
+/// of the rows' slots. None where there are none.
 ///
 /// An attack that gives no valid pixels for an image has that in its row.
 ///

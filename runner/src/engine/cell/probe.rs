@@ -64,8 +64,8 @@ const PATTERNS: usize = 4;
 
 /// Height and width of the blocks of pixels that share a sign, for each perturbation of a radius.
 ///
-/// Single pixels average out in the first layers of a network. Larger blocks do not, nor do columns,
-/// with which Square Attack begins (Andriushchenko et al., ECCV 2020).
+/// Single pixels average out in the first layers of a network. Larger blocks do not, nor do
+/// columns, with which Square Attack begins (Andriushchenko et al., ECCV 2020).
 fn patterns(side: i64) -> [(i64, i64); PATTERNS] {
     [
         (1, 1),

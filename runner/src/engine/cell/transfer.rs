@@ -10,8 +10,8 @@ use gauntlet_core::model::Model;
 use std::time::Instant;
 use tch::Tensor;
 
-/// Computes the rows of a transfer cell. `pixels` are those of the craft cell: M×3×side×side, in the
-/// order of its slots.
+/// Computes the rows of a transfer cell. `pixels` are those of the craft cell: M×3×side×side, in
+/// the order of its slots.
 ///
 /// # Errors
 /// When the pixels are not as many as the craft cell's slots, or the target fails.
