@@ -1,4 +1,4 @@
-//! What all rooms say of errors.
+//! Errors that several rooms know, and how an error is put into one line.
 
 use std::fmt;
 
@@ -14,7 +14,8 @@ impl fmt::Display for OutOfReach {
 
 impl std::error::Error for OutOfReach {}
 
-/// The first line of an error with its causes; where it announces a list, with the first items.
+/// The first line of an error with its causes. If it ends with a colon, a list follows: then its
+/// first items are added.
 pub(crate) fn first_line(error: &anyhow::Error) -> String {
     const ITEMS: usize = 3;
     let text = format!("{error:#}");

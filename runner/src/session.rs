@@ -1,8 +1,10 @@
-//! A study in its results' folder, from what is there already to the tables.
+//! A study in its results' folder: looking for what is done, computing the rest, writing tables.
 
 use crate::analysis::Tables;
 use crate::engine::plan::{CellId, Plan};
-use crate::engine::{self, Engine, Failure, Progress, RunOptions, RunOutcome, Survey};
+use crate::engine::{
+    self, Engine, Failure, HeldUp, PartialSurvey, Progress, RunOptions, RunOutcome, Survey,
+};
 use crate::report;
 use crate::store::Store;
 use crate::study::Study;
@@ -11,8 +13,8 @@ use gauntlet_core::registry::Registry;
 use std::cell::RefCell;
 use std::path::Path;
 
-/// A study that is at work in a results' folder. Several may be in one folder, also of other
-/// processes: each leaves out what it finds done when its turn comes.
+/// A study and its results' folder. Several sessions, also of other processes, may share a folder:
+/// a cell that another has stored is not computed again.
 pub struct Session<'a> {
     study: &'a Study,
     registry: &'a Registry,
@@ -21,17 +23,24 @@ pub struct Session<'a> {
     plan: Plan,
     store: Store,
     survey: Survey,
-    /// Those of the last run: the report gives the reasons.
+    /// The failures of the last run: the report gives the reasons.
     failures: RefCell<Vec<Failure>>,
+}
+
+/// A session for some of a study's cells.
+pub(crate) struct PartialSession<'a> {
+    pub session: Session<'a>,
+    /// The cells that are missing and cannot be computed.
+    pub held_up: Vec<HeldUp>,
 }
 
 impl<'a> Session<'a> {
     /// Opens the folder `out`, which is made if need be, and looks for what is done already.
-    /// `registry` is the one that the study was opened with; `progress` is told what goes on.
+    /// `registry` is the one that the study was opened with; `progress` is told what is done.
     ///
     /// # Errors
     /// When nothing can be written to the folder, or the object store behind it cannot be reached.
-    /// What is damaged in it is a warning: it will be computed again.
+    /// A damaged cell is no error but a warning: it will be computed again.
     pub fn open(
         study: &'a Study,
         registry: &'a Registry,
@@ -46,21 +55,15 @@ impl<'a> Session<'a> {
         let present: Vec<CellId> =
             (0..plan.cells.len()).filter(|&id| !survey.is_missing(id)).collect();
         engine::share(&plan, &now, &present, &options, progress)?;
-        Ok(Self {
-            study,
-            registry,
-            options,
-            progress,
-            plan,
-            store,
-            survey,
-            failures: RefCell::default(),
-        })
+        let failures = RefCell::default();
+        Ok(Self { study, registry, options, progress, plan, store, survey, failures })
     }
 
-    /// As [`Session::open`], but only `cells` are to be computed, of those that are missing. The
-    /// answer's second part is those that cannot be, each with a cell that it needs and that is not
-    /// there.
+    /// Opens a session as [`Session::open`] does, for those of `cells` that are missing and can be
+    /// computed.
+    ///
+    /// # Errors
+    /// As [`Session::open`].
     pub(crate) fn part(
         study: &'a Study,
         plan: Plan,
@@ -69,35 +72,25 @@ impl<'a> Session<'a> {
         options: RunOptions,
         cells: &[CellId],
         progress: &'a dyn Progress,
-    ) -> Result<(Self, Vec<(CellId, CellId)>)> {
+    ) -> Result<PartialSession<'a>> {
         let now = store.now()?;
-        let (survey, held_up) = Survey::part(&plan, &now, cells)?;
+        let PartialSurvey { survey, held_up } = Survey::part(&plan, &now, cells)?;
         let present = cells
             .iter()
             .copied()
-            .filter(|&id| !survey.is_missing(id) && held_up.iter().all(|(held, _)| *held != id));
+            .filter(|&id| !survey.is_missing(id) && held_up.iter().all(|held| held.cell != id));
         engine::share(&plan, &now, &present.collect::<Vec<_>>(), &options, progress)?;
-        Ok((
-            Self {
-                study,
-                registry,
-                options,
-                progress,
-                plan,
-                store,
-                survey,
-                failures: RefCell::default(),
-            },
-            held_up,
-        ))
+        let failures = RefCell::default();
+        let session = Self { study, registry, options, progress, plan, store, survey, failures };
+        Ok(PartialSession { session, held_up })
     }
 
-    /// All cells.
+    /// All cells of the study.
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
 
-    /// Where they are stored.
+    /// Where cells are stored.
     pub fn store(&self) -> &Store {
         &self.store
     }
@@ -107,13 +100,13 @@ impl<'a> Session<'a> {
         self.survey.to_compute()
     }
 
-    /// Computes the cells that are missing. Models are loaded first, so that weights that do not
-    /// fit are known before any work.
+    /// Computes the cells that are missing. Every model is loaded once before, so that weights that
+    /// do not fit are known before any work.
     ///
     /// # Errors
-    /// When a model cannot be loaded, a cell not be stored, or no process be started to compute it
-    /// in. A cell that cannot be computed is no error, and neither is a run that is cancelled: the
-    /// answer tells.
+    /// When a model cannot be loaded, a cell cannot be stored, or no process can be started for an
+    /// isolated cell. A cell that cannot be computed is no error, nor is a run that is cancelled:
+    /// see [`RunOutcome`].
     pub fn run(&self) -> Result<RunOutcome> {
         let Self { study, plan, registry, store, options, .. } = self;
         let outcome = engine::run(
@@ -143,7 +136,7 @@ impl<'a> Session<'a> {
             }
             engine::run(
                 Engine { study, plan, registry, store, options },
-                &Survey::spoilt(plan, &written.damaged_examples),
+                &Survey::damaged(plan, &written.damaged_examples),
                 *progress,
             )?;
             written = write()?;

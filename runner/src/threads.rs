@@ -1,10 +1,13 @@
-//! Work shared out among threads.
+//! Sharing work out among threads.
 
 use anyhow::Result;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Runs `work` for 0..count on some threads, until it is done or the first error.
+/// Runs `work` for every number below `count`, on at most so many threads.
+///
+/// # Errors
+/// The first error of the work. After it no further number is begun.
 pub(crate) fn in_parallel(
     workers: usize,
     count: usize,
@@ -27,9 +30,10 @@ pub(crate) fn in_parallel(
     failed.into_inner().expect("nobody panics with the lock").map_or(Ok(()), Err)
 }
 
-/// Runs the same `work` on so many threads at a time, at least on one: on fewer where the system
-/// has no more, and in the last resort on this one. The threads share out among themselves what is
-/// to be done.
+/// Runs the same `work` on `count` threads at once, but at least on one, and waits for all of them.
+/// The work itself shares out what is to be done.
+///
+/// Where the system gives fewer threads it runs on those; where it gives none, on this one.
 pub(crate) fn crowd(count: usize, work: impl Fn() + Sync) {
     std::thread::scope(|scope| {
         let begun = (0..count.max(1))

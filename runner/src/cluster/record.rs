@@ -1,4 +1,4 @@
-//! What was submitted, in `OUT/slurm/<n>`.
+//! Submissions, and their records in `OUT/slurm/<n>`.
 
 use crate::cluster::task::{Note, Notes, read_cells};
 use crate::store::write_atomically;
@@ -12,30 +12,31 @@ use std::path::{Path, PathBuf};
 /// The folder of all submissions, in the results' folder.
 const FOLDER: &str = "slurm";
 const RECORD: &str = "submission.json";
-/// Counts up whenever a record of before could be misread.
+/// The format's version. It counts up whenever an older record could be misread.
 const VERSION: u32 = 1;
 
-/// A folder's submission.
+/// A submission to a results' folder.
 #[derive(Clone, Debug)]
 pub struct Submission {
     /// Its folder: `OUT/slurm/<n>`.
     pub folder: PathBuf,
-    /// What is in it.
+    /// What was submitted.
     pub record: Record,
 }
 
-/// What was submitted. It is written before anything is, and again with each job's number.
+/// What was submitted. The record is written before the first job is submitted, and again with each
+/// job's number.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Record {
-    /// Of this format.
+    /// The version of this format.
     pub version: u32,
     /// The study's name.
     pub study: String,
     /// The fingerprint of its plan.
     pub plan: String,
-    /// The whole study, by phase.
+    /// The phases of the whole study.
     pub phases: Vec<Phase>,
-    /// What was missing and not under way.
+    /// The arrays: cells that were missing, and neither waited nor ran.
     pub arrays: Vec<Array>,
     /// The number of the job that writes the tables.
     pub report: Option<String>,
@@ -46,36 +47,39 @@ pub struct Record {
 pub struct Phase {
     /// As in [`crate::engine::plan::PHASES`].
     pub name: String,
-    /// How many cells it has.
+    /// Number of its cells.
     pub cells: usize,
 }
 
 /// A job array: tasks of one phase.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Array {
-    /// Names its files.
+    /// The name, which its files have too.
     pub name: String,
-    /// The phase's place in [`crate::engine::plan::PHASES`].
+    /// The phase's index in [`crate::engine::plan::PHASES`].
     pub phase: usize,
-    /// The job's number, once it is submitted.
+    /// The job's number, once the job is submitted.
     pub job: Option<String>,
-    /// A task's time limit, if one was asked for.
+    /// A task's time limit, if there is one.
     pub time: Option<String>,
-    /// By index in the array.
+    /// The tasks, by index in the array.
     pub tasks: Vec<Task>,
 }
 
 /// A task of an array.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Task {
-    /// How many cells it has.
+    /// Number of its cells.
     pub cells: usize,
-    /// How long it should take, in seconds, where that was foretold.
+    /// Seconds that it should take, if they were foretold.
     pub seconds: Option<f64>,
 }
 
 impl Submission {
-    /// Makes a folder for a new submission to `out`, which nobody else has.
+    /// Makes a new folder for a submission to `out`.
+    ///
+    /// # Errors
+    /// When it cannot be made.
     pub(super) fn create(out: &Path, record: Record) -> Result<Self> {
         let all = out.join(FOLDER);
         let place = || format!("the folder {} cannot be written to", all.display());
@@ -91,12 +95,12 @@ impl Submission {
         }
     }
 
-    /// The folder of a submission to `out` that has no number yet.
+    /// The folder of a submission to `out` that is not made yet, to be shown.
     pub(super) fn somewhere(out: &Path) -> PathBuf {
         out.join(FOLDER).join("<n>")
     }
 
-    /// Writes the record down.
+    /// Writes the record.
     pub(super) fn save(&self) -> Result<()> {
         write_atomically(&self.folder.join(RECORD), &serde_json::to_vec_pretty(&self.record)?)
     }
@@ -114,7 +118,8 @@ impl Submission {
             let place = || format!("the record {} cannot be read", path.display());
             let bytes = match fs::read(&path) {
                 Ok(bytes) => bytes,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue, // it came to nothing
+                // Submitting was given up before a record was written.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(error).with_context(place),
             };
             let record: Record = serde_json::from_slice(&bytes).with_context(place)?;
@@ -129,12 +134,12 @@ impl Submission {
         Ok(found)
     }
 
-    /// The study, for `runner work`.
+    /// The file with the study, for `runner work`.
     pub fn job(&self) -> PathBuf {
         self.folder.join("job.json")
     }
 
-    /// The list of a task's cells.
+    /// The file with the list of a task's cells.
     pub(super) fn list(&self, array: &Array, task: usize) -> PathBuf {
         self.folder.join("cells").join(&array.name).join(format!("{task}.txt"))
     }
@@ -144,7 +149,7 @@ impl Submission {
         read_cells(&self.list(array, task))
     }
 
-    /// The numbers of its jobs.
+    /// The numbers of the jobs that were submitted.
     pub fn jobs(&self) -> impl Iterator<Item = &str> {
         self.record
             .arrays
@@ -160,7 +165,7 @@ impl Record {
     }
 }
 
-/// The numbers of the submissions in the folder of all, in order.
+/// The numbers of the submissions in the folder `all`, in order.
 fn numbers(all: &Path) -> Result<Vec<u64>> {
     let place = || format!("the folder {} cannot be read", all.display());
     let entries = match fs::read_dir(all) {
@@ -182,8 +187,8 @@ fn numbers(all: &Path) -> Result<Vec<u64>> {
     Ok(numbers)
 }
 
-/// What went wrong with cells of a plan, by the cells' names: what failed, then what was held up. A
-/// later submission's word counts.
+/// What went wrong with cells of a plan, by the cells' names: first those that failed, then those
+/// that were held up. Of several submissions the last counts.
 ///
 /// # Errors
 /// When a note is damaged.

@@ -1,42 +1,49 @@
 //! The scripts that `sbatch` takes.
 
-use super::time::TimeLimit;
+use crate::cluster::time::TimeLimit;
 use anyhow::{Context, Result, ensure};
 use std::ffi::OsStr;
 use std::path::Path;
 use std::time::Duration;
 
-/// How long before a task's time is over it is told to stop, so that it is requeued and goes on.
-/// Slurm may say so up to a minute too early.
+/// Time before the end of a task's time limit at which it is told to stop, so that it is requeued
+/// and goes on. Slurm may tell it up to a minute earlier.
 const WARNING: Duration = Duration::from_secs(90);
-/// A time limit below this has no room for a warning.
+/// Time limits below this are too short for a warning.
 const SHORT: Duration = Duration::from_mins(5);
 
-/// What one script is for.
+/// What a script is to do.
 pub(super) struct Script<'a> {
-    /// In words.
+    /// What it is for, in words.
     pub about: String,
+    /// The job's name.
     pub name: String,
-    /// Number of tasks, and how many of them may run at a time; none for a job that is no array.
+    /// Number of tasks, and how many of them may run at a time. None for a job that is no array.
     pub array: Option<(usize, Option<usize>)>,
+    /// Cores of a task.
     pub cpus: usize,
+    /// A task's time limit.
     pub time: Option<TimeLimit>,
-    /// Where the output goes, as an absolute path.
+    /// Absolute path of the file that output goes to.
     pub log: &'a Path,
     /// Further options of sbatch.
     pub directives: &'a [String],
-    /// Lines of shell that come first.
+    /// Lines of shell that the script runs first.
     pub setup: &'a [String],
+    /// Greatest number of times that a task is requeued.
     pub restarts: u32,
     /// The program and its arguments; `$task` is the index in the array.
     pub command: Vec<String>,
-    /// What comes to the arguments when a task begins anew that died, and the file that notes that
-    /// it did.
+    /// Arguments that are added when a task that died begins again, and the file that says that it
+    /// died.
     pub again: Option<(&'a str, String)>,
 }
 
 impl Script<'_> {
-    /// The script. Paths that no line can hold are errors.
+    /// The script's text.
+    ///
+    /// # Errors
+    /// When a path or an option cannot stand in a script.
     pub fn text(&self) -> Result<String> {
         let mut lines = vec!["#!/bin/bash".to_owned(), format!("# {}", self.about)];
         lines.extend(self.directives()?.iter().map(|directive| format!("#SBATCH {directive}")));
@@ -96,7 +103,7 @@ exit "$code"
     }
 }
 
-/// A file name in which sbatch replaces nothing but `%a`.
+/// A path as sbatch takes it, in which it replaces nothing but the `%a` of `%a.log`.
 fn pattern(path: &Path) -> Result<String> {
     let text = utf8(path.as_os_str())?;
     ensure!(
@@ -110,7 +117,7 @@ fn pattern(path: &Path) -> Result<String> {
     })
 }
 
-/// A directive of a script as one argument of sbatch.
+/// A directive, quoted so that sbatch reads it as one argument.
 fn quoted_directive(text: &str) -> Result<String> {
     ensure!(
         !text.contains(|c: char| c.is_control() || c == '"'),
@@ -120,7 +127,10 @@ fn quoted_directive(text: &str) -> Result<String> {
     Ok(if text.contains([' ', '\'', '#', '\\']) { format!("\"{text}\"") } else { text.to_owned() })
 }
 
-/// A word of the shell.
+/// A text, quoted so that the shell reads it as one word.
+///
+/// # Errors
+/// When it is not UTF-8, or has control characters in it.
 pub(crate) fn quoted(text: &OsStr) -> Result<String> {
     let text = utf8(text)?;
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-=:,+@%".contains(c);

@@ -1,21 +1,22 @@
-//! Cutting a phase into tasks.
+//! Cutting the cells of a phase into tasks.
 
 use crate::engine::plan::CellId;
 
-/// A cell, what it needs at hand (its model), and how much it is.
+/// A cell to be put into a task.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Piece {
     pub cell: CellId,
+    /// The model that must be loaded for it.
     pub model: Option<usize>,
-    /// Above 0, in the limit's unit.
+    /// How much it is, above 0, in the limit's unit.
     pub size: f64,
 }
 
-/// Cuts cells into tasks that are at most `limit` in size, or a single cell; no more of them than
-/// that takes, and of sizes as equal as the cells allow. Cells of one model stay together, so that
-/// its weights are loaded by few tasks. The same cells give the same tasks.
+/// Cuts cells into tasks. A task is at most `limit` in size, or a single cell. There are as few
+/// tasks as that allows, of sizes as equal as the cells allow. Cells of one model stay together, so
+/// that few tasks load its weights. The same cells give the same tasks, whatever their order.
 pub(super) fn cut(mut pieces: Vec<Piece>, limit: f64) -> Vec<Vec<Piece>> {
-    // Steps of the search for equal sizes: a thousandth of a task is equal enough.
+    // Ten steps of bisection: sizes are equal to about a thousandth of a task.
     const STEPS: usize = 10;
     pieces.sort_by_key(|piece| (piece.model, piece.cell));
     let fewest = in_turn(&pieces, limit).len();
@@ -27,7 +28,7 @@ pub(super) fn cut(mut pieces: Vec<Piece>, limit: f64) -> Vec<Vec<Piece>> {
     in_turn(&pieces, high)
 }
 
-/// Fills one task after the other.
+/// Puts cells into tasks in their order: a task is full when the next cell does not fit.
 fn in_turn(pieces: &[Piece], limit: f64) -> Vec<Vec<Piece>> {
     let mut tasks: Vec<Vec<Piece>> = Vec::new();
     let mut room = 0.0;
@@ -73,12 +74,16 @@ mod tests {
             cells.sort_unstable();
             prop_assert!(cells.into_iter().eq(0..pieces.len()));
             for task in &tasks {
-                prop_assert!(!task.is_empty() && (task.len() == 1 || size(task) <= limit * (1.0 + 1e-9)));
+                let within = task.len() == 1 || size(task) <= limit * (1.0 + 1e-9);
+                prop_assert!(!task.is_empty() && within);
             }
         }
 
         #[test]
-        fn tasks_are_few_and_none_is_tiny_beside_the_others(pieces in pieces(), limit in 60f64..200.0) {
+        fn tasks_are_few_and_none_is_tiny_beside_the_others(
+            pieces in pieces(),
+            limit in 60f64..200.0,
+        ) {
             let tasks = cut(pieces.clone(), limit);
             let total = size(&pieces);
             // Two tasks in a row are together more than the limit.
@@ -94,9 +99,15 @@ mod tests {
         }
 
         #[test]
-        fn a_model_is_loaded_by_no_more_tasks_than_it_fills(pieces in pieces(), limit in 0.01f64..200.0) {
+        fn a_model_is_loaded_by_no_more_tasks_than_it_fills(
+            pieces in pieces(),
+            limit in 0.01f64..200.0,
+        ) {
             let tasks = cut(pieces, limit);
-            let loads: usize = tasks.iter().map(|task| task.chunk_by(|a, b| a.model == b.model).count()).sum();
+            let loads: usize = tasks
+                .iter()
+                .map(|task| task.chunk_by(|a, b| a.model == b.model).count())
+                .sum();
             prop_assert!(loads <= tasks.len() + 5);
         }
     }

@@ -1,7 +1,7 @@
 //! How far a submitted study is: the cells that are stored, and the tasks that Slurm knows of.
 
-use super::record::{Array, Record, Submission, failures};
-use crate::cluster::slurm::{self, Queued, State, Tasks};
+use crate::cluster::record::{Array, Record, Submission, failures};
+use crate::cluster::slurm::{self, Queued, State, TaskId, Tasks};
 use crate::cluster::task::Note;
 use crate::store;
 use anyhow::{Context, Result};
@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
-/// Tasks that have run for less say nothing about how quick they are.
+/// Tasks that have run for less than this do not count when it is asked how quick tasks are.
 const SOON: Duration = Duration::from_secs(30);
 
 /// How far a study is, by its last submission.
@@ -18,29 +18,29 @@ const SOON: Duration = Duration::from_secs(30);
 pub struct SubmissionStatus {
     /// The study's name.
     pub study: String,
-    /// Of each phase.
+    /// How far each phase is.
     pub phases: Vec<PhaseStatus>,
     /// Tasks of the job that writes the tables: one, or none.
     pub report: TaskCount,
-    /// Why tasks wait, in Slurm's words, and how many for that reason.
+    /// Why tasks wait, in Slurm's words, and how many wait for that reason.
     pub reasons: BTreeMap<String, usize>,
     /// The numbers of the jobs that wait or run.
     pub jobs: BTreeSet<String>,
-    /// About how long it takes until all tasks have ended, once those that run now have their
-    /// nodes. None where nothing waits or runs, or nobody can say.
+    /// About how many seconds it takes until all tasks have ended, if as many run at a time as do
+    /// now. None if nothing waits or runs, or it cannot be foretold.
     pub seconds_left: Option<f64>,
-    /// Why Slurm could not be asked. Then cells that wait or run are counted among those left.
+    /// Why Slurm could not be asked, if so. Then cells that wait or run count as left.
     pub no_queue: Option<String>,
-    /// Why the object store behind the folder could not be asked. Then cells that only it has are
-    /// counted among those left.
+    /// Why the object store behind the folder could not be asked, if so. Then cells that only it
+    /// has count as left.
     pub no_store: Option<String>,
-    /// The cells that have failed, in words, and why.
+    /// The cells that have failed: each in words, and why.
     pub failures: Vec<(String, String)>,
-    /// Tasks that wait or run for another form of the study.
+    /// Number of tasks that wait or run for another plan: for the study before it was changed.
     pub strangers: usize,
 }
 
-/// How far a phase is: each cell counts once.
+/// How far a phase is. Each cell counts once, as done, running, waiting, failed or left.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct PhaseStatus {
     /// The phase.
@@ -49,24 +49,24 @@ pub struct PhaseStatus {
     pub cells: usize,
     /// Cells that are stored.
     pub done: usize,
-    /// Cells, not yet stored, of tasks that run.
+    /// Cells of tasks that run, as far as they are not stored.
     pub running: usize,
-    /// Cells of tasks that wait.
+    /// Cells of tasks that wait, as far as they are not stored.
     pub waiting: usize,
-    /// Cells that have failed, and are not tried again as things are.
+    /// Cells that have failed, and that no task is to try again.
     pub failed: usize,
-    /// Cells that nobody computes as things are: submit again.
+    /// Cells that no task computes: they have to be submitted again.
     pub left: usize,
-    /// The tasks.
+    /// Tasks of the phase.
     pub tasks: TaskCount,
 }
 
 /// Tasks that Slurm knows of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct TaskCount {
-    /// That run.
+    /// Number of tasks that run.
     pub running: usize,
-    /// That wait.
+    /// Number of tasks that wait.
     pub waiting: usize,
 }
 
@@ -79,18 +79,26 @@ impl TaskCount {
     }
 }
 
-/// What is left of the tasks of a phase.
+/// A cell that is not stored.
+struct OpenCell {
+    phase: usize,
+    /// Of the task that it is in, if that has not ended. Of two tasks the one that runs counts.
+    state: Option<State>,
+}
+
+/// What is left to do in the tasks of a phase. Amounts are foretold seconds, or cells where nothing
+/// was foretold.
 #[derive(Default)]
-struct Work {
-    /// Of all of them, and of the one with most left: in foretold seconds, or cells where nothing
-    /// was foretold.
+struct PhaseLeft {
+    /// In all tasks.
     left: f64,
+    /// In the task with most left.
     longest: f64,
     tasks: usize,
 }
 
 impl SubmissionStatus {
-    /// Looks at a results' folder.
+    /// How far the study is that was last submitted to a results' folder.
     ///
     /// # Errors
     /// When nothing was submitted to it, or it cannot be read.
@@ -134,6 +142,7 @@ impl SubmissionStatus {
         Ok(status)
     }
 
+    /// Counts cells and tasks.
     fn count(
         &mut self,
         submissions: &[Submission],
@@ -142,17 +151,15 @@ impl SubmissionStatus {
         tasks: &Tasks,
         failed: &BTreeMap<String, Note>,
     ) -> Result<()> {
-        // Cells that are not stored, with what becomes of them; of two tasks with a cell, one that
-        // runs counts.
-        let mut open: BTreeMap<String, (usize, Option<State>)> = BTreeMap::new();
-        let mut work: Vec<Work> = self.phases.iter().map(|_| Work::default()).collect();
-        let mut pace = Pace::default();
+        let mut open: BTreeMap<String, OpenCell> = BTreeMap::new();
+        let mut work: Vec<PhaseLeft> = self.phases.iter().map(|_| PhaseLeft::default()).collect();
+        let mut speed = Speed::default();
         for submission in submissions {
             let known = submission.record.plan == plan;
             for array in &submission.record.arrays {
                 for task in 0..array.tasks.len() {
                     let queued =
-                        array.job.as_ref().and_then(|job| tasks.get(&(job.clone(), Some(task))));
+                        array.job.as_ref().and_then(|job| tasks.get(&TaskId::in_array(job, task)));
                     self.note(array.job.as_ref(), queued);
                     if !known {
                         self.strangers += usize::from(queued.is_some());
@@ -168,20 +175,21 @@ impl SubmissionStatus {
                     if let Some(queued) = queued {
                         let size = size(array, task);
                         work[array.phase].add(size * missing.len() as f64 / count.max(1) as f64);
-                        pace.add(
+                        speed.add(
                             queued,
                             size * (count - missing.len()) as f64 / count.max(1) as f64,
                         );
                     }
                     let state = queued.map(|queued| queued.state);
                     for cell in missing {
-                        let entry = open.entry(cell).or_insert((array.phase, None));
-                        entry.1 = [entry.1, state].into_iter().flatten().min();
+                        let phase = array.phase;
+                        let open = open.entry(cell).or_insert(OpenCell { phase, state: None });
+                        open.state = [open.state, state].into_iter().flatten().min();
                     }
                 }
             }
             if let Some(queued) =
-                submission.record.report.as_ref().and_then(|job| tasks.get(&(job.clone(), None)))
+                submission.record.report.as_ref().and_then(|job| tasks.get(&TaskId::alone(job)))
             {
                 self.note(submission.record.report.as_ref(), Some(queued));
                 if known {
@@ -189,7 +197,7 @@ impl SubmissionStatus {
                 }
             }
         }
-        for (cell, (phase, state)) in &open {
+        for (cell, OpenCell { phase, state }) in &open {
             let counts = &mut self.phases[*phase];
             let note = failed.get(cell);
             match (state, note) {
@@ -212,10 +220,11 @@ impl SubmissionStatus {
             .flat_map(|s| &s.record.arrays)
             .flat_map(|array| &array.tasks)
             .all(|task| task.seconds.is_some());
-        self.seconds_left = pace.time_left(&work, foretold);
+        self.seconds_left = speed.time_left(&work, foretold);
         Ok(())
     }
 
+    /// Notes why a task waits, and that its job has not ended.
     fn note(&mut self, job: Option<&String>, queued: Option<&Queued>) {
         let Some(queued) = queued else { return };
         self.jobs.extend(job.cloned());
@@ -224,19 +233,19 @@ impl SubmissionStatus {
         }
     }
 
-    /// Whether anything waits or runs.
+    /// Whether any task waits or runs.
     pub fn under_way(&self) -> bool {
         !self.jobs.is_empty()
     }
 }
 
-/// How much a task is: seconds if that was foretold, otherwise cells.
+/// How much a task is: seconds if they were foretold, otherwise cells.
 fn size(array: &Array, task: usize) -> f64 {
     let task = &array.tasks[task];
     task.seconds.unwrap_or(task.cells as f64)
 }
 
-impl Work {
+impl PhaseLeft {
     fn add(&mut self, left: f64) {
         self.left += left;
         self.longest = self.longest.max(left);
@@ -244,15 +253,17 @@ impl Work {
     }
 }
 
-/// How quick the tasks are that run now.
+/// How quick the tasks are that run now. Amounts are as in [`PhaseLeft`].
 #[derive(Default)]
-struct Pace {
+struct Speed {
+    /// Number of tasks that run.
     tasks: usize,
+    /// What those have done that have run for long enough, and their time for it.
     done: f64,
     elapsed: Duration,
 }
 
-impl Pace {
+impl Speed {
     fn add(&mut self, queued: &Queued, done: f64) {
         if queued.state == State::Running {
             self.tasks += 1;
@@ -263,11 +274,12 @@ impl Pace {
         }
     }
 
-    /// Phases come one after the other, each on as many nodes as there are now. What was not
-    /// foretold is known only while a phase is alone: cells of others take another time.
-    fn time_left(&self, work: &[Work], foretold: bool) -> Option<f64> {
-        let open: Vec<&Work> = work.iter().filter(|work| work.tasks > 0).collect();
-        let pace = if self.elapsed.is_zero() {
+    /// Seconds until all tasks have ended. Phases come one after the other, each on as many nodes
+    /// as there are now. Where nothing was foretold, only the time of the last phase can be known:
+    /// cells of other phases take another time.
+    fn time_left(&self, work: &[PhaseLeft], foretold: bool) -> Option<f64> {
+        let open: Vec<&PhaseLeft> = work.iter().filter(|work| work.tasks > 0).collect();
+        let speed = if self.elapsed.is_zero() {
             foretold.then_some(1.0)?
         } else {
             self.done / self.elapsed.as_secs_f64()
@@ -275,8 +287,8 @@ impl Pace {
         if open.is_empty() || !foretold && open.len() > 1 {
             return None;
         }
-        let of = |work: &Work| {
-            (work.left / self.tasks.clamp(1, work.tasks) as f64).max(work.longest) / pace
+        let of = |work: &PhaseLeft| {
+            (work.left / self.tasks.clamp(1, work.tasks) as f64).max(work.longest) / speed
         };
         Some(open.into_iter().map(of).sum())
     }
@@ -286,25 +298,25 @@ impl Pace {
 mod tests {
     use super::*;
 
-    fn work(left: &[f64]) -> Work {
-        let mut work = Work::default();
+    fn work(left: &[f64]) -> PhaseLeft {
+        let mut work = PhaseLeft::default();
         for &left in left {
             work.add(left);
         }
         work
     }
 
-    fn running(tasks: usize, done: f64, seconds: u64) -> Pace {
-        let mut pace = Pace::default();
+    fn running(tasks: usize, done: f64, seconds: u64) -> Speed {
+        let mut speed = Speed::default();
         let queued = Queued {
             state: State::Running,
             reason: String::new(),
             elapsed: Duration::from_secs(seconds),
         };
         for _ in 0..tasks {
-            pace.add(&queued, done);
+            speed.add(&queued, done);
         }
-        pace
+        speed
     }
 
     #[test]

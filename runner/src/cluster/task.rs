@@ -1,13 +1,13 @@
-//! Part of a study's cells, for a process that files tell what to do: a job, and a list of cells.
-//! Beside the list it leaves what went wrong, so that others can tell cells that fail from cells
-//! that are lost.
+//! What a task of a submission does: it computes the cells of a list. Files say what to do: a job,
+//! and the list. Beside the list the task writes what went wrong, which tells cells that fail from
+//! cells that are lost.
 
 use crate::analysis::Tables;
 use crate::engine::plan::{CellId, Plan};
 use crate::engine::{self, Failure, Progress, RunOptions, RunOutcome, Silent};
 pub use crate::engine::{Job, OpenedJob};
-use crate::report;
-use crate::session::Session;
+use crate::report::{self, Written};
+use crate::session::{PartialSession, Session};
 use crate::store::{Store, write_atomically};
 use anyhow::{Context, Result, bail};
 use gauntlet_core::registry::Registry;
@@ -19,87 +19,26 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Between two looks for cells that others have stored.
-const LOOK: Duration = Duration::from_secs(1);
-
-/// Writes a list of cells: their [names](crate::store::Address::name), one a line.
-pub fn write_cells<'a>(path: &Path, names: impl IntoIterator<Item = &'a str>) -> Result<()> {
-    let text: String = names.into_iter().flat_map(|name| [name, "\n"]).collect();
-    write_atomically(path, text.as_bytes())
-}
-
-/// Reads a list of cells.
-pub fn read_cells(path: &Path) -> Result<Vec<String>> {
-    let text = fs::read_to_string(path)
-        .with_context(|| format!("the list of cells {} cannot be read", path.display()))?;
-    Ok(text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect())
-}
-
-/// What went wrong with the cells of a list.
-#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Notes {
-    /// They failed.
-    pub failed: Vec<Note>,
-    /// They could not be tried, since something that they need was not there.
-    pub held_up: Vec<Note>,
-}
-
-/// What went wrong with a cell.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Note {
-    /// The cell's name.
-    pub cell: String,
-    /// The cell in words.
-    pub what: String,
-    /// Why.
-    pub reason: String,
-}
-
-impl Notes {
-    /// Where they stand: beside the list of cells.
-    fn path(cells: &Path) -> PathBuf {
-        cells.with_extension("failed.json")
-    }
-
-    /// Those of a list of cells; none where nothing went wrong yet.
-    pub fn read(cells: &Path) -> Result<Self> {
-        let path = Self::path(cells);
-        let place = || format!("the list of failed cells {}", path.display());
-        match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).with_context(place),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(error) => Err(error).with_context(place),
-        }
-    }
-
-    /// Replaces what an earlier try has left.
-    fn write(&self, cells: &Path) -> Result<()> {
-        let path = Self::path(cells);
-        if *self == Self::default() && !path.exists() {
-            return Ok(());
-        }
-        write_atomically(&path, &serde_json::to_vec_pretty(self)?)
-    }
-}
-
 /// How it went with a list of cells.
 pub struct Done {
-    /// The cells that could be tried.
+    /// How it went with the cells that could be tried.
     pub outcome: RunOutcome,
-    /// How many were stored already.
+    /// Number of cells that were stored already.
     pub found: usize,
     /// The cells that could not be tried.
     pub held_up: Vec<Note>,
 }
 
-/// Computes the cells of the list at `path` that are missing. A cell that others store may show
-/// late on a shared file system: one that is needed is waited for as long as `patience`, unless it
-/// is `hopeless`.
+/// Computes the cells of the list at `path` that are missing, and writes what went wrong beside it.
+///
+/// On a shared file system it may take a while until a cell shows that another node has stored. For
+/// cells that are needed the task waits up to `patience`, except for those whose names are in
+/// `hopeless`.
 ///
 /// # Errors
 /// When the list names a cell that the study does not have; otherwise as [`Session::run`].
 pub fn compute(
-    shop: OpenedJob,
+    job: OpenedJob,
     registry: &Registry,
     options: RunOptions,
     path: &Path,
@@ -107,7 +46,7 @@ pub fn compute(
     hopeless: &BTreeSet<String>,
     progress: &dyn Progress,
 ) -> Result<Done> {
-    let OpenedJob { study, plan, out, .. } = shop;
+    let OpenedJob { study, plan, out, .. } = job;
     let store = Store::open(&out)?;
     let cells = {
         let known: HashMap<String, CellId> =
@@ -121,7 +60,7 @@ pub fn compute(
         read_cells(path)?.iter().map(find).collect::<Result<Vec<_>>>()?
     };
     wait_for(&plan, &store, &cells, patience, &options, hopeless)?;
-    let (session, held_up) =
+    let PartialSession { session, held_up } =
         Session::part(&study, plan, registry, store, options, &cells, progress)?;
     let plan = session.plan();
     let note = |cell: CellId, reason: String| Note {
@@ -138,7 +77,7 @@ pub fn compute(
     };
     let found = cells.len() - session.to_compute() - held_up.len();
     let held_up: Vec<Note> =
-        held_up.into_iter().map(|(cell, need)| note(cell, needed(need))).collect();
+        held_up.into_iter().map(|held| note(held.cell, needed(held.need))).collect();
     let outcome = session.run()?;
     if outcome.left == 0 {
         let failed = outcome
@@ -151,6 +90,51 @@ pub fn compute(
     Ok(Done { outcome, found, held_up })
 }
 
+/// Writes the tables of the cells that are stored, see [`report::write`]. `notes` say, by the cells'
+/// names, why some are not; for all others this waits up to `patience`. Returns the tables, the
+/// cells that have failed or were held up, and how many cells are not stored.
+///
+/// # Errors
+/// When the results' folder cannot be read or written to, the object store cannot be asked, or the
+/// pixels of an example are damaged.
+pub fn report(
+    job: &OpenedJob,
+    options: &RunOptions,
+    patience: Duration,
+    notes: &BTreeMap<String, Note>,
+) -> Result<(Tables, Vec<Failure>, usize)> {
+    let OpenedJob { study, plan, out, .. } = job;
+    let store = Store::open(out)?;
+    let mut absent: Vec<CellId> = (0..plan.cells.len()).collect();
+    until(patience, options, || {
+        absent = store.absent(&absent, |id| &plan.cells[id].address)?;
+        Ok(absent.iter().all(|&id| notes.contains_key(&plan.cells[id].address.name())))
+    })?;
+    let failure = |&id: &CellId| {
+        let Note { what, reason, .. } = notes.get(&plan.cells[id].address.name())?.clone();
+        Some(Failure { cell: id, what, reason })
+    };
+    let failures: Vec<Failure> = absent.iter().filter_map(failure).collect();
+    let Written { tables, damaged_examples } =
+        report::write(study, plan, &store, &failures, out)?;
+    let absent_ids: BTreeSet<CellId> = absent.iter().copied().collect();
+    let present: Vec<CellId> =
+        (0..plan.cells.len()).filter(|id| !absent_ids.contains(id)).collect();
+    // Tasks that could not reach the object store have left these out.
+    engine::share(plan, &store.now()?, &present, options, &Silent)?;
+    if let Some(&cell) = damaged_examples.first() {
+        bail!(
+            "the pixels of craft cell {} are damaged, so that examples are missing; `runner run` \
+             on this folder crafts them again",
+            plan.cells[cell].address.key
+        );
+    }
+    // Processes of this machine that were killed have left files.
+    store.tidy();
+    Ok((tables, failures, absent.len()))
+}
+
+/// Waits for cells that others compute and that some cells need.
 fn wait_for(
     plan: &Plan,
     store: &Store,
@@ -172,55 +156,87 @@ fn wait_for(
     })
 }
 
-/// Asks again and again, until it is `so` or the time is over.
+/// Time between two looks for cells that others have stored.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Asks again and again, until the answer is yes, `patience` is over, or the run is cancelled.
 fn until(
     patience: Duration,
     options: &RunOptions,
-    mut so: impl FnMut() -> Result<bool>,
+    mut ask: impl FnMut() -> Result<bool>,
 ) -> Result<()> {
     let start = Instant::now();
-    while !so()? && start.elapsed() < patience && !options.cancelled() {
+    while !ask()? && start.elapsed() < patience && !options.cancelled() {
         thread::sleep(LOOK.min(patience));
     }
     Ok(())
 }
 
-/// Writes the tables of the cells that are there, see `report::write`. `notes` say why others are
-/// not; others still are waited for as long as `patience`. Also answers which cells have failed,
-/// and how many are not there.
+/// What went wrong with the cells of a list.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notes {
+    /// The cells that failed.
+    pub failed: Vec<Note>,
+    /// The cells that could not be tried, since one that they need was not there.
+    pub held_up: Vec<Note>,
+}
+
+/// What went wrong with a cell.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// The cell's name.
+    pub cell: String,
+    /// The cell in words.
+    pub what: String,
+    /// Why it failed, or could not be tried.
+    pub reason: String,
+}
+
+impl Notes {
+    /// The file beside the list of cells.
+    fn path(cells: &Path) -> PathBuf {
+        cells.with_extension("failed.json")
+    }
+
+    /// The notes on a list of cells. They are empty if nothing has gone wrong.
+    ///
+    /// # Errors
+    /// When the file beside the list is damaged.
+    pub fn read(cells: &Path) -> Result<Self> {
+        let path = Self::path(cells);
+        let place = || format!("the list of failed cells {}", path.display());
+        match fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).with_context(place),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(error).with_context(place),
+        }
+    }
+
+    /// Writes the notes in place of those of an earlier try.
+    fn write(&self, cells: &Path) -> Result<()> {
+        let path = Self::path(cells);
+        if *self == Self::default() && !path.exists() {
+            return Ok(());
+        }
+        write_atomically(&path, &serde_json::to_vec_pretty(self)?)
+    }
+}
+
+/// Writes a list of cells: their [names](crate::store::Address::name), one a line.
 ///
 /// # Errors
-/// When the results' folder cannot be read or written to, or everything was stopped.
-pub fn report(
-    shop: &OpenedJob,
-    options: &RunOptions,
-    patience: Duration,
-    notes: &BTreeMap<String, Note>,
-) -> Result<(Tables, Vec<Failure>, usize)> {
-    let OpenedJob { study, plan, out, .. } = shop;
-    let store = Store::open(out)?;
-    let mut absent: Vec<CellId> = (0..plan.cells.len()).collect();
-    until(patience, options, || {
-        absent = store.absent(&absent, |id| &plan.cells[id].address)?;
-        Ok(absent.iter().all(|&id| notes.contains_key(&plan.cells[id].address.name())))
-    })?;
-    let failure = |&id: &CellId| {
-        let Note { what, reason, .. } = notes.get(&plan.cells[id].address.name())?.clone();
-        Some(Failure { cell: id, what, reason })
-    };
-    let failures: Vec<Failure> = absent.iter().filter_map(failure).collect();
-    let report::Written { tables, damaged_examples: damaged } =
-        report::write(study, plan, &store, &failures, out)?;
-    let gone: BTreeSet<CellId> = absent.iter().copied().collect();
-    let present: Vec<CellId> = (0..plan.cells.len()).filter(|id| !gone.contains(id)).collect();
-    engine::share(plan, &store.now()?, &present, options, &Silent)?; // what tasks could not
-    if let Some(&cell) = damaged.first() {
-        bail!(
-            "the pixels of craft cell {} are damaged, so that examples are missing; `runner run` \
-             on this folder crafts them again",
-            plan.cells[cell].address.key
-        );
-    }
-    store.tidy(); // processes of this machine may have been killed
-    Ok((tables, failures, absent.len()))
+/// When it cannot be written.
+pub fn write_cells<'a>(path: &Path, names: impl IntoIterator<Item = &'a str>) -> Result<()> {
+    let text: String = names.into_iter().flat_map(|name| [name, "\n"]).collect();
+    write_atomically(path, text.as_bytes())
+}
+
+/// Reads the names in a list of cells.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn read_cells(path: &Path) -> Result<Vec<String>> {
+    let text = fs::read_to_string(path)
+        .with_context(|| format!("the list of cells {} cannot be read", path.display()))?;
+    Ok(text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect())
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 pub struct TimeLimit(Duration);
 
 impl TimeLimit {
-    /// The limit in full minutes, at least one.
+    /// The limit, rounded up to full minutes; at least one.
     pub fn new(limit: Duration) -> Self {
         Self(Duration::from_mins((limit.as_secs_f64() / 60.0).ceil().max(1.0) as u64))
     }
@@ -24,7 +24,7 @@ impl TimeLimit {
 impl FromStr for TimeLimit {
     type Err = anyhow::Error;
 
-    /// What `sbatch --time` takes, but for no limit at all.
+    /// Reads what `sbatch --time` takes, except that there must be a limit.
     fn from_str(text: &str) -> Result<Self> {
         let limit = clock(text).with_context(|| {
             format!(

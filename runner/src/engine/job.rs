@@ -1,5 +1,5 @@
-//! A study for other processes, on this machine or another: they open the same study, images,
-//! plugins and store, and mean the same cells, or say that they cannot.
+//! A study for other processes, on this machine or another. They open the same study, images,
+//! plugins and store, and so have the same cells; otherwise they refuse.
 
 use crate::engine::options::device_kind;
 use crate::engine::plan::Plan;
@@ -11,32 +11,34 @@ use gauntlet_core::registry::Registry;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// What a process must know to compute any cell of a study.
+/// All that a process must know to compute any cell of a study.
 #[derive(Serialize, Deserialize)]
 pub struct Job {
-    /// The study with everything spelled out, as TOML.
+    /// The study as TOML, with every default spelled out.
     study: String,
     /// The plugin libraries that it was read with.
     plugins: Vec<Plugin>,
-    /// Its images, and what else the text does not say.
+    /// The study's images, and what else its text does not say.
     found: FoundInputs,
     /// The results' folder.
     pub out: PathBuf,
-    /// Where to compute.
+    /// The name of the device to compute on.
     device: String,
-    /// The plan's fingerprint: both sides mean the same cells, with the same weights.
+    /// The plan's fingerprint. If both sides have the same, they mean the same cells, with the same
+    /// weights.
     pub plan: String,
 }
 
-/// A plugin library: its file, and BLAKE3 of that.
+/// A plugin library: its path, and the BLAKE3 of its file.
 #[derive(Serialize, Deserialize)]
 struct Plugin(PathBuf, String);
 
 impl Job {
-    /// `device` is a name that [`device::open`] takes on the machine where the job is done.
+    /// The job of a study. `device` is a name that [`device::open`] takes on the machine where the
+    /// job is done.
     ///
     /// # Errors
-    /// When the system does not say what the paths are relative to.
+    /// When the system does not say which folder relative paths start from.
     pub fn new(
         study: &Study,
         registry: &Registry,
@@ -59,11 +61,11 @@ impl Job {
     }
 
     /// Opens the study, and loads the plugins that it was read with into `registry`. No device is
-    /// opened yet, and nothing written.
+    /// opened, and nothing is written.
     ///
     /// # Errors
-    /// When the study would not be the same: a plugin, weights or the program have changed, or are
-    /// not there.
+    /// When the study would not be the same: a plugin, weights or the program have changed or are
+    /// gone.
     pub fn open(self, registry: &mut Registry) -> Result<OpenedJob> {
         const CHANGED: &str =
             "the program, a plugin or weights have changed since the study was read: run it again";
@@ -79,19 +81,20 @@ impl Job {
     }
 }
 
-/// A job, opened.
+/// A job whose study is open.
 pub struct OpenedJob {
     /// The study.
     pub study: Study,
-    /// Its cells.
+    /// The study's cells.
     pub plan: Plan,
     /// The results' folder.
     pub out: PathBuf,
+    /// The name of the device.
     device: String,
 }
 
 impl OpenedJob {
-    /// Opens the device.
+    /// Opens the device to compute on.
     ///
     /// # Errors
     /// When this machine does not have it.

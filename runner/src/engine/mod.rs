@@ -1,9 +1,11 @@
 //! Computing the cells that are missing.
 //!
-//! A cell is computed by one thread, with one thread of libtorch's: its bits do not depend on how
-//! many workers there are. A cell that fails costs itself and what needs it; the rest goes on.
+//! A cell is computed by one thread, and libtorch uses one thread for it: the cell's bits do not
+//! depend on the number of workers. If a cell fails, those that need it are not computed; all
+//! others are.
 
 mod cell;
+mod error;
 mod job;
 mod options;
 mod outcome;
@@ -26,4 +28,4 @@ pub(crate) use process::ending;
 pub(crate) use queue::Queue;
 pub(crate) use run::{permit, run, share};
 pub use serve::serve;
-pub(crate) use survey::{Survey, look_for};
+pub(crate) use survey::{HeldUp, PartialSurvey, Survey, look_for};

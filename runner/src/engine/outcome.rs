@@ -7,13 +7,13 @@ use crate::engine::plan::CellId;
 pub struct RunOutcome {
     /// Number of cells that were computed and stored.
     pub computed: usize,
-    /// Number of cells that another process had stored before their turn came.
+    /// Number of cells that were stored already when their turn came, by another process.
     pub found: usize,
     /// The cells that failed, in the plan's order.
     pub failures: Vec<Failure>,
     /// Number of cells that could not be computed because one that they need has failed.
     pub held_up: usize,
-    /// Number of cells that are still to be computed because the run was cancelled.
+    /// Number of cells that were not computed because the run was cancelled.
     pub left: usize,
 }
 

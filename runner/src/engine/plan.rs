@@ -1,38 +1,41 @@
-//! The plan: a study as cells, each with a key that says all that determines it.
+//! The plan of a study: its cells. A cell's key is a hash of all that determines its content.
 
 use crate::store::{Address, CellKind};
 use crate::study::{GoalKind, Part, Study};
 use std::ops::Range;
 
-/// Counts up whenever the engine would give other content for the same specification.
+/// The engine's version. It counts up whenever the engine gives other content for the same
+/// specification, so that cells of an older engine are not taken for those of this one.
 pub const ENGINE: &str = "4";
 
-/// Images per slice. It is part of what determines a cell's bits, so it never depends on the
-/// machine or the number of workers.
+/// Images per slice, and so the size of a batch. A cell's bits depend on it, so it never depends on
+/// the machine or the number of workers.
 pub const SLICE: usize = 32;
 
 /// Index of a cell in its plan.
 pub type CellId = usize;
 
-/// A unit of work: computed in one go, stored or absent.
+/// A unit of work for one slice of the images. It is computed as a whole, and stored whole or not
+/// at all.
 #[derive(Debug)]
 pub struct Cell {
     /// Where it is stored.
     pub address: Address,
     /// What is to be done.
     pub work: Work,
-    /// Which of the study's images.
+    /// Which slice of the study's images, from 0.
     pub slice: usize,
 }
 
 /// What a cell is about. Numbers are indices into the study's lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
-    /// A model's answers to the images as they are.
+    /// A model's answers to the images, unchanged.
     Clean {
         /// The model.
         model: usize,
-        /// Side of the images: the model's own, or that of another for which they are crafted.
+        /// Side of the images, in pixels: the model's own, or that of the models that the pixels
+        /// are crafted for.
         side: i64,
     },
     /// An attack on a model.
@@ -57,8 +60,8 @@ pub enum Work {
         /// The model's clean cell.
         clean: CellId,
     },
-    /// A look at how a model behaves: its gradients, whether its answers repeat, what is deceived
-    /// by lot.
+    /// Whether attacks on a model can be believed: its gradients, whether its answers repeat, and
+    /// what random perturbations do.
     Probe {
         /// The model.
         model: usize,
@@ -72,7 +75,7 @@ pub enum Work {
         /// The metric.
         metric: usize,
     },
-    /// A craft cell's pixels before another model.
+    /// Another model's answers to a craft cell's pixels.
     Transfer {
         /// The craft cell.
         craft: CellId,
@@ -97,7 +100,7 @@ impl Work {
     }
 }
 
-/// Phases come one after the other: a cell depends on cells of earlier phases alone.
+/// The phases of a run, in their order. A cell needs only cells of earlier phases.
 pub const PHASES: [&str; 3] = ["clean answers", "attacks", "transfer and metrics"];
 
 /// One attack on one model with one goal, over all images.
@@ -105,8 +108,8 @@ pub const PHASES: [&str; 3] = ["clean answers", "attacks", "transfer and metrics
 pub struct Campaign {
     /// The model.
     pub model: usize,
-    /// Side of the images: the model's own, or, under the policy `native`, that of the models it is
-    /// for.
+    /// Side of the images, in pixels: the model's own, or, under the policy `native`, that of the
+    /// models that the pixels are given to.
     pub side: i64,
     /// The attack.
     pub attack: usize,
@@ -114,9 +117,9 @@ pub struct Campaign {
     pub goal: GoalKind,
     /// Craft cells, by slice.
     pub craft: Vec<CellId>,
-    /// For every metric of scope outcome, its index and the measure cells by slice.
+    /// For every metric of scope outcome: its index, and the measure cells by slice.
     pub measures: Vec<(usize, Vec<CellId>)>,
-    /// For every other model that is given the pixels, its index and the transfer cells by slice.
+    /// For every other model that is given the pixels: its index, and the transfer cells by slice.
     pub transfers: Vec<(usize, Vec<CellId>)>,
 }
 
@@ -136,34 +139,35 @@ pub struct Scoring {
 /// All cells of a study, and which of them belong together.
 #[derive(Debug)]
 pub struct Plan {
-    /// The kind of device that it is for: `cpu` or `cuda`.
+    /// The kind of device that the plan is for: `cpu` or `cuda`.
     pub device: String,
-    /// The cells; two that are the same stand here once.
+    /// The cells. A cell that several campaigns need stands here once.
     pub cells: Vec<Cell>,
-    /// Clean cells, by model and slice.
+    /// Clean cells at each model's own side, by model and slice.
     pub clean: Vec<Vec<CellId>>,
-    /// Probe cells, by model and slice: of the first slices alone.
+    /// Probe cells, by model and slice. Only the first slices have them.
     pub probes: Vec<Vec<CellId>>,
-    /// The attacks, ordered by model, attack and goal as in the study; those at sides of other
-    /// models come after all others.
+    /// The campaigns, in the study's order of models, attacks and goals. Those at sides of other
+    /// models come last.
     pub campaigns: Vec<Campaign>,
-    /// The metrics of scope model, ordered by metric, goal and model as in the study.
+    /// The metrics of scope model, in the study's order of metrics, goals and models.
     pub scores: Vec<Scoring>,
+    /// Number of the study's images.
     pub(super) images: usize,
 }
 
 impl Plan {
-    /// The images of a slice.
+    /// The indices of a slice's images.
     pub fn range(&self, slice: usize) -> Range<usize> {
         slice * SLICE..((slice + 1) * SLICE).min(self.images)
     }
 
-    /// The slice of an image, and its place there.
+    /// The slice that an image is in, and its place there.
     pub fn place(&self, image: usize) -> (usize, usize) {
         (image / SLICE, image % SLICE)
     }
 
-    /// Side of the images that a cell is about; of a transfer cell, before they are fitted to its
+    /// Side of a cell's images, in pixels; of a transfer cell's before they are fitted to its
     /// target.
     pub fn side(&self, cell: CellId) -> i64 {
         match self.cells[cell].work {
@@ -201,7 +205,7 @@ impl Plan {
         }
     }
 
-    /// Whose code runs when a cell is computed.
+    /// The models, attacks and metrics whose code runs when a cell is computed.
     pub fn parts<'a>(&self, study: &'a Study, cell: CellId) -> Vec<&'a Part> {
         let model = |index: usize| &study.models[index].part;
         match self.cells[cell].work {
@@ -220,7 +224,7 @@ impl Plan {
         }
     }
 
-    /// BLAKE3 of all keys: the same for the same cells in the same order.
+    /// BLAKE3 of all keys. Plans with the same cells in the same order have the same.
     pub fn fingerprint(&self) -> String {
         let mut hasher = blake3::Hasher::new();
         for cell in &self.cells {

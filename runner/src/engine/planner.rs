@@ -1,140 +1,164 @@
-//! From a study to its plan: every cell's specification, and with it its key.
+//! From a study to its plan. A cell's specification says all that determines its content; its key
+//! is the hash of that.
 
 use crate::data::Picture;
-use crate::engine::plan::{Campaign, Plan, Scoring};
-use crate::engine::plan::{Cell, CellId, ENGINE, SLICE, Work};
+use crate::engine::plan::{Campaign, Cell, CellId, ENGINE, Plan, SLICE, Scoring, Work};
 use crate::store::Address;
 use crate::study::{GoalKind, Part, Policy, Study, StudyModel};
 use gauntlet_core::LIBTORCH;
 use gauntlet_core::metric::Scope;
 use serde_json::{Value, json};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 impl Plan {
     /// Plans a study. `device` is `cpu` or `cuda`: their answers differ in the last bits.
     pub fn new(study: &Study, device: &str) -> Self {
-        let images = study.data.pictures.len();
-        let mut builder = Planner { study, device, cells: Vec::new(), known: HashMap::new() };
-        let slices = images.div_ceil(SLICE);
-        let models = 0..study.models.len();
-        let clean: Vec<Vec<CellId>> = models
-            .clone()
-            .map(|m| (0..slices).map(|s| builder.clean(m, builder.side(m), s)).collect())
+        let mut planner =
+            Planner { study, device, cells: Vec::new(), known: HashMap::new(), clean: Vec::new() };
+        planner.clean = (0..study.models.len())
+            .map(|model| planner.clean_cells(View { model, side: planner.side(model) }))
             .collect();
-
-        let probed = study.probe.div_ceil(SLICE).min(slices);
-        let radii = study.radii();
-        let probes = clean
-            .iter()
-            .map(|clean| {
-                clean[..probed].iter().map(|&clean| builder.probe(clean, &radii)).collect()
-            })
-            .collect();
-
-        let of_scope = |scope: Scope| {
-            study
-                .metrics
-                .iter()
-                .enumerate()
-                .filter(move |(_, metric)| metric.scope == scope)
-                .map(|(index, _)| index)
-        };
-        // Who looks at images of which side.
-        let mut views: Vec<(usize, i64)> =
-            models.clone().map(|model| (model, builder.side(model))).collect();
-        if study.transfer == Some(Policy::Native) {
-            for model in models.clone() {
-                let mut sides: Vec<i64> = models.clone().map(|other| builder.side(other)).collect();
-                sides.sort_unstable();
-                sides.dedup();
-                views.extend(
-                    sides
-                        .into_iter()
-                        .filter(|&side| side != builder.side(model))
-                        .map(|side| (model, side)),
-                );
-            }
+        let probes = planner.probes();
+        let campaigns = planner.campaigns();
+        let scores = planner.scores();
+        Self {
+            device: device.to_owned(),
+            cells: planner.cells,
+            clean: planner.clean,
+            probes,
+            campaigns,
+            scores,
+            images: study.data.pictures.len(),
         }
+    }
+}
+
+/// A model that is given images of some side.
+#[derive(Clone, Copy)]
+struct View {
+    model: usize,
+    side: i64,
+}
+
+/// A plan in the making. The order in which cells are added is that of the plan.
+struct Planner<'a> {
+    study: &'a Study,
+    device: &'a str,
+    cells: Vec<Cell>,
+    /// The cells by their keys: a cell that is added again is the same.
+    known: HashMap<String, CellId>,
+    /// Clean cells at each model's own side, by model and slice.
+    clean: Vec<Vec<CellId>>,
+}
+
+/// What belongs together.
+impl Planner<'_> {
+    fn clean_cells(&mut self, view: View) -> Vec<CellId> {
+        let slices = self.study.data.pictures.len().div_ceil(SLICE);
+        (0..slices).map(|slice| self.clean(view, slice)).collect()
+    }
+
+    fn probes(&mut self) -> Vec<Vec<CellId>> {
+        let radii = self.study.radii();
+        let probed = self.study.probe.div_ceil(SLICE);
+        let clean = self.clean.clone();
+        let probes_of = |clean: &Vec<CellId>| -> Vec<CellId> {
+            clean.iter().take(probed).map(|&clean| self.probe(clean, &radii)).collect()
+        };
+        clean.iter().map(probes_of).collect()
+    }
+
+    fn campaigns(&mut self) -> Vec<Campaign> {
         let mut campaigns = Vec::new();
-        for (model, side) in views {
-            let seen: Vec<CellId> =
-                (0..slices).map(|slice| builder.clean(model, side, slice)).collect();
-            for (attack, chosen) in study.attacks.iter().enumerate() {
+        for view in self.views() {
+            let clean = self.clean_cells(view);
+            for (attack, chosen) in self.study.attacks.iter().enumerate() {
                 for &goal in &chosen.goals {
-                    let craft: Vec<CellId> = seen
-                        .iter()
-                        .map(|&clean| builder.craft(model, attack, goal, clean))
-                        .collect();
-                    let measures = of_scope(Scope::Outcome)
-                        .map(|metric| {
-                            (
-                                metric,
-                                craft.iter().map(|&craft| builder.measure(craft, metric)).collect(),
-                            )
-                        })
-                        .collect();
-                    let transfers = study.transfer.map_or_else(Vec::new, |policy| {
-                        let fits = |target: usize| {
-                            policy != Policy::Native || builder.side(target) == side
-                        };
-                        let targets: Vec<usize> = models
-                            .clone()
-                            .filter(|&target| target != model && fits(target))
-                            .collect();
-                        let mut cells = |target: usize| {
-                            craft
-                                .iter()
-                                .zip(&clean[target])
-                                .map(|(&craft, &clean)| {
-                                    builder.transfer(craft, side, target, clean, policy)
-                                })
-                                .collect()
-                        };
-                        targets.into_iter().map(|target| (target, cells(target))).collect()
-                    });
-                    campaigns.push(Campaign {
-                        model,
-                        side,
-                        attack,
-                        goal,
-                        craft,
-                        measures,
-                        transfers,
-                    });
+                    campaigns.push(self.campaign(view, attack, goal, &clean));
                 }
             }
         }
+        campaigns
+    }
+
+    /// Every model at its own side, then, where pixels are given to models of the same side alone,
+    /// at the sides of the others.
+    fn views(&self) -> Vec<View> {
+        let models = 0..self.study.models.len();
+        let own = |model: usize| View { model, side: self.side(model) };
+        let mut views: Vec<View> = models.clone().map(own).collect();
+        if self.study.transfer == Some(Policy::Native) {
+            let sides: BTreeSet<i64> = models.clone().map(|model| self.side(model)).collect();
+            for model in models {
+                let others = sides.iter().filter(|&&side| side != self.side(model));
+                views.extend(others.map(|&side| View { model, side }));
+            }
+        }
+        views
+    }
+
+    fn campaign(
+        &mut self,
+        View { model, side }: View,
+        attack: usize,
+        goal: GoalKind,
+        clean: &[CellId],
+    ) -> Campaign {
+        let craft: Vec<CellId> =
+            clean.iter().map(|&clean| self.craft(model, attack, goal, clean)).collect();
+        let measures = self
+            .of_scope(Scope::Outcome)
+            .into_iter()
+            .map(|metric| {
+                (metric, craft.iter().map(|&craft| self.measure(craft, metric)).collect())
+            })
+            .collect();
+        let transfers = self.transfers(View { model, side }, &craft);
+        Campaign { model, side, attack, goal, craft, measures, transfers }
+    }
+
+    /// The transfer cells of a campaign, by target and slice.
+    fn transfers(&mut self, source: View, craft: &[CellId]) -> Vec<(usize, Vec<CellId>)> {
+        let Some(policy) = self.study.transfer else { return Vec::new() };
+        let fits = |target: usize| policy != Policy::Native || self.side(target) == source.side;
+        let targets: Vec<usize> = (0..self.study.models.len())
+            .filter(|&target| target != source.model && fits(target))
+            .collect();
+        let cells = |target: usize| {
+            let clean = self.clean[target].clone();
+            let pairs = craft.iter().zip(clean);
+            let cells = pairs
+                .map(|(&craft, clean)| self.transfer(craft, source.side, target, clean, policy));
+            (target, cells.collect())
+        };
+        targets.into_iter().map(cells).collect()
+    }
+
+    fn scores(&mut self) -> Vec<Scoring> {
         let mut scores = Vec::new();
-        for metric in of_scope(Scope::Model) {
-            for &goal in &study.metrics[metric].goals {
-                for model in models.clone() {
-                    let cells = clean[model]
-                        .iter()
-                        .map(|&clean| builder.score(model, metric, goal, clean))
+        for metric in self.of_scope(Scope::Model) {
+            for &goal in &self.study.metrics[metric].goals {
+                for model in 0..self.study.models.len() {
+                    let clean = self.clean[model].clone();
+                    let cells = clean
+                        .into_iter()
+                        .map(|clean| self.score(model, metric, goal, clean))
                         .collect();
                     scores.push(Scoring { metric, model, goal, cells });
                 }
             }
         }
-        Self {
-            device: device.to_owned(),
-            cells: builder.cells,
-            clean,
-            probes,
-            campaigns,
-            scores,
-            images,
-        }
+        scores
+    }
+
+    /// The metrics of a scope.
+    fn of_scope(&self, scope: Scope) -> Vec<usize> {
+        let metrics = self.study.metrics.iter().enumerate();
+        metrics.filter(|(_, metric)| metric.scope == scope).map(|(index, _)| index).collect()
     }
 }
 
-pub(super) struct Planner<'a> {
-    study: &'a Study,
-    device: &'a str,
-    cells: Vec<Cell>,
-    known: HashMap<String, CellId>,
-}
-
+/// Single cells: each with its specification.
 impl Planner<'_> {
     fn add(&mut self, spec: &Value, work: Work, slice: usize) -> CellId {
         let address = Address::new(work.kind(), spec);
@@ -157,7 +181,7 @@ impl Planner<'_> {
         &pictures[slice * SLICE..((slice + 1) * SLICE).min(pictures.len())]
     }
 
-    /// The classes to aim at, where the images bring them.
+    /// Adds the target classes, where they come with the images.
     fn add_targets(&self, spec: &mut Value, goal: GoalKind, clean: CellId) {
         if goal == GoalKind::Given {
             let pictures = self.pictures(self.cells[clean].slice);
@@ -165,7 +189,7 @@ impl Planner<'_> {
         }
     }
 
-    fn clean(&mut self, model: usize, side: i64, slice: usize) -> CellId {
+    fn clean(&mut self, View { model, side }: View, slice: usize) -> CellId {
         let pictures = self.pictures(slice);
         let images: Vec<Value> =
             pictures.iter().map(|picture| json!([picture.hash, picture.label])).collect();
@@ -184,8 +208,7 @@ impl Planner<'_> {
         self.add(&spec, Work::Clean { model, side }, slice)
     }
 
-    // A craft cell's classes to aim at follow from the clean cell and the seed, unless they are
-    // given.
+    // Target classes follow from the clean cell and the seed, unless they are given.
     fn craft(&mut self, model: usize, attack: usize, goal: GoalKind, clean: CellId) -> CellId {
         let mut spec = json!({
             "cell": "craft",
@@ -217,7 +240,12 @@ impl Planner<'_> {
         let Work::Clean { model, .. } = self.cells[clean].work else {
             unreachable!("a clean cell is named")
         };
-        let spec = json!({ "cell": "probe", "clean": self.key(clean), "radii": radii, "seed": self.study.seed });
+        let spec = json!({
+            "cell": "probe",
+            "clean": self.key(clean),
+            "radii": radii,
+            "seed": self.study.seed,
+        });
         self.add(&spec, Work::Probe { model, clean }, self.cells[clean].slice)
     }
 
@@ -238,7 +266,7 @@ impl Planner<'_> {
         clean: CellId,
         policy: Policy,
     ) -> CellId {
-        // Between images of one size nothing is fitted, whatever the policy.
+        // Between models of one side nothing is fitted, whatever the policy.
         let fits = side == self.side(target);
         let spec = json!({
             "cell": "transfer",
@@ -250,9 +278,13 @@ impl Planner<'_> {
     }
 }
 
-// Parameters go in as TOML text, which keeps what JSON cannot say (infinity, NaN).
+// Parameters are TOML text, which can say what JSON cannot: infinity and NaN.
 fn part_spec(part: &Part) -> Value {
-    let mut spec = json!({ "name": part.name, "origin": part.origin, "parameters": part.parameters.to_string() });
+    let mut spec = json!({
+        "name": part.name,
+        "origin": part.origin,
+        "parameters": part.parameters.to_string(),
+    });
     if let Some(hash) = &part.plugin {
         spec["plugin"] = json!(hash);
     }

@@ -1,5 +1,5 @@
-//! Processes that compute cells for another one. However code ends in such a process, it costs the
-//! cell that it was in; and it ends with the process that it works for, whichever way that goes.
+//! Processes that compute isolated cells. Whatever code does to such a process costs the cell that
+//! it computes, and no other. A process ends with the one that started it, however that ends.
 //!
 //! Both sides speak in lines of JSON: first the [`Job`], then [`Request`]s, each answered by a
 //! [`Reply`]. A process opens the same study and store as the one that started it, and stores what
@@ -7,10 +7,9 @@
 
 use crate::engine::job::Job;
 use crate::engine::options::Isolation;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, anyhow};
 use serde::{Deserialize, Serialize};
 use signal_hook::low_level;
-use std::fmt;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
@@ -18,72 +17,33 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
+use thiserror::Error;
 
-/// How often a process that is silent is looked at.
+/// Time between two looks at a process that is silent.
 const LOOK: Duration = Duration::from_millis(50);
-/// How much longer than its time limit a cell may take before the process is killed: a cell whose
-/// code asks the time ends by itself.
+/// Time beyond its limit that a cell may take before its process is killed. A cell whose code looks
+/// at the clock ends by itself.
 const GRACE: Duration = Duration::from_secs(5);
-/// How long a process may take to end once it has closed its side.
+/// Time that a process may take to end once it has closed its side.
 const FAREWELL: Duration = Duration::from_secs(5);
 
-/// What a process shall do.
-#[derive(Serialize, Deserialize)]
-pub(super) enum Request {
-    /// Compute and store the cell with this key.
-    Compute(String),
-    /// Load a model on the CPU, by its number in the study.
-    Load(usize),
-}
-
-/// What came of it.
-#[derive(Serialize, Deserialize)]
-pub(super) enum Reply {
-    Done,
-    /// It cannot be done; says why.
-    Failed(String),
-    /// Nothing can be done; says why.
-    Fatal(String),
-}
-
-/// A process at work, seen from the one that started it. Dropped, it is killed.
+/// A process that computes cells, seen from the one that started it. Dropped, it is killed.
 pub(super) struct Worker {
     process: Child,
-    orders: ChildStdin,
+    requests: ChildStdin,
     replies: Receiver<Reply>,
 }
-
-/// What comes of an order.
-pub(super) enum RequestOutcome {
-    Reply(Reply),
-    /// The process has ended; says how, as in "died of SIGSEGV".
-    Died(String),
-    OutOfTime,
-    Cancelled,
-}
-
-/// A process that somebody killed before it was ready, as the system does when memory is short:
-/// that says nothing of the next one. Says how it ended.
-#[derive(Debug)]
-pub(super) struct Killed(pub String);
-
-impl fmt::Display for Killed {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "a process for isolated cells {}", self.0)
-    }
-}
-
-impl std::error::Error for Killed {}
 
 impl Worker {
     /// Starts a process and waits until it is ready.
     ///
     /// # Errors
-    /// [`Killed`], or why none can be started.
-    pub fn start(isolation: &Isolation, job: &Job) -> Result<Self> {
+    /// When it cannot be started, does not open the job, or is killed.
+    pub fn start(isolation: &Isolation, job: &Job) -> Result<Self, StartError> {
         let mut command = Command::new(&isolation.program);
         command.args(&isolation.arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
-        // A group of its own: Ctrl-C is for the process that started it, which then decides.
+        // In a group of its own it does not get Ctrl-C: the process that started it does, and
+        // decides.
         command.process_group(0);
         if let Some(name) = std::env::args_os().next() {
             command.arg0(name);
@@ -95,10 +55,10 @@ impl Worker {
             )
         };
         let mut process = command.spawn().with_context(failed)?;
-        let (orders, output) =
+        let (requests, output) =
             (process.stdin.take().context("no pipe")?, process.stdout.take().context("no pipe")?);
         let (sender, replies) = mpsc::channel();
-        let mut worker = Self { process, orders, replies };
+        let mut worker = Self { process, requests, replies };
         let reading = move || {
             for line in BufReader::new(output).lines() {
                 let Some(reply) = line.ok().and_then(|line| serde_json::from_str(&line).ok())
@@ -115,32 +75,32 @@ impl Worker {
         match worker.wait(None, &AtomicBool::new(false)) {
             RequestOutcome::Reply(Reply::Done) => Ok(worker),
             RequestOutcome::Reply(Reply::Failed(reason) | Reply::Fatal(reason)) => {
-                bail!("{}: {reason}", failed())
+                Err(anyhow!("{}: {reason}", failed()).into())
             }
-            RequestOutcome::Died(how) if worker.was_killed() => Err(Killed(how).into()),
-            RequestOutcome::Died(how) => bail!("{}: it {how}", failed()),
+            RequestOutcome::Died(how) if worker.was_killed() => Err(StartError::Killed(how)),
+            RequestOutcome::Died(how) => Err(anyhow!("{}: it {how}", failed()).into()),
             RequestOutcome::OutOfTime | RequestOutcome::Cancelled => {
                 unreachable!("there is no limit and nobody cancels")
             }
         }
     }
 
-    /// Gives an order and waits for what comes of it. After any other answer than a reply the
-    /// process is of no more use.
+    /// Makes a request and waits for what comes of it. Unless that is a reply, the process is of no
+    /// more use.
     pub fn ask(
         &mut self,
-        order: &Request,
+        request: &Request,
         limit: Option<Duration>,
         cancel: &AtomicBool,
     ) -> RequestOutcome {
-        self.tell(order);
+        self.tell(request);
         self.wait(limit.map(|limit| limit.saturating_add(GRACE.min(limit))), cancel)
     }
 
     fn tell(&mut self, message: &impl Serialize) {
         let line = serde_json::to_string(message).expect("messages are plain data") + "\n";
-        // When nobody listens any more, the wait for the reply says why.
-        let _ = self.orders.write_all(line.as_bytes()).and_then(|()| self.orders.flush());
+        // If the process has gone, the wait for its reply says why.
+        let _ = self.requests.write_all(line.as_bytes()).and_then(|()| self.requests.flush());
     }
 
     fn wait(&mut self, limit: Option<Duration>, cancel: &AtomicBool) -> RequestOutcome {
@@ -169,7 +129,7 @@ impl Worker {
             .is_ok_and(|status| status.is_some_and(|status| status.signal().is_some()))
     }
 
-    /// How the process ended, which has closed its side.
+    /// How the process ended, once it has closed its side.
     fn end(&mut self) -> String {
         let start = Instant::now();
         while start.elapsed() < FAREWELL {
@@ -185,10 +145,54 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        // Neither fails but for a process that is gone already.
+        // Both fail only if the process has ended already.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// What comes of a request.
+pub(super) enum RequestOutcome {
+    /// The process has answered.
+    Reply(Reply),
+    /// The process has ended; says how, as in "died of SIGSEGV".
+    Died(String),
+    /// The process takes longer than its time limit.
+    OutOfTime,
+    /// The run is given up.
+    Cancelled,
+}
+
+/// What a process is asked to do.
+#[derive(Serialize, Deserialize)]
+pub(super) enum Request {
+    /// Compute and store the cell with this key.
+    Compute(String),
+    /// Load a model on the CPU, by its number in the study.
+    Load(usize),
+}
+
+/// What a process answers to a request.
+#[derive(Serialize, Deserialize)]
+pub(super) enum Reply {
+    /// It is done.
+    Done,
+    /// It cannot be done; says why.
+    Failed(String),
+    /// Nor can anything else be done; says why.
+    Fatal(String),
+}
+
+/// Why a process is not ready.
+#[derive(Debug, Error)]
+pub(super) enum StartError {
+    /// Somebody killed it, as the system does when memory is short: that says nothing of the next
+    /// process. Says how it ended.
+    #[error("a process for isolated cells {0}")]
+    Killed(String),
+    /// None can be started.
+    #[error(transparent)]
+    Other(#[from] anyhow::Error),
 }
 
 /// How a process ended, in words: `died of SIGSEGV`.

@@ -1,35 +1,41 @@
-//! Who does which cell next: workers keep to one model as long as it has cells left.
+//! Which cell a worker computes next. Workers keep to one model as long as it has cells left.
 
 use crate::engine::plan::CellId;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
 
-/// The cells of a phase, grouped by what they need at hand: a model, and who computes with it.
+/// The cells of a phase, in groups: a worker need not load another model within a group.
 pub(crate) struct Queue {
     groups: Mutex<Vec<Group>>,
 }
 
+struct Item {
+    cell: CellId,
+    size: usize,
+}
+
 struct Group {
-    /// Cells and their sizes.
-    cells: VecDeque<(CellId, usize)>,
+    cells: VecDeque<Item>,
+    /// Number of workers whose last cell came from this group.
     workers: usize,
 }
 
 impl Group {
     fn size(&self) -> usize {
-        self.cells.iter().map(|(_, size)| size).sum()
+        self.cells.iter().map(|item| item.size).sum()
     }
 }
 
 impl Queue {
+    /// A queue of `cells`. Cells for which `group` says the same make a group.
     pub fn new<G: Ord>(
         cells: &[CellId],
         group: impl Fn(CellId) -> G,
         size: impl Fn(CellId) -> usize,
     ) -> Self {
-        let mut groups: BTreeMap<G, VecDeque<(CellId, usize)>> = BTreeMap::new();
+        let mut groups: BTreeMap<G, VecDeque<Item>> = BTreeMap::new();
         for &cell in cells {
-            groups.entry(group(cell)).or_default().push_back((cell, size(cell)));
+            groups.entry(group(cell)).or_default().push_back(Item { cell, size: size(cell) });
         }
         Self {
             groups: Mutex::new(
@@ -38,13 +44,13 @@ impl Queue {
         }
     }
 
-    /// The next cell for a worker whose last one came from `group`. When its group is empty the
-    /// worker joins the one with the most work left per worker.
+    /// The next cell for a worker whose last one came from `group`; none if there is none left.
+    /// When its group is empty, the worker joins the one with the most work left per worker.
     pub fn next(&self, group: &mut Option<usize>) -> Option<CellId> {
         let mut groups = self.groups.lock().expect("no holder of the lock panics");
         if let Some(current) = *group {
-            if let Some((cell, _)) = groups[current].cells.pop_front() {
-                return Some(cell);
+            if let Some(item) = groups[current].cells.pop_front() {
+                return Some(item.cell);
             }
             groups[current].workers -= 1;
             *group = None;
@@ -55,10 +61,10 @@ impl Queue {
             )?;
         best.workers += 1;
         *group = Some(index);
-        best.cells.pop_front().map(|(cell, _)| cell)
+        best.cells.pop_front().map(|item| item.cell)
     }
 
-    /// How long so many workers take, who take `seconds` for a cell.
+    /// Seconds from start to end that so many workers take, if a cell takes one of them `seconds`.
     pub fn makespan(&self, workers: usize, seconds: impl Fn(CellId) -> f64) -> f64 {
         let mut times = vec![(0.0_f64, None); workers];
         while let Some((time, group)) = times.iter_mut().min_by(|a, b| a.0.total_cmp(&b.0))
@@ -69,7 +75,7 @@ impl Queue {
         times.into_iter().map(|(time, _)| time).fold(0.0, f64::max)
     }
 
-    /// Gives nothing more away.
+    /// Drops all cells that are left.
     pub fn close(&self) {
         for group in self.groups.lock().expect("no holder of the lock panics").iter_mut() {
             group.cells.clear();

@@ -1,12 +1,12 @@
 //! A run: the missing cells of a plan, phase by phase.
 
 use crate::engine::cell::Engine;
+use crate::engine::error::StoreError;
 use crate::engine::options::{Progress, RunOptions};
 use crate::engine::outcome::RunOutcome;
 use crate::engine::plan::{CellId, PHASES, Plan, Work};
 use crate::engine::survey::Survey;
 use crate::engine::workers::Workers;
-use crate::errors::OutOfReach;
 use crate::store::Store;
 use crate::store::rows::CraftRow;
 use crate::threads::in_parallel;
@@ -18,18 +18,22 @@ use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
-/// Computes what is missing, once every model that takes is known to load. libtorch is told to use
-/// one thread per worker for the time being.
-pub(crate) fn run(site: Engine, survey: &Survey, progress: &dyn Progress) -> Result<RunOutcome> {
-    let Engine { study, plan, options, .. } = site;
+/// Computes what is missing. Every model that is needed is loaded once before. During a run
+/// libtorch uses one thread per worker.
+///
+/// # Errors
+/// When a model cannot be loaded, a cell cannot be stored, the object store cannot be asked, or no
+/// process can be started.
+pub(crate) fn run(engine: Engine, survey: &Survey, progress: &dyn Progress) -> Result<RunOutcome> {
+    let Engine { study, plan, options, .. } = engine;
     if options.isolation.is_none() {
         permit(&study.plugins, "isolate it (leave out `--isolate never`), or ")?;
     }
-    let crew = Workers::new(site, survey, progress);
+    let workers = Workers::new(engine, survey, progress);
     let mut outcome = RunOutcome::default();
     let threads = tch::get_num_threads();
     tch::set_num_threads(1);
-    if let Err(error) = check_models(&crew) {
+    if let Err(error) = check_models(&workers) {
         tch::set_num_threads(threads);
         return Err(error);
     }
@@ -52,11 +56,12 @@ pub(crate) fn run(site: Engine, survey: &Survey, progress: &dyn Progress) -> Res
         if todo.is_empty() {
             continue;
         }
-        // Processes that share a folder begin in different places, so that they seldom meet.
+        // Processes that share a folder begin at different cells, so that they seldom compute the
+        // same one.
         let start = RandomState::new().hash_one(phase) as usize % todo.len();
         todo.rotate_left(start);
         progress.begin(name, todo.len(), todo.iter().map(|&id| plan.cases(id)).sum());
-        result = crew.phase(&todo, &mut outcome);
+        result = workers.phase(&todo, &mut outcome);
         progress.end();
         if result.is_err() {
             break;
@@ -72,10 +77,11 @@ pub(crate) fn run(site: Engine, survey: &Survey, progress: &dyn Progress) -> Res
 }
 
 /// Puts those of some whole cells into the object store behind the folder that it
-/// [lacked](Store::now): it may have been out of reach when they were stored, or have come later.
+/// [lacked](Store::now): it may have been out of reach when they were stored, or been attached
+/// later.
 ///
 /// # Errors
-/// When it cannot be written to.
+/// When the object store cannot be written to.
 pub(crate) fn share(
     plan: &Plan,
     store: &Store,
@@ -100,21 +106,25 @@ pub(crate) fn share(
         };
         let shared = store.share(&cell.address, pixels.as_deref());
         progress.advance(plan.cases(cells[n]), &cell.address.name());
-        // Damaged pixels stay here: who needs them finds out.
-        shared.or_else(|error| if error.is::<OutOfReach>() { Err(error) } else { Ok(()) })
+        match shared.map_err(StoreError::from) {
+            Err(StoreError::OutOfReach(error)) => Err(error),
+            // Damaged pixels are not shared: they are computed again once a cell needs them.
+            Ok(()) | Err(StoreError::Unusable(_)) => Ok(()),
+        }
     });
     progress.end();
     done
 }
 
-/// Loads every model that a cell to be computed needs, each once, so that weights that do not fit
-/// are an error before any work. A plugin's model that cannot be loaded, and one that ends the
-/// process in which it is loaded, are warnings: their cells will fail.
-fn check_models(crew: &Workers) -> Result<()> {
-    let Engine { study, plan, registry, options, .. } = crew.site;
+/// Loads every model that missing cells need, each once: weights that do not fit are an error
+/// before any work. A plugin's model that cannot be loaded, and one that ends the process in which
+/// it is loaded, are warnings: their cells will fail.
+fn check_models(workers: &Workers) -> Result<()> {
+    let Engine { study, plan, registry, options, .. } = workers.engine;
     let mut checked = BTreeSet::new();
-    for index in
-        (0..plan.cells.len()).filter(|&id| crew.survey.missing[id]).filter_map(|id| plan.model(id))
+    for index in (0..plan.cells.len())
+        .filter(|&id| workers.survey.missing[id])
+        .filter_map(|id| plan.model(id))
     {
         let model = &study.models[index];
         if options.cancelled()
@@ -126,8 +136,8 @@ fn check_models(crew: &Workers) -> Result<()> {
         {
             continue;
         }
-        if crew.isolates(model.part.plugin.is_some()) {
-            crew.check_model(index)?;
+        if workers.isolates(model.part.plugin.is_some()) {
+            workers.check_model(index)?;
         } else {
             guard::catch("loading", || model.load(registry, Device::Cpu))?;
         }
@@ -135,8 +145,12 @@ fn check_models(crew: &Workers) -> Result<()> {
     Ok(())
 }
 
-/// Plugins that cannot catch a panic must be isolated: errors of libtorch's are panics too.
-/// `remedy` says how, where they are not.
+/// Refuses plugins that end the process where they panic, for code that is not isolated: libtorch's
+/// errors are panics too. `remedy` begins what the message says to do, up to building the plugin
+/// otherwise.
+///
+/// # Errors
+/// When there is such a plugin.
 pub(crate) fn permit<'l>(
     libraries: impl IntoIterator<Item = &'l Arc<Library>>,
     remedy: &str,

@@ -18,13 +18,13 @@ use std::io::{self, Write};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 
-/// Computes cells for the process at the other end of standard input and output, until that closes
-/// its side. What plugins print goes to standard error.
+/// Computes cells for the process at the other end of standard input and output, until that process
+/// closes its side. What plugins print goes to standard error.
 ///
 /// # Errors
-/// When nobody is there to speak with.
+/// When what comes on standard input is not what such a process sends.
 pub fn serve(mut registry: Registry) -> Result<()> {
-    // Of all processes the system had better end this one when memory is short.
+    // When memory is short, the system ends this process before others: it costs one cell.
     let _ = fs::write("/proc/self/oom_score_adj", "500");
     let mut replies = File::from(rustix::io::fcntl_dupfd_cloexec(io::stdout(), 3)?);
     rustix::stdio::dup2_stdout(io::stderr())?;
@@ -34,28 +34,28 @@ pub fn serve(mut registry: Registry) -> Result<()> {
     let lines = listen().context("a thread cannot be started")?;
     let job: Job = serde_json::from_str(&lines.recv()?)
         .context("this is for other processes of this program to call, not by hand")?;
-    let opened = Job::open(job, &mut registry).and_then(|shop| {
-        // Where it has been moved away, another must not be made in its place.
-        fs::metadata(&shop.out)
-            .with_context(|| format!("the results' folder {} has gone", shop.out.display()))?;
-        Ok((Store::open(&shop.out)?, RunOptions::on(shop.device()?), shop))
+    let opened = Job::open(job, &mut registry).and_then(|job| {
+        // If the folder has been moved away, no other must be made in its place.
+        fs::metadata(&job.out)
+            .with_context(|| format!("the results' folder {} has gone", job.out.display()))?;
+        Ok((Store::open(&job.out)?, RunOptions::on(job.device()?), job))
     });
-    let (store, options, shop) = match opened {
+    let (store, options, job) = match opened {
         Ok(opened) => opened,
         Err(error) => return say(&Reply::Fatal(format!("{error:#}"))),
     };
     tch::set_num_threads(1);
     say(&Reply::Done)?;
-    let cells: HashMap<&str, CellId> = shop
+    let cells: HashMap<&str, CellId> = job
         .plan
         .cells
         .iter()
         .enumerate()
         .map(|(id, cell)| (cell.address.key.as_str(), id))
         .collect();
-    let site = Engine {
-        study: &shop.study,
-        plan: &shop.plan,
+    let engine = Engine {
+        study: &job.study,
+        plan: &job.plan,
         registry: &registry,
         store: &store,
         options: &options,
@@ -64,14 +64,14 @@ pub fn serve(mut registry: Registry) -> Result<()> {
     for line in lines {
         let reply = match serde_json::from_str(&line)? {
             Request::Load(model) => match guard::catch("loading", || {
-                shop.study.models[model].load(&registry, Device::Cpu)
+                job.study.models[model].load(&registry, Device::Cpu)
             }) {
                 Ok(_) => Reply::Done,
                 Err(error) => Reply::Failed(format!("{error:#}")),
             },
             Request::Compute(key) => {
                 let cell = *cells.get(key.as_str()).context("a cell of another plan")?;
-                match site.perform(cell, &mut loaded).and_then(|made| site.settle(made, true)) {
+                match engine.perform(cell, &mut loaded).and_then(|done| engine.settle(done, true)) {
                     Ok(CellOutcome::Failed(reason)) => Reply::Failed(reason),
                     Ok(_) => Reply::Done,
                     Err(error) => Reply::Fatal(first_line(&error)),
@@ -83,8 +83,8 @@ pub fn serve(mut registry: Registry) -> Result<()> {
     Ok(())
 }
 
-/// The lines of standard input. When it closes, nobody wants anything any more: the process ends,
-/// whatever a plugin is doing in it.
+/// The lines of standard input. When it closes, the process ends, whatever a plugin is doing in it:
+/// nobody waits for the result.
 fn listen() -> io::Result<Receiver<String>> {
     let (sender, lines) = mpsc::channel();
     thread::Builder::new().spawn(move || {

@@ -1,8 +1,9 @@
 //! Which cells are stored already, and which are to be computed.
 
+use crate::engine::error::StoreError;
 use crate::engine::options::{Progress, RunOptions};
 use crate::engine::plan::{Cell, CellId, Plan, Work};
-use crate::errors::{OutOfReach, first_line};
+use crate::errors::first_line;
 use crate::store::rows::{CleanRow, CraftRow, MeasureRow, ProbeRow, ScoreRow, TransferRow};
 use crate::store::{Lookup, Row, Store, Stored};
 use crate::threads::in_parallel;
@@ -11,16 +12,44 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Which cells there are already.
+/// Which cells of a plan are to be computed.
 #[derive(Debug)]
 pub(crate) struct Survey {
     pub(super) missing: Vec<bool>,
-    /// Cells that only look whole: the content of their pixels is damaged.
-    pub(super) spoilt: Vec<bool>,
+    /// Those of the missing cells that look whole: the content of their pixels is damaged.
+    pub(super) damaged: Vec<bool>,
+}
+
+/// A survey of some cells, of which others than those that can be computed are left out.
+pub(crate) struct PartialSurvey {
+    pub survey: Survey,
+    /// The cells that are missing and cannot be computed.
+    pub held_up: Vec<HeldUp>,
+}
+
+/// A cell that cannot be computed.
+pub(crate) struct HeldUp {
+    pub cell: CellId,
+    /// A cell that it needs, and that is neither stored nor to be computed.
+    pub need: CellId,
+}
+
+/// What a store has of a cell.
+pub(crate) enum Presence {
+    Whole,
+    Missing,
+    /// Something is there that cannot be used; says why.
+    Damaged(String),
+}
+
+impl Presence {
+    pub fn is_whole(&self) -> bool {
+        matches!(self, Self::Whole)
+    }
 }
 
 impl Survey {
-    /// Looks for every cell of a plan; whatever is damaged counts as missing, with a warning.
+    /// Looks for every cell of a plan. What is damaged counts as missing, with a warning.
     ///
     /// # Errors
     /// When the object store behind the folder cannot be asked.
@@ -30,7 +59,8 @@ impl Survey {
         options: &RunOptions,
         progress: &dyn Progress,
     ) -> Result<Self> {
-        let missing: Vec<AtomicBool> = plan.cells.iter().map(|_| AtomicBool::new(false)).collect();
+        let flags = || plan.cells.iter().map(|_| AtomicBool::new(false)).collect::<Vec<_>>();
+        let (missing, damaged) = (flags(), flags());
         let warn = |cell: &Cell, reason: &str| {
             progress.warn(&format!(
                 "{} cell {} is damaged and will be computed again: {reason}",
@@ -38,95 +68,78 @@ impl Survey {
             ));
         };
         in_parallel(options.workers, plan.cells.len(), |id| {
-            let cell = &plan.cells[id];
-            if let Some(reason) = look_for(store, plan, id)? {
-                missing[id].store(true, Ordering::Relaxed);
-                if let Some(reason) = reason {
-                    warn(cell, &reason);
-                }
+            let presence = look_for(store, plan, id)?;
+            missing[id].store(!presence.is_whole(), Ordering::Relaxed);
+            if let Presence::Damaged(reason) = presence {
+                warn(&plan.cells[id], &reason);
             }
             Ok(())
         })?;
-        // Pixels are large: their content is verified where something is still to be done with
-        // them.
-        let wanted: Vec<bool> = {
-            let mut wanted = vec![false; plan.cells.len()];
-            for (id, _) in
-                plan.cells.iter().enumerate().filter(|(id, _)| missing[*id].load(Ordering::Relaxed))
-            {
-                for need in plan.needs(id) {
-                    wanted[need] = true;
-                }
+        // Pixels are large: their content is verified only where a missing cell needs them.
+        let mut needed = vec![false; plan.cells.len()];
+        for id in (0..plan.cells.len()).filter(|&id| missing[id].load(Ordering::Relaxed)) {
+            for need in plan.needs(id) {
+                needed[need] = true;
             }
-            wanted
-        };
-        let spoilt: Vec<AtomicBool> = plan.cells.iter().map(|_| AtomicBool::new(false)).collect();
+        }
         in_parallel(options.workers, plan.cells.len(), |id| {
             let cell = &plan.cells[id];
             let craft = matches!(cell.work, Work::Craft { .. });
-            if craft
-                && wanted[id]
-                && !missing[id].load(Ordering::Relaxed)
-                && let Err(error) = verify_pixels(store, cell)
-            {
-                if error.is::<OutOfReach>() {
-                    return Err(error);
+            if !craft || !needed[id] || missing[id].load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            match verify_pixels(store, cell).map_err(StoreError::from) {
+                Ok(()) => {}
+                Err(StoreError::OutOfReach(error)) => return Err(error),
+                Err(StoreError::Unusable(error)) => {
+                    missing[id].store(true, Ordering::Relaxed);
+                    damaged[id].store(true, Ordering::Relaxed);
+                    warn(cell, &first_line(&error));
                 }
-                missing[id].store(true, Ordering::Relaxed);
-                spoilt[id].store(true, Ordering::Relaxed);
-                warn(cell, &first_line(&error));
             }
             Ok(())
         })?;
         let plain =
             |flags: Vec<AtomicBool>| flags.into_iter().map(AtomicBool::into_inner).collect();
-        Ok(Self { missing: plain(missing), spoilt: plain(spoilt) })
+        Ok(Self { missing: plain(missing), damaged: plain(damaged) })
     }
 
-    /// Looks for some cells. Of those that are missing, only what can be computed is to be
-    /// computed; the answer's second part is the others, each with a cell that it needs and that is
-    /// not there.
+    /// Looks for some cells alone, and for those that they need.
     ///
     /// # Errors
     /// When the object store behind the folder cannot be asked.
-    pub fn part(
-        plan: &Plan,
-        store: &Store,
-        cells: &[CellId],
-    ) -> Result<(Self, Vec<(CellId, CellId)>)> {
-        let mut survey =
-            Self { missing: vec![false; plan.cells.len()], spoilt: vec![false; plan.cells.len()] };
+    pub fn part(plan: &Plan, store: &Store, cells: &[CellId]) -> Result<PartialSurvey> {
+        let mut survey = Self::nothing_missing(plan);
         let mut cells = cells.to_vec();
         cells.sort_by_key(|&id| plan.phase(id));
-        let mut seen: HashMap<CellId, bool> = HashMap::new();
+        let mut absent: HashMap<CellId, bool> = HashMap::new();
         let mut held_up = Vec::new();
         for id in cells {
-            if look_for(store, plan, id)?.is_none() {
+            if look_for(store, plan, id)?.is_whole() {
                 let cell = &plan.cells[id];
                 let craft = matches!(cell.work, Work::Craft { .. });
-                survey.spoilt[id] = craft && verify_pixels(store, cell).is_err();
-                survey.missing[id] = survey.spoilt[id];
+                survey.damaged[id] = craft && verify_pixels(store, cell).is_err();
+                survey.missing[id] = survey.damaged[id];
                 continue;
             }
-            let mut absent = None;
+            let mut lacking = None;
             for need in plan.needs(id).into_iter().filter(|&need| !survey.missing[need]) {
-                if let Entry::Vacant(entry) = seen.entry(need) {
-                    entry.insert(look_for(store, plan, need)?.is_some());
+                if let Entry::Vacant(entry) = absent.entry(need) {
+                    entry.insert(!look_for(store, plan, need)?.is_whole());
                 }
-                absent = absent.or(seen[&need].then_some(need));
+                lacking = lacking.or(absent[&need].then_some(need));
             }
-            match absent {
-                Some(need) => held_up.push((id, need)),
+            match lacking {
+                Some(need) => held_up.push(HeldUp { cell: id, need }),
                 None => survey.missing[id] = true,
             }
         }
-        Ok((survey, held_up))
+        Ok(PartialSurvey { survey, held_up })
     }
 
-    /// As though only some cells were missing, and those that they need.
+    /// A survey by which only some cells are missing, and all that they need.
     pub fn only(plan: &Plan, cells: &[CellId]) -> Self {
-        let mut survey =
-            Self { missing: vec![false; plan.cells.len()], spoilt: vec![false; plan.cells.len()] };
+        let mut survey = Self::nothing_missing(plan);
         let mut waiting = cells.to_vec();
         while let Some(cell) = waiting.pop() {
             survey.missing[cell] = true;
@@ -135,10 +148,14 @@ impl Survey {
         survey
     }
 
-    /// Cells whose pixels have turned out to be damaged, and no others.
-    pub fn spoilt(plan: &Plan, cells: &[CellId]) -> Self {
-        let spoilt: Vec<bool> = (0..plan.cells.len()).map(|cell| cells.contains(&cell)).collect();
-        Self { missing: spoilt.clone(), spoilt }
+    /// A survey by which nothing is to be computed but some cells whose pixels are damaged.
+    pub fn damaged(plan: &Plan, cells: &[CellId]) -> Self {
+        let damaged: Vec<bool> = (0..plan.cells.len()).map(|cell| cells.contains(&cell)).collect();
+        Self { missing: damaged.clone(), damaged }
+    }
+
+    fn nothing_missing(plan: &Plan) -> Self {
+        Self { missing: vec![false; plan.cells.len()], damaged: vec![false; plan.cells.len()] }
     }
 
     /// The cells that are to be computed.
@@ -157,56 +174,54 @@ impl Survey {
     }
 }
 
-/// Verifies the pixels of a craft cell that is there, as far as the folder has them.
-fn verify_pixels(store: &Store, cell: &Cell) -> Result<()> {
-    let pixels = store.load::<CraftRow>(&cell.address)?.pixels;
-    pixels.map_or(Ok(()), |hash| store.verify_pixels(&cell.address, &hash))
-}
-
-/// `None` when the cell is there; otherwise what is wrong, if anything is there at all. The error
-/// is that the object store cannot be asked.
-#[expect(
-    clippy::option_option,
-    reason = "absent, missing without and with a reason are three answers"
-)]
-pub(crate) fn look_for(store: &Store, plan: &Plan, id: CellId) -> Result<Option<Option<String>>> {
+/// What a store has of a cell. The content of its pixels is not verified.
+///
+/// # Errors
+/// When the object store behind the folder cannot be asked.
+pub(crate) fn look_for(store: &Store, plan: &Plan, id: CellId) -> Result<Presence> {
     let cell = &plan.cells[id];
     let cases = plan.cases(id);
     match cell.work {
-        Work::Clean { .. } => look::<CleanRow>(store, cell, cases, |_| Ok(())),
-        Work::Craft { .. } => look::<CraftRow>(store, cell, cases, |stored| {
+        Work::Clean { .. } => look_for_rows::<CleanRow>(store, cell, cases, |_| Ok(())),
+        Work::Craft { .. } => look_for_rows::<CraftRow>(store, cell, cases, |stored| {
             let count = stored.rows.iter().filter(|row| row.slot.is_some()).count();
             stored
                 .pixels
                 .as_ref()
                 .map_or(Ok(()), |hash| store.check_pixels(&cell.address, hash, count))
         }),
-        Work::Score { .. } => look::<ScoreRow>(store, cell, cases, |_| Ok(())),
-        Work::Probe { .. } => look::<ProbeRow>(store, cell, cases, |_| Ok(())),
-        Work::Measure { .. } => look::<MeasureRow>(store, cell, cases, |_| Ok(())),
-        Work::Transfer { .. } => look::<TransferRow>(store, cell, cases, |_| Ok(())),
+        Work::Score { .. } => look_for_rows::<ScoreRow>(store, cell, cases, |_| Ok(())),
+        Work::Probe { .. } => look_for_rows::<ProbeRow>(store, cell, cases, |_| Ok(())),
+        Work::Measure { .. } => look_for_rows::<MeasureRow>(store, cell, cases, |_| Ok(())),
+        Work::Transfer { .. } => look_for_rows::<TransferRow>(store, cell, cases, |_| Ok(())),
     }
 }
 
-#[expect(
-    clippy::option_option,
-    reason = "absent, missing without and with a reason are three answers"
-)]
-fn look<R: Row>(
+/// `cases` rows are expected; `check` says what else must be there with them.
+fn look_for_rows<R: Row>(
     store: &Store,
     cell: &Cell,
     cases: usize,
     check: impl Fn(&Stored<R>) -> Result<()>,
-) -> Result<Option<Option<String>>> {
+) -> Result<Presence> {
     Ok(match store.read::<R>(&cell.address)? {
-        Lookup::Whole(stored) if stored.rows.len() == cases => match check(&stored) {
-            Err(error) if error.is::<OutOfReach>() => return Err(error),
-            checked => checked.err().map(|error| Some(first_line(&error))),
-        },
-        Lookup::Whole(stored) => {
-            Some(Some(format!("{} rows, expected {cases}", stored.rows.len())))
+        Lookup::Whole(stored) if stored.rows.len() == cases => {
+            match check(&stored).map_err(StoreError::from) {
+                Ok(()) => Presence::Whole,
+                Err(StoreError::OutOfReach(error)) => return Err(error),
+                Err(StoreError::Unusable(error)) => Presence::Damaged(first_line(&error)),
+            }
         }
-        Lookup::Missing => Some(None),
-        Lookup::Damaged(reason) => Some(Some(reason)),
+        Lookup::Whole(stored) => {
+            Presence::Damaged(format!("{} rows, expected {cases}", stored.rows.len()))
+        }
+        Lookup::Missing => Presence::Missing,
+        Lookup::Damaged(reason) => Presence::Damaged(reason),
     })
+}
+
+/// Verifies the pixels of a craft cell that is there, as far as the folder has them.
+fn verify_pixels(store: &Store, cell: &Cell) -> Result<()> {
+    let pixels = store.load::<CraftRow>(&cell.address)?.pixels;
+    pixels.map_or(Ok(()), |hash| store.verify_pixels(&cell.address, &hash))
 }

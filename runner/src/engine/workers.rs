@@ -1,15 +1,14 @@
-//! Who computes: threads of this process, each beside a process of its own for the cells that are
+//! The workers of a run: threads of this process, each with a process of its own for cells that are
 //! isolated.
 
-use super::cell::{CellOutcome, CellResult, Engine, Loaded};
-use super::job::Job;
-use super::queue::Queue;
+use crate::engine::cell::{CellOutcome, CellResult, Engine, Loaded};
+use crate::engine::job::Job;
 use crate::engine::options::Progress;
 use crate::engine::outcome::{Failure, RunOutcome};
 use crate::engine::plan::CellId;
-use crate::engine::process::{Killed, Reply, Request, RequestOutcome, Worker};
-use crate::engine::survey::Survey;
-use crate::engine::survey::look_for;
+use crate::engine::process::{Reply, Request, RequestOutcome, StartError, Worker};
+use crate::engine::queue::Queue;
+use crate::engine::survey::{Survey, look_for};
 use crate::threads::crowd;
 use anyhow::{Context, Result, bail};
 use gauntlet_core::device;
@@ -17,39 +16,48 @@ use std::sync::mpsc::{self, SendError};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-/// So many cells wait to be written, at most.
+/// Greatest number of cells that wait to be written.
 const WAITING: usize = 4;
 
+/// The workers of a run.
 pub(super) struct Workers<'a> {
-    pub site: Engine<'a>,
+    pub engine: Engine<'a>,
     pub survey: &'a Survey,
     progress: &'a dyn Progress,
-    /// Processes without work. They outlive a phase.
+    /// Processes without work. They are kept from one phase to the next.
     idle: Mutex<Vec<Worker>>,
 }
 
-/// What a thread has at hand.
+/// What a thread keeps from one cell to the next.
 #[derive(Default)]
 struct ThreadState {
     loaded: Loaded,
+    /// The process that computes isolated cells for this thread.
     worker: Option<Worker>,
 }
 
 impl<'a> Workers<'a> {
-    pub fn new(site: Engine<'a>, survey: &'a Survey, progress: &'a dyn Progress) -> Self {
-        Self { site, survey, progress, idle: Mutex::default() }
+    pub fn new(engine: Engine<'a>, survey: &'a Survey, progress: &'a dyn Progress) -> Self {
+        Self { engine, survey, progress, idle: Mutex::default() }
     }
 
-    /// Whether code runs in a process of its own that comes from a plugin library, or not.
+    /// Whether code runs in a process of its own; `plugin` says whether a plugin library's does.
     pub fn isolates(&self, plugin: bool) -> bool {
-        self.site.options.isolation.as_ref().is_some_and(|isolation| isolation.everything || plugin)
+        self.engine
+            .options
+            .isolation
+            .as_ref()
+            .is_some_and(|isolation| isolation.everything || plugin)
     }
 
-    /// Computes the cells of a phase, and adds to `outcome` how it went. The error is one of
-    /// storing, or of processes that cannot be started.
+    /// Computes the cells of a phase, and adds to `outcome` how it went.
+    ///
+    /// # Errors
+    /// When a cell cannot be stored, the object store cannot be asked, or no process can be
+    /// started.
     pub fn phase(&self, todo: &[CellId], outcome: &mut RunOutcome) -> Result<()> {
-        let Engine { study, plan, options, .. } = self.site;
-        let isolated = |id: CellId| self.isolates(self.site.involves_plugin(id));
+        let Engine { study, plan, options, .. } = self.engine;
+        let isolated = |id: CellId| self.isolates(self.engine.involves_plugin(id));
         let queue = Queue::new(todo, |id| (isolated(id), plan.model(id)), |id| plan.cases(id));
         let outcome = Mutex::new(outcome);
         let fatal = Mutex::new(None);
@@ -57,24 +65,23 @@ impl<'a> Workers<'a> {
             queue.close();
             fatal.lock().expect("no worker panics").get_or_insert(error);
         };
-        let settle = |(id, made)| {
-            // Whoever runs this next shares what is not shared now.
+        let settle = |(id, result)| {
+            // What is not shared now is shared by the next run.
             let shared = !options.cancelled() && fatal.lock().expect("no worker panics").is_none();
-            match self.site.settle(made, shared) {
-                Ok(verdict) => {
-                    self.note(id, verdict, &mut outcome.lock().expect("no worker panics"))
+            match self.engine.settle(result, shared) {
+                Ok(settled) => {
+                    self.note(id, settled, &mut outcome.lock().expect("no worker panics"));
                 }
                 Err(error) => stop(error),
             }
             self.progress.advance(plan.cases(id), &plan.describe(study, id));
         };
         let count = options.workers.min(todo.len());
-        // Files are synced in a thread of its own, and uploaded in several, while the next cells
-        // are computed.
+        // Syncing files takes one thread, uploading them several: cells are computed meanwhile.
         let (give, take) = mpsc::sync_channel(WAITING);
         thread::scope(|scope| {
             let (take, settle) = (Arc::new(Mutex::new(take)), &settle);
-            for _ in 0..self.site.store.writers(count) {
+            for _ in 0..self.engine.store.writers(count) {
                 let take = take.clone();
                 let next = move || take.lock().expect("no writer panics with it").recv();
                 let write = move || {
@@ -86,16 +93,16 @@ impl<'a> Workers<'a> {
                     break;
                 }
             }
-            drop(take); // where no writer is left, nothing can be given
+            drop(take); // so that sending fails where no writer could be started
             crowd(count, || {
                 tch::set_num_threads(1);
-                let mut desk = ThreadState::default();
+                let mut state = ThreadState::default();
                 let mut group = None;
                 while let Some(id) = queue.next(&mut group) {
-                    match self.cell(id, isolated(id), &mut desk) {
-                        Ok(CellResult::Not(CellOutcome::Cancelled)) => queue.close(),
+                    match self.cell(id, isolated(id), &mut state) {
+                        Ok(CellResult::Settled(CellOutcome::Cancelled)) => queue.close(),
                         Ok(made) => {
-                            // Where the system has no such thread, this one does it.
+                            // This thread writes where the system has no other.
                             if let Err(SendError(made)) = give.send((id, made)) {
                                 settle(made);
                             }
@@ -103,7 +110,7 @@ impl<'a> Workers<'a> {
                         Err(error) => stop(error),
                     }
                 }
-                self.idle.lock().expect("no worker panics").extend(desk.worker);
+                self.idle.lock().expect("no worker panics").extend(state.worker);
             });
             drop(give);
         });
@@ -115,13 +122,13 @@ impl<'a> Workers<'a> {
         fatal.into_inner().expect("no worker panics").map_or(Ok(()), Err)
     }
 
-    fn note(&self, id: CellId, verdict: CellOutcome, outcome: &mut RunOutcome) {
-        match verdict {
+    fn note(&self, id: CellId, settled: CellOutcome, outcome: &mut RunOutcome) {
+        match settled {
             CellOutcome::Stored => outcome.computed += 1,
             CellOutcome::Found => outcome.found += 1,
             CellOutcome::Cancelled => {}
             CellOutcome::Failed(reason) => {
-                let what = self.site.plan.describe(self.site.study, id);
+                let what = self.engine.plan.describe(self.engine.study, id);
                 if outcome.failures.iter().all(|known| known.reason != reason) {
                     self.progress.warn(&format!("{what}: {reason}"));
                 }
@@ -130,29 +137,30 @@ impl<'a> Workers<'a> {
         }
     }
 
-    fn cell(&self, id: CellId, isolated: bool, desk: &mut ThreadState) -> Result<CellResult> {
-        if self.site.options.cancelled() {
-            return Ok(CellResult::Not(CellOutcome::Cancelled));
+    /// Computes a cell in this thread, or in its process if the cell is isolated.
+    fn cell(&self, id: CellId, isolated: bool, state: &mut ThreadState) -> Result<CellResult> {
+        if self.engine.options.cancelled() {
+            return Ok(CellResult::Settled(CellOutcome::Cancelled));
         }
-        if !self.survey.spoilt[id] && self.is_stored(id)? {
-            return Ok(CellResult::Not(CellOutcome::Found));
+        if !self.survey.damaged[id] && self.is_stored(id)? {
+            return Ok(CellResult::Settled(CellOutcome::Found));
         }
         if !isolated {
-            return self.site.perform(id, &mut desk.loaded);
+            return self.engine.perform(id, &mut state.loaded);
         }
-        desk.loaded = None; // the process loads its own
-        let order = Request::Compute(self.site.plan.cells[id].address.key.clone());
-        let mut worker = match desk.worker.take().map_or_else(|| self.hire(), Ok) {
+        state.loaded = None; // the process loads its own
+        let order = Request::Compute(self.engine.plan.cells[id].address.key.clone());
+        let mut worker = match state.worker.take().map_or_else(|| self.hire(), Ok) {
             Ok(worker) => worker,
-            Err(error) if error.is::<Killed>() => {
-                return Ok(CellResult::Not(CellOutcome::Failed(error.to_string())));
+            Err(error @ StartError::Killed(_)) => {
+                return Ok(CellResult::Settled(CellOutcome::Failed(error.to_string())));
             }
-            Err(error) => return Err(error),
+            Err(StartError::Other(error)) => return Err(error),
         };
-        let answer = worker.ask(&order, self.site.time_limit(id), &self.site.options.cancel);
-        Ok(CellResult::Not(match answer {
+        let answer = worker.ask(&order, self.engine.time_limit(id), &self.engine.options.cancel);
+        Ok(CellResult::Settled(match answer {
             RequestOutcome::Reply(reply) => {
-                desk.worker = Some(worker);
+                state.worker = Some(worker);
                 match reply {
                     Reply::Done if self.is_stored(id)? => CellOutcome::Stored,
                     Reply::Done => CellOutcome::Failed(
@@ -162,37 +170,41 @@ impl<'a> Workers<'a> {
                     Reply::Fatal(reason) => bail!(reason),
                 }
             }
-            // Here the worker is dropped, and what is left of the process ended.
+            // From here on the worker is dropped, which ends what is left of its process.
             RequestOutcome::Died(how) => {
                 CellOutcome::Failed(format!("the process that computed it {how}"))
             }
-            // It may have been writing.
+            // The process may have stored the cell just before.
             RequestOutcome::OutOfTime if self.is_stored(id)? => CellOutcome::Stored,
-            RequestOutcome::OutOfTime => CellOutcome::Failed(self.site.out_of_time(id)),
+            RequestOutcome::OutOfTime => CellOutcome::Failed(self.engine.out_of_time(id)),
             RequestOutcome::Cancelled => CellOutcome::Cancelled,
         }))
     }
 
     fn is_stored(&self, id: CellId) -> Result<bool> {
-        Ok(look_for(self.site.store, self.site.plan, id)?.is_none())
+        Ok(look_for(self.engine.store, self.engine.plan, id)?.is_whole())
     }
 
-    /// Loads a model in a process of its own, see [`crate::engine::run::check_models`].
+    /// Loads a model in a process of its own. A plugin's model that cannot be loaded, and one that
+    /// ends its process, are warnings.
+    ///
+    /// # Errors
+    /// When a model of no plugin cannot be loaded, or no process can be started.
     pub fn check_model(&self, index: usize) -> Result<()> {
-        let part = &self.site.study.models[index].part;
+        let part = &self.engine.study.models[index].part;
         let mut worker = match self.hire() {
             Ok(worker) => worker,
-            // Then its weights are not known to fit before work begins; the cells will tell.
-            Err(error) if error.is::<Killed>() => {
+            // Whether its weights fit shows in its cells.
+            Err(error @ StartError::Killed(_)) => {
                 self.progress.warn(&format!("model `{}` could not be tried: {error}", part.label));
                 return Ok(());
             }
-            Err(error) => return Err(error),
+            Err(StartError::Other(error)) => return Err(error),
         };
         let fault = match worker.ask(
             &Request::Load(index),
-            self.site.limit(part.plugin.is_some()),
-            &self.site.options.cancel,
+            self.engine.limit(part.plugin.is_some()),
+            &self.engine.options.cancel,
         ) {
             RequestOutcome::Reply(Reply::Done) => {
                 self.idle.lock().expect("no worker panics").push(worker);
@@ -208,17 +220,18 @@ impl<'a> Workers<'a> {
         Ok(())
     }
 
-    fn hire(&self) -> Result<Worker> {
+    /// A process without work, or a new one.
+    fn hire(&self) -> Result<Worker, StartError> {
         if let Some(worker) = self.idle.lock().expect("no worker panics").pop() {
             return Ok(worker);
         }
         let isolation = self
-            .site
+            .engine
             .options
             .isolation
             .as_ref()
             .context("without isolation nothing is isolated")?;
-        let Engine { study, registry, plan, store, options } = self.site;
+        let Engine { study, registry, plan, store, options } = self.engine;
         Worker::start(
             isolation,
             &Job::new(study, registry, plan, store.out(), &device::name(options.device))?,

@@ -9,7 +9,10 @@ use gauntlet_core::registry::Registry;
 use gauntlet_core::weights::{Misfit, Role, Source, Weights};
 use tch::{Kind, Tensor};
 
-/// The model; with made-up weights where it has none.
+/// Loads a model, with made-up weights where it has none.
+///
+/// # Errors
+/// When its weights or its parameters do not fit.
 pub(super) fn load(
     model: &StudyModel,
     registry: &Registry,
@@ -25,7 +28,7 @@ pub(super) fn load(
     }
 }
 
-/// Weights of the size that real ones have, so that no value overflows or vanishes.
+/// Weights as large as real ones are, so that no value overflows or vanishes.
 struct MadeUp;
 
 impl Source for MadeUp {

@@ -1,18 +1,17 @@
-//! Measuring models, metrics, disk and images.
+//! Measuring a study's models, attacks and images on this machine.
 
 use crate::data::{self, Picture};
 use crate::engine::plan::SLICE;
 use crate::engine::{RunOptions, permit};
+use crate::estimate::disk::Disk;
 use crate::estimate::made_up::load;
-use crate::estimate::rates::{Batch, Machine, Pace, made};
+use crate::estimate::pace::{AttackGoal, Batch, Effort, Pace};
+use crate::estimate::timing::{PATIENCE, images, median, timed};
 use crate::estimate::trial::try_out;
-use crate::estimate::{ACCURACY, COUNT, LOADING, PATIENCE, passes};
-use crate::store::rows::{Status, TransferRow};
-use crate::store::{Address, CellKind, Lookup, Store, Stored};
 use crate::study::{Study, StudyAttack, StudyModel};
 use crate::threads::crowd;
 use crate::weights::WeightsPlace;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use gauntlet_core::attack::{Cases, Goal};
 use gauntlet_core::device::{self, Device};
 use gauntlet_core::guard;
@@ -25,11 +24,30 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tch::{Kind, Tensor};
 
+/// What was measured for a study. Times are in seconds.
+pub(super) struct Measured {
+    /// By model, in the study's order.
+    pub paces: Vec<Pace>,
+    /// What it takes to store a cell.
+    pub disk: Disk,
+    /// Time to load an image, by the side that it is brought to.
+    pub loading: BTreeMap<i64, f64>,
+    /// Time that an attack adds to a pass, per element of an image, by registered name.
+    pub overheads: BTreeMap<String, f64>,
+    /// Passes for an image, of those attacks and goals that could be tried.
+    pub efforts: BTreeMap<AttackGoal, Effort>,
+}
+
+/// Measures, on the device and with as many threads as a run would have workers.
+///
+/// # Errors
+/// When a model cannot be loaded or run, a plugin ends the process where it panics, or nothing can
+/// be stored in the system's temporary folder.
 pub(super) fn measure(
     study: &Study,
     registry: &Registry,
     options: &RunOptions,
-) -> Result<(Vec<Pace>, Machine)> {
+) -> Result<Measured> {
     permit(
         &study.plugins,
         "it computes in processes of its own alone, and measuring starts none; ",
@@ -41,117 +59,53 @@ pub(super) fn measure(
     measured
 }
 
-fn measure_all(
-    study: &Study,
-    registry: &Registry,
-    options: &RunOptions,
-) -> Result<(Vec<Pace>, Machine)> {
-    let lanes = study.data.pictures.len().min(SLICE);
+fn measure_all(study: &Study, registry: &Registry, options: &RunOptions) -> Result<Measured> {
+    let paces = paces(study, registry, options)?;
+    let overheads = overheads(study, registry, options, &paces)?;
+    let efforts = try_out(study, registry, options, &paces);
+    let loading = study
+        .models
+        .iter()
+        .map(|model| (model.card.side, loading(&study.data.pictures, model.card.side)))
+        .collect();
+    Ok(Measured { paces, disk: Disk::measure()?, loading, overheads, efforts })
+}
+
+fn paces(study: &Study, registry: &Registry, options: &RunOptions) -> Result<Vec<Pace>> {
     let (next, measured) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let paces: Mutex<BTreeMap<usize, Result<Pace>>> = Mutex::default();
     crowd(options.workers, || {
         while measured.load(Ordering::Relaxed) < study.models.len() {
             let index = next.fetch_add(1, Ordering::Relaxed);
+            // Once every model has its thread, the others measure again, for nothing but to keep
+            // the machine as busy as it will be in a run.
+            let counts = index < study.models.len();
             let model = &study.models[index % study.models.len()];
             let pace = guard::catch("measuring", || {
-                pace(
-                    model,
-                    registry,
-                    options.device,
-                    &study.data.pictures,
-                    index < study.models.len(),
-                )
+                pace(model, registry, options.device, &study.data.pictures, counts)
             });
-            // What comes then is for nothing but to keep the machine as busy as it will be.
-            if index < study.models.len() {
+            if counts {
                 let pace = pace.with_context(|| format!("model `{}`", model.part.label));
                 paces.lock().expect("nobody panics with the lock").insert(index, pace);
                 measured.fetch_add(1, Ordering::Relaxed);
             }
         }
     });
-    let paces: Vec<Pace> = paces
-        .into_inner()
-        .expect("nobody panics with the lock")
-        .into_values()
-        .collect::<Result<_>>()?;
-    let quickest = (0..paces.len())
-        .min_by(|&a, &b| paces[a].gradient.each.total_cmp(&paces[b].gradient.each))
-        .context("a study has a model")?;
-    let additions: Mutex<BTreeMap<String, Vec<f64>>> = Mutex::default();
-    crowd(options.workers, || {
-        let Ok(model) = load(&study.models[quickest], registry, options.device) else { return };
-        let mut done = BTreeSet::new();
-        for attack in study.attacks.iter().filter(|attack| done.insert(attack.part.name.clone())) {
-            let found = guard::catch("measuring", || {
-                added(attack, model.as_ref(), &paces[quickest], options.device, lanes)
-            });
-            // An attack that fails does so in its cells.
-            let seconds = found.unwrap_or_default();
-            additions
-                .lock()
-                .expect("nobody panics with the lock")
-                .entry(attack.part.name.clone())
-                .or_default()
-                .push(seconds);
-        }
-    });
-    let tried = try_out(study, registry, options, &paces);
-    let additions = additions.into_inner().expect("nobody panics with the lock").into_iter();
-    let overhead = additions.map(|(name, mut seconds)| (name, median(&mut seconds))).collect();
-    let (write, read, size, pixels) = storing()?;
-    let loading = study
-        .models
-        .iter()
-        .map(|model| (model.card.side, loading(&study.data.pictures, model.card.side)))
-        .collect();
-    Ok((paces, Machine { write, read, size, pixels, loading, overhead, tried }))
+    paces.into_inner().expect("nobody panics with the lock").into_values().collect()
 }
 
-/// N×3×side×side within [0, 1], each image different.
-pub(super) fn images(count: usize, side: i64, device: Device) -> Tensor {
-    let grid = Tensor::arange(count as i64 * 3 * side * side, (Kind::Float, Device::Cpu));
-    ((grid * 0.37).sin() * 0.5 + 0.5).view([count as i64, 3, side, side]).to_device(device)
-}
-
-/// Time of some work, which is done once before: the median of several, as it will be in a run.
-fn timed(mut work: impl FnMut() -> Result<()>) -> Result<f64> {
-    work()?;
-    let start = Instant::now();
-    let mut times = Vec::new();
-    while times.is_empty() || start.elapsed() < PATIENCE / 2 {
-        let begun = Instant::now();
-        work()?;
-        times.push(begun.elapsed().as_secs_f64());
-    }
-    Ok(median(&mut times))
-}
-
-/// 0 where there are none.
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or_default()
-}
-
-/// Part of the images that a model gets right.
-fn right(model: &dyn Model, pictures: &[Picture], device: Device) -> Result<f64> {
-    let pixels = data::batch(pictures, model.card().side)?.to_device(device);
-    let classes = Vec::<i64>::try_from(tch::no_grad(|| model.logits(&pixels)).argmax(1, false))?;
-    let count = classes
-        .iter()
-        .zip(pictures)
-        .filter(|(class, picture)| *class - model.card().label_offset == picture.label)
-        .count();
-    Ok(count as f64 / pictures.len() as f64)
-}
-
-pub(super) fn pace(
+/// How quick one model is. Its accuracy is counted only if `count` says so, and that is quick.
+fn pace(
     chosen: &StudyModel,
     registry: &Registry,
     device: Device,
     pictures: &[Picture],
     count: bool,
 ) -> Result<Pace> {
+    /// Greatest number of seconds that counting the images that a model gets right may take.
+    const COUNTING: f64 = 5.0;
+    /// Accuracy of a model of which none is published.
+    const ACCURACY: f64 = 0.75;
     let model = load(chosen, registry, device)?;
     let (card, lanes) = (model.card(), pictures.len().min(SLICE));
     let made_up = matches!(chosen.weights, WeightsPlace::Absent(_));
@@ -176,9 +130,9 @@ pub(super) fn pace(
     let (one, one_gradient) = (forward(1)?, gradient(1)?);
     let batch = ((PATIENCE.as_secs_f64() / one_gradient) as usize).clamp(1, lanes);
     let count =
-        count && !made_up && pictures.len() <= SLICE && one * (pictures.len() as f64) < COUNT;
-    // Pictures that cannot be loaded are told when the study runs.
-    let counted = count.then(|| right(model.as_ref(), pictures, device).ok()).flatten();
+        count && !made_up && pictures.len() <= SLICE && one * (pictures.len() as f64) < COUNTING;
+    // A picture that cannot be loaded is an error when the study runs, not here.
+    let counted = count.then(|| accuracy(model.as_ref(), pictures, device).ok()).flatten();
     Ok(Pace {
         model: chosen.part.label.clone(),
         made_up,
@@ -188,8 +142,52 @@ pub(super) fn pace(
     })
 }
 
+/// Share of the images that a model gets right.
+fn accuracy(model: &dyn Model, pictures: &[Picture], device: Device) -> Result<f64> {
+    let pixels = data::batch(pictures, model.card().side)?.to_device(device);
+    let classes = Vec::<i64>::try_from(tch::no_grad(|| model.logits(&pixels)).argmax(1, false))?;
+    let right = classes
+        .iter()
+        .zip(pictures)
+        .filter(|(class, picture)| *class - model.card().label_offset == picture.label)
+        .count();
+    Ok(right as f64 / pictures.len() as f64)
+}
+
+/// What attacks add to the passes of the quickest model, by registered name.
+fn overheads(
+    study: &Study,
+    registry: &Registry,
+    options: &RunOptions,
+    paces: &[Pace],
+) -> Result<BTreeMap<String, f64>> {
+    let quickest = (0..paces.len())
+        .min_by(|&a, &b| paces[a].gradient.each.total_cmp(&paces[b].gradient.each))
+        .context("a study has a model")?;
+    let lanes = study.data.pictures.len().min(SLICE);
+    let all: Mutex<BTreeMap<String, Vec<f64>>> = Mutex::default();
+    crowd(options.workers, || {
+        let Ok(model) = load(&study.models[quickest], registry, options.device) else { return };
+        let mut done = BTreeSet::new();
+        for attack in study.attacks.iter().filter(|attack| done.insert(attack.part.name.clone())) {
+            let found = guard::catch("measuring", || {
+                overhead(attack, model.as_ref(), &paces[quickest], options.device, lanes)
+            });
+            // An attack that fails does so in its cells.
+            let seconds = found.unwrap_or_default();
+            all.lock()
+                .expect("nobody panics with the lock")
+                .entry(attack.part.name.clone())
+                .or_default()
+                .push(seconds);
+        }
+    });
+    let all = all.into_inner().expect("nobody panics with the lock").into_iter();
+    Ok(all.map(|(name, mut seconds)| (name, median(&mut seconds))).collect())
+}
+
 /// Seconds that an attack adds to a pass, per element of an image: it is begun and soon stopped.
-fn added(
+fn overhead(
     attack: &StudyAttack,
     model: &dyn Model,
     pace: &Pace,
@@ -209,73 +207,25 @@ fn added(
         let _ = attack.attack.run(&oracle, &cases); // out of time, most likely
         device::wait(device);
         let seconds = start.elapsed().as_secs_f64();
-        (seconds, made(&oracle))
+        (seconds, Effort::made(&oracle))
     };
     run(PATIENCE / 4);
     let (seconds, effort) = run(PATIENCE);
     if effort.each.backward == 0.0 {
         return Ok(0.0);
     }
-    let own = seconds - passes(pace, lanes as f64, effort);
+    let own = seconds - pace.passes(lanes as f64, effort);
     Ok((own / (effort.each.backward * (lanes as i64 * 3 * card.side * card.side) as f64)).max(0.0))
 }
 
-/// Seconds to write and to read a cell, its size, and seconds per byte of pixels.
-fn storing() -> Result<(f64, f64, Batch, f64)> {
-    let folder = tempfile::tempdir().context("the system's temporary folder")?;
-    let store = Store::open(folder.path())?;
-    let row = |n: usize| TransferRow {
-        image: blake3::hash(&n.to_le_bytes()).to_string(),
-        label: n as i64,
-        target_class: Some(n as i64 * 7),
-        status: Status::Adversarial,
-        source_success: true,
-        source_success_8bit: n.is_multiple_of(2),
-        target_correct: !n.is_multiple_of(3),
-        prediction: Some(n as i64 * 3),
-        prediction_8bit: Some(n as i64 * 3),
-        success: n.is_multiple_of(5),
-        success_8bit: n.is_multiple_of(5),
-        top5: n.is_multiple_of(4),
-        top5_8bit: n.is_multiple_of(4),
-        milliseconds: n as f64 / 7.0,
-    };
-    let cell = |rows: usize| {
-        let stored = Stored {
-            rows: (0..rows).map(row).collect(),
-            provenance: " ".repeat(2000),
-            pixels: None,
-        };
-        (Address::new(CellKind::Transfer, &serde_json::json!({ "rows": rows })), stored)
-    };
-    let [(one, one_row), (full, all_rows)] = [1, SLICE].map(cell);
-    store.write(&one, &one_row)?;
-    let write = timed(|| store.write(&full, &all_rows))?;
-    let read = timed(|| match store.read::<TransferRow>(&full)? {
-        Lookup::Whole(_) => Ok(()),
-        Lookup::Missing | Lookup::Damaged(_) => bail!("what was written cannot be read back"),
-    })?;
-    let bytes = |at: &Address| -> Result<f64> {
-        let path = folder.path().join(format!("cells/transfer/{}.parquet", at.key));
-        Ok(std::fs::metadata(path)?.len() as f64)
-    };
-    let size = Batch::fit(bytes(&one)?, bytes(&full)?, SLICE);
-    let pixels = images(SLICE, 64, Device::Cpu);
-    let address = Address::new(CellKind::Craft, &serde_json::json!({}));
-    let put = timed(|| {
-        let hash = store.write_pixels(&address, &pixels)?;
-        store.read_pixels(&address, &hash).map(drop)
-    })?;
-    let per_byte = (put - write).max(0.0) / 2.0 / (pixels.numel() * 4) as f64;
-    Ok((write, read, size, per_byte))
-}
-
 /// Seconds to load one of the images.
-pub(super) fn loading(pictures: &[Picture], side: i64) -> f64 {
+fn loading(pictures: &[Picture], side: i64) -> f64 {
+    /// Seconds for an image of 224 pixels, where none can be loaded to measure it.
+    const GUESS: f64 = 0.01;
     let some = &pictures[..pictures.len().min(3)];
     let start = Instant::now();
     match data::batch(some, side) {
         Ok(_) => start.elapsed().as_secs_f64() / some.len() as f64,
-        Err(_) => LOADING * (side as f64 / 224.0).powi(2),
+        Err(_) => GUESS * (side as f64 / 224.0).powi(2),
     }
 }

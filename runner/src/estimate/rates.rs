@@ -1,215 +1,209 @@
-//! What one cell takes, from what was measured.
+//! What one cell takes, by what was measured.
 
 use crate::engine::plan::{CellId, Plan, SLICE, Work};
-use crate::estimate::passes;
+use crate::engine::probe_cost;
+use crate::estimate::measure::Measured;
+use crate::estimate::pace::{AttackGoal, Effort, any_goal};
 use crate::study::{GoalKind, Study};
-use gauntlet_core::attack::{Cost, Goal};
-use gauntlet_core::oracle::{Oracle, Passes};
-use serde::Serialize;
-use std::collections::BTreeMap;
+use gauntlet_core::attack::Cost;
 
-/// How quick a model is.
-#[derive(Clone, Debug, Serialize)]
-pub struct Pace {
-    /// The label.
-    pub model: String,
-    /// Whether its weights were made up for the measurement.
-    pub made_up: bool,
-    /// Part of the images that are attacked: as counted where they are few, as published, or a
-    /// guess.
-    pub accuracy: f64,
-    /// Forward pass of a batch.
-    pub forward: Batch,
-    /// Forward and backward pass of a batch.
-    pub gradient: Batch,
-}
+/// Bytes of an element of an image: float32.
+const ELEMENT: f64 = 4.0;
 
-/// Time of a batch: so much for itself, and so much for each image.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct Batch {
-    /// Whatever its size.
-    pub fixed: f64,
-    /// For each image.
-    pub each: f64,
-}
-
-impl Batch {
-    pub(super) fn of(self, images: f64) -> f64 {
-        if images > 0.0 { self.fixed + self.each * images } else { 0.0 }
-    }
-
-    /// From the times of one image and of a batch.
-    pub(super) fn fit(one: f64, batch: f64, images: usize) -> Self {
-        let each = if images > 1 { ((batch - one) / (images - 1) as f64).max(0.0) } else { one };
-        let each = each.min(batch / images as f64);
-        Self { fixed: (one - each).max(0.0), each }
-    }
-}
-
-/// Times that go with the machine's disk and processor, not with a model.
-pub(super) struct Machine {
-    pub(super) write: f64,
-    pub(super) read: f64,
-    /// Bytes of a cell's rows: for itself, and for each.
-    pub(super) size: Batch,
-    /// Seconds per byte of pixels, written or read.
-    pub(super) pixels: f64,
-    /// To load an image, by side.
-    pub(super) loading: BTreeMap<i64, f64>,
-    /// What an attack adds to a pass, per element of an image, by registered name.
-    pub(super) overhead: BTreeMap<String, f64>,
-    /// What an image costs, by attack and goal, as far as that was tried.
-    pub(super) tried: BTreeMap<(usize, GoalKind), Effort>,
-}
-
-/// What the images that are attacked side by side cost.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Effort {
-    /// An image, on average.
-    pub(super) each: Cost,
-    /// The one that costs most: as long as it goes on there are batches.
-    pub(super) longest: Cost,
-}
-
-impl From<Cost> for Effort {
-    fn from(each: Cost) -> Self {
-        Self { each, longest: each }
-    }
+/// A study, its plan, and what was measured for it.
+pub(super) struct Rates<'a> {
+    pub study: &'a Study,
+    pub plan: &'a Plan,
+    pub measured: &'a Measured,
+    /// What a probe costs, for each image.
+    probe: Cost,
 }
 
 /// What a cell takes.
+#[derive(Default)]
 pub(super) struct Take<'a> {
-    pub(super) forward: f64,
-    pub(super) backward: f64,
-    pub(super) seconds: f64,
-    pub(super) bytes: f64,
-    pub(super) own: Option<Own<'a>>,
+    /// Forward passes, of one image each.
+    pub forward: f64,
+    /// Backward passes, of one image each.
+    pub backward: f64,
+    /// Seconds that one worker takes.
+    pub seconds: f64,
+    /// Bytes on disk.
+    pub bytes: f64,
+    /// The attack or the score, in a cell that has one.
+    pub own: Option<Own<'a>>,
 }
 
-/// What an attack or a score takes in a cell.
+/// The part of an attack or a score in what a cell takes.
 pub(super) struct Own<'a> {
-    pub(super) key: (bool, usize, GoalKind),
-    pub(super) label: &'a str,
+    pub key: OwnKey,
+    pub label: &'a str,
     /// For an image, if that is known.
-    pub(super) each: Option<Cost>,
-    pub(super) seconds: f64,
+    pub each: Option<Cost>,
+    /// Seconds without storing and loading.
+    pub seconds: f64,
+}
+
+/// An attack or a score with a goal. Attacks come first, then the study's order.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct OwnKey {
+    pub part: OwnPart,
+    pub goal: GoalKind,
+}
+
+/// An attack or a score, by its index in the study.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum OwnPart {
+    Attack(usize),
+    Score(usize),
 }
 
 impl Own<'_> {
-    pub(super) fn name(&self) -> String {
-        format!("{} ({})", self.label, self.key.2.name())
+    /// The label and the goal.
+    pub fn name(&self) -> String {
+        format!("{} ({})", self.label, self.key.goal.name())
     }
-}
-
-/// All that was measured, for a study.
-pub(super) struct Rates<'a> {
-    pub(super) study: &'a Study,
-    pub(super) plan: &'a Plan,
-    pub(super) models: &'a [Pace],
-    pub(super) machine: &'a Machine,
-    /// What a probe costs, for each image.
-    pub(super) probe: Cost,
 }
 
 impl<'a> Rates<'a> {
-    pub(super) fn of(&self, id: CellId) -> Take<'a> {
-        let Self { study, plan, models, machine, probe } = *self;
-        let images = plan.cases(id) as f64;
-        let source = |craft: CellId| plan.model(craft).expect("a craft cell has a model");
-        let attacked = |model: usize| images * models[model].accuracy;
-        let side = plan.side(id);
-        let (elements, loading) = ((3 * side * side) as f64, machine.loading[&side]);
-        let pixels = |model: usize| attacked(model) * elements * 4.0;
-        // Rows of attacks and transfer stand in the merged tables once more.
-        let bytes = machine.size.of(images) + machine.size.each * images;
-        let mut take =
-            Take { forward: 0.0, backward: 0.0, seconds: machine.write, bytes, own: None };
-        match plan.cells[id].work {
-            Work::Clean { model, .. } => {
-                take.forward = images;
-                take.seconds += images * loading + models[model].forward.of(images);
-            }
+    pub fn new(study: &'a Study, plan: &'a Plan, measured: &'a Measured) -> Self {
+        Self { study, plan, measured, probe: probe_cost(&study.radii()) }
+    }
+
+    /// What a cell takes.
+    pub fn of(&self, id: CellId) -> Take<'a> {
+        let disk = &self.measured.disk;
+        let paces = &self.measured.paces;
+        let images = self.images(id);
+        let mut take = match self.plan.cells[id].work {
+            Work::Clean { model, .. } => Take {
+                forward: images,
+                seconds: images * self.loading(id) + paces[model].forward.of(images),
+                ..Take::default()
+            },
             Work::Probe { model, .. } => {
-                let (pace, cases) = (&models[model], attacked(model));
-                (take.forward, take.backward) = (cases * probe.forward, cases * probe.backward);
-                take.seconds += cases * loading + passes(pace, cases, probe.into()) + machine.read;
+                let cases = self.attacked(id, model);
+                let passes = paces[model].passes(cases, self.probe.into());
+                Take {
+                    forward: cases * self.probe.forward,
+                    backward: cases * self.probe.backward,
+                    seconds: cases * self.loading(id) + passes + disk.read,
+                    ..Take::default()
+                }
             }
             Work::Craft { model, attack, goal, .. } => {
-                let chosen = &study.attacks[attack];
-                let (pace, cases) = (&models[model], attacked(model));
-                let known = machine
-                    .tried
-                    .get(&(attack, goal))
-                    .copied()
-                    .or_else(|| chosen.attack.cost(asked(goal)).map(Effort::from));
-                let effort = known.unwrap_or_default();
-                let each = effort.each;
-                let overhead =
-                    machine.overhead.get(&chosen.part.name).copied().unwrap_or_default() * elements;
-                let seconds = passes(pace, cases, effort) + cases * each.backward * overhead;
-                (take.forward, take.backward) =
-                    (cases * (each.forward + 2.0), cases * each.backward);
-                take.seconds += cases * loading
-                    + seconds
-                    + 2.0 * pace.forward.of(cases)
-                    + machine.read
-                    + pixels(model) * machine.pixels;
-                take.bytes += pixels(model);
-                take.own = Some(Own {
-                    key: (false, attack, goal),
-                    label: &chosen.part.label,
-                    each: known.map(|effort| effort.each),
-                    seconds,
-                });
+                self.craft(id, model, AttackGoal { attack, goal })
             }
-            Work::Score { model, metric, goal, .. } => {
-                let chosen = &study.metrics[metric];
-                let cases = attacked(model);
-                let cost = chosen.metric.cost(asked(goal), study.models[model].card.classes);
-                let each = cost.unwrap_or_default();
-                (take.forward, take.backward) = (cases * each.forward, cases * each.backward);
-                // A score fills its batches with points around one image.
-                let seconds = cases
-                    * (each.backward / SLICE as f64).ceil()
-                    * models[model].gradient.of((SLICE as f64).min(each.backward));
-                take.seconds += cases * loading + seconds + machine.read;
-                take.own = Some(Own {
-                    key: (true, metric, goal),
-                    label: &chosen.part.label,
-                    each: cost,
-                    seconds,
-                });
-            }
+            Work::Score { model, metric, goal, .. } => self.score(id, model, metric, goal),
             Work::Measure { craft, .. } => {
-                let model = source(craft);
-                take.seconds +=
-                    machine.read + pixels(model) * machine.pixels + attacked(model) * loading;
+                let source = self.source(craft);
+                let loading = self.attacked(id, source) * self.loading(id);
+                Take {
+                    seconds: disk.read + self.pixels(id, source) * disk.per_pixel_byte + loading,
+                    ..Take::default()
+                }
             }
             Work::Transfer { craft, target, .. } => {
-                let cases = attacked(source(craft));
-                take.forward = 2.0 * cases;
-                take.seconds += 2.0 * machine.read
-                    + pixels(source(craft)) * machine.pixels
-                    + 2.0 * models[target].forward.of(cases);
+                let source = self.source(craft);
+                let cases = self.attacked(id, source);
+                Take {
+                    forward: 2.0 * cases,
+                    seconds: 2.0 * disk.read
+                        + self.pixels(id, source) * disk.per_pixel_byte
+                        + 2.0 * paces[target].forward.of(cases),
+                    ..Take::default()
+                }
             }
-        }
+        };
+        take.seconds += disk.write;
+        // Rows of attacks and transfer stand in the merged tables once more.
+        take.bytes += disk.size.of(images) + disk.size.each * images;
         take
     }
-}
 
-pub(super) fn asked(goal: GoalKind) -> Goal {
-    if goal == GoalKind::Untargeted { Goal::Away(0) } else { Goal::Towards(0) }
-}
+    fn craft(&self, id: CellId, model: usize, of: AttackGoal) -> Take<'a> {
+        let Self { study, measured, .. } = *self;
+        let (disk, pace) = (&measured.disk, &measured.paces[model]);
+        let chosen = &study.attacks[of.attack];
+        let cases = self.attacked(id, model);
+        let declared = || chosen.attack.cost(any_goal(of.goal)).map(Effort::from);
+        let known = measured.efforts.get(&of).copied().or_else(declared);
+        let effort = known.unwrap_or_default();
+        let each = effort.each;
+        let overhead = measured.overheads.get(&chosen.part.name).copied().unwrap_or_default()
+            * self.elements(id);
+        let seconds = pace.passes(cases, effort) + cases * each.backward * overhead;
+        let pixels = self.pixels(id, model);
+        Take {
+            // The engine verifies what an attack gives with two forward passes of its own.
+            forward: cases * (each.forward + 2.0),
+            backward: cases * each.backward,
+            seconds: cases * self.loading(id)
+                + seconds
+                + 2.0 * pace.forward.of(cases)
+                + disk.read
+                + pixels * disk.per_pixel_byte,
+            bytes: pixels,
+            own: Some(Own {
+                key: OwnKey { part: OwnPart::Attack(of.attack), goal: of.goal },
+                label: &chosen.part.label,
+                each: known.map(|effort| effort.each),
+                seconds,
+            }),
+        }
+    }
 
-/// Passes that were made.
-pub(super) fn made(oracle: &Oracle) -> Effort {
-    let passes = oracle.passes();
-    let [forward, backward] = [|made: &Passes| made.forward, |made: &Passes| made.backward]
-        .map(|of| passes.iter().map(|made| of(made) as f64).collect::<Vec<_>>());
-    let mean = |counts: &[f64]| counts.iter().sum::<f64>() / counts.len() as f64;
-    let most = |counts: &[f64]| counts.iter().copied().fold(0.0, f64::max);
-    Effort {
-        each: Cost { forward: mean(&forward), backward: mean(&backward) },
-        longest: Cost { forward: most(&forward), backward: most(&backward) },
+    fn score(&self, id: CellId, model: usize, metric: usize, goal: GoalKind) -> Take<'a> {
+        let Self { study, measured, .. } = *self;
+        let chosen = &study.metrics[metric];
+        let cases = self.attacked(id, model);
+        let cost = chosen.metric.cost(any_goal(goal), study.models[model].card.classes);
+        let each = cost.unwrap_or_default();
+        // A score fills its batches with points around one image.
+        let seconds = cases
+            * (each.backward / SLICE as f64).ceil()
+            * measured.paces[model].gradient.of((SLICE as f64).min(each.backward));
+        Take {
+            forward: cases * each.forward,
+            backward: cases * each.backward,
+            seconds: cases * self.loading(id) + seconds + measured.disk.read,
+            own: Some(Own {
+                key: OwnKey { part: OwnPart::Score(metric), goal },
+                label: &chosen.part.label,
+                each: cost,
+                seconds,
+            }),
+            ..Take::default()
+        }
+    }
+
+    /// The model that a craft cell attacks.
+    fn source(&self, craft: CellId) -> usize {
+        self.plan.model(craft).expect("a craft cell has a model")
+    }
+
+    fn images(&self, id: CellId) -> f64 {
+        self.plan.cases(id) as f64
+    }
+
+    /// How many of a cell's images a model gets right: the others are not attacked.
+    fn attacked(&self, id: CellId, model: usize) -> f64 {
+        self.images(id) * self.measured.paces[model].accuracy
+    }
+
+    /// Elements of an image of a cell.
+    fn elements(&self, id: CellId) -> f64 {
+        let side = self.plan.side(id);
+        (3 * side * side) as f64
+    }
+
+    /// Bytes of the pixels that an attack on `model` gives for a cell's images.
+    fn pixels(&self, id: CellId, model: usize) -> f64 {
+        self.attacked(id, model) * self.elements(id) * ELEMENT
+    }
+
+    /// Seconds to load an image of a cell.
+    fn loading(&self, id: CellId) -> f64 {
+        self.measured.loading[&self.plan.side(id)]
     }
 }

@@ -62,7 +62,7 @@ pub fn rerun(
                 plan.describe(study, cell)
             )
         };
-        ensure!(look_for(store, plan, cell)?.is_none(), what());
+        ensure!(look_for(store, plan, cell)?.is_whole(), what());
     }
     let written = written(study, plan, store, &wanted, outcome, place)?;
     let scratch = tempfile::tempdir()?;

@@ -8,13 +8,17 @@ use anyhow::{Result, bail};
 use gauntlet_core::model::Model;
 use tch::Tensor;
 
+/// Computes the rows of a clean cell.
+///
+/// # Errors
+/// When the images cannot be loaded, or the model fails or gives NaN.
 pub(super) fn compute(
-    bench: CellContext,
+    context: CellContext,
     model: &dyn Model,
     pictures: &[Picture],
 ) -> Result<Vec<CleanRow>> {
     let card = model.card();
-    let logits = answers(model, bench.device, &data::batch(pictures, card.side)?)?;
+    let logits = answers(model, context.device, &data::batch(pictures, card.side)?)?;
     let labels: Vec<i64> = pictures.iter().map(|picture| picture.label).collect();
     let predictions = predictions(&logits, card)?;
     let top5 = in_top5(&logits, card, &labels)?;

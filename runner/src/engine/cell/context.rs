@@ -1,4 +1,4 @@
-//! What a cell is computed under: seed, device, lanes, deadline.
+//! What a cell is computed under: the study's settings, the device, and when to stop.
 
 use crate::data::Picture;
 use crate::study::Study;
@@ -17,14 +17,14 @@ pub(super) struct CellContext<'a> {
     pub device: Device,
     /// Lanes per batch: the size of a slice.
     pub lanes: usize,
-    /// When the cell is to be given up.
+    /// When the cell is given up.
     pub deadline: Option<Instant>,
-    /// Set when all are.
+    /// Set when the whole run is given up.
     pub cancel: &'a Arc<AtomicBool>,
 }
 
 impl CellContext<'_> {
-    /// What an attack or a score works under.
+    /// Settings of the oracle that an attack, a score or the probe is given.
     pub fn settings(self) -> Settings {
         Settings {
             lanes: self.lanes,
@@ -34,7 +34,8 @@ impl CellContext<'_> {
         }
     }
 
-    /// Does what may panic, up to the end of a GPU's part in it.
+    /// Does work that may panic, and waits until a GPU has done its part. `what` begins the message
+    /// of a panic.
     pub(super) fn see_through<T>(self, what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
         guard::catch(what, || {
             let answer = work();
@@ -44,12 +45,14 @@ impl CellContext<'_> {
     }
 }
 
-/// The answer of an attack or a score, if the clock had no part in it.
+/// The answer of an attack or a score; an error if the oracle was stopped, whatever the answer:
+/// then it depends on the clock.
 pub(super) fn unhurried<T>(oracle: &Oracle, answer: Result<T>) -> Result<T> {
     oracle.stopped().map_or(answer, |stop| Err(stop.into()))
 }
 
-/// The number of a picture's random stream: the same in whatever company.
+/// The number of a picture's random stream. It follows from the picture alone, not from those
+/// beside it.
 pub(super) fn stream(picture: &Picture) -> u64 {
     u64::from_str_radix(&picture.hash[..16], 16).expect("a hash is hexadecimal")
 }

@@ -14,32 +14,23 @@ use gauntlet_core::oracle::Oracle;
 use std::time::Instant;
 use tch::Tensor;
 
-/// The class that a goal is about, beside the true one.
-pub(super) fn aimed_at(
-    study: &Study,
-    kind: GoalKind,
-    picture: &Picture,
-    clean: &CleanRow,
-) -> Option<i64> {
-    match kind {
-        GoalKind::Untargeted => None,
-        GoalKind::Random => Some(study.random_target(picture)),
-        GoalKind::LeastLikely => Some(clean.least_likely),
-        GoalKind::Second => Some(clean.second),
-        GoalKind::Given => picture.target,
-    }
-}
-
+/// Computes the rows of a craft cell, and the pixels that were given: M×3×side×side, in the order
+/// of the rows' slots. None where there are none.
+///
+/// An attack that gives no valid pixels for an image has that in its row.
+///
+/// # Errors
+/// When the images cannot be loaded, the attack or the model fails, or the cell is stopped.
 pub(super) fn compute(
-    bench: CellContext,
+    context: CellContext,
     model: &dyn Model,
     attack: &StudyAttack,
     kind: GoalKind,
     pictures: &[Picture],
     clean: &[CleanRow],
 ) -> Result<(Vec<CraftRow>, Option<Tensor>)> {
-    let (study, card) = (bench.study, model.card());
-    let target_class = |n: usize| aimed_at(study, kind, &pictures[n], &clean[n]);
+    let (study, card) = (context.study, model.card());
+    let target_class = |n: usize| target_of(study, kind, &pictures[n], &clean[n]);
     let goal = |n: usize| goal(target_class(n), pictures[n].label);
     let of_model = |goal: Goal| of_model(goal, card);
     let mut rows: Vec<CraftRow> = pictures
@@ -68,11 +59,11 @@ pub(super) fn compute(
     }
 
     let chosen: Vec<Picture> = attacked.iter().map(|&n| pictures[n].clone()).collect();
-    let pixels = data::batch(&chosen, card.side)?.to_device(bench.device);
+    let pixels = data::batch(&chosen, card.side)?.to_device(context.device);
     let cases = Cases::new(pixels, attacked.iter().map(|&n| of_model(goal(n))).collect())?;
-    let oracle = Oracle::new(model, chosen.iter().map(stream).collect(), bench.settings());
+    let oracle = Oracle::new(model, chosen.iter().map(stream).collect(), context.settings());
     let start = Instant::now();
-    let given = bench.see_through(&format!("attack `{}`", attack.part.name), || {
+    let given = context.see_through(&format!("attack `{}`", attack.part.name), || {
         attack.attack.run(&oracle, &cases)
     });
     let given = unhurried(&oracle, given)?;
@@ -108,8 +99,8 @@ pub(super) fn compute(
         return Ok((rows, None));
     }
     let images = Tensor::stack(&images, 0);
-    let float_logits = answers(model, bench.device, &images)?;
-    let rounded_logits = answers(model, bench.device, &to_8bit(&images))?;
+    let float_logits = answers(model, context.device, &images)?;
+    let rounded_logits = answers(model, context.device, &to_8bit(&images))?;
     let (float, rounded) = (predictions(&float_logits, card)?, predictions(&rounded_logits, card)?);
     for (n, row) in rows.iter_mut().enumerate() {
         let Some(slot) = row.slot.map(|slot| slot as usize) else { continue };
@@ -129,4 +120,20 @@ pub(super) fn compute(
         }
     }
     Ok((rows, Some(images)))
+}
+
+/// The target class for an image; none for an untargeted goal.
+pub(super) fn target_of(
+    study: &Study,
+    kind: GoalKind,
+    picture: &Picture,
+    clean: &CleanRow,
+) -> Option<i64> {
+    match kind {
+        GoalKind::Untargeted => None,
+        GoalKind::Random => Some(study.random_target(picture)),
+        GoalKind::LeastLikely => Some(clean.least_likely),
+        GoalKind::Second => Some(clean.second),
+        GoalKind::Given => picture.target,
+    }
 }

@@ -9,6 +9,11 @@ use anyhow::{Result, ensure};
 use gauntlet_core::guard;
 use tch::Tensor;
 
+/// Computes the rows of a measure cell. `pixels` are those of the craft cell: M×3×side×side, in the
+/// order of its slots.
+///
+/// # Errors
+/// When the images cannot be loaded, or the metric fails or gives another number of values.
 pub(super) fn compute(
     metric: &StudyMetric,
     side: i64,
@@ -34,28 +39,47 @@ pub(super) fn compute(
         (float, rounded) = (measured(pixels)?, measured(&to_8bit(pixels))?);
     }
     let row = |row: &CraftRow| {
-        let of = |values: &[Valued]| {
-            row.slot.map_or((None, Vec::new()), |slot| values[slot as usize].clone())
+        let of = |values: &[Measurement]| {
+            row.slot.map_or_else(Measurement::default, |slot| values[slot as usize].clone())
         };
-        let ((value, extras), (value_8bit, extras_8bit)) = (of(&float), of(&rounded));
-        MeasureRow { image: row.image.clone(), value, value_8bit, extras, extras_8bit }
+        let (float, rounded) = (of(&float), of(&rounded));
+        MeasureRow {
+            image: row.image.clone(),
+            value: float.value,
+            value_8bit: rounded.value,
+            extras: float.extras,
+            extras_8bit: rounded.extras,
+        }
     };
     Ok(craft.rows.iter().map(row).collect())
 }
 
-/// A metric's value and its extras.
-type Valued = (Option<f64>, Vec<f64>);
+/// What a metric says of an image.
+#[derive(Clone, Default)]
+pub(super) struct Measurement {
+    /// None where nothing was measured.
+    pub value: Option<f64>,
+    /// In the order of the metric's names of them.
+    pub extras: Vec<f64>,
+}
 
+/// Takes a metric's values apart: of each image the value, then the extras.
+///
+/// # Errors
+/// When there are not as many as that.
 pub(super) fn with_extras(
     metric: &StudyMetric,
     values: &[f64],
     images: usize,
-) -> Result<Vec<Valued>> {
+) -> Result<Vec<Measurement>> {
     let (width, name) = (1 + metric.extras.len(), &metric.part.name);
     ensure!(
         values.len() == images * width,
         "metric `{name}` gave {} values for {images} images, expected {width} for each",
         values.len()
     );
-    Ok(values.chunks_exact(width).map(|chunk| (Some(chunk[0]), chunk[1..].to_vec())).collect())
+    Ok(values
+        .chunks_exact(width)
+        .map(|chunk| Measurement { value: Some(chunk[0]), extras: chunk[1..].to_vec() })
+        .collect())
 }

@@ -1,9 +1,10 @@
-//! The probe of a model: a few passes per image that tell whether attacks on it can be believed.
-//! What they mean is said elsewhere ([`crate::analysis::flags`]); here it is measured.
+//! Probe cells: a few passes per image that tell whether attacks on a model can be believed.
+//! [`crate::analysis::flags`] says what the figures mean; here they are measured:
 //!
-//! Gradients of two losses, since a saturated softmax has none for cross entropy and all for the
-//! margin; logits of the same batch twice, and of some images by themselves; and perturbations
-//! drawn by lot, which need no gradient: an attack with one should do no worse.
+//! - gradients of two losses: where softmax is saturated, cross entropy has no gradient, but the
+//!   margin has one;
+//! - logits of the same batch twice, and of some images by themselves;
+//! - random perturbations, which need no gradient: an attack with one should do no worse.
 
 use crate::data::{self, Picture};
 use crate::engine::cell::context::{CellContext, stream, unhurried};
@@ -20,32 +21,12 @@ use rand_chacha::rand_core::RngCore;
 use std::time::Instant;
 use tch::{Kind, Tensor};
 
-/// So many images of a slice are asked for by themselves.
-const ALONE: usize = 4;
-/// Perturbations per radius.
-const PATTERNS: usize = 4;
-
-/// Height and width of the blocks of pixels that share a sign. Single pixels average out in the
-/// first layers of a network; larger blocks do not, nor do columns, with which Square Attack begins
-/// (Andriushchenko et al., ECCV 2020).
-fn patterns(side: i64) -> [(i64, i64); PATTERNS] {
-    [
-        (1, 1),
-        ((side / 8).max(1), (side / 8).max(1)),
-        ((side / 4).max(1), (side / 4).max(1)),
-        (side, 1),
-    ]
-}
-
-/// What an image costs, if nothing that is drawn deceives the model.
-pub(crate) fn cost(radii: &[f64]) -> Cost {
-    let alone = ALONE as f64 / SLICE as f64;
-    Cost { forward: 2.0 + alone + (radii.len() * PATTERNS) as f64, backward: 2.0 }
-}
-
-/// Of the images of a slice that the model classifies correctly.
+/// Computes the rows of a probe cell. Images that the model gets wrong are not probed.
+///
+/// # Errors
+/// When the images cannot be loaded, the model fails, or the cell is stopped.
 pub(super) fn compute(
-    bench: CellContext,
+    context: CellContext,
     model: &dyn Model,
     pictures: &[Picture],
     clean: &[CleanRow],
@@ -56,13 +37,13 @@ pub(super) fn compute(
         return Ok(rows);
     }
     let chosen: Vec<Picture> = probed.iter().map(|&n| pictures[n].clone()).collect();
-    let pixels = data::batch(&chosen, model.card().side)?.to_device(bench.device);
+    let pixels = data::batch(&chosen, model.card().side)?.to_device(context.device);
     let goals =
         chosen.iter().map(|picture| of_model(Goal::Away(picture.label), model.card())).collect();
     let cases = Cases::new(pixels, goals)?;
-    let oracle = Oracle::new(model, chosen.iter().map(stream).collect(), bench.settings());
+    let oracle = Oracle::new(model, chosen.iter().map(stream).collect(), context.settings());
     let start = Instant::now();
-    let seen = unhurried(&oracle, look(&oracle, &cases, &bench.study.radii()))?;
+    let seen = unhurried(&oracle, observe(&oracle, &cases, &context.study.radii()))?;
     let milliseconds = start.elapsed().as_secs_f64() * 1e3 / probed.len() as f64;
     for ((n, seen), passes) in probed.into_iter().zip(seen).zip(oracle.passes()) {
         rows[n] = ProbeRow {
@@ -74,6 +55,30 @@ pub(super) fn compute(
         };
     }
     Ok(rows)
+}
+
+/// Images of a slice whose logits are also computed without the others.
+const ALONE: usize = 4;
+/// Random perturbations per radius.
+const PATTERNS: usize = 4;
+
+/// Height and width of the blocks of pixels that share a sign, for each perturbation of a radius.
+///
+/// Single pixels average out in the first layers of a network. Larger blocks do not, nor do
+/// columns, with which Square Attack begins (Andriushchenko et al., ECCV 2020).
+fn patterns(side: i64) -> [(i64, i64); PATTERNS] {
+    [
+        (1, 1),
+        ((side / 8).max(1), (side / 8).max(1)),
+        ((side / 4).max(1), (side / 4).max(1)),
+        (side, 1),
+    ]
+}
+
+/// Passes per image, if no random perturbation deceives the model.
+pub(crate) fn cost(radii: &[f64]) -> Cost {
+    let alone = ALONE as f64 / SLICE as f64;
+    Cost { forward: 2.0 + alone + (radii.len() * PATTERNS) as f64, backward: 2.0 }
 }
 
 fn unprobed(picture: &Picture) -> ProbeRow {
@@ -94,8 +99,8 @@ fn unprobed(picture: &Picture) -> ProbeRow {
     }
 }
 
-/// What is seen of one image.
-struct ProbeLook {
+/// What is measured of one image: the fields of [`ProbeRow`].
+struct Probed {
     cross_entropy: Option<f64>,
     margin: Option<f64>,
     again: f64,
@@ -105,7 +110,7 @@ struct ProbeLook {
     random_radius: Option<f64>,
 }
 
-impl ProbeLook {
+impl Probed {
     fn of(self, picture: &Picture) -> ProbeRow {
         let Self {
             cross_entropy,
@@ -129,7 +134,7 @@ impl ProbeLook {
     }
 }
 
-fn look(oracle: &Oracle, cases: &Cases, radii: &[f64]) -> Result<Vec<ProbeLook>> {
+fn observe(oracle: &Oracle, cases: &Cases, radii: &[f64]) -> Result<Vec<Probed>> {
     let goals = Goals::new(&cases.goals, &cases.pixels);
     let (logits, cross_entropy) =
         slopes(oracle, cases, |z| -goals.logit(&z.log_softmax(1, Kind::Float)))?;
@@ -140,8 +145,8 @@ fn look(oracle: &Oracle, cases: &Cases, radii: &[f64]) -> Result<Vec<ProbeLook>>
     let (first_answers, second_answers) = (first_answers?, second_answers?);
     let alone = alone(oracle, cases, &logits)?;
     let probabilities = are_probabilities(&logits);
-    let random_radius = by_lot(oracle, cases, radii)?;
-    let seen = |n: usize| ProbeLook {
+    let random_radius = random_radii(oracle, cases, radii)?;
+    let seen = |n: usize| Probed {
         cross_entropy: cross_entropy[n],
         margin: margin[n],
         again: again[n],
@@ -153,8 +158,8 @@ fn look(oracle: &Oracle, cases: &Cases, radii: &[f64]) -> Result<Vec<ProbeLook>>
     Ok((0..cases.len()).map(seen).collect())
 }
 
-/// The logits of all cases, and per case the greatest element of the loss's gradient: NaN where it
-/// is not finite, none where there is no gradient.
+/// The logits of all cases, and per case the greatest absolute element of the loss's gradient: NaN
+/// where the gradient is not finite, none where there is none.
 fn slopes(
     oracle: &Oracle,
     cases: &Cases,
@@ -178,8 +183,8 @@ fn slopes(
     }
 }
 
-/// How far the logits of the first images by themselves are from those in the batch; nothing when
-/// the batch is one image.
+/// How far the logits of the first images by themselves are from those in the batch. Empty if the
+/// batch is one image.
 fn alone(oracle: &Oracle, cases: &Cases, together: &Tensor) -> Result<Vec<f64>> {
     if cases.len() < 2 {
         return Ok(Vec::new());
@@ -191,8 +196,8 @@ fn alone(oracle: &Oracle, cases: &Cases, together: &Tensor) -> Result<Vec<f64>> 
     (0..cases.len().min(ALONE)).map(apart).collect()
 }
 
-/// Per case the least radius at which a perturbation that is drawn changes the answer.
-fn by_lot(oracle: &Oracle, cases: &Cases, radii: &[f64]) -> Result<Vec<Option<f64>>> {
+/// Per case the least radius at which a random perturbation changes the answer.
+fn random_radii(oracle: &Oracle, cases: &Cases, radii: &[f64]) -> Result<Vec<Option<f64>>> {
     let card = oracle.card().clone();
     let mut found = vec![None; cases.len()];
     let mut streams: Vec<ChaCha8Rng> = (0..cases.len()).map(|case| oracle.rng(case)).collect();
@@ -216,7 +221,7 @@ fn by_lot(oracle: &Oracle, cases: &Cases, radii: &[f64]) -> Result<Vec<Option<f6
     Ok(found)
 }
 
-/// 3×side×side of −1 and 1, the same within blocks of so many rows and columns of a channel.
+/// 3×side×side of −1 and 1, at random, the same within each block (rows, columns) of a channel.
 fn signs(stream: &mut ChaCha8Rng, side: i64, (height, width): (i64, i64)) -> Tensor {
     let (down, across) = ((side + height - 1) / height, (side + width - 1) / width);
     let count = (3 * down * across) as usize;
@@ -264,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lot_decides_alike_in_whatever_company() {
+    fn random_perturbations_do_not_depend_on_the_other_images() {
         let model = Affine::new(10, 8, 2);
         let pixels = (Tensor::arange(6 * 3 * 8 * 8, (Kind::Float, Device::Cpu)) * 1.7)
             .sin()
@@ -277,8 +282,12 @@ mod tests {
             let goals = chosen.iter().map(|&n| Goal::Away(labels[n])).collect();
             let cases = Cases::new(pixels.index_select(0, &index), goals).unwrap();
             let streams = chosen.iter().map(|&n| n as u64).collect();
-            by_lot(&Oracle::new(&model, streams, Settings::default()), &cases, &[0.1, 0.3, 0.6])
-                .unwrap()
+            random_radii(
+                &Oracle::new(&model, streams, Settings::default()),
+                &cases,
+                &[0.1, 0.3, 0.6],
+            )
+            .unwrap()
         };
         let together = run(&[0, 1, 2, 3, 4, 5]);
         assert_eq!(run(&[4, 1]), [together[4], together[1]]);
@@ -295,8 +304,8 @@ mod tests {
         let label = model.logits(&pixels.narrow(0, 0, 1)).argmax(1, false).int64_value(&[0]);
         let cases = Cases::new(pixels, vec![Goal::Away(label); SLICE]).unwrap();
         let oracle = Oracle::new(&model, (0..SLICE as u64).collect(), Settings::default());
-        let radii = [1e-6, 2e-6]; // so small that nothing is deceived
-        let seen = look(&oracle, &cases, &radii).unwrap();
+        let radii = [1e-6, 2e-6]; // so small that no perturbation deceives the model
+        let seen = observe(&oracle, &cases, &radii).unwrap();
         assert!(seen.iter().all(
             |seen| seen.random_radius.is_none() && seen.margin.is_some_and(|slope| slope > 0.0)
         ));

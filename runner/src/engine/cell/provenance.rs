@@ -1,11 +1,14 @@
 //! Where a cell comes from: what is stored beside its rows for people.
 
-use crate::engine::plan::Work;
-use crate::study::Study;
+use crate::engine::plan::{ENGINE, Work};
+use crate::store::canonical;
+use crate::study::{Part, Study, StudyModel};
+use gauntlet_core::LIBTORCH;
 use gauntlet_core::device::Device;
+use serde_json::json;
 
-/// What a cell was made from, in words that a reader of one file understands; as JSON.
-/// `origin` is the work that the pixels come from, if they come from another.
+/// What a cell was made from, as JSON, in words that a reader of one file understands. `origin` is
+/// the work of the craft cell whose pixels the cell is about; for any other cell its own work.
 pub(super) fn provenance(
     study: &Study,
     device: Device,
@@ -13,9 +16,15 @@ pub(super) fn provenance(
     work: Work,
     origin: Work,
 ) -> String {
-    use serde_json::json;
     let model = &study.models[model];
-    let part = |part: &crate::study::Part| json!({ "name": part.name, "origin": part.origin, "plugin": part.plugin, "parameters": part.parameters });
+    let part = |part: &Part| {
+        json!({
+            "name": part.name,
+            "origin": part.origin,
+            "plugin": part.plugin,
+            "parameters": part.parameters,
+        })
+    };
     let (attack, goal) = match origin {
         Work::Craft { attack, goal, .. } => (Some(&study.attacks[attack]), Some(goal)),
         Work::Score { goal, .. } => (None, Some(goal)),
@@ -28,11 +37,17 @@ pub(super) fn provenance(
         Work::Transfer { target, .. } => (None, Some(&study.models[target])),
         Work::Clean { .. } | Work::Craft { .. } | Work::Probe { .. } => (None, None),
     };
-    let who = |model: &crate::study::StudyModel| json!({ "card": model.card, "weights": model.weights_hash, "model": part(&model.part) });
-    crate::store::canonical(&json!({
+    let who = |model: &StudyModel| {
+        json!({
+            "card": model.card,
+            "weights": model.weights_hash,
+            "model": part(&model.part),
+        })
+    };
+    canonical(&json!({
         "program": concat!("gauntlet ", env!("CARGO_PKG_VERSION")),
-        "engine": crate::engine::plan::ENGINE,
-        "libtorch": gauntlet_core::LIBTORCH,
+        "engine": ENGINE,
+        "libtorch": LIBTORCH,
         "device": format!("{device:?}"),
         "machine": format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
         "seed": study.seed,

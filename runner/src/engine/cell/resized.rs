@@ -1,10 +1,10 @@
-//! Models that look at images of another side than their own.
+//! Models that are given images of another side than their own.
 
 use gauntlet_core::model::{Model, ModelCard};
 use tch::Tensor;
 
-/// A model behind a window of any side: what it is given is resized to its own side (bilinear,
-/// antialiased), differentiably. At its own side nothing is done.
+/// A model that takes images of any side. They are resized to its own side, bilinear and
+/// antialiased, and gradients pass through that. Images of its own side are left as they are.
 pub(crate) struct Resized {
     model: Box<dyn Model>,
     card: ModelCard,
@@ -17,7 +17,7 @@ impl Resized {
         Self { side: card.side, card, model }
     }
 
-    /// The model as one that takes images of `side`.
+    /// The model, with a card that says that it takes images of `side`.
     pub fn at(&mut self, side: i64) -> &dyn Model {
         self.card.side = side;
         self

@@ -1,4 +1,4 @@
-//! Transfer cells: a craft cell's pixels before another model.
+//! Transfer cells: another model's answers to a craft cell's pixels.
 
 use crate::engine::cell::context::CellContext;
 use crate::engine::cell::verify::{answers, fit, goal, in_top5, predictions, to_8bit};
@@ -10,8 +10,13 @@ use gauntlet_core::model::Model;
 use std::time::Instant;
 use tch::Tensor;
 
+/// Computes the rows of a transfer cell. `pixels` are those of the craft cell: M×3×side×side, in
+/// the order of its slots.
+///
+/// # Errors
+/// When the pixels are not as many as the craft cell's slots, or the target fails.
 pub(super) fn compute(
-    bench: CellContext,
+    context: CellContext,
     target: &dyn Model,
     policy: Policy,
     craft: &Stored<CraftRow>,
@@ -51,17 +56,18 @@ pub(super) fn compute(
         pixels.size()[0],
         given.len()
     );
-    let look = |pixels: &Tensor| -> Result<(Vec<Option<i64>>, Vec<bool>)> {
-        let logits = answers(target, bench.device, pixels)?;
+    let answer_to = |pixels: &Tensor| -> Result<(Vec<Option<i64>>, Vec<bool>)> {
+        let logits = answers(target, context.device, pixels)?;
         Ok((predictions(&logits, card)?, in_top5(&logits, card, &classes)?))
     };
-    let (float, float_top5) = look(&fit(pixels, card.side, policy))?;
+    let (float, float_top5) = answer_to(&fit(pixels, card.side, policy))?;
     let mut rounded = fit(&to_8bit(pixels), card.side, policy);
     if card.side != pixels.size()[3] {
-        // The target too is given 8-bit pixels: resizing makes new values in between.
+        // Resizing makes values between the levels: round again, so that the target is given 8-bit
+        // pixels.
         rounded = to_8bit(&rounded);
     }
-    let (rounded, rounded_top5) = look(&rounded)?;
+    let (rounded, rounded_top5) = answer_to(&rounded)?;
     let milliseconds = start.elapsed().as_secs_f64() * 1e3 / given.len() as f64;
     for (slot, &n) in given.iter().enumerate() {
         let row = &mut rows[n];

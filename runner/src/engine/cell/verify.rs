@@ -1,5 +1,5 @@
-//! What happens in a cell. Nothing that a model, an attack or a metric gives is believed: shapes,
-//! ranges and every claim are checked here, with forward passes of the engine's own.
+//! Verifying what a cell's code claims. Nothing that a model, an attack or a metric gives is
+//! believed: the engine checks it, with forward passes of its own.
 
 use crate::study::Policy;
 use anyhow::Result;
@@ -9,9 +9,7 @@ use gauntlet_core::model::{Model, ModelCard};
 use gauntlet_core::oracle::{Oracle, Settings};
 use tch::{Kind, Tensor};
 
-const MID_GREY: f64 = 0.5;
-
-/// Rounds pixels to what an 8-bit image can hold.
+/// Rounds pixels to the levels of an 8-bit image.
 pub(super) fn to_8bit(pixels: &Tensor) -> Tensor {
     let rounded = pixels.copy();
     // One image at a time stays in the cache.
@@ -21,7 +19,8 @@ pub(super) fn to_8bit(pixels: &Tensor) -> Tensor {
     rounded
 }
 
-/// The engine's own look at a model: N×3×S×S → N×classes, on the CPU, in float32.
+/// A model's logits, by a forward pass of the engine's own: N×3×S×S → N×classes, on the CPU, in
+/// float32.
 pub(super) fn answers(model: &dyn Model, device: Device, pixels: &Tensor) -> Result<Tensor> {
     let count = pixels.size()[0] as usize;
     let oracle = Oracle::new(model, vec![0; count], Settings::default());
@@ -56,18 +55,22 @@ pub(super) fn in_top5(logits: &Tensor, card: &ModelCard, classes: &[i64]) -> Res
         .collect())
 }
 
-/// In the dataset's classes.
+/// The goal in the dataset's classes: towards the target class, if there is one, or away from the
+/// label.
 pub(super) fn goal(target_class: Option<i64>, label: i64) -> Goal {
     target_class.map_or(Goal::Away(label), Goal::Towards)
 }
 
-/// The model counts its background too.
+/// The goal in the model's classes, which may begin with a background.
 pub(super) fn of_model(goal: Goal, card: &ModelCard) -> Goal {
     match goal {
         Goal::Away(class) => Goal::Away(class + card.label_offset),
         Goal::Towards(class) => Goal::Towards(class + card.label_offset),
     }
 }
+
+/// What is put around images that are smaller than a model's.
+const MID_GREY: f64 = 0.5;
 
 /// Brings N×3×H×H to the side of another model.
 pub(super) fn fit(pixels: &Tensor, side: i64, policy: Policy) -> Tensor {
