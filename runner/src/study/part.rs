@@ -2,8 +2,7 @@
 
 use crate::study::goal::{GoalKind, goals};
 use crate::study::torchscript::{self, Script};
-use crate::weights;
-use crate::weights::WeightsPlace;
+use crate::weights::{self, MissingWeights, WeightsPlace};
 use anyhow::{Context, Result, bail, ensure};
 use gauntlet_core::attack::Budget;
 use gauntlet_core::device::Device;
@@ -34,6 +33,17 @@ pub struct Part {
     pub parameters: Table,
 }
 
+/// Why a model cannot take part.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// Its weights are nowhere.
+    #[error(transparent)]
+    NoWeights(#[from] MissingWeights),
+    /// Its name is unknown, a parameter is wrong, or its weights cannot be read.
+    #[error(transparent)]
+    Invalid(#[from] anyhow::Error),
+}
+
 /// A model of a study.
 pub struct StudyModel {
     /// Label, name, origin, parameters.
@@ -53,20 +63,21 @@ impl StudyModel {
     /// [`weights::locate`].
     ///
     /// # Errors
-    /// When the name is unknown, a parameter is wrong, or there are no weights.
+    /// [`ModelError::NoWeights`] when there are no weights; [`ModelError::Invalid`] when the name is
+    /// unknown, a parameter is wrong, or the weights cannot be read.
     pub fn new(
         registry: &Registry,
         name: &str,
         params: &Table,
         weights: Option<&Path>,
-    ) -> Result<Self> {
+    ) -> Result<Self, ModelError> {
         let entry = registry.find_model(name)?;
-        entry.entry.parameters(None, params)?; // a mistake in them comes before one in the weights
+        entry.entry.parameters(None, params)?; // wrong parameters are told before missing weights
         let weights = match weights {
             Some(path) if !path.is_dir() => WeightsPlace::File(path.to_owned()),
             folder => weights::locate(entry, folder)?,
         };
-        Self::with(entry, params, weights)
+        Ok(Self::with(entry, params, weights)?)
     }
 
     pub(super) fn with(entry: &ModelEntry, params: &Table, weights: WeightsPlace) -> Result<Self> {

@@ -1,12 +1,11 @@
 //! From names in a study's text to models, attacks and metrics of the registry.
 
-use crate::study::StudyOptions;
 use crate::study::goal::goals;
-use crate::study::part::{Part, StudyAttack, StudyMetric, StudyModel};
+use crate::study::options::StudyOptions;
+use crate::study::part::{ModelError, Part, StudyAttack, StudyMetric, StudyModel};
 use crate::study::refusal::Refusal;
 use crate::study::syntax;
 use crate::study::syntax::Choice;
-use crate::weights;
 use crate::weights::WeightsPlace;
 use anyhow::Result;
 use gauntlet_core::registry::{Entry, Registry};
@@ -42,12 +41,11 @@ pub(super) fn model(
     entry.entry.parameters(None, &params).map_err(|error| refusal.at(&span, error))?;
     let place = named.as_ref().map(|(path, _)| path.as_path()).or(options.weights.as_deref());
     let mut model = StudyModel::new(registry, choice.name.get_ref(), &params, place)
-        .or_else(|error| match error.downcast::<weights::MissingWeights>() {
-            Ok(missing) if options.plan_only => {
+        .or_else(|error| match error {
+            ModelError::NoWeights(missing) if options.plan_only => {
                 StudyModel::with(entry, &params, WeightsPlace::Absent(missing))
             }
-            Ok(missing) => Err(missing.into()),
-            Err(error) => Err(error),
+            error => Err(error.into()),
         })
         .map_err(|error| refusal.at(&choice.name.span(), error))?;
     relabel(&mut model.part, choice.label.as_ref());

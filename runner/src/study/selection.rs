@@ -8,12 +8,13 @@
 
 use crate::data::{Data, Picture, Source};
 use crate::errors::first_line;
-use crate::study::StudyOptions;
 use crate::study::goal::GoalKind;
-use crate::study::part::{LeftOut, MemberKind, Part, StudyAttack, StudyMetric, StudyModel};
+use crate::study::options::StudyOptions;
+use crate::study::part::{
+    LeftOut, MemberKind, ModelError, Part, StudyAttack, StudyMetric, StudyModel,
+};
 use crate::study::refusal::Refusal;
 use crate::study::syntax::{File, Named};
-use crate::weights::MissingWeights;
 use anyhow::{Context, Result, anyhow};
 use gauntlet_core::params::suggestion;
 use gauntlet_core::registry::{Entry, Registry};
@@ -267,14 +268,16 @@ impl<'a> Selection<'a> {
         for &entry in joining {
             match StudyModel::new(registry, &entry.name, &Table::new(), shelf) {
                 Ok(model) => candidates.push((entry, model)),
-                Err(error) if error.is::<MissingWeights>() => {
+                Err(ModelError::NoWeights(_)) => {
                     self.leave_out(
                         MemberKind::Model,
                         &entry.name,
                         "no weights, see `runner weights list`".into(),
                     );
                 }
-                Err(error) => self.leave_out(MemberKind::Model, &entry.name, first_line(&error)),
+                Err(ModelError::Invalid(error)) => {
+                    self.leave_out(MemberKind::Model, &entry.name, first_line(&error));
+                }
             }
         }
         let labels =
