@@ -1,4 +1,6 @@
 use super::*;
+use crate::data::Picture;
+use anyhow::Result;
 use gauntlet_core::device::Device;
 use gauntlet_core::metric::{Direction, Scope};
 use gauntlet_core::prelude::{Metric, Tensor};

@@ -234,7 +234,7 @@ fn inside(args: &CheckArgs, mut registry: Registry) -> Result<()> {
 
     // Where nobody listens any more, nobody misses this.
     let mut watch = |event: &Event| {
-        drop(writeln!(said, "{}", serde_json::to_string(event).unwrap_or_default()))
+        drop(writeln!(said, "{}", serde_json::to_string(event).unwrap_or_default()));
     };
     for (model, parameters) in models {
         Report::of_model(model, &parameters, open()?, &mut watch);
