@@ -2,8 +2,7 @@
 
 use crate::data::Data;
 use crate::study::part::{MemberKind, Part, StudyModel};
-use crate::study::refusal::Refusal;
-use crate::study::resolve::Span;
+use crate::study::refusal::{Refusal, Span};
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -3,7 +3,7 @@
 use crate::data::{Data, Folder, MissingImages, OpenError, Source};
 use crate::study::options::StudyOptions;
 use crate::study::refusal::Refusal;
-use crate::study::syntax;
+use crate::study::syntax::{DataChoice, File, NamedSource};
 use anyhow::{Result, bail, ensure};
 use std::path::{Path, PathBuf};
 use toml::Spanned;
@@ -21,7 +21,7 @@ pub(super) struct Images {
 /// Opens the images of a study, or those in memory that `options` has instead.
 pub(super) fn images(
     refusal: &Refusal,
-    file: &syntax::File,
+    file: &File,
     folder: &Path,
     options: &StudyOptions,
 ) -> Result<(Images, Data)> {
@@ -62,7 +62,7 @@ pub(super) fn images(
     Ok((Images { source, count, missing }, data))
 }
 
-fn source(refusal: &Refusal, data: &syntax::DataChoice, folder: &Path) -> Result<Source> {
+fn source(refusal: &Refusal, data: &DataChoice, folder: &Path) -> Result<Source> {
     let Some(images) = &data.folder else {
         ensure!(
             data.labels.is_none() && data.first_label.is_none() && data.classes.is_none(),
@@ -70,8 +70,8 @@ fn source(refusal: &Refusal, data: &syntax::DataChoice, folder: &Path) -> Result
             refusal.place
         );
         return match &data.source {
-            Some(syntax::NamedSource::FashionMnist) => Ok(Source::FashionMnist),
-            Some(syntax::NamedSource::Eccv2018) => Ok(Source::Eccv2018),
+            Some(NamedSource::FashionMnist) => Ok(Source::FashionMnist),
+            Some(NamedSource::Eccv2018) => Ok(Source::Eccv2018),
             None => bail!(
                 "{}: [data] takes either `source = \"…\"` (fashion-mnist or eccv2018) or `folder \
                  = \"…\"`",
