@@ -4,7 +4,7 @@
 //! names come from `--plugins`, `GAUNTLET_PLUGINS`, a study's `[plugins]`, or an embedding program.
 
 use anyhow::{Context, Error, Result, bail, ensure};
-use gauntlet_core::plugin::{Library, NotAPlugin};
+use gauntlet_core::plugin::{Library, ReadError};
 use gauntlet_core::registry::Registry;
 use std::fs::{self, Metadata};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -124,15 +124,17 @@ impl FoundLibraries {
         }
         let library = match Library::read(path) {
             Ok(library) => library,
+            Err(ReadError::NotAPlugin { source, .. }) if !named => {
+                self.ignored.push((path.to_owned(), source.to_string()));
+                return;
+            }
+            // A link to nothing, or a file that was deleted since the folder was listed.
+            Err(ReadError::Unreadable { .. }) if !named && !path.exists() => {
+                self.ignored.push((path.to_owned(), "a link to nothing".into()));
+                return;
+            }
             Err(error) => {
-                let nowhere = !path.exists(); // a link, or it was deleted just now
-                match error.downcast_ref::<NotAPlugin>() {
-                    Some(what) if !named => self.ignored.push((path.to_owned(), what.to_string())),
-                    None if !named && nowhere => {
-                        self.ignored.push((path.to_owned(), "a link to nothing".into()));
-                    }
-                    _ => self.refused.push((path.to_owned(), error)),
-                }
+                self.refused.push((path.to_owned(), error.into()));
                 return;
             }
         };
