@@ -1,10 +1,10 @@
-//! Plugin libraries on disk: where they are looked for, and which of them are let in.
+//! Plugin libraries on disk: where they are looked for, and which of them may be loaded.
 //!
-//! Loading a library runs its code, so nothing is loaded that was not named: in [`Sources`], which
-//! come from `--plugins`, `GAUNTLET_PLUGINS`, a study's `[plugins]`, or an embedding program.
+//! Loading a library runs its code, so only libraries that are named in [`Sources`] are loaded. The
+//! names come from `--plugins`, `GAUNTLET_PLUGINS`, a study's `[plugins]`, or an embedding program.
 
 use anyhow::{Context, Error, Result, bail, ensure};
-use gauntlet_core::plugin::{Library, NotAPlugin};
+use gauntlet_core::plugin::{Library, ReadError};
 use gauntlet_core::registry::Registry;
 use std::fs::{self, Metadata};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -13,29 +13,32 @@ use std::path::{Path, PathBuf};
 /// Where plugin libraries come from, and which of them may be loaded.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
-    /// Folders, of which all plugin libraries are meant, and single libraries.
+    /// Folders, which stand for all plugin libraries in them, and single libraries.
     pub places: Vec<PathBuf>,
-    /// Lists of hashes, see [`lock_line`]. A library must stand in each of them.
+    /// Files with hashes of libraries, see [`lock_line`]. Only libraries that are in all of them may be
+    /// loaded.
     pub locks: Vec<PathBuf>,
 }
 
-/// What has been found where libraries were looked for.
+/// The result of a search for libraries.
 #[derive(Debug, Default)]
 pub struct FoundLibraries {
     /// Libraries that fit this program and may be loaded.
     pub libraries: Vec<Library>,
-    /// Plugin libraries that cannot or may not be loaded, and files that were named but are no
-    /// plugins: each with the reason.
+    /// Plugin libraries that cannot or may not be loaded, and named files that are no plugins, each
+    /// with the reason.
     pub refused: Vec<(PathBuf, Error)>,
-    /// What else stands in the folders, and why it is no plugin.
+    /// The other files in the folders, and why each is no plugin.
     pub ignored: Vec<(PathBuf, String)>,
-    /// What the user should know, though it stops nothing.
+    /// Messages for the user about libraries that are loaded all the same.
     pub warnings: Vec<String>,
 }
 
 impl FoundLibraries {
+    /// Checks that nothing was refused.
+    ///
     /// # Errors
-    /// When anything was refused: says why.
+    /// When anything was refused; the error has all reasons.
     pub fn check(&self) -> Result<()> {
         let reasons: Vec<String> =
             self.refused.iter().map(|(_, error)| format!("{error:#}")).collect();
@@ -48,7 +51,7 @@ impl FoundLibraries {
 }
 
 impl Sources {
-    /// All places of both, and all locks: a library must stand in each, whoever named it.
+    /// The places and the locks of both. A library must be in all locks, whichever source names it.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
         self.places.extend(other.places);
@@ -90,8 +93,8 @@ impl Sources {
         Ok(found)
     }
 
-    /// Looks for libraries and loads them. What cannot be loaded is [refused](Found::refused) as
-    /// well.
+    /// Looks for libraries and loads them. Those that cannot be loaded are among the
+    /// [refused](FoundLibraries::refused).
     ///
     /// # Errors
     /// As [`search`](Self::search).
@@ -111,7 +114,8 @@ const WORLD_WRITABLE: u32 = 0o002;
 const ROOT: u32 = 0;
 
 impl FoundLibraries {
-    /// `named` is whether the user has named this very file.
+    /// Sorts a file into libraries, refused and ignored. `named` is whether the user named the file
+    /// itself, not its folder.
     fn consider(&mut self, path: &Path, named: bool, locks: &[Lock]) {
         if path.is_dir() {
             self.ignored
@@ -120,15 +124,17 @@ impl FoundLibraries {
         }
         let library = match Library::read(path) {
             Ok(library) => library,
+            Err(ReadError::NotAPlugin { source, .. }) if !named => {
+                self.ignored.push((path.to_owned(), source.to_string()));
+                return;
+            }
+            // A link to nothing, or a file that was deleted since the folder was listed.
+            Err(ReadError::Unreadable { .. }) if !named && !path.exists() => {
+                self.ignored.push((path.to_owned(), "a link to nothing".into()));
+                return;
+            }
             Err(error) => {
-                let nowhere = !path.exists(); // a link, or it was deleted just now
-                match error.downcast_ref::<NotAPlugin>() {
-                    Some(what) if !named => self.ignored.push((path.to_owned(), what.to_string())),
-                    None if !named && nowhere => {
-                        self.ignored.push((path.to_owned(), "a link to nothing".into()))
-                    }
-                    _ => self.refused.push((path.to_owned(), error)),
-                }
+                self.refused.push((path.to_owned(), error.into()));
                 return;
             }
         };
@@ -145,7 +151,7 @@ impl FoundLibraries {
         }
     }
 
-    /// Warns of others than the user and the system's own who can change it.
+    /// Warns when a file or folder can be changed by others than the user and root.
     fn warn_of_strangers(&mut self, what: &str, path: &Path, about: &Metadata) {
         let (path, owner) = (path.display(), about.uid());
         let why = "and its code runs as you";
@@ -163,11 +169,18 @@ impl FoundLibraries {
     }
 }
 
+/// A line of a lock.
+struct LockEntry {
+    /// BLAKE3 of a library, in hexadecimal.
+    hash: String,
+    /// The library's file name.
+    file: String,
+}
+
 /// The hashes of libraries that may be loaded.
 struct Lock {
     path: PathBuf,
-    /// Hash and file name.
-    entries: Vec<(String, String)>,
+    entries: Vec<LockEntry>,
 }
 
 impl Lock {
@@ -194,19 +207,20 @@ impl Lock {
                 number + 1
             );
             let name = Path::new(file.trim()).file_name().unwrap_or_default();
-            entries.push((hash.to_ascii_lowercase(), name.to_string_lossy().into_owned()));
+            let file = name.to_string_lossy().into_owned();
+            entries.push(LockEntry { hash: hash.to_ascii_lowercase(), file });
         }
         Ok(Self { path: path.to_owned(), entries })
     }
 
     fn admit(&self, library: &Library) -> Result<()> {
-        if self.entries.iter().any(|(hash, _)| *hash == library.hash) {
+        if self.entries.iter().any(|entry| entry.hash == library.hash) {
             return Ok(());
         }
         let (who, hash, lock) = (library.describe(), &library.hash, self.path.display());
         let name = library.path.file_name().unwrap_or_default().to_string_lossy();
-        let expected = match self.entries.iter().find(|(_, file)| *file == name) {
-            Some((hash, _)) => format!("for {name} it has {hash}"),
+        let expected = match self.entries.iter().find(|entry| entry.file == name) {
+            Some(entry) => format!("for {name} it has {}", entry.hash),
             None => format!("it has {} others", self.entries.len()),
         };
         bail!(
@@ -217,7 +231,7 @@ impl Lock {
     }
 }
 
-/// The line of a lock that admits a library: BLAKE3 and path, as `b3sum` writes and checks them.
+/// The line of a lock that admits a library: BLAKE3 and path, in the format of `b3sum`.
 pub fn lock_line(library: &Library) -> String {
     format!("{}  {}", library.hash, library.path.display())
 }

@@ -7,9 +7,11 @@ pub mod stamp;
 
 pub use stamp::{LIBTORCH, NotAPlugin, Stamp, VERSION};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde::Serialize;
+use stamp::Fault;
 use std::path::{Path, PathBuf};
+use thiserror::Error;
 
 /// A plugin library on disk. None of its code has run.
 #[derive(Clone, Debug, Serialize)]
@@ -22,21 +24,47 @@ pub struct Library {
     pub stamp: Stamp,
 }
 
+/// Why a file cannot be read as a plugin library.
+#[derive(Debug, Error)]
+pub enum ReadError {
+    /// The file is something else.
+    #[error("{}", path.display())]
+    NotAPlugin {
+        /// The file.
+        path: PathBuf,
+        /// What the file is.
+        source: NotAPlugin,
+    },
+    /// The file cannot be read, or is damaged.
+    #[error("{}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with the file.
+        source: anyhow::Error,
+    },
+}
+
 impl Library {
     /// Reads a file's stamp and hash.
     ///
     /// # Errors
-    /// [`NotAPlugin`] when the file has no stamp; another error when it cannot be read or is
-    /// damaged.
-    pub fn read(path: &Path) -> Result<Self> {
-        let read = || -> Result<Self> {
+    /// [`ReadError::NotAPlugin`] when the file has no stamp; [`ReadError::Unreadable`] when it cannot
+    /// be read or is damaged.
+    pub fn read(path: &Path) -> Result<Self, ReadError> {
+        let read = || -> Result<Self, Fault> {
             let path = path.canonicalize()?;
             let bytes = stamp::open(&path)?;
             let name = path.file_stem().unwrap_or_default().to_string_lossy();
             let stamp = stamp::read(&bytes, name.strip_prefix("lib").unwrap_or(&name))?;
             Ok(Self { hash: blake3::hash(&bytes).to_string(), path, stamp })
         };
-        read().with_context(|| path.display().to_string())
+        let path = || path.to_owned();
+        read().map_err(|fault| match fault {
+            Fault::NotAPlugin(source) => ReadError::NotAPlugin { path: path(), source },
+            Fault::Io(error) => ReadError::Unreadable { path: path(), source: error.into() },
+            Fault::Damaged(source) => ReadError::Unreadable { path: path(), source },
+        })
     }
 
     /// Checks that the stamp fits this program: the same interface, target and libtorch.

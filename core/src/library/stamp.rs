@@ -7,7 +7,7 @@ use object::{Object, ObjectKind, ObjectSection};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 use thiserror::Error;
 
@@ -165,18 +165,38 @@ pub enum NotAPlugin {
     EmptyStamp,
 }
 
+/// Why a file has no stamp to read.
+#[derive(Debug, Error)]
+pub(crate) enum Fault {
+    /// The file is no plugin library.
+    #[error(transparent)]
+    NotAPlugin(#[from] NotAPlugin),
+    /// The file cannot be read.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The library or its stamp is damaged.
+    #[error(transparent)]
+    Damaged(#[from] anyhow::Error),
+}
+
 /// The bytes of a file that may be a library. Of a file that is none, only the first bytes are
 /// read.
 ///
 /// # Errors
-/// [`NotAPlugin`] when the file is no library; another error when it cannot be read.
-pub(super) fn open(path: &Path) -> Result<Vec<u8>> {
-    ensure!(fs::metadata(path)?.is_file(), NotAPlugin::NoFile);
+/// When the file is no library, or cannot be read.
+pub(super) fn open(path: &Path) -> Result<Vec<u8>, Fault> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(NotAPlugin::NoFile.into());
+    }
     let mut file = File::open(path)?;
     let mut bytes = Vec::new();
     file.by_ref().take(MAGIC.len() as u64).read_to_end(&mut bytes)?;
-    ensure!(!bytes.is_empty(), NotAPlugin::Empty);
-    ensure!(bytes == MAGIC, NotAPlugin::NoElf);
+    if bytes.is_empty() {
+        return Err(NotAPlugin::Empty.into());
+    }
+    if bytes != MAGIC {
+        return Err(NotAPlugin::NoElf.into());
+    }
     file.read_to_end(&mut bytes)?;
     Ok(bytes)
 }
@@ -185,16 +205,24 @@ pub(super) fn open(path: &Path) -> Result<Vec<u8>> {
 /// `stem`, its file's name without `lib` and ending, says which one is its own.
 ///
 /// # Errors
-/// [`NotAPlugin`] when the file is a program or has no stamp; another error says what is wrong with
-/// the stamp.
-pub(crate) fn read(bytes: &[u8], stem: &str) -> Result<Stamp> {
+/// When the file is a program or has no stamp, or the library or its stamp is damaged.
+pub(crate) fn read(bytes: &[u8], stem: &str) -> Result<Stamp, Fault> {
     let damaged = "the file is damaged or not whole; build or copy it again";
     let file = object::File::parse(bytes).context(damaged)?;
     let is_program = file.section_by_name(".interp").is_some();
-    ensure!(file.kind() == ObjectKind::Dynamic && !is_program, NotAPlugin::Program);
+    if file.kind() != ObjectKind::Dynamic || is_program {
+        return Err(NotAPlugin::Program.into());
+    }
     let section = file.section_by_name(SECTION).ok_or(NotAPlugin::NoStamp)?;
     let section = section.data().context(damaged)?;
-    ensure!(section.iter().any(|&byte| byte != 0), NotAPlugin::EmptyStamp);
+    if section.iter().all(|&byte| byte == 0) {
+        return Err(NotAPlugin::EmptyStamp.into());
+    }
+    Ok(own_stamp(section, stem)?)
+}
+
+/// The library's own stamp among those in its section.
+fn own_stamp(section: &[u8], stem: &str) -> Result<Stamp> {
     ensure!(
         section.len() <= MAX_SECTION,
         "the stamp has {} bytes, expected {MAX_SECTION} at the most; build the plugin again",

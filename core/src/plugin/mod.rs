@@ -12,7 +12,7 @@ mod host;
 mod load;
 mod wire;
 
-pub use crate::library::{Library, NotAPlugin, Stamp, VERSION, abi, stamp};
+pub use crate::library::{Library, NotAPlugin, ReadError, Stamp, VERSION, abi, stamp};
 
 /// Offers models, attacks and metrics to every program that links this crate and, where the crate
 /// is built as a `cdylib`, to `runner --plugins`:

@@ -1,20 +1,21 @@
-//! `runner run --dry-run`: what a study would compute, what it lacks, and what it would take.
+//! `runner run --dry-run`: what a study would compute, what it lacks, and what it would cost.
 
-use crate::cli::common::counted;
+use crate::cli::text::{counted, duration, number, size};
 use crate::data::eccv2018;
 use crate::engine::{RunOptions, device_kind};
 use crate::estimate::{StudyEstimate, estimate};
 use crate::report::Grid;
 use crate::study::{MissingInputs, Study};
-use crate::weights::ECCV2018;
-use crate::weights::WeightsPlace;
+use crate::weights::{ECCV2018, WeightsPlace};
 use anyhow::Result;
+use gauntlet_core::attack::Cost;
 use gauntlet_core::registry::Registry;
 use serde_json::json;
 use std::io::Write;
 use std::path::Path;
 
-/// Plans the study and prints the estimate. `folder` is where results would be; it is not made.
+/// Plans the study and prints the estimate. `folder` is where the results would be; it is not
+/// created.
 pub(super) fn dry_run(
     study: &Study,
     registry: &Registry,
@@ -25,8 +26,16 @@ pub(super) fn dry_run(
 ) -> Result<()> {
     let estimate = estimate(study, registry, folder, options)?;
     if json {
-        let missing = json!({ "weights": lacking(&study.missing), "images": study.missing.images.as_ref().map(|images| &images.folder), "commands": commands(&study.missing) });
-        let all = json!({ "study": study.name, "images": study.data.pictures.len(), "missing": missing, "estimate": estimate });
+        let all = json!({
+            "study": study.name,
+            "images": study.data.pictures.len(),
+            "missing": {
+                "weights": lacking(&study.missing),
+                "images": study.missing.images.as_ref().map(|images| &images.folder),
+                "commands": commands(&study.missing),
+            },
+            "estimate": estimate,
+        });
         writeln!(out, "{}", serde_json::to_string_pretty(&all)?)?;
         return Ok(());
     }
@@ -61,7 +70,7 @@ fn work(estimate: &StudyEstimate, out: &mut dyn Write) -> Result<()> {
     writeln!(out, "\nAttacks and scores; passes of one image, time of one worker over all models")?;
     let mut grid = Grid::new(["label", "goal", "forward", "backward", "time"]);
     for work in &estimate.work {
-        let passes = |of: fn(&gauntlet_core::attack::Cost) -> f64| {
+        let passes = |of: fn(&Cost) -> f64| {
             work.each.as_ref().map_or_else(|| "not known".into(), |cost| number(of(cost)))
         };
         grid.row([
@@ -96,7 +105,7 @@ fn lacking(missing: &MissingInputs) -> Vec<&str> {
     missing.weights.iter().map(|weights| weights.model.as_str()).collect()
 }
 
-/// What gets the missing weights, then what gets the images.
+/// The commands that get the missing weights, then those that get the images.
 fn commands(missing: &MissingInputs) -> Vec<String> {
     let published: Vec<_> = missing
         .weights
@@ -172,56 +181,4 @@ fn conclude(estimate: &StudyEstimate, options: &RunOptions, out: &mut dyn Write)
         )?;
     }
     Ok(())
-}
-
-/// Whole, in groups of three digits; `3.1e12` where that would be long.
-fn number(value: f64) -> String {
-    if value >= 1e10 {
-        return format!("{value:.1e}");
-    }
-    let digits = format!("{value:.0}");
-    let groups: Vec<&str> = digits
-        .as_bytes()
-        .rchunks(3)
-        .rev()
-        .filter_map(|group| std::str::from_utf8(group).ok())
-        .collect();
-    groups.join(",")
-}
-
-pub(super) fn duration(seconds: f64) -> String {
-    match seconds {
-        s if s < 1.0 => format!("{s:.2} s"),
-        s if s < 100.0 => format!("{s:.0} s"),
-        s if s < 100.0 * 60.0 => format!("{:.0} min", s / 60.0),
-        s if s < 100.0 * 3600.0 => format!("{:.1} h", s / 3600.0),
-        s => format!("{} days", number(s / 86400.0)),
-    }
-}
-
-fn size(bytes: f64) -> String {
-    match bytes {
-        b if b < 1e6 => format!("{:.0} kB", b / 1e3),
-        b if b < 1e9 => format!("{:.1} MB", b / 1e6),
-        b if b < 1e12 => format!("{:.1} GB", b / 1e9),
-        b => format!("{:.1} TB", b / 1e12),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn figures_are_short() {
-        assert_eq!(
-            [0.4, 999.6, 1234567.0, 3.14e12].map(number),
-            ["0", "1,000", "1,234,567", "3.1e12"]
-        );
-        assert_eq!(
-            [0.5, 42.0, 600.0, 36000.0, 1e8].map(duration),
-            ["0.50 s", "42 s", "10 min", "10.0 h", "1,157 days"]
-        );
-        assert_eq!([2e3, 2.5e6, 6.66e9, 1e13].map(size), ["2 kB", "2.5 MB", "6.7 GB", "10.0 TB"]);
-    }
 }

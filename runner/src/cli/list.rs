@@ -1,12 +1,12 @@
-//! `runner list`: who is there, with all parameters.
+//! `runner list`: everything that is registered, with all parameters.
 
-use super::plugins::SHORT_HASH;
+use crate::cli::text::SHORT_HASH;
 use crate::report::Grid;
 use crate::study::{BUILT_IN, BuiltIn};
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use gauntlet_core::params::PresetTable;
-use gauntlet_core::registry::{Entry, Registry};
+use gauntlet_core::registry::{Entry, MetricEntry, ModelEntry, Registry};
 use serde_json::{Value, json};
 use std::io::Write;
 use toml::Table;
@@ -106,14 +106,15 @@ fn entry(entry: &Entry, about: &str, out: &mut dyn Write) -> Result<()> {
     Ok(())
 }
 
-/// Crate and version; of what a plugin library brings also the library's file and hash.
+/// Crate and version; for what a plugin library brings, also the library's file and hash.
 fn origin(entry: &Entry) -> String {
     let Some(library) = &entry.library else { return entry.origin.clone() };
     let file = library.path.file_name().unwrap_or_default().to_string_lossy();
     format!("{}, {file} {}", entry.origin, &library.hash[..SHORT_HASH])
 }
 
-/// The defaults, each below what is known about it. What has no default is an option that is off.
+/// Prints the defaults, each below its description. A parameter without a default is an option that
+/// is off.
 fn parameters(entry: &Entry, out: &mut dyn Write) -> Result<()> {
     for described in &entry.descriptions {
         let choices = if described.choices.is_empty() {
@@ -137,7 +138,7 @@ fn parameters(entry: &Entry, out: &mut dyn Write) -> Result<()> {
     )
 }
 
-/// Characters in a line of text.
+/// Greatest number of characters in a line of text.
 const WIDTH: usize = 94;
 
 fn wrapped(text: &str, width: usize) -> Vec<String> {
@@ -177,7 +178,7 @@ fn entry_json(entry: &Entry) -> Value {
     })
 }
 
-fn model_json(model: &gauntlet_core::registry::ModelEntry) -> Result<Value> {
+fn model_json(model: &ModelEntry) -> Result<Value> {
     let mut value = entry_json(&model.entry);
     value["card"] = serde_json::to_value(model.card(&model.entry.defaults)?)?;
     value["embedded_weights"] = model.embedded_weights.is_some().into();
@@ -188,7 +189,7 @@ fn study_json(study: &BuiltIn) -> Value {
     json!({ "name": study.name, "summary": study.summary(), "toml": study.text })
 }
 
-fn metric_json(metric: &gauntlet_core::registry::MetricEntry) -> Value {
+fn metric_json(metric: &MetricEntry) -> Value {
     let mut value = entry_json(&metric.entry);
     value["unit"] = metric.unit.as_str().into();
     value["scope"] = serde_json::to_value(metric.scope).unwrap_or_default();

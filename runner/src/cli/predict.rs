@@ -1,6 +1,6 @@
-//! `runner predict`: what one model says of a few images.
+//! `runner predict`: the most likely classes of images, by one model.
 
-use crate::cli::common::counted;
+use crate::cli::text::counted;
 use crate::data::{Class, Classes, open_image};
 use crate::engine::permit;
 use crate::report::Grid;
@@ -23,7 +23,7 @@ use std::process::ExitCode;
 use tch::{Device, Kind, Tensor};
 use toml::Table;
 
-/// How many images the model is given at a time.
+/// Number of images in a batch.
 const BATCH: usize = 32;
 
 /// Show the most likely classes of images
@@ -75,7 +75,8 @@ pub(super) struct PredictArgs {
     images: Vec<PathBuf>,
 }
 
-/// An image that cannot be used is passed over, with a warning and exit code 1 in the end.
+/// Predicts the classes of images. An image that cannot be used is skipped with a warning, and the
+/// exit code is 1.
 pub(super) fn predict(
     args: &PredictArgs,
     registry: &Registry,
@@ -144,7 +145,10 @@ pub(super) fn predict(
         let images: Vec<_> = names
             .iter()
             .zip(&answers)
-            .map(|(name, logits)| Ok(json!({ "name": name, "top": top(logits)?, "logits": Vec::<f32>::try_from(logits)? })))
+            .map(|(name, logits)| {
+                let values = Vec::<f32>::try_from(logits)?;
+                Ok(json!({ "name": name, "top": top(logits)?, "logits": values }))
+            })
             .collect::<Result<_>>()?;
         writeln!(out, "{}", json!({ "model": chosen.part.label, "images": images }))?;
         return conclude(skipped, out);
@@ -169,7 +173,7 @@ pub(super) fn predict(
     conclude(skipped, out)
 }
 
-/// A TorchScript module, called as its file.
+/// A TorchScript module, named after its file.
 fn module(file: &Path, parameters: &Table) -> Result<StudyModel> {
     let script: Script = parameters.clone().try_into().map_err(|error: toml::de::Error| {
         anyhow!(
@@ -196,7 +200,7 @@ fn top(logits: &Tensor, count: i64) -> Result<Vec<(i64, f32)>> {
     Ok(Vec::<i64>::try_from(classes)?.into_iter().zip(Vec::<f32>::try_from(values)?).collect())
 }
 
-/// The names of the real classes, none where they are not known.
+/// The names of the real classes; `None` where they are not known.
 fn class_names(file: Option<&Path>, model: &StudyModel) -> Result<Option<Classes>> {
     let Some(file) = file else {
         let fashion = model.part.name.starts_with("mini_").then(Classes::fashion_mnist);
@@ -215,7 +219,7 @@ fn class_names(file: Option<&Path>, model: &StudyModel) -> Result<Option<Classes
     Ok(Some(names))
 }
 
-/// WordNet id and name of a model's class.
+/// WordNet id and name of a model's class; empty where they are not known.
 fn words<'a>(classes: Option<&'a Classes>, card: &ModelCard, class: i64) -> (&'a str, &'a str) {
     let real = class - card.label_offset;
     if real < 0 {

@@ -1,18 +1,21 @@
-//! How far a run is: a bar on a terminal, a line now and then elsewhere. Without colour.
+//! How far a run or a download has come: a bar on a terminal, a line every half minute elsewhere.
+//! Without colour.
 
-use crate::cli::common::counted;
+use crate::cli::text::counted;
 use crate::engine::Progress;
-use crate::weights;
-use indicatif::{DecimalBytes, ProgressBar, ProgressStyle};
+use crate::weights::DownloadProgress;
+use indicatif::{DecimalBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{self, IsTerminal, Write};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-/// Between two lines where there is no terminal.
+/// Time between two lines where there is no terminal.
 const QUIET: Duration = Duration::from_secs(30);
 
+/// How far a run has come.
 pub(super) struct Terminal {
     state: Mutex<State>,
+    /// Whether standard error is a terminal.
     attended: bool,
 }
 
@@ -107,9 +110,10 @@ impl Progress for Terminal {
     }
 }
 
-/// How far a download is.
+/// How far a download has come.
 pub(super) struct Transfer {
     state: Mutex<Bytes>,
+    /// Whether standard error is a terminal.
     attended: bool,
 }
 
@@ -117,7 +121,7 @@ struct Bytes {
     bar: ProgressBar,
     begun: Instant,
     told: Instant,
-    /// At the beginning.
+    /// Bytes that were there at the beginning.
     before: u64,
 }
 
@@ -128,12 +132,12 @@ impl Transfer {
         Self { state: Mutex::new(state), attended: io::stderr().is_terminal() }
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, Bytes> {
+    fn state(&self) -> MutexGuard<'_, Bytes> {
         self.state.lock().expect("nobody panics with the lock")
     }
 }
 
-impl weights::DownloadProgress for Transfer {
+impl DownloadProgress for Transfer {
     fn begin(&self, what: &str, total: u64, done: u64) {
         let mut state = self.state();
         let style = ProgressStyle::with_template(
@@ -146,7 +150,7 @@ impl weights::DownloadProgress for Transfer {
         let bar = if self.attended {
             ProgressBar::new(total)
         } else {
-            ProgressBar::with_draw_target(Some(total), indicatif::ProgressDrawTarget::hidden())
+            ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::hidden())
         };
         *state = Bytes {
             bar: bar.with_style(style).with_message(what.to_owned()).with_position(done),

@@ -1,9 +1,12 @@
 //! `runner run`: a study from its file to its report.
 
-use crate::cli::SHOWN;
-use crate::cli::common::{Common, counted, introduce, stop_on_signal};
+use crate::cli::dry_run::dry_run;
+use crate::cli::introduce::introduce;
+use crate::cli::plugin_options::PluginOptions;
 use crate::cli::progress::Terminal;
+use crate::cli::signal::stop_on_signal;
 use crate::cli::study_args::StudyArgs;
+use crate::cli::text::{SHOWN, counted};
 use crate::engine::{self, RunOutcome};
 use crate::report;
 use crate::session::Session;
@@ -47,9 +50,10 @@ pub(super) struct RunArgs {
     json: bool,
 }
 
-pub(super) fn study(
+/// Runs a study and reports it.
+pub(super) fn run(
     args: &RunArgs,
-    common: &Common,
+    plugins: &PluginOptions,
     registry: Registry,
     out: &mut dyn Write,
 ) -> Result<ExitCode> {
@@ -57,14 +61,14 @@ pub(super) fn study(
     let mut options = engine::RunOptions::on(device::open(&args.study.device)?);
     options.workers = args.workers.unwrap_or(options.workers);
     options.isolation = args.study.isolate.isolation();
-    let (registry, study, folder) = args.study.open(common, registry, args.dry_run)?;
+    let (registry, study, folder) = args.study.open(plugins, registry, args.dry_run)?;
     let registry = &registry;
     args.study.attach(&folder)?; // a dry run too: what is there is copied
     if args.dry_run {
         if !args.json {
             introduce(&study, out)?;
         }
-        crate::cli::dry_run::dry_run(&study, registry, &folder, &options, args.json, out)?;
+        dry_run(&study, registry, &folder, &options, args.json, out)?;
         return Ok(ExitCode::SUCCESS);
     }
     let out = &mut Unheard(out);
@@ -86,7 +90,8 @@ pub(super) fn study(
     Ok(conclude(&outcome))
 }
 
-/// The output of a run, which goes on when nobody reads that any more: the results are files.
+/// The output of a run. A broken pipe is no error: the results are files, so the run goes on when
+/// nobody reads its output any more.
 struct Unheard<'a>(&'a mut dyn Write);
 
 impl Unheard<'_> {

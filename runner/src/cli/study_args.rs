@@ -1,6 +1,7 @@
 //! The arguments that name a study and change it.
 
-use crate::cli::common::Common;
+use crate::cli::plugin_options::PluginOptions;
+use crate::cli::plugins;
 use crate::engine::Isolation;
 use crate::store;
 use crate::study::{BUILT_IN, Study, StudyOptions};
@@ -55,11 +56,11 @@ pub(super) struct StudyArgs {
 }
 
 impl StudyArgs {
-    /// Reads the study, with the plugins that it and the command line name; with it comes the
-    /// results' folder.
+    /// Opens the study, with the plugins that it and the command line name. Returns the registry
+    /// with these plugins, the study, and the results' folder.
     pub(super) fn open(
         &self,
-        common: &Common,
+        options: &PluginOptions,
         registry: Registry,
         plan_only: bool,
     ) -> Result<(Registry, Study, PathBuf)> {
@@ -88,14 +89,14 @@ impl StudyArgs {
             exclude: self.exclude.clone(),
             ..StudyOptions::default()
         };
-        let wanted = common.sources().and(Study::sources(&self.study, &self.set)?);
-        let registry = crate::cli::plugins::load(&wanted, common.verbose, registry)?;
+        let wanted = options.sources().and(Study::sources(&self.study, &self.set)?);
+        let registry = plugins::load(&wanted, options.verbose, registry)?;
         let study = Study::open(&self.study, &registry, choices)?;
         let folder = self.out.clone().unwrap_or_else(|| PathBuf::from("results").join(&study.name));
         Ok((registry, study, folder))
     }
 
-    /// Puts the object store behind the results' folder that is asked for.
+    /// Attaches the object store of `--store`, if any, to the results' folder.
     pub(super) fn attach(&self, folder: &Path) -> Result<()> {
         self.store.as_ref().map_or(Ok(()), |url| store::attach(folder, url).context("`--store`"))
     }
@@ -106,8 +107,9 @@ fn help_on_studies() -> String {
     format!("A study file, or the name of a built-in study: {}", names.join(", "))
 }
 
-/// What `--isolate` takes.
-#[derive(Clone, Copy, Default, ValueEnum)]
+/// The values of `--isolate`.
+#[derive(Clone, Copy, Default, ValueEnum, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub(super) enum Isolate {
     #[default]
     Auto,
@@ -116,15 +118,12 @@ pub(super) enum Isolate {
 }
 
 impl Isolate {
-    /// As on the command line.
+    /// The value as on the command line.
     pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Always => "always",
-            Self::Never => "never",
-        }
+        self.into()
     }
 
+    /// Which cells are computed in processes of their own; `None` for none.
     pub(super) fn isolation(self) -> Option<Isolation> {
         let by_work = |everything| Isolation::by_this_program(everything, [OsString::from("work")]);
         match self {

@@ -1,9 +1,10 @@
-//! `runner work`: cells for somebody else, who either speaks through a pipe or has left files.
+//! `runner work`: computes cells for another process. The orders come through a pipe from a run, or
+//! from files that `runner submit` left.
 
-use super::SHOWN;
-use super::progress::Terminal;
-use crate::cli::common::{counted, stop_on_signal};
+use crate::cli::progress::Terminal;
+use crate::cli::signal::stop_on_signal;
 use crate::cli::study_args::Isolate;
+use crate::cli::text::{SHOWN, counted};
 use crate::cluster::task::{self, Done, Job, Note, OpenedJob};
 use crate::cluster::{Submission, failures};
 use crate::engine;
@@ -66,6 +67,7 @@ pub(super) struct WorkArgs {
     patience: u64,
 }
 
+/// Computes the cells of a task, or writes the tables.
 pub(super) fn work(
     args: &WorkArgs,
     mut registry: Registry,
@@ -89,23 +91,23 @@ pub(super) fn work(
         serde_json::from_slice(&fs::read(path).with_context(place)?).with_context(place)?;
     let mut submissions = Submission::all(&job.out)?;
     if args.cells.is_some() {
-        // What failed in an earlier one may have been tried again since.
+        // Cells that failed in another submission may be tried again: their failures do not count.
         submissions
             .retain(|submission| submission.job().canonicalize().ok() == path.canonicalize().ok());
     }
     let [failed, held_up] = failures(&submissions, &job.plan)?;
     let mut known = held_up;
     known.extend(failed);
-    let shop = job.open(&mut registry)?;
+    let opened = job.open(&mut registry)?;
     let patience = Duration::from_secs(args.patience);
-    let Some(cells) = &args.cells else { return tables(&shop, patience, &known, out) };
-    let mut options = engine::RunOptions::on(shop.device()?);
+    let Some(cells) = &args.cells else { return tables(&opened, patience, &known, out) };
+    let mut options = engine::RunOptions::on(opened.device()?);
     options.workers = args.workers.unwrap_or(options.workers);
     options.isolation = args.isolate.isolation();
     let signal = stop_on_signal(&options.cancel)?;
     let hopeless = known.into_keys().collect();
     let done =
-        task::compute(shop, &registry, options, cells, patience, &hopeless, &Terminal::new())?;
+        task::compute(opened, &registry, options, cells, patience, &hopeless, &Terminal::new())?;
     conclude(&done, cells, signal.load(Ordering::Relaxed), out)
 }
 
@@ -146,22 +148,23 @@ fn conclude(done: &Done, cells: &Path, signal: usize, out: &mut dyn Write) -> Re
     Ok(ExitCode::from(1))
 }
 
+/// Writes the tables of all cells that are there.
 fn tables(
-    shop: &OpenedJob,
+    opened: &OpenedJob,
     patience: Duration,
     known: &BTreeMap<String, Note>,
     out: &mut dyn Write,
 ) -> Result<ExitCode> {
     let options = engine::RunOptions::on(Device::Cpu);
     let signal = stop_on_signal(&options.cancel)?;
-    let (tables, failures, absent) = task::report(shop, &options, patience, known)?;
+    let (tables, failures, absent) = task::report(opened, &options, patience, known)?;
     let signal = signal.load(Ordering::Relaxed);
     if signal > 0 {
         return Ok(ExitCode::from(128 + signal as u8));
     }
-    report::print(&shop.study, &tables, out)?;
-    let page = report::write_report(&shop.out)?;
-    writeln!(out, "\nResults: {}\nReport: {}", shop.out.display(), page.display())?;
+    report::print(&opened.study, &tables, out)?;
+    let page = report::write_report(&opened.out)?;
+    writeln!(out, "\nResults: {}\nReport: {}", opened.out.display(), page.display())?;
     out.flush()?;
     if absent == 0 {
         return Ok(ExitCode::SUCCESS);

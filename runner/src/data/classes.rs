@@ -1,4 +1,4 @@
-//! What classes are called.
+//! Names of classes.
 
 use anyhow::{Context, Result, bail, ensure};
 use gauntlet_core::params::suggestion;
@@ -24,14 +24,14 @@ const FASHION_MNIST: [&str; 10] = [
 /// `n01440764 tench, Tinca tinca`, a line for each class.
 const IMAGENET: &str = include_str!("../../data/imagenet/classes.txt");
 
-/// The names of a data set's real classes, counted from 0: no background.
+/// The names of a data set's real classes, counted from 0. A background class is not among them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Classes(Vec<Class>);
 
-/// A class that has a name.
+/// A class's names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Class {
-    /// The WordNet id, such as `n01440764`, where it is known.
+    /// The WordNet id, such as `n01440764`; `None` where it is not known.
     pub id: Option<String>,
     /// The usual name.
     pub name: String,
@@ -63,18 +63,18 @@ fn is_id(text: &str) -> bool {
     text.len() == 9 && text.starts_with('n') && text[1..].bytes().all(|b| b.is_ascii_digit())
 }
 
-/// Names are the same whatever their case, and with `_` or `-` for a space.
+/// The form in which names are compared: lower case, with spaces for `_` and `-`.
 fn plain(name: &str) -> String {
     name.trim().to_lowercase().replace(['_', '-'], " ")
 }
 
 impl Classes {
-    /// Fashion-MNIST's ten.
+    /// The ten classes of Fashion-MNIST.
     pub fn fashion_mnist() -> Self {
         Self(FASHION_MNIST.iter().map(|name| Class::parse(name)).collect())
     }
 
-    /// ImageNet's thousand.
+    /// The thousand classes of ImageNet.
     pub fn imagenet() -> Self {
         Self(IMAGENET.lines().map(Class::parse).collect())
     }
@@ -97,11 +97,11 @@ impl Classes {
         Ok(Self(text.lines().map(Class::parse).collect()))
     }
 
-    /// What the classes of a study are called: as its images say, and where they say nothing, a
-    /// thousand classes are ImageNet's.
+    /// The names of a study's classes: `names` where its images have them. Where they have none, a
+    /// thousand classes are taken for ImageNet's.
     ///
     /// # Errors
-    /// When the images have another number of names.
+    /// When `names` are not as many as `classes`.
     pub fn of_study(names: Option<Self>, classes: i64) -> Result<Option<Self>> {
         let Some(names) = names else {
             let imagenet = Self::imagenet();
@@ -121,17 +121,17 @@ impl Classes {
         self.0.len()
     }
 
-    /// A class, if there are so many.
+    /// The class with this number; `None` when there is no such class.
     pub fn get(&self, class: i64) -> Option<&Class> {
         self.0.get(usize::try_from(class).ok()?)
     }
 
-    /// The name of a class; nothing where there is no such class.
+    /// The name of a class; empty when there is no such class.
     pub fn name(&self, class: i64) -> &str {
         self.get(class).map_or("", |class| &class.name)
     }
 
-    /// An index of all ids and names.
+    /// An index of all ids and names, to find classes by.
     pub fn index(&self) -> Index<'_> {
         let mut usual: HashMap<String, Vec<usize>> = HashMap::new();
         let mut other: HashMap<String, Vec<usize>> = HashMap::new();

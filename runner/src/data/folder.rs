@@ -1,8 +1,9 @@
-//! Which files of a folder are images of which class: told by a label file, by class folders, or by
-//! the files' names.
+//! A folder of images: which of its files are used, and in which order.
 
-use super::classes::{Classes, Index};
-use super::{Content, Data, Picture, Skipped, coloured};
+use crate::data::classes::Classes;
+use crate::data::images::{Data, Skipped};
+use crate::data::labels::{LabelFile, LabelledFile, label_in_name, labelled_by_name};
+use crate::data::picture::{Content, Picture, coloured};
 use crate::threads::crowd;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use std::collections::HashMap;
@@ -11,63 +12,29 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// How deep below a class folder images may lie.
+/// Greatest depth of images below a class folder.
 const DEPTH: usize = 4;
-/// How many of what is wrong are named.
-const NAMED: usize = 3;
 
 /// A folder of PNG and JPEG files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Folder {
     /// The folder. Without `labels` it holds folders named by WordNet ids or names of classes, or
-    /// files named as in the published study: `<label 1..>.<id>.<extension>`.
+    /// files named as in the published study: `<label, from 1>.<id>.<extension>`.
     pub path: PathBuf,
-    /// A CSV file with the columns `file`, `label` and, on request, `target`.
+    /// A CSV file with the columns `file`, `label` and optionally `target`.
     pub labels: Option<PathBuf>,
-    /// The number that the first class has in `labels`: 0, or 1.
+    /// Number of the first class in `labels`: 0 or 1.
     pub first_label: i64,
     /// A file with the names of the classes, one a line; ImageNet's unless given.
     pub classes: Option<PathBuf>,
 }
 
-/// A file that may be an image.
-struct Candidate {
-    /// The path below the folder.
-    name: String,
-    label: i64,
-    target: Option<i64>,
-}
-
 impl Folder {
-    /// The names of the classes, if this folder has a file with them.
-    pub(super) fn class_names(&self) -> Result<Option<Classes>> {
-        self.classes.as_deref().map(Classes::read).transpose()
-    }
-
-    /// The first `count` usable images in an order that follows from the seed and the names.
+    /// The first `count` usable images, in an order that the seed and the file names decide.
     pub(super) fn open(&self, count: Option<usize>, seed: u64) -> Result<Data> {
         let mut skipped = Vec::new();
         let mut classes = self.class_names()?;
-        let mut files = if let Some(labels) = &self.labels {
-            self.labelled(labels, classes.as_ref())?
-        } else {
-            let (folders, files) = list(&self.path)?;
-            let by_name = files.iter().find(|name| label_in_name(name).is_some());
-            match by_name {
-                Some(file) if !folders.is_empty() => bail!(
-                    "folder of images {}: `{file}` has its label in its name, but there are also \
-                     folders ({}, …): \
-                     move either elsewhere, or name the labels in a CSV file (`labels = \"…\"`)",
-                    self.path.display(),
-                    folders[0]
-                ),
-                None if !folders.is_empty() => {
-                    let classes = classes.get_or_insert_with(Classes::imagenet);
-                    self.in_class_folders(&folders, files, classes, &mut skipped)?
-                }
-                _ => labelled_by_name(files, &mut skipped),
-            }
-        };
+        let mut files = self.files(&mut classes, &mut skipped)?;
         files.sort_by(|a, b| a.name.cmp(&b.name));
         files.sort_by_cached_key(|file| {
             *blake3::Hasher::new()
@@ -83,7 +50,7 @@ impl Folder {
         while pictures.len() < wanted && !waiting.is_empty() {
             let (now, later) = waiting.split_at(waiting.len().min(wanted - pictures.len()));
             waiting = later;
-            for (Candidate { name, label, target }, examined) in
+            for (LabelledFile { name, label, target }, examined) in
                 now.iter().zip(examine_all(&self.path, now))
             {
                 match examined {
@@ -110,14 +77,48 @@ impl Folder {
         Ok(Data { pictures, skipped, classes, ..Data::default() })
     }
 
-    /// The files in folders each of which is named as a class.
+    /// The files of the folder that have a label, in any order. Sets `classes` to ImageNet's where
+    /// the folder has class folders and no class names of its own.
+    fn files(
+        &self,
+        classes: &mut Option<Classes>,
+        skipped: &mut Vec<Skipped>,
+    ) -> Result<Vec<LabelledFile>> {
+        if let Some(path) = &self.labels {
+            let file = LabelFile { path, folder: &self.path, first_label: self.first_label };
+            return file.read(classes.as_ref());
+        }
+        let (folders, files) = list(&self.path)?;
+        let by_name = files.iter().find(|name| label_in_name(name).is_some());
+        match by_name {
+            Some(file) if !folders.is_empty() => bail!(
+                "folder of images {}: `{file}` has its label in its name, but there are also \
+                 folders ({}, …): \
+                 move either elsewhere, or name the labels in a CSV file (`labels = \"…\"`)",
+                self.path.display(),
+                folders[0]
+            ),
+            None if !folders.is_empty() => {
+                let classes = classes.get_or_insert_with(Classes::imagenet);
+                self.in_class_folders(&folders, files, classes, skipped)
+            }
+            _ => Ok(labelled_by_name(files, skipped)),
+        }
+    }
+
+    /// The names of the classes, if this folder has a file with them.
+    fn class_names(&self) -> Result<Option<Classes>> {
+        self.classes.as_deref().map(Classes::read).transpose()
+    }
+
+    /// The files in class folders. The files `beside` the folders are skipped.
     fn in_class_folders(
         &self,
         folders: &[String],
         beside: Vec<String>,
         classes: &Classes,
         skipped: &mut Vec<Skipped>,
-    ) -> Result<Vec<Candidate>> {
+    ) -> Result<Vec<LabelledFile>> {
         let index = classes.index();
         skipped.extend(
             beside
@@ -140,11 +141,12 @@ impl Folder {
                 skipped
                     .push(Skipped { name: folder.clone(), reason: "no file in the folder".into() });
             }
-            files.extend(names.into_iter().map(|name| Candidate { name, label, target: None }));
+            files.extend(names.into_iter().map(|name| LabelledFile { name, label, target: None }));
         }
         Ok(files)
     }
 
+    /// Adds to an error about a class folder where the class names come from.
     fn about_folder(&self, error: anyhow::Error) -> anyhow::Error {
         let whose = match &self.classes {
             Some(names) => format!("the classes are those of {}", names.display()),
@@ -155,113 +157,6 @@ impl Folder {
         };
         anyhow!("folder of images {}: the folder {error} ({whose})", self.path.display())
     }
-
-    /// The files of a label file. Labels and targets are numbers or names of classes.
-    fn labelled(&self, path: &Path, classes: Option<&Classes>) -> Result<Vec<Candidate>> {
-        let place = format!("labels {}", path.display());
-        let mut reader = csv::Reader::from_path(path).with_context(|| place.clone())?;
-        let header = reader.headers().with_context(|| place.clone())?.clone();
-        let position = |name: &str| header.iter().position(|h| h.trim() == name);
-        let column = |name: &str| {
-            position(name).with_context(|| {
-                format!(
-                    "{place}: the columns `file` and `label` are expected, found {}",
-                    header.iter().collect::<Vec<_>>().join(", ")
-                )
-            })
-        };
-        let (file, label, target) = (column("file")?, column("label")?, position("target"));
-        let imagenet = Classes::imagenet();
-        let index = classes.unwrap_or(&imagenet).index();
-        let mut files = Vec::new();
-        let mut lines: HashMap<String, u64> = HashMap::new();
-        let mut missing = Vec::new();
-        for record in reader.records() {
-            let record = record.with_context(|| place.clone())?;
-            let line = record.position().map_or(0, csv::Position::line);
-            let name = record.get(file).unwrap_or_default().trim().to_owned();
-            ensure!(!name.is_empty(), "{place}, line {line}: no file is named");
-            let class = |what: &str, column: usize| -> Result<i64> {
-                let text = record.get(column).unwrap_or_default().trim();
-                self.class(text, &index).map_err(|error| {
-                    anyhow!("{place}, line {line}: the {what} of `{name}`: {error}")
-                })
-            };
-            let label = class("label", label)?;
-            let target = match target {
-                Some(column) if !record.get(column).unwrap_or_default().trim().is_empty() => {
-                    Some(class("target", column)?)
-                }
-                _ => None,
-            };
-            ensure!(
-                target != Some(label),
-                "{place}, line {line}: the target of `{name}` is its label: another class is \
-                 expected"
-            );
-            if let Some(first) = lines.insert(name.clone(), line) {
-                bail!("{place}, line {line}: `{name}` stands there twice, first in line {first}");
-            }
-            if !self.path.join(&name).is_file() {
-                missing.push(format!("`{name}` (line {line})"));
-            }
-            files.push(Candidate { name, label, target });
-        }
-        ensure!(!files.is_empty(), "{place}: no line after the header");
-        if !missing.is_empty() {
-            let more = if missing.len() > NAMED {
-                format!(" and {} more", missing.len() - NAMED)
-            } else {
-                String::new()
-            };
-            missing.truncate(NAMED);
-            bail!(
-                "{place}: not in the folder {}: {}{more}",
-                self.path.display(),
-                missing.join(", ")
-            );
-        }
-        Ok(files)
-    }
-
-    /// A class by number, counted from `first_label`, or by name.
-    fn class(&self, text: &str, index: &Index) -> Result<i64> {
-        let first = self.first_label;
-        ensure!(
-            !text.is_empty(),
-            "nothing stands there; a number counted from {first} or a class's name is expected"
-        );
-        match text.parse::<i64>() {
-            Ok(number) if number >= first => Ok(number - first),
-            Ok(number) => {
-                bail!("found {number}, but classes are counted from {first} (`first_label`)")
-            }
-            Err(_) => index.find(text).map_err(|error| {
-                anyhow!("{error}; a number counted from {first} or a class's name is expected")
-            }),
-        }
-    }
-}
-
-fn labelled_by_name(names: Vec<String>, skipped: &mut Vec<Skipped>) -> Vec<Candidate> {
-    let mut files = Vec::new();
-    for name in names {
-        match label_in_name(&name) {
-            Some(label) => files.push(Candidate { name, label, target: None }),
-            None => skipped.push(Skipped {
-                name,
-                reason: "the name is not `<label, from 1>.<id>.jpg`".into(),
-            }),
-        }
-    }
-    files
-}
-
-/// `437.ILSVRC2012_val_00000006.jpg` is of the real class 436.
-fn label_in_name(name: &str) -> Option<i64> {
-    let mut parts = name.splitn(3, '.');
-    let label: i64 = parts.next()?.parse().ok()?;
-    (label >= 1 && parts.count() == 2).then_some(label - 1)
 }
 
 /// The names of the folders and of the files in a folder, sorted; hidden ones are left out.
@@ -274,7 +169,7 @@ fn list(folder: &Path) -> Result<(Vec<String>, Vec<String>)> {
         if name.starts_with('.') {
             continue;
         }
-        let path = entry.path(); // where links lead counts
+        let path = entry.path(); // follows links, unlike `entry.file_type()`
         if path.is_dir() {
             folders.push(name);
         } else if path.is_file() {
@@ -291,7 +186,8 @@ fn list(folder: &Path) -> Result<(Vec<String>, Vec<String>)> {
     Ok((folders, files))
 }
 
-/// All files below `start`, a path below `root`.
+/// Appends to `found` all files at most `depth` folders below `start`, a path below `root`. Hidden
+/// files and folders are left out.
 fn walk(root: &Path, start: &str, depth: usize, found: &mut Vec<String>) -> Result<()> {
     for entry in fs::read_dir(root.join(start))
         .with_context(|| format!("folder of images {}", root.join(start).display()))?
@@ -312,7 +208,7 @@ fn walk(root: &Path, start: &str, depth: usize, found: &mut Vec<String>) -> Resu
 }
 
 /// The content hash of every file that is a usable image, or the reason why it is not.
-fn examine_all(folder: &Path, files: &[Candidate]) -> Vec<Result<String, String>> {
+fn examine_all(folder: &Path, files: &[LabelledFile]) -> Vec<Result<String, String>> {
     let workers = std::thread::available_parallelism().map_or(1, usize::from).min(files.len());
     let next = AtomicUsize::new(0);
     let examined = Mutex::new(Vec::with_capacity(files.len()));

@@ -1,7 +1,8 @@
-//! Studies that are put together in code.
+//! Studies that a program puts together in code.
 
-use super::{Study, StudyOptions};
+use crate::study::definition::Study;
 use crate::study::goal::{GoalKind, Policy};
+use crate::study::options::StudyOptions;
 use crate::study::torchscript::Script;
 use anyhow::{Context, Result};
 use gauntlet_core::params::{Params, to_table};
@@ -9,25 +10,28 @@ use gauntlet_core::registry::Registry;
 use std::path::Path;
 use toml::{Table, Value};
 
-/// A study file, said in calls: what [`Study::parse`] reads, with its defaults and its checks.
+/// Builds a study in code. The defaults and checks are those of [`Study::parse`].
 ///
 /// ```
 /// use gauntlet_core::registry::Registry;
 /// use gauntlet_core::testing::{Nudge, NudgeParams};
-/// use gauntlet_runner::study::{GoalKind, Member, Options, Study};
+/// use gauntlet_runner::study::{GoalKind, Member, Study, StudyOptions};
 ///
 /// let mut registry = Registry::empty();
 /// registry.attack::<Nudge>("doc 1.0.0").unwrap();
 /// let attack = Member::new("nudge").params(&NudgeParams { amount: 0.2 }).goals(&[GoalKind::Random]);
-/// let study = Study::builder("mine").seed(7).model("affine").attack(attack).open(&registry, Options::default());
+/// let study = Study::builder("mine")
+///     .seed(7)
+///     .model("affine")
+///     .attack(attack)
+///     .open(&registry, StudyOptions::default());
 /// assert!(study.err().unwrap().to_string().contains("unknown model `affine`"));
 /// ```
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct StudyBuilder(Table);
 
-/// A model, an attack or a metric as a study names it. A name alone will do where a member is asked
-/// for.
+/// A model, an attack or a metric as a study names it. A name alone converts into a member.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Member(Table);
@@ -40,14 +44,14 @@ impl Study {
 }
 
 impl StudyBuilder {
-    /// Sets any key of a study file. A list of members without any is everything registered that
-    /// fits; `set("attacks", Vec::<String>::new())` says that there shall be none.
+    /// Sets any key of a study file. Where no model, attack or metric is added, everything registered
+    /// that fits takes part; `set("attacks", Vec::<String>::new())` is a study without attacks.
     pub fn set(mut self, key: &str, value: impl Into<Value>) -> Self {
         self.0.insert(key.to_owned(), value.into());
         self
     }
 
-    /// The seed of all that is random.
+    /// Sets the seed of all random draws.
     pub fn seed(self, seed: u32) -> Self {
         self.set("seed", i64::from(seed))
     }
@@ -76,15 +80,15 @@ impl StudyBuilder {
         self.add("metrics", member.into())
     }
 
-    /// Gives adversarials to the other models too.
+    /// Gives adversarials to the other models too, fitted to their sides by `policy`.
     pub fn transfer(self, policy: Policy) -> Self {
         self.set("transfer", Table::from_iter([("policy".to_owned(), policy.name().into())]))
     }
 
-    /// The study, checked. Paths are relative to the current folder.
+    /// Checks and opens the study. Paths are relative to the current folder.
     ///
     /// # Errors
-    /// As of [`Study::parse`]; they show the study as a file.
+    /// See [`Study::parse`]. The errors show the study as a TOML file.
     pub fn open(self, registry: &Registry, options: StudyOptions) -> Result<Study> {
         let text = toml::to_string(&self.0).context("the study cannot be written as TOML")?;
         Study::parse(&text, "the study", Path::new("."), registry, options)
@@ -101,38 +105,38 @@ impl StudyBuilder {
 }
 
 impl Member {
-    /// The one that is registered under this name.
+    /// The member that is registered under this name.
     pub fn new(name: &str) -> Self {
         Self(Table::new()).set("name", name)
     }
 
-    /// Sets any key that a study file knows of such a member.
+    /// Sets any key that such a member has in a study file.
     pub fn set(mut self, key: &str, value: impl Into<Value>) -> Self {
         self.0.insert(key.to_owned(), value.into());
         self
     }
 
-    /// What it is called in tables.
+    /// Sets the member's name in tables.
     pub fn label(self, label: &str) -> Self {
         self.set("label", label)
     }
 
-    /// Its parameters, all of them.
+    /// Sets all parameters.
     pub fn params<P: Params>(self, params: &P) -> Self {
         self.set("params", to_table(params))
     }
 
-    /// The named parameters to begin with.
+    /// Sets the preset, whose parameters `params` then overrides.
     pub fn preset(self, preset: &str) -> Self {
         self.set("preset", preset)
     }
 
-    /// What an attack is asked for.
+    /// Sets the goals of an attack or a metric.
     pub fn goals(self, goals: &[GoalKind]) -> Self {
         self.set("goals", goals.iter().map(|goal| Value::from(goal.name())).collect::<Vec<_>>())
     }
 
-    /// The file of a model's weights.
+    /// Sets the file of a model's weights.
     pub fn weights(self, file: &Path) -> Self {
         self.set("weights", file.to_string_lossy().into_owned())
     }

@@ -2,9 +2,9 @@
 
 /// A study that is part of the program.
 pub struct BuiltIn {
-    /// What `runner run` calls it.
+    /// The study's name for `runner run`.
     pub name: &'static str,
-    /// The TOML, as readable as one's own. Its first line is a comment that says what it is.
+    /// The study's TOML. Its first line is a comment that says what the study is.
     pub text: &'static str,
 }
 
@@ -17,12 +17,12 @@ pub const BUILT_IN: [BuiltIn; 4] = [
 ];
 
 impl BuiltIn {
-    /// The study of that name.
+    /// The built-in study of that name.
     pub fn find(name: &str) -> Option<&'static Self> {
         BUILT_IN.iter().find(|study| study.name == name)
     }
 
-    /// One line about it.
+    /// One line about the study.
     pub fn summary(&self) -> &'static str {
         self.text.lines().next().unwrap_or_default().trim_start_matches(['#', ' '])
     }

@@ -1,14 +1,15 @@
 //! What must hold of a study before it can run.
 
 use crate::data::Data;
-use crate::study::part::{Part, StudyModel};
-use crate::study::refusal::Refusal;
-use crate::study::resolve::Span;
+use crate::study::part::{MemberKind, Part, StudyModel};
+use crate::study::refusal::{Refusal, Span};
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use toml::Spanned;
 
+/// Every label and target must be one of the models' classes. Errors count from `first_label`, as
+/// the label file does.
 pub(super) fn check_labels(data: &Data, first_label: i64, classes: i64) -> Result<()> {
     let fits = |class: i64| (0..classes).contains(&class);
     let range = format!("(counted from {first_label}), but the models have {classes} classes");
@@ -31,6 +32,7 @@ pub(super) fn check_labels(data: &Data, first_label: i64, classes: i64) -> Resul
     Ok(())
 }
 
+/// Every image must have a target, for the goal `given`.
 pub(super) fn check_targets(data: &Data) -> Result<()> {
     let lacking = data.pictures.iter().find(|picture| picture.target.is_none());
     lacking.map_or(Ok(()), |picture| {
@@ -42,9 +44,10 @@ pub(super) fn check_targets(data: &Data) -> Result<()> {
     })
 }
 
-/// File systems take no longer names.
+/// Longest file name, in bytes, that usual file systems take.
 const MAX_NAME: usize = 255;
 
+/// The name must be fit for a folder.
 pub(super) fn check_name(name: &Spanned<String>) -> Result<()> {
     let name = name.get_ref();
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
@@ -58,6 +61,7 @@ pub(super) fn check_name(name: &Spanned<String>) -> Result<()> {
     Ok(())
 }
 
+/// `tie_tolerance`, 0 unless given.
 pub(super) fn tie_tolerance(refusal: &Refusal, given: Option<&Spanned<f64>>) -> Result<f64> {
     let Some(given) = given else { return Ok(0.0) };
     let tolerance = *given.get_ref();
@@ -67,9 +71,10 @@ pub(super) fn tie_tolerance(refusal: &Refusal, given: Option<&Spanned<f64>>) -> 
             anyhow::anyhow!("`tie_tolerance` is {tolerance}, expected a number from 0"),
         ));
     }
-    Ok(tolerance.abs()) // -0.0 is 0 too
+    Ok(tolerance.abs()) // the sign of -0.0 would show in the resolved study
 }
 
+/// `cell_timeout`, if given; zero is no limit.
 pub(super) fn cell_timeout(
     refusal: &Refusal,
     given: Option<&Spanned<f64>>,
@@ -86,9 +91,10 @@ pub(super) fn cell_timeout(
     given.map(read).transpose()
 }
 
+/// Every label must be visible, and no two members of a kind may have the same.
 pub(super) fn unique<'a>(
     refusal: &Refusal,
-    kind: &str,
+    kind: MemberKind,
     parts: impl Iterator<Item = (&'a Part, Span)>,
 ) -> Result<()> {
     let mut seen = BTreeSet::new();
@@ -112,7 +118,7 @@ pub(super) fn unique<'a>(
     Ok(())
 }
 
-/// Real classes: those after the background.
+/// The number of real classes, background excluded, which all models must have.
 pub(super) fn agree_on_classes(models: &[StudyModel]) -> Result<i64> {
     let mut by_count: BTreeMap<i64, Vec<&str>> = BTreeMap::new();
     for model in models {

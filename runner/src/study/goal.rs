@@ -7,9 +7,20 @@ use std::collections::BTreeSet;
 
 /// What attacks are asked for.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    strum::IntoStaticStr,
 )]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum GoalKind {
     /// Any class but the true one.
     Untargeted,
@@ -24,21 +35,18 @@ pub enum GoalKind {
 }
 
 impl GoalKind {
-    /// As in study files and tables.
+    /// The name in study files and tables.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Untargeted => "untargeted",
-            Self::Random => "random",
-            Self::LeastLikely => "least_likely",
-            Self::Second => "second",
-            Self::Given => "given",
-        }
+        self.into()
     }
 }
 
 /// How pixels crafted for one side are given to a model of another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, strum::IntoStaticStr,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Policy {
     /// The centre is cut out, or mid grey (0.5) put around: as published.
     CropOrPad,
@@ -50,16 +58,16 @@ pub enum Policy {
 }
 
 impl Policy {
-    /// As in study files.
+    /// The name in study files.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::CropOrPad => "crop_or_pad",
-            Self::Resize => "resize",
-            Self::Native => "native",
-        }
+        self.into()
     }
 }
 
+/// The goals of an attack or a metric.
+///
+/// # Errors
+/// When there are none, or one is there twice.
 pub(super) fn goals(goals: &[GoalKind]) -> Result<Vec<GoalKind>> {
     let distinct: BTreeSet<GoalKind> = goals.iter().copied().collect();
     ensure!(

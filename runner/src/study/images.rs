@@ -1,23 +1,27 @@
 //! The images that a study asks for.
 
-use crate::data::{self, Data, Folder, Source};
-use crate::study::StudyOptions;
+use crate::data::{Data, Folder, MissingImages, OpenError, Source};
+use crate::study::options::StudyOptions;
 use crate::study::refusal::Refusal;
-use crate::study::syntax;
+use crate::study::syntax::{DataChoice, File, NamedSource};
 use anyhow::{Result, bail, ensure};
 use std::path::{Path, PathBuf};
 use toml::Spanned;
 
-/// Where images come from, how many are asked for, and what is missing of them.
+/// What a study says of its images.
 pub(super) struct Images {
+    /// Where they come from; `None` for images in memory of a study without `[data]`.
     pub(super) source: Option<Source>,
+    /// How many are asked for; `None` for all.
     pub(super) count: Option<usize>,
-    pub(super) missing: Option<data::MissingImages>,
+    /// Their folder, if it is missing and the study is only planned.
+    pub(super) missing: Option<MissingImages>,
 }
 
+/// Opens the images of a study, or those in memory that `options` has instead.
 pub(super) fn images(
     refusal: &Refusal,
-    file: &syntax::File,
+    file: &File,
     folder: &Path,
     options: &StudyOptions,
 ) -> Result<(Images, Data)> {
@@ -36,12 +40,11 @@ pub(super) fn images(
             let count = count.unwrap_or(pictures.len()).min(pictures.len());
             Data { pictures: pictures[..count].to_vec(), ..Data::default() }
         }
-        (None, Some(source)) => match Data::open(source, count, file.seed)
-            .map_err(anyhow::Error::downcast::<data::MissingImages>)
-        {
+        (None, Some(source)) => match Data::open(source, count, file.seed) {
             Ok(data) => data,
-            Err(Ok(images)) => {
-                match (count, file.data.as_ref().and_then(|data| data.folder.as_ref())) {
+            Err(OpenError::Missing(images)) => {
+                let folder = file.data.as_ref().and_then(|data| data.folder.as_ref());
+                match (count, folder) {
                     (Some(count), _) if options.plan_only => {
                         missing = Some(images);
                         Data::absent(count)
@@ -50,7 +53,7 @@ pub(super) fn images(
                     _ => return Err(anyhow::Error::from(images).context(place.to_owned())),
                 }
             }
-            Err(Err(error)) => return Err(error.context(place.to_owned())),
+            Err(OpenError::Unusable(error)) => return Err(error.context(place.to_owned())),
         },
         (None, None) => bail!("{place}: a study needs [data]"),
     };
@@ -59,11 +62,7 @@ pub(super) fn images(
     Ok((Images { source, count, missing }, data))
 }
 
-pub(super) fn source(
-    refusal: &Refusal,
-    data: &syntax::DataChoice,
-    folder: &Path,
-) -> Result<Source> {
+fn source(refusal: &Refusal, data: &DataChoice, folder: &Path) -> Result<Source> {
     let Some(images) = &data.folder else {
         ensure!(
             data.labels.is_none() && data.first_label.is_none() && data.classes.is_none(),
@@ -71,8 +70,8 @@ pub(super) fn source(
             refusal.place
         );
         return match &data.source {
-            Some(syntax::NamedSource::FashionMnist) => Ok(Source::FashionMnist),
-            Some(syntax::NamedSource::Eccv2018) => Ok(Source::Eccv2018),
+            Some(NamedSource::FashionMnist) => Ok(Source::FashionMnist),
+            Some(NamedSource::Eccv2018) => Ok(Source::Eccv2018),
             None => bail!(
                 "{}: [data] takes either `source = \"…\"` (fashion-mnist or eccv2018) or `folder \
                  = \"…\"`",

@@ -1,9 +1,8 @@
-//! Who takes part: models, attacks and metrics of a study.
+//! The members of a study: models, attacks and metrics.
 
 use crate::study::goal::{GoalKind, goals};
 use crate::study::torchscript::{self, Script};
-use crate::weights;
-use crate::weights::WeightsPlace;
+use crate::weights::{self, MissingWeights, WeightsPlace};
 use anyhow::{Context, Result, bail, ensure};
 use gauntlet_core::attack::Budget;
 use gauntlet_core::device::Device;
@@ -13,38 +12,48 @@ use gauntlet_core::model::{Model, ModelCard};
 use gauntlet_core::registry::{DynAttack, DynMetric, Entry, ModelEntry, Registry};
 use gauntlet_core::weights::Weights;
 use serde::{Deserialize, Serialize};
-use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::path::Path;
 use toml::Table;
 
-/// Who takes part, with what parameters: what models, attacks and metrics have in common.
+/// What models, attacks and metrics of a study have in common.
 #[derive(Clone, Debug)]
 pub struct Part {
     /// The name in tables; unique in the study.
     pub label: String,
     /// The registered name.
     pub name: String,
-    /// The crate and version that brought it.
+    /// The crate that brings it, and the crate's version.
     pub origin: String,
-    /// BLAKE3 of the library that it was loaded from; none for what is part of the program.
+    /// BLAKE3 of the plugin library that brings it; `None` for what is part of the program.
     pub plugin: Option<String>,
     /// All parameters.
     pub parameters: Table,
+}
+
+/// Why a model cannot take part.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// Its weights are nowhere.
+    #[error(transparent)]
+    NoWeights(#[from] MissingWeights),
+    /// Its name is unknown, a parameter is wrong, or its weights cannot be read.
+    #[error(transparent)]
+    Invalid(#[from] anyhow::Error),
 }
 
 /// A model of a study.
 pub struct StudyModel {
     /// Label, name, origin, parameters.
     pub part: Part,
-    /// Side, classes and so on.
+    /// The model's card: side, classes and so on.
     pub card: ModelCard,
     /// Where the weights are.
     pub weights: WeightsPlace,
     /// BLAKE3 of the weights' file, in hexadecimal.
     pub weights_hash: String,
-    /// Number of values in the weights, if their file says so.
+    /// Number of values in the weights, if their file tells it.
     pub parameters: Option<u64>,
 }
 
@@ -53,25 +62,31 @@ impl StudyModel {
     /// [`weights::locate`].
     ///
     /// # Errors
-    /// When the name is unknown, a parameter is wrong, or there are no weights.
+    /// [`ModelError::NoWeights`] when there are no weights; [`ModelError::Invalid`] when the name is
+    /// unknown, a parameter is wrong, or the weights cannot be read.
     pub fn new(
         registry: &Registry,
         name: &str,
         params: &Table,
         weights: Option<&Path>,
-    ) -> Result<Self> {
+    ) -> Result<Self, ModelError> {
         let entry = registry.find_model(name)?;
-        entry.entry.parameters(None, params)?; // a mistake in them comes before one in the weights
+        entry.entry.parameters(None, params)?; // wrong parameters are told before missing weights
         let weights = match weights {
             Some(path) if !path.is_dir() => WeightsPlace::File(path.to_owned()),
             folder => weights::locate(entry, folder)?,
         };
-        Self::with(entry, params, weights)
+        Ok(Self::with(entry, params, weights)?)
     }
 
+    /// A model with its weights in a given place.
+    ///
+    /// # Errors
+    /// When a parameter is wrong, or the weights cannot be read.
     pub(super) fn with(entry: &ModelEntry, params: &Table, weights: WeightsPlace) -> Result<Self> {
         let opened = match &weights {
-            WeightsPlace::File(path) => Weights::open(path, Device::Cpu).ok(), // `load` says what is wrong
+            // What is wrong with the file is told by `load`.
+            WeightsPlace::File(path) => Weights::open(path, Device::Cpu).ok(),
             WeightsPlace::Embedded(_) | WeightsPlace::TorchScript(_) | WeightsPlace::Absent(_) => {
                 None
             }
@@ -93,7 +108,7 @@ impl StudyModel {
             WeightsPlace::File(path) => Weights::open(path, Device::Cpu).ok(),
             WeightsPlace::Absent(_) | WeightsPlace::TorchScript(_) => None,
         };
-        let values = opened.map(|weights| weights.values()).filter(|values| *values > 0); // what is wrong, loading will say
+        let values = opened.map(|weights| weights.values()).filter(|values| *values > 0);
         Ok(Self {
             part: Part::new(&entry.entry, parameters),
             card,
@@ -103,11 +118,11 @@ impl StudyModel {
         })
     }
 
-    /// Finds a model that is a TorchScript module, called `name`. That it is as `script` says shows
-    /// when it is loaded.
+    /// A model called `name` that is a TorchScript module. Whether the module is as `script` says is
+    /// checked when it is loaded.
     ///
     /// # Errors
-    /// When `script` cannot be true of any, or the file cannot be read.
+    /// When `script` is out of range, or the file cannot be read.
     pub fn torchscript(name: &str, file: &Path, script: &Script) -> Result<Self> {
         script.check()?;
         let weights_hash = File::open(file)
@@ -137,7 +152,7 @@ impl StudyModel {
     /// Loads the model.
     ///
     /// # Errors
-    /// When the weights do not fit, or are not those that were planned with.
+    /// When the weights do not fit, or their file has changed since the study was read.
     pub fn load(&self, registry: &Registry, device: Device) -> Result<Box<dyn Model>> {
         let load =
             |weights| registry.find_model(&self.part.name)?.load(&self.part.parameters, weights);
@@ -166,7 +181,10 @@ impl StudyModel {
         }
     }
 
-    /// Opens the file of the weights that were planned with.
+    /// Opens the file of the weights.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or has changed since the study was read.
     fn open(&self, path: &Path) -> Result<File> {
         let mut file = File::open(path)?;
         ensure!(
@@ -187,7 +205,7 @@ pub(super) fn hash(file: &mut File) -> io::Result<String> {
 pub struct StudyAttack {
     /// Label, name, origin, parameters.
     pub part: Part,
-    /// What it is asked for.
+    /// The goals of the attack.
     pub goals: Vec<GoalKind>,
     /// The attack itself.
     pub attack: Box<dyn DynAttack>,
@@ -197,23 +215,23 @@ pub struct StudyAttack {
 pub struct StudyMetric {
     /// Label, name, origin, parameters.
     pub part: Part,
-    /// What its values are about.
+    /// Whether a value is about a model or about an outcome.
     pub scope: Scope,
     /// The unit of its values.
     pub unit: String,
-    /// Which way is better for a defender.
+    /// Which values are better for a defender.
     pub direction: Direction,
     /// Names of the numbers that come with every value.
     pub extras: Vec<String>,
-    /// What it is asked about; one that is of scope outcome is asked about nothing.
+    /// The goals that a metric of scope model is computed for; empty for scope outcome.
     pub goals: Vec<GoalKind>,
     /// The metric itself.
     pub metric: Box<dyn DynMetric>,
 }
 
 impl StudyAttack {
-    /// How far its answers lie from the image at the most, if its settings limit that and it says
-    /// so.
+    /// The greatest distance of adversarials from their images, if the attack's settings limit it and
+    /// the attack tells the limit.
     pub fn budget(&self) -> Option<Budget> {
         let asked =
             guard::catch(&format!("attack `{}`", self.part.name), || Ok(self.attack.budget()));
@@ -269,8 +287,22 @@ impl Part {
     }
 }
 
-/// What a member is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+/// The kinds of members of a study.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    strum::Display,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
+#[strum(serialize_all = "lowercase")]
 pub enum MemberKind {
     /// A model.
     Model,
@@ -281,29 +313,22 @@ pub enum MemberKind {
 }
 
 impl MemberKind {
-    /// In the singular.
+    /// All kinds.
+    pub const ALL: &[Self] = <Self as strum::VariantArray>::VARIANTS;
+
+    /// The name in the singular.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Model => "model",
-            Self::Attack => "attack",
-            Self::Metric => "metric",
-        }
+        self.into()
     }
 }
 
-impl fmt::Display for MemberKind {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// Somebody who could take part and does not.
+/// A member that could take part and does not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeftOut {
-    /// What it is.
+    /// The kind of the member.
     pub kind: MemberKind,
     /// The registered name.
     pub name: String,
-    /// Why, in words.
+    /// Why it does not take part, in words.
     pub reason: String,
 }

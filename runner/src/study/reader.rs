@@ -1,32 +1,30 @@
 //! Reading a study's text, and checking it against the registry.
 
-use crate::data::{Classes, Source};
+use crate::data::{Classes, Data, Source};
 use crate::libraries::Sources;
-use crate::study::built_in::{BUILT_IN, BuiltIn};
 use crate::study::checks::{
     agree_on_classes, cell_timeout, check_labels, check_name, check_targets, tie_tolerance, unique,
 };
+use crate::study::definition::{FoundInputs, MissingInputs, Study};
 use crate::study::goal::GoalKind;
 use crate::study::images::{Images, images};
+use crate::study::options::StudyOptions;
 use crate::study::part::{MemberKind, StudyAttack, StudyMetric, StudyModel};
 use crate::study::refusal::Refusal;
 use crate::study::resolve::{attack, metric, model};
 use crate::study::selection::Selection;
+use crate::study::set;
 use crate::study::syntax::File;
+use crate::study::text::{StudyText, with_set};
+use crate::study::writer::resolved;
 use anyhow::{Context, Result, bail};
 use gauntlet_core::metric::Scope;
-use gauntlet_core::params::suggestion;
 use gauntlet_core::plugin::Library;
-use gauntlet_core::registry::{MetricEntry, Registry};
-use std::borrow::Cow;
+use gauntlet_core::registry::{Entry, Registry};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use toml::Spanned;
-
-use crate::study::set;
-use crate::study::writer::resolved;
-use crate::study::{FoundInputs, MissingInputs, Study, StudyOptions};
 
 impl Study {
     /// Opens a study: the name of a built-in one, or a TOML file.
@@ -34,15 +32,15 @@ impl Study {
     /// # Errors
     /// See [`Study::parse`]; also when there is no such file.
     pub fn open(name: &str, registry: &Registry, options: StudyOptions) -> Result<Self> {
-        let StudyText { text, place, folder, built_in } = StudyText::fetch(name)?;
-        Self::read(&text, &place, &folder, registry, options, built_in)
+        Self::read(&StudyText::fetch(name)?, registry, &options)
     }
 
-    /// The plugins that a study wants (`[plugins]`), to be loaded before it is opened. `set` as in
-    /// [`StudyOptions::set`].
+    /// The plugins that a study names (`[plugins]`). They must be loaded before it is opened. `set`
+    /// as in [`StudyOptions::set`].
     ///
     /// # Errors
-    /// When there is no such study, its syntax is wrong, or what it names is not there.
+    /// When there is no such study, its syntax is wrong, or a plugin or lock that it names is not
+    /// there.
     pub fn sources(name: &str, set: &[String]) -> Result<Sources> {
         let StudyText { text, place, folder, .. } = StudyText::fetch(name)?;
         let refusal = Refusal { text: &set::apply(&text, set)?, place: &with_set(&place, set) };
@@ -68,12 +66,12 @@ impl Study {
         })
     }
 
-    /// Reads a study from TOML and checks all of it. `place` is what errors call the text, paths
-    /// in it are relative to `folder`.
+    /// Reads a study from TOML and checks all of it. `place` is what errors call the text. Paths in
+    /// the text are relative to `folder`.
     ///
     /// # Errors
-    /// Everything that can be known to be wrong before work begins, with line, column and the
-    /// text there: syntax, unknown keys and names, parameters, missing files, labels out of range.
+    /// All mistakes that can be found before work begins, with line, column and the text there:
+    /// syntax, unknown keys and names, parameters, missing files, labels out of range.
     pub fn parse(
         text: &str,
         place: &str,
@@ -81,97 +79,32 @@ impl Study {
         registry: &Registry,
         options: StudyOptions,
     ) -> Result<Self> {
-        Self::read(text, place, folder, registry, options, false)
+        let (text, place) = (text.to_owned(), place.to_owned());
+        let text = StudyText { text, place, folder: folder.to_owned(), built_in: false };
+        Self::read(&text, registry, &options)
     }
 
-    fn read(
-        text: &str,
-        place: &str,
-        folder: &Path,
-        registry: &Registry,
-        options: StudyOptions,
-        built_in: bool,
-    ) -> Result<Self> {
+    fn read(text: &StudyText, registry: &Registry, options: &StudyOptions) -> Result<Self> {
+        let StudyText { text, place, folder, built_in } = text;
         let text = &*set::apply(text, &options.set)?;
         let place = &*with_set(place, &options.set);
-        let refusal = Refusal { text, place };
-        let file: File = refusal.parse()?;
+        let refusal = &Refusal { text, place };
+        let file = &refusal.parse::<File>()?;
         check_name(&file.name).map_err(|error| refusal.at(&file.name.span(), error))?;
-        let tie_tolerance = tie_tolerance(&refusal, file.tie_tolerance.as_ref())?;
+        let tie_tolerance = tie_tolerance(refusal, file.tie_tolerance.as_ref())?;
         let cell_timeout =
-            options.cell_timeout.or(cell_timeout(&refusal, file.cell_timeout.as_ref())?);
+            options.cell_timeout.or(cell_timeout(refusal, file.cell_timeout.as_ref())?);
 
-        let mut selection = Selection::new(&refusal, &file, &options, built_in)?;
-        let of_models = selection.members(
-            MemberKind::Model,
-            file.models.as_deref(),
-            registry.models().map(|m| (&m.entry, false)),
-        );
-        let of_attacks = selection.members(
-            MemberKind::Attack,
-            file.attacks.as_deref(),
-            registry.attacks().map(|a| (&a.entry, false)),
-        );
-        let scores = |metric: &MetricEntry| metric.scope == Scope::Model;
-        let of_metrics = selection.members(
-            MemberKind::Metric,
-            file.metrics.as_deref(),
-            registry.metrics().map(|m| (&m.entry, scores(m))),
-        );
-        selection.check()?;
-        let mut models: Vec<StudyModel> = of_models
-            .named
-            .iter()
-            .map(|m| model(registry, &refusal, m, folder, &options))
-            .collect::<Result<_>>()?;
-        let mut attacks: Vec<StudyAttack> = of_attacks
-            .named
-            .iter()
-            .map(|a| attack(registry, &refusal, a))
-            .collect::<Result<_>>()?;
-        let mut metrics: Vec<StudyMetric> = of_metrics
-            .named
-            .iter()
-            .map(|m| metric(registry, &refusal, m))
-            .collect::<Result<_>>()?;
-        let spans = of_models.named.iter().map(|m| m.name.span());
-        unique(&refusal, "model", models.iter().map(|m| &m.part).zip(spans))?;
-        let spans = of_attacks.named.iter().map(|a| a.name.span());
-        unique(&refusal, "attack", attacks.iter().map(|a| &a.part).zip(spans))?;
-        let spans = of_metrics.named.iter().map(|m| m.span());
-        unique(&refusal, "metric", metrics.iter().map(|m| &m.part).zip(spans))?;
-        if !models.is_empty() {
-            agree_on_classes(&models).with_context(|| place.to_owned())?;
-        }
-        let (Images { source, count, missing }, data) = images(&refusal, &file, folder, &options)?;
-        let weights = options.weights.as_deref();
-        selection.join_models(
-            registry,
-            &of_models.joining,
-            &mut models,
-            weights,
-            source.as_ref(),
-            &data,
-        );
-        selection.join_attacks(registry, &of_attacks.joining, &mut attacks);
-        selection.join_metrics(registry, &of_metrics.joining, &mut metrics);
-        if models.is_empty() {
-            let reasons = selection.reasons();
-            bail!("{place}: a study needs at least one model ([[models]]){reasons}");
-        }
-        let classes = agree_on_classes(&models).with_context(|| place.to_owned())?;
-        let first_label =
-            if let Some(Source::Folder(folder)) = &source { folder.first_label } else { 0 };
-        check_labels(&data, first_label, classes).with_context(|| place.to_owned())?;
-        let given = |goals: &[GoalKind]| goals.contains(&GoalKind::Given);
-        if missing.is_none()
-            && (attacks.iter().any(|a| given(&a.goals)) || metrics.iter().any(|m| given(&m.goals)))
-        {
-            check_targets(&data).with_context(|| place.to_owned())?;
-        }
+        let reader = Reader { registry, refusal, file, folder, options };
+        let mut selection = Selection::new(refusal, file, options, *built_in)?;
+        let (mut members, joining) = reader.named_members(&mut selection)?;
+        let (images, data) = images(refusal, file, folder, options)?;
+        reader.join(&mut selection, &joining, &mut members, images.source.as_ref(), &data);
+        let classes = reader.check(&members, &selection, &images, &data)?;
         let class_names =
             Classes::of_study(data.classes.clone(), classes).with_context(|| place.to_owned())?;
-        let Selection { joined, left_out, .. } = selection;
+
+        let Members { models, attacks, metrics } = members;
         let weights = models.iter().filter_map(|model| model.weights.missing().cloned()).collect();
         let mut study = Self {
             name: file.name.get_ref().clone(),
@@ -187,13 +120,13 @@ impl Study {
             transfer: file.transfer.as_ref().map(|transfer| transfer.policy),
             probe: file.probe.images,
             plugins: Vec::new(),
-            missing: MissingInputs { weights, images: missing },
-            joined,
-            left_out,
+            missing: MissingInputs { weights, images: images.missing },
+            joined: selection.joined,
+            left_out: selection.left_out,
             resolved: String::new(),
         };
         study.plugins = study.libraries(registry);
-        study.resolved = resolved(&study, source.as_ref(), count)?;
+        study.resolved = resolved(&study, images.source.as_ref(), images.count)?;
         Ok(study)
     }
 
@@ -207,7 +140,10 @@ impl Study {
         libraries.filter(|library| hashes.contains(&library.hash)).cloned().collect()
     }
 
-    /// The study of another process, from what [`Study::to_toml`] and [`Study::found`] gave there.
+    /// The study of another process, from its [`Study::to_toml`] and [`Study::found`].
+    ///
+    /// # Errors
+    /// See [`Study::parse`].
     pub(crate) fn reopen(text: &str, found: FoundInputs, registry: &Registry) -> Result<Self> {
         let options = StudyOptions { pictures: Some(found.pictures), ..StudyOptions::default() };
         let mut study = Self::parse(text, "the study", Path::new("/"), registry, options)?;
@@ -218,42 +154,124 @@ impl Study {
     }
 }
 
-/// What errors call a text that was changed by `--set`: its lines are no longer the file's.
-pub(super) fn with_set<'a>(place: &'a str, set: &[String]) -> Cow<'a, str> {
-    if set.is_empty() { place.into() } else { format!("{place} with --set").into() }
+/// The members of a study.
+struct Members {
+    models: Vec<StudyModel>,
+    attacks: Vec<StudyAttack>,
+    metrics: Vec<StudyMetric>,
 }
 
-/// A study's text: what errors call it, what paths in it are relative to, and whether it is built
-/// in.
-pub(super) struct StudyText {
-    text: String,
-    place: String,
-    folder: PathBuf,
-    built_in: bool,
+/// The registered entries that join a study's members, if they fit.
+struct Joining<'a> {
+    models: Vec<&'a Entry>,
+    attacks: Vec<&'a Entry>,
+    metrics: Vec<&'a Entry>,
 }
 
-impl StudyText {
-    pub(super) fn fetch(name: &str) -> Result<Self> {
-        if let Some(study) = BuiltIn::find(name) {
-            return Ok(Self {
-                text: study.text.to_owned(),
-                place: format!("study `{name}`"),
-                folder: PathBuf::from("."),
-                built_in: true,
-            });
+/// What a study's members are read from.
+struct Reader<'a> {
+    registry: &'a Registry,
+    refusal: &'a Refusal<'a>,
+    file: &'a File,
+    folder: &'a Path,
+    options: &'a StudyOptions,
+}
+
+impl<'a> Reader<'a> {
+    /// The members that the study names, and those that may join them.
+    fn named_members(&self, selection: &mut Selection) -> Result<(Members, Joining<'a>)> {
+        let Self { registry, refusal, file, folder, options } = *self;
+        let of_models = selection.members(
+            MemberKind::Model,
+            file.models.as_deref(),
+            registry.models().map(|model| (&model.entry, false)),
+        );
+        let of_attacks = selection.members(
+            MemberKind::Attack,
+            file.attacks.as_deref(),
+            registry.attacks().map(|attack| (&attack.entry, false)),
+        );
+        let of_metrics = selection.members(
+            MemberKind::Metric,
+            file.metrics.as_deref(),
+            registry.metrics().map(|metric| (&metric.entry, metric.scope == Scope::Model)),
+        );
+        selection.check()?;
+
+        let models: Vec<StudyModel> = (of_models.named.iter())
+            .map(|choice| model(registry, refusal, choice, folder, options))
+            .collect::<Result<_>>()?;
+        let attacks: Vec<StudyAttack> = (of_attacks.named.iter())
+            .map(|choice| attack(registry, refusal, choice))
+            .collect::<Result<_>>()?;
+        let metrics: Vec<StudyMetric> = (of_metrics.named.iter())
+            .map(|choice| metric(registry, refusal, choice))
+            .collect::<Result<_>>()?;
+
+        let spans = of_models.named.iter().map(|choice| choice.name.span());
+        unique(refusal, MemberKind::Model, models.iter().map(|m| &m.part).zip(spans))?;
+        let spans = of_attacks.named.iter().map(|choice| choice.name.span());
+        unique(refusal, MemberKind::Attack, attacks.iter().map(|a| &a.part).zip(spans))?;
+        let spans = of_metrics.named.iter().map(|choice| choice.span());
+        unique(refusal, MemberKind::Metric, metrics.iter().map(|m| &m.part).zip(spans))?;
+        if !models.is_empty() {
+            agree_on_classes(&models).with_context(|| refusal.place.to_owned())?;
         }
-        let path = Path::new(name);
-        let text = std::fs::read_to_string(path).with_context(|| {
-            let known: Vec<&str> = BUILT_IN.iter().map(|study| study.name).collect();
-            let hint = suggestion(name, &known);
-            format!(
-                "study {name} cannot be read{hint}; give a TOML file or the name of a built-in \
-                 study: `{}`",
-                known.join("`, `")
-            )
-        })?;
-        let folder =
-            path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        Ok(Self { text, place: name.to_owned(), folder: folder.to_owned(), built_in: false })
+        let joining = Joining {
+            models: of_models.joining,
+            attacks: of_attacks.joining,
+            metrics: of_metrics.joining,
+        };
+        Ok((Members { models, attacks, metrics }, joining))
+    }
+
+    /// Adds those that join and fit to the members.
+    fn join(
+        &self,
+        selection: &mut Selection,
+        joining: &Joining,
+        members: &mut Members,
+        source: Option<&Source>,
+        data: &Data,
+    ) {
+        let (registry, weights) = (self.registry, self.options.weights.as_deref());
+        let Members { models, attacks, metrics } = members;
+        selection.join_models(registry, &joining.models, models, weights, source, data);
+        selection.join_attacks(registry, &joining.attacks, attacks);
+        selection.join_metrics(registry, &joining.metrics, metrics);
+    }
+
+    /// Checks that the members and the images go together. Returns the number of real classes.
+    fn check(
+        &self,
+        members: &Members,
+        selection: &Selection,
+        images: &Images,
+        data: &Data,
+    ) -> Result<i64> {
+        let place = self.refusal.place;
+        if members.models.is_empty() {
+            let reasons = selection.reasons();
+            bail!("{place}: a study needs at least one model ([[models]]){reasons}");
+        }
+        let classes = agree_on_classes(&members.models).with_context(|| place.to_owned())?;
+        let first_label = match &images.source {
+            Some(Source::Folder(folder)) => folder.first_label,
+            _ => 0,
+        };
+        check_labels(data, first_label, classes).with_context(|| place.to_owned())?;
+        if images.missing.is_none() && members.aim_at_given_classes() {
+            check_targets(data).with_context(|| place.to_owned())?;
+        }
+        Ok(classes)
+    }
+}
+
+impl Members {
+    /// Whether anybody has the goal [`GoalKind::Given`], which needs targets from a label file.
+    fn aim_at_given_classes(&self) -> bool {
+        let attacks = self.attacks.iter().map(|attack| &attack.goals);
+        let metrics = self.metrics.iter().map(|metric| &metric.goals);
+        attacks.chain(metrics).any(|goals| goals.contains(&GoalKind::Given))
     }
 }

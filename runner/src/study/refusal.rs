@@ -5,14 +5,21 @@ use gauntlet_core::params::suggestion;
 use serde::de::DeserializeOwned;
 use std::ops::Range;
 
-/// Turns what is wrong into an error that points at the text.
+/// A part of a study's text, in bytes.
+pub(super) type Span = Range<usize>;
+
+/// The text of a study, to point at in errors.
 pub(super) struct Refusal<'a> {
     pub text: &'a str,
+    /// What errors call the text.
     pub place: &'a str,
 }
 
 impl Refusal<'_> {
-    /// Reads the text as TOML.
+    /// Parses the text as TOML.
+    ///
+    /// # Errors
+    /// When it is not valid; the error points at the mistake.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T> {
         toml::from_str(self.text).map_err(|error| {
             let message = anyhow!("{}", suggested(error.message()));
@@ -23,8 +30,9 @@ impl Refusal<'_> {
         })
     }
 
-    /// `place, line 3, column 8: what is wrong`, the line, and carets below it.
-    pub fn at(&self, span: &Range<usize>, error: anyhow::Error) -> anyhow::Error {
+    /// The error with its place: `place, line 3, column 8: what is wrong`, the line, and carets below
+    /// the span.
+    pub fn at(&self, span: &Span, error: anyhow::Error) -> anyhow::Error {
         let start = span.start.min(self.text.len());
         let (before, after) = self.text.split_at(self.text.floor_char_boundary(start));
         let number = before.matches('\n').count() + 1;
@@ -49,7 +57,7 @@ impl Refusal<'_> {
     }
 }
 
-/// Names what was probably meant instead of an unknown key.
+/// Adds to toml's message on an unknown key the key that was probably meant.
 fn suggested(message: &str) -> String {
     let names: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
     match names.as_slice() {

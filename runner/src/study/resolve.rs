@@ -1,22 +1,21 @@
 //! From names in a study's text to models, attacks and metrics of the registry.
 
-use crate::study::StudyOptions;
 use crate::study::goal::goals;
-use crate::study::part::{Part, StudyAttack, StudyMetric, StudyModel};
-use crate::study::refusal::Refusal;
-use crate::study::syntax;
-use crate::study::syntax::Choice;
-use crate::weights;
+use crate::study::options::StudyOptions;
+use crate::study::part::{ModelError, Part, StudyAttack, StudyMetric, StudyModel};
+use crate::study::refusal::{Refusal, Span};
+use crate::study::syntax::{AttackChoice, Choice, ModelChoice};
 use crate::weights::WeightsPlace;
 use anyhow::Result;
 use gauntlet_core::registry::{Entry, Registry};
 use std::path::Path;
 use toml::{Spanned, Table};
 
+/// The model that a study names.
 pub(super) fn model(
     registry: &Registry,
     refusal: &Refusal,
-    choice: &syntax::ModelChoice,
+    choice: &ModelChoice,
     folder: &Path,
     options: &StudyOptions,
 ) -> Result<StudyModel> {
@@ -42,22 +41,22 @@ pub(super) fn model(
     entry.entry.parameters(None, &params).map_err(|error| refusal.at(&span, error))?;
     let place = named.as_ref().map(|(path, _)| path.as_path()).or(options.weights.as_deref());
     let mut model = StudyModel::new(registry, choice.name.get_ref(), &params, place)
-        .or_else(|error| match error.downcast::<weights::MissingWeights>() {
-            Ok(missing) if options.plan_only => {
+        .or_else(|error| match error {
+            ModelError::NoWeights(missing) if options.plan_only => {
                 StudyModel::with(entry, &params, WeightsPlace::Absent(missing))
             }
-            Ok(missing) => Err(missing.into()),
-            Err(error) => Err(error),
+            error => Err(error.into()),
         })
         .map_err(|error| refusal.at(&choice.name.span(), error))?;
     relabel(&mut model.part, choice.label.as_ref());
     Ok(model)
 }
 
+/// The attack that a study names.
 pub(super) fn attack(
     registry: &Registry,
     refusal: &Refusal,
-    choice: &syntax::AttackChoice,
+    choice: &AttackChoice,
 ) -> Result<StudyAttack> {
     let entry = registry
         .find_attack(choice.name.get_ref())
@@ -79,6 +78,7 @@ fn relabel(part: &mut Part, label: Option<&String>) {
     }
 }
 
+/// The metric that a study names.
 pub(super) fn metric(
     registry: &Registry,
     refusal: &Refusal,
@@ -95,17 +95,16 @@ pub(super) fn metric(
     Ok(metric)
 }
 
-pub(super) type Span = std::ops::Range<usize>;
-
-/// The overrides, and where to point when they are wrong.
-pub(super) fn params(params: Option<&Spanned<Table>>, name: &Spanned<String>) -> (Table, Span) {
+/// A member's own parameters, and the span to point at when they are wrong.
+fn params(params: Option<&Spanned<Table>>, name: &Spanned<String>) -> (Table, Span) {
     params.map_or_else(
         || (Table::new(), name.span()),
         |params| (params.get_ref().clone(), params.span()),
     )
 }
 
-pub(super) fn parameters(
+/// All parameters of an entry: its defaults, overridden by the preset, overridden by `params`.
+fn parameters(
     entry: &Entry,
     refusal: &Refusal,
     preset: Option<(&str, Span)>,

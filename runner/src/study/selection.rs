@@ -1,19 +1,19 @@
-//! Who takes part: those that a study names, and those that join them from the registry.
+//! Which members take part: those that a study names, and those that join them from the registry.
 //!
 //! A list (models, attacks or metrics) that a study leaves out is everything registered that fits.
 //! Where a study names its members, what plugin libraries bring joins them if the study is built
 //! in, and otherwise only if `include` asks for it. `include` keeps what one of its patterns
-//! matches, and everything of kinds that no pattern speaks of; `exclude` then drops what it
-//! matches.
+//! matches; kinds that no pattern matches or names stay whole. `exclude` then drops what it matches.
 
 use crate::data::{Data, Picture, Source};
 use crate::errors::first_line;
-use crate::study::StudyOptions;
 use crate::study::goal::GoalKind;
-use crate::study::part::{LeftOut, MemberKind, Part, StudyAttack, StudyMetric, StudyModel};
+use crate::study::options::StudyOptions;
+use crate::study::part::{
+    LeftOut, MemberKind, ModelError, Part, StudyAttack, StudyMetric, StudyModel,
+};
 use crate::study::refusal::Refusal;
 use crate::study::syntax::{File, Named};
-use crate::weights::MissingWeights;
 use anyhow::{Context, Result, anyhow};
 use gauntlet_core::params::suggestion;
 use gauntlet_core::registry::{Entry, Registry};
@@ -30,28 +30,30 @@ pub(super) struct Members<'a, C> {
     pub joining: Vec<&'a Entry>,
 }
 
-/// Somebody who may take part.
+/// A member that may take part.
 struct Candidate<'a> {
     label: &'a str,
     name: &'a str,
-    /// Whether it does when nobody speaks of it.
+    /// Whether it takes part when no pattern matches it.
     wanted: bool,
 }
 
-/// One of `include` or `exclude`: `kind:name`, or a name alone, where a name may have `*`, `?`
-/// and `[…]` in it.
+/// A pattern of `include` or `exclude`: `kind:name`, or a name alone. The name may have `*`, `?` and
+/// `[…]` in it.
 struct Pattern {
     text: String,
     kind: Option<MemberKind>,
     glob: glob::Pattern,
-    /// Whether it has matched anybody.
+    /// Whether it has matched any member.
     used: Cell<bool>,
     place: Place,
 }
 
-/// Where a pattern stands: in the study, or on the command line as an option of this name.
+/// Where a pattern stands.
 enum Place {
+    /// In the study's text, at this span.
     Study(Range<usize>),
+    /// On the command line, as an option of this name.
     Option(&'static str),
 }
 
@@ -60,12 +62,10 @@ impl Pattern {
         let (kind, name) = match text.split_once(':') {
             None => (None, text),
             Some((kind, name)) => {
-                let kinds = [MemberKind::Model, MemberKind::Attack, MemberKind::Metric];
-                let found = kinds
-                    .into_iter()
-                    .find(|known| kind.strip_suffix('s').unwrap_or(kind) == known.name());
+                let singular = kind.strip_suffix('s').unwrap_or(kind);
+                let found = MemberKind::ALL.iter().find(|known| singular == known.name());
                 (
-                    Some(found.with_context(|| {
+                    Some(*found.with_context(|| {
                         format!("`{text}`: `{kind}` is no kind: use `model`, `attack` or `metric`")
                     })?),
                     name,
@@ -84,23 +84,26 @@ impl Pattern {
     }
 }
 
-/// `include` and `exclude` of a study and of the command line at work.
+/// Decides which members take part, by `include` and `exclude` of a study and the command line.
 pub(super) struct Selection<'a> {
     refusal: &'a Refusal<'a>,
     built_in: bool,
     include: Vec<Pattern>,
     exclude: Vec<Pattern>,
-    /// Everybody who was there to be matched.
+    /// The labels of all members that patterns could match.
     seen: Vec<String>,
-    /// Whoever joined, by label.
+    /// Kind and label of the members that joined.
     pub joined: Vec<(MemberKind, String)>,
-    /// Whoever could have.
+    /// The members that could take part and do not.
     pub left_out: Vec<LeftOut>,
 }
 
 impl<'a> Selection<'a> {
-    /// From what the study says, and what `options` say instead of its `include` and beside its
-    /// `exclude`. What libraries bring joins a study that is built in.
+    /// Patterns of the study, and of `options`: their `include` replaces the study's, their `exclude`
+    /// is added. Members from plugin libraries join a study that is `built_in`.
+    ///
+    /// # Errors
+    /// When a pattern cannot be parsed.
     pub fn new(
         refusal: &'a Refusal<'a>,
         file: &File,
@@ -138,9 +141,9 @@ impl<'a> Selection<'a> {
         })
     }
 
-    /// Who of a kind takes part, of those that the study names, if it has such a list, and of the
-    /// others that are registered. Of these it is said whether they take long: then they must be
-    /// asked for.
+    /// The members of a kind that take part. `named` are those that the study names, if it has such a
+    /// list. `registered` are all entries of the kind, each with whether it takes long: entries that
+    /// do take part only if they are named or included.
     pub fn members<'m, C: Named>(
         &mut self,
         kind: MemberKind,
@@ -181,7 +184,7 @@ impl<'a> Selection<'a> {
             match objection {
                 _ if *chosen => joining.push(entry),
                 Some(reason) => self.leave_out(kind, &entry.name, reason),
-                None => {} // whoever left it out knows
+                None => {} // left out by a pattern, which the user knows
             }
         }
         Members {
@@ -198,7 +201,7 @@ impl<'a> Selection<'a> {
     /// Which of the candidates of a kind take part.
     fn choose(&mut self, kind: MemberKind, candidates: &[Candidate]) -> Vec<bool> {
         self.seen.extend(candidates.iter().map(|candidate| candidate.label.to_owned()));
-        // All are asked, so that of each it is known whether it matches anybody.
+        // No pattern is skipped: `check` must know of each whether it matches any member.
         let matching = |pattern: &Pattern| -> Vec<bool> {
             candidates.iter().map(|candidate| pattern.matches(kind, candidate)).collect()
         };
@@ -219,12 +222,12 @@ impl<'a> Selection<'a> {
         (0..candidates.len()).map(|n| wanted(n) && !any(&exclude, n)).collect()
     }
 
-    /// Notes who does not take part.
+    /// Notes a member that does not take part.
     fn leave_out(&mut self, kind: MemberKind, name: &str, reason: String) {
         self.left_out.push(LeftOut { kind, name: name.to_owned(), reason });
     }
 
-    /// Adds somebody to the members of a kind who are there, or notes why it does not fit.
+    /// Adds a member to those of its kind, or notes why it does not fit.
     fn join<T>(
         &mut self,
         kind: MemberKind,
@@ -249,32 +252,34 @@ impl<'a> Selection<'a> {
         }
     }
 
-    /// Models that join a study: they have weights, the study's classes, and a side for which its
-    /// images are not blown up out of all proportion.
+    /// Adds the models that join a study: those with weights, the study's number of classes, and a
+    /// side at most twice that of its images. `weights` is a folder to look for weights in first.
     pub fn join_models(
         &mut self,
         registry: &Registry,
         joining: &[&Entry],
         models: &mut Vec<StudyModel>,
-        shelf: Option<&Path>,
+        weights: Option<&Path>,
         source: Option<&Source>,
         data: &Data,
     ) {
-        /// How much larger than the images a model may be.
+        /// Greatest ratio of a model's side to that of the images.
         const MAGNIFIED: i64 = 2;
 
         let mut candidates = Vec::new();
         for &entry in joining {
-            match StudyModel::new(registry, &entry.name, &Table::new(), shelf) {
+            match StudyModel::new(registry, &entry.name, &Table::new(), weights) {
                 Ok(model) => candidates.push((entry, model)),
-                Err(error) if error.is::<MissingWeights>() => {
+                Err(ModelError::NoWeights(_)) => {
                     self.leave_out(
                         MemberKind::Model,
                         &entry.name,
                         "no weights, see `runner weights list`".into(),
                     );
                 }
-                Err(error) => self.leave_out(MemberKind::Model, &entry.name, first_line(&error)),
+                Err(ModelError::Invalid(error)) => {
+                    self.leave_out(MemberKind::Model, &entry.name, first_line(&error));
+                }
             }
         }
         let labels =
@@ -306,7 +311,7 @@ impl<'a> Selection<'a> {
         }
     }
 
-    /// Attacks that join a study are asked for what the others are asked for.
+    /// Adds the attacks that join a study. Their goals are those of the study's other attacks.
     pub fn join_attacks(
         &mut self,
         registry: &Registry,
@@ -329,7 +334,7 @@ impl<'a> Selection<'a> {
         }
     }
 
-    /// Metrics that join a study; those of models are asked about errors of any kind.
+    /// Adds the metrics that join a study. Those of scope model are computed for untargeted attacks.
     pub fn join_metrics(
         &mut self,
         registry: &Registry,
@@ -342,14 +347,16 @@ impl<'a> Selection<'a> {
         }
     }
 
-    /// Who could take part and does not, a line each.
+    /// The members that could take part and do not, a line each, with the reason.
     pub fn reasons(&self) -> String {
         let line = |out: &LeftOut| format!("\n  {} {}: {}", out.kind, out.name, out.reason);
         self.left_out.iter().map(line).collect()
     }
 
+    /// Checks that every pattern has matched a member.
+    ///
     /// # Errors
-    /// When a pattern has matched nobody.
+    /// When one has not; the error names it and what was probably meant.
     pub fn check(&self) -> Result<()> {
         let Some(pattern) =
             self.include.iter().chain(&self.exclude).find(|pattern| !pattern.used.get())

@@ -1,5 +1,5 @@
-//! `--set PATH=VALUE`: changes to a study's text before it is read, so that what is set is checked,
-//! shown and written down like everything else.
+//! `--set PATH=VALUE`: changes to a study's text before it is parsed, so that settings are checked,
+//! shown and stored like everything else in the study.
 
 use anyhow::{Context, Result, bail, ensure};
 use gauntlet_core::params::suggestion;
@@ -7,26 +7,27 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use toml_edit::{DocumentMut, InlineTable, Item, Table, TableLike, Value};
 
-/// The lists whose entries have names: as a path calls one, and as the study calls all.
+/// The lists whose entries have names: the singular that a path uses, and the key in the study.
 const LISTS: [(&str, &str); 3] =
     [("model", "models"), ("attack", "attacks"), ("metric", "metrics")];
 
-/// What an entry of a list says itself; everything else is one of its parameters.
+/// The keys of an entry of a list; every other key is one of its parameters.
 const OWN: [&str; 6] = ["name", "label", "preset", "params", "goals", "weights"];
 
-/// In `[data]`, what says the same in another way and goes when one of the others is set.
+/// Keys of `[data]` that exclude each other: setting the first removes the others.
 const INSTEAD: [(&str, &[&str]); 2] =
     [("folder", &["source"]), ("source", &["folder", "labels", "first_label", "classes"])];
 
-/// Values that are paths: on the command line they start from the current folder, not the study's.
+/// Keys whose values are paths. On the command line they are relative to the current folder, not to
+/// the study's.
 const PATHS: [&str; 4] = ["folder", "labels", "classes", "weights"];
 
-/// The study with the settings, each `PATH=VALUE`. Text that is not TOML is left to whoever reads
-/// it.
+/// The text of a study with the settings, each `PATH=VALUE`, applied. Text that is not TOML is
+/// returned as it is; parsing it gives the error.
 ///
 /// # Errors
-/// When a setting is not of that form, or its path leads nowhere. Unknown keys and values of the
-/// wrong type are found when the study is read.
+/// When a setting does not have that form, or its path leads nowhere. Unknown keys and values of the
+/// wrong type are found when the study is parsed.
 pub(super) fn apply<'a>(text: &'a str, settings: &[String]) -> Result<Cow<'a, str>> {
     if settings.is_empty() {
         return Ok(text.into());
@@ -60,7 +61,7 @@ fn set(document: &mut DocumentMut, setting: &str) -> Result<()> {
     put(document.as_table_mut(), &keys, parse(&keys, value)?)
 }
 
-/// Sets something of those entries of a list that a path means.
+/// Sets a key of the entries of a list that a path selects.
 fn set_in_list(document: &mut DocumentMut, list: &str, path: &str, value: &str) -> Result<()> {
     let mut entries = entries(
         document
@@ -99,7 +100,7 @@ fn entry(value: &mut Value) -> Result<&mut dyn TableLike> {
         .context("the study has something else than names and tables there")?)
 }
 
-/// What an entry is called.
+/// The names of an entry.
 struct Names {
     label: String,
     name: String,
@@ -117,9 +118,9 @@ impl Names {
     }
 }
 
-/// The entries that the beginning of a path means, and the rest of it. A label or name in full
-/// comes first (they may have dots in them), then a pattern, then the beginning of names of one
-/// kind.
+/// The entries that the beginning of a path selects, and the rest of the path. A full label or name
+/// comes first, since it may have dots in it; then a pattern; then the beginning of names, if all of
+/// these are of one kind.
 fn choose<'a>(entries: &[Names], path: &'a str, list: &str) -> Result<(Vec<usize>, &'a str)> {
     let those = |wanted: &dyn Fn(&Names) -> bool| -> Vec<usize> {
         (0..entries.len()).filter(|&n| wanted(&entries[n])).collect()
@@ -171,7 +172,7 @@ fn choose<'a>(entries: &[Names], path: &'a str, list: &str) -> Result<(Vec<usize
     }
 }
 
-/// The keys of a path; what has dots in it stands in quotes.
+/// The keys of a path. A key with dots in it is quoted.
 fn split(path: &str) -> Result<Vec<String>> {
     let mut keys = vec![String::new()];
     let mut quote = None;
@@ -191,7 +192,7 @@ fn split(path: &str) -> Result<Vec<String>> {
     Ok(keys)
 }
 
-/// A value as in a study; what is none there is text. Nothing takes the setting away.
+/// A value as TOML, or else as text. An empty value removes the setting.
 fn parse(keys: &[String], text: &str) -> Result<Option<Value>> {
     let text = text.trim();
     if text.is_empty() {

@@ -1,4 +1,4 @@
-//! The study file's syntax, and errors that point at its lines.
+//! The syntax of a study file.
 
 use crate::study::goal::{GoalKind, Policy};
 use crate::study::refusal::Refusal;
@@ -13,7 +13,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use toml::{Spanned, Table};
 
-/// How a study names a member.
+/// A member as a study names it.
 pub(super) trait Named {
     /// The name in tables.
     fn label(&self) -> &str;
@@ -21,11 +21,14 @@ pub(super) trait Named {
     fn name(&self) -> &str;
 }
 
-/// A study file. Of models, attacks and metrics, a list that is left out is everything registered
-/// that fits; `include` and `exclude` choose, see [`crate::study::selection`]. `tie_tolerance` (0 unless
-/// given) is when an attack on its source counts as a success: with 0 by the greatest logit alone;
-/// above 0 a target also counts whose logit lies within the tolerance of the greatest, as in the
-/// published study, where it is 0.001.
+/// A study file.
+///
+/// A list of models, attacks or metrics that is left out is everything registered that fits;
+/// `include` and `exclude` choose, see [`crate::study::selection`].
+///
+/// `tie_tolerance` decides when an attack on its source counts as a success. With 0, the default, the
+/// greatest logit alone decides. Above 0, a target also counts whose logit lies within the tolerance
+/// of the greatest, as in the published study, where the tolerance is 0.001.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct File {
@@ -48,7 +51,8 @@ pub(super) struct File {
     pub probe: ProbeChoice,
 }
 
-/// Folders and libraries, and a list of the hashes that may be loaded, see [`crate::libraries`].
+/// The plugins of a study: folders and libraries, and a lock with the hashes that may be loaded, see
+/// [`crate::libraries`].
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a table, as in `from = [\"plugins\"]` under [plugins]")]
 pub(super) struct PluginsChoice {
@@ -95,7 +99,7 @@ pub(super) struct ModelChoice {
     pub preprocessing: Option<Spanned<Table>>,
 }
 
-/// What a model is that is not registered.
+/// The kinds of models that are not registered.
 #[derive(Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum ModelKind {
@@ -103,7 +107,10 @@ pub(super) enum ModelKind {
 }
 
 impl ModelChoice {
-    /// The file and what it is to be told, if this is a TorchScript module.
+    /// The file of a TorchScript module and its description; `None` for a registered model.
+    ///
+    /// # Errors
+    /// When a key is missing, wrong, or belongs to the other kind of model.
     pub fn script(&self, refusal: &Refusal) -> Result<Option<(&Spanned<PathBuf>, Script)>> {
         fn there<T>(
             key: &'static str,
@@ -210,7 +217,7 @@ impl<'de> Deserialize<'de> for Choice {
             goals: Option<Vec<GoalKind>>,
         }
 
-        // An untagged enum would swallow what is wrong and where.
+        // An untagged enum would lose the message and the place of an error.
         struct Either;
 
         impl<'de> Visitor<'de> for Either {
@@ -241,8 +248,8 @@ impl<'de> Deserialize<'de> for Choice {
     }
 }
 
-/// How many images each model is probed with, from the first on, rounded up to slices; 0 for no
-/// probe.
+/// The number of images with which each model is probed, from the first on, rounded up to slices; 0
+/// is no probe.
 #[derive(Clone, Copy, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, expecting = "a table, as in `{ images = 64 }`")]
 pub(super) struct ProbeChoice {

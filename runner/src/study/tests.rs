@@ -1,4 +1,6 @@
 use super::*;
+use crate::data::Picture;
+use anyhow::Result;
 use gauntlet_core::device::Device;
 use gauntlet_core::metric::{Direction, Scope};
 use gauntlet_core::prelude::{Metric, Tensor};
@@ -136,8 +138,8 @@ fn what_is_wrong_is_shown_where_it_stands() {
 }
 
 #[test]
-fn every_mistake_has_its_message() {
-    for (old, new, expected) in [
+fn every_mistake_in_a_model_or_attack_has_its_message() {
+    check_mistakes(&[
         (
             "name = \"toy\"",
             "name = \"a/b\"",
@@ -202,6 +204,12 @@ fn every_mistake_has_its_message() {
             "\"untargeted\"",
             "line 12, column 9: expected at least one goal, and none twice",
         ),
+    ]);
+}
+
+#[test]
+fn every_mistake_in_a_metric_or_another_setting_has_its_message() {
+    check_mistakes(&[
         (
             "[\"largest\", ",
             "[\"larges\", ",
@@ -235,7 +243,13 @@ fn every_mistake_has_its_message() {
             "largest",
             "line 3, column 23: two metrics are called `largest`: give one another `label = \"…\"`",
         ),
-    ] {
+    ]);
+}
+
+/// Each mistake is what is replaced in the good study, what replaces it, and the beginning of the
+/// message.
+fn check_mistakes(mistakes: &[(&str, &str, &str)]) {
+    for (old, new, expected) in mistakes {
         assert!(GOOD.contains(old), "{old}");
         let error = refusal(&GOOD.replacen(old, new, 1));
         assert!(error.starts_with(&format!("toy.toml, {expected}")), "{error}");

@@ -1,8 +1,7 @@
-//! Models without code: TorchScript modules, as `torch.jit.trace(model, example).save(file)` writes
-//! them, with what a module does not say of itself.
+//! Models that are TorchScript modules, as `torch.jit.trace(model, example).save(file)` writes them.
 //!
-//! A module is run as it is written, without libtorch's optimiser: that one first watches and then
-//! rewrites, so that the bits of an answer would depend on what was asked before.
+//! A module runs as it is written, without libtorch's optimiser. The optimiser profiles the first
+//! calls and then rewrites the module, so the bits of an answer would depend on earlier calls.
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use gauntlet_core::device::Device;
@@ -14,25 +13,25 @@ use serde::{Deserialize, Serialize};
 use tch::{CModule, IValue, Kind, TchError, Tensor, jit};
 use toml::{Table, Value};
 
-/// How to write a module, as errors say it.
+/// How to write a module, for errors.
 const WRITE: &str = "in Python, `torch.jit.trace(model.eval(), torch.rand(1, 3, S, \
                      S)).save(\"FILE.pt\")` writes one";
 
-/// What a module's file does not say.
+/// The properties of a module that its file does not tell.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Script {
-    /// Height and width of the images that it takes, in pixels.
+    /// Height and width of the images that the module takes, in pixels.
     pub side: i64,
-    /// Number of its logits.
+    /// Number of the module's logits.
     pub classes: i64,
     /// Index of the first real class: 1 where class 0 is "background", otherwise 0.
     #[serde(default)]
     pub label_offset: i64,
-    /// The family that figures colour by.
+    /// The model's family, which decides its colour in figures.
     #[serde(default = "family")]
     pub family: String,
-    /// What it expects of its pixels.
+    /// What is done to pixels before the module sees them.
     #[serde(default)]
     pub preprocessing: Preprocessing,
 }
@@ -68,10 +67,10 @@ pub enum Channels {
 }
 
 impl Script {
-    /// Whether this can be true of a module.
+    /// Checks that all values are in range.
     ///
     /// # Errors
-    /// Names the value that is out of range.
+    /// When a value is out of range; the error begins with its key.
     pub fn check(&self) -> Result<()> {
         let Self {
             side,
@@ -106,7 +105,7 @@ impl Script {
         Ok(())
     }
 
-    /// As a study file says it.
+    /// The same as keys of a study file.
     pub fn to_table(&self) -> Table {
         let Self { side, classes, label_offset, family, preprocessing } = self;
         Table::from_iter([
@@ -137,16 +136,16 @@ struct Module {
     card: ModelCard,
     code: CModule,
     preprocessing: Preprocessing,
-    /// 1×3×1×1.
+    /// The mean and the standard deviation of each channel, 1×3×1×1.
     mean: Tensor,
     std: Tensor,
 }
 
-/// Reads a module, and tries it: that it takes the images and gives the logits that `script` says,
-/// each image for itself, with a gradient.
+/// Loads a module and tries it: it must take the images and give the logits that `script` says, answer
+/// each image of a batch by itself, and have a gradient.
 ///
 /// # Errors
-/// When these are not the bytes of a module, or it is not as it should be: says what to change.
+/// When `bytes` are no module, or a trial fails; the error says what to change.
 pub fn load(
     name: &str,
     script: &Script,
@@ -202,7 +201,7 @@ impl Module {
     }
 
     fn answer(&self, pixels: &Tensor) -> Result<Tensor> {
-        jit::f_set_graph_executor_optimize(false)?; // of this thread
+        jit::f_set_graph_executor_optimize(false)?; // a setting of the thread
         let found = match self.code.forward_is(&[IValue::Tensor(self.prepare(pixels))]) {
             Ok(IValue::Tensor(logits)) => return Ok(logits.to_kind(Kind::Float)),
             Ok(IValue::Tuple(values)) => format!("a tuple of {}", values.len()),
@@ -265,8 +264,8 @@ impl Model for Module {
     }
 }
 
-/// What went wrong, in one line: of an error of the interpreter, what the operation said, not
-/// where.
+/// An error of libtorch in one line. Of an error of the interpreter, this is the message of the
+/// operation, without the trace.
 fn reason(error: &TchError) -> String {
     let text = if let TchError::Torch(text) = error { text.clone() } else { error.to_string() };
     let said = text.lines().rev().find_map(|line| line.strip_prefix("RuntimeError: "));

@@ -1,8 +1,9 @@
 //! Writing a study with everything spelled out.
 
 use crate::data::Source;
-use crate::study::Study;
+use crate::study::definition::Study;
 use crate::study::goal::GoalKind;
+use crate::study::part::Part;
 use crate::study::syntax::ProbeChoice;
 use crate::weights::WeightsPlace;
 use anyhow::{Context, Result};
@@ -10,7 +11,7 @@ use serde::Serialize;
 use std::path::Path;
 use toml::{Table, Value};
 
-/// The file with everything spelled out.
+/// A study file with everything spelled out.
 #[derive(Serialize)]
 struct Resolved<'a> {
     name: &'a str,
@@ -30,7 +31,8 @@ struct Resolved<'a> {
     probe: ProbeChoice,
 }
 
-/// `source` and `images` are those of the study's data, unless they are in memory.
+/// The study as TOML. `source` and `images` are where its images come from and how many are asked
+/// for; `source` is `None` for images in memory.
 pub(super) fn resolved(
     study: &Study,
     source: Option<&Source>,
@@ -87,7 +89,7 @@ fn goal_names(goals: &[GoalKind]) -> Value {
     goals.iter().map(|goal| Value::from(goal.name())).collect::<Vec<_>>().into()
 }
 
-fn part_table(part: &crate::study::part::Part) -> Table {
+fn part_table(part: &Part) -> Table {
     let mut table = Table::new();
     table.insert("name".into(), part.name.clone().into());
     table.insert("label".into(), part.label.clone().into());

@@ -1,7 +1,7 @@
 //! What a weights file is, and whether a network runs on it.
 
-use super::download::sha256;
-use super::parameters;
+use crate::weights::hash::sha256;
+use crate::weights::locate::parameters;
 use anyhow::{Context, Result, anyhow, ensure};
 use gauntlet_core::device::Device;
 use gauntlet_core::guard;
@@ -17,59 +17,58 @@ use std::rc::Rc;
 use tch::{Kind, Tensor};
 use toml::Table;
 
-/// Graph operations that are named, the most frequent first.
+/// Greatest number of graph operations in the facts, the most frequent first.
 const NAMED_OPERATIONS: usize = 8;
 
-/// What is known of a file that fits its network.
+/// Facts about a weights file that fits its network.
 #[derive(Debug, Serialize)]
 pub struct WeightsReport {
-    /// The file.
+    /// The weights file.
     pub file: PathBuf,
-    /// The model whose weights it holds.
+    /// The model whose weights the file holds.
     pub model: String,
-    /// All its parameters.
+    /// All parameters of the model.
     pub parameters: Table,
-    /// What the model says of itself.
+    /// The model's card.
     pub card: ModelCard,
-    /// What kind of file it is.
+    /// Format of the file, in words.
     pub form: String,
-    /// Whose conventions the weights go with.
+    /// Whose names and layouts the weights have.
     pub dialect: Dialect,
-    /// What the file says of where it comes from.
+    /// The file's own note on where it comes from.
     pub note: Option<Note>,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// Of the file, in hexadecimal.
+    /// SHA-256 of the file, in hexadecimal.
     pub sha256: String,
-    /// Of the file, in hexadecimal; results name weights by it.
+    /// BLAKE3 of the file, in hexadecimal. Results name weights by it.
     pub blake3: String,
-    /// Tensors that the network reads.
+    /// Number of tensors that the network reads.
     pub tensors: usize,
-    /// Numbers in them; moving statistics of batch norm included.
+    /// Number of values in these tensors, moving statistics of batch norm included.
     pub values: i64,
-    /// What else the file tells, for people.
+    /// Other facts about a frozen graph, in words.
     pub facts: Vec<String>,
-    /// Mean and standard deviation of the logits of two plain images, and the classes they are
-    /// taken for.
+    /// The network's answer to two plain images.
     pub answer: PlainAnswer,
 }
 
-/// What a network says of two plain images: mid-grey, and a slope from black to white.
+/// A network's answer to two plain images: mid-grey, and a slope from black to white.
 #[derive(Debug, Serialize)]
 pub struct PlainAnswer {
-    /// Of all logits.
+    /// Mean of all logits.
     pub mean: f64,
-    /// Of all logits.
+    /// Standard deviation of all logits.
     pub deviation: f64,
     /// The greatest logit's index, per image.
     pub classes: Vec<i64>,
 }
 
-/// Loads a file strictly, and runs the network on it. `given` are the model's parameters that are
-/// not the defaults.
+/// Loads a weights file strictly, and runs the network on it. `given` are the model's parameters
+/// that differ from the defaults.
 ///
 /// # Errors
-/// Says all that does not fit, or that logits are not finite.
+/// When tensors are missing, unexpected or misshapen (all are named), or logits are not finite.
 pub fn check(
     registry: &Registry,
     file: &Path,
@@ -79,8 +78,8 @@ pub fn check(
     Ok(examine(registry, file, model, given, |_| {})?.0)
 }
 
-/// As [`check`], with an observer of all that is read, and whether the network looked into the
-/// graph.
+/// Like [`check`], with an observer of all that the network reads. Also returns whether the network
+/// read anything of the graph beside its weights.
 pub(super) fn examine(
     registry: &Registry,
     file: &Path,
@@ -137,7 +136,7 @@ pub(super) fn examine(
 
 fn load(entry: &ModelEntry, parameters: &Table, weights: Weights) -> Result<Box<dyn Model>> {
     entry.load(parameters, weights).map_err(|error| {
-        // Only the last layer does not fit: the one thing that people's own files differ in.
+        // Users' own files mostly differ in the last layer alone: its weights and its biases.
         let text = format!("{error:#}");
         let classes = parameters.contains_key("classes")
             && !text.contains("\n  missing")
@@ -177,7 +176,7 @@ fn answer(model: &dyn Model) -> Result<PlainAnswer> {
     })
 }
 
-/// What a graph says beside its weights.
+/// Facts about a graph beside its weights.
 fn facts(graph: &Graph) -> Vec<String> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     let mut used = BTreeSet::new();

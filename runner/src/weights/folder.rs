@@ -1,10 +1,9 @@
-//! The folder of weights under change: one program at a time, each file complete or absent, and
-//! `SHA256SUMS`, which `sha256sum -c` reads too.
+//! Changing the folder of weights: one program at a time, each file complete or absent. The file
+//! `SHA256SUMS` has the hashes, as `sha256sum -c` reads them.
 
-use super::download::{hexadecimal, sha256};
 use crate::store::{prepare, write_atomically};
-use anyhow::{Context, Result, bail};
-use sha2::{Digest, Sha256};
+use crate::weights::hash::sha256;
+use anyhow::{Context, Result, bail, ensure};
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -19,10 +18,10 @@ pub(super) struct WeightsFolder {
 }
 
 impl WeightsFolder {
-    /// Makes the folder if need be.
+    /// Locks the folder, which is made if it is not there.
     ///
     /// # Errors
-    /// When it cannot be written to, or another program is at it.
+    /// When the folder cannot be written to, or another program has locked it.
     pub fn open(folder: &Path) -> Result<Self> {
         let context = || {
             format!(
@@ -44,7 +43,7 @@ impl WeightsFolder {
         }
     }
 
-    /// Writes down the hash of a file of the folder, and forgets files that are gone.
+    /// Notes the hash of a file of the folder, and drops the hashes of files that are gone.
     pub fn record(&self, file: &str, sha256: &str) -> Result<()> {
         let mut sums = sums(&self.folder);
         sums.retain(|file, _| self.folder.join(file).is_file());
@@ -55,7 +54,7 @@ impl WeightsFolder {
     }
 }
 
-/// The hashes that were written down, by file name.
+/// The noted hashes, by file name.
 fn sums(folder: &Path) -> BTreeMap<String, String> {
     let text = fs::read_to_string(folder.join(SUMS)).unwrap_or_default();
     text.lines()
@@ -64,11 +63,11 @@ fn sums(folder: &Path) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// SHA-256 of a weights file, in hexadecimal: as it was written down beside it, unless the file has
-/// changed since; or by reading the file.
+/// SHA-256 of a weights file, in hexadecimal. It is the noted one unless the file has changed since;
+/// otherwise the file is read.
 ///
 /// # Errors
-/// When it cannot be read.
+/// When the file cannot be read.
 pub fn sum(file: &Path) -> io::Result<String> {
     let changed = |path: &Path| path.metadata()?.modified();
     let known = file.file_name().and_then(|name| {
@@ -79,7 +78,21 @@ pub fn sum(file: &Path) -> io::Result<String> {
     known.map_or_else(|| sha256(file), Ok)
 }
 
-/// SHA-256 of bytes, in hexadecimal.
-pub fn sum_of(bytes: &[u8]) -> String {
-    hexadecimal(&Sha256::digest(bytes))
+/// Checks that the disk of a folder has room for so many bytes.
+///
+/// # Errors
+/// When it has less, or does not tell.
+pub(super) fn check_space(folder: &Path, bytes: u64) -> Result<()> {
+    let about =
+        rustix::fs::statvfs(folder).with_context(|| format!("folder {}", folder.display()))?;
+    let free = about.f_bavail.saturating_mul(about.f_frsize);
+    ensure!(
+        free >= bytes,
+        "about {} MB are needed in {}, and {} MB are free: make room, or set GAUNTLET_HOME to a \
+         folder with room",
+        bytes / 1_000_000,
+        folder.display(),
+        free / 1_000_000
+    );
+    Ok(())
 }

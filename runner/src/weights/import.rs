@@ -1,9 +1,11 @@
-//! Weights of one's own into Gauntlet's folder, under the names and in the layouts of the reference
-//! checkpoints.
+//! Importing a user's own weights into Gauntlet's folder, under the names and in the layouts of the
+//! reference checkpoints.
 
-use super::check::{WeightsReport, examine};
-use super::folder::WeightsFolder;
 use crate::store::Pending;
+use crate::weights::check::{WeightsReport, examine};
+use crate::weights::folder::WeightsFolder;
+use crate::weights::hash::sha256;
+use crate::weights::locate::file_names;
 use anyhow::{Context, Result, bail};
 use gauntlet_core::registry::Registry;
 use gauntlet_core::weights::{Note, Read};
@@ -17,25 +19,24 @@ use std::rc::Rc;
 use tch::{Kind, Tensor};
 use toml::Table;
 
-/// A file that has been taken in.
+/// An imported weights file.
 #[derive(Debug)]
 pub struct Imported {
-    /// What came in, and whether it fits.
+    /// Facts about the file that was imported.
     pub report: WeightsReport,
-    /// Where it is now.
+    /// The file in Gauntlet's folder.
     pub path: PathBuf,
-    /// SHA-256 of that, in hexadecimal.
+    /// SHA-256 of the file at `path`, in hexadecimal.
     pub sha256: String,
-    /// Whether the file was copied as it is: a graph that decides on more than its weights do.
+    /// Whether the file was copied unchanged: a graph of which the network reads more than weights.
     pub as_it_is: bool,
 }
 
-/// Checks a file and puts it into `folder` as `<model>.safetensors`; `given` are the model's
-/// parameters that are not the defaults, which the file then remembers. Takes the place of what was
-/// there.
+/// Checks a weights file and puts it into `folder` as `<model>.safetensors`, in place of what was
+/// there. `given` are the model's parameters that differ from the defaults; the new file notes them.
 ///
 /// # Errors
-/// Says all that does not fit, or what cannot be written; then nothing has changed.
+/// When the file does not fit, or cannot be written. Then nothing has changed.
 pub fn import(
     registry: &Registry,
     file: &Path,
@@ -58,7 +59,7 @@ pub fn import(
             file.display()
         );
     }
-    let shelf = WeightsFolder::open(folder)?;
+    let weights_folder = WeightsFolder::open(folder)?;
     let own = format!("{model}.{}", if as_it_is { "pb" } else { "safetensors" });
     let path = folder.join(&own);
     let place = || format!("writing {}", path.display());
@@ -82,10 +83,10 @@ pub fn import(
         let bytes = safetensors::serialize(tensors, Some(note.metadata())).with_context(place)?;
         pending.file().write_all(&bytes).with_context(place)?;
     }
-    let sha256 = super::download::sha256(pending.path()).with_context(place)?;
+    let sha256 = sha256(pending.path()).with_context(place)?;
     pending.commit()?;
-    // What would be found in its place.
-    for other in super::file_names(model).take_while(|name| *name != own) {
+    // `find` would prefer these files to the new one.
+    for other in file_names(model).take_while(|name| *name != own) {
         match std::fs::remove_file(folder.join(&other)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(error).with_context(|| format!("removing {other}"));
@@ -93,11 +94,11 @@ pub fn import(
             _ => {}
         }
     }
-    shelf.record(&own, &sha256)?;
+    weights_folder.record(&own, &sha256)?;
     Ok(Imported { report, path, sha256, as_it_is })
 }
 
-/// A float32 tensor as safetensors wants it.
+/// A float32 tensor with the shape and bytes that safetensors asks for.
 struct Stored {
     tensor: Tensor,
     shape: Vec<usize>,

@@ -1,24 +1,23 @@
 //! Where a model's weights are.
 
-use crate::weights;
 use std::fmt;
 use std::path::PathBuf;
 
 /// Where weights are.
 #[derive(Clone, Debug)]
 pub enum WeightsPlace {
-    /// In the program: a safetensors file's bytes.
+    /// In the program: the bytes of a safetensors file.
     Embedded(&'static [u8]),
     /// A safetensors file or a frozen graph.
     File(PathBuf),
-    /// Nowhere: the study is only planned.
-    Absent(weights::MissingWeights),
+    /// Nowhere: the study can be planned, not run.
+    Absent(MissingWeights),
     /// In the file of a TorchScript module, which is the model.
     TorchScript(PathBuf),
 }
 
 impl WeightsPlace {
-    /// What there is to say of weights that are nowhere.
+    /// The model and the commands that get its weights, if they are nowhere.
     pub fn missing(&self) -> Option<&MissingWeights> {
         match self {
             Self::Absent(missing) => Some(missing),
@@ -32,9 +31,9 @@ impl WeightsPlace {
 pub struct MissingWeights {
     /// The model.
     pub model: String,
-    /// Where they were looked for.
+    /// Where the weights were looked for.
     pub folders: Vec<PathBuf>,
-    /// Commands that get them; one is enough.
+    /// Commands that get the weights; any one of them is enough.
     pub commands: Vec<String>,
 }
 

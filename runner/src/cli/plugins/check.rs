@@ -1,5 +1,5 @@
-//! `runner plugins check`: the conformance kit on a library, in a process of its own, so that a
-//! crash is reported and not suffered. What that process finds it says line by line.
+//! `runner plugins check`: runs the conformance kit on a library. The kit runs in a process of its own,
+//! so that a crash of the library is reported; that process prints its findings line by line.
 
 use crate::engine::ending;
 use crate::libraries::Sources;
@@ -49,6 +49,7 @@ pub(super) struct CheckArgs {
     inside: bool,
 }
 
+/// Checks a library and prints what was found. The exit code is 1 when a check fails.
 pub(super) fn check(
     args: &CheckArgs,
     sources: &Sources,
@@ -69,7 +70,7 @@ pub(super) fn check(
     }
     let (reports, end) = watch(args, limit, if args.json { None } else { Some(&mut *out) })?;
     if let End::Refused = end {
-        return Ok(ExitCode::from(2)); // the process has said why
+        return Ok(ExitCode::from(2)); // the other process has printed the reason
     }
     let count = |of: fn(&Verdict) -> bool| {
         reports.iter().flat_map(|report| &report.checks).filter(|check| of(&check.verdict)).count()
@@ -93,26 +94,26 @@ pub(super) fn check(
     Ok(ExitCode::from(u8::from(failed > 0)))
 }
 
-/// How the process that checks came to its end.
+/// How the checking process ended.
 enum End {
-    /// It has checked everything, or was ended in a check that has failed thereby.
+    /// It has checked everything, or a check failed because the process crashed or took too long.
     Checked,
-    /// There is nothing that could be checked.
+    /// It could not load the library, or refused its arguments.
     Refused,
 }
 
-/// Ends the process when nobody waits for it any more.
+/// A process that is ended when this is dropped.
 struct Watched(Child);
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        // Neither fails but for a process that is gone already.
+        // Both fail only when the process has ended already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// Lets a process of its own check, and prints what it says as it comes.
+/// Starts the checking process, and prints its findings as they come.
 fn watch(
     args: &CheckArgs,
     limit: Duration,
@@ -188,12 +189,12 @@ fn watch(
     Ok((reports, End::Checked))
 }
 
-/// Checks in this process, and says how it goes on what was standard output. What the library
-/// prints goes to standard error.
+/// Checks in this process, and writes events to the original standard output. Whatever the library
+/// itself prints goes to standard error.
 fn inside(args: &CheckArgs, mut registry: Registry) -> Result<()> {
     let mut said = File::from(rustix::io::fcntl_dupfd_cloexec(io::stdout(), 3)?);
     rustix::stdio::dup2_stdout(io::stderr())?;
-    tch::set_num_threads(1); // as cells are computed
+    tch::set_num_threads(1); // cells are computed with one thread too
     let library = registry.load(&args.file)?;
     let own = |entry: &Entry| entry.library.as_ref().is_some_and(|own| own.hash == library.hash);
     let entries = registry.models().map(|model| &model.entry);
@@ -213,7 +214,7 @@ fn inside(args: &CheckArgs, mut registry: Registry) -> Result<()> {
             .context("--set")
     };
 
-    // What is set wrongly shall be known before anything is checked.
+    // All settings are checked before the first check runs.
     let models = registry.models().filter(|model| own(&model.entry));
     let models =
         models.map(|model| Ok((model, parameters(&model.entry)?))).collect::<Result<Vec<_>>>()?;
@@ -232,9 +233,9 @@ fn inside(args: &CheckArgs, mut registry: Registry) -> Result<()> {
     );
     open()?;
 
-    // Where nobody listens any more, nobody misses this.
+    // Errors are ignored: nobody reads the events any more.
     let mut watch = |event: &Event| {
-        drop(writeln!(said, "{}", serde_json::to_string(event).unwrap_or_default()))
+        drop(writeln!(said, "{}", serde_json::to_string(event).unwrap_or_default()));
     };
     for (model, parameters) in models {
         Report::of_model(model, &parameters, open()?, &mut watch);
@@ -249,7 +250,7 @@ fn inside(args: &CheckArgs, mut registry: Registry) -> Result<()> {
     Ok(())
 }
 
-/// `NAME.PARAMETER=VALUE`, where a value that is not TOML is a text.
+/// Parses `NAME.PARAMETER=VALUE` into name, parameter and value. A value that is not TOML is text.
 fn setting(text: &str, names: &[&str]) -> Result<(String, String, toml::Value)> {
     let (place, value) = text
         .split_once('=')

@@ -1,5 +1,4 @@
-//! `runner plugins new`: a plugin to start from. What it is, is the example of its kind, under
-//! another name.
+//! `runner plugins new`: a plugin to start from. It is the example of its kind, under another name.
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
@@ -38,7 +37,7 @@ enum Kind {
     Metric,
 }
 
-/// A file of a plugin: its place below the folder, and what is in it.
+/// A file of a plugin: its path below the folder, and its content.
 type Content = (String, Vec<u8>);
 
 macro_rules! example {
@@ -47,7 +46,7 @@ macro_rules! example {
     };
 }
 
-/// The weights of both models.
+/// The weights of the example models in Rust and C++.
 const WEIGHTS: &[u8] = include_bytes!("../../../../examples/plugin-model/lenet.safetensors");
 
 impl Kind {
@@ -63,7 +62,7 @@ impl Kind {
         }
     }
 
-    /// The names of the example, in Rust or C++: its type, and how studies call it.
+    /// The example's names, in Rust or C++: its type, and its name in studies.
     fn names(self, cpp: bool) -> (&'static str, &'static str) {
         match (self, cpp) {
             (Self::Attack, false) => ("MiFgsm", "mi_fgsm"),
@@ -76,6 +75,7 @@ impl Kind {
     }
 }
 
+/// Writes a plugin and prints what comes next.
 pub(super) fn new(args: &NewArgs, registry: &Registry, out: &mut dyn Write) -> Result<ExitCode> {
     let name = check_name(args, registry)?;
     ensure!(
@@ -120,8 +120,11 @@ pub(super) fn new(args: &NewArgs, registry: &Registry, out: &mut dyn Write) -> R
 }
 
 /// The plugin's name.
+///
+/// # Errors
+/// When it is no name for a crate, or taken.
 fn check_name(args: &NewArgs, registry: &Registry) -> Result<String> {
-    /// What cannot be the name of a crate, or of something in it.
+    /// Names that neither a crate nor an item in it can have.
     const TAKEN: [&str; 49] = [
         "abstract",
         "alloc",
@@ -197,12 +200,12 @@ fn check_name(args: &NewArgs, registry: &Registry) -> Result<String> {
     Ok(name.to_owned())
 }
 
-/// As studies and Rust call it.
+/// The plugin's name in studies and in Rust code.
 fn crate_name(name: &str) -> String {
     name.replace('-', "_")
 }
 
-/// `my-attack` → `MyAttack`.
+/// The plugin's type: `my-attack` → `MyAttack`.
 fn type_name(name: &str) -> String {
     let word = |word: &str| {
         word[..1.min(word.len())].to_ascii_uppercase() + word.get(1..).unwrap_or_default()
@@ -210,7 +213,7 @@ fn type_name(name: &str) -> String {
     name.split(['-', '_']).map(word).collect()
 }
 
-/// The example with other names.
+/// The source of the example, with the plugin's names.
 fn renamed(kind: Kind, cpp: bool, name: &str) -> String {
     let (type_before, name_before) = kind.names(cpp);
     let text = word_replaced(kind.example(cpp), type_before, &type_name(name));
@@ -222,7 +225,8 @@ fn renamed(kind: Kind, cpp: bool, name: &str) -> String {
     word_replaced(&text, name_before, &crate_name(name))
 }
 
-/// Puts `after` where `before` stands as a word; `LeNet-5` is another word than `LeNet`.
+/// Replaces the word `before` by `after`. A hyphen belongs to a word: `LeNet-5` does not contain the
+/// word `LeNet`.
 fn word_replaced(text: &str, before: &str, after: &str) -> String {
     let part = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
     let mut made = String::new();
@@ -248,7 +252,7 @@ fn source(args: &NewArgs) -> Result<PathBuf> {
     source.canonicalize().with_context(|| source.display().to_string())
 }
 
-/// A path as text in quotes.
+/// A path as a quoted string of TOML.
 fn quoted(path: &Path) -> Result<String> {
     Ok(toml::Value::from(
         path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))?,
@@ -273,7 +277,7 @@ fn rust(args: &NewArgs, name: &str) -> Result<Vec<Content>> {
         .replace("{source}", &source);
     let mut files = vec![
         ("Cargo.toml".to_owned(), manifest.into_bytes()),
-        // The versions that Gauntlet itself is tested with.
+        // Gauntlet's own lock: the versions that it is tested with.
         ("Cargo.lock".to_owned(), include_bytes!("../../../../Cargo.lock").to_vec()),
         ("build.rs".to_owned(), include_bytes!("../../../../core/build.rs").to_vec()),
         (".gitignore".to_owned(), b"/target\n".to_vec()),
@@ -307,7 +311,7 @@ fn cpp(args: &NewArgs, name: &str) -> Result<Vec<Content>> {
     Ok(files)
 }
 
-/// Writes all files, or nothing: under another name first.
+/// Writes all files, or nothing: the folder has a temporary name until it is complete.
 fn write(place: &Path, files: &[Content]) -> Result<()> {
     let above =
         place.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -318,7 +322,7 @@ fn write(place: &Path, files: &[Content]) -> Result<()> {
             fs::create_dir_all(path.parent().unwrap_or(above))?;
             fs::write(path, content)?;
         }
-        // Temporary folders are their owner's alone; this one is an ordinary one.
+        // `tempfile` gives its folders to the owner alone.
         fs::set_permissions(new.path(), fs::Permissions::from_mode(0o755))?;
         fs::rename(new.path(), place)?;
         let _ = new.keep();

@@ -1,15 +1,17 @@
 //! Weights from an archive of frozen graphs.
 //!
-//! The archive is one compressed stream: even a single member takes the whole download. It is
-//! fetched into the folder of weights, verified, and stays there until nothing is left to take from
-//! it.
+//! The archive is one compressed stream: even a single member takes the whole download. The archive
+//! is fetched into the folder of weights and verified. It stays there until all its members are
+//! taken.
 
-use super::download::{
-    DownloadProgress, DownloadSettings, Wanted, check_space, each_chunk, fetch, hexadecimal, part,
-};
-use super::folder::WeightsFolder;
-use super::{Archive, Member, find};
 use crate::store::Pending;
+use crate::weights::archive::{Archive, Member};
+use crate::weights::download::{Wanted, fetch, part};
+use crate::weights::folder::{WeightsFolder, check_space};
+use crate::weights::hash::{each_chunk, hexadecimal};
+use crate::weights::locate::find;
+use crate::weights::progress::DownloadProgress;
+use crate::weights::settings::DownloadSettings;
 use anyhow::{Context, Result, bail, ensure};
 use flate2::read::GzDecoder;
 use sha2::{Digest, Sha256};
@@ -17,26 +19,26 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
-/// No member is longer: it is the limit of the format that frozen graphs are in.
+/// Greatest size of a member in bytes: the limit of protobuf, the format of frozen graphs.
 const MAX_MEMBER: u64 = 2 << 30;
 
-/// What a pull has done.
+/// The result of a pull.
 #[derive(Debug)]
 pub struct Pulled {
-    /// The models whose weights have come, with their files.
+    /// The models whose weights were fetched, with their files.
     pub taken: Vec<(&'static str, PathBuf)>,
     /// The models whose weights were there already, with their files.
     pub there: Vec<(&'static str, PathBuf)>,
-    /// The archive, if it was kept because there is more in it.
+    /// The archive, if it was kept because members are left in it.
     pub kept: Option<PathBuf>,
 }
 
-/// Fetches the weights of `models`, or of all, from the archive into `folder`. What is there
-/// already is left alone.
+/// Fetches the weights of `models`, or of all when there are none, from the archive into `folder`.
+/// Weights that are there already stay as they are.
 ///
 /// # Errors
-/// When the archive has no such model, cannot be fetched, is another than expected, or lacks a
-/// member; nothing half-written is left but the download, which the next try goes on with.
+/// When the archive has no such model, cannot be fetched, has another hash than expected, or lacks a
+/// member. Only the download may be left incomplete; the next try continues it.
 pub fn pull(
     archive: &Archive,
     models: &[&str],
@@ -66,17 +68,17 @@ pub fn pull(
     if missing.is_empty() {
         return Ok(pulled);
     }
-    let shelf = WeightsFolder::open(folder)?;
+    let weights_folder = WeightsFolder::open(folder)?;
     let path = folder.join(archive.file);
     let begun = [part(&path), path.clone()]
         .iter()
         .find_map(|path| path.metadata().ok())
         .map_or(0, |about| about.len());
-    // A graph of floats hardly shrinks in an archive.
+    // Floats hardly compress, so a member's size in the archive is about its size on disk.
     let unpacked = archive.size / archive.members.len() as u64 * missing.len() as u64;
     check_space(folder, archive.size.saturating_sub(begun) + unpacked)?;
     if path.exists() {
-        // Brought here by hand, or kept; it is verified like any other.
+        // A file brought here by hand or kept by an earlier pull is verified like any other.
         std::fs::rename(&path, part(&path))
             .with_context(|| format!("writing {}", path.display()))?;
     }
@@ -86,7 +88,7 @@ pub fn pull(
         settings,
         progress,
     )?;
-    unpack(&path, &missing, &shelf, progress)?;
+    unpack(&path, &missing, &weights_folder, progress)?;
     pulled.taken = missing.iter().filter_map(|member| there(member)).collect();
     if archive.members.iter().all(|member| there(member).is_some()) {
         std::fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
@@ -96,23 +98,28 @@ pub fn pull(
     Ok(pulled)
 }
 
-/// Takes the wanted members out of a verified archive. Where they go is decided here: no path or
-/// link of the archive is ever followed.
+/// Takes the wanted members out of a verified archive. The members' own paths decide nothing: no
+/// path or link of the archive is followed.
 fn unpack(
     path: &Path,
     wanted: &[&Member],
-    shelf: &WeightsFolder,
+    weights_folder: &WeightsFolder,
     progress: &dyn DownloadProgress,
 ) -> Result<()> {
     let place = || format!("archive {}", path.display());
     let file = File::open(path).with_context(place)?;
     progress.begin("unpacking", file.metadata().with_context(place)?.len(), 0);
-    let unpacked = unpack_from(Counted { file: BufReader::new(file), progress }, wanted, shelf);
+    let unpacked =
+        unpack_from(Counted { file: BufReader::new(file), progress }, wanted, weights_folder);
     progress.end();
     unpacked.with_context(place)
 }
 
-fn unpack_from(source: impl Read, wanted: &[&Member], shelf: &WeightsFolder) -> Result<()> {
+fn unpack_from(
+    source: impl Read,
+    wanted: &[&Member],
+    weights_folder: &WeightsFolder,
+) -> Result<()> {
     let mut left: Vec<&Member> = wanted.to_vec();
     let mut archive = tar::Archive::new(GzDecoder::new(source));
     for entry in archive.entries().context("not a tar archive")? {
@@ -132,7 +139,7 @@ fn unpack_from(source: impl Read, wanted: &[&Member], shelf: &WeightsFolder) -> 
             entry.size()
         );
         let own = format!("{}.pb", member.model);
-        let mut pending = Pending::new(&shelf.folder.join(&own))?;
+        let mut pending = Pending::new(&weights_folder.folder.join(&own))?;
         let mut hash = Sha256::new();
         each_chunk(&mut entry, |chunk| {
             hash.update(chunk);
@@ -140,7 +147,7 @@ fn unpack_from(source: impl Read, wanted: &[&Member], shelf: &WeightsFolder) -> 
         })
         .with_context(|| format!("`{}` in it", member.file))?;
         pending.commit()?;
-        shelf.record(&own, &hexadecimal(&hash.finalize()))?;
+        weights_folder.record(&own, &hexadecimal(&hash.finalize()))?;
         if left.is_empty() {
             return Ok(());
         }
@@ -149,7 +156,7 @@ fn unpack_from(source: impl Read, wanted: &[&Member], shelf: &WeightsFolder) -> 
     bail!("it lacks {}", lacking.join(", "))
 }
 
-/// Tells how much has been read.
+/// A file that tells a progress how much of it has been read.
 struct Counted<'a> {
     file: BufReader<File>,
     progress: &'a dyn DownloadProgress,

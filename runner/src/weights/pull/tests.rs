@@ -1,8 +1,7 @@
 //! Downloads from a small HTTP server that misbehaves as it is told to.
 
-use super::super::download::SilentDownload;
-use super::super::{Archive, Member};
 use super::*;
+use crate::weights::progress::SilentDownload;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use std::fs;

@@ -1,11 +1,11 @@
-//! `runner submit`, `status` and `cancel`: a study on a cluster.
+//! `runner submit`: a study on a cluster.
 
-use super::SHOWN;
-use super::dry_run::duration;
-use super::progress::Terminal;
-use crate::cli::common::{Common, counted, introduce};
+use crate::cli::introduce::introduce;
+use crate::cli::plugin_options::PluginOptions;
+use crate::cli::progress::Terminal;
 use crate::cli::study_args::StudyArgs;
-use crate::cluster::{self, Draft, Size, SubmissionStatus, TimeLimit, Wishes};
+use crate::cli::text::{counted, duration};
+use crate::cluster::{self, Draft, Size, TimeLimit, Wishes};
 use crate::engine;
 use crate::engine::plan::PHASES;
 use crate::report::Grid;
@@ -14,9 +14,26 @@ use clap::{Args, ValueEnum};
 use gauntlet_core::device::{self, Device};
 use gauntlet_core::registry::Registry;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
+
+/// Options of sbatch that `runner submit` sets itself.
+const OWN_OPTIONS: [&str; 13] = [
+    "--array",
+    "-a",
+    "--dependency",
+    "-d",
+    "--output",
+    "-o",
+    "--error",
+    "-e",
+    "--wrap",
+    "--test-only",
+    "--parsable",
+    "--wait",
+    "-W",
+];
 
 /// Run a study on a cluster: its missing cells as job arrays, then the tables
 #[derive(Args)]
@@ -117,33 +134,7 @@ impl SubmitArgs {
             Device::Cuda(_) => "cuda",
             _ => "cpu",
         };
-        for option in sbatch_arg {
-            ensure!(
-                option.starts_with('-'),
-                "`--sbatch-arg {option}`: an option of sbatch is expected, as in \
-                 `--sbatch-arg=--qos=long`"
-            );
-            let name = option.split('=').next().unwrap_or_default();
-            let own = [
-                "--array",
-                "-a",
-                "--dependency",
-                "-d",
-                "--output",
-                "-o",
-                "--error",
-                "-e",
-                "--wrap",
-                "--test-only",
-                "--parsable",
-                "--wait",
-                "-W",
-            ];
-            ensure!(
-                !own.contains(&name),
-                "`--sbatch-arg {option}`: `{name}` is for `runner submit` to set"
-            );
-        }
+        sbatch_arg.iter().try_for_each(|option| check_sbatch_arg(option))?;
         if let Some(line) = setup.iter().find(|line| line.contains('\n')) {
             bail!(
                 "`--setup {line:?}`: one line is expected; give `--setup` once more for the next"
@@ -209,9 +200,10 @@ impl SubmitArgs {
     }
 }
 
+/// Submits what is missing of a study.
 pub(super) fn submit(
     args: &SubmitArgs,
-    common: &Common,
+    plugins: &PluginOptions,
     registry: Registry,
     out: &mut dyn Write,
 ) -> Result<ExitCode> {
@@ -220,7 +212,7 @@ pub(super) fn submit(
     if !args.print {
         cluster::check()?; // before anything is measured
     }
-    let (registry, study, folder) = args.study.open(common, registry, false)?;
+    let (registry, study, folder) = args.study.open(plugins, registry, false)?;
     ensure!(
         !args.print || args.study.store.is_none(),
         "`--print` writes nothing, and so keeps no `--store`: leave it out"
@@ -281,7 +273,22 @@ pub(super) fn submit(
     Ok(ExitCode::SUCCESS)
 }
 
-/// A folder as one types it into a shell.
+/// An option for sbatch must be one, and none of [`OWN_OPTIONS`].
+fn check_sbatch_arg(option: &str) -> Result<()> {
+    ensure!(
+        option.starts_with('-'),
+        "`--sbatch-arg {option}`: an option of sbatch is expected, as in \
+                 `--sbatch-arg=--qos=long`"
+    );
+    let name = option.split('=').next().unwrap_or_default();
+    ensure!(
+        !OWN_OPTIONS.contains(&name),
+        "`--sbatch-arg {option}`: `{name}` is for `runner submit` to set"
+    );
+    Ok(())
+}
+
+/// A folder as a word of a shell.
 fn word(folder: &Path) -> String {
     cluster::quoted(folder.as_os_str()).unwrap_or_else(|_| folder.display().to_string())
 }
@@ -302,118 +309,4 @@ fn table(record: &cluster::Record, out: &mut dyn Write) -> Result<()> {
     grid.row(["report", "1", "", "", "", record.report.as_deref().unwrap_or_default()]);
     writeln!(out)?;
     Ok(grid.print(out, 1)?)
-}
-
-/// Say how far a submitted study is
-#[derive(Args)]
-pub(super) struct StatusArgs {
-    /// The results' folder
-    #[arg(value_name = "DIR")]
-    folder: PathBuf,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-}
-
-pub(super) fn status(args: &StatusArgs, out: &mut dyn Write) -> Result<ExitCode> {
-    let status = SubmissionStatus::of(&args.folder)?;
-    let code = if status.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) };
-    if args.json {
-        writeln!(out, "{}", serde_json::to_string_pretty(&status)?)?;
-        return Ok(code);
-    }
-    let mut grid = Grid::new([
-        status.study.as_str(),
-        "cells",
-        "done",
-        "running",
-        "waiting",
-        "failed",
-        "left",
-        "tasks running",
-        "waiting",
-    ]);
-    for phase in &status.phases {
-        let counts = [
-            phase.cells,
-            phase.done,
-            phase.running,
-            phase.waiting,
-            phase.failed,
-            phase.left,
-            phase.tasks.running,
-            phase.tasks.waiting,
-        ];
-        grid.row(std::iter::once(phase.name.clone()).chain(counts.map(|count| count.to_string())));
-    }
-    let report = [status.report.running, status.report.waiting].map(|count| count.to_string());
-    grid.row(["report", "", "", "", "", "", ""].into_iter().map(str::to_owned).chain(report));
-    grid.print(out, 1)?;
-    for (reason, tasks) in &status.reasons {
-        writeln!(out, "{} waiting: {reason}", counted(*tasks, "task"))?;
-    }
-    if let Some(seconds) = status.seconds_left {
-        writeln!(out, "about {} left, on as many nodes as now", duration(seconds))?;
-    }
-    if let Some(reason) = &status.no_store {
-        writeln!(
-            out,
-            "what the object store has and the folder lacks is not known, and counted as left: \
-             {reason}"
-        )?;
-    }
-    if let Some(reason) = &status.no_queue {
-        writeln!(out, "what waits and runs is not known, and counted as left: {reason}")?;
-    }
-    if status.strangers > 0 {
-        writeln!(
-            out,
-            "{} of another form of the study in the queue",
-            counted(status.strangers, "task")
-        )?;
-    }
-    for (what, reason) in status.failures.iter().take(SHOWN) {
-        writeln!(out, "failed: {what}: {reason}")?;
-    }
-    if status.failures.len() > SHOWN {
-        writeln!(out, "… and {} more", status.failures.len() - SHOWN)?;
-    }
-    if status.no_queue.is_none()
-        && !status.under_way()
-        && status.phases.iter().any(|phase| phase.failed + phase.left > 0)
-    {
-        writeln!(
-            out,
-            "Nothing waits or runs any more: `runner submit` again submits what is missing"
-        )?;
-    }
-    Ok(code)
-}
-
-/// End the jobs of a submitted study; what is stored stays
-#[derive(Args)]
-pub(super) struct CancelArgs {
-    /// The results' folder
-    #[arg(value_name = "DIR")]
-    folder: PathBuf,
-}
-
-pub(super) fn cancel(args: &CancelArgs, out: &mut dyn Write) -> Result<ExitCode> {
-    let status = SubmissionStatus::of(&args.folder)?;
-    if let Some(reason) = status.no_queue {
-        bail!("what waits and runs is not known: {reason}");
-    }
-    if status.jobs.is_empty() {
-        writeln!(out, "Nothing waits or runs")?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let jobs: Vec<&str> = status.jobs.iter().map(String::as_str).collect();
-    cluster::cancel(jobs.iter().copied())?;
-    writeln!(
-        out,
-        "Cancelled: {} ({}); what is stored stays",
-        counted(jobs.len(), "job"),
-        jobs.join(", ")
-    )?;
-    Ok(ExitCode::SUCCESS)
 }
