@@ -115,8 +115,7 @@ pub fn report(
         Some(Failure { cell: id, what, reason })
     };
     let failures: Vec<Failure> = absent.iter().filter_map(failure).collect();
-    let Written { tables, damaged_examples } =
-        report::write(study, plan, &store, &failures, out)?;
+    let Written { tables, damaged_examples } = report::write(study, plan, &store, &failures, out)?;
     let absent_ids: BTreeSet<CellId> = absent.iter().copied().collect();
     let present: Vec<CellId> =
         (0..plan.cells.len()).filter(|id| !absent_ids.contains(id)).collect();

@@ -15,7 +15,7 @@ fn a_row_computed_again_agrees_unless_what_is_stored_is_wrong() {
     let run = Run::of(STUDY, 40, out.path(), 2).unwrap();
     let registry = toys::registry().unwrap();
     let options = RunOptions { workers: 1, ..RunOptions::on(Device::Cpu) };
-    let again = |outcome: &outcomes::RunOutcome| {
+    let again = |outcome: &outcomes::Outcome| {
         rerun::rerun(&run.study, &run.plan, &run.store, &registry, &options, &Silent, outcome)
     };
     let mut found = None;
