@@ -211,7 +211,7 @@ fn passes(registry: &Registry, networks: &[String], attacked: &[f64]) -> Result<
         tch::no_grad(|| drop(model.logits(&pixels)));
         let looks = SLICES * 2 * 2;
         let each = seconds(|| {
-            tch::no_grad(|| (0..looks).for_each(|_| drop(black_box(model.logits(&pixels)))))
+            tch::no_grad(|| (0..looks).for_each(|_| drop(black_box(model.logits(&pixels)))));
         }) / (looks * pictures.len()) as f64;
         let others: f64 = attacked
             .iter()

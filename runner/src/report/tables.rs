@@ -3,7 +3,7 @@
 
 use crate::analysis::{self, Denominator, Tables, rate};
 use crate::study::{GoalKind, Study};
-use crate::summary::{Match, Pixels, Summary, Timing};
+use crate::summary::{Summary, Timing};
 use anyhow::Result;
 use gauntlet_core::metric::Scope;
 use serde::{Serialize, Serializer};

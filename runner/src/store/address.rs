@@ -1,8 +1,8 @@
-//! Where a cell is stored.
+//! Addresses: where a cell is stored.
 
 use serde::Serialize;
 
-/// Ends the name of a cell's file.
+/// The end of the name of a cell's file.
 pub(super) const ROWS: &str = ".parquet";
 
 /// The folder of the cells, in the results' folder.
@@ -28,7 +28,7 @@ pub(super) const CELLS: &str = "cells";
 pub enum CellKind {
     /// A model's answers to the images as they are.
     Clean,
-    /// The few passes that tell whether attacks on a model can be believed.
+    /// A few passes that show whether success rates on a model can be trusted.
     Probe,
     /// An attack on a model.
     Craft,
@@ -36,7 +36,7 @@ pub enum CellKind {
     Score,
     /// A metric of a craft cell's pixels.
     Measure,
-    /// A craft cell's pixels before another model.
+    /// Another model's answers to a craft cell's pixels.
     Transfer,
 }
 
@@ -50,7 +50,8 @@ impl CellKind {
     }
 }
 
-/// Where a cell stands: the kind is the folder, the key the hash of the specification.
+/// Where a cell is stored. Its kind is the folder; its key, the hash of its specification, is the
+/// file's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
     /// The kind of the cell.
@@ -62,22 +63,23 @@ pub struct Address {
 }
 
 impl Address {
-    /// Kind and key, by which lists of cells name it: `craft/2f0a…`.
+    /// Kind and key, the name in lists of cells: `craft/2f0a…`.
     pub fn name(&self) -> String {
         format!("{}/{}", self.kind, self.key)
     }
 
-    /// Its file, in the folder of the cells.
+    /// The cell's file, relative to the folder of the cells.
     pub(super) fn file(&self) -> String {
         format!("{}{ROWS}", self.name())
     }
 
-    /// The file of its pixels, in the folder of the cells.
+    /// The file of the cell's pixels, relative to the folder of the cells. `hash`: BLAKE3 of the
+    /// file, in hexadecimal.
     pub(super) fn pixel_file(&self, hash: &str) -> String {
         format!("{}-{}.safetensors", self.name(), hash.get(..16).unwrap_or(hash))
     }
 
-    /// The address that a specification has.
+    /// The address of a specification.
     pub fn new(kind: CellKind, spec: &serde_json::Value) -> Self {
         let spec = canonical(spec);
         Self { kind, key: blake3::hash(spec.as_bytes()).to_string(), spec }
@@ -102,5 +104,20 @@ pub fn canonical(value: &serde_json::Value) -> String {
             format!("[{}]", items.iter().map(canonical).collect::<Vec<_>>().join(","))
         }
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn canonical_json_sorts_keys() {
+        assert_eq!(canonical(&json!({"b": 1, "a": [0.1, "é\""]})), r#"{"a":[0.1,"é\""],"b":1}"#);
+        assert_ne!(
+            Address::new(CellKind::Craft, &json!({"a": 1})).key,
+            Address::new(CellKind::Craft, &json!({"a": 2})).key
+        );
     }
 }

@@ -7,27 +7,29 @@ use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{self};
+use std::io;
 use std::path::Path;
 
 /// The file in the results' folder that names the object store behind it.
 const BEHIND: &str = "store.toml";
 
-/// What it holds.
+/// The content of [`BEHIND`].
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Behind {
-    pub(super) url: String,
+    url: String,
 }
 
-/// Puts an object store behind the results' folder `out`, which is made if need be:
-/// `s3://bucket/path`, or a folder's `file:///path`. Whoever opens the folder from now on uses it.
-/// For `s3`, the environment says who asks and whom: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`,
-/// `AWS_REGION`, `AWS_ENDPOINT_URL`, ….
+/// Puts an object store behind the results' folder `out`, which is made if need be. The URL is
+/// `s3://bucket/path`, or a folder's `file:///path`. Every later [`Store::open`] of the folder uses
+/// the object store. For `s3`, the environment has the credentials and the server:
+/// `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`, `AWS_ENDPOINT_URL`, ….
 ///
 /// # Errors
-/// When the URL is not such a one or nobody answers there, the folder has another object store, or
-/// it cannot be written to.
+/// When the URL is of another form, the object store cannot be reached, the folder has another
+/// object store, or the folder cannot be written to.
+///
+/// [`Store::open`]: crate::store::Store::open
 pub fn attach(out: &Path, url: &str) -> Result<()> {
     let remote = Remote::open(url)?;
     remote.list()?;
@@ -64,11 +66,12 @@ pub(super) fn behind(out: &Path) -> Result<Option<String>> {
     Ok(Some(toml::from_str::<Behind>(&text).with_context(place)?.url))
 }
 
-/// Whether there may be cells of a results' folder, here or in the object store behind it.
+/// Whether a results' folder may have cells, in itself or in an object store behind it.
 pub(crate) fn begun(out: &Path) -> bool {
     out.join(CELLS).is_dir() || out.join(BEHIND).exists()
 }
 
+/// The message about a results' folder that cannot be written to.
 pub(super) fn unwritable(out: &Path) -> String {
     format!(
         "the results' folder {} cannot be written to; choose another with `--out DIR`",
@@ -76,22 +79,22 @@ pub(super) fn unwritable(out: &Path) -> String {
     )
 }
 
-/// The [names](crate::store::Address::name) of all cells that stand in the object store behind a
-/// results' folder, if it has one.
+/// The [names](crate::store::Address::name) of all cells in the object store behind a results'
+/// folder; none when the folder has no object store.
 ///
 /// # Errors
-/// When it cannot be asked.
+/// When the object store cannot be reached.
 pub fn names_behind(out: &Path) -> Result<BTreeSet<String>> {
     let listed =
         behind(out)?.map_or_else(|| Ok(BTreeSet::new()), |url| Remote::open(&url)?.list())?;
     Ok(listed.iter().filter_map(|file| file.strip_suffix(ROWS)).map(str::to_owned).collect())
 }
 
-/// The [names](crate::store::Address::name) of all cells that stand in a results' folder. That they
-/// are whole is not verified: a cell's file is complete or absent, but for damage that came later.
+/// The [names](crate::store::Address::name) of all cells in a results' folder. The cells are not
+/// verified: a cell's file is complete or absent, unless it was damaged later.
 ///
 /// # Errors
-/// When a folder is there and cannot be read.
+/// When a folder of cells exists and cannot be read.
 pub fn names(out: &Path) -> Result<BTreeSet<String>> {
     let mut names = BTreeSet::new();
     for kind in CellKind::ALL {

@@ -1,9 +1,9 @@
-//! Files under temporary names, and what dead processes left of them.
+//! Atomic writes: temporary files, and the removal of those that dead processes left.
 //!
-//! Whoever writes a temporary file holds a lock on it, which the system takes back when the process
-//! ends, however it ends; and its name says under which start of which machine it was made. So a
-//! file whose writer has died is known at once by the processes of the same machine. Others, to
-//! which a lock may mean nothing, go by its age.
+//! The writer of a temporary file holds a lock on it, which the system releases when the process
+//! ends in whatever way. The file's name says which machine made it, and since which boot. So
+//! processes of the same machine know at once when a file's writer has died. On other machines the
+//! lock may not be visible, so they decide by the file's age.
 
 use anyhow::{Context, Result};
 use std::fs::{self, DirEntry, File, OpenOptions, TryLockError};
@@ -20,7 +20,7 @@ pub(super) fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Opens a file, if it is one: to open a pipe would take for ever.
+/// Opens a regular file. Anything else is an error: to open a pipe would wait for ever.
 pub(super) fn open_file(path: &Path) -> io::Result<File> {
     if fs::metadata(path)?.is_file() {
         File::open(path)
@@ -29,34 +29,40 @@ pub(super) fn open_file(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Begins the names of all temporary files.
-pub(super) const TEMPORARY: &str = ".tmp-";
-/// A temporary file of another machine that is older was left behind by a process that died.
-pub(super) const STALE: Duration = Duration::from_hours(1);
+/// The beginning of the names of all temporary files.
+const TEMPORARY: &str = ".tmp-";
+/// A temporary file of another machine counts as abandoned when it is older than this.
+const STALE: Duration = Duration::from_hours(1);
 
-/// Begins the names of this machine's, until it is started again; none where the system does not
-/// tell.
+/// The beginning of the names of this machine's temporary files since its boot; none where the
+/// system has no boot ID.
 static OURS: LazyLock<Option<String>> = LazyLock::new(|| {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().replace('-', "");
     (boot.len() == 32 && boot.bytes().all(|c| c.is_ascii_hexdigit()))
         .then(|| format!("{TEMPORARY}{}-", &boot[..12]))
 });
 
-/// Puts a file in place, complete or not at all.
+/// Writes a file, which replaces an older one as a whole or not at all.
+///
+/// # Errors
+/// When the file cannot be written.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut pending = Pending::new(path)?;
     pending.file().write_all(bytes).with_context(|| format!("writing {}", path.display()))?;
     pending.commit()
 }
 
-/// A file under a temporary name, beside the place that it will take.
+/// A file under a temporary name, in the folder of the file that it will become.
 pub struct Pending {
     temporary: NamedTempFile,
     path: PathBuf,
 }
 
 impl Pending {
-    /// Begins a file.
+    /// Makes the temporary file of `path`.
+    ///
+    /// # Errors
+    /// When the folder cannot be written to.
     pub fn new(path: &Path) -> Result<Self> {
         let folder = path.parent().context("a file has a folder")?;
         let temporary = temporary(folder).with_context(|| format!("writing {}", path.display()))?;
@@ -68,13 +74,16 @@ impl Pending {
         self.temporary.as_file_mut()
     }
 
-    /// Where it is until then.
+    /// The temporary path.
     #[cfg(feature = "pull")]
     pub(crate) fn path(&self) -> &Path {
         self.temporary.path()
     }
 
-    /// Syncs the file and gives it its name.
+    /// Syncs the file and renames it to its path.
+    ///
+    /// # Errors
+    /// When the file cannot be synced or renamed.
     pub fn commit(self) -> Result<()> {
         let context = || format!("writing {}", self.path.display());
         self.temporary.as_file().sync_all().with_context(context)?;
@@ -84,11 +93,11 @@ impl Pending {
     }
 }
 
-/// Makes a folder if need be, sees whether it can be written to, and clears away the temporary
-/// files in it whose writers have died.
+/// Makes a folder if need be, checks that it can be written to, and removes the temporary files in
+/// it whose writers have died.
 pub(crate) fn prepare(folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder)?;
-    // The clock that the files' times come from may be another machine's.
+    // Times of files may come from another machine's clock, so "now" is taken from there too.
     let now = temporary(folder)?.as_file().metadata()?.modified()?;
     for entry in fs::read_dir(folder)?.flatten() {
         if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
@@ -102,21 +111,22 @@ pub(crate) fn prepare(folder: &Path) -> io::Result<()> {
 fn temporary(folder: &Path) -> io::Result<NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(OURS.as_deref().unwrap_or(TEMPORARY));
-    // Results are as readable as any other file: the process's umask decides.
+    // tempfile's default is 0600. The umask decides instead, as for any other file.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     loop {
         let file = builder.tempfile_in(folder)?;
         match file.as_file().try_lock() {
-            // Before it was locked, it may have looked like one that was left behind.
+            // Another process may have removed the file before it was locked.
             Ok(()) if !exists(&file) => {}
             Err(TryLockError::WouldBlock) => {}
-            // Where there are no locks, nobody gets one.
+            // Where the file system has no locks, the file goes without.
             Ok(()) | Err(TryLockError::Error(_)) => return Ok(file),
         }
     }
 }
 
+/// Whether a file still has its name.
 #[cfg(unix)]
 fn exists(file: &NamedTempFile) -> bool {
     use std::os::unix::fs::MetadataExt;
@@ -132,7 +142,7 @@ fn sweep(entry: &DirEntry, now: SystemTime) {
         let written = entry.metadata().and_then(|about| about.modified()).ok();
         written.and_then(|written| now.duration_since(written).ok()).is_some_and(|age| age > STALE)
     };
-    // The lock is kept until the file is gone, so that its writer cannot take it in between.
+    // The lock is held until the file is removed, so that its writer cannot take it in between.
     let lock = ours.then(|| {
         OpenOptions::new().read(true).write(true).open(&path).map_err(TryLockError::Error)
     });
@@ -143,7 +153,7 @@ fn sweep(entry: &DirEntry, now: SystemTime) {
         Some(Err(TryLockError::Error(_))) | None => old(),
     };
     if abandoned {
-        // Another process may have been quicker.
+        // Another process may have removed it already.
         let _ = fs::remove_file(&path);
     }
 }

@@ -1,4 +1,4 @@
-//! A cell's file: rows, provenance, checksum.
+//! The format of a cell's file: rows, provenance, checksum.
 
 use crate::store::address::Address;
 use crate::store::pixels::pack;
@@ -18,25 +18,28 @@ const CELL: &str = "gauntlet.cell";
 const PROVENANCE: &str = "gauntlet.provenance";
 const PIXELS: &str = "gauntlet.pixels";
 const CHECKSUM: &str = "gauntlet.checksum";
-/// Stands for a checksum while it is computed.
+/// Stands in the file for the checksum while the checksum is computed.
 const UNSEALED: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
-/// What a cell's file holds.
+/// The content of a cell's file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stored<R> {
     /// One row per image.
     pub rows: Vec<R>,
-    /// What made it: versions, hashes, origins; as JSON.
+    /// What the cell was computed with: versions, hashes, origins; as JSON.
     pub provenance: String,
-    /// BLAKE3 of the pixel file, if the cell has one.
+    /// BLAKE3 of the pixel file, in hexadecimal; none when the cell has no pixels.
     pub pixels: Option<String>,
 }
 
-/// A cell, ready to be written: its files and their bytes, in this order.
+/// A cell that is ready to be written: names and bytes of its files, in the order of writing.
 pub(crate) struct Packet(pub(super) Vec<(String, Vec<u8>)>);
 
 impl Packet {
-    /// `pixels` are N×3×S×S float32.
+    /// Packs a cell. `pixels` are N×3×S×S float32.
+    ///
+    /// # Errors
+    /// When rows or pixels cannot be encoded.
     pub fn new<R: Row>(
         address: &Address,
         rows: Vec<R>,
@@ -53,18 +56,18 @@ impl Packet {
     }
 }
 
-/// The answer to a look for a cell.
+/// The result of looking for a cell.
 #[derive(Debug)]
 pub enum Lookup<R> {
-    /// It is there and whole.
+    /// The cell is there and whole.
     Whole(Stored<R>),
-    /// Nothing stands there.
+    /// There is no file.
     Missing,
-    /// Something stands there that is not the cell; says what is wrong.
+    /// There is a file that is not this cell, or that cannot be read; says why.
     Damaged(String),
 }
 
-/// How all Parquet files are written.
+/// Settings of all Parquet files.
 pub(crate) fn properties() -> parquet::file::properties::WriterPropertiesBuilder {
     WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
@@ -72,6 +75,7 @@ pub(crate) fn properties() -> parquet::file::properties::WriterPropertiesBuilder
         .set_created_by(format!("gauntlet {}", env!("CARGO_PKG_VERSION")))
 }
 
+/// A cell's file.
 pub(super) fn encode<R: Row>(address: &Address, stored: &Stored<R>) -> Result<Vec<u8>> {
     let mut metadata = vec![
         KeyValue::new(CELL.into(), address.spec.clone()),
@@ -83,7 +87,7 @@ pub(super) fn encode<R: Row>(address: &Address, stored: &Stored<R>) -> Result<Ve
     }
     let batch = R::batch(&stored.rows)?;
     let mut bytes = Vec::new();
-    // For so few rows, to set up compression takes longer than all else.
+    // For so few rows, setting up compression takes longer than everything else.
     let properties =
         properties().set_compression(Compression::UNCOMPRESSED).set_dictionary_enabled(false);
     let mut writer = ArrowWriter::try_new(
@@ -99,12 +103,15 @@ pub(super) fn encode<R: Row>(address: &Address, stored: &Stored<R>) -> Result<Ve
     Ok(bytes)
 }
 
-/// Where a file's checksum stands, and what it should be: BLAKE3, in hexadecimal, of the kind of
-/// its cell and of all its bytes with zeros for itself. It is found and verified before anything of
-/// the file is parsed: a reader of Parquet may take for ever on a damaged one.
+/// The place of a file's checksum, and the value that it should have: BLAKE3, in hexadecimal, of
+/// the kind of the cell and of all bytes of the file, with zeros in place of the checksum. None when
+/// the file has no such place. The checksum is verified before the file is parsed, because a reader
+/// of Parquet may run for ever on a damaged file.
 fn checksum(address: &Address, bytes: &[u8]) -> Option<(Range<usize>, String)> {
     let name = CHECKSUM.as_bytes();
-    let start = bytes.windows(name.len()).rposition(|window| window == name)? + name.len() + 2; // the next field's type and length
+    let found = bytes.windows(name.len()).rposition(|window| window == name)?;
+    // Two bytes follow the name: the type and the length of the value.
+    let start = found + name.len() + 2;
     let place = start..start + UNSEALED.len();
     let (before, after) = (bytes.get(..place.start)?, bytes.get(place.end..)?);
     let mut hasher = Hasher::new();
@@ -116,8 +123,12 @@ fn checksum(address: &Address, bytes: &[u8]) -> Option<(Range<usize>, String)> {
     Some((place, hasher.finalize().to_string()))
 }
 
+/// Verifies and reads a cell's file.
+///
+/// # Errors
+/// When the file is damaged, or belongs to another cell.
 pub(super) fn decode<R: Row>(bytes: Bytes, address: &Address) -> Result<Stored<R>> {
-    // The fuzzer knows no hashes.
+    // The fuzzer cannot make up checksums.
     let sealed = |(place, checksum): (Range<usize>, String)| bytes[place] == *checksum.as_bytes();
     ensure!(
         cfg!(fuzzing) || checksum(address, &bytes).is_some_and(sealed),
@@ -133,7 +144,7 @@ pub(super) fn decode<R: Row>(bytes: Bytes, address: &Address) -> Result<Stored<R
     let (Some(spec), Some(provenance)) = (find(CELL), find(PROVENANCE)) else {
         bail!("not a cell of this program: its specification or provenance is missing");
     };
-    // The fuzzer's files are of cells that it does not know.
+    // The fuzzer cannot make up specifications either.
     ensure!(cfg!(fuzzing) || spec == address.spec, "the file belongs to another cell");
     let mut rows = Vec::new();
     for batch in reader.build()? {
@@ -141,6 +152,7 @@ pub(super) fn decode<R: Row>(bytes: Bytes, address: &Address) -> Result<Stored<R
     }
     let stored = Stored { rows, provenance, pixels: find(PIXELS) };
     let is_hash = |text: &String| text.len() == 64 && text.bytes().all(|c| c.is_ascii_hexdigit());
-    ensure!(stored.pixels.as_ref().is_none_or(is_hash), "the hash of its pixels is none"); // it becomes part of a path
+    // The hash becomes part of a path.
+    ensure!(stored.pixels.as_ref().is_none_or(is_hash), "the hash of its pixels is none");
     Ok(stored)
 }

@@ -1,9 +1,9 @@
-//! What stands for object stores in a program that was built without them.
+//! Stands for object stores in a program that was built without them.
 
 use anyhow::{Result, bail};
 use std::collections::BTreeSet;
 
-/// There is none.
+/// An object store, which cannot exist.
 #[derive(Debug)]
 pub(super) enum Remote {}
 

@@ -1,4 +1,4 @@
-//! A cell's pixels as safetensors.
+//! Files of pixels, as safetensors.
 
 use crate::store::files::open_file;
 use anyhow::{Context, Result, bail, ensure};
@@ -6,16 +6,16 @@ use std::io::{self, Read};
 use std::path::Path;
 use tch::{Kind, Tensor};
 
-/// The header of a file of pixels is far smaller.
+/// Greatest length of the header of a file of pixels, in bytes. Real headers are far smaller.
 pub(super) const MAX_HEADER: u64 = 1 << 10;
 
-/// A file of pixels, and its hash.
+/// The hash of a file of pixels, in hexadecimal, and its bytes.
 pub(super) fn pack(pixels: &Tensor) -> Result<(String, Vec<u8>)> {
     let bytes = safetensors(&[("pixels".to_owned(), pixels.shallow_clone())])?;
     Ok((blake3::hash(&bytes).to_string(), bytes))
 }
 
-/// The first bytes of a file of pixels, with the header among them, and its length.
+/// The first bytes of a file of pixels, which include the header, and the length of the file.
 pub(super) fn beginning(path: &Path) -> io::Result<(Vec<u8>, u64)> {
     let file = open_file(path)?;
     let length = file.metadata()?.len();
@@ -24,7 +24,7 @@ pub(super) fn beginning(path: &Path) -> io::Result<(Vec<u8>, u64)> {
     Ok((start, length))
 }
 
-/// Checks that a file of that length, which begins so, has `count` images.
+/// Checks that a file of pixels has `count` images, by its first bytes and its length.
 pub(super) fn check_size(start: &[u8], length: u64, count: usize) -> Result<()> {
     let header = start
         .first_chunk()
@@ -50,7 +50,7 @@ pub(super) fn check_size(start: &[u8], length: u64, count: usize) -> Result<()> 
     Ok(())
 }
 
-/// The bytes of a safetensors file with these tensors, as float32.
+/// A safetensors file with these tensors, as float32.
 pub(crate) fn safetensors(tensors: &[(String, Tensor)]) -> Result<Vec<u8>> {
     let bytes = |tensor: &Tensor| -> Result<Vec<u8>> {
         let values = Vec::<f32>::try_from(

@@ -1,5 +1,5 @@
-//! An object store, by its URL. An object is named as a cell's file is in the folder, below
-//! `URL/cells/`, and is put whole or not at all.
+//! An object store, by its URL. Objects are named as cells' files are in the folder, below
+//! `URL/cells/`. An object is stored as a whole or not at all.
 
 use crate::errors::OutOfReach;
 use crate::store::address::CELLS;
@@ -20,13 +20,17 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use url::Url;
 
-/// For so many seconds a request is tried again, unless the environment has another number.
-const PATIENCE: (&str, u64) = ("GAUNTLET_STORE_PATIENCE", 180);
-/// How long a request may take, unless AWS_TIMEOUT says so: pixels may be hundreds of megabytes.
+/// The environment's variable for [`PATIENCE`], in seconds.
+const PATIENCE_VARIABLE: &str = "GAUNTLET_STORE_PATIENCE";
+/// Seconds for which a request is retried, unless the environment says otherwise.
+const PATIENCE: u64 = 180;
+/// Time limit of a request, unless AWS_TIMEOUT says otherwise. Pixels may be hundreds of megabytes.
 const TIMEOUT: &str = "10m";
-/// To list is tried so often, and may take so long unless AWS_TIMEOUT says otherwise: whether there
-/// is such a store should be known soon.
-const HASTE: (usize, &str) = (2, "20s");
+/// Greatest number of retries of a listing. Listings soon give up, so that a wrong URL shows soon.
+const HASTY_RETRIES: usize = 2;
+/// Time limit of a listing, unless AWS_TIMEOUT says otherwise.
+const HASTY_TIMEOUT: &str = "20s";
+/// The forms of URLs, for messages.
 const EXPECTED: &str = "`s3://bucket/path` is expected, or a folder's `file:///path`";
 
 /// The objects below a URL.
@@ -34,16 +38,16 @@ const EXPECTED: &str = "`s3://bucket/path` is expected, or a folder's `file:///p
 pub(super) struct Remote {
     url: String,
     store: Box<dyn ObjectStore>,
-    /// As `store`, but soon gives up.
+    /// The same object store for listings, which soon give up.
     hasty: Box<dyn ObjectStore>,
     cells: Path,
     runtime: Runtime,
 }
 
 impl Remote {
-    /// Nothing is asked of it yet.
+    /// Opens an object store, without a request to it.
     pub fn open(url: &str) -> Result<Self> {
-        // It may have a secret in it, which nobody should read in a message.
+        // The URL may hold a secret, so the message must not repeat it.
         ensure!(
             !url.contains('@'),
             "the URL has an `@` in it: {EXPECTED}, and the environment says who asks \
@@ -85,15 +89,17 @@ impl Remote {
         &self.url
     }
 
+    /// The path of a cell's file.
     fn path(&self, file: &str) -> Path {
         file.split('/').fold(self.cells.clone(), Path::join)
     }
 
+    /// The URL of a cell's file, for messages.
     fn place(&self, file: &str) -> String {
         format!("{}/{CELLS}/{file}", self.url)
     }
 
-    /// The names of all files of cells. Soon gives up where nobody answers.
+    /// The names of all files of cells. Soon gives up when the object store does not answer.
     pub fn list(&self) -> Result<BTreeSet<String>> {
         let found: Vec<ObjectMeta> = self
             .runtime
@@ -116,13 +122,13 @@ impl Remote {
         Ok(found.iter().filter_map(name).collect())
     }
 
-    /// A file, if it is there.
+    /// A file's bytes; none when it does not exist.
     pub fn get(&self, file: &str) -> Result<Option<Vec<u8>>> {
         let path = self.path(file);
         self.answer(file, async { Ok(self.store.get(&path).await?.bytes().await?.to_vec()) })
     }
 
-    /// At most `count` bytes of a file's beginning, and its length.
+    /// At most the first `count` bytes of a file, and its length; none when it does not exist.
     pub fn beginning(&self, file: &str, count: u64) -> Result<Option<(Vec<u8>, u64)>> {
         let path = self.path(file);
         let options =
@@ -134,7 +140,7 @@ impl Remote {
         })
     }
 
-    /// Puts a file there, or replaces it.
+    /// Writes a file, or replaces it.
     pub fn put(&self, file: &str, bytes: Vec<u8>) -> Result<()> {
         let path = self.path(file);
         let put = self.runtime.block_on(self.store.put(&path, bytes.into()));
@@ -144,6 +150,7 @@ impl Remote {
         Ok(())
     }
 
+    /// The answer to a question about a file; none when it does not exist.
     fn answer<T>(
         &self,
         file: &str,
@@ -159,26 +166,27 @@ impl Remote {
     }
 }
 
+/// An S3 bucket. `hasty`: with the retries and the time limit of listings.
 fn s3(bucket: &str, hasty: bool) -> Result<Box<dyn ObjectStore>> {
-    // Where it is set already, it is one that will do.
+    // It fails where a provider is installed already, which does as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let patience = match env::var(PATIENCE.0) {
-        Ok(text) => text
-            .parse()
-            .with_context(|| format!("{}={text}: a number of seconds is expected", PATIENCE.0))?,
-        Err(_) => PATIENCE.1,
+    let patience = match env::var(PATIENCE_VARIABLE) {
+        Ok(text) => text.parse().with_context(|| {
+            format!("{PATIENCE_VARIABLE}={text}: a number of seconds is expected")
+        })?,
+        Err(_) => PATIENCE,
     };
     let retry_timeout = Duration::from_secs(patience);
-    // Without haste it is the time that ends it, not the count.
+    // For requests other than listings the time ends the retries, not their number.
     let retry = RetryConfig {
-        max_retries: if hasty { HASTE.0 } else { usize::MAX },
+        max_retries: if hasty { HASTY_RETRIES } else { usize::MAX },
         retry_timeout,
         ..RetryConfig::default()
     };
     let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket).with_retry(retry);
     if env::var_os("AWS_TIMEOUT").is_none() {
         let timeout = AmazonS3ConfigKey::Client(ClientConfigKey::Timeout);
-        builder = builder.with_config(timeout, if hasty { HASTE.1 } else { TIMEOUT });
+        builder = builder.with_config(timeout, if hasty { HASTY_TIMEOUT } else { TIMEOUT });
     }
     let store = builder
         .build()
@@ -186,16 +194,16 @@ fn s3(bucket: &str, hasty: bool) -> Result<Box<dyn ObjectStore>> {
     Ok(Box::new(store))
 }
 
-/// What an error means, and what it is in the words of those who met it.
+/// An error in words: what it means, then the error's own text.
 fn explain(error: &Error) -> String {
     let mut text = error.to_string();
-    // The outer errors' texts have those of the inner ones in them, but for the innermost.
+    // The outer errors' texts include those of the inner ones, except for the innermost.
     let innermost =
         iter::successors(error.source(), |&error| error.source()).last().map(ToString::to_string);
     if let Some(innermost) = innermost.filter(|innermost| !text.contains(innermost)) {
         text = format!("{text}: {innermost}");
     }
-    // What listing meets is of no kind of its own.
+    // Errors of listings have no kind of their own, so the text decides.
     let meanings = [
         (
             "169.254.169.254",

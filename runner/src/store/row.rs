@@ -1,4 +1,4 @@
-//! Rows of any kind, to Arrow and back.
+//! Conversion of rows to Arrow and back.
 
 use anyhow::{Context, Result};
 use arrow_array::types::Float64Type;
@@ -6,27 +6,33 @@ use arrow_array::{Array, ArrayRef, ListArray, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema};
 use std::sync::Arc;
 
-/// A type that is a row: named columns, to Arrow and back.
+/// A type whose values are rows of a table with named columns.
 pub trait Row: Sized + Clone {
     /// The columns' names and types.
     fn fields() -> Vec<Field>;
     /// The columns of some rows.
     fn columns(rows: &[Self]) -> Vec<ArrayRef>;
-    /// The rows of a batch; columns are found by name.
+    /// The rows of a batch. Columns are found by name.
+    ///
+    /// # Errors
+    /// When a column is missing or of another type, or lacks a value.
     fn read(batch: &RecordBatch) -> Result<Vec<Self>>;
-    /// In what another row differs, times aside: `column: this, that`.
+    /// The columns in which another row differs, without times, as `column: this, that`.
     fn differences(&self, other: &Self) -> Vec<String>;
 
     /// Rows as one batch.
+    ///
+    /// # Errors
+    /// When Arrow refuses the columns.
     fn batch(rows: &[Self]) -> Result<RecordBatch> {
         Ok(RecordBatch::try_new(Arc::new(Schema::new(Self::fields())), Self::columns(rows))?)
     }
 }
 
-/// The column that no two computations agree on.
+/// The column of times, which differ between computations.
 pub(super) const TIME: &str = "milliseconds";
 
-/// What can stand in a column.
+/// A type that can be a column.
 pub(super) trait Value: Sized {
     const NULLABLE: bool = false;
     fn data_type() -> DataType;
@@ -49,7 +55,6 @@ impl Value for String {
     }
 }
 
-/// A list in each row.
 impl Value for Vec<f64> {
     fn data_type() -> DataType {
         DataType::new_list(DataType::Float64, true)
@@ -67,6 +72,7 @@ impl Value for Vec<f64> {
     }
 }
 
+/// A column of a batch.
 pub(super) fn column<'a, V: Value>(batch: &'a RecordBatch, name: &str) -> Result<&'a dyn Array> {
     let array = batch.column_by_name(name).with_context(|| format!("no column `{name}`"))?;
     let expected = V::data_type();
@@ -78,6 +84,7 @@ pub(super) fn column<'a, V: Value>(batch: &'a RecordBatch, name: &str) -> Result
     Ok(array.as_ref())
 }
 
+/// A value of a column.
 pub(super) fn value<V: Value>(array: &dyn Array, row: usize, name: &str) -> Result<V> {
     V::get(array, row).with_context(|| format!("column `{name}`, row {row}: no value"))
 }

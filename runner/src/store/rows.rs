@@ -1,9 +1,9 @@
-//! The rows that cells store, and how each becomes columns of a Parquet file.
+//! The rows of cells and of tables of outcomes, with their columns in Parquet files.
 //!
-//! Classes are the dataset's own: real classes counted from 0; a model's "background" is −1.
-//! Every row stands for one image of the cell's slice, in the slice's order, whether anything was
-//! done with it or not: so every denominator can be had from the rows. What ends in `_8bit` was
-//! found for the pixels rounded to 8 bits.
+//! Classes are the dataset's own: real classes are counted from 0; a model's "background" is −1.
+//! A cell has one row for every image of its slice, in the slice's order, also for images that were
+//! not attacked, scored or probed. So every denominator can be counted from the rows. Columns that
+//! end in `_8bit` are about the pixels rounded to 8 bits.
 
 use crate::store::row::{Row, TIME, Value, column, value};
 use anyhow::Result;
@@ -12,6 +12,7 @@ use arrow_array::{Array, ArrayRef, BooleanArray, PrimitiveArray, RecordBatch};
 use arrow_schema::{DataType, Field};
 use std::sync::Arc;
 
+/// Defines a struct and its columns: each field is a column of the same name.
 macro_rules! row {
     ($(#[$about:meta])* $name:ident { $( $(#[$doc:meta])* $field:ident: $type:ty, )+ }) => {
         $(#[$about])*
@@ -20,7 +21,11 @@ macro_rules! row {
 
         impl Row for $name {
             fn fields() -> Vec<Field> {
-                vec![$( Field::new(stringify!($field), <$type as Value>::data_type(), <$type as Value>::NULLABLE) ),+]
+                vec![$( Field::new(
+                    stringify!($field),
+                    <$type as Value>::data_type(),
+                    <$type as Value>::NULLABLE,
+                ) ),+]
             }
 
             fn columns(rows: &[Self]) -> Vec<ArrayRef> {
@@ -29,20 +34,28 @@ macro_rules! row {
 
             fn read(batch: &RecordBatch) -> Result<Vec<Self>> {
                 $( let $field = column::<$type>(batch, stringify!($field))?; )+
-                (0..batch.num_rows()).map(|n| Ok(Self { $( $field: value($field, n, stringify!($field))?, )+ })).collect()
+                (0..batch.num_rows())
+                    .map(|n| Ok(Self { $( $field: value($field, n, stringify!($field))?, )+ }))
+                    .collect()
             }
 
             fn differences(&self, other: &Self) -> Vec<String> {
-                let all = [$( (stringify!($field), format!("{:?}", self.$field), format!("{:?}", other.$field)) ),+];
-                let differ = all.into_iter().filter(|(name, this, that)| *name != TIME && this != that);
-                differ.map(|(name, this, that)| format!("{name}: {this}, {that}")).collect()
+                let all = [$( (
+                    stringify!($field),
+                    format!("{:?}", self.$field),
+                    format!("{:?}", other.$field),
+                ) ),+];
+                all.into_iter()
+                    .filter(|(name, this, that)| *name != TIME && this != that)
+                    .map(|(name, this, that)| format!("{name}: {this}, {that}"))
+                    .collect()
             }
         }
     };
 }
 
 row! {
-    /// What a model says of one image, of the dataset as it is.
+    /// A model's answer to one image of the dataset.
     CleanRow {
         /// BLAKE3 of the image's content.
         image: String,
@@ -50,7 +63,7 @@ row! {
         label: i64,
         /// The class with the greatest logit.
         prediction: i64,
-        /// Whether that is the true class.
+        /// Whether the prediction is the true class.
         correct: bool,
         /// Whether the true class is among the five with the greatest logits.
         top5: bool,
@@ -62,83 +75,85 @@ row! {
 }
 
 row! {
-    /// What an attack made of one image.
+    /// The outcome of an attack on one image.
     CraftRow {
         /// BLAKE3 of the image's content.
         image: String,
         /// The true class.
         label: i64,
-        /// The class aimed at; none when untargeted.
+        /// The target class; none when untargeted.
         target_class: Option<i64>,
-        /// The model's answer to the image as it is.
+        /// The model's answer to the original.
         clean: i64,
-        /// How it ended.
+        /// How the attack ended.
         status: Status,
-        /// Which image of the cell's pixel file this is.
+        /// Index of the attack's pixels in the cell's pixel file; none without pixels.
         slot: Option<i64>,
-        /// The model's answer to the attack's pixels.
+        /// The model's answer to the attack's pixels; none without pixels.
         prediction: Option<i64>,
-        /// The same, rounded to 8 bits.
+        /// The model's answer to the rounded pixels; none without pixels.
         prediction_8bit: Option<i64>,
-        /// Whether the goal is met.
+        /// Whether the pixels meet the goal.
         success: bool,
-        /// The same, rounded to 8 bits.
+        /// Whether the rounded pixels meet the goal.
         success_8bit: bool,
         /// Forward passes that the attack took.
         forward: i64,
         /// Backward passes that the attack took.
         backward: i64,
-        /// The cell's time, shared equally by the images attacked in it.
+        /// Time in milliseconds: the cell's time, divided equally among the attacked images.
         milliseconds: f64,
     }
 }
 
 row! {
-    /// What another model says of an attack's pixels.
+    /// Another model's answer to an attack's pixels.
     TransferRow {
         /// BLAKE3 of the image's content.
         image: String,
         /// The true class.
         label: i64,
-        /// The class aimed at; none when untargeted.
+        /// The target class; none when untargeted.
         target_class: Option<i64>,
         /// How the attack on the source ended.
         status: Status,
-        /// Whether the source was deceived.
+        /// Whether the pixels meet the goal on the source.
         source_success: bool,
-        /// The same, rounded to 8 bits.
+        /// Whether the rounded pixels meet the goal on the source.
         source_success_8bit: bool,
-        /// Whether the target knows the image as it is.
+        /// Whether the target classifies the original correctly.
         target_correct: bool,
-        /// The target's answer; none when the attack gave no pixels.
+        /// The target's answer to the pixels; none without pixels.
         prediction: Option<i64>,
-        /// The same, rounded to 8 bits.
+        /// The target's answer to the rounded pixels; none without pixels.
         prediction_8bit: Option<i64>,
-        /// Whether the goal is met by the target.
+        /// Whether the pixels meet the goal on the target.
         success: bool,
-        /// The same, rounded to 8 bits.
+        /// Whether the rounded pixels meet the goal on the target.
         success_8bit: bool,
-        /// Targeted: whether the class aimed at is among the target's first five.
+        /// Whether the target class is among the target's first five; false when untargeted.
         top5: bool,
-        /// The same, rounded to 8 bits.
+        /// Whether the target class is among the target's first five for the rounded pixels; false
+        /// when untargeted.
         top5_8bit: bool,
-        /// The cell's time, shared equally by the images given to the target.
+        /// Time in milliseconds: the cell's time, divided equally among the images given to the
+        /// target.
         milliseconds: f64,
     }
 }
 
 row! {
-    /// A metric of an attack's pixels beside the original.
+    /// A metric of outcomes: the distance between an attack's pixels and the original.
     MeasureRow {
         /// BLAKE3 of the image's content.
         image: String,
-        /// The value; none when the attack gave no pixels.
+        /// The value; none without pixels.
         value: Option<f64>,
-        /// The same, rounded to 8 bits.
+        /// The value for the rounded pixels; none without pixels.
         value_8bit: Option<f64>,
-        /// The numbers that come with the value.
+        /// The metric's extra numbers.
         extras: Vec<f64>,
-        /// The same, rounded to 8 bits.
+        /// The metric's extra numbers for the rounded pixels.
         extras_8bit: Vec<f64>,
     }
 }
@@ -150,61 +165,64 @@ row! {
         image: String,
         /// The true class.
         label: i64,
-        /// The class that the metric asked about; none when untargeted.
+        /// The target class that the metric was computed for; none when untargeted.
         target_class: Option<i64>,
         /// The value; none when the model misclassifies the image.
         value: Option<f64>,
-        /// The numbers that come with the value.
+        /// The metric's extra numbers.
         extras: Vec<f64>,
         /// Forward passes that the metric took.
         forward: i64,
         /// Backward passes that the metric took.
         backward: i64,
-        /// The cell's time, shared equally by the images scored in it.
+        /// Time in milliseconds: the cell's time, divided equally among the scored images.
         milliseconds: f64,
     }
 }
 
 row! {
-    /// How a model behaves at one image, and what perturbations that are drawn by lot do to it
-    /// there. An image that the model misclassifies is not probed: it has no numbers.
+    /// What the probe found at one image: gradients and logits there, and the effect of random
+    /// perturbations. An image that the model misclassifies is not probed and has no numbers.
     ProbeRow {
         /// BLAKE3 of the image's content.
         image: String,
         /// The true class.
         label: i64,
-        /// Whether it was probed.
+        /// Whether the image was probed.
         probed: bool,
-        /// The greatest element of the gradient of the cross entropy, without its sign; NaN where
-        /// the gradient is not finite, none where the logits have none.
+        /// Greatest absolute value in the gradient of the cross entropy; NaN where the gradient is
+        /// not finite, none where the logits have no gradient.
         cross_entropy: Option<f64>,
-        /// The same of the gradient of the margin between the true class and the next.
+        /// Greatest absolute value in the gradient of the margin between the true class and the
+        /// next; NaN where the gradient is not finite, none where the logits have no gradient.
         margin: Option<f64>,
-        /// How far the logits of the same batch, asked for twice, are apart, of their spread.
+        /// Distance between the logits of two passes of the same batch, as a share of the logits'
+        /// spread.
         again: Option<f64>,
-        /// Whether the answer was another the second time.
+        /// Whether the second pass gave another answer.
         again_differs: bool,
-        /// How far the logits of the image by itself are from those in its batch, of their spread;
-        /// none where it was not asked for by itself.
+        /// Distance between the logits of the image by itself and in its batch, as a share of the
+        /// logits' spread; none where the image was not classified by itself.
         alone: Option<f64>,
-        /// Whether its outputs could be probabilities.
+        /// Whether the model's outputs for the image could be probabilities.
         probabilities: bool,
-        /// The least ℓ∞ radius at which a perturbation drawn by lot deceives the model, pixels in
-        /// [0, 1].
+        /// Least ℓ∞ radius, for pixels in [0, 1], at which a random perturbation deceives the
+        /// model; none where none does.
         random_radius: Option<f64>,
         /// Forward passes that the probe took.
         forward: i64,
         /// Backward passes that the probe took.
         backward: i64,
-        /// The cell's time, shared equally by the images probed in it.
+        /// Time in milliseconds: the cell's time, divided equally among the probed images.
         milliseconds: f64,
     }
 }
 
 row! {
-    /// An outcome, as in `outcomes.parquet`: an image, an attack on one model with a goal, and what
-    /// a model, the same or another, says of the attack's pixels. Where source and target are the
-    /// same the row is about the attack itself; of pixels that there are not, all is null or false.
+    /// A row of `outcomes.parquet`: an image, an attack on one model with a goal, and the answer of
+    /// a model, the same or another, to the attack's pixels. Where source and target are the same,
+    /// the row is about the attack itself. Where the attack gave no pixels, columns about pixels
+    /// are null or false.
     OutcomeRow {
         /// The model that was attacked.
         source: String,
@@ -212,43 +230,45 @@ row! {
         target: String,
         /// The attack.
         attack: String,
-        /// What it was asked for.
+        /// The attack's goal.
         goal: String,
         /// The image's name.
         image: String,
-        /// BLAKE3 of its content.
+        /// BLAKE3 of the image's content.
         image_hash: String,
         /// The true class.
         label: i64,
-        /// The class aimed at; none when untargeted.
+        /// The target class; none when untargeted.
         target_class: Option<i64>,
         /// How the attack ended.
         status: Status,
-        /// The source's answer to the image as it is.
+        /// The source's answer to the original.
         source_clean: i64,
         /// The source's answer to the pixels.
         source_prediction: Option<i64>,
-        /// The same, rounded to 8 bits.
+        /// The source's answer to the rounded pixels.
         source_prediction_8bit: Option<i64>,
-        /// Whether the goal is met on the source.
+        /// Whether the pixels meet the goal on the source.
         source_success: bool,
-        /// The same, rounded to 8 bits.
+        /// Whether the rounded pixels meet the goal on the source.
         source_success_8bit: bool,
-        /// Whether the target knows the image as it is.
+        /// Whether the target classifies the original correctly.
         target_correct: bool,
-        /// Whether all models of the study do.
+        /// Whether all models of the study classify the original correctly.
         all_correct: bool,
         /// The target's answer to the pixels.
         prediction: Option<i64>,
-        /// The same, rounded to 8 bits.
+        /// The target's answer to the rounded pixels.
         prediction_8bit: Option<i64>,
-        /// Whether the goal is met on the target.
+        /// Whether the pixels meet the goal on the target.
         success: bool,
-        /// The same, rounded to 8 bits.
+        /// Whether the rounded pixels meet the goal on the target.
         success_8bit: bool,
-        /// Targeted, of another model: whether the class aimed at is among the target's first five.
+        /// Whether the target class is among the target's first five; null when untargeted or on
+        /// the source.
         top5: Option<bool>,
-        /// The same, rounded to 8 bits.
+        /// Whether the target class is among the target's first five for the rounded pixels; null
+        /// when untargeted or on the source.
         top5_8bit: Option<bool>,
         /// Forward passes that the attack took.
         forward: i64,
@@ -258,8 +278,9 @@ row! {
 }
 
 row! {
-    /// What an outcome took, as in `timing.parquet`: on the diagonal the attack, elsewhere the
-    /// target's look at the pixels. A cell's time is shared equally by its images.
+    /// A row of `timing.parquet`: the time of an outcome. Where source and target are the same it
+    /// is the attack's time, elsewhere the time of the target's answer. A cell's time is divided
+    /// equally among its images.
     TimeRow {
         /// The model that was attacked.
         source: String,
@@ -267,11 +288,11 @@ row! {
         target: String,
         /// The attack.
         attack: String,
-        /// What it was asked for.
+        /// The attack's goal.
         goal: String,
         /// The image's name.
         image: String,
-        /// The time.
+        /// Time in milliseconds.
         milliseconds: f64,
     }
 }
@@ -279,15 +300,15 @@ row! {
 /// How an attack on one image ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// Pixels that meet the goal.
+    /// The attack gave pixels that meet the goal.
     Adversarial,
-    /// Pixels that do not.
+    /// The attack gave pixels that do not meet the goal.
     NotAdversarial,
-    /// The attack gave up.
+    /// The attack gave no pixels.
     NotFound,
-    /// The attack's answer is no image of the model's domain; says why.
+    /// The attack gave pixels outside the model's domain; says why.
     Invalid(String),
-    /// The model misclassifies the image as it is: it was not attacked.
+    /// The model misclassifies the original, so it was not attacked.
     Misclassified,
 }
 
@@ -298,8 +319,10 @@ impl Status {
     }
 }
 
+/// The beginning of the status of invalid pixels, before the reason.
 const INVALID: &str = "invalid: ";
 
+/// Implements [`Value`] for a type with an Arrow array of its own, and for its option.
 macro_rules! plain {
     ($type:ty, $data:expr, $array:ty) => {
         impl Value for $type {
@@ -352,8 +375,8 @@ impl std::fmt::Display for Status {
 }
 
 impl OutcomeRow {
-    /// From what an attack gave and what another model says of it; none: source and target are the
-    /// same. `names` are those of source, target, attack, goal and image.
+    /// The row of an attack's outcome and another model's answer to it (`seen`; none when source
+    /// and target are the same). `names` are those of source, target, attack, goal and image.
     pub fn new(
         names: [String; 5],
         craft: &CraftRow,

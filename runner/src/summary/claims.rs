@@ -2,8 +2,8 @@
 //!
 //! Each claim is tested by several pieces of evidence. A piece is an estimate and a border: it is
 //! for the claim when its whole interval is on one side, against it when the whole interval is on
-//! the other. The claim is supported when all pieces are for it, not supported when one is against it,
-//! and undecided otherwise.
+//! the other. The claim is supported when all pieces are for it, not supported when one is against
+//! it, and undecided otherwise.
 
 use crate::analysis::Estimate;
 use crate::analysis::stats;

@@ -64,7 +64,7 @@ pub fn export(registry: &Registry, name: &str, origin: &Origin, path: &Path) -> 
     let entry = registry.find_model(name).with_context(|| format!("no model `{name}`"))?;
     match origin {
         Origin::Embedded => {
-            fs::write(path, entry.embedded_weights.context("there are embedded weights")?)?
+            fs::write(path, entry.embedded_weights.context("there are embedded weights")?)?;
         }
         Origin::File(file) => drop(fs::copy(file, path)?),
         Origin::MadeUp => {

@@ -2,6 +2,7 @@
 
 use crate::{Tree, tokens};
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
+use std::path::Path;
 
 /// Greatest number of lines of a source file.
 const LINES: usize = 500;
@@ -36,7 +37,7 @@ pub fn too_long(tree: &Tree, generated: &[(&str, &str)]) -> Vec<String> {
 /// broken.
 pub fn too_wide(tree: &Tree) -> Vec<String> {
     let mut faults = Vec::new();
-    for (file, text) in tree.iter().filter(|(file, _)| file.ends_with(".md")) {
+    for (file, text) in tree.iter().filter(|(file, _)| has_extension(file, "md")) {
         for (n, line) in text.lines().enumerate() {
             let width = line.chars().count();
             if width > WIDTH && !line.trim_start().starts_with('|') && !link(line) {
@@ -68,7 +69,7 @@ fn link(line: &str) -> bool {
 /// Macros that stand for work to be done, and ignored tests that do not say why.
 pub fn undone(tree: &Tree) -> Result<Vec<String>, String> {
     let mut faults = Vec::new();
-    for (file, text) in tree.iter().filter(|(file, _)| file.ends_with(".rs")) {
+    for (file, text) in tree.iter().filter(|(file, _)| has_extension(file, "rs")) {
         let tokens: TokenStream =
             text.parse().map_err(|error| format!("{file} cannot be parsed: {error}"))?;
         look(file, tokens, &mut faults);
@@ -108,9 +109,13 @@ pub fn beside_their_folder(tree: &Tree) -> Vec<String> {
     let modules = tree.keys().filter_map(|file| Some((file, file.strip_suffix(".rs")?)));
     let outside = modules.filter(|(_, stem)| {
         let folder = format!("{stem}/");
-        tree.keys().any(|other| other.starts_with(&folder) && other.ends_with(".rs"))
+        tree.keys().any(|other| other.starts_with(&folder) && has_extension(other, "rs"))
     });
     outside
         .map(|(file, stem)| format!("{file} stands beside its folder; move it to {stem}/mod.rs"))
         .collect()
+}
+
+fn has_extension(file: &str, extension: &str) -> bool {
+    Path::new(file).extension().is_some_and(|found| found == extension)
 }

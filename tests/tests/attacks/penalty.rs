@@ -33,6 +33,7 @@ fn group(run: &Run) -> String {
     run.name().split_once(", ").unwrap().1.to_owned()
 }
 
+#[expect(clippy::too_many_lines, reason = "one comparison after the other")]
 fn compare_penalty_runs(
     network: &Network,
     runs: &[Run],

@@ -101,6 +101,7 @@ fn with_exact_signs(
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one comparison after the other")]
 fn ifgsm_agrees_with_the_authors_code() {
     let mut faults = Faults::default();
     for (network, runs) in [

@@ -80,7 +80,7 @@ fn what_everybody_can_write_to_is_warned_of() {
     let warned = || session(command(place.path(), &["--plugins", "plugins", "list", "metrics"])).2;
     assert_eq!(warned(), "");
     let open = |path: &Path, mode: u32| {
-        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap()
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     };
     open(&place.path().join("plugins"), 0o777);
     let why = "can be changed by everybody here, and its code runs as you";

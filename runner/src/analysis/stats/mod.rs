@@ -1,5 +1,5 @@
-//! Statistics: intervals, fits and tests as pure functions. Random numbers are drawn from a seed, so
-//! the same data give the same numbers.
+//! Statistics: intervals, fits and tests as pure functions. Random numbers are drawn from a seed,
+//! so the same data give the same numbers.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
@@ -158,8 +158,8 @@ impl Line {
     }
 }
 
-/// Which points are on the Pareto frontier, when greater is better in both coordinates. A point is on
-/// it when no other is at least as great in both and greater in one.
+/// Which points are on the Pareto frontier, when greater is better in both coordinates. A point is
+/// on it when no other is at least as great in both and greater in one.
 pub fn pareto(points: &[(f64, f64)]) -> Vec<bool> {
     let beats = |a: &(f64, f64), b: &(f64, f64)| a.0 >= b.0 && a.1 >= b.1 && a != b;
     points.iter().map(|point| !points.iter().any(|other| beats(other, point))).collect()
@@ -182,8 +182,8 @@ pub fn explained_by_groups(values: &[f64], groups: &[usize]) -> Option<f64> {
     adjusted(within, total, values.len(), count)
 }
 
-/// Adjusted R² of a line: the share of variance that it explains, minus the share that chance would.
-/// None with fewer than three points, or when nothing varies.
+/// Adjusted R² of a line: the share of variance that it explains, minus the share that a line would
+/// explain by chance. None with fewer than three points, or when nothing varies.
 pub fn explained_by_line(points: &[(f64, f64)]) -> Option<f64> {
     let line = Line::fit(points)?;
     let y: Vec<f64> = points.iter().map(|p| p.1).collect();

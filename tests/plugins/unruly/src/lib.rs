@@ -93,7 +93,7 @@ impl Attack for Unruly {
             Way::Panic => panic!("out of order\nand a second line"),
             Way::PanicWithoutWords => std::panic::panic_any(7),
             Way::Torch => {
-                drop(Tensor::from_slice(&[1f32, 2.]) + Tensor::from_slice(&[1f32, 2., 3.]))
+                drop(Tensor::from_slice(&[1f32, 2.]) + Tensor::from_slice(&[1f32, 2., 3.]));
             }
             Way::SpeechlessError => return Err(Speechless.into()),
             Way::LossPanics => drop(oracle.gradient(&all, pixels, |_| panic!("no idea"))?),
@@ -135,7 +135,7 @@ impl Attack for Unruly {
             }
             // SAFETY: unsound on purpose.
             Way::Segfault => unsafe {
-                std::ptr::without_provenance_mut::<u8>(16).write_volatile(1)
+                std::ptr::without_provenance_mut::<u8>(16).write_volatile(1);
             },
             Way::Abort => std::process::abort(),
             Way::Overflow => drop(std::hint::black_box(bottomless(1))),
