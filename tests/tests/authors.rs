@@ -56,7 +56,7 @@ fn the_tutorial_s_study_runs_and_its_error_is_the_one_that_comes() {
     let study = format!("name = \"mine\"{study}").replace("my-attack/target/release", ".");
     let own = study.replace("my_attack", "mi_fgsm");
     let open = |text: &str| {
-        Study::parse(text, "mine.toml", Path::new("."), &registry, RunOptions::default())
+        Study::parse(text, "mine.toml", Path::new("."), &registry, StudyOptions::default())
     };
     assert_eq!(open(&own).unwrap().attacks.len(), 1);
     let found = open(&own.replace("epsilon", "epsilom")).err().unwrap().to_string();

@@ -132,7 +132,7 @@ fn two_runs_may_share_a_folder() {
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
-                assert!(Run::of(STUDY, 40, shared.path(), 1).unwrap().outcome.failures.is_empty())
+                assert!(Run::of(STUDY, 40, shared.path(), 1).unwrap().outcome.failures.is_empty());
             });
         }
     });
