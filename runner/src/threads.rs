@@ -4,7 +4,7 @@ use anyhow::Result;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Runs `work` for every number below `count`, on at most so many threads.
+/// Runs `work` for every number below `count`, on at most `workers` threads.
 ///
 /// # Errors
 /// The first error of the work. After it no further number is begun.

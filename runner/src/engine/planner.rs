@@ -51,7 +51,7 @@ struct Planner<'a> {
     clean: Vec<Vec<CellId>>,
 }
 
-/// What belongs together.
+/// Groups of cells.
 impl Planner<'_> {
     fn clean_cells(&mut self, view: View) -> Vec<CellId> {
         let slices = self.study.data.pictures.len().div_ceil(SLICE);

@@ -64,7 +64,7 @@ impl Queue {
         best.cells.pop_front().map(|item| item.cell)
     }
 
-    /// Seconds from start to end that so many workers take, if a cell takes one of them `seconds`.
+    /// Seconds from start to end with this many workers, if a cell takes one of them `seconds`.
     pub fn makespan(&self, workers: usize, seconds: impl Fn(CellId) -> f64) -> f64 {
         let mut times = vec![(0.0_f64, None); workers];
         while let Some((time, group)) = times.iter_mut().min_by(|a, b| a.0.total_cmp(&b.0))

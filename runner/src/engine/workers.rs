@@ -66,7 +66,7 @@ impl<'a> Workers<'a> {
             fatal.lock().expect("no worker panics").get_or_insert(error);
         };
         let settle = |(id, result)| {
-            // What is not shared now is shared by the next run.
+            // What this run does not share, the next one does.
             let shared = !options.cancelled() && fatal.lock().expect("no worker panics").is_none();
             match self.engine.settle(result, shared) {
                 Ok(settled) => {
@@ -85,8 +85,8 @@ impl<'a> Workers<'a> {
                 let take = take.clone();
                 let next = move || take.lock().expect("no writer panics with it").recv();
                 let write = move || {
-                    while let Ok(made) = next() {
-                        settle(made);
+                    while let Ok(result) = next() {
+                        settle(result);
                     }
                 };
                 if thread::Builder::new().spawn_scoped(scope, write).is_err() {
@@ -101,10 +101,10 @@ impl<'a> Workers<'a> {
                 while let Some(id) = queue.next(&mut group) {
                     match self.cell(id, isolated(id), &mut state) {
                         Ok(CellResult::Settled(CellOutcome::Cancelled)) => queue.close(),
-                        Ok(made) => {
-                            // This thread writes where the system has no other.
-                            if let Err(SendError(made)) = give.send((id, made)) {
-                                settle(made);
+                        Ok(result) => {
+                            // Without a writer, this thread writes.
+                            if let Err(SendError(result)) = give.send((id, result)) {
+                                settle(result);
                             }
                         }
                         Err(error) => stop(error),
@@ -122,6 +122,7 @@ impl<'a> Workers<'a> {
         fatal.into_inner().expect("no worker panics").map_or(Ok(()), Err)
     }
 
+    /// Counts a cell in `outcome`. A reason that is new is a warning too.
     fn note(&self, id: CellId, settled: CellOutcome, outcome: &mut RunOutcome) {
         match settled {
             CellOutcome::Stored => outcome.computed += 1,
@@ -149,7 +150,7 @@ impl<'a> Workers<'a> {
             return self.engine.perform(id, &mut state.loaded);
         }
         state.loaded = None; // the process loads its own
-        let order = Request::Compute(self.engine.plan.cells[id].address.key.clone());
+        let request = Request::Compute(self.engine.plan.cells[id].address.key.clone());
         let mut worker = match state.worker.take().map_or_else(|| self.hire(), Ok) {
             Ok(worker) => worker,
             Err(error @ StartError::Killed(_)) => {
@@ -157,7 +158,7 @@ impl<'a> Workers<'a> {
             }
             Err(StartError::Other(error)) => return Err(error),
         };
-        let answer = worker.ask(&order, self.engine.time_limit(id), &self.engine.options.cancel);
+        let answer = worker.ask(&request, self.engine.time_limit(id), &self.engine.options.cancel);
         Ok(CellResult::Settled(match answer {
             RequestOutcome::Reply(reply) => {
                 state.worker = Some(worker);

@@ -43,7 +43,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// What a batch of so many images takes: 0 for none.
+    /// What a batch of this size takes: 0 without images.
     pub(super) fn of(self, images: f64) -> f64 {
         if images > 0.0 { self.fixed + self.each * images } else { 0.0 }
     }
