@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 pub struct Sources {
     /// Folders, which stand for all plugin libraries in them, and single libraries.
     pub places: Vec<PathBuf>,
-    /// Files with hashes of libraries, see [`lock_line`]. Only libraries that are in all of them may be
-    /// loaded.
+    /// Files with hashes of libraries, see [`lock_line`]. Only libraries that are in all of them
+    /// may be loaded.
     pub locks: Vec<PathBuf>,
 }
 

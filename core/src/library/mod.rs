@@ -49,8 +49,8 @@ impl Library {
     /// Reads a file's stamp and hash.
     ///
     /// # Errors
-    /// [`ReadError::NotAPlugin`] when the file has no stamp; [`ReadError::Unreadable`] when it cannot
-    /// be read or is damaged.
+    /// [`ReadError::NotAPlugin`] when the file has no stamp; [`ReadError::Unreadable`] when it
+    /// cannot be read or is damaged.
     pub fn read(path: &Path) -> Result<Self, ReadError> {
         let read = || -> Result<Self, Fault> {
             let path = path.canonicalize()?;

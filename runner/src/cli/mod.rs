@@ -1,8 +1,8 @@
 //! The command line: parser, dispatch and exit codes. Each command has a file of its own.
 //!
 //! Exit codes: 0 all is well; 1 it is done, but cells have failed or images were skipped by
-//! `predict`; 2 it could not be done: bad input, a folder that cannot be written to, no such device;
-//! 130 and 143 a run was stopped by SIGINT (Ctrl-C) or SIGTERM.
+//! `predict`; 2 it could not be done: bad input, a folder that cannot be written to, no such
+//! device; 130 and 143 a run was stopped by SIGINT (Ctrl-C) or SIGTERM.
 
 mod cancel;
 mod diff;
@@ -37,7 +37,13 @@ use std::process::ExitCode;
 
 /// Runs image classifiers through adversarial attacks and says how robust they are.
 #[derive(Parser)]
-#[command(name = "runner", version, max_term_width = 100, after_help = EXIT_CODES, arg_required_else_help = true)]
+#[command(
+    name = "runner",
+    version,
+    max_term_width = 100,
+    after_help = EXIT_CODES,
+    arg_required_else_help = true
+)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -161,9 +167,8 @@ mod tests {
     #[test]
     fn plugins_alone_ask_for_the_default_study() {
         let (command, options) = parse("runner --plugins here -v").unwrap();
-        assert!(
-            matches!(command, Command::Run(args) if args.study.study == "mini" && args.study.images.is_none())
-        );
+        let Command::Run(args) = command else { panic!("another command") };
+        assert!(args.study.study == "mini" && args.study.images.is_none());
         assert!(options.plugins == [PathBuf::from("here")] && options.verbose);
         let error = parse("runner -v").err().unwrap();
         assert!(error.starts_with("error: a command is missing"), "{error}");

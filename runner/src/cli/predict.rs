@@ -61,7 +61,12 @@ pub(super) struct PredictArgs {
     #[arg(long, default_value = "cpu", value_name = "DEVICE")]
     device: String,
     /// How many classes are shown
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(i64).range(1..))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 5,
+        value_parser = clap::value_parser!(i64).range(1..)
+    )]
     top: i64,
     /// Write all logits to a safetensors file: a tensor `logits`, N×classes
     #[arg(long, value_name = "FILE")]

@@ -63,7 +63,7 @@ pub(super) fn run(
     options.isolation = args.study.isolate.isolation();
     let (registry, study, folder) = args.study.open(plugins, registry, args.dry_run)?;
     let registry = &registry;
-    args.study.attach(&folder)?; // a dry run too: what is there is copied
+    args.study.attach(&folder)?; // a dry run counts the cells in the object store as done
     if args.dry_run {
         if !args.json {
             introduce(&study, out)?;

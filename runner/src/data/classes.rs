@@ -163,7 +163,7 @@ impl Index<'_> {
     /// The class of that id or name.
     ///
     /// # Errors
-    /// When there is none (names the one that was probably meant), or several are called so.
+    /// When no class has that name (the error proposes a similar one), or several have it.
     pub fn find(&self, text: &str) -> Result<i64> {
         let wanted = plain(text);
         match self.usual.get(&wanted).or_else(|| self.other.get(&wanted)).map(Vec::as_slice) {

@@ -155,7 +155,8 @@ mod tests {
     #[test]
     fn a_header_that_lies_about_the_size_costs_nothing() {
         let mut bytes = file(ColorSpace::JCS_RGB, &[200, 30, 90]);
-        let frame = bytes.windows(2).position(|w| w == [0xff, 0xc2]).unwrap(); // progressive, as mozjpeg writes
+        // mozjpeg writes progressive files, whose frames begin with these bytes.
+        let frame = bytes.windows(2).position(|w| w == [0xff, 0xc2]).unwrap();
         bytes[frame + 5..frame + 9].fill(0x7f);
         assert_eq!(refusal(&bytes), "too large: 32639×32639 pixels");
         bytes[frame + 5..frame + 9].fill(0xff);

@@ -19,7 +19,9 @@ use toml::{Table, Value};
 ///
 /// let mut registry = Registry::empty();
 /// registry.attack::<Nudge>("doc 1.0.0").unwrap();
-/// let attack = Member::new("nudge").params(&NudgeParams { amount: 0.2 }).goals(&[GoalKind::Random]);
+/// let attack = Member::new("nudge")
+///     .params(&NudgeParams { amount: 0.2 })
+///     .goals(&[GoalKind::Random]);
 /// let study = Study::builder("mine")
 ///     .seed(7)
 ///     .model("affine")
@@ -44,8 +46,9 @@ impl Study {
 }
 
 impl StudyBuilder {
-    /// Sets any key of a study file. Where no model, attack or metric is added, everything registered
-    /// that fits takes part; `set("attacks", Vec::<String>::new())` is a study without attacks.
+    /// Sets any key of a study file. Where no model, attack or metric is added, everything
+    /// registered that fits takes part; `set("attacks", Vec::<String>::new())` is a study without
+    /// attacks.
     pub fn set(mut self, key: &str, value: impl Into<Value>) -> Self {
         self.0.insert(key.to_owned(), value.into());
         self

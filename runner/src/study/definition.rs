@@ -25,8 +25,8 @@ pub struct Study {
     /// (`tie_tolerance`). The default is 0: the greatest logit alone decides. See
     /// [`gauntlet_core::attack::Goal::met_within`].
     pub tie_tolerance: f64,
-    /// Time limit of a cell (`cell_timeout`, in seconds in the file); zero is no limit. When `None`,
-    /// cells that run code of a plugin library have an hour, and the others no limit.
+    /// Time limit of a cell (`cell_timeout`, in seconds in the file); zero is no limit. When
+    /// `None`, cells that run code of a plugin library have an hour, and the others no limit.
     pub cell_timeout: Option<Duration>,
     /// The images.
     pub data: Data,
@@ -40,7 +40,8 @@ pub struct Study {
     pub metrics: Vec<StudyMetric>,
     /// Names of the classes, where they are known.
     pub class_names: Option<Classes>,
-    /// How adversarials are fitted to models of another side; `None` when the study has no transfer.
+    /// How adversarials are fitted to models of another side; `None` when the study has no
+    /// transfer.
     pub transfer: Option<Policy>,
     /// Number of images, from the first on, with which each model is probed for what makes attacks
     /// on it fail (`images` in `[probe]`, by default 64). It is rounded up to whole
@@ -110,9 +111,9 @@ impl Study {
         &self.resolved
     }
 
-    /// The ℓ∞ radii of the probe's random perturbations, ascending, in pixel values of [0, 1]: those
-    /// that the study's attacks are limited to. Of more than four, four are taken, evenly spread
-    /// from the least to the greatest. When no attack has one, the radius is 8/255.
+    /// The ℓ∞ radii of the probe's random perturbations, ascending, in pixel values of [0, 1]:
+    /// those that the study's attacks are limited to. Of more than four, four are taken, evenly
+    /// spread from the least to the greatest. When no attack has one, the radius is 8/255.
     pub fn radii(&self) -> Vec<f64> {
         let budgets = self.attacks.iter().filter_map(StudyAttack::budget);
         let mut radii: Vec<f64> = budgets

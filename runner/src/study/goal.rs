@@ -67,7 +67,7 @@ impl Policy {
 /// The goals of an attack or a metric.
 ///
 /// # Errors
-/// When there are none, or one is there twice.
+/// When the list is empty, or has a goal twice.
 pub(super) fn goals(goals: &[GoalKind]) -> Result<Vec<GoalKind>> {
     let distinct: BTreeSet<GoalKind> = goals.iter().copied().collect();
     ensure!(

@@ -62,8 +62,8 @@ impl StudyModel {
     /// [`weights::locate`].
     ///
     /// # Errors
-    /// [`ModelError::NoWeights`] when there are no weights; [`ModelError::Invalid`] when the name is
-    /// unknown, a parameter is wrong, or the weights cannot be read.
+    /// [`ModelError::NoWeights`] when there are no weights; [`ModelError::Invalid`] when the name
+    /// is unknown, a parameter is wrong, or the weights cannot be read.
     pub fn new(
         registry: &Registry,
         name: &str,
@@ -118,8 +118,8 @@ impl StudyModel {
         })
     }
 
-    /// A model called `name` that is a TorchScript module. Whether the module is as `script` says is
-    /// checked when it is loaded.
+    /// A model called `name` that is a TorchScript module. Whether the module is as `script` says
+    /// is checked when it is loaded.
     ///
     /// # Errors
     /// When `script` is out of range, or the file cannot be read.
@@ -230,8 +230,8 @@ pub struct StudyMetric {
 }
 
 impl StudyAttack {
-    /// The greatest distance of adversarials from their images, if the attack's settings limit it and
-    /// the attack tells the limit.
+    /// The greatest distance of adversarials from their images, if the attack's settings limit it
+    /// and the attack tells the limit.
     pub fn budget(&self) -> Option<Budget> {
         let asked =
             guard::catch(&format!("attack `{}`", self.part.name), || Ok(self.attack.budget()));

@@ -30,8 +30,8 @@ impl Refusal<'_> {
         })
     }
 
-    /// The error with its place: `place, line 3, column 8: what is wrong`, the line, and carets below
-    /// the span.
+    /// The error with its place: `place, line 3, column 8: what is wrong`, the line, and carets
+    /// below the span.
     pub fn at(&self, span: &Span, error: anyhow::Error) -> anyhow::Error {
         let start = span.start.min(self.text.len());
         let (before, after) = self.text.split_at(self.text.floor_char_boundary(start));

@@ -3,7 +3,8 @@
 //! A list (models, attacks or metrics) that a study leaves out is everything registered that fits.
 //! Where a study names its members, what plugin libraries bring joins them if the study is built
 //! in, and otherwise only if `include` asks for it. `include` keeps what one of its patterns
-//! matches; kinds that no pattern matches or names stay whole. `exclude` then drops what it matches.
+//! matches; kinds that no pattern matches or names stay whole. `exclude` then drops what it
+//! matches.
 
 use crate::data::{Data, Picture, Source};
 use crate::errors::first_line;
@@ -38,8 +39,8 @@ struct Candidate<'a> {
     wanted: bool,
 }
 
-/// A pattern of `include` or `exclude`: `kind:name`, or a name alone. The name may have `*`, `?` and
-/// `[…]` in it.
+/// A pattern of `include` or `exclude`: `kind:name`, or a name alone. The name may have `*`, `?`
+/// and `[…]` in it.
 struct Pattern {
     text: String,
     kind: Option<MemberKind>,
@@ -49,7 +50,7 @@ struct Pattern {
     place: Place,
 }
 
-/// Where a pattern stands.
+/// Where a pattern was found.
 enum Place {
     /// In the study's text, at this span.
     Study(Range<usize>),
@@ -99,8 +100,8 @@ pub(super) struct Selection<'a> {
 }
 
 impl<'a> Selection<'a> {
-    /// Patterns of the study, and of `options`: their `include` replaces the study's, their `exclude`
-    /// is added. Members from plugin libraries join a study that is `built_in`.
+    /// Patterns of the study, and of `options`: their `include` replaces the study's, their
+    /// `exclude` is added. Members from plugin libraries join a study that is `built_in`.
     ///
     /// # Errors
     /// When a pattern cannot be parsed.
@@ -141,9 +142,9 @@ impl<'a> Selection<'a> {
         })
     }
 
-    /// The members of a kind that take part. `named` are those that the study names, if it has such a
-    /// list. `registered` are all entries of the kind, each with whether it takes long: entries that
-    /// do take part only if they are named or included.
+    /// The members of a kind that take part. `named` are those that the study names, if it has such
+    /// a list. `registered` are all entries of the kind, each with whether it takes long: entries
+    /// that do take part only if they are named or included.
     pub fn members<'m, C: Named>(
         &mut self,
         kind: MemberKind,
@@ -334,7 +335,8 @@ impl<'a> Selection<'a> {
         }
     }
 
-    /// Adds the metrics that join a study. Those of scope model are computed for untargeted attacks.
+    /// Adds the metrics that join a study. Those of scope model are computed for untargeted
+    /// attacks.
     pub fn join_metrics(
         &mut self,
         registry: &Registry,

@@ -26,8 +26,8 @@ const PATHS: [&str; 4] = ["folder", "labels", "classes", "weights"];
 /// returned as it is; parsing it gives the error.
 ///
 /// # Errors
-/// When a setting does not have that form, or its path leads nowhere. Unknown keys and values of the
-/// wrong type are found when the study is parsed.
+/// When a setting does not have that form, or its path leads nowhere. Unknown keys and values of
+/// the wrong type are found when the study is parsed.
 pub(super) fn apply<'a>(text: &'a str, settings: &[String]) -> Result<Cow<'a, str>> {
     if settings.is_empty() {
         return Ok(text.into());
@@ -119,8 +119,8 @@ impl Names {
 }
 
 /// The entries that the beginning of a path selects, and the rest of the path. A full label or name
-/// comes first, since it may have dots in it; then a pattern; then the beginning of names, if all of
-/// these are of one kind.
+/// comes first, since it may have dots in it; then a pattern; then the beginning of names, if all
+/// of these are of one kind.
 fn choose<'a>(entries: &[Names], path: &'a str, list: &str) -> Result<(Vec<usize>, &'a str)> {
     let those = |wanted: &dyn Fn(&Names) -> bool| -> Vec<usize> {
         (0..entries.len()).filter(|&n| wanted(&entries[n])).collect()

@@ -26,9 +26,9 @@ pub(super) trait Named {
 /// A list of models, attacks or metrics that is left out is everything registered that fits;
 /// `include` and `exclude` choose, see [`crate::study::selection`].
 ///
-/// `tie_tolerance` decides when an attack on its source counts as a success. With 0, the default, the
-/// greatest logit alone decides. Above 0, a target also counts whose logit lies within the tolerance
-/// of the greatest, as in the published study, where the tolerance is 0.001.
+/// `tie_tolerance` decides when an attack on its source counts as a success. With 0, the default,
+/// the greatest logit alone decides. Above 0, a target also counts whose logit lies within the
+/// tolerance of the greatest, as in the published study, where the tolerance is 0.001.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct File {
@@ -51,8 +51,8 @@ pub(super) struct File {
     pub probe: ProbeChoice,
 }
 
-/// The plugins of a study: folders and libraries, and a lock with the hashes that may be loaded, see
-/// [`crate::libraries`].
+/// The plugins of a study: folders and libraries, and a lock with the hashes that may be loaded,
+/// see [`crate::libraries`].
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a table, as in `from = [\"plugins\"]` under [plugins]")]
 pub(super) struct PluginsChoice {

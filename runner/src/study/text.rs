@@ -44,8 +44,8 @@ impl StudyText {
     }
 }
 
-/// What errors call a text: with `--set`, lines and columns are those of the changed text, so errors
-/// say so.
+/// What errors call a text: with `--set`, lines and columns are those of the changed text, so
+/// errors say so.
 pub(super) fn with_set<'a>(place: &'a str, set: &[String]) -> Cow<'a, str> {
     if set.is_empty() { place.into() } else { format!("{place} with --set").into() }
 }

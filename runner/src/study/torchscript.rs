@@ -1,4 +1,5 @@
-//! Models that are TorchScript modules, as `torch.jit.trace(model, example).save(file)` writes them.
+//! Models that are TorchScript modules, as `torch.jit.trace(model, example).save(file)` writes
+//! them.
 //!
 //! A module runs as it is written, without libtorch's optimiser. The optimiser profiles the first
 //! calls and then rewrites the module, so the bits of an answer would depend on earlier calls.
@@ -141,8 +142,8 @@ struct Module {
     std: Tensor,
 }
 
-/// Loads a module and tries it: it must take the images and give the logits that `script` says, answer
-/// each image of a batch by itself, and have a gradient.
+/// Loads a module and tries it: it must take the images and give the logits that `script` says,
+/// answer each image of a batch by itself, and have a gradient.
 ///
 /// # Errors
 /// When `bytes` are no module, or a trial fails; the error says what to change.

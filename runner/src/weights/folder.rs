@@ -63,8 +63,8 @@ fn sums(folder: &Path) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// SHA-256 of a weights file, in hexadecimal. It is the noted one unless the file has changed since;
-/// otherwise the file is read.
+/// SHA-256 of a weights file, in hexadecimal. It is the noted one unless the file has changed
+/// since; otherwise the file is read.
 ///
 /// # Errors
 /// When the file cannot be read.
@@ -78,10 +78,10 @@ pub fn sum(file: &Path) -> io::Result<String> {
     known.map_or_else(|| sha256(file), Ok)
 }
 
-/// Checks that the disk of a folder has room for so many bytes.
+/// Checks that the disk of a folder has room for `bytes` bytes.
 ///
 /// # Errors
-/// When it has less, or does not tell.
+/// When the disk has less room, or cannot be asked.
 pub(super) fn check_space(folder: &Path, bytes: u64) -> Result<()> {
     let about =
         rustix::fs::statvfs(folder).with_context(|| format!("folder {}", folder.display()))?;

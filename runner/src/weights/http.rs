@@ -21,8 +21,8 @@ pub(super) enum Stop {
     ForNow(anyhow::Error),
 }
 
-/// Asks for a file of `size` bytes from byte `from` on. Returns the answer and the byte at which its
-/// body begins: `from`, or 0 from a server that cannot begin in the middle of a file.
+/// Asks for a file of `size` bytes from byte `from` on. Returns the answer and the byte at which
+/// its body begins: `from`, or 0 from a server that cannot begin in the middle of a file.
 pub(super) fn request(
     url: &Url,
     size: u64,

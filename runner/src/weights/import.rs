@@ -33,7 +33,8 @@ pub struct Imported {
 }
 
 /// Checks a weights file and puts it into `folder` as `<model>.safetensors`, in place of what was
-/// there. `given` are the model's parameters that differ from the defaults; the new file notes them.
+/// there. `given` are the model's parameters that differ from the defaults; the new file notes
+/// them.
 ///
 /// # Errors
 /// When the file does not fit, or cannot be written. Then nothing has changed.

@@ -1,5 +1,5 @@
-//! `runner plugins check`: runs the conformance kit on a library. The kit runs in a process of its own,
-//! so that a crash of the library is reported; that process prints its findings line by line.
+//! `runner plugins check`: runs the conformance kit on a library. The kit runs in a process of its
+//! own, so that a crash of the library is reported; that process prints its findings line by line.
 
 use crate::engine::ending;
 use crate::libraries::Sources;

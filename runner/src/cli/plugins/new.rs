@@ -225,8 +225,8 @@ fn renamed(kind: Kind, cpp: bool, name: &str) -> String {
     word_replaced(&text, name_before, &crate_name(name))
 }
 
-/// Replaces the word `before` by `after`. A hyphen belongs to a word: `LeNet-5` does not contain the
-/// word `LeNet`.
+/// Replaces the word `before` by `after`. A hyphen belongs to a word: `LeNet-5` does not contain
+/// the word `LeNet`.
 fn word_replaced(text: &str, before: &str, after: &str) -> String {
     let part = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
     let mut made = String::new();

@@ -37,8 +37,8 @@ pub struct Pulled {
 /// Weights that are there already stay as they are.
 ///
 /// # Errors
-/// When the archive has no such model, cannot be fetched, has another hash than expected, or lacks a
-/// member. Only the download may be left incomplete; the next try continues it.
+/// When the archive has no such model, cannot be fetched, has another hash than expected, or lacks
+/// a member. Only the download may be left incomplete; the next try continues it.
 pub fn pull(
     archive: &Archive,
     models: &[&str],

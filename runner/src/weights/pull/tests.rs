@@ -19,11 +19,11 @@ enum Manner {
     Good,
     /// Sends the whole file whatever is asked for.
     WithoutRanges,
-    /// Closes the connection after so many bytes of the body.
+    /// Closes the connection after this number of bytes of the body.
     Until(usize),
     /// Answers with this status and no body.
     Status(&'static str),
-    /// Claims that the file has so many bytes.
+    /// Claims that the file has this number of bytes.
     Claims(usize),
 }
 
@@ -198,7 +198,7 @@ fn all_members_come_and_nothing_else_stays() {
     );
     assert_eq!(fs::read_to_string(folder.join("SHA256SUMS")).unwrap(), sums);
     assert_eq!(server.requests(), ["GET /mirror/toys.tar.gz HTTP/1.1"]);
-    // Again: nothing to do, nobody is asked.
+    // The second pull has nothing to do and asks no server.
     let again =
         pull(&archive(&content), &[], &folder, &server.settings(), &SilentDownload).unwrap();
     assert!(again.taken.is_empty() && again.there.len() == 2 && server.requests().len() == 1);
@@ -254,7 +254,7 @@ fn a_download_goes_on_where_it_was_stopped() {
         .collect();
     assert_eq!(ranges, ["", "100000-", "100000-", "150000-"]);
     assert_eq!(fs::read(folder.path().join("alpha.pb")).unwrap(), alpha());
-    // Stopped by the end of the program: what is there is read again, for its hash.
+    // A new program reads the partial file again, for its hash.
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("toys.tar.gz.part"), &content[..1234]).unwrap();
     let server = Server::start(&content, &[Manner::Good]);
@@ -378,7 +378,7 @@ fn proxies_are_asked_for_the_whole_address() {
         "{:?}",
         proxy.requests()
     );
-    // Not for hosts that are asked directly: there nobody answers.
+    // Hosts in `no_proxy` are asked without the proxy; nobody answers there.
     let folder = tempfile::tempdir().unwrap();
     let direct = DownloadSettings { no_proxy: vec!["127.0.0.1".into()], ..through(&proxy.address) };
     assert!(refusal(&archive(&content), folder.path(), &direct).contains("Connection refused"));
