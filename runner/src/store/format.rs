@@ -104,9 +104,9 @@ pub(super) fn encode<R: Row>(address: &Address, stored: &Stored<R>) -> Result<Ve
 }
 
 /// The place of a file's checksum, and the value that it should have: BLAKE3, in hexadecimal, of
-/// the kind of the cell and of all bytes of the file, with zeros in place of the checksum. None when
-/// the file has no such place. The checksum is verified before the file is parsed, because a reader
-/// of Parquet may run for ever on a damaged file.
+/// the kind of the cell and of all bytes of the file, with zeros in place of the checksum. None
+/// when the file has no such place. The checksum is verified before the file is parsed, because a
+/// reader of Parquet may run for ever on a damaged file.
 fn checksum(address: &Address, bytes: &[u8]) -> Option<(Range<usize>, String)> {
     let name = CHECKSUM.as_bytes();
     let found = bytes.windows(name.len()).rposition(|window| window == name)?;
