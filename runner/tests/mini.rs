@@ -199,7 +199,7 @@ fn plugins_join_the_built_in_study() {
 fn built_in_studies_are_sound_and_say_what_they_are() {
     let registry = Registry::linked().unwrap();
     for built_in in BUILT_IN {
-        let options = Options { plan_only: true, ..Options::default() };
+        let options = StudyOptions { plan_only: true, ..StudyOptions::default() };
         let study = Study::open(built_in.name, &registry, options).unwrap();
         assert_eq!(study.name, built_in.name);
         assert!(
@@ -213,9 +213,12 @@ fn built_in_studies_are_sound_and_say_what_they_are() {
 #[test]
 fn the_published_study_is_whole() {
     let registry = Registry::linked().unwrap();
-    let study =
-        Study::open("eccv2018", &registry, Options { plan_only: true, ..Options::default() })
-            .unwrap();
+    let study = Study::open(
+        "eccv2018",
+        &registry,
+        StudyOptions { plan_only: true, ..StudyOptions::default() },
+    )
+    .unwrap();
     assert_eq!(
         (study.models.len(), study.classes, study.data.pictures.len(), study.seed),
         (18, 1000, 1000, 1215)
@@ -261,7 +264,7 @@ fn the_published_study_is_whole() {
 fn the_mini_studies_cover_all_306_pairs_of_all_18_miniatures() {
     let registry = Registry::linked().unwrap();
     for name in ["mini", "mini-quick"] {
-        let study = Study::open(name, &registry, Options::default()).unwrap();
+        let study = Study::open(name, &registry, StudyOptions::default()).unwrap();
         let models: BTreeSet<&str> =
             study.models.iter().map(|model| model.part.name.as_str()).collect();
         let minis = registry

@@ -112,6 +112,7 @@ fn everything_built_in_conforms() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one plugin after the other")]
 fn what_new_writes_builds_loads_and_conforms() -> Result<()> {
     let place = tempfile::tempdir()?;
     let deps = std::env::current_exe()?.parent().context("a test has a folder")?.to_owned();

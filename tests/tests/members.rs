@@ -50,8 +50,8 @@ fn registry() -> Registry {
     registry
 }
 
-fn open(text: &str, options: Options) -> Result<Study> {
-    let options = Options { pictures: Some(toys::pictures(8)), ..options };
+fn open(text: &str, options: StudyOptions) -> Result<Study> {
+    let options = StudyOptions { pictures: Some(toys::pictures(8)), ..options };
     Study::parse(text, "toys.toml", Path::new("."), &registry(), options)
 }
 
@@ -81,7 +81,7 @@ name = "nudge"
 
 #[test]
 fn a_list_that_is_left_out_is_all_that_fits() {
-    let study = open("name = \"toys\"", Options::default()).unwrap();
+    let study = open("name = \"toys\"", StudyOptions::default()).unwrap();
     let [models, attacks, metrics] = members(&study);
     assert_eq!(models, ["broken", "fatal", "toy_12", "toy_8"]);
     assert!(attacks.len() > 10 && attacks.is_sorted(), "{attacks:?}");
@@ -102,7 +102,7 @@ fn a_list_that_is_left_out_is_all_that_fits() {
             "model odd: it has 3 classes, and the study 4",
         ]
     );
-    let again = open(study.to_toml(), Options::default()).unwrap();
+    let again = open(study.to_toml(), StudyOptions::default()).unwrap();
     assert_eq!(Plan::new(&again, "cpu").fingerprint(), Plan::new(&study, "cpu").fingerprint());
     assert!(again.joined.is_empty() && !study.joined.is_empty());
 }
@@ -110,18 +110,18 @@ fn a_list_that_is_left_out_is_all_that_fits() {
 #[test]
 fn a_list_that_is_there_is_as_it_says() {
     assert_eq!(
-        members(&open(NAMED, Options::default()).unwrap()),
+        members(&open(NAMED, StudyOptions::default()).unwrap()),
         [vec!["toy_8", "other"], vec!["step", "nudge"], vec!["largest"]]
     );
     let none = NAMED.replace("[\"largest\"]", "[]").split("[[attacks]]").next().unwrap().to_owned();
-    let study = open(&format!("attacks = []\n{none}"), Options::default()).unwrap();
+    let study = open(&format!("attacks = []\n{none}"), StudyOptions::default()).unwrap();
     assert_eq!(members(&study)[1..], [vec![], vec![]] as [Vec<&str>; 2]);
     // The written-out study has no members of these kinds either.
-    assert_eq!(members(&open(study.to_toml(), Options::default()).unwrap()), members(&study));
+    assert_eq!(members(&open(study.to_toml(), StudyOptions::default()).unwrap()), members(&study));
     // An attack may have goals of its own.
     let study = open(
         &NAMED.replace("name = \"nudge\"", "name = \"nudge\"\ngoals = [\"second\", \"random\"]"),
-        Options::default(),
+        StudyOptions::default(),
     )
     .unwrap();
     assert_eq!(study.attacks.len(), 2);
@@ -143,8 +143,11 @@ fn include_and_exclude_choose() {
         ("include = [\"toy_8\"]", [&[], &["other"]], ["toy_8", "step nudge", "largest"]),
     ] {
         let owned = |patterns: &[&str]| patterns.iter().map(ToString::to_string).collect();
-        let options =
-            Options { include: owned(include), exclude: owned(exclude), ..Options::default() };
+        let options = StudyOptions {
+            include: owned(include),
+            exclude: owned(exclude),
+            ..StudyOptions::default()
+        };
         let study = open(&text(keys), options).unwrap();
         assert_eq!(
             members(&study).map(|labels| labels.join(" ")),
@@ -154,9 +157,9 @@ fn include_and_exclude_choose() {
     }
     let study = open(
         "name = \"toys\"",
-        Options {
+        StudyOptions {
             include: vec!["metric:m*".into(), "toy_*".into(), "step".into()],
-            ..Options::default()
+            ..StudyOptions::default()
         },
     );
     assert_eq!(members(&study.unwrap()), [vec!["toy_12", "toy_8"], vec!["step"], vec!["margin"]]);
@@ -164,19 +167,19 @@ fn include_and_exclude_choose() {
 
 #[test]
 fn a_pattern_of_no_use_is_a_mistake() {
-    let error = |keys: &str, options: Options| {
+    let error = |keys: &str, options: StudyOptions| {
         format!("{:#}", open(&format!("{keys}\n{NAMED}"), options).err().unwrap())
     };
     let expected = "toys.toml, line 1, column 12: `othe` matches nothing that could take part, did \
                     you mean `other`?";
-    assert!(error("include = [\"othe\"]", Options::default()).starts_with(expected));
+    assert!(error("include = [\"othe\"]", StudyOptions::default()).starts_with(expected));
     let expected = "toys.toml, line 1, column 12: `modle:*`: `modle` is no kind: use `model`, \
                     `attack` or `metric`";
-    assert!(error("exclude = [\"modle:*\"]", Options::default()).starts_with(expected));
-    let given = |include: &str, exclude: &str| Options {
+    assert!(error("exclude = [\"modle:*\"]", StudyOptions::default()).starts_with(expected));
+    let given = |include: &str, exclude: &str| StudyOptions {
         include: include.split_whitespace().map(String::from).collect(),
         exclude: exclude.split_whitespace().map(String::from).collect(),
-        ..Options::default()
+        ..StudyOptions::default()
     };
     assert_eq!(
         error("", given("attack:affine", "")),

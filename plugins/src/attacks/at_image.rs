@@ -4,7 +4,6 @@
 //! Which lanes these are, the host must look up at every iteration. On a GPU it would have to wait
 //! each time, so there all passes are made.
 
-use super::penalty::ConstantSearch;
 use anyhow::Result;
 use gauntlet_core::attack::Goals;
 use gauntlet_core::device::upload;
@@ -54,17 +53,17 @@ impl Asked {
 
     /// Rows for all lanes, in a tensor of this shape: what `ask` gives for the lanes asked for;
     /// what is `known` at the image in the others, and zeros if nothing is.
-    pub fn complete(
+    pub fn complete<'a>(
         &self,
         shape: &[i64],
-        searches: &[ConstantSearch],
+        at_image: impl Iterator<Item = Option<&'a AtImage>>,
         known: impl Fn(&AtImage) -> &Tensor,
         ask: impl FnOnce() -> Result<Tensor>,
     ) -> Result<Tensor> {
         let Some(index) = &self.index else { return ask() };
         let all = Tensor::zeros(shape, (Kind::Float, index.device()));
-        for (lane, search) in (0..).zip(searches) {
-            if let Some(at_image) = &search.at_image {
+        for (lane, at_image) in (0..).zip(at_image) {
+            if let Some(at_image) = at_image {
                 all.get(lane).copy_(known(at_image));
             }
         }

@@ -351,7 +351,7 @@ impl EadL1 {
             Asked::new(lanes.len(), y.device(), |lane| lanes.states[lane].at_image.is_none());
         asked.complete(
             &y.size(),
-            &lanes.states,
+            lanes.states.iter().map(|search| search.at_image.as_ref()),
             |at_image| &at_image.gradient,
             || {
                 let (goals, c) = (asked.goals(lanes), asked.rows(&lanes.rows.search.c));
@@ -387,7 +387,7 @@ impl EadL1 {
         let shape = [lanes.len() as i64, oracle.card().classes];
         let logits = asked.complete(
             &shape,
-            &lanes.states,
+            lanes.states.iter().map(|search| search.at_image.as_ref()),
             |at_image| &at_image.logits,
             || oracle.logits(&asked.cases(lanes), &asked.rows(pixels)),
         )?;

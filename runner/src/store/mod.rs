@@ -26,6 +26,7 @@ pub use address::{Address, CellKind, canonical};
 pub(crate) use backing::begun;
 pub use backing::{attach, names, names_behind};
 pub use cells::Store;
+#[cfg(feature = "pull")]
 pub(crate) use files::prepare;
 pub use files::{Pending, write_atomically};
 pub use format::{Lookup, Stored};

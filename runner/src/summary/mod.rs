@@ -27,7 +27,9 @@ pub use document::{
     Attack, EXAMPLES, Example, FILE, FORMAT, Facts, Left, Metric, MissingCell, Model, SCHEMA,
     Summary, example_pixels,
 };
-pub(crate) use document::{NORMS, schema};
+#[cfg(feature = "report")]
+pub(crate) use document::NORMS;
+pub(crate) use document::schema;
 pub(crate) use examples::{ChosenExamples, examples};
 pub use laws::{Band, DepthEffect, Fit, Law, Point, Subset};
 pub use timing::Timing;
