@@ -23,13 +23,13 @@ pub(crate) use build::build;
 pub use campaigns::{
     CampaignSummary, Cost, Curve, DistortionSummary, Gap, Quantiles, ScoreSummary,
 };
+#[cfg(feature = "report")]
+pub(crate) use document::NORMS;
+pub(crate) use document::schema;
 pub use document::{
     Attack, EXAMPLES, Example, FILE, FORMAT, Facts, Left, Metric, MissingCell, Model, SCHEMA,
     Summary, example_pixels,
 };
-#[cfg(feature = "report")]
-pub(crate) use document::NORMS;
-pub(crate) use document::schema;
 pub(crate) use examples::{ChosenExamples, examples};
 pub use laws::{Band, DepthEffect, Fit, Law, Point, Subset};
 pub use timing::Timing;
