@@ -51,6 +51,7 @@ fn the_tutorial_s_study_runs_and_its_error_is_the_one_that_comes() {
     let (study, rest) = rest.split_once("```").unwrap();
     let (_, error) = rest.split_once("```\nerror: ").unwrap();
     let (error, _) = error.split_once("\n```").unwrap();
+    let error = error.replace("\n    ", " "); // the tutorial breaks the long line
     let mut registry = Registry::linked().unwrap();
     registry.load(&library("plugin_attack")).unwrap();
     let study = format!("name = \"mine\"{study}").replace("my-attack/target/release", ".");

@@ -1,6 +1,6 @@
 """Expected values of `runner/src/stats/tests.rs`: prints them. Needs scipy and statsmodels.
 
-    python3 runner/src/stats/expected.py
+    python3 runner/src/analysis/stats/expected.py
 """
 
 import numpy as np
