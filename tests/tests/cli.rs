@@ -355,7 +355,7 @@ fn lists_show_parameters() {
     let (_, attacks, _) = session(place.path(), &["list", "attacks"]);
     assert!(
         attacks.contains(
-            "nudge  moves every pixel up  [toys 1.0.0]\n    # Added to every pixel; \
+            "nudge  moves every pixel up  [toys 1.0.0]\n    # What is added to every pixel; \
              within [0, 1].\n    amount = 0.1\n"
         ),
         "{attacks}"
