@@ -97,7 +97,7 @@ impl Sources {
     /// [refused](FoundLibraries::refused).
     ///
     /// # Errors
-    /// As [`search`](Self::search).
+    /// When a folder or a lock cannot be read, see [`search`](Self::search).
     pub fn load(&self, registry: &mut Registry) -> Result<FoundLibraries> {
         let mut found = self.search()?;
         for library in std::mem::take(&mut found.libraries) {

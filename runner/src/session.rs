@@ -63,7 +63,7 @@ impl<'a> Session<'a> {
     /// computed.
     ///
     /// # Errors
-    /// As [`Session::open`].
+    /// When nothing can be written to the folder, or the object store behind it cannot be reached.
     pub(crate) fn part(
         study: &'a Study,
         plan: Plan,

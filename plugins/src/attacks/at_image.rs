@@ -1,8 +1,8 @@
 //! Passes that need not be made, since their result is known: as long as a case has not left its
 //! image, and at a small c it never does, the model's answer there stays what it was.
 //!
-//! Which lanes these are, the host must look up at every iteration. On a GPU it would have to wait
-//! each time, so there all passes are made.
+//! The host must find these lanes at every iteration. On a GPU it would have to wait each time, so
+//! there all passes are made.
 
 use anyhow::Result;
 use gauntlet_core::attack::Goals;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub struct Rate {
     /// How many are counted.
     pub k: usize,
-    /// Of how many.
+    /// How many there are in all.
     pub n: usize,
     /// `k / n`; null when `n` is 0.
     pub rate: Option<f64>,

@@ -134,9 +134,9 @@ pub struct Passes {
 pub struct Distortion {
     /// Index of the metric.
     pub metric: usize,
-    /// Over the images whose goal is met by the float pixels.
+    /// Distortion of the float pixels, over the images whose goal they meet.
     pub float: MeanMedian,
-    /// Of the rounded pixels, over the images whose goal is met after rounding to 8 bits.
+    /// Distortion of the rounded pixels, over the images whose goal is met after rounding to 8 bits.
     pub rounded: MeanMedian,
     /// Per image, of the float pixels; none where the goal is not met.
     pub cases: Vec<Option<f64>>,

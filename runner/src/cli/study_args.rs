@@ -38,7 +38,7 @@ pub(super) struct StudyArgs {
     /// label or name, the beginning of one, or a pattern. An empty VALUE takes the setting away
     #[arg(long, value_name = "PATH=VALUE")]
     set: Vec<String>,
-    /// Of models, attacks and metrics take in only these: `kind:name` or a name, with `*` and `?`;
+    /// Take in only these models, attacks and metrics: `kind:name` or a name, with `*` and `?`;
     /// kinds that no pattern speaks of stay as they are [default: the study's `include`]
     #[arg(long, value_name = "PATTERN", value_delimiter = ',')]
     include: Vec<String>,

@@ -53,19 +53,19 @@ pub(super) struct SubmitArgs {
     /// Who runs the jobs
     #[arg(long, value_enum, default_value_t, help_heading = "Cluster")]
     engine: Engine,
-    /// As of sbatch
+    /// Same as `sbatch --partition`
     #[arg(long, value_name = "NAMES", help_heading = "Cluster")]
     partition: Option<String>,
-    /// As of sbatch
+    /// Same as `sbatch --account`
     #[arg(long, value_name = "NAME", help_heading = "Cluster")]
     account: Option<String>,
-    /// As of sbatch, for the tasks that compute [default on cuda: gpu:1]
+    /// Same as `sbatch --gres`, for the tasks that compute [default on cuda: gpu:1]
     #[arg(long, value_name = "LIST", help_heading = "Cluster")]
     gres: Option<String>,
-    /// As of sbatch: the memory of a task
+    /// Memory of a task, same as `sbatch --mem`
     #[arg(long, value_name = "SIZE", help_heading = "Cluster")]
     mem: Option<String>,
-    /// As of sbatch: a task's time limit [default: three times what is foretold, and 15 minutes;
+    /// Time limit of a task, same as `sbatch --time` [default: three times what is foretold, and 15 minutes;
     /// with `--cells-per-task` the partition's]
     #[arg(long, value_name = "TIME", value_parser = time, help_heading = "Cluster")]
     time: Option<TimeLimit>,
@@ -75,7 +75,7 @@ pub(super) struct SubmitArgs {
     /// How many tasks run at a time, at most
     #[arg(long, value_name = "N", help_heading = "Cluster")]
     array_limit: Option<usize>,
-    /// How long a task shall take, foretold from measurements on this machine
+    /// How long a task is to take, estimated from measurements on this machine
     #[arg(
         long,
         value_name = "MINUTES",

@@ -20,7 +20,7 @@ const VERSION: u32 = 1;
 pub struct Submission {
     /// Its folder: `OUT/slurm/<n>`.
     pub folder: PathBuf,
-    /// What was submitted.
+    /// The record of what was submitted.
     pub record: Record,
 }
 

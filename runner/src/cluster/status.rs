@@ -82,7 +82,8 @@ impl TaskCount {
 /// A cell that is not stored.
 struct OpenCell {
     phase: usize,
-    /// Of the task that it is in, if that has not ended. Of two tasks the one that runs counts.
+    /// State of the task that has the cell; none once the task has ended. If two tasks have it, the
+    /// one that runs counts.
     state: Option<State>,
 }
 
@@ -258,8 +259,9 @@ impl PhaseLeft {
 struct Speed {
     /// Number of tasks that run.
     tasks: usize,
-    /// What those have done that have run for long enough, and their time for it.
+    /// Work done by the tasks that have run for long enough.
     done: f64,
+    /// Time that these tasks have run.
     elapsed: Duration,
 }
 

@@ -1,5 +1,5 @@
-//! The errors that the engine tells apart. Stores, models, attacks and metrics give plain errors:
-//! here alone it is read from these what they hold.
+//! The errors that the engine tells apart. Stores, models, attacks and metrics give plain errors;
+//! only this file looks inside them.
 
 use crate::errors::OutOfReach;
 use gauntlet_core::oracle::Stop;

@@ -179,7 +179,7 @@ pub(super) enum Reply {
     Done,
     /// It cannot be done; says why.
     Failed(String),
-    /// Nor can anything else be done; says why.
+    /// The process can compute no cell at all; says why.
     Fatal(String),
 }
 
@@ -190,7 +190,7 @@ pub(super) enum StartError {
     /// process. Says how it ended.
     #[error("a process for isolated cells {0}")]
     Killed(String),
-    /// None can be started.
+    /// No process can be started.
     #[error(transparent)]
     Other(#[from] anyhow::Error),
 }

@@ -66,7 +66,7 @@ impl<'a> Workers<'a> {
             fatal.lock().expect("no worker panics").get_or_insert(error);
         };
         let settle = |(id, result)| {
-            // What this run does not share, the next one does.
+            // A cell that this run does not copy to the object store is copied by the next run.
             let shared = !options.cancelled() && fatal.lock().expect("no worker panics").is_none();
             match self.engine.settle(result, shared) {
                 Ok(settled) => {

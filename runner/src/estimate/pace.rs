@@ -59,9 +59,9 @@ impl Batch {
 /// The passes of images that are attacked side by side.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Effort {
-    /// Of an image, on average.
+    /// Average cost of an image.
     pub each: Cost,
-    /// Of the image that needs most: there are batches as long as it goes on.
+    /// Cost of the image that needs most. It sets the number of batches.
     pub longest: Cost,
 }
 

@@ -32,8 +32,8 @@ const HOPELESS: f64 = 5.0;
 
 /// Passes that each attack makes for an image, by goal, as far as it can be tried in a short time.
 ///
-/// Of the models that have weights, the slowest, a middling and the quickest are taken, in this
-/// order, each for the attacks that the one before it was too slow for.
+/// Attacks are tried on the slowest model that has weights. Those that it is too slow for go to a
+/// middling model, and then to the quickest.
 pub(super) fn try_out(
     study: &Study,
     registry: &Registry,

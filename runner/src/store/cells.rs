@@ -65,8 +65,8 @@ impl Store {
         &self.out
     }
 
-    /// Of some cells, those that are neither in the folder nor in the object store. Cells that are
-    /// there are not verified.
+    /// Those of `cells` that neither the folder nor the object store has. Cells that are there are
+    /// not verified.
     ///
     /// # Errors
     /// When the object store cannot be reached, see [`OutOfReach`](crate::errors::OutOfReach).

@@ -1,7 +1,7 @@
 //! Atomic writes: temporary files, and the removal of those that dead processes left.
 //!
-//! The writer of a temporary file holds a lock on it, which the system releases when the process
-//! ends in whatever way. The file's name says which machine made it, and since which boot. So
+//! The writer of a temporary file holds a lock on it, which the system releases however the
+//! process ends. The file's name says which machine made it, and since which boot. So
 //! processes of the same machine know at once when a file's writer has died. On other machines the
 //! lock may not be visible, so they decide by the file's age.
 

@@ -177,7 +177,7 @@ fn s3(bucket: &str, hasty: bool) -> Result<Box<dyn ObjectStore>> {
         Err(_) => PATIENCE,
     };
     let retry_timeout = Duration::from_secs(patience);
-    // For requests other than listings the time ends the retries, not their number.
+    // Requests other than listings are retried until the time is over, however often that is.
     let retry = RetryConfig {
         max_retries: if hasty { HASTY_RETRIES } else { usize::MAX },
         retry_timeout,

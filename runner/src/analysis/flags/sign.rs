@@ -195,10 +195,9 @@ pub struct Flag {
     pub goal: Option<GoalKind>,
     /// What the attack is compared with: another attack, model or metric.
     pub against: Option<String>,
-    /// Of the images looked at, those with the sign. In a comparison, those on which the attack
-    /// succeeds.
+    /// Images with the sign, of those examined. In a comparison, those on which the attack succeeds.
     pub found: Rate,
-    /// In a comparison, of the same images, those on which `against` succeeds.
+    /// In a comparison, those of the same images on which `against` succeeds.
     pub compared: Option<Rate>,
     /// Probability of such a difference by chance, corrected for all comparisons of this kind.
     pub p: Option<f64>,

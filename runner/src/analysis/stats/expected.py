@@ -1,4 +1,4 @@
-"""Expected values of `runner/src/stats/tests.rs`: prints them. Needs scipy and statsmodels.
+"""Expected values of `runner/src/analysis/stats/tests.rs`: prints them. Needs scipy and statsmodels.
 
     python3 runner/src/analysis/stats/expected.py
 """

@@ -59,14 +59,14 @@ pub(super) fn compute(
 pub(super) struct Measurement {
     /// None where nothing was measured.
     pub value: Option<f64>,
-    /// In the order of the metric's names of them.
+    /// Extra values, in the order of the metric's `extras`.
     pub extras: Vec<f64>,
 }
 
 /// Takes a metric's values apart: of each image the value, then the extras.
 ///
 /// # Errors
-/// When there are not as many as that.
+/// When the number of values is not that of images × (1 + extras).
 pub(super) fn with_extras(
     metric: &StudyMetric,
     values: &[f64],

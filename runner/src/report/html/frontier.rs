@@ -43,8 +43,8 @@ fn frontier(view: &View, law: &Law) -> Result<Shown> {
     let mut figure = scatter(view, law, "Pareto frontier");
     let mut best: Vec<&Point> = law.points.iter().filter(|point| point.on_frontier).collect();
     best.sort_by(|a, b| a.ln_error.total_cmp(&b.ln_error));
-    // Between two models of the frontier no more is known to be reached than what the left one
-    // reaches: the line is a staircase.
+    // Between two models of the frontier only the left one's robustness is known to be reachable,
+    // so the line is a staircase.
     let mut corners = Vec::new();
     for pair in best.windows(2) {
         let [(x, y), next] =

@@ -119,7 +119,7 @@ fn strongest<'a>(view: &'a View, goal: GoalKind, norm: &str) -> Option<&'a str> 
         gaps.map(|gap| gap.best).sum::<usize>()
     };
     let attacks = view.summary.attacks.iter().filter(|attack| attack.goals.contains(&goal));
-    // Of equals `max_by_key` takes the last: reversed, it is the study's first.
+    // `max_by_key` keeps the last of equals. The list is reversed so that the study's first wins.
     attacks.rev().max_by_key(|attack| best(&attack.label)).map(|attack| attack.label.as_str())
 }
 
