@@ -84,6 +84,7 @@ check: setup
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy -p gauntlet-tests --test soak --test leaks -- -D warnings
 	cargo clippy -p gauntlet-runner --no-default-features --lib -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --quiet -p gauntlet-core -p gauntlet-plugins -p gauntlet-runner
 
 clean:
 	cargo clean

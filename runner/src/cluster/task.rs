@@ -90,7 +90,7 @@ pub fn compute(
     Ok(Done { outcome, found, held_up })
 }
 
-/// Writes the tables of the cells that are stored, see [`report::write`]. `notes` say, by the cells'
+/// Writes the tables of the cells that are stored, see `report::write`. `notes` say, by the cells'
 /// names, why some are not; for all others this waits up to `patience`. Returns the tables, the
 /// cells that have failed or were held up, and how many cells are not stored.
 ///

@@ -1,7 +1,7 @@
 //! Where weights are, and where they come from.
 //!
 //! A model's weights are looked for in the folder that the user names, then among those that are
-//! part of the program, then in Gauntlet's own folder. [`locate`] finds them, or names the commands
+//! part of the program, then in Gauntlet's own folder. `locate` finds them, or names the commands
 //! that get them. A file is called `<model>.safetensors` or `<model>.pb`, or as in the study's
 //! archive of frozen graphs.
 
