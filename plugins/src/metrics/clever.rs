@@ -101,7 +101,7 @@ impl<const P: usize> Metric for Clever<P> {
     fn model(&self, oracle: &Oracle, cases: &Cases) -> Result<Vec<f64>> {
         let mut values = Vec::with_capacity(cases.len() * (1 + Self::EXTRAS.len()));
         for case in 0..cases.len() {
-            let Estimate { score, low, high, lipschitz, p, good } =
+            let CleverEstimate { score, low, high, lipschitz, p, good } =
                 self.estimate(oracle, cases, case)?;
             values.extend([score, low, high, lipschitz, p, f64::from(u8::from(good))]);
         }
@@ -186,16 +186,16 @@ impl<const P: usize> Clever<P> {
             .collect())
     }
 
-    fn estimate(&self, oracle: &Oracle, cases: &Cases, case: usize) -> Result<Estimate> {
+    fn estimate(&self, oracle: &Oracle, cases: &Cases, case: usize) -> Result<CleverEstimate> {
         let logits = Vec::<f32>::try_from(
             oracle.logits(&[case], &cases.pixels.narrow(0, case as i64, 1))?.squeeze_dim(0),
         )?;
         let (label, rivals) = self.rivals(cases.goals[case], &logits);
-        let mut least: Option<Estimate> = None;
+        let mut least: Option<CleverEstimate> = None;
         for (rival, margin) in rivals {
             let mut rng = oracle.rng(case); // every class sees the same points
             let maxima = self.maxima(oracle, cases, case, [label, rival], &mut rng)?;
-            let estimate = Estimate::new(margin, &maxima, self.0.resamples, &mut rng);
+            let estimate = CleverEstimate::new(margin, &maxima, self.0.resamples, &mut rng);
             if least.as_ref().is_none_or(|least| estimate.score < least.score) {
                 least = Some(estimate);
             }
@@ -208,7 +208,7 @@ impl<const P: usize> Clever<P> {
 const GOOD: f64 = 0.05;
 
 /// What the points around an image say about one class.
-struct Estimate {
+struct CleverEstimate {
     score: f64,
     low: f64,
     high: f64,
@@ -217,7 +217,7 @@ struct Estimate {
     good: bool,
 }
 
-impl Estimate {
+impl CleverEstimate {
     /// `margin` over the Lipschitz constant that `maxima` point to.
     fn new(margin: f64, maxima: &[f64], resamples: usize, rng: &mut ChaCha8Rng) -> Self {
         let margin = margin.max(0.0);
@@ -374,7 +374,7 @@ mod tests {
         let mut rng = ChaCha8Rng::seed_from_u64(2);
         let maxima: Vec<f64> =
             (0..100).map(|_| 5.0 - (-uniform(&mut rng).ln()).powf(0.25)).collect();
-        let estimate = Estimate::new(10.0, &maxima, 100, &mut rng);
+        let estimate = CleverEstimate::new(10.0, &maxima, 100, &mut rng);
         assert!(estimate.good && estimate.p > GOOD);
         assert!(
             estimate.low < estimate.score && estimate.score < estimate.high,

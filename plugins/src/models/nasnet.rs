@@ -43,7 +43,7 @@ use Operation::{Average, Identity, Max, Separable};
 type Sums = [[(Operation, usize); 2]; 5];
 
 /// A kind of cell.
-struct Plan {
+struct CellPlan {
     sums: Sums,
     /// The output is these states, joined along the channels.
     outputs: &'static [usize],
@@ -51,7 +51,7 @@ struct Plan {
     stride: i64,
 }
 
-const NORMAL: Plan = Plan {
+const NORMAL: CellPlan = CellPlan {
     sums: [
         [(Separable(5), 0), (Separable(3), 1)],
         [(Separable(5), 1), (Separable(3), 1)],
@@ -63,7 +63,7 @@ const NORMAL: Plan = Plan {
     stride: 1,
 };
 
-const REDUCTION: Plan = Plan {
+const REDUCTION: CellPlan = CellPlan {
     sums: [
         [(Separable(5), 0), (Separable(7), 1)],
         [(Max, 0), (Separable(7), 1)],
@@ -268,7 +268,7 @@ struct Cell {
 
 impl Cell {
     fn load(
-        plan: &Plan,
+        plan: &CellPlan,
         scope: &Scope,
         inputs: i64,
         before: Before,
@@ -387,22 +387,24 @@ impl Architecture for NasNetLarge {
         // cell.
         let mut widths = vec![depth(ROOT)];
         let mut cells = Vec::new();
-        let mut add =
-            |plan: &Plan, name: String, channels: i64, back: usize, before: fn(i64) -> Before| {
-                let last = widths.len() - 1;
-                let before = widths
-                    .get(last.wrapping_sub(back))
-                    .map_or(Before::Nothing, |&width| before(width));
-                cells.push(Cell::load(
-                    plan,
-                    &top.at(name),
-                    widths[last],
-                    before,
-                    back,
-                    depth(channels),
-                ));
-                widths.push(depth(channels) * plan.outputs.len() as i64);
-            };
+        let mut add = |plan: &CellPlan,
+                       name: String,
+                       channels: i64,
+                       back: usize,
+                       before: fn(i64) -> Before| {
+            let last = widths.len() - 1;
+            let before =
+                widths.get(last.wrapping_sub(back)).map_or(Before::Nothing, |&width| before(width));
+            cells.push(Cell::load(
+                plan,
+                &top.at(name),
+                widths[last],
+                before,
+                back,
+                depth(channels),
+            ));
+            widths.push(depth(channels) * plan.outputs.len() as i64);
+        };
         for (n, channels) in STEM.into_iter().enumerate() {
             add(&REDUCTION, format!("cell_stem_{n}"), channels, 1, Before::Larger);
         }
