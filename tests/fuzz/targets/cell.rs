@@ -1,8 +1,8 @@
 //! Files of cells. The first byte chooses the kind.
 #![no_main]
 
-use gauntlet_runner::store::rows::{CleanRow, CraftRow, MeasureRow, Row, ScoreRow, TransferRow};
-use gauntlet_runner::store::{Address, Lookup, Store};
+use gauntlet_runner::store::rows::{CleanRow, CraftRow, MeasureRow, ScoreRow, TransferRow};
+use gauntlet_runner::store::{Address, CellKind, Lookup, Row, Store};
 use std::cell::LazyCell;
 use std::fs;
 
@@ -20,11 +20,11 @@ impl Place {
         Self { store: Store::open(folder.path()).expect("there is room"), folder }
     }
 
-    fn read<R: Row>(&self, kind: &'static str, bytes: &[u8]) {
+    fn read<R: Row>(&self, kind: CellKind, bytes: &[u8]) {
         let address = Address { kind, key: "cell".to_owned(), spec: "{}".to_owned() };
-        let path = self.folder.path().join("cells").join(kind).join("cell.parquet");
+        let path = self.folder.path().join("cells").join(kind.name()).join("cell.parquet");
         fs::write(path, bytes).expect("there is room");
-        if let Ok(Found::Whole(stored)) = self.store.read::<R>(&address)
+        if let Ok(Lookup::Whole(stored)) = self.store.read::<R>(&address)
             && let Some(hash) = stored.pixels
         {
             let _ = (
@@ -42,10 +42,10 @@ thread_local! {
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let Some((kind, bytes)) = bytes.split_first() else { return };
     PLACE.with(|place| match kind {
-        b'c' => place.read::<CleanRow>("clean", bytes),
-        b'm' => place.read::<MeasureRow>("measure", bytes),
-        b's' => place.read::<ScoreRow>("score", bytes),
-        b't' => place.read::<TransferRow>("transfer", bytes),
-        _ => place.read::<CraftRow>("craft", bytes),
+        b'c' => place.read::<CleanRow>(CellKind::Clean, bytes),
+        b'm' => place.read::<MeasureRow>(CellKind::Measure, bytes),
+        b's' => place.read::<ScoreRow>(CellKind::Score, bytes),
+        b't' => place.read::<TransferRow>(CellKind::Transfer, bytes),
+        _ => place.read::<CraftRow>(CellKind::Craft, bytes),
     });
 });

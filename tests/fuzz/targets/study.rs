@@ -8,7 +8,7 @@ use gauntlet_core::registry::Registry;
 use gauntlet_core::testing::{Affine, Nudge};
 use gauntlet_runner::data::Picture;
 use gauntlet_runner::engine::plan::Plan;
-use gauntlet_runner::study::{StudyOptions, Study};
+use gauntlet_runner::study::{Study, StudyOptions};
 use image::{Rgb, RgbImage};
 use std::cell::LazyCell;
 
@@ -59,17 +59,21 @@ libfuzzer_sys::fuzz_target!(|text: &str| {
         let set: Vec<String> =
             text.lines().filter_map(|line| line.strip_prefix("#set ")).map(str::to_owned).collect();
         for pictures in [None, Some(place.pictures.clone())] {
-            let options =
-                Options { set: set.clone(), plan_only: true, pictures, ..Options::default() };
+            let options = StudyOptions {
+                set: set.clone(),
+                plan_only: true,
+                pictures,
+                ..StudyOptions::default()
+            };
             if let Ok(study) =
                 Study::parse(text, "study.toml", place.folder.path(), &place.registry, options)
             {
                 let plan = Plan::new(&study, "cpu").fingerprint();
                 // The study.toml that a run writes is the same study.
-                let options = Options {
+                let options = StudyOptions {
                     plan_only: true,
                     pictures: Some(study.data.pictures.clone()),
-                    ..Options::default()
+                    ..StudyOptions::default()
                 };
                 let again = Study::parse(
                     study.to_toml(),
