@@ -96,8 +96,8 @@ fn the_modern_cw_takes_fewer_passes_for_the_same_distortion() {
     improves::<CwL2>(1, 1.0, 1.002, [0.6695, 3.345, 6.20]);
 }
 
-// The published EAD is chaotic: noise of float32 decides whether a search step is given up early. So
-// the ratio of passes depends on the processor: 1.01 on one kind, 1.07 on another (AMD, AVX2).
+// The published EAD is chaotic: noise of float32 decides whether a search step is given up early.
+// The ratio of passes depends on the processor: 1.01 on one kind, 1.07 on another (AMD, AVX2).
 #[test]
 fn the_modern_ead_comes_closer_in_about_as_many_passes() {
     improves::<EadL1>(0, 1.1, 0.95, [6.85, 52.7, 113.0]);
