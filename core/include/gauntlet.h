@@ -58,13 +58,13 @@
 // Status: the work is out of time and shall be given up. A plugin that gets it returns it.
 #define GAUNTLET_OUT_OF_TIME 4
 
-// `GauntletItem::kind`: the table is an `GauntletAttack`.
+// `GauntletItem::kind`: an attack, whose table is `GauntletAttack`.
 #define GAUNTLET_ITEM_ATTACK 1
 
-// `GauntletItem::kind`: the table is a `GauntletModel`.
+// `GauntletItem::kind`: a model, whose table is `GauntletModel`.
 #define GAUNTLET_ITEM_MODEL 2
 
-// `GauntletItem::kind`: the table is a `GauntletMetric`.
+// `GauntletItem::kind`: a metric, whose table is `GauntletMetric`.
 #define GAUNTLET_ITEM_METRIC 3
 
 // `GauntletGoal::kind`, untargeted: any class but this one.

@@ -1,18 +1,4 @@
-//! Errors that several rooms know, and how an error is put into one line.
-
-use std::fmt;
-
-/// The object store behind a results' folder cannot be asked.
-#[derive(Debug)]
-pub struct OutOfReach(pub(crate) String);
-
-impl fmt::Display for OutOfReach {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for OutOfReach {}
+//! How an error is put into one line.
 
 /// The first line of an error with its causes. If it ends with a colon, a list follows: then its
 /// first items are added.

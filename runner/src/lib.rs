@@ -91,9 +91,8 @@ pub mod weights;
 pub use analysis::Tables;
 pub use engine::plan::Plan;
 pub use engine::{Failure, Isolation, Progress, RunOptions, RunOutcome, Silent, serve};
-pub use errors::OutOfReach;
 pub use session::Session;
-pub use store::Store;
+pub use store::{Store, StoreError};
 pub use study::{
     GoalKind, LeftOut, Member, MemberKind, MissingInputs, Part, Policy, Study, StudyAttack,
     StudyBuilder, StudyMetric, StudyModel, StudyOptions,

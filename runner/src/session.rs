@@ -1,4 +1,4 @@
-//! A study in its results' folder: looking for what is done, computing the rest, writing tables.
+//! A study in its results folder: looking for what is done, computing the rest, writing tables.
 
 use crate::analysis::Tables;
 use crate::engine::plan::{CellId, Plan};
@@ -13,7 +13,7 @@ use gauntlet_core::registry::Registry;
 use std::cell::RefCell;
 use std::path::Path;
 
-/// A study and its results' folder. Several sessions, also of other processes, may share a folder:
+/// A study and its results folder. Several sessions, also of other processes, may share a folder:
 /// a cell that another has stored is not computed again.
 pub struct Session<'a> {
     study: &'a Study,

@@ -87,7 +87,7 @@ impl Clock {
 
 /// What a study cost. Times are in seconds.
 struct Taken {
-    /// Size of the results' folder.
+    /// Size of the results folder.
     bytes: f64,
     /// From the study's text to its tables.
     whole: f64,
@@ -294,21 +294,21 @@ fn main() -> Result<()> {
         let (mut times, mut sizes, mut passes) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..rounds {
             let study = study(&registry, &networks, attacks, NORMS, SLICE)?;
-            let foretold = estimate::estimate(
+            let estimated = estimate::estimate(
                 &study,
                 &registry,
                 Path::new("no such folder"),
                 &RunOptions::on(benching::device()?),
             )?;
             let taken = run(&registry, &networks, attacks, NORMS, SLICE, cores)?;
-            times.push((foretold.seconds, taken.whole));
-            sizes.push((foretold.bytes, taken.bytes));
-            let craft = foretold.cells.iter().filter(|kind| kind.kind == CellKind::Craft);
+            times.push((estimated.seconds, taken.whole));
+            sizes.push((estimated.bytes, taken.bytes));
+            let craft = estimated.cells.iter().filter(|kind| kind.kind == CellKind::Craft);
             passes.push((craft.map(|kind| kind.forward + kind.backward).sum(), taken.passes));
         }
-        print("time that a dry run foretells ÷ taken", Ratio::of(&times));
-        print("passes of attacks that a dry run foretells ÷ made", Ratio::of(&passes));
-        print("bytes that a dry run foretells ÷ taken", Ratio::of(&sizes));
+        print("time that a dry run estimates ÷ taken", Ratio::of(&times));
+        print("passes of attacks that a dry run estimates ÷ made", Ratio::of(&passes));
+        print("bytes that a dry run estimates ÷ taken", Ratio::of(&sizes));
     }
     Ok(())
 }

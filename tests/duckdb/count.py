@@ -1,4 +1,4 @@
-"""Opens the outcomes.parquet of a results' folder with DuckDB and counts transfer.csv from it.
+"""Opens the outcomes.parquet of a results folder with DuckDB and counts transfer.csv from it.
 
 python tests/duckdb/count.py RESULTS
 """

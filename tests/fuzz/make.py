@@ -1,5 +1,5 @@
 """Makes the seeds of the fuzz targets: the smallest valid files of each kind. Needs a C++ compiler,
-and the results' folder of some study for the cells:
+and the results folder of some study for the cells:
 
     target/debug/runner run tests/fuzz/few.toml --out /tmp/few && python3 tests/fuzz/make.py /tmp/few
 """

@@ -65,7 +65,7 @@ pub struct Bed {
     files: Vec<PathBuf>,
 }
 
-/// A results' folder under test.
+/// A results folder under test.
 pub struct Out {
     pub path: PathBuf,
     /// Complete files, which must stay as they are: inode and time of writing.
@@ -115,7 +115,7 @@ impl Bed {
         self.place.path().join("reference")
     }
 
-    /// A results' folder that does not exist yet.
+    /// A results folder that does not exist yet.
     pub fn out(&self) -> Result<Out> {
         let folder = tempfile::Builder::new().prefix("out-").tempdir_in(self.place.path())?;
         Ok(Out { path: folder.path().join("out"), kept: BTreeMap::new(), folder: Some(folder) })

@@ -49,7 +49,7 @@ struct Round<'a> {
     dice: Dice,
     number: usize,
     seen: &'a mut Seen,
-    /// The results' folder.
+    /// The results folder.
     out: bed::Out,
 }
 

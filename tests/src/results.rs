@@ -1,4 +1,4 @@
-//! What tests ask of the files in a results' folder.
+//! What tests ask of the files in a results folder.
 
 use std::path::Path;
 

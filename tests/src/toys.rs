@@ -308,7 +308,7 @@ policy = "crop_or_pad"
     )
 }
 
-/// All files of a results' folder that must not depend on times: tables, and where they come from.
+/// All files of a results folder that must not depend on times: tables, and where they come from.
 pub const TABLES: [&str; 13] = [
     "flags.csv",
     "accuracy.csv",

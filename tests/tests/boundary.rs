@@ -366,7 +366,7 @@ fn a_file_is_opened_once_whatever_its_path_and_a_name_is_taken_once() {
     assert_eq!(
         error,
         format!(
-            "model `patch` is brought twice: by gauntlet-sample 1.2.3 and by gauntlet-sample 1.2.3 \
+            "model `patch` is registered twice: by gauntlet-sample 1.2.3 and by gauntlet-sample 1.2.3 \
              ({library}); remove or rename one"
         )
     );

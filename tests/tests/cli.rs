@@ -80,7 +80,7 @@ Report: results/toys/report.html
     let (code, out, err) = session(place.path(), &["report", "results/toys"]);
     assert_eq!((code, out.as_str(), err.as_str()), (0, "Report: results/toys/report.html\n", ""));
     assert_eq!(fs::read(&page).unwrap(), first);
-    assert!(refusal(place.path(), &["report", "images"]).contains("a results' folder is expected"));
+    assert!(refusal(place.path(), &["report", "images"]).contains("a results folder is expected"));
 }
 
 #[test]
@@ -217,7 +217,7 @@ fn mistakes_have_one_clear_message() {
         (&["run", "empty.toml"], "error: empty.toml: folder of images ./nothing is empty\n"),
         (
             &["run", "study.toml", "--out", "file/results"],
-            "error: the results' folder file/results cannot be written to; choose another with \
+            "error: the results folder file/results cannot be written to; choose another with \
              `--out DIR`: Not a directory (os error 20)\n",
         ),
         (

@@ -50,11 +50,11 @@ pub const CANCELLED: i32 = 3;
 /// Status: the work is out of time and shall be given up. A plugin that gets it returns it.
 pub const OUT_OF_TIME: i32 = 4;
 
-/// [`Item::kind`]: the table is an [`Attack`].
+/// [`Item::kind`]: an attack, whose table is [`Attack`].
 pub const ITEM_ATTACK: u32 = 1;
-/// [`Item::kind`]: the table is a [`Model`].
+/// [`Item::kind`]: a model, whose table is [`Model`].
 pub const ITEM_MODEL: u32 = 2;
-/// [`Item::kind`]: the table is a [`Metric`].
+/// [`Item::kind`]: a metric, whose table is [`Metric`].
 pub const ITEM_METRIC: u32 = 3;
 
 /// [`Goal::kind`], untargeted: any class but this one.

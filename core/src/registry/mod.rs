@@ -200,7 +200,7 @@ fn check_vacant<E: Registered>(map: &BTreeMap<String, E>, new: &E) -> Result<()>
     let new = new.entry();
     if let Some(old) = map.get(&new.name) {
         bail!(
-            "{} `{}` is brought twice: by {} and by {}; remove or rename one",
+            "{} `{}` is registered twice: by {} and by {}; remove or rename one",
             E::KIND,
             new.name,
             who(old.entry()),
@@ -237,7 +237,7 @@ mod tests {
         let error = registry.attack::<Nudge>("/plugins/libsecond.so").unwrap_err().to_string();
         assert_eq!(
             error,
-            "attack `nudge` is brought twice: by first 1.0.0 and by /plugins/libsecond.so; remove \
+            "attack `nudge` is registered twice: by first 1.0.0 and by /plugins/libsecond.so; remove \
              or rename one"
         );
     }

@@ -329,7 +329,7 @@ mod tests {
     use crate::attack::{Budget, Norm};
     use crate::prelude::*;
     use crate::registry::AttackEntry;
-    use crate::testing::{Report, Verdict, check_attack};
+    use crate::testing::{CheckOutcome, Report, check_attack};
     use toml::Table;
 
     /// A step along the gradient, with the mistake number `FAULT`.
@@ -402,8 +402,10 @@ mod tests {
     fn failed<const FAULT: usize>() -> Vec<String> {
         let report =
             Report::of_attack(&AttackEntry::of::<Step<FAULT>>(""), &Table::new(), &mut |_| ());
-        let failed =
-            report.checks.into_iter().filter(|check| matches!(check.verdict, Verdict::Failed(_)));
+        let failed = report
+            .checks
+            .into_iter()
+            .filter(|check| matches!(check.outcome, CheckOutcome::Failed(_)));
         failed.map(|check| check.name).collect()
     }
 

@@ -185,7 +185,7 @@ fn check_model(checker: &mut Checker, entry: &MetricEntry, metric: &dyn DynMetri
 mod tests {
     use crate::prelude::*;
     use crate::registry::MetricEntry;
-    use crate::testing::{Report, Verdict, check_metric};
+    use crate::testing::{CheckOutcome, Report, check_metric};
     use toml::Table;
 
     /// The mean change, with the mistake number `FAULT`.
@@ -234,8 +234,10 @@ mod tests {
     fn failed<const FAULT: usize>() -> Vec<String> {
         let report =
             Report::of_metric(&MetricEntry::of::<Mean<FAULT>>(""), &Table::new(), &mut |_| ());
-        let failed =
-            report.checks.into_iter().filter(|check| matches!(check.verdict, Verdict::Failed(_)));
+        let failed = report
+            .checks
+            .into_iter()
+            .filter(|check| matches!(check.outcome, CheckOutcome::Failed(_)));
         failed.map(|check| check.name).collect()
     }
 

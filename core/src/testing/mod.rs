@@ -28,7 +28,7 @@ mod model;
 mod report;
 
 pub use affine::{Affine, Nudge, NudgeParams};
-pub use report::{Check, Event, Report, Verdict};
+pub use report::{Check, CheckOutcome, Event, Report};
 
 use crate::attack::Attack;
 use crate::metric::Metric;

@@ -308,7 +308,7 @@ impl Source for Drawn {
 mod tests {
     use crate::prelude::*;
     use crate::registry::ModelEntry;
-    use crate::testing::{Report, Verdict, check_model};
+    use crate::testing::{CheckOutcome, Report, check_model};
     use crate::weights::Role;
     use toml::Table;
 
@@ -396,8 +396,10 @@ mod tests {
     fn failed<const FAULT: usize>() -> Vec<String> {
         let report =
             Report::of_model(&ModelEntry::of::<Net<FAULT>>(""), &Table::new(), None, &mut |_| ());
-        let failed =
-            report.checks.into_iter().filter(|check| matches!(check.verdict, Verdict::Failed(_)));
+        let failed = report
+            .checks
+            .into_iter()
+            .filter(|check| matches!(check.outcome, CheckOutcome::Failed(_)));
         failed.map(|check| check.name).collect()
     }
 

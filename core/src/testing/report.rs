@@ -12,7 +12,7 @@ use toml::Table;
 /// How a check ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Verdict {
+pub enum CheckOutcome {
     /// The rule is kept.
     Passed,
     /// The rule is broken. Says what was found and what is expected.
@@ -27,7 +27,7 @@ pub struct Check {
     /// The rule, in words.
     pub name: String,
     /// How its check ended.
-    pub verdict: Verdict,
+    pub outcome: CheckOutcome,
 }
 
 /// The checks of one attack, model or metric.
@@ -65,18 +65,18 @@ impl Report {
 
     /// Number of checks that have failed.
     pub fn failed(&self) -> usize {
-        self.checks.iter().filter(|check| matches!(check.verdict, Verdict::Failed(_))).count()
+        self.checks.iter().filter(|check| matches!(check.outcome, CheckOutcome::Failed(_))).count()
     }
 }
 
 impl fmt::Display for Check {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        match &self.verdict {
-            Verdict::Passed => write!(f, "passed   {}", self.name),
-            Verdict::Failed(why) => {
+        match &self.outcome {
+            CheckOutcome::Passed => write!(f, "passed   {}", self.name),
+            CheckOutcome::Failed(why) => {
                 write!(f, "FAILED   {}: {}", self.name, why.replace('\n', "\n           "))
             }
-            Verdict::Skipped(why) => write!(f, "skipped  {}: {why}", self.name),
+            CheckOutcome::Skipped(why) => write!(f, "skipped  {}: {why}", self.name),
         }
     }
 }
@@ -88,14 +88,14 @@ impl fmt::Display for Report {
     }
 }
 
-/// The error of a check that does not apply. It becomes [`Verdict::Skipped`].
+/// The error of a check that does not apply. It becomes [`CheckOutcome::Skipped`].
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-struct Skipped(String);
+struct NotApplicable(String);
 
 /// The error of a check that does not apply, for this reason.
 pub(super) fn skip(reason: impl Into<String>) -> Error {
-    Skipped(reason.into()).into()
+    NotApplicable(reason.into()).into()
 }
 
 /// Runs checks, and writes the report.
@@ -114,14 +114,14 @@ impl<'a> Checker<'a> {
     /// Runs a check. Gives its result, for the checks that build on it.
     pub fn check<T>(&mut self, name: &str, work: impl FnOnce() -> Result<T>) -> Option<T> {
         (self.watch)(&Event::Begun(name.to_owned()));
-        let (verdict, found) = match guard::catch("it", work) {
-            Ok(found) => (Verdict::Passed, Some(found)),
-            Err(error) => match error.downcast::<Skipped>() {
-                Ok(skipped) => (Verdict::Skipped(skipped.0), None),
-                Err(error) => (Verdict::Failed(format!("{error:#}")), None),
+        let (outcome, found) = match guard::catch("it", work) {
+            Ok(found) => (CheckOutcome::Passed, Some(found)),
+            Err(error) => match error.downcast::<NotApplicable>() {
+                Ok(skipped) => (CheckOutcome::Skipped(skipped.0), None),
+                Err(error) => (CheckOutcome::Failed(format!("{error:#}")), None),
             },
         };
-        let check = Check { name: name.to_owned(), verdict };
+        let check = Check { name: name.to_owned(), outcome };
         (self.watch)(&Event::Ended(check.clone()));
         self.report.checks.push(check);
         found

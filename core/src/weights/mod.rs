@@ -152,8 +152,8 @@ impl Weights {
     }
 
     /// The top of the name tree.
-    pub fn root(&self) -> Scope<'_> {
-        Scope { weights: self, prefix: String::new() }
+    pub fn root(&self) -> VariableScope<'_> {
+        VariableScope { weights: self, prefix: String::new() }
     }
 
     /// Whose conventions the tensors follow.
@@ -262,12 +262,12 @@ impl Weights {
 
 /// A place in the name tree: `weights.root().at("block1").at("conv1")`.
 #[derive(Clone)]
-pub struct Scope<'a> {
+pub struct VariableScope<'a> {
     weights: &'a Weights,
     prefix: String,
 }
 
-impl Scope<'_> {
+impl VariableScope<'_> {
     /// The place `name` below this one.
     #[must_use]
     pub fn at(&self, name: impl AsRef<str>) -> Self {

@@ -68,7 +68,7 @@ pub trait Source {
     }
 
     /// Is told the beginning of names that nobody needs to ask for, see
-    /// [`Scope::spare`](super::Scope::spare).
+    /// [`VariableScope::spare`](super::VariableScope::spare).
     fn spare(&self, _start: &str) {}
 }
 

@@ -3,7 +3,7 @@
 //! 28×28 grey images of Fashion-MNIST; the first convolution is padded as the paper pads digits.
 
 use gauntlet_core::prelude::*;
-use gauntlet_core::weights::{Role, Scope as Place};
+use gauntlet_core::weights::{Role, VariableScope};
 
 export_plugin!(model LeNet);
 
@@ -62,7 +62,8 @@ impl Architecture for LeNet {
 
     fn load(params: NoParams, weights: &Weights) -> Result<Self> {
         let at = |name: &str| weights.root().at(name);
-        let bias = |place: &Place, outputs: i64| place.tensor("biases", &[outputs], Role::Bias);
+        let bias =
+            |place: &VariableScope, outputs: i64| place.tensor("biases", &[outputs], Role::Bias);
         let convolution = |(name, side, _, inputs, outputs): (&str, i64, i64, i64, i64)| {
             // Kernels: height × width × in × out in files, out × in × height × width in libtorch.
             let kernel = at(name).tensor("weights", &[side, side, inputs, outputs], Role::Kernel);

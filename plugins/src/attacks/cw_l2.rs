@@ -230,6 +230,22 @@ impl CwL2 {
     pub fn search(&self, oracle: &Oracle, cases: &Cases) -> Result<Vec<PenaltyOutcome>> {
         lanes::drive(self, oracle, cases)
     }
+
+    /// Takes Adam's step along the gradient with respect to m (M×3×S×S).
+    fn descend(&self, lanes: &mut Lanes<Self>, gradient: Tensor) {
+        let params = &self.0;
+        let elements = (gradient.numel() / lanes.len()) as i64;
+        let rate = lanes.per_image(|search| params.rate(elements, search));
+        let Lanes { states, rows, .. } = lanes;
+        let times: Vec<u32> =
+            states.iter().map(|search| params.bias_correction.time(search.iteration)).collect();
+        let mut step = rows.adam.step(gradient, &times, params.epsilon());
+        step *= rate;
+        rows.m -= step;
+        if params.space == Space::Pixels {
+            rows.project();
+        }
+    }
 }
 
 /// Measured on the miniatures with 6 × 300 and 6 × 100 iterations.
@@ -322,37 +338,29 @@ impl Search for CwL2 {
     }
 
     fn step(&self, oracle: &Oracle, lanes: &mut Lanes<Self>) -> Result<Vec<bool>> {
-        let params = &self.0;
-        let elements = 3 * oracle.card().side.pow(2);
-        let rate = lanes.per_image(|search| params.rate(elements, search));
-        let Lanes { cases, states, goals, rows } = lanes;
-        let times: Vec<u32> =
-            states.iter().map(|search| params.bias_correction.time(search.iteration)).collect();
-
-        let Iterate { pixels, change, slope } = rows.iterate();
+        let kappa = self.0.kappa;
+        let Iterate { pixels, change, slope } = lanes.rows.iterate();
         let l2 = change.square().sum_dim_intlist([1i64, 2, 3].as_slice(), false, Kind::Float);
-        let f = |z: &Tensor| (goals.margin(z) + params.kappa).clamp_min(0.0);
+
+        let Lanes { cases, goals, rows, .. } = &*lanes;
+        let f = |z: &Tensor| (goals.margin(z) + kappa).clamp_min(0.0);
         let answer = oracle.gradient(cases, &pixels, |z| f(z) * &rows.search.c)?;
-        let met = goals.met(&answer.logits, params.kappa);
+        let met = goals.met(&answer.logits, kappa);
 
         // A tensor of its own, to work on in place: the model's gradient may be a view.
         let mut gradient = answer.pixels + change * 2.0;
         if let Some(slope) = slope {
             gradient *= slope;
         }
-        let mut step = rows.adam.step(gradient, &times, params.epsilon());
-        step *= rate;
-        rows.m -= step;
-        if params.space == Space::Pixels {
-            rows.project();
-        }
+        self.descend(lanes, gradient);
 
-        let given_up = penalty::look(states, || &answer.loss + &l2)?;
-        rows.search.keep(states, &given_up, &pixels, &l2, &met)?;
-        Ok(rows.search.turn(states, &given_up, |lane| {
-            rows.adam.reset(lane);
-            if !params.warm_start {
-                let _ = rows.m.get(lane).zero_();
+        let Lanes { states, rows: CwRows { search, m, adam, .. }, .. } = lanes;
+        let given_up = penalty::given_up(states, || &answer.loss + &l2)?;
+        search.keep(states, &given_up, &pixels, &l2, &met)?;
+        Ok(search.turn(states, &given_up, |lane| {
+            adam.reset(lane);
+            if !self.0.warm_start {
+                let _ = m.get(lane).zero_();
             }
         }))
     }

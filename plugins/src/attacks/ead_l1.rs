@@ -302,32 +302,20 @@ impl Search for EadL1 {
     }
 
     fn step(&self, oracle: &Oracle, lanes: &mut Lanes<Self>) -> Result<Vec<bool>> {
-        let params = &self.0;
-        let rate = lanes.per_image(|search| params.rate(search.iteration));
-        let momentum =
-            params.momentum.then(|| lanes.per_image(|search| momentum(search.iteration)));
-        let threshold = params.shrinkage.threshold(params.beta, &rate);
-
+        let (kappa, beta, l2_weight) = (self.0.kappa, self.0.beta, self.0.l2_weight);
         let gradient = self.gradient(oracle, lanes)?;
-        let EadRows { fista, x0, search } = &mut lanes.rows;
-        let smooth = if params.l2_weight == 0.0 {
-            gradient.shallow_clone()
-        } else {
-            (&fista.y - &*x0) * (2.0 * params.l2_weight) + &gradient
-        };
-        fista.step(&(smooth * rate), |z| shrink(z, x0, &threshold), momentum);
+        self.iterate(lanes, &gradient);
 
-        let change = &fista.x - &*x0;
+        let EadRows { fista, x0, search } = &lanes.rows;
+        let change = &fista.x - x0;
         let l1 = sum(&change.abs());
         let pixels = (&search.image + &change).clamp_(0.0, 1.0);
         let logits = Self::logits(oracle, lanes, &gradient, &pixels, &l1)?;
-        let met = lanes.goals.met(&logits, params.kappa);
+        let met = lanes.goals.met(&logits, kappa);
 
         let Lanes { states, goals, rows: EadRows { fista, x0, search }, .. } = lanes;
-        let given_up = penalty::look(states, || {
-            self.f(goals, &logits) * &search.c
-                + sum(&change.square()) * params.l2_weight
-                + &l1 * params.beta
+        let given_up = penalty::given_up(states, || {
+            self.f(goals, &logits) * &search.c + sum(&change.square()) * l2_weight + &l1 * beta
         })?;
         search.keep(states, &given_up, &pixels, &l1, &met)?;
         Ok(search.turn(states, &given_up, |lane| fista.restart(x0, lane)))
@@ -342,6 +330,22 @@ impl EadL1 {
     /// f of the logits: M×K → M.
     fn f(&self, goals: &Goals, logits: &Tensor) -> Tensor {
         (goals.margin(logits) + self.0.kappa).clamp_min(0.0)
+    }
+
+    /// FISTA's iteration, with ∇(c·f) at the slack points (M×3×S×S).
+    fn iterate(&self, lanes: &mut Lanes<Self>, gradient: &Tensor) {
+        let params = &self.0;
+        let rate = lanes.per_image(|search| params.rate(search.iteration));
+        let momentum =
+            params.momentum.then(|| lanes.per_image(|search| momentum(search.iteration)));
+        let threshold = params.shrinkage.threshold(params.beta, &rate);
+        let EadRows { fista, x0, .. } = &mut lanes.rows;
+        let smooth = if params.l2_weight == 0.0 {
+            gradient.shallow_clone()
+        } else {
+            (&fista.y - &*x0) * (2.0 * params.l2_weight) + gradient
+        };
+        fista.step(&(smooth * rate), |z| shrink(z, x0, &threshold), momentum);
     }
 
     /// ∇(c·f) at the slack points, M×3×S×S. Where a case has not left its image, it is known.

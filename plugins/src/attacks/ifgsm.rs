@@ -287,34 +287,12 @@ impl Search for Ifgsm {
         let params = &self.0;
         let alpha = lanes.per_image(|tries| params.length(tries));
         let epsilon = lanes.per_image(Tries::epsilon);
-        let Lanes { cases, states, goals, rows } = lanes;
-
+        let Lanes { cases, goals, rows, .. } = &*lanes;
         let x = &rows.image + &rows.eta;
         let answer = oracle.gradient(cases, &(&x + 0.5), |z| params.objective.cost(goals, z))?;
         let sign = answer.pixels.sign();
         let eta = clip(x - &sign * alpha, &rows.image, &epsilon);
-
-        // A try ends after its last iteration, or where the goal was met before this step, which is
-        // then not taken.
-        let met = if params.stop_early {
-            Vec::<bool>::try_from(goals.met(&answer.logits, 0.0))?
-        } else {
-            vec![false; cases.len()]
-        };
-        let mut ended = Vec::new();
-        for (lane, tries) in states.iter_mut().enumerate() {
-            let row = lane as i64;
-            if met[lane] {
-                eta.get(row).copy_(&rows.eta.get(row));
-            } else if tries.at_start() && params.search_tries > 1 {
-                rows.sign_at_image.get(row).copy_(&sign.get(row));
-            }
-            tries.iteration += 1;
-            if met[lane] || tries.iteration == params.iterations {
-                ended.push(lane);
-            }
-        }
-        rows.eta = eta;
+        let ended = self.advance(lanes, &answer.logits, &sign, eta)?;
         self.conclude(oracle, lanes, &ended)
     }
 
@@ -330,6 +308,39 @@ impl Search for Ifgsm {
 }
 
 impl Ifgsm {
+    /// Moves each lane on to its new perturbation, and says whose try has ended: after its last
+    /// iteration, or where the goal was met before this step, which is then not taken.
+    fn advance(
+        &self,
+        lanes: &mut Lanes<Self>,
+        logits: &Tensor,
+        sign: &Tensor,
+        eta: Tensor,
+    ) -> Result<Vec<usize>> {
+        let params = &self.0;
+        let Lanes { states, goals, rows, .. } = lanes;
+        let met = if params.stop_early {
+            Vec::<bool>::try_from(goals.met(logits, 0.0))?
+        } else {
+            vec![false; states.len()]
+        };
+        let mut ended = Vec::new();
+        for (lane, tries) in states.iter_mut().enumerate() {
+            let row = lane as i64;
+            if met[lane] {
+                eta.get(row).copy_(&rows.eta.get(row));
+            } else if tries.at_start() && params.search_tries > 1 {
+                rows.sign_at_image.get(row).copy_(&sign.get(row));
+            }
+            tries.iteration += 1;
+            if met[lane] || tries.iteration == params.iterations {
+                ended.push(lane);
+            }
+        }
+        rows.eta = eta;
+        Ok(ended)
+    }
+
     /// Judges the tries that ended, begins the next in each lane that has one left, and says which
     /// cases are done.
     fn conclude(

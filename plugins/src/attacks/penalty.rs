@@ -133,7 +133,10 @@ pub fn begin(settings: SearchSettings, image: &Tensor) -> (ConstantSearch, Searc
 ///
 /// `losses` is called only when a lane is due: apart from the end of a step, this is the one place
 /// that waits for the device.
-pub fn look(searches: &mut [ConstantSearch], losses: impl FnOnce() -> Tensor) -> Result<Vec<bool>> {
+pub fn given_up(
+    searches: &mut [ConstantSearch],
+    losses: impl FnOnce() -> Tensor,
+) -> Result<Vec<bool>> {
     let mut given_up = vec![false; searches.len()];
     if searches.iter().any(ConstantSearch::is_due) {
         let losses = Vec::<f64>::try_from(losses().to_kind(Kind::Double))?;

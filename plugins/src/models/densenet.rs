@@ -17,7 +17,7 @@ use crate::nn::{
     Padding,
 };
 use gauntlet_core::prelude::*;
-use gauntlet_core::weights::{Dialect, PyTorch, Scope};
+use gauntlet_core::weights::{Dialect, PyTorch, VariableScope};
 
 /// Batch norm by dialect.
 const fn norm(dialect: Dialect) -> BatchNorm {
@@ -178,7 +178,7 @@ struct Block {
 }
 
 impl Layer {
-    fn load(scope: &Scope, inputs: i64, growth: i64, bottleneck: i64) -> Self {
+    fn load(scope: &VariableScope, inputs: i64, growth: i64, bottleneck: i64) -> Self {
         let [x1, x2] = ["x1", "x2"].map(|name| scope.at(name));
         Self {
             norm: norm(scope.dialect()).load(&x1.at("BatchNorm"), inputs),
@@ -201,7 +201,7 @@ impl Layer {
 }
 
 impl Transition {
-    fn load(scope: &Scope, inputs: i64) -> Self {
+    fn load(scope: &VariableScope, inputs: i64) -> Self {
         Self {
             norm: norm(scope.dialect()).load(&scope.at("BatchNorm"), inputs),
             narrow: conv(

@@ -14,7 +14,7 @@ use crate::nn::{
     self, Activation, BatchNorm, Connection, Conv, Convolution, Dense, Ending, Padding,
 };
 use gauntlet_core::prelude::*;
-use gauntlet_core::weights::{Dialect, PyTorch, Scope};
+use gauntlet_core::weights::{Dialect, PyTorch, VariableScope};
 use std::marker::PhantomData;
 
 /// Batch norm by dialect. The reference has no scale γ; PyTorch's files have one.
@@ -223,11 +223,11 @@ struct Loader {
 }
 
 impl Loader {
-    fn row(&mut self, layers: &[Layer], scope: &Scope) -> Row {
+    fn row(&mut self, layers: &[Layer], scope: &VariableScope) -> Row {
         layers.iter().map(|layer| self.layer(layer, scope)).collect()
     }
 
-    fn layer(&mut self, layer: &Layer, scope: &Scope) -> Loaded {
+    fn layer(&mut self, layer: &Layer, scope: &VariableScope) -> Loaded {
         match *layer {
             Layer::Conv { name, kernel, channels, stride, padding } => {
                 let conv = Conv { kernel, stride, padding, ..self.conv(channels) };
@@ -271,7 +271,7 @@ impl Loader {
         }
     }
 
-    fn branches(&mut self, branches: Branches, scope: &Scope) -> Vec<Row> {
+    fn branches(&mut self, branches: Branches, scope: &VariableScope) -> Vec<Row> {
         self.side_by_side(
             (0..).zip(branches).map(|(n, layers)| (*layers, scope.at(format!("Branch_{n}")))),
         )
@@ -279,7 +279,7 @@ impl Loader {
 
     fn side_by_side<'a>(
         &mut self,
-        rows: impl Iterator<Item = (&'a [Layer], Scope<'a>)>,
+        rows: impl Iterator<Item = (&'a [Layer], VariableScope<'a>)>,
     ) -> Vec<Row> {
         let inputs = std::mem::take(&mut self.channels);
         let mut outputs = 0;
@@ -295,7 +295,11 @@ impl Loader {
         loaded
     }
 
-    fn residual(&mut self, Block { branches, scale, activation }: Block, scope: &Scope) -> Loaded {
+    fn residual(
+        &mut self,
+        Block { branches, scale, activation }: Block,
+        scope: &VariableScope,
+    ) -> Loaded {
         let outputs = self.channels;
         let branches = self.branches(branches, scope);
         let up = Conv {

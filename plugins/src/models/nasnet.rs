@@ -21,7 +21,7 @@ use crate::nn::{
     Padding,
 };
 use gauntlet_core::prelude::*;
-use gauntlet_core::weights::{Dialect, PyTorch, Scope};
+use gauntlet_core::weights::{Dialect, PyTorch, VariableScope};
 use std::cell::OnceCell;
 
 /// What is done to a state within a cell.
@@ -94,251 +94,6 @@ const PUBLISHED: Published = Published {
     depth: None,
     source: "Zoph et al. 2018 (arXiv 1707.07012), TF-Slim nasnet_large",
 };
-
-/// A map, N×C×H×W, and its ReLU, computed once for the layers that share it.
-struct State {
-    x: Tensor,
-    relu: OnceCell<Tensor>,
-}
-
-impl State {
-    fn new(x: Tensor) -> Self {
-        Self { x, relu: OnceCell::new() }
-    }
-
-    fn relu(&self) -> &Tensor {
-        self.relu.get_or_init(|| self.x.relu())
-    }
-}
-
-/// A convolution without activation.
-fn conv(
-    kernel: i64,
-    stride: i64,
-    [inputs, outputs]: [i64; 2],
-    connection: Connection,
-    ending: Ending,
-) -> Conv {
-    Conv {
-        kernel: [kernel; 2],
-        inputs,
-        outputs,
-        stride,
-        padding: Padding::Same,
-        connection,
-        ending,
-        activation: Activation::Identity,
-    }
-}
-
-/// A 1×1 convolution at `name` with a batch norm at `norm`.
-fn project(scope: &Scope, name: &str, norm: &str, channels: [i64; 2]) -> Convolution {
-    conv(1, 1, channels, Connection::Groups(1), Ending::BatchNorm(NORM))
-        .load_normed(&scope.at(name), &scope.at(norm))
-}
-
-/// An operation with its weights.
-enum Loaded {
-    Identity,
-    /// Depthwise, pointwise, depthwise, pointwise. The input has passed a ReLU.
-    Separable(Vec<Convolution>),
-    /// Stride, and whether zeros beyond the edge count in the mean.
-    Average(i64, bool),
-    Max(i64),
-}
-
-impl Loaded {
-    fn load(operation: Operation, scope: &Scope, stride: i64, [inputs, outputs]: [i64; 2]) -> Self {
-        let kernel = match operation {
-            Identity => return Self::Identity,
-            Average => {
-                return Self::Average(stride, stride > 1 && scope.dialect() == Dialect::PyTorch);
-            }
-            Max => return Self::Max(stride),
-            Separable(kernel) => kernel,
-        };
-        let depthwise = |n: usize, stride: i64, inputs: i64| {
-            conv(kernel, stride, [inputs, inputs], Connection::Depthwise, Ending::Nothing)
-                .load(&scope.at(format!("separable_{kernel}x{kernel}_{n}")))
-        };
-        let pointwise = |n: usize, inputs: i64, activation: Activation| {
-            Conv {
-                activation,
-                ..conv(1, 1, [inputs, outputs], Connection::Pointwise, Ending::BatchNorm(NORM))
-            }
-            .load_normed(
-                &scope.at(format!("separable_{kernel}x{kernel}_{n}")),
-                &scope.at(format!("bn_sep_{kernel}x{kernel}_{n}")),
-            )
-        };
-        Self::Separable(vec![
-            depthwise(1, stride, inputs),
-            pointwise(1, inputs, Activation::Relu),
-            depthwise(2, 1, outputs),
-            pointwise(2, outputs, Activation::Identity),
-        ])
-    }
-
-    fn forward(&self, state: &State) -> Tensor {
-        match self {
-            Self::Identity => state.x.shallow_clone(),
-            Self::Separable(convolutions) => {
-                convolutions.iter().fold(state.relu().shallow_clone(), |x, conv| conv.forward(&x))
-            }
-            Self::Average(stride, false) => nn::average_pool_same(&state.x, 3, *stride),
-            Self::Average(stride, true) => nn::average_pool_same_counting(&state.x, 3, *stride),
-            Self::Max(stride) => nn::max_pool_same(&state.x, 3, *stride),
-        }
-    }
-}
-
-/// How a cell brings the output of the cell before the last one to its own shape.
-enum Previous {
-    /// There is none: the input takes its place, as it is.
-    Absent,
-    /// ReLU, 1×1 convolution and batch norm.
-    Projected(Convolution),
-    /// To half the size: ReLU, 1×1 convolutions of every second position and of those diagonally
-    /// between, joined, and batch norm.
-    Halved { paths: Vec<Convolution>, norm: Normalization },
-}
-
-/// The output of the cell before the last one, compared with a cell's input.
-#[derive(Clone, Copy)]
-enum Before {
-    Nothing,
-    /// This many channels, as large as the input.
-    Alike(i64),
-    /// This many channels, twice as large as the input.
-    Larger(i64),
-}
-
-impl Previous {
-    fn load(before: Before, scope: &Scope, outputs: i64) -> Self {
-        match before {
-            Before::Nothing => Self::Absent,
-            Before::Alike(inputs) => {
-                Self::Projected(project(scope, "prev_1x1", "prev_bn", [inputs, outputs]))
-            }
-            Before::Larger(inputs) => {
-                let path = |name, outputs| {
-                    conv(1, 2, [inputs, outputs], Connection::Groups(1), Ending::Nothing)
-                        .load(&scope.at(name))
-                };
-                Self::Halved {
-                    paths: vec![
-                        path("path1_conv", outputs / 2),
-                        path("path2_conv", outputs - outputs / 2),
-                    ],
-                    norm: NORM.load(&scope.at("final_path_bn"), outputs),
-                }
-            }
-        }
-    }
-
-    fn forward(&self, previous: &State, input: &State) -> State {
-        match self {
-            Self::Absent => State::new(input.x.shallow_clone()),
-            Self::Projected(project) => State::new(project.forward(previous.relu())),
-            Self::Halved { paths, norm } => {
-                let x = previous.relu();
-                let [_, _, height, width] = x.size()[..] else { unreachable!("N×C×H×W") };
-                // One row and column of zeros at the end make up for the first, which is dropped.
-                let shifted = x
-                    .narrow(2, 1, height - 1)
-                    .narrow(3, 1, width - 1)
-                    .constant_pad_nd([0, 1, 0, 1]);
-                let halves: Vec<Tensor> =
-                    paths.iter().zip([x, &shifted]).map(|(path, x)| path.forward(x)).collect();
-                State::new(norm.forward(&Tensor::cat(&halves, 1)))
-            }
-        }
-    }
-}
-
-/// A cell of either kind.
-struct Cell {
-    begin: Convolution,
-    /// The second input is the output this many cells before the last one.
-    back: usize,
-    previous: Previous,
-    sums: Vec<[(Loaded, usize); 2]>,
-    outputs: &'static [usize],
-}
-
-impl Cell {
-    fn load(
-        plan: &CellPlan,
-        scope: &Scope,
-        inputs: i64,
-        before: Before,
-        back: usize,
-        channels: i64,
-    ) -> Self {
-        let previous = Previous::load(before, scope, channels);
-        let begin = project(scope, "1x1", "beginning_bn", [inputs, channels]);
-        let sums = (0..).zip(&plan.sums).map(|(n, sum)| {
-            let scope = scope.at(format!("comb_iter_{n}"));
-            let load = |side: &str, (operation, state): (Operation, usize)| {
-                let stride = if state < 2 { plan.stride } else { 1 };
-                let inputs =
-                    if state == 1 && matches!(before, Before::Nothing) { inputs } else { channels };
-                (Loaded::load(operation, &scope.at(side), stride, [inputs, channels]), state)
-            };
-            [load("left", sum[0]), load("right", sum[1])]
-        });
-        Self { begin, back, previous, sums: sums.collect(), outputs: plan.outputs }
-    }
-
-    fn forward(&self, previous: &State, input: &State) -> State {
-        let mut states = vec![
-            State::new(self.begin.forward(input.relu())),
-            self.previous.forward(previous, input),
-        ];
-        for [(left, a), (right, b)] in &self.sums {
-            let sum = left.forward(&states[*a]) + right.forward(&states[*b]);
-            states.push(State::new(sum));
-        }
-        State::new(Tensor::cat(&self.outputs.iter().map(|&n| &states[n].x).collect::<Vec<_>>(), 1))
-    }
-}
-
-/// timm's name of a tensor.
-fn timm(name: &str) -> Option<String> {
-    // `separable_5x5_1` and `bn_sep_5x5_1` without their kernels.
-    let step = |name: &str| Some(name.rsplit_once('_')?.1.to_owned());
-    let parts: Vec<&str> = name.split('/').collect();
-    let (layer, leaf) = match parts[..] {
-        ["conv0", leaf] => ("conv0.conv".to_owned(), leaf),
-        ["conv0_bn", leaf] => ("conv0.bn".to_owned(), leaf),
-        ["final_layer", "FC", leaf] => ("last_linear".to_owned(), leaf),
-        [cell, layer, leaf] => {
-            let layer = match layer {
-                "1x1" => "conv_1x1.conv",
-                "beginning_bn" => "conv_1x1.bn",
-                "prev_1x1" => "conv_prev_1x1.conv",
-                "prev_bn" => "conv_prev_1x1.bn",
-                "path1_conv" => "path_1.conv",
-                "path2_conv" => "path_2.conv",
-                "final_path_bn" => "final_path_bn",
-                _ => return None,
-            };
-            (format!("{cell}.{layer}"), leaf)
-        }
-        [cell, sum, side, convolution, kernel @ ("depthwise_weights" | "pointwise_weights")] => {
-            let kernel = kernel.strip_suffix("_weights")?;
-            (
-                format!("{cell}.{sum}_{side}.separable_{}.{kernel}_conv2d", step(convolution)?),
-                "weights",
-            )
-        }
-        [cell, sum, side, norm, leaf] => {
-            (format!("{cell}.{sum}_{side}.bn_sep_{}", step(norm)?), leaf)
-        }
-        _ => return None,
-    };
-    Some(format!("{layer}.{}", pytorch_leaf(leaf)?))
-}
 
 /// NASNet-A (large).
 pub struct NasNetLarge {
@@ -431,4 +186,254 @@ impl Architecture for NasNetLarge {
     fn pytorch() -> Option<PyTorch> {
         Some(PyTorch::Fits { library: "timm nasnetalarge", rename: timm, spare: &[] })
     }
+}
+
+/// A map, N×C×H×W, and its ReLU, computed once for the layers that share it.
+struct State {
+    x: Tensor,
+    relu: OnceCell<Tensor>,
+}
+
+impl State {
+    fn new(x: Tensor) -> Self {
+        Self { x, relu: OnceCell::new() }
+    }
+
+    fn relu(&self) -> &Tensor {
+        self.relu.get_or_init(|| self.x.relu())
+    }
+}
+
+/// A convolution without activation.
+fn conv(
+    kernel: i64,
+    stride: i64,
+    [inputs, outputs]: [i64; 2],
+    connection: Connection,
+    ending: Ending,
+) -> Conv {
+    Conv {
+        kernel: [kernel; 2],
+        inputs,
+        outputs,
+        stride,
+        padding: Padding::Same,
+        connection,
+        ending,
+        activation: Activation::Identity,
+    }
+}
+
+/// A 1×1 convolution at `name` with a batch norm at `norm`.
+fn project(scope: &VariableScope, name: &str, norm: &str, channels: [i64; 2]) -> Convolution {
+    conv(1, 1, channels, Connection::Groups(1), Ending::BatchNorm(NORM))
+        .load_normed(&scope.at(name), &scope.at(norm))
+}
+
+/// An operation with its weights.
+enum Loaded {
+    Identity,
+    /// Depthwise, pointwise, depthwise, pointwise. The input has passed a ReLU.
+    Separable(Vec<Convolution>),
+    /// Stride, and whether zeros beyond the edge count in the mean.
+    Average(i64, bool),
+    Max(i64),
+}
+
+impl Loaded {
+    fn load(
+        operation: Operation,
+        scope: &VariableScope,
+        stride: i64,
+        [inputs, outputs]: [i64; 2],
+    ) -> Self {
+        let kernel = match operation {
+            Identity => return Self::Identity,
+            Average => {
+                return Self::Average(stride, stride > 1 && scope.dialect() == Dialect::PyTorch);
+            }
+            Max => return Self::Max(stride),
+            Separable(kernel) => kernel,
+        };
+        let depthwise = |n: usize, stride: i64, inputs: i64| {
+            conv(kernel, stride, [inputs, inputs], Connection::Depthwise, Ending::Nothing)
+                .load(&scope.at(format!("separable_{kernel}x{kernel}_{n}")))
+        };
+        let pointwise = |n: usize, inputs: i64, activation: Activation| {
+            Conv {
+                activation,
+                ..conv(1, 1, [inputs, outputs], Connection::Pointwise, Ending::BatchNorm(NORM))
+            }
+            .load_normed(
+                &scope.at(format!("separable_{kernel}x{kernel}_{n}")),
+                &scope.at(format!("bn_sep_{kernel}x{kernel}_{n}")),
+            )
+        };
+        Self::Separable(vec![
+            depthwise(1, stride, inputs),
+            pointwise(1, inputs, Activation::Relu),
+            depthwise(2, 1, outputs),
+            pointwise(2, outputs, Activation::Identity),
+        ])
+    }
+
+    fn forward(&self, state: &State) -> Tensor {
+        match self {
+            Self::Identity => state.x.shallow_clone(),
+            Self::Separable(convolutions) => {
+                convolutions.iter().fold(state.relu().shallow_clone(), |x, conv| conv.forward(&x))
+            }
+            Self::Average(stride, false) => nn::average_pool_same(&state.x, 3, *stride),
+            Self::Average(stride, true) => nn::average_pool_same_counting(&state.x, 3, *stride),
+            Self::Max(stride) => nn::max_pool_same(&state.x, 3, *stride),
+        }
+    }
+}
+
+/// How a cell brings the output of the cell before the last one to its own shape.
+enum Previous {
+    /// There is none: the input takes its place, as it is.
+    Absent,
+    /// ReLU, 1×1 convolution and batch norm.
+    Projected(Convolution),
+    /// To half the size: ReLU, 1×1 convolutions of every second position and of those diagonally
+    /// between, joined, and batch norm.
+    Halved { paths: Vec<Convolution>, norm: Normalization },
+}
+
+/// The output of the cell before the last one, compared with a cell's input.
+#[derive(Clone, Copy)]
+enum Before {
+    Nothing,
+    /// This many channels, as large as the input.
+    Alike(i64),
+    /// This many channels, twice as large as the input.
+    Larger(i64),
+}
+
+impl Previous {
+    fn load(before: Before, scope: &VariableScope, outputs: i64) -> Self {
+        match before {
+            Before::Nothing => Self::Absent,
+            Before::Alike(inputs) => {
+                Self::Projected(project(scope, "prev_1x1", "prev_bn", [inputs, outputs]))
+            }
+            Before::Larger(inputs) => {
+                let path = |name, outputs| {
+                    conv(1, 2, [inputs, outputs], Connection::Groups(1), Ending::Nothing)
+                        .load(&scope.at(name))
+                };
+                Self::Halved {
+                    paths: vec![
+                        path("path1_conv", outputs / 2),
+                        path("path2_conv", outputs - outputs / 2),
+                    ],
+                    norm: NORM.load(&scope.at("final_path_bn"), outputs),
+                }
+            }
+        }
+    }
+
+    fn forward(&self, previous: &State, input: &State) -> State {
+        match self {
+            Self::Absent => State::new(input.x.shallow_clone()),
+            Self::Projected(project) => State::new(project.forward(previous.relu())),
+            Self::Halved { paths, norm } => {
+                let x = previous.relu();
+                let [_, _, height, width] = x.size()[..] else { unreachable!("N×C×H×W") };
+                // One row and column of zeros at the end make up for the first, which is dropped.
+                let shifted = x
+                    .narrow(2, 1, height - 1)
+                    .narrow(3, 1, width - 1)
+                    .constant_pad_nd([0, 1, 0, 1]);
+                let halves: Vec<Tensor> =
+                    paths.iter().zip([x, &shifted]).map(|(path, x)| path.forward(x)).collect();
+                State::new(norm.forward(&Tensor::cat(&halves, 1)))
+            }
+        }
+    }
+}
+
+/// A cell of either kind.
+struct Cell {
+    begin: Convolution,
+    /// The second input is the output this many cells before the last one.
+    back: usize,
+    previous: Previous,
+    sums: Vec<[(Loaded, usize); 2]>,
+    outputs: &'static [usize],
+}
+
+impl Cell {
+    fn load(
+        plan: &CellPlan,
+        scope: &VariableScope,
+        inputs: i64,
+        before: Before,
+        back: usize,
+        channels: i64,
+    ) -> Self {
+        let previous = Previous::load(before, scope, channels);
+        let begin = project(scope, "1x1", "beginning_bn", [inputs, channels]);
+        let sums = (0..).zip(&plan.sums).map(|(n, sum)| {
+            let scope = scope.at(format!("comb_iter_{n}"));
+            let load = |side: &str, (operation, state): (Operation, usize)| {
+                let stride = if state < 2 { plan.stride } else { 1 };
+                let inputs =
+                    if state == 1 && matches!(before, Before::Nothing) { inputs } else { channels };
+                (Loaded::load(operation, &scope.at(side), stride, [inputs, channels]), state)
+            };
+            [load("left", sum[0]), load("right", sum[1])]
+        });
+        Self { begin, back, previous, sums: sums.collect(), outputs: plan.outputs }
+    }
+
+    fn forward(&self, previous: &State, input: &State) -> State {
+        let mut states = vec![
+            State::new(self.begin.forward(input.relu())),
+            self.previous.forward(previous, input),
+        ];
+        for [(left, a), (right, b)] in &self.sums {
+            let sum = left.forward(&states[*a]) + right.forward(&states[*b]);
+            states.push(State::new(sum));
+        }
+        State::new(Tensor::cat(&self.outputs.iter().map(|&n| &states[n].x).collect::<Vec<_>>(), 1))
+    }
+}
+
+/// timm's name of a tensor.
+fn timm(name: &str) -> Option<String> {
+    // `separable_5x5_1` and `bn_sep_5x5_1` without their kernels.
+    let step = |name: &str| Some(name.rsplit_once('_')?.1.to_owned());
+    let parts: Vec<&str> = name.split('/').collect();
+    let (layer, leaf) = match parts[..] {
+        ["conv0", leaf] => ("conv0.conv".to_owned(), leaf),
+        ["conv0_bn", leaf] => ("conv0.bn".to_owned(), leaf),
+        ["final_layer", "FC", leaf] => ("last_linear".to_owned(), leaf),
+        [cell, layer, leaf] => {
+            let layer = match layer {
+                "1x1" => "conv_1x1.conv",
+                "beginning_bn" => "conv_1x1.bn",
+                "prev_1x1" => "conv_prev_1x1.conv",
+                "prev_bn" => "conv_prev_1x1.bn",
+                "path1_conv" => "path_1.conv",
+                "path2_conv" => "path_2.conv",
+                "final_path_bn" => "final_path_bn",
+                _ => return None,
+            };
+            (format!("{cell}.{layer}"), leaf)
+        }
+        [cell, sum, side, convolution, kernel @ ("depthwise_weights" | "pointwise_weights")] => {
+            let kernel = kernel.strip_suffix("_weights")?;
+            (
+                format!("{cell}.{sum}_{side}.separable_{}.{kernel}_conv2d", step(convolution)?),
+                "weights",
+            )
+        }
+        [cell, sum, side, norm, leaf] => {
+            (format!("{cell}.{sum}_{side}.bn_sep_{}", step(norm)?), leaf)
+        }
+        _ => return None,
+    };
+    Some(format!("{layer}.{}", pytorch_leaf(leaf)?))
 }

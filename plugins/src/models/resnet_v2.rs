@@ -18,7 +18,7 @@ use crate::nn::{
     Padding,
 };
 use gauntlet_core::prelude::*;
-use gauntlet_core::weights::{PyTorch, Scope};
+use gauntlet_core::weights::{PyTorch, VariableScope};
 
 /// Channels of the 7×7 convolution at the start.
 const ROOT: i64 = 64;
@@ -85,7 +85,7 @@ impl<const LAYERS: usize> ResNetV2<LAYERS> {
 
 /// A convolution as the units have them: strided ones are padded alike on both sides.
 fn conv(
-    scope: &Scope,
+    scope: &VariableScope,
     kernel: i64,
     stride: i64,
     [inputs, outputs]: [i64; 2],
@@ -116,7 +116,13 @@ struct Unit {
 }
 
 impl Unit {
-    fn load(scope: &Scope, stride: i64, inputs: i64, bottleneck: i64, outputs: i64) -> Self {
+    fn load(
+        scope: &VariableScope,
+        stride: i64,
+        inputs: i64,
+        bottleneck: i64,
+        outputs: i64,
+    ) -> Self {
         let normed = Ending::BatchNorm(NORM);
         Self {
             stride,

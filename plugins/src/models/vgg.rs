@@ -15,7 +15,7 @@
 use super::{HALVED_FIVE_TIMES, Published, Shape, pytorch_leaf};
 use crate::nn::{self, Activation, Connection, Conv, Convolution, Dense, Ending, Padding};
 use gauntlet_core::prelude::*;
-use gauntlet_core::weights::{Dialect, PyTorch, Scope};
+use gauntlet_core::weights::{Dialect, PyTorch, VariableScope};
 
 /// Channels of the five groups of 3×3 convolutions; a 2×2 max-pool ends each.
 const CHANNELS: [i64; 5] = [64, 128, 256, 512, 512];
@@ -92,7 +92,7 @@ impl<const LAYERS: usize> Vgg<LAYERS> {
     }
 }
 
-fn conv3x3(scope: &Scope, inputs: i64, outputs: i64) -> Convolution {
+fn conv3x3(scope: &VariableScope, inputs: i64, outputs: i64) -> Convolution {
     Conv {
         kernel: [3, 3],
         inputs,

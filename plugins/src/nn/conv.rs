@@ -3,7 +3,7 @@
 use super::channels_last;
 use super::norm::{BatchNorm, Normalization};
 use super::padding::{Padding, split};
-use gauntlet_core::weights::{Role, Scope};
+use gauntlet_core::weights::{Role, VariableScope};
 use tch::{Device, Tensor};
 
 /// Which inputs an output channel sees.
@@ -82,12 +82,12 @@ pub struct Conv {
 
 impl Conv {
     /// Asks for the tensors at `scope`, and folds a frozen batch norm into the kernel.
-    pub fn load(self, scope: &Scope) -> Convolution {
+    pub fn load(self, scope: &VariableScope) -> Convolution {
         self.load_normed(scope, &scope.at("BatchNorm"))
     }
 
     /// As [`load`](Self::load), with the tensors of the batch norm at `norm`.
-    pub fn load_normed(self, scope: &Scope, norm: &Scope) -> Convolution {
+    pub fn load_normed(self, scope: &VariableScope, norm: &VariableScope) -> Convolution {
         let [height, width] = self.kernel;
         let (kernel, groups) = match self.connection {
             Connection::Groups(groups) => {

@@ -1,6 +1,6 @@
 //! Dense layers. TF-Slim writes them as convolutions that see their whole input.
 
-use gauntlet_core::weights::{Role, Scope};
+use gauntlet_core::weights::{Role, VariableScope};
 use tch::Tensor;
 
 /// A convolution whose kernel is as large as its input: a matrix product.
@@ -13,7 +13,7 @@ pub struct Dense {
 impl Dense {
     /// Asks for `weights` of shape `kernel`, H×W×in×out, or in×out where H = W = 1, and `biases` at
     /// `scope`.
-    pub fn load(scope: &Scope, kernel: &[i64]) -> Self {
+    pub fn load(scope: &VariableScope, kernel: &[i64]) -> Self {
         let outputs = kernel[kernel.len() - 1];
         let weights = scope.tensor("weights", kernel, Role::Kernel).reshape([-1, outputs]);
         Self { weights, bias: scope.tensor("biases", &[outputs], Role::Bias) }

@@ -1,6 +1,6 @@
 //! Batch norm.
 
-use gauntlet_core::weights::{Role, Scope};
+use gauntlet_core::weights::{Role, VariableScope};
 use tch::{Kind, Tensor};
 
 /// How far a training step moves the moving statistics towards the batch's.
@@ -17,7 +17,7 @@ pub struct BatchNorm {
 
 impl BatchNorm {
     /// Asks for `gamma`, `beta`, `moving_mean` and `moving_variance` at `scope`.
-    pub fn load(self, scope: &Scope, channels: i64) -> Normalization {
+    pub fn load(self, scope: &VariableScope, channels: i64) -> Normalization {
         let gamma = self.gamma.then(|| scope.tensor("gamma", &[channels], Role::Gamma));
         let beta = scope.tensor("beta", &[channels], Role::Beta);
         let mean = scope.tensor("moving_mean", &[channels], Role::Mean);

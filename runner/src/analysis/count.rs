@@ -68,7 +68,7 @@ impl Reader<'_> {
         match self.store.read::<R>(&self.plan.cells[id].address) {
             Ok(Lookup::Whole(stored)) => return Some(stored.rows),
             Ok(Lookup::Missing | Lookup::Damaged(_)) => {}
-            Err(error) => drop(self.trouble.borrow_mut().get_or_insert(error)),
+            Err(error) => drop(self.trouble.borrow_mut().get_or_insert(error.into())),
         }
         self.missing.borrow_mut().insert(id);
         None

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 /// End the jobs of a submitted study; what is stored stays
 #[derive(Args)]
 pub(super) struct CancelArgs {
-    /// The results' folder
+    /// The results folder
     #[arg(value_name = "DIR")]
     folder: PathBuf,
 }

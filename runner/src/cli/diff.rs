@@ -1,4 +1,4 @@
-//! `runner diff`: compares the outcomes in two results' folders.
+//! `runner diff`: compares the outcomes in two results folders.
 
 use crate::report::Grid;
 use crate::results::diff::{self, Comparison, Pairing};
@@ -15,7 +15,7 @@ const NAMES: usize = 10;
 /// A corrected p below this level is marked.
 const SIGNIFICANT: f64 = 0.05;
 
-/// Compare the outcomes in two results' folders, image by image, with paired tests
+/// Compare the outcomes in two results folders, image by image, with paired tests
 #[derive(Args)]
 #[command(after_help = "Example:
   runner diff results/old-weights results/new-weights
@@ -27,7 +27,7 @@ same, and the image has the same content. Success is compared by McNemar's exact
 images on which both succeed; p is corrected for the number of tests (Holm). What has p < 0.05 is \
                         marked with `*`.")]
 pub(super) struct DiffArgs {
-    /// A results' folder
+    /// A results folder
     #[arg(value_name = "A")]
     first: PathBuf,
     /// Another
@@ -35,7 +35,7 @@ pub(super) struct DiffArgs {
     second: PathBuf,
 }
 
-/// Compares two results' folders.
+/// Compares two results folders.
 pub(super) fn diff(args: &DiffArgs, out: &mut dyn Write) -> Result<ExitCode> {
     let comparison = diff::compare(&args.first, &args.second)?;
     let Comparison { common, first_only, second_only, .. } = comparison;

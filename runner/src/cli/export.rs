@@ -1,4 +1,4 @@
-//! `runner export`: writes the adversarials of a results' folder.
+//! `runner export`: writes the adversarials of a results folder.
 
 use crate::cli::plugin_options::PluginOptions;
 use crate::cli::results_folder::ResultsFolder;
@@ -19,7 +19,7 @@ use tch::{Kind, Tensor};
 /// Greatest number of missing cells that are named.
 const NAMES: usize = 10;
 
-/// Write the adversarials of a results' folder as safetensors or PNG
+/// Write the adversarials of a results folder as safetensors or PNG
 #[derive(Args)]
 #[command(after_help = "Examples:
   runner export results/mini adversarials                        <model>/<attack>/<goal>.safetensors
@@ -29,7 +29,7 @@ A safetensors file holds a tensor 3×S×S in [0, 1] for each image, under the im
                         rounds to 8 bits,
 which some adversarials do not survive: see `success_8bit` in outcomes.parquet.")]
 pub(super) struct ExportArgs {
-    /// A results' folder
+    /// A results folder
     #[arg(value_name = "DIR")]
     folder: PathBuf,
     /// Where to write

@@ -1,4 +1,4 @@
-//! `runner report`: the report of a results' folder, written anew.
+//! `runner report`: the report of a results folder, written anew.
 
 use crate::report::write_report;
 use anyhow::Result;
@@ -7,10 +7,10 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Write the report of a results' folder anew: report.html, and figures/ as SVG and PNG
+/// Write the report of a results folder anew: report.html, and figures/ as SVG and PNG
 #[derive(Args)]
 pub(super) struct ReportArgs {
-    /// The results' folder, as `runner run` leaves it
+    /// The results folder, as `runner run` leaves it
     #[arg(value_name = "DIR")]
     folder: PathBuf,
 }

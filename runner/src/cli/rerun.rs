@@ -25,7 +25,7 @@ The cells that the outcome rests on are computed again as wholes, from the image
 its image compared bit for bit; and the row with those that are stored. Exit code 1 when something \
                         differs, as it may on another processor.")]
 pub(super) struct RerunArgs {
-    /// A results' folder
+    /// A results folder
     #[arg(value_name = "DIR")]
     folder: PathBuf,
     /// Number of the row in its outcomes.parquet, from 0

@@ -1,4 +1,4 @@
-//! A results' folder, opened for the commands that read its cells.
+//! A results folder, opened for the commands that read its cells.
 
 use crate::cli::plugin_options::PluginOptions;
 use crate::cli::plugins;
@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use gauntlet_core::registry::Registry;
 use std::path::Path;
 
-/// A results' folder with its study.
+/// A results folder with its study.
 pub(super) struct ResultsFolder {
     pub(super) registry: Registry,
     pub(super) study: Study,

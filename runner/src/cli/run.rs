@@ -19,7 +19,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
-/// Run a study; what is already in the results' folder is not computed again
+/// Run a study; what is already in the results folder is not computed again
 #[derive(Args)]
 #[command(after_help = "Examples:
   runner run mini                          18 small networks, five minutes on two cores
@@ -31,7 +31,7 @@ use std::sync::atomic::Ordering;
   runner run study.toml --store s3://b/p   on each of several machines: they share the work
 
 A run can be stopped at any time, by Ctrl-C or otherwise; the same command goes on where it stopped.
-Several runs may share a results' folder, or with --store an object store: each leaves out what it \
+Several runs may share a results folder, or with --store an object store: each leaves out what it \
                         finds
 done when its turn comes; what two of them are computing at the same time is computed twice.")]
 pub(super) struct RunArgs {

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 /// Say how far a submitted study is
 #[derive(Args)]
 pub(super) struct StatusArgs {
-    /// The results' folder
+    /// The results folder
     #[arg(value_name = "DIR")]
     folder: PathBuf,
     /// Print JSON

@@ -17,7 +17,7 @@ use std::time::Duration;
 pub(super) struct StudyArgs {
     #[arg(value_name = "STUDY", help = help_on_studies())]
     pub(super) study: String,
-    /// The results' folder [default: results/<name of the study>]
+    /// The results folder [default: results/<name of the study>]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Keep the cells in an object store too, for machines that share no folder: s3://bucket/path.
@@ -57,7 +57,7 @@ pub(super) struct StudyArgs {
 
 impl StudyArgs {
     /// Opens the study, with the plugins that it and the command line name. Returns the registry
-    /// with these plugins, the study, and the results' folder.
+    /// with these plugins, the study, and the results folder.
     pub(super) fn open(
         &self,
         options: &PluginOptions,
@@ -96,7 +96,7 @@ impl StudyArgs {
         Ok((registry, study, folder))
     }
 
-    /// Attaches the object store of `--store`, if any, to the results' folder.
+    /// Attaches the object store of `--store`, if any, to the results folder.
     pub(super) fn attach(&self, folder: &Path) -> Result<()> {
         self.store.as_ref().map_or(Ok(()), |url| store::attach(folder, url).context("`--store`"))
     }

@@ -42,7 +42,7 @@ const OWN_OPTIONS: [&str; 13] = [
   runner submit study.toml --partition gpu --device cuda --cells-per-task 64,4,400 --time 2:00:00
   runner submit study.toml --print
 
-The results' folder, the program, libtorch, weights, images and plugins must be in folders that \
+The results folder, the program, libtorch, weights, images and plugins must be in folders that \
                         all nodes see
 under the same path. The same command submits what is neither stored nor waits or runs; `runner \
                         status DIR`
@@ -65,7 +65,7 @@ pub(super) struct SubmitArgs {
     /// Memory of a task, same as `sbatch --mem`
     #[arg(long, value_name = "SIZE", help_heading = "Cluster")]
     mem: Option<String>,
-    /// Time limit of a task, same as `sbatch --time` [default: three times what is foretold, and 15 minutes;
+    /// Time limit of a task, same as `sbatch --time` [default: three times what is estimated, and 15 minutes;
     /// with `--cells-per-task` the partition's]
     #[arg(long, value_name = "TIME", value_parser = time, help_heading = "Cluster")]
     time: Option<TimeLimit>,

@@ -37,7 +37,7 @@ at once. Exit codes: 0 all of its cells are stored; 1 some have failed, or need 
 
 Without --job it computes isolated cells for another process of this program, through a pipe.")]
 pub(super) struct WorkArgs {
-    /// The study, as `runner submit` wrote it down (job.json); it names results' folder, device,
+    /// The study, as `runner submit` wrote it down (job.json); it names results folder, device,
     /// weights and plugins, the latter two by their hashes
     #[arg(long, value_name = "FILE", requires = "what")]
     job: Option<PathBuf>,

@@ -43,7 +43,7 @@ impl Draft {
     /// tasks. Nothing is written but what opening a store writes, and that only if there is one.
     ///
     /// # Errors
-    /// When Slurm cannot be asked what waits or runs, or how long cells take cannot be foretold.
+    /// When Slurm cannot be asked what waits or runs, or how long cells take cannot be estimated.
     pub fn new(
         study: &Study,
         registry: &Registry,
@@ -66,7 +66,7 @@ impl Draft {
             .filter(|&id| !under_way.cells.contains(&plan.cells[id].address.name()))
             .collect();
         let Sizes { sizes, unknown } =
-            Sizes::foretell(study, registry, &plan, options, wishes, &open)?;
+            Sizes::estimate(study, registry, &plan, options, wishes, &open)?;
         let Arrays { arrays, cells } =
             Arrays::cut(&plan, &open, &sizes, wishes, slurm::max_array_size()?);
         let count =
@@ -153,7 +153,7 @@ impl Draft {
         Ok(scripts)
     }
 
-    /// What would be submitted to a results' folder: each call of sbatch, with the script that it
+    /// What would be submitted to a results folder: each call of sbatch, with the script that it
     /// takes. A job that has no number yet is named `<name of its array>`. Nothing is written.
     ///
     /// # Errors
@@ -276,9 +276,9 @@ impl Arrays {
     }
 }
 
-/// A task's time limit, as a multiple of what was foretold: nodes differ, and are shared.
+/// A task's time limit, as a multiple of what was estimated: nodes differ, and are shared.
 const MARGIN: f64 = 3.0;
-/// Greatest time limit of a task that follows from what was foretold, before [`BESIDES`].
+/// Greatest time limit of a task that follows from what was estimated, before [`BESIDES`].
 const LONGEST: Duration = Duration::from_hours(24 * 365);
 /// Time that is added to a task's limit, to begin and to load models.
 const BESIDES: Duration = Duration::from_mins(15);
@@ -289,10 +289,10 @@ fn array(name: String, phase: usize, tasks: &[Vec<Piece>], wishes: &Wishes) -> A
         let longest = task.iter().map(|piece| piece.size).fold(0.0, f64::max);
         (task.iter().map(|piece| piece.size).sum::<f64>() / wishes.workers as f64).max(longest)
     };
-    let foretold = matches!(wishes.size, Size::Time(_));
+    let estimated = matches!(wishes.size, Size::Time(_));
     let tasks: Vec<Task> = tasks
         .iter()
-        .map(|task| Task { cells: task.len(), seconds: foretold.then(|| length(task)) })
+        .map(|task| Task { cells: task.len(), seconds: estimated.then(|| length(task)) })
         .collect();
     let longest = tasks.iter().filter_map(|task| task.seconds).reduce(f64::max);
     let limit = |seconds: f64| {
@@ -316,7 +316,7 @@ struct Sizes {
 impl Sizes {
     /// # Errors
     /// When nothing can be measured, or no attack and no score says what it costs.
-    fn foretell(
+    fn estimate(
         study: &Study,
         registry: &Registry,
         plan: &Plan,
@@ -328,22 +328,22 @@ impl Sizes {
         if cells.is_empty() || matches!(wishes.size, Size::Cells(_)) {
             return Ok(Self { sizes: vec![1.0; cells.len()], unknown: Vec::new() });
         }
-        let foretold = estimate::seconds(study, registry, plan, options, cells)
+        let estimated = estimate::seconds(study, registry, plan, options, cells)
             .with_context(|| format!("how long cells take cannot be measured; {INSTEAD}"))?;
         let known = cells
             .iter()
-            .zip(&foretold.seconds)
+            .zip(&estimated.seconds)
             .filter(|(cell, _)| plan.phase(**cell) == 1)
             .filter_map(|(_, seconds)| *seconds);
         let dearest = known.reduce(f64::max);
-        if let (None, false) = (dearest, foretold.unknown.is_empty()) {
-            bail!("{} do not say what they cost; {INSTEAD}", foretold.unknown.join(", "));
+        if let (None, false) = (dearest, estimated.unknown.is_empty()) {
+            bail!("{} do not say what they cost; {INSTEAD}", estimated.unknown.join(", "));
         }
-        let sizes = foretold
+        let sizes = estimated
             .seconds
             .iter()
             .map(|seconds| seconds.or(dearest).unwrap_or_default())
             .collect();
-        Ok(Self { sizes, unknown: foretold.unknown })
+        Ok(Self { sizes, unknown: estimated.unknown })
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The missing cells of each phase are job arrays, which wait for those of the phase before. A task
 //! of an array is a list of cells that `runner work` computes. A last job writes the tables. All
-//! tasks share the results' folder, where a cell is whole or absent: nothing is locked, and no task
+//! tasks share the results folder, where a cell is whole or absent: nothing is locked, and no task
 //! knows another.
 //!
 //! A submission is written to `OUT/slurm/<n>`: the study (`job.json`), the lists of cells, the

@@ -9,13 +9,13 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The folder of all submissions, in the results' folder.
+/// The folder of all submissions, in the results folder.
 const FOLDER: &str = "slurm";
 const RECORD: &str = "submission.json";
 /// The format's version. It counts up whenever an older record could be misread.
 const VERSION: u32 = 1;
 
-/// A submission to a results' folder.
+/// A submission to a results folder.
 #[derive(Clone, Debug)]
 pub struct Submission {
     /// Its folder: `OUT/slurm/<n>`.
@@ -71,7 +71,7 @@ pub struct Array {
 pub struct Task {
     /// Number of its cells.
     pub cells: usize,
-    /// Seconds that it should take, if they were foretold.
+    /// Seconds that it should take, if they were estimated.
     pub seconds: Option<f64>,
 }
 
@@ -105,7 +105,7 @@ impl Submission {
         write_atomically(&self.folder.join(RECORD), &serde_json::to_vec_pretty(&self.record)?)
     }
 
-    /// All submissions to a results' folder, in the order in which they were made.
+    /// All submissions to a results folder, in the order in which they were made.
     ///
     /// # Errors
     /// When a record is damaged or of another version.

@@ -27,7 +27,7 @@ pub struct SubmissionStatus {
     /// The numbers of the jobs that wait or run.
     pub jobs: BTreeSet<String>,
     /// About how many seconds it takes until all tasks have ended, if as many run at a time as do
-    /// now. None if nothing waits or runs, or it cannot be foretold.
+    /// now. None if nothing waits or runs, or it cannot be estimated.
     pub seconds_left: Option<f64>,
     /// Why Slurm could not be asked, if so. Then cells that wait or run count as left.
     pub no_queue: Option<String>,
@@ -87,8 +87,8 @@ struct OpenCell {
     state: Option<State>,
 }
 
-/// What is left to do in the tasks of a phase. Amounts are foretold seconds, or cells where nothing
-/// was foretold.
+/// What is left to do in the tasks of a phase. Amounts are estimated seconds, or cells where nothing
+/// was estimated.
 #[derive(Default)]
 struct PhaseLeft {
     /// In all tasks.
@@ -99,7 +99,7 @@ struct PhaseLeft {
 }
 
 impl SubmissionStatus {
-    /// How far the study is that was last submitted to a results' folder.
+    /// How far the study is that was last submitted to a results folder.
     ///
     /// # Errors
     /// When nothing was submitted to it, or it cannot be read.
@@ -216,12 +216,12 @@ impl SubmissionStatus {
             counts.done =
                 counts.cells - counts.running - counts.waiting - counts.failed - counts.left;
         }
-        let foretold = submissions
+        let estimated = submissions
             .iter()
             .flat_map(|s| &s.record.arrays)
             .flat_map(|array| &array.tasks)
             .all(|task| task.seconds.is_some());
-        self.seconds_left = speed.time_left(&work, foretold);
+        self.seconds_left = speed.time_left(&work, estimated);
         Ok(())
     }
 
@@ -240,7 +240,7 @@ impl SubmissionStatus {
     }
 }
 
-/// How much a task is: seconds if they were foretold, otherwise cells.
+/// How much a task is: seconds if they were estimated, otherwise cells.
 fn size(array: &Array, task: usize) -> f64 {
     let task = &array.tasks[task];
     task.seconds.unwrap_or(task.cells as f64)
@@ -277,16 +277,16 @@ impl Speed {
     }
 
     /// Seconds until all tasks have ended. Phases come one after the other, each on as many nodes
-    /// as there are now. Where nothing was foretold, only the time of the last phase can be known:
+    /// as there are now. Where nothing was estimated, only the time of the last phase can be known:
     /// cells of other phases take another time.
-    fn time_left(&self, work: &[PhaseLeft], foretold: bool) -> Option<f64> {
+    fn time_left(&self, work: &[PhaseLeft], estimated: bool) -> Option<f64> {
         let open: Vec<&PhaseLeft> = work.iter().filter(|work| work.tasks > 0).collect();
         let speed = if self.elapsed.is_zero() {
-            foretold.then_some(1.0)?
+            estimated.then_some(1.0)?
         } else {
             self.done / self.elapsed.as_secs_f64()
         };
-        if open.is_empty() || !foretold && open.len() > 1 {
+        if open.is_empty() || !estimated && open.len() > 1 {
             return None;
         }
         let of = |work: &PhaseLeft| {
@@ -326,7 +326,7 @@ mod tests {
         let todo = [work(&[]), work(&[50.0, 50.0, 100.0]), work(&[30.0; 4])];
         // Two at a time: 200 / 2, then 120 / 2; nothing is known yet of how quick they are.
         assert_eq!(running(2, 0.0, 10).time_left(&todo, true), Some(160.0));
-        // They do in 60 s what was foretold to take 30.
+        // They do in 60 s what was estimated to take 30.
         assert_eq!(running(2, 30.0, 60).time_left(&todo, true), Some(320.0));
         // Nothing is quicker than its longest task, nor uses more nodes than it has tasks.
         assert_eq!(running(100, 0.0, 0).time_left(&todo, true), Some(130.0));

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Submits a draft to the results' folder `out`. Everything is written first; then each job is
+/// Submits a draft to the results folder `out`. Everything is written first; then each job is
 /// submitted, and its number recorded. If Slurm refuses a job, those before it are cancelled.
 ///
 /// # Errors

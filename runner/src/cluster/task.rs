@@ -95,7 +95,7 @@ pub fn compute(
 /// cells that have failed or were held up, and how many cells are not stored.
 ///
 /// # Errors
-/// When the results' folder cannot be read or written to, the object store cannot be asked, or the
+/// When the results folder cannot be read or written to, the object store cannot be asked, or the
 /// pixels of an example are damaged.
 pub fn report(
     job: &OpenedJob,

@@ -8,7 +8,7 @@ use std::time::Duration;
 /// How large tasks are.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Size {
-    /// Tasks take this long, as foretold by measurements on this machine.
+    /// Tasks take this long, as estimated by measurements on this machine.
     Time(Duration),
     /// Tasks have this many cells, by phase. Nothing is measured.
     Cells([usize; PHASES.len()]),
@@ -23,7 +23,7 @@ pub struct Wishes {
     pub workers: usize,
     /// Greatest number of tasks of an array that run at a time.
     pub array_limit: Option<usize>,
-    /// A task's time limit. None: it follows from what was foretold.
+    /// A task's time limit. None: it follows from what was estimated.
     pub time: Option<TimeLimit>,
     /// Greatest number of times that a task is requeued after it died or came to its time limit.
     pub restarts: u32,

@@ -1,7 +1,7 @@
 //! A folder of images: which of its files are used, and in which order.
 
 use crate::data::classes::Classes;
-use crate::data::images::{Data, Skipped};
+use crate::data::images::{Data, SkippedImage};
 use crate::data::labels::{LabelFile, LabelledFile, label_in_name, labelled_by_name};
 use crate::data::picture::{Content, Picture, coloured};
 use crate::threads::crowd;
@@ -61,7 +61,7 @@ impl Folder {
                         hash,
                         content: Content::File(self.path.join(name)),
                     }),
-                    Err(reason) => skipped.push(Skipped { name: name.clone(), reason }),
+                    Err(reason) => skipped.push(SkippedImage { name: name.clone(), reason }),
                 }
             }
         }
@@ -82,7 +82,7 @@ impl Folder {
     fn files(
         &self,
         classes: &mut Option<Classes>,
-        skipped: &mut Vec<Skipped>,
+        skipped: &mut Vec<SkippedImage>,
     ) -> Result<Vec<LabelledFile>> {
         if let Some(path) = &self.labels {
             let file = LabelFile { path, folder: &self.path, first_label: self.first_label };
@@ -117,13 +117,13 @@ impl Folder {
         folders: &[String],
         beside: Vec<String>,
         classes: &Classes,
-        skipped: &mut Vec<Skipped>,
+        skipped: &mut Vec<SkippedImage>,
     ) -> Result<Vec<LabelledFile>> {
         let index = classes.index();
         skipped.extend(
             beside
                 .into_iter()
-                .map(|name| Skipped { name, reason: "not in a folder of a class".into() }),
+                .map(|name| SkippedImage { name, reason: "not in a folder of a class".into() }),
         );
         let mut files = Vec::new();
         let mut taken: HashMap<i64, &String> = HashMap::new();
@@ -138,8 +138,10 @@ impl Folder {
             let mut names = Vec::new();
             walk(&self.path, folder, DEPTH, &mut names)?;
             if names.is_empty() {
-                skipped
-                    .push(Skipped { name: folder.clone(), reason: "no file in the folder".into() });
+                skipped.push(SkippedImage {
+                    name: folder.clone(),
+                    reason: "no file in the folder".into(),
+                });
             }
             files.extend(names.into_iter().map(|name| LabelledFile { name, label, target: None }));
         }

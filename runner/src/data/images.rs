@@ -10,7 +10,7 @@ pub struct Data {
     /// The usable images.
     pub pictures: Vec<Picture>,
     /// The files that are no usable images.
-    pub skipped: Vec<Skipped>,
+    pub skipped: Vec<SkippedImage>,
     /// Number of images asked for; `None` for all. `pictures` may be fewer.
     pub asked: Option<usize>,
     /// Names of the classes, where the source of the images has them.
@@ -19,7 +19,7 @@ pub struct Data {
 
 /// A file that is not used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Skipped {
+pub struct SkippedImage {
     /// Path below the folder of images.
     pub name: String,
     /// Why the file is not used, in words.

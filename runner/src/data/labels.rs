@@ -1,7 +1,7 @@
 //! The labels of image files: from a label file, or from the files' names.
 
 use crate::data::classes::{Classes, Index};
-use crate::data::images::Skipped;
+use crate::data::images::SkippedImage;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use std::collections::HashMap;
 use std::path::Path;
@@ -124,13 +124,13 @@ impl LabelFile<'_> {
 /// The files whose names have a label; the others are skipped.
 pub(super) fn labelled_by_name(
     names: Vec<String>,
-    skipped: &mut Vec<Skipped>,
+    skipped: &mut Vec<SkippedImage>,
 ) -> Vec<LabelledFile> {
     let mut files = Vec::new();
     for name in names {
         match label_in_name(&name) {
             Some(label) => files.push(LabelledFile { name, label, target: None }),
-            None => skipped.push(Skipped {
+            None => skipped.push(SkippedImage {
                 name,
                 reason: "the name is not `<label, from 1>.<id>.jpg`".into(),
             }),

@@ -20,6 +20,6 @@ mod source;
 
 pub use classes::{Class, Classes};
 pub use folder::Folder;
-pub use images::{Data, Skipped};
+pub use images::{Data, SkippedImage};
 pub use picture::{Picture, batch, open_image};
 pub use source::{MissingImages, OpenError, Source, eccv2018};

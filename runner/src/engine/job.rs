@@ -20,7 +20,7 @@ pub struct Job {
     plugins: Vec<Plugin>,
     /// The study's images, and what else its text does not say.
     found: FoundInputs,
-    /// The results' folder.
+    /// The results folder.
     pub out: PathBuf,
     /// The name of the device to compute on.
     device: String,
@@ -87,7 +87,7 @@ pub struct OpenedJob {
     pub study: Study,
     /// The study's cells.
     pub plan: Plan,
-    /// The results' folder.
+    /// The results folder.
     pub out: PathBuf,
     /// The name of the device.
     device: String,

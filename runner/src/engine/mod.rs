@@ -28,4 +28,4 @@ pub(crate) use process::ending;
 pub(crate) use queue::Queue;
 pub(crate) use run::{permit, run, share};
 pub use serve::serve;
-pub(crate) use survey::{HeldUp, PartialSurvey, Survey, look_for};
+pub(crate) use survey::{HeldUp, PartialSurvey, Survey, presence_of};

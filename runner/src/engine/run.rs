@@ -1,14 +1,13 @@
 //! A run: the missing cells of a plan, phase by phase.
 
 use crate::engine::cell::Engine;
-use crate::engine::error::StoreError;
 use crate::engine::options::{Progress, RunOptions};
 use crate::engine::outcome::RunOutcome;
 use crate::engine::plan::{CellId, PHASES, Plan, Work};
 use crate::engine::survey::Survey;
 use crate::engine::workers::Workers;
-use crate::store::Store;
 use crate::store::rows::CraftRow;
+use crate::store::{Store, StoreError};
 use crate::threads::in_parallel;
 use anyhow::{Result, bail};
 use gauntlet_core::device::Device;
@@ -106,8 +105,8 @@ pub(crate) fn share(
         };
         let shared = store.share(&cell.address, pixels.as_deref());
         progress.advance(plan.cases(cells[n]), &cell.address.name());
-        match shared.map_err(StoreError::from) {
-            Err(StoreError::OutOfReach(error)) => Err(error),
+        match shared {
+            Err(error @ StoreError::OutOfReach(_)) => Err(error.into()),
             // Damaged pixels are not shared: they are computed again once a cell needs them.
             Ok(()) | Err(StoreError::Unusable(_)) => Ok(()),
         }

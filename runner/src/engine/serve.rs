@@ -37,7 +37,7 @@ pub fn serve(mut registry: Registry) -> Result<()> {
     let opened = Job::open(job, &mut registry).and_then(|job| {
         // If the folder has been moved away, no other must be made in its place.
         fs::metadata(&job.out)
-            .with_context(|| format!("the results' folder {} has gone", job.out.display()))?;
+            .with_context(|| format!("the results folder {} has gone", job.out.display()))?;
         Ok((Store::open(&job.out)?, RunOptions::on(job.device()?), job))
     });
     let (store, options, job) = match opened {

@@ -1,11 +1,10 @@
 //! Which cells are stored already, and which are to be computed.
 
-use crate::engine::error::StoreError;
 use crate::engine::options::{Progress, RunOptions};
 use crate::engine::plan::{Cell, CellId, Plan, Work};
 use crate::errors::first_line;
 use crate::store::rows::{CleanRow, CraftRow, MeasureRow, ProbeRow, ScoreRow, TransferRow};
-use crate::store::{Lookup, Row, Store, Stored};
+use crate::store::{Lookup, Row, Store, StoreError, Stored};
 use crate::threads::in_parallel;
 use anyhow::Result;
 use std::collections::HashMap;
@@ -68,7 +67,7 @@ impl Survey {
             ));
         };
         in_parallel(options.workers, plan.cells.len(), |id| {
-            let presence = look_for(store, plan, id)?;
+            let presence = presence_of(store, plan, id)?;
             missing[id].store(!presence.is_whole(), Ordering::Relaxed);
             if let Presence::Damaged(reason) = presence {
                 warn(&plan.cells[id], &reason);
@@ -88,9 +87,9 @@ impl Survey {
             if !craft || !needed[id] || missing[id].load(Ordering::Relaxed) {
                 return Ok(());
             }
-            match verify_pixels(store, cell).map_err(StoreError::from) {
+            match verify_pixels(store, cell) {
                 Ok(()) => {}
-                Err(StoreError::OutOfReach(error)) => return Err(error),
+                Err(error @ StoreError::OutOfReach(_)) => return Err(error.into()),
                 Err(StoreError::Unusable(error)) => {
                     missing[id].store(true, Ordering::Relaxed);
                     damaged[id].store(true, Ordering::Relaxed);
@@ -115,7 +114,7 @@ impl Survey {
         let mut absent: HashMap<CellId, bool> = HashMap::new();
         let mut held_up = Vec::new();
         for id in cells {
-            if look_for(store, plan, id)?.is_whole() {
+            if presence_of(store, plan, id)?.is_whole() {
                 let cell = &plan.cells[id];
                 let craft = matches!(cell.work, Work::Craft { .. });
                 survey.damaged[id] = craft && verify_pixels(store, cell).is_err();
@@ -125,7 +124,7 @@ impl Survey {
             let mut lacking = None;
             for need in plan.needs(id).into_iter().filter(|&need| !survey.missing[need]) {
                 if let Entry::Vacant(entry) = absent.entry(need) {
-                    entry.insert(!look_for(store, plan, need)?.is_whole());
+                    entry.insert(!presence_of(store, plan, need)?.is_whole());
                 }
                 lacking = lacking.or(absent[&need].then_some(need));
             }
@@ -178,40 +177,38 @@ impl Survey {
 ///
 /// # Errors
 /// When the object store behind the folder cannot be asked.
-pub(crate) fn look_for(store: &Store, plan: &Plan, id: CellId) -> Result<Presence> {
+pub(crate) fn presence_of(store: &Store, plan: &Plan, id: CellId) -> Result<Presence> {
     let cell = &plan.cells[id];
     let cases = plan.cases(id);
     match cell.work {
-        Work::Clean { .. } => look_for_rows::<CleanRow>(store, cell, cases, |_| Ok(())),
-        Work::Craft { .. } => look_for_rows::<CraftRow>(store, cell, cases, |stored| {
+        Work::Clean { .. } => presence_of_rows::<CleanRow>(store, cell, cases, |_| Ok(())),
+        Work::Craft { .. } => presence_of_rows::<CraftRow>(store, cell, cases, |stored| {
             let count = stored.rows.iter().filter(|row| row.slot.is_some()).count();
             stored
                 .pixels
                 .as_ref()
                 .map_or(Ok(()), |hash| store.check_pixels(&cell.address, hash, count))
         }),
-        Work::Score { .. } => look_for_rows::<ScoreRow>(store, cell, cases, |_| Ok(())),
-        Work::Probe { .. } => look_for_rows::<ProbeRow>(store, cell, cases, |_| Ok(())),
-        Work::Measure { .. } => look_for_rows::<MeasureRow>(store, cell, cases, |_| Ok(())),
-        Work::Transfer { .. } => look_for_rows::<TransferRow>(store, cell, cases, |_| Ok(())),
+        Work::Score { .. } => presence_of_rows::<ScoreRow>(store, cell, cases, |_| Ok(())),
+        Work::Probe { .. } => presence_of_rows::<ProbeRow>(store, cell, cases, |_| Ok(())),
+        Work::Measure { .. } => presence_of_rows::<MeasureRow>(store, cell, cases, |_| Ok(())),
+        Work::Transfer { .. } => presence_of_rows::<TransferRow>(store, cell, cases, |_| Ok(())),
     }
 }
 
 /// `cases` rows are expected; `check` says what else must be there with them.
-fn look_for_rows<R: Row>(
+fn presence_of_rows<R: Row>(
     store: &Store,
     cell: &Cell,
     cases: usize,
-    check: impl Fn(&Stored<R>) -> Result<()>,
+    check: impl Fn(&Stored<R>) -> Result<(), StoreError>,
 ) -> Result<Presence> {
     Ok(match store.read::<R>(&cell.address)? {
-        Lookup::Whole(stored) if stored.rows.len() == cases => {
-            match check(&stored).map_err(StoreError::from) {
-                Ok(()) => Presence::Whole,
-                Err(StoreError::OutOfReach(error)) => return Err(error),
-                Err(StoreError::Unusable(error)) => Presence::Damaged(first_line(&error)),
-            }
-        }
+        Lookup::Whole(stored) if stored.rows.len() == cases => match check(&stored) {
+            Ok(()) => Presence::Whole,
+            Err(error @ StoreError::OutOfReach(_)) => return Err(error.into()),
+            Err(StoreError::Unusable(error)) => Presence::Damaged(first_line(&error)),
+        },
         Lookup::Whole(stored) => {
             Presence::Damaged(format!("{} rows, expected {cases}", stored.rows.len()))
         }
@@ -221,7 +218,7 @@ fn look_for_rows<R: Row>(
 }
 
 /// Verifies the pixels of a craft cell that is there, as far as the folder has them.
-fn verify_pixels(store: &Store, cell: &Cell) -> Result<()> {
+fn verify_pixels(store: &Store, cell: &Cell) -> Result<(), StoreError> {
     let pixels = store.load::<CraftRow>(&cell.address)?.pixels;
     pixels.map_or(Ok(()), |hash| store.verify_pixels(&cell.address, &hash))
 }

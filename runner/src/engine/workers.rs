@@ -8,7 +8,7 @@ use crate::engine::outcome::{Failure, RunOutcome};
 use crate::engine::plan::CellId;
 use crate::engine::process::{Reply, Request, RequestOutcome, StartError, Worker};
 use crate::engine::queue::Queue;
-use crate::engine::survey::{Survey, look_for};
+use crate::engine::survey::{Survey, presence_of};
 use crate::threads::crowd;
 use anyhow::{Context, Result, bail};
 use gauntlet_core::device;
@@ -183,7 +183,7 @@ impl<'a> Workers<'a> {
     }
 
     fn is_stored(&self, id: CellId) -> Result<bool> {
-        Ok(look_for(self.engine.store, self.engine.plan, id)?.is_whole())
+        Ok(presence_of(self.engine.store, self.engine.plan, id)?.is_whole())
     }
 
     /// Loads a model in a process of its own. A plugin's model that cannot be loaded, and one that

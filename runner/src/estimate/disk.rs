@@ -38,7 +38,7 @@ impl Disk {
         };
         let [(one, one_row), (full, all_rows)] = [1, SLICE].map(cell);
         store.write(&one, &one_row)?;
-        let write = timed(|| store.write(&full, &all_rows))?;
+        let write = timed(|| Ok(store.write(&full, &all_rows)?))?;
         let read = timed(|| match store.read::<TransferRow>(&full)? {
             Lookup::Whole(_) => Ok(()),
             Lookup::Missing | Lookup::Damaged(_) => bail!("what was written cannot be read back"),
@@ -52,7 +52,7 @@ impl Disk {
         let address = Address::new(CellKind::Craft, &serde_json::json!({}));
         let both_ways = timed(|| {
             let hash = store.write_pixels(&address, &pixels)?;
-            store.read_pixels(&address, &hash).map(drop)
+            Ok(store.read_pixels(&address, &hash).map(drop)?)
         })?;
         let per_pixel_byte = (both_ways - write).max(0.0) / 2.0 / (pixels.numel() * 4) as f64;
         Ok(Self { write, read, size, per_pixel_byte })

@@ -35,7 +35,7 @@ pub(crate) use seconds::seconds;
 use std::path::Path;
 pub use sum::{Campaigns, Kinds, StudyEstimate};
 
-/// Estimates a study: those of its cells that the results' folder `out` does not have. The folder
+/// Estimates a study: those of its cells that the results folder `out` does not have. The folder
 /// is not made.
 ///
 /// # Errors

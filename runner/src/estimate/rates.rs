@@ -19,52 +19,6 @@ pub(super) struct Rates<'a> {
     probe: Cost,
 }
 
-/// What a cell takes.
-#[derive(Default)]
-pub(super) struct Take<'a> {
-    /// Forward passes, of one image each.
-    pub forward: f64,
-    /// Backward passes, of one image each.
-    pub backward: f64,
-    /// Seconds that one worker takes.
-    pub seconds: f64,
-    /// Bytes on disk.
-    pub bytes: f64,
-    /// The attack or the score, in a cell that has one.
-    pub own: Option<Own<'a>>,
-}
-
-/// The part of an attack or a score in what a cell takes.
-pub(super) struct Own<'a> {
-    pub key: OwnKey,
-    pub label: &'a str,
-    /// For an image, if that is known.
-    pub each: Option<Cost>,
-    /// Seconds without storing and loading.
-    pub seconds: f64,
-}
-
-/// An attack or a score with a goal. Attacks come first, then the study's order.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct OwnKey {
-    pub part: OwnPart,
-    pub goal: GoalKind,
-}
-
-/// An attack or a score, by its index in the study.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum OwnPart {
-    Attack(usize),
-    Score(usize),
-}
-
-impl Own<'_> {
-    /// The label and the goal.
-    pub fn name(&self) -> String {
-        format!("{} ({})", self.label, self.key.goal.name())
-    }
-}
-
 impl<'a> Rates<'a> {
     pub fn new(study: &'a Study, plan: &'a Plan, measured: &'a Measured) -> Self {
         Self { study, plan, measured, probe: probe_cost(&study.radii()) }
@@ -205,5 +159,51 @@ impl<'a> Rates<'a> {
     /// Seconds to load an image of a cell.
     fn loading(&self, id: CellId) -> f64 {
         self.measured.loading[&self.plan.side(id)]
+    }
+}
+
+/// What a cell takes.
+#[derive(Default)]
+pub(super) struct Take<'a> {
+    /// Forward passes, of one image each.
+    pub forward: f64,
+    /// Backward passes, of one image each.
+    pub backward: f64,
+    /// Seconds that one worker takes.
+    pub seconds: f64,
+    /// Bytes on disk.
+    pub bytes: f64,
+    /// The attack or the score, in a cell that has one.
+    pub own: Option<Own<'a>>,
+}
+
+/// The part of an attack or a score in what a cell takes.
+pub(super) struct Own<'a> {
+    pub key: OwnKey,
+    pub label: &'a str,
+    /// For an image, if that is known.
+    pub each: Option<Cost>,
+    /// Seconds without storing and loading.
+    pub seconds: f64,
+}
+
+/// An attack or a score with a goal. Attacks come first, then the study's order.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct OwnKey {
+    pub part: OwnPart,
+    pub goal: GoalKind,
+}
+
+/// An attack or a score, by its index in the study.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum OwnPart {
+    Attack(usize),
+    Score(usize),
+}
+
+impl Own<'_> {
+    /// The label and the goal.
+    pub fn name(&self) -> String {
+        format!("{} ({})", self.label, self.key.goal.name())
     }
 }

@@ -41,7 +41,7 @@ pub fn read(folder: &Path, mut take: impl FnMut(usize, Outcome) -> Result<()>) -
     let path = folder.join("outcomes.parquet");
     let place = || {
         format!(
-            "{} cannot be read: a results' folder is expected, as `runner run` leaves it",
+            "{} cannot be read: a results folder is expected, as `runner run` leaves it",
             path.display()
         )
     };

@@ -19,7 +19,7 @@ pub fn device(folder: &Path) -> Result<String> {
     let path = folder.join(FILE);
     let place = || {
         format!(
-            "{} cannot be read: a results' folder is expected, as `runner run` leaves it",
+            "{} cannot be read: a results folder is expected, as `runner run` leaves it",
             path.display()
         )
     };

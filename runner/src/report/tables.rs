@@ -3,7 +3,7 @@
 
 use crate::analysis::{self, Denominator, Tables, rate};
 use crate::study::{GoalKind, Study};
-use crate::summary::{Summary, Timing};
+use crate::summary::Summary;
 use anyhow::Result;
 use gauntlet_core::metric::Scope;
 use serde::{Serialize, Serializer};
@@ -43,143 +43,159 @@ pub(super) fn accuracy(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
 }
 
 pub(super) fn success(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
-    let fixed = [
-        "model",
-        "attack",
-        "goal",
-        "images",
-        "missing",
-        "source_correct",
-        "found",
-        "invalid",
-        "success",
-        "success_8bit",
-        "rate_of_source_correct",
-        "rate_of_all",
-        "rate_8bit_of_source_correct",
-        "rate_8bit_of_all",
-        "median_forward",
-        "median_backward",
-    ];
-    let mut head: Vec<String> = fixed.map(str::to_owned).to_vec();
-    for metric in study.metrics.iter().filter(|metric| metric.scope == Scope::Outcome) {
-        let label = &metric.part.label;
-        head.extend(
-            ["mean", "median"]
-                .iter()
-                .flat_map(|what| [format!("{what}_{label}"), format!("{what}_{label}_8bit")]),
-        );
+    #[derive(Default, Serialize)]
+    struct Row<'a> {
+        model: &'a str,
+        attack: &'a str,
+        goal: &'a str,
+        images: usize,
+        missing: usize,
+        source_correct: usize,
+        found: usize,
+        invalid: usize,
+        success: usize,
+        success_8bit: usize,
+        rate_of_source_correct: Number,
+        rate_of_all: Number,
+        rate_8bit_of_source_correct: Number,
+        rate_8bit_of_all: Number,
+        median_forward: Number,
+        median_backward: Number,
     }
-    let rows = tables.success.iter().map(|row| {
-        let mut cells = vec![
-            study.models[row.model].part.label.clone(),
-            study.attacks[row.attack].part.label.clone(),
-            row.goal.name().to_owned(),
-            row.images.to_string(),
-            row.missing.to_string(),
-            row.source_correct.to_string(),
-            row.found.to_string(),
-            row.invalid.to_string(),
-            row.success.to_string(),
-            row.success_8bit.to_string(),
-            number(rate(row.success, row.source_correct)),
-            number(rate(row.success, row.images)),
-            number(rate(row.success_8bit, row.source_correct)),
-            number(rate(row.success_8bit, row.images)),
-            number(row.passes.forward.median),
-            number(row.passes.backward.median),
-        ];
-        for distortion in &row.distortions {
-            let (float, rounded) = (distortion.float, distortion.rounded);
-            cells.extend([float.mean, rounded.mean, float.median, rounded.median].map(number));
-        }
-        cells
+    let metrics = study.metrics.iter().filter(|metric| metric.scope == Scope::Outcome);
+    let distortions = metrics.flat_map(|metric| {
+        let label = &metric.part.label;
+        ["mean", "median"]
+            .into_iter()
+            .flat_map(move |what| [format!("{what}_{label}"), format!("{what}_{label}_8bit")])
     });
-    wide_table(head, rows)
+    let rows = tables.success.iter().map(|row| {
+        let own = Row {
+            model: &study.models[row.model].part.label,
+            attack: &study.attacks[row.attack].part.label,
+            goal: row.goal.name(),
+            images: row.images,
+            missing: row.missing,
+            source_correct: row.source_correct,
+            found: row.found,
+            invalid: row.invalid,
+            success: row.success,
+            success_8bit: row.success_8bit,
+            rate_of_source_correct: Number(rate(row.success, row.source_correct)),
+            rate_of_all: Number(rate(row.success, row.images)),
+            rate_8bit_of_source_correct: Number(rate(row.success_8bit, row.source_correct)),
+            rate_8bit_of_all: Number(rate(row.success_8bit, row.images)),
+            median_forward: Number(row.passes.forward.median),
+            median_backward: Number(row.passes.backward.median),
+        };
+        let distortions = row.distortions.iter().flat_map(|distortion| {
+            let (float, rounded) = (distortion.float, distortion.rounded);
+            [float.mean, rounded.mean, float.median, rounded.median].map(Column::number)
+        });
+        (own, distortions.collect())
+    });
+    wide_table(distortions, rows)
 }
 
 pub(super) fn transfer(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
-    let mut head: Vec<String> =
-        ["source", "target", "attack", "goal", "pixels", "match", "missing"]
-            .map(str::to_owned)
-            .to_vec();
-    for prefix in ["images", "transferred", "rate"] {
-        head.extend(Denominator::ALL.iter().map(|of| format!("{prefix}_{}", of.name())));
+    #[derive(Default, Serialize)]
+    struct Row<'a> {
+        source: &'a str,
+        target: &'a str,
+        attack: &'a str,
+        goal: &'a str,
+        pixels: &'a str,
+        r#match: &'a str,
+        missing: usize,
     }
-    head.extend(["unfooled", "different_mistake", "same_mistake"].map(str::to_owned));
+    let denominators = ["images", "transferred", "rate"].into_iter().flat_map(|prefix| {
+        Denominator::ALL.iter().map(move |of| format!("{prefix}_{}", of.name()))
+    });
+    let split = ["unfooled", "different_mistake", "same_mistake"].map(str::to_owned);
     let rows = tables.transfer.iter().map(|row| {
-        let mut cells = vec![
-            study.models[row.source].part.label.clone(),
-            study.models[row.target].part.label.clone(),
-            study.attacks[row.attack].part.label.clone(),
-            row.goal.name().to_owned(),
-            row.pixels.name().to_owned(),
-            row.matching.name().to_owned(),
-            row.missing.to_string(),
-        ];
+        let own = Row {
+            source: &study.models[row.source].part.label,
+            target: &study.models[row.target].part.label,
+            attack: &study.attacks[row.attack].part.label,
+            goal: row.goal.name(),
+            pixels: row.pixels.name(),
+            r#match: row.matching.name(),
+            missing: row.missing,
+        };
         let rates = row.transferred.iter().zip(row.images.iter());
         let split = [row.split.unfooled, row.split.different_mistake, row.split.same_mistake];
-        cells.extend(row.images.iter().map(|count| count.to_string()));
-        cells.extend(row.transferred.iter().map(|count| count.to_string()));
-        cells.extend(rates.map(|(part, whole)| number(rate(part, whole))));
-        cells.extend(split.map(|count| count.to_string()));
-        cells
+        let columns = row.images.iter().map(Column::Count);
+        let columns = columns.chain(row.transferred.iter().map(Column::Count));
+        let columns = columns.chain(rates.map(|(part, whole)| Column::number(rate(part, whole))));
+        (own, columns.chain(split.map(Column::Count)).collect())
     });
-    wide_table(head, rows)
+    wide_table(denominators.chain(split), rows)
 }
 
 /// Transfer rates by the published denominator: a line for each source, a column for each target.
 pub(super) fn matrices(summary: &Summary) -> Result<Vec<u8>> {
-    let mut head = ["attack", "goal", "pixels", "match", "source"].map(str::to_owned).to_vec();
-    head.extend(summary.models.iter().map(|model| model.label.clone()));
+    #[derive(Default, Serialize)]
+    struct Row<'a> {
+        attack: &'a str,
+        goal: &'a str,
+        pixels: &'a str,
+        r#match: &'a str,
+        source: &'a str,
+    }
+    let models = summary.models.len();
     let rows = summary.transfer.iter().flat_map(|matrix| {
         let counts = &matrix.denominators[&matrix.published];
         summary.models.iter().enumerate().map(move |(source, model)| {
-            let mut row = vec![
-                matrix.attack.clone(),
-                matrix.goal.name().to_owned(),
-                matrix.pixels.name().to_owned(),
-                matrix.matching.name().to_owned(),
-                model.label.clone(),
-            ];
-            row.extend(
-                (0..summary.models.len()).map(|target| number(counts.rate(source, target).rate)),
-            );
-            row
+            let own = Row {
+                attack: &matrix.attack,
+                goal: matrix.goal.name(),
+                pixels: matrix.pixels.name(),
+                r#match: matrix.matching.name(),
+                source: &model.label,
+            };
+            let rate = |target| Column::number(counts.rate(source, target).rate);
+            (own, (0..models).map(rate).collect())
         })
     });
-    wide_table(head, rows)
+    wide_table(summary.models.iter().map(|model| model.label.clone()), rows)
 }
 
 pub(super) fn scores(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
+    #[derive(Default, Serialize)]
+    struct Row<'a> {
+        model: &'a str,
+        metric: &'a str,
+        goal: &'a str,
+        unit: &'a str,
+        source_correct: usize,
+        missing: usize,
+        mean: Number,
+        median: Number,
+    }
     let mut extras: Vec<&str> = Vec::new();
     for extra in tables.scores.iter().flat_map(|row| &study.metrics[row.metric].extras) {
         if !extras.contains(&extra.as_str()) {
             extras.push(extra);
         }
     }
-    let head = ["model", "metric", "goal", "unit", "source_correct", "missing", "mean", "median"]
-        .map(str::to_owned);
-    let head: Vec<String> =
-        head.into_iter().chain(extras.iter().map(|extra| format!("mean_{extra}"))).collect();
     let rows = tables.scores.iter().map(|row| {
         let metric = &study.metrics[row.metric];
-        let own = [
-            study.models[row.model].part.label.clone(),
-            metric.part.label.clone(),
-            row.goal.name().to_owned(),
-            metric.unit.clone(),
-            row.scored.to_string(),
-            row.missing.to_string(),
-            number(row.summary.mean),
-            number(row.summary.median),
-        ];
+        let own = Row {
+            model: &study.models[row.model].part.label,
+            metric: &metric.part.label,
+            goal: row.goal.name(),
+            unit: &metric.unit,
+            source_correct: row.scored,
+            missing: row.missing,
+            mean: Number(row.summary.mean),
+            median: Number(row.summary.median),
+        };
         let extra = |name: &&str| {
             metric.extras.iter().position(|own| own == name).and_then(|n| row.extras[n])
         };
-        own.into_iter().chain(extras.iter().map(|name| number(extra(name)))).collect::<Vec<_>>()
+        (own, extras.iter().map(|name| Column::number(extra(name))).collect())
     });
-    wide_table(head, rows)
+    wide_table(extras.iter().map(|extra| format!("mean_{extra}")), rows)
 }
 
 pub(super) fn flags(tables: &Tables) -> Result<Vec<u8>> {
@@ -219,21 +235,28 @@ pub(super) fn flags(tables: &Tables) -> Result<Vec<u8>> {
 }
 
 pub(super) fn timing(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    let six = |value: f64| analysis::number(value).unwrap_or_default();
-    for row in &tables.success {
-        writer.serialize(Timing {
-            model: study.models[row.model].part.label.clone(),
-            attack: study.attacks[row.attack].part.label.clone(),
-            goal: row.goal,
-            source_correct: row.source_correct,
-            attack_seconds: six(row.seconds),
-            seconds_per_image: (row.source_correct > 0)
-                .then(|| six(row.seconds / row.source_correct as f64)),
-            transfer_seconds: six(row.transfer_seconds),
-        })?;
+    /// What [`Timing`](crate::summary::Timing) reads.
+    #[derive(Default, Serialize)]
+    struct Row<'a> {
+        model: &'a str,
+        attack: &'a str,
+        goal: &'a str,
+        source_correct: usize,
+        attack_seconds: f64,
+        seconds_per_image: Option<f64>,
+        transfer_seconds: f64,
     }
-    Ok(writer.into_inner()?)
+    let six = |value: f64| analysis::number(value).unwrap_or_default();
+    table(tables.success.iter().map(|row| Row {
+        model: &study.models[row.model].part.label,
+        attack: &study.attacks[row.attack].part.label,
+        goal: row.goal.name(),
+        source_correct: row.source_correct,
+        attack_seconds: six(row.seconds),
+        seconds_per_image:
+            (row.source_correct > 0).then(|| six(row.seconds / row.source_correct as f64)),
+        transfer_seconds: six(row.transfer_seconds),
+    }))
 }
 
 pub(super) fn skipped(study: &Study) -> Result<Vec<u8>> {
@@ -263,36 +286,39 @@ impl Serialize for Number {
     }
 }
 
-fn number(value: Option<f64>) -> String {
-    Number(value).to_string()
+/// What stands in a column that depends on the study.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Column {
+    Count(usize),
+    Number(Number),
+}
+
+impl Column {
+    fn number(value: Option<f64>) -> Self {
+        Self::Number(Number(value))
+    }
 }
 
 /// A table whose columns are the fields of a struct.
 fn table<R: Serialize + Default>(rows: impl IntoIterator<Item = R>) -> Result<Vec<u8>> {
-    let mut rows = rows.into_iter().peekable();
-    let empty = rows.peek().is_none();
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    for row in rows {
-        writer.serialize(row)?;
-    }
-    // The head comes with the first row, so a table without rows needs one to have a head.
-    if empty {
-        writer.serialize(R::default())?;
-    }
-    let mut bytes = writer.into_inner()?;
-    if empty {
-        let head = bytes.iter().position(|&byte| byte == b'\n').map_or(0, |end| end + 1);
-        bytes.truncate(head);
-    }
-    Ok(bytes)
+    wide_table([], rows.into_iter().map(|row| (row, Vec::new())))
 }
 
-/// A table whose columns depend on the study.
-fn wide_table(head: Vec<String>, rows: impl IntoIterator<Item = Vec<String>>) -> Result<Vec<u8>> {
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.write_record(head)?;
+/// A table with the fields of a struct, followed by columns that depend on the study, which `more`
+/// names.
+fn wide_table<R: Serialize + Default>(
+    more: impl IntoIterator<Item = String>,
+    rows: impl IntoIterator<Item = (R, Vec<Column>)>,
+) -> Result<Vec<u8>> {
+    let mut fields = csv::Writer::from_writer(Vec::new());
+    fields.serialize(R::default())?;
+    let mut head = csv::Reader::from_reader(&*fields.into_inner()?).headers()?.clone();
+    head.extend(more);
+    let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
+    writer.write_record(&head)?;
     for row in rows {
-        writer.write_record(row)?;
+        writer.serialize(row)?;
     }
     Ok(writer.into_inner()?)
 }
@@ -342,7 +368,7 @@ mod tests {
             (Some(1.23456789e-7), "0.000000123457"),
         ];
         for (value, expected) in cases {
-            assert_eq!(number(value), expected);
+            assert_eq!(Number(value).to_string(), expected);
         }
     }
 }

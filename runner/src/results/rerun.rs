@@ -1,7 +1,7 @@
 //! Computes the cells of one outcome again, in a folder of their own, and compares bit for bit.
 
 use crate::engine::plan::{CellId, Plan, Work};
-use crate::engine::{self, Engine, Progress, RunOptions, Survey, look_for};
+use crate::engine::{self, Engine, Progress, RunOptions, Survey, presence_of};
 use crate::report::outcomes::{DISTORTION, Outcome};
 use crate::store::Row;
 use crate::store::rows::{
@@ -62,7 +62,7 @@ pub fn rerun(
                 plan.describe(study, cell)
             )
         };
-        ensure!(look_for(store, plan, cell)?.is_whole(), what());
+        ensure!(presence_of(store, plan, cell)?.is_whole(), what());
     }
     let written = written(study, plan, store, &wanted, outcome, place)?;
     let scratch = tempfile::tempdir()?;

@@ -5,7 +5,7 @@ use serde::Serialize;
 /// The end of the name of a cell's file.
 pub(super) const ROWS: &str = ".parquet";
 
-/// The folder of the cells, in the results' folder.
+/// The folder of the cells, in the results folder.
 pub(super) const CELLS: &str = "cells";
 
 /// The kinds of cells, in the order in which they are computed. Each kind has a folder of its own,

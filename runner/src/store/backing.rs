@@ -1,4 +1,4 @@
-//! The object store behind a results' folder.
+//! The object store behind a results folder.
 
 use crate::store::address::{CELLS, CellKind, ROWS};
 use crate::store::files::{prepare, write_atomically};
@@ -10,7 +10,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-/// The file in the results' folder that names the object store behind it.
+/// The file in the results folder that names the object store behind it.
 const BEHIND: &str = "store.toml";
 
 /// The content of [`BEHIND`].
@@ -20,7 +20,7 @@ struct Behind {
     url: String,
 }
 
-/// Puts an object store behind the results' folder `out`, which is made if need be. The URL is
+/// Puts an object store behind the results folder `out`, which is made if need be. The URL is
 /// `s3://bucket/path`, or a folder's `file:///path`. Every later [`Store::open`] of the folder uses
 /// the object store. For `s3`, the environment has the credentials and the server:
 /// `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`, `AWS_ENDPOINT_URL`, ….
@@ -50,7 +50,7 @@ pub fn attach(out: &Path, url: &str) -> Result<()> {
     written.with_context(|| unwritable(out))
 }
 
-/// The URL of the object store behind a results' folder, if it has one.
+/// The URL of the object store behind a results folder, if it has one.
 pub(super) fn behind(out: &Path) -> Result<Option<String>> {
     let path = out.join(BEHIND);
     let place = || format!("{}, which names the object store of the cells", path.display());
@@ -66,15 +66,15 @@ pub(super) fn behind(out: &Path) -> Result<Option<String>> {
     Ok(Some(toml::from_str::<Behind>(&text).with_context(place)?.url))
 }
 
-/// Whether a results' folder may have cells, in itself or in an object store behind it.
+/// Whether a results folder may have cells, in itself or in an object store behind it.
 pub(crate) fn begun(out: &Path) -> bool {
     out.join(CELLS).is_dir() || out.join(BEHIND).exists()
 }
 
-/// The message about a results' folder that cannot be written to.
+/// The message about a results folder that cannot be written to.
 pub(super) fn unwritable(out: &Path) -> String {
     format!(
-        "the results' folder {} cannot be written to; choose another with `--out DIR`",
+        "the results folder {} cannot be written to; choose another with `--out DIR`",
         out.display()
     )
 }
@@ -90,7 +90,7 @@ pub fn names_behind(out: &Path) -> Result<BTreeSet<String>> {
     Ok(listed.iter().filter_map(|file| file.strip_suffix(ROWS)).map(str::to_owned).collect())
 }
 
-/// The [names](crate::store::Address::name) of all cells in a results' folder. The cells are not
+/// The [names](crate::store::Address::name) of all cells in a results folder. The cells are not
 /// verified: a cell's file is complete or absent, unless it was damaged later.
 ///
 /// # Errors

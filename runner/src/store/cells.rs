@@ -2,12 +2,13 @@
 
 use crate::store::address::{Address, CELLS, CellKind};
 use crate::store::backing::{behind, unwritable};
+use crate::store::error::Result;
 use crate::store::files::{prepare, read_file, write_atomically};
 use crate::store::format::{Lookup, Packet, Stored, decode, encode};
 use crate::store::pixels::{MAX_HEADER, beginning, check_size, pack};
 use crate::store::remote::Remote;
 use crate::store::row::Row;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, anyhow};
 use gauntlet_core::guard;
 use std::collections::BTreeSet;
 use std::io;
@@ -27,12 +28,12 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the results' folder `out`. Makes it if need be, and removes temporary files that dead
+    /// Opens the results folder `out`. Makes it if need be, and removes temporary files that dead
     /// processes left.
     ///
     /// # Errors
     /// When the folder cannot be written to, or its object store's URL is wrong.
-    pub fn open(out: &Path) -> Result<Self> {
+    pub fn open(out: &Path) -> anyhow::Result<Self> {
         let remote = behind(out)?.map(|url| Remote::open(&url)).transpose()?.map(Arc::new);
         let store = Self { out: out.to_owned(), folder: out.join(CELLS), remote, listed: None };
         store.prepare().with_context(|| unwritable(out))?;
@@ -43,7 +44,7 @@ impl Store {
     /// seen. A look for many missing cells then asks the object store once, not once per cell.
     ///
     /// # Errors
-    /// When the object store cannot be reached, see [`OutOfReach`](crate::errors::OutOfReach).
+    /// When the object store cannot be reached, see [`StoreError::OutOfReach`].
     pub(crate) fn now(&self) -> Result<Self> {
         let listed = self.remote.as_ref().map(|remote| remote.list().map(Arc::new)).transpose()?;
         Ok(Self { listed, ..self.clone() })
@@ -60,7 +61,7 @@ impl Store {
         prepare(&self.out) // tables are written there
     }
 
-    /// The results' folder, which has the cells in `cells/`.
+    /// The results folder, which has the cells in `cells/`.
     pub fn out(&self) -> &Path {
         &self.out
     }
@@ -69,7 +70,7 @@ impl Store {
     /// not verified.
     ///
     /// # Errors
-    /// When the object store cannot be reached, see [`OutOfReach`](crate::errors::OutOfReach).
+    /// When the object store cannot be reached, see [`StoreError::OutOfReach`].
     pub(crate) fn absent<'a, T: Copy>(
         &self,
         cells: &[T],
@@ -128,7 +129,7 @@ impl Store {
     /// Looks for a cell and verifies it.
     ///
     /// # Errors
-    /// When the object store cannot be reached, see [`OutOfReach`](crate::errors::OutOfReach), or
+    /// When the object store cannot be reached, see [`StoreError::OutOfReach`], or
     /// its copy of the cell cannot be written to the folder. A missing or damaged cell is no error.
     pub fn read<R: Row>(&self, address: &Address) -> Result<Lookup<R>> {
         let found = self.read_here(address);
@@ -156,13 +157,15 @@ impl Store {
     ///
     /// # Errors
     /// When the cell is missing or damaged, or the object store cannot be reached, see
-    /// [`OutOfReach`](crate::errors::OutOfReach).
+    /// [`StoreError::OutOfReach`].
     pub(crate) fn load<R: Row>(&self, address: &Address) -> Result<Stored<R>> {
         match self.read(address)? {
             Lookup::Whole(stored) => Ok(stored),
-            Lookup::Missing => bail!("{} cell {} has gone", address.kind, address.key),
+            Lookup::Missing => {
+                Err(anyhow!("{} cell {} has gone", address.kind, address.key).into())
+            }
             Lookup::Damaged(reason) => {
-                bail!("{} cell {} is damaged: {reason}", address.kind, address.key)
+                Err(anyhow!("{} cell {} is damaged: {reason}", address.kind, address.key).into())
             }
         }
     }
@@ -215,11 +218,9 @@ impl Store {
         let file = address.pixel_file(hash);
         let place = || self.pixel_place(&file);
         let path = self.folder.join(&file);
-        let here = || {
-            beginning(&path)
-                .map_err(Into::into)
-                .and_then(|(start, length)| check_size(&start, length, count))
-                .with_context(place)
+        let right = |(start, length): (Vec<u8>, u64)| check_size(&start, length, count);
+        let here = || -> Result<()> {
+            Ok(beginning(&path).map_err(Into::into).and_then(right).with_context(place)?)
         };
         if path.exists() {
             return here().or_else(|error| if self.fetch(&file)? { here() } else { Err(error) });
@@ -227,9 +228,7 @@ impl Store {
         let there = self
             .remote(&file)
             .map_or(Ok(None), |remote| remote.beginning(&file, 8 + MAX_HEADER))?;
-        there.map_or_else(here, |(start, length)| {
-            check_size(&start, length, count).with_context(place)
-        })
+        there.map_or_else(here, |there| Ok(right(there).with_context(place)?))
     }
 
     /// Verifies a cell's pixels if they are in the folder. Pixels that are only in the object store
@@ -252,22 +251,22 @@ impl Store {
     pub fn read_pixels(&self, address: &Address, hash: &str) -> Result<Tensor> {
         let file = address.pixel_file(hash);
         let mut tensors = gauntlet_core::weights::read_safetensors(self.pixel_bytes(&file, hash)?)?;
-        tensors
+        Ok(tensors
             .remove("pixels")
-            .with_context(|| format!("{}: no tensor `pixels`", self.pixel_place(&file)))
+            .with_context(|| format!("{}: no tensor `pixels`", self.pixel_place(&file)))?)
     }
 
     /// A verified file of pixels.
     fn pixel_bytes(&self, file: &str, hash: &str) -> Result<Vec<u8>> {
-        let read = || {
+        let read = || -> Result<Vec<u8>> {
             let bytes =
                 read_file(&self.folder.join(file)).with_context(|| self.pixel_place(file))?;
-            ensure!(
-                blake3::hash(&bytes).to_string() == hash,
-                "{}: the content does not match the checksum",
-                self.pixel_place(file)
-            );
-            Ok(bytes)
+            if blake3::hash(&bytes).to_string() == hash {
+                Ok(bytes)
+            } else {
+                let place = self.pixel_place(file);
+                Err(anyhow!("{place}: the content does not match the checksum").into())
+            }
         };
         // A damaged file stays in the folder until its cell is computed again, which replaces it.
         read().or_else(|error| if self.fetch(file)? { read() } else { Err(error) })

@@ -11,6 +11,7 @@
 mod address;
 mod backing;
 mod cells;
+mod error;
 mod files;
 mod format;
 mod pixels;
@@ -26,6 +27,7 @@ pub use address::{Address, CellKind, canonical};
 pub(crate) use backing::begun;
 pub use backing::{attach, names, names_behind};
 pub use cells::Store;
+pub use error::StoreError;
 #[cfg(feature = "pull")]
 pub(crate) use files::prepare;
 pub use files::{Pending, write_atomically};

@@ -1,6 +1,7 @@
 //! Stands for object stores in a program that was built without them.
 
-use anyhow::{Result, bail};
+use crate::store::error::Result;
+use anyhow::bail;
 use std::collections::BTreeSet;
 
 /// An object store, which cannot exist.
@@ -8,7 +9,7 @@ use std::collections::BTreeSet;
 pub(super) enum Remote {}
 
 impl Remote {
-    pub fn open(url: &str) -> Result<Self> {
+    pub fn open(url: &str) -> anyhow::Result<Self> {
         bail!(
             "{url}: this program was built without object stores: build it with `cargo build \
              --release -p gauntlet-runner --features object-store`"

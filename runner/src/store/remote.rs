@@ -1,8 +1,8 @@
 //! An object store, by its URL. Objects are named as cells' files are in the folder, below
 //! `URL/cells/`. An object is stored as a whole or not at all.
 
-use crate::errors::OutOfReach;
 use crate::store::address::CELLS;
+use crate::store::error::{self, StoreError};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use futures_util::TryStreamExt;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
@@ -100,12 +100,12 @@ impl Remote {
     }
 
     /// The names of all files of cells. Soon gives up when the object store does not answer.
-    pub fn list(&self) -> Result<BTreeSet<String>> {
+    pub fn list(&self) -> error::Result<BTreeSet<String>> {
         let found: Vec<ObjectMeta> = self
             .runtime
             .block_on(self.hasty.list(Some(&self.cells)).try_collect())
             .map_err(|error| {
-                OutOfReach(format!(
+                StoreError::OutOfReach(format!(
                     "the object store {} cannot be listed: {}",
                     self.url,
                     explain(&error)
@@ -123,13 +123,13 @@ impl Remote {
     }
 
     /// A file's bytes; none when it does not exist.
-    pub fn get(&self, file: &str) -> Result<Option<Vec<u8>>> {
+    pub fn get(&self, file: &str) -> error::Result<Option<Vec<u8>>> {
         let path = self.path(file);
         self.answer(file, async { Ok(self.store.get(&path).await?.bytes().await?.to_vec()) })
     }
 
     /// At most the first `count` bytes of a file, and its length; none when it does not exist.
-    pub fn beginning(&self, file: &str, count: u64) -> Result<Option<(Vec<u8>, u64)>> {
+    pub fn beginning(&self, file: &str, count: u64) -> error::Result<Option<(Vec<u8>, u64)>> {
         let path = self.path(file);
         let options =
             GetOptions { range: Some(GetRange::Bounded(0..count)), ..GetOptions::default() };
@@ -141,11 +141,11 @@ impl Remote {
     }
 
     /// Writes a file, or replaces it.
-    pub fn put(&self, file: &str, bytes: Vec<u8>) -> Result<()> {
+    pub fn put(&self, file: &str, bytes: Vec<u8>) -> error::Result<()> {
         let path = self.path(file);
         let put = self.runtime.block_on(self.store.put(&path, bytes.into()));
         put.map_err(|error| {
-            OutOfReach(format!("writing {}: {}", self.place(file), explain(&error)))
+            StoreError::OutOfReach(format!("writing {}: {}", self.place(file), explain(&error)))
         })?;
         Ok(())
     }
@@ -155,13 +155,15 @@ impl Remote {
         &self,
         file: &str,
         question: impl Future<Output = Result<T, Error>>,
-    ) -> Result<Option<T>> {
+    ) -> error::Result<Option<T>> {
         match self.runtime.block_on(question) {
             Ok(answer) => Ok(Some(answer)),
             Err(Error::NotFound { .. }) => Ok(None),
-            Err(error) => {
-                Err(OutOfReach(format!("reading {}: {}", self.place(file), explain(&error))).into())
-            }
+            Err(error) => Err(StoreError::OutOfReach(format!(
+                "reading {}: {}",
+                self.place(file),
+                explain(&error)
+            ))),
         }
     }
 }

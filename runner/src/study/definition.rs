@@ -1,6 +1,6 @@
 //! The study itself: what is known once its text is read and checked.
 
-use crate::data::{Classes, Data, MissingImages, Picture, Skipped};
+use crate::data::{Classes, Data, MissingImages, Picture, SkippedImage};
 #[cfg(doc)]
 use crate::study::goal::GoalKind;
 use crate::study::goal::Policy;
@@ -17,7 +17,7 @@ use std::time::Duration;
 
 /// A study that is ready to run: every name is known, every parameter valid, every file there.
 pub struct Study {
-    /// Name of the study and of its results' folder.
+    /// Name of the study and of its results folder.
     pub name: String,
     /// Seed of all random draws.
     pub seed: u64,
@@ -74,7 +74,7 @@ pub struct MissingInputs {
 #[derive(Serialize, Deserialize)]
 pub(crate) struct FoundInputs {
     pub(super) pictures: Vec<Picture>,
-    pub(super) skipped: Vec<Skipped>,
+    pub(super) skipped: Vec<SkippedImage>,
     pub(super) classes: Option<Classes>,
     pub(super) joined: Vec<(MemberKind, String)>,
     pub(super) left_out: Vec<LeftOut>,

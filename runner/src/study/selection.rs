@@ -24,7 +24,7 @@ use std::path::Path;
 use toml::{Spanned, Table};
 
 /// The members of one kind.
-pub(super) struct Members<'a, C> {
+pub(super) struct Selected<'a, C> {
     /// Those that the study names.
     pub named: Vec<&'a C>,
     /// Those that join them, if they fit.
@@ -101,7 +101,7 @@ pub(super) struct Selection<'a> {
 
 impl<'a> Selection<'a> {
     /// Patterns of the study, and of `options`: their `include` replaces the study's, their
-    /// `exclude` is added. Members from plugin libraries join a study that is `built_in`.
+    /// `exclude` is added. Selected from plugin libraries join a study that is `built_in`.
     ///
     /// # Errors
     /// When a pattern cannot be parsed.
@@ -150,7 +150,7 @@ impl<'a> Selection<'a> {
         kind: MemberKind,
         named: Option<&'m [C]>,
         registered: impl Iterator<Item = (&'m Entry, bool)>,
-    ) -> Members<'m, C> {
+    ) -> Selected<'m, C> {
         let listed = named.is_some();
         let named = named.unwrap_or_default();
         let objection = |entry: &Entry, costly: bool| match entry.library {
@@ -188,7 +188,7 @@ impl<'a> Selection<'a> {
                 None => {} // left out by a pattern, which the user knows
             }
         }
-        Members {
+        Selected {
             named: named
                 .iter()
                 .zip(of_named)

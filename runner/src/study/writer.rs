@@ -11,26 +11,6 @@ use serde::Serialize;
 use std::path::Path;
 use toml::{Table, Value};
 
-/// A study file with everything spelled out.
-#[derive(Serialize)]
-struct Resolved<'a> {
-    name: &'a str,
-    seed: u64,
-    tie_tolerance: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cell_timeout: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    plugins: Option<Table>,
-    metrics: Vec<Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<Table>,
-    models: Vec<Table>,
-    attacks: Vec<Table>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    transfer: Option<Table>,
-    probe: ProbeChoice,
-}
-
 /// The study as TOML. `source` and `images` are where its images come from and how many are asked
 /// for; `source` is `None` for images in memory.
 pub(super) fn resolved(
@@ -83,6 +63,26 @@ pub(super) fn resolved(
         probe: ProbeChoice { images: study.probe },
     };
     toml::to_string(&resolved).context("the study cannot be written as TOML")
+}
+
+/// A study file with everything spelled out.
+#[derive(Serialize)]
+struct Resolved<'a> {
+    name: &'a str,
+    seed: u64,
+    tie_tolerance: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cell_timeout: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plugins: Option<Table>,
+    metrics: Vec<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<Table>,
+    models: Vec<Table>,
+    attacks: Vec<Table>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    transfer: Option<Table>,
+    probe: ProbeChoice,
 }
 
 fn goal_names(goals: &[GoalKind]) -> Value {

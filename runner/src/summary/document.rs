@@ -73,7 +73,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Reads the document of a results' folder.
+    /// Reads the document of a results folder.
     ///
     /// # Errors
     /// When the folder has no such document, or one of another format.
@@ -86,7 +86,7 @@ impl Summary {
         let place = || format!("{}", path.display());
         let text = fs::read(&path).with_context(|| {
             format!(
-                "{} cannot be read: a results' folder is expected, as `runner run` leaves it",
+                "{} cannot be read: a results folder is expected, as `runner run` leaves it",
                 place()
             )
         })?;
@@ -143,7 +143,7 @@ pub(crate) fn schema() -> Result<Vec<u8>> {
     Ok(text)
 }
 
-/// The pixels of [`Example`]s in a results' folder, 3×S×S in [0, 1], by name of tensor.
+/// The pixels of [`Example`]s in a results folder, 3×S×S in [0, 1], by name of tensor.
 ///
 /// # Errors
 /// When the file is missing or damaged.
@@ -309,7 +309,7 @@ mod tests {
     fn what_is_no_study_is_refused_with_what_was_expected() {
         let folder = tempfile::tempdir().unwrap();
         let error = || format!("{:#}", Summary::open(folder.path()).unwrap_err());
-        assert!(error().contains("cannot be read: a results' folder is expected"), "{}", error());
+        assert!(error().contains("cannot be read: a results folder is expected"), "{}", error());
         fs::write(folder.path().join(FILE), "{\"format\": 99}").unwrap();
         assert!(
             error().ends_with("is of format 99, this program reads 1: run the study again"),

@@ -2,9 +2,8 @@
 
 use crate::analysis::{Distortion, Tables, number};
 use crate::engine::plan::{CellId, Plan};
-use crate::errors::OutOfReach;
-use crate::store::Store;
 use crate::store::rows::CraftRow;
+use crate::store::{Store, StoreError};
 use crate::study::{GoalKind, Study};
 use crate::summary::document::{Example, Summary};
 use anyhow::{Context, Result};
@@ -53,8 +52,9 @@ pub(crate) fn examples(
                         ]);
                         chosen.examples.push(example);
                     }
-                    Err(error) if error.is::<OutOfReach>() => return Err(error),
-                    Err(_) => chosen.damaged.push(reader.craft(place)),
+                    Err(error @ StoreError::OutOfReach(_)) => return Err(error.into()),
+
+                    Err(StoreError::Unusable(_)) => chosen.damaged.push(reader.craft(place)),
                 }
             }
         }
@@ -122,7 +122,7 @@ impl ExampleReader<'_> {
     }
 
     /// Reads an example. `tensor` is what the names of its tensors will begin with.
-    fn read(&self, place: Place, tensor: String) -> Result<ExamplePixels> {
+    fn read(&self, place: Place, tensor: String) -> Result<ExamplePixels, StoreError> {
         let Self { study, plan, store, tables } = self;
         let Place { campaign, image } = place;
         let (planned, counted) = (&plan.campaigns[campaign], &tables.success[campaign]);

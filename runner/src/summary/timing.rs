@@ -28,7 +28,7 @@ pub struct Timing {
 }
 
 impl Timing {
-    /// Reads the times of a results' folder, in the order of
+    /// Reads the times of a results folder, in the order of
     /// [`Summary::campaigns`](crate::summary::Summary::campaigns).
     ///
     /// # Errors

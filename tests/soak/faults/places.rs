@@ -43,7 +43,7 @@ pub fn no_mounts() -> Option<String> {
     tried().err().map(|error| format!("{error:#} (mounting needs root)"))
 }
 
-/// Puts the results' folder on a disk that gets full. Then the disk grows.
+/// Puts the results folder on a disk that gets full. Then the disk grows.
 pub fn full_disk(round: &mut Round) -> Result<()> {
     let at = round.out.path.clone();
     let size = 4 + round.dice.below(2500);
@@ -54,7 +54,7 @@ pub fn full_disk(round: &mut Round) -> Result<()> {
     finish_here(round)
 }
 
-/// Makes the results' folder read-only at a random instant or from the start.
+/// Makes the results folder read-only at a random instant or from the start.
 pub fn read_only(round: &mut Round) -> Result<()> {
     let at = round.out.path.clone();
     let mount = Mount::new(&at, "size=1g")?;
@@ -84,7 +84,7 @@ pub fn read_only(round: &mut Round) -> Result<()> {
     finish_here(round)
 }
 
-/// Moves the results' folder away at a random instant and back again.
+/// Moves the results folder away at a random instant and back again.
 pub fn vanishing(round: &mut Round) -> Result<()> {
     let (at, away) = (round.out.path.clone(), round.out.path.with_extension("away"));
     let mut run = round.bed.start(&at)?;
@@ -102,7 +102,7 @@ pub fn vanishing(round: &mut Round) -> Result<()> {
     Ok(())
 }
 
-/// Removes the results' folder at a random instant.
+/// Removes the results folder at a random instant.
 pub fn removed(round: &mut Round) -> Result<()> {
     let at = round.out.path.clone();
     let mut run = round.bed.start(&at)?;

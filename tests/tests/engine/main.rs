@@ -115,7 +115,7 @@ impl Run {
     }
 }
 
-/// Every file of a results' folder that holds no times, as text.
+/// Every file of a results folder that holds no times, as text.
 fn tables(out: &Path) -> BTreeMap<String, String> {
     let files =
         fs::read_dir(out).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file());

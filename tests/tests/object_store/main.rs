@@ -111,17 +111,17 @@ impl Place {
         self.command(&["run", "study.toml", "--out", out, "--store", &self.url()])
     }
 
-    /// Standard output of a whole run on a machine with the results' folder `out`.
+    /// Standard output of a whole run on a machine with the results folder `out`.
     fn run(&self, out: &str) -> String {
         said(self.machine(out).output().unwrap())
     }
 
-    /// Starts a run on a machine with the results' folder `out`.
+    /// Starts a run on a machine with the results folder `out`.
     fn start(&self, out: &str) -> Child {
         self.machine(out).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
-    /// The cells' files in a results' folder or in the store.
+    /// The cells' files in a results folder or in the store.
     fn cells(&self, out: &str) -> Vec<PathBuf> {
         let kinds = fs::read_dir(self.path(out).join("cells")).into_iter().flatten().flatten();
         let mut files: Vec<PathBuf> = kinds

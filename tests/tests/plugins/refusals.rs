@@ -99,7 +99,7 @@ fn names_are_taken_once() {
 
     rogue(&at.join("plugins"), &["ITEM=\"nudge\""]);
     let error = refusal(at, &["--plugins", "plugins", "list", "attacks"]);
-    let expected = "error: attack `nudge` is brought twice: by toys 1.0.0 and by rogue 0.1.0 (";
+    let expected = "error: attack `nudge` is registered twice: by toys 1.0.0 and by rogue 0.1.0 (";
     assert!(
         error.starts_with(expected) && error.ends_with("/librogue.so); remove or rename one\n"),
         "{error}"

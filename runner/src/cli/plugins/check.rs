@@ -8,7 +8,7 @@ use clap::Args;
 use gauntlet_core::params::{parse, suggestion};
 use gauntlet_core::plugin::Library;
 use gauntlet_core::registry::{Entry, Registry};
-use gauntlet_core::testing::{Check, Event, Report, Verdict};
+use gauntlet_core::testing::{Check, CheckOutcome, Event, Report};
 use gauntlet_core::weights::Weights;
 use serde_json::json;
 use std::fs::File;
@@ -72,10 +72,10 @@ pub(super) fn check(
     if let End::Refused = end {
         return Ok(ExitCode::from(2)); // the other process has printed the reason
     }
-    let count = |of: fn(&Verdict) -> bool| {
-        reports.iter().flat_map(|report| &report.checks).filter(|check| of(&check.verdict)).count()
+    let count = |of: fn(&CheckOutcome) -> bool| {
+        reports.iter().flat_map(|report| &report.checks).filter(|check| of(&check.outcome)).count()
     };
-    let failed = count(|verdict| matches!(verdict, Verdict::Failed(_)));
+    let failed = count(|outcome| matches!(outcome, CheckOutcome::Failed(_)));
     if args.json {
         writeln!(
             out,
@@ -86,8 +86,8 @@ pub(super) fn check(
         )?;
     } else {
         let (passed, skipped) = (
-            count(|verdict| *verdict == Verdict::Passed),
-            count(|verdict| matches!(verdict, Verdict::Skipped(_))),
+            count(|outcome| *outcome == CheckOutcome::Passed),
+            count(|outcome| matches!(outcome, CheckOutcome::Skipped(_))),
         );
         writeln!(out, "{passed} passed, {failed} failed, {skipped} skipped")?;
     }
@@ -182,7 +182,7 @@ fn watch(
     };
     let check = Check {
         name: begun.unwrap_or_else(|| "what comes after that".to_owned()),
-        verdict: Verdict::Failed(fault),
+        outcome: CheckOutcome::Failed(fault),
     };
     print(format!("  {check}"))?;
     report.checks.push(check);

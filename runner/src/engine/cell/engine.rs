@@ -9,7 +9,7 @@ use crate::engine::options::RunOptions;
 use crate::engine::plan::{CellId, Plan, SLICE, Work};
 use crate::errors::first_line;
 use crate::store::rows::{CleanRow, CraftRow, MeasureRow, ProbeRow, ScoreRow, TransferRow};
-use crate::store::{Packet, Store, Stored};
+use crate::store::{Packet, Store, StoreError, Stored};
 use crate::study::Study;
 use anyhow::{Context, Result, bail};
 use gauntlet_core::guard;
@@ -91,19 +91,21 @@ impl Engine<'_> {
         };
         let content = guard::catch("the engine", || {
             // A panic may have left this thread in either gradient mode.
-            tch::with_grad(|| self.compute(context, id, loaded))
+            Ok(tch::with_grad(|| self.compute(context, id, loaded)))
         });
-        let outcome = match content.map_err(CellError::from) {
+        let outcome = match content.map_err(CellError::Failed).flatten() {
             Ok(content) => {
                 return self
                     .pack(id, content)
                     .map(CellResult::Computed)
                     .context("a result cannot be stored");
             }
-            Err(CellError::OutOfReach(error)) => return Err(error),
+            Err(CellError::Store(error @ StoreError::OutOfReach(_))) => return Err(error.into()),
+            Err(CellError::Store(StoreError::Unusable(error)) | CellError::Failed(error)) => {
+                CellOutcome::Failed(first_line(&error))
+            }
             Err(CellError::Stopped(Stop::Cancelled)) => CellOutcome::Cancelled,
             Err(CellError::Stopped(Stop::OutOfTime)) => CellOutcome::Failed(self.out_of_time(id)),
-            Err(CellError::Failed(error)) => CellOutcome::Failed(first_line(&error)),
         };
         Ok(CellResult::Settled(outcome))
     }
@@ -135,13 +137,18 @@ impl Engine<'_> {
         )
     }
 
-    fn compute(&self, context: CellContext, id: CellId, loaded: &mut Loaded) -> Result<Content> {
+    fn compute(
+        &self,
+        context: CellContext,
+        id: CellId,
+        loaded: &mut Loaded,
+    ) -> Result<Content, CellError> {
         let Self { study, plan, store, .. } = *self;
         let cell = &plan.cells[id];
         let pictures = &study.data.pictures[plan.range(cell.slice)];
         let rows =
             |id: CellId| store.load::<CleanRow>(&plan.cells[id].address).map(|stored| stored.rows);
-        let crafted = |id: CellId| -> Result<(Stored<CraftRow>, Option<Tensor>)> {
+        let crafted = |id: CellId| -> Result<(Stored<CraftRow>, Option<Tensor>), StoreError> {
             let stored = store.load::<CraftRow>(&plan.cells[id].address)?;
             let pixels = stored
                 .pixels

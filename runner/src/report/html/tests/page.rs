@@ -228,7 +228,7 @@ fn flags_stand_by_model_with_their_remedy_or_what_was_looked_for() {
 fn a_folder_without_results_is_refused() {
     let empty = tempfile::tempdir().unwrap();
     let error = format!("{:#}", write_report(empty.path()).unwrap_err());
-    assert!(error.contains("a results' folder is expected, as `runner run` leaves it"), "{error}");
+    assert!(error.contains("a results folder is expected, as `runner run` leaves it"), "{error}");
     assert_eq!(fs::read_dir(empty.path()).unwrap().count(), 0);
 }
 
