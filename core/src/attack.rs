@@ -73,6 +73,25 @@ pub struct Budget {
     pub radius: f64,
 }
 
+impl Budget {
+    /// Checks that an adversarial lies in the ball around its original, 3×S×S float32 each. Rounding
+    /// errors of float32 are let pass.
+    ///
+    /// # Errors
+    /// When it lies outside.
+    pub fn check(self, original: &Tensor, adversarial: &Tensor) -> Result<()> {
+        let change = (adversarial - original).unsqueeze(0).to_kind(Kind::Double);
+        let distance = self.norm.of(&change).double_value(&[0, 0, 0, 0]);
+        let norm = format!("{:?}", self.norm).to_lowercase();
+        ensure!(
+            distance <= self.radius * (1.0 + 1e-5) + SLACK,
+            "the pixels lie {distance:.6} away ({norm}), expected {:.6} at the most",
+            self.radius
+        );
+        Ok(())
+    }
+}
+
 /// A norm of the change of a whole image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -125,7 +144,11 @@ impl Goal {
     /// Whether logits (K) meet the goal by the rule of the ECCV 2018 study's drivers. The answer is
     /// the last of the greatest logits. A target also counts when it and some other class lie
     /// within `tolerance` of the greatest logit; the last class is left out of that comparison.
+    /// Logits that are not finite meet no goal.
     pub fn met_within(self, logits: &[f32], tolerance: f64) -> bool {
+        if logits.iter().any(|logit| !logit.is_finite()) {
+            return false;
+        }
         let Some((answer, top)) = logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1))
         else {
             return false;
@@ -297,7 +320,7 @@ impl Goals {
 
     /// Whether each goal is met when the class's logit is first moved by `kappa` against the goal
     /// (the confidence of Carlini and Wagner): M×K logits → M booleans. Of equal logits the first
-    /// wins.
+    /// wins. Logits that are not finite meet no goal.
     pub fn met(&self, logits: &Tensor, kappa: f64) -> Tensor {
         let index = self.class.unsqueeze(1);
         let handicapped = if kappa == 0.0 {
@@ -306,7 +329,8 @@ impl Goals {
             logits.scatter_add(1, &index, &(&self.sign * kappa).unsqueeze(1).to_kind(logits.kind()))
         };
         let same = handicapped.argmax(1, false).eq_tensor(&self.class);
-        same.not_equal_tensor(&self.sign.gt(0.0)).to_kind(Kind::Bool)
+        let met = same.not_equal_tensor(&self.sign.gt(0.0)).to_kind(Kind::Bool);
+        met.logical_and(&logits.isfinite().all_dim(1, false))
     }
 }
 

@@ -97,6 +97,10 @@ pub(crate) trait Access {
     /// The number of each case's random stream.
     fn streams(&self) -> &[u64];
     fn passes(&self) -> Vec<Passes>;
+    /// Per case, passes whose numbers are not finite. None: the oracle does not count them.
+    fn not_finite(&self) -> Option<Vec<Passes>> {
+        None
+    }
     fn check_time(&self) -> Result<()>;
     fn stopped(&self) -> Option<Stop>;
 }
@@ -104,8 +108,16 @@ pub(crate) trait Access {
 impl<'a> Oracle<'a> {
     /// Opens a model for the cases whose random streams are numbered `streams`.
     pub fn new(model: &'a dyn Model, streams: Vec<u64>, settings: Settings) -> Self {
-        let passes = RefCell::new(vec![Passes::default(); streams.len()]);
-        Self::through(Direct { model, settings, streams, passes, stopped: Cell::new(None) })
+        let none = || RefCell::new(vec![Passes::default(); streams.len()]);
+        Self::through(Direct {
+            passes: none(),
+            not_finite: none(),
+            unread: RefCell::default(),
+            stopped: Cell::new(None),
+            model,
+            settings,
+            streams,
+        })
     }
 
     pub(crate) fn through(access: impl Access + 'a) -> Self {
@@ -163,6 +175,12 @@ impl<'a> Oracle<'a> {
         self.access.passes()
     }
 
+    /// Per case, forward passes with a logit and backward passes with a gradient that is not
+    /// finite. Empty in a plugin library, where the program alone counts them.
+    pub fn not_finite(&self) -> Vec<Passes> {
+        self.access.not_finite().unwrap_or_default()
+    }
+
     /// Checks that there is still time. Long work that does not call the model calls this instead.
     ///
     /// # Errors
@@ -189,8 +207,22 @@ struct Direct<'a> {
     /// A number for each case, which does not depend on the cases that run beside it.
     streams: Vec<u64>,
     passes: RefCell<Vec<Passes>>,
+    not_finite: RefCell<Vec<Passes>>,
+    /// Which rows of the last passes were finite: not yet in `not_finite`, since reading them waits
+    /// for the device.
+    unread: RefCell<Vec<Finite>>,
     stopped: Cell<Option<Stop>>,
 }
+
+/// Which rows of a pass were finite: M booleans each.
+struct Finite {
+    cases: Vec<usize>,
+    logits: Tensor,
+    gradient: Option<Tensor>,
+}
+
+/// Greatest number of passes that are [`unread`](Direct::unread).
+const UNREAD: usize = 64;
 
 impl Access for Direct<'_> {
     fn card(&self) -> &ModelCard {
@@ -203,10 +235,12 @@ impl Access for Direct<'_> {
 
     fn logits(&self, cases: &[usize], pixels: &Tensor) -> Result<Tensor> {
         self.admit(cases, pixels)?;
-        let logits =
-            guard::catch(&self.who(), || Ok(tch::no_grad(|| self.model.logits(&pixels.detach()))))?;
+        // Copies, since a model may write to what it is given, or keep what it gives.
+        let logits = guard::catch(&self.who(), || {
+            Ok(tch::no_grad(|| self.model.logits(&pixels.detach_copy()).detach_copy()))
+        })?;
         self.check(&logits, cases.len())?;
-        self.count(cases, 0);
+        self.count(cases, &logits, None)?;
         Ok(logits)
     }
 
@@ -219,7 +253,8 @@ impl Access for Direct<'_> {
         self.admit(cases, pixels)?;
         let gradient = guard::catch(&self.who(), || {
             tch::with_grad(|| {
-                let pixels = pixels.detach().set_requires_grad(true);
+                // A copy, since a model may write to what it is given.
+                let pixels = pixels.detach_copy().set_requires_grad(true);
                 let logits = self.model.logits(&pixels);
                 self.check(&logits, cases.len())?;
                 ensure!(logits.requires_grad(), self.detached());
@@ -241,13 +276,13 @@ impl Access for Direct<'_> {
                 ensure!(gradient.defined(), self.detached());
                 // In the layout of pixels: adding tensors of two layouts is slow.
                 Ok(Gradient {
-                    logits: logits.detach(),
+                    logits: logits.detach_copy(),
                     loss: loss.detach(),
                     pixels: gradient.contiguous(),
                 })
             })
         })?;
-        self.count(cases, 1);
+        self.count(cases, &gradient.logits, Some(&gradient.pixels))?;
         Ok(gradient)
     }
 
@@ -261,6 +296,12 @@ impl Access for Direct<'_> {
 
     fn passes(&self) -> Vec<Passes> {
         self.passes.borrow().clone()
+    }
+
+    fn not_finite(&self) -> Option<Vec<Passes>> {
+        // Passes that cannot be read fail where their numbers are used.
+        let _ = self.read();
+        Some(self.not_finite.borrow().clone())
     }
 
     fn check_time(&self) -> Result<()> {
@@ -316,12 +357,42 @@ impl Direct<'_> {
         Ok(())
     }
 
-    fn count(&self, cases: &[usize], backward: u64) {
+    /// Counts a pass: M×K logits and, with a backward pass, the gradient, M×3×S×S.
+    fn count(&self, cases: &[usize], logits: &Tensor, gradient: Option<&Tensor>) -> Result<()> {
+        let backward = u64::from(gradient.is_some());
         let mut passes = self.passes.borrow_mut();
         for &case in cases {
             passes[case].forward += 1;
             passes[case].backward += backward;
         }
+        // A sum is finite if all that it adds is.
+        let sum = |gradient: &Tensor| {
+            gradient.sum_dim_intlist([1i64, 2, 3].as_slice(), false, tch::Kind::Float)
+        };
+        let finite = Finite {
+            cases: cases.to_vec(),
+            logits: logits.isfinite().all_dim(1, false),
+            gradient: gradient.map(|gradient| sum(gradient).isfinite()),
+        };
+        self.unread.borrow_mut().push(finite);
+        if self.unread.borrow().len() >= UNREAD { self.read() } else { Ok(()) }
+    }
+
+    /// Adds the passes that are unread to `not_finite`.
+    fn read(&self) -> Result<()> {
+        let mut not_finite = self.not_finite.borrow_mut();
+        for Finite { cases, logits, gradient } in self.unread.take() {
+            let broken = |finite: &Tensor| -> Result<Vec<u64>> {
+                Ok(Vec::<bool>::try_from(finite)?.iter().map(|finite| u64::from(!finite)).collect())
+            };
+            let logits = broken(&logits)?;
+            let gradient = gradient.map(|finite| broken(&finite)).transpose()?;
+            for (n, &case) in cases.iter().enumerate() {
+                not_finite[case].forward += logits[n];
+                not_finite[case].backward += gradient.as_ref().map_or(0, |gradient| gradient[n]);
+            }
+        }
+        Ok(())
     }
 }
 

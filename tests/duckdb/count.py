@@ -11,11 +11,12 @@ import duckdb
 
 MEMBERS = {
     "all": "true",
-    "source_correct": "status <> 'misclassified'",
+    "source_correct": "source_clean = label",
     "source_success": "source_success{bits}",
-    "target_correct": "status <> 'misclassified' and target_correct",
+    "target_correct": "source_clean = label and target_correct",
     "both": "source_success{bits} and target_correct",
     "all_correct": "all_correct",
+    "control": "source_clean = label and control_correct{bits}",
 }
 
 

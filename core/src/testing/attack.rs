@@ -240,13 +240,7 @@ fn within_budget(attack: &dyn DynAttack, pixels: &Tensor, found: &Images) -> Res
     let budget = attack.budget().ok_or_else(|| skip("the attack declares none"))?;
     for (n, answer) in found.iter().enumerate() {
         let Some(answer) = answer else { continue };
-        let change = (answer - pixels.get(n as i64)).unsqueeze(0).to_kind(Kind::Double);
-        let (found, allowed) = (budget.norm.of(&change).double_value(&[0, 0, 0, 0]), budget.radius);
-        let norm = format!("{:?}", budget.norm).to_lowercase();
-        ensure!(
-            found <= allowed * (1.0 + 1e-5) + 1e-6,
-            "case {n} lies {found:.6} away ({norm}), expected {allowed:.6} at the most"
-        );
+        budget.check(&pixels.get(n as i64), answer).with_context(|| format!("case {n}"))?;
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Counting: the rows of every stored cell, read once, in the order of the plan.
 
 use crate::analysis::tables::{
-    Accuracy, OutcomeSink, Outcomes, Probe, Score, Success, Tables, summary,
+    Accuracy, OutcomeSink, Outcomes, Probe, Score, Success, Tables, Tally, summary,
 };
 use crate::analysis::transfer::Transfer;
 use crate::analysis::{flags, stats};
@@ -28,7 +28,8 @@ pub fn analyse(
         Reader { study, plan, store, missing: RefCell::default(), trouble: RefCell::default() };
     let (accuracy, correct): (Vec<_>, Vec<_>) =
         (0..study.models.len()).map(|model| reader.accuracy(model)).unzip();
-    let mut tables = Tables { accuracy, correct, ..Tables::default() };
+    let adversarials = vec![Tally::default(); study.models.len()];
+    let mut tables = Tables { accuracy, correct, adversarials, ..Tables::default() };
     for index in 0..plan.campaigns.len() {
         reader.campaign(index, &mut tables, sink)?;
     }
@@ -84,6 +85,7 @@ impl Reader<'_> {
                 continue;
             };
             accuracy.images += rows.len();
+            accuracy.invalid += rows.iter().filter(|row| row.prediction.is_none()).count();
             accuracy.correct += rows.iter().filter(|row| row.correct).count();
             accuracy.top5 += rows.iter().filter(|row| row.top5).count();
             correct.extend(rows.iter().map(|row| Some(row.correct)));
@@ -119,6 +121,11 @@ impl Reader<'_> {
                 counts.iter_mut().flatten().for_each(|count| count.miss(self.plan.cases(id)));
                 continue;
             };
+            for row in &craft {
+                let broken = row.status.logits_not_finite();
+                tables.adversarials[campaign.model]
+                    .add(row.status.attempted() && (broken || row.slot.is_some()), broken);
+            }
             let measures: Vec<Option<Vec<MeasureRow>>> =
                 campaign.measures.iter().map(|(_, cells)| self.rows(cells[slice])).collect();
             let images = self.plan.range(slice);
@@ -132,15 +139,17 @@ impl Reader<'_> {
                     continue;
                 };
                 transfer_seconds += rows.iter().map(|row| row.milliseconds / 1e3).sum::<f64>();
+                for (row, craft) in rows.iter().zip(&craft) {
+                    let given = craft.slot.is_some();
+                    tables.adversarials[*target].add(given, row.prediction.is_none());
+                }
                 let spread = tables.spread(self.study, campaign).of(self.study, *target);
                 for (n, (row, craft)) in rows.iter().zip(&craft).enumerate() {
                     for count in &mut *counts {
                         count.add(craft, row, everyone[n]);
                     }
                     if row.status.attempted() && row.target_correct {
-                        let tally = &mut spread[images.start + n];
-                        tally.of += 1;
-                        tally.hits += u32::from(row.success);
+                        spread[images.start + n].add(true, row.success);
                     }
                 }
                 transfers.push((*target, rows));

@@ -18,6 +18,9 @@ pub enum Denominator {
     Both,
     /// The images that every model of the study classifies correctly.
     AllCorrect,
+    /// The attacked images that the target classifies correctly when they are brought to it
+    /// unperturbed, in the way in which the adversarials are.
+    Control,
 }
 
 impl Denominator {

@@ -3,6 +3,7 @@
 //! All counts come from the stored rows, in the study's order. So the tables are the same byte for
 //! byte in whatever order, and on whatever machines, the cells were computed.
 
+mod control;
 mod count;
 mod denominator;
 pub mod flags;
@@ -11,6 +12,7 @@ pub mod stats;
 mod tables;
 mod transfer;
 
+pub use control::Control;
 pub use count::analyse;
 pub use denominator::{Denominator, PerDenominator};
 pub use rate::{Estimate, Rate, rate};

@@ -21,6 +21,9 @@ pub struct Tables {
     pub scores: Vec<Score>,
     /// Per model and image, whether the model classifies it correctly; none where the cell failed.
     pub correct: Vec<Vec<Option<bool>>>,
+    /// Per model, the adversarials that it was given, its own and those of other models; hits are
+    /// those with a logit that is not finite.
+    pub adversarials: Vec<Tally>,
     /// One per model; without cases when the study has no probe.
     pub probes: Vec<Probe>,
     /// Signs that a model or an attack is not measured right.
@@ -47,10 +50,10 @@ pub struct Spread {
     pub across: Vec<Tally>,
 }
 
-/// How many of some outcomes meet the goal.
+/// How many of some outcomes are hits: meet the goal, unless it says otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Number of outcomes that meet the goal.
+    /// Number of hits.
     pub hits: u32,
     /// Number of outcomes.
     pub of: u32,
@@ -74,6 +77,8 @@ pub struct Accuracy {
     pub images: usize,
     /// Number of images without rows, because their cell failed.
     pub missing: usize,
+    /// Number of images with a logit that is not finite.
+    pub invalid: usize,
     /// Number of images that are classified correctly.
     pub correct: usize,
     /// Number of images whose true class is among the model's first five.
@@ -220,6 +225,14 @@ impl Tables {
             self.spread.len() - 1
         });
         &mut self.spread[index]
+    }
+}
+
+impl Tally {
+    /// Counts an outcome, if it is one.
+    pub(super) fn add(&mut self, counts: bool, hit: bool) {
+        self.of += u32::from(counts);
+        self.hits += u32::from(counts && hit);
     }
 }
 

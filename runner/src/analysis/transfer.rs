@@ -1,5 +1,6 @@
 //! Counts of transfer: how adversarials made on one model do against another.
 
+use crate::analysis::control::Control;
 use crate::analysis::denominator::{Denominator, PerDenominator};
 use crate::engine::plan::Campaign;
 use crate::store::rows::{CraftRow, TransferRow};
@@ -28,6 +29,8 @@ pub struct Transfer {
     pub images: PerDenominator,
     /// Number of these images that meet the goal on the target.
     pub transferred: PerDenominator,
+    /// The published denominator's images, beside the same images without the attack.
+    pub control: Control,
     /// Per image, whether the goal is met on the target; none where the image was not attacked or
     /// the target misclassifies the original. Empty unless pixels are float and the match is top-1.
     pub met: Vec<Option<bool>>,
@@ -109,6 +112,7 @@ impl Transfer {
             missing: 0,
             images: PerDenominator::default(),
             transferred: PerDenominator::default(),
+            control: Control::default(),
             met: Vec::new(),
             split: SplitCounts::default(),
         };
@@ -133,11 +137,15 @@ impl Transfer {
 
     /// Counts an image. `everyone`: whether all models of the study classify it correctly.
     pub(super) fn add(&mut self, craft: &CraftRow, row: &TransferRow, everyone: bool) {
-        let (source_success, hit) = match (self.pixels, self.matching) {
-            (Pixels::Float, Match::Top1) => (row.source_success, row.success),
-            (Pixels::Float, Match::Top5) => (row.source_success, row.top5),
-            (Pixels::EightBit, Match::Top1) => (row.source_success_8bit, row.success_8bit),
-            (Pixels::EightBit, Match::Top5) => (row.source_success_8bit, row.top5_8bit),
+        let (source_success, control_prediction) = match self.pixels {
+            Pixels::Float => (row.source_success, row.control_prediction),
+            Pixels::EightBit => (row.source_success_8bit, row.control_prediction_8bit),
+        };
+        let (hit, control_hit) = match (self.pixels, self.matching) {
+            (Pixels::Float, Match::Top1) => (row.success, row.control_success),
+            (Pixels::Float, Match::Top5) => (row.top5, row.control_top5),
+            (Pixels::EightBit, Match::Top1) => (row.success_8bit, row.control_success_8bit),
+            (Pixels::EightBit, Match::Top5) => (row.top5_8bit, row.control_top5_8bit),
         };
         let attacked = row.status.attempted();
         let both = source_success && row.target_correct;
@@ -149,7 +157,11 @@ impl Transfer {
                 Denominator::TargetCorrect => attacked && row.target_correct,
                 Denominator::Both => both,
                 Denominator::AllCorrect => everyone,
+                Denominator::Control => attacked && control_prediction == Some(row.label),
             };
+            if denominator == Denominator::PUBLISHED && counted {
+                self.control.add(hit, control_hit);
+            }
             self.images[denominator] += usize::from(counted);
             self.transferred[denominator] += usize::from(counted && hit);
         }
@@ -205,6 +217,12 @@ mod tests {
                 source_success,
                 source_success_8bit: false,
                 target_correct,
+                control_prediction: Some(if seen == 6 { 4 } else { 3 }),
+                control_prediction_8bit: Some(if seen == 6 { 4 } else { 3 }),
+                control_success: seen == 6,
+                control_success_8bit: seen == 6,
+                control_top5: false,
+                control_top5_8bit: false,
                 prediction: Some(seen),
                 prediction_8bit: Some(seen),
                 success: seen != 3,
@@ -240,12 +258,17 @@ mod tests {
                 count.add(craft, row, n < 2);
             }
             let all = |counts: PerDenominator| counts.iter().collect::<Vec<_>>();
+            let control = Control { both: 1, attack_alone: 2, control_alone: 0, neither: 2 };
+            assert_eq!(count.control, control, "the published denominator beside its control");
             (all(count.images), all(count.transferred), count.split)
         };
         let one_of_each = SplitCounts { unfooled: 1, different_mistake: 1, same_mistake: 1 };
         let none = SplitCounts::default();
-        assert_eq!(count(float), (vec![7, 6, 4, 5, 3, 2], vec![4, 4, 3, 3, 2, 2], one_of_each));
-        assert_eq!(count(rounded), (vec![7, 6, 0, 5, 0, 2], vec![4, 4, 0, 3, 0, 2], none));
+        assert_eq!(
+            count(float),
+            (vec![7, 6, 4, 5, 3, 2, 5], vec![4, 4, 3, 3, 2, 2, 3], one_of_each)
+        );
+        assert_eq!(count(rounded), (vec![7, 6, 0, 5, 0, 2, 5], vec![4, 4, 0, 3, 0, 2, 3], none));
     }
 
     #[test]

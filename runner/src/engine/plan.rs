@@ -1,12 +1,12 @@
 //! The plan of a study: its cells. A cell's key is a hash of all that determines its content.
 
 use crate::store::{Address, CellKind};
-use crate::study::{GoalKind, Part, Study};
+use crate::study::{GoalKind, Part, Policy, Study};
 use std::ops::Range;
 
 /// The engine's version. It counts up whenever the engine gives other content for the same
 /// specification, so that cells of an older engine are not taken for those of this one.
-pub const ENGINE: &str = "4";
+pub const ENGINE: &str = "5";
 
 /// Images per slice, and so the size of a batch. A cell's bits depend on it, so it never depends on
 /// the machine or the number of workers.
@@ -37,6 +37,18 @@ pub enum Work {
         /// Side of the images, in pixels: the model's own, or that of the models that the pixels
         /// are crafted for.
         side: i64,
+    },
+    /// A model's answers to the images of another side, unperturbed and brought to its own side in
+    /// the way in which adversarials are.
+    Control {
+        /// The model.
+        target: usize,
+        /// The model's clean cell.
+        clean: CellId,
+        /// Side of the images before they are brought, in pixels.
+        side: i64,
+        /// How they are brought.
+        policy: Policy,
     },
     /// An attack on a model.
     Craft {
@@ -83,6 +95,9 @@ pub enum Work {
         target: usize,
         /// The other model's clean cell.
         clean: CellId,
+        /// The control of the other model for images of the craft cell's side; none where that is
+        /// its own.
+        control: Option<CellId>,
     },
 }
 
@@ -91,6 +106,7 @@ impl Work {
     pub fn kind(self) -> CellKind {
         match self {
             Self::Clean { .. } => CellKind::Clean,
+            Self::Control { .. } => CellKind::Control,
             Self::Craft { .. } => CellKind::Craft,
             Self::Score { .. } => CellKind::Score,
             Self::Probe { .. } => CellKind::Probe,
@@ -167,11 +183,11 @@ impl Plan {
         (image / SLICE, image % SLICE)
     }
 
-    /// Side of a cell's images, in pixels; of a transfer cell's before they are fitted to its
-    /// target.
+    /// Side of a cell's images, in pixels; of a control or transfer cell's before they are brought
+    /// to its target.
     pub fn side(&self, cell: CellId) -> i64 {
         match self.cells[cell].work {
-            Work::Clean { side, .. } => side,
+            Work::Clean { side, .. } | Work::Control { side, .. } => side,
             Work::Craft { clean, .. } | Work::Score { clean, .. } | Work::Probe { clean, .. } => {
                 self.side(clean)
             }
@@ -188,7 +204,7 @@ impl Plan {
     pub fn phase(&self, cell: CellId) -> usize {
         match self.cells[cell].work.kind() {
             CellKind::Clean => 0,
-            CellKind::Craft | CellKind::Score | CellKind::Probe => 1,
+            CellKind::Control | CellKind::Craft | CellKind::Score | CellKind::Probe => 1,
             CellKind::Measure | CellKind::Transfer => 2,
         }
     }
@@ -200,7 +216,7 @@ impl Plan {
             | Work::Craft { model, .. }
             | Work::Score { model, .. }
             | Work::Probe { model, .. } => Some(model),
-            Work::Transfer { target, .. } => Some(target),
+            Work::Control { target, .. } | Work::Transfer { target, .. } => Some(target),
             Work::Measure { .. } => None,
         }
     }
@@ -211,6 +227,7 @@ impl Plan {
         match self.cells[cell].work {
             Work::Clean { model: index, .. }
             | Work::Probe { model: index, .. }
+            | Work::Control { target: index, .. }
             | Work::Transfer { target: index, .. } => {
                 vec![model(index)]
             }
@@ -237,11 +254,14 @@ impl Plan {
     pub fn needs(&self, cell: CellId) -> Vec<CellId> {
         match self.cells[cell].work {
             Work::Clean { .. } => vec![],
-            Work::Craft { clean, .. } | Work::Score { clean, .. } | Work::Probe { clean, .. } => {
-                vec![clean]
-            }
+            Work::Control { clean, .. }
+            | Work::Craft { clean, .. }
+            | Work::Score { clean, .. }
+            | Work::Probe { clean, .. } => vec![clean],
             Work::Measure { craft, .. } => vec![craft],
-            Work::Transfer { craft, clean, .. } => vec![craft, clean],
+            Work::Transfer { craft, clean, control, .. } => {
+                [craft, clean].into_iter().chain(control).collect()
+            }
         }
     }
 
@@ -267,6 +287,9 @@ impl Plan {
         };
         let what = match self.cells[cell].work {
             Work::Clean { model: index, .. } => format!("clean answers of {}", model(index)),
+            Work::Control { target, side, .. } => {
+                format!("answers of {} to images of {side}×{side}", model(target))
+            }
             Work::Craft { .. } => craft(cell),
             Work::Probe { model: index, .. } => format!("probe of {}", model(index)),
             Work::Score { model: index, metric, goal, .. } => {

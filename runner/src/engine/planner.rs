@@ -268,13 +268,25 @@ impl Planner<'_> {
     ) -> CellId {
         // Between models of one side nothing is fitted, whatever the policy.
         let fits = side == self.side(target);
+        let control = (!fits).then(|| self.control(clean, target, side, policy));
         let spec = json!({
             "cell": "transfer",
             "craft": self.key(craft),
             "target": self.key(clean),
             "policy": if fits { "none" } else { policy.name() },
         });
-        self.add(&spec, Work::Transfer { craft, target, clean }, self.cells[craft].slice)
+        self.add(&spec, Work::Transfer { craft, target, clean, control }, self.cells[craft].slice)
+    }
+
+    /// `clean` is the target's clean cell at its own side, which names target and images.
+    fn control(&mut self, clean: CellId, target: usize, side: i64, policy: Policy) -> CellId {
+        let spec = json!({
+            "cell": "control",
+            "target": self.key(clean),
+            "side": side,
+            "policy": policy.name(),
+        });
+        self.add(&spec, Work::Control { target, clean, side, policy }, self.cells[clean].slice)
     }
 }
 

@@ -3,7 +3,9 @@
 use crate::engine::options::{Progress, RunOptions};
 use crate::engine::plan::{Cell, CellId, Plan, Work};
 use crate::errors::first_line;
-use crate::store::rows::{CleanRow, CraftRow, MeasureRow, ProbeRow, ScoreRow, TransferRow};
+use crate::store::rows::{
+    CleanRow, ControlRow, CraftRow, MeasureRow, ProbeRow, ScoreRow, TransferRow,
+};
 use crate::store::{Lookup, Row, Store, StoreError, Stored};
 use crate::threads::in_parallel;
 use anyhow::Result;
@@ -182,6 +184,7 @@ pub(crate) fn presence_of(store: &Store, plan: &Plan, id: CellId) -> Result<Pres
     let cases = plan.cases(id);
     match cell.work {
         Work::Clean { .. } => presence_of_rows::<CleanRow>(store, cell, cases, |_| Ok(())),
+        Work::Control { .. } => presence_of_rows::<ControlRow>(store, cell, cases, |_| Ok(())),
         Work::Craft { .. } => presence_of_rows::<CraftRow>(store, cell, cases, |stored| {
             let count = stored.rows.iter().filter(|row| row.slot.is_some()).count();
             stored

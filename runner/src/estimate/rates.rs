@@ -30,6 +30,11 @@ impl<'a> Rates<'a> {
         let paces = &self.measured.paces;
         let images = self.images(id);
         let mut take = match self.plan.cells[id].work {
+            Work::Control { target: model, .. } => Take {
+                forward: 2.0 * images,
+                seconds: images * self.loading(id) + 2.0 * paces[model].forward.of(images),
+                ..Take::default()
+            },
             Work::Clean { model, .. } => Take {
                 forward: images,
                 seconds: images * self.loading(id) + paces[model].forward.of(images),

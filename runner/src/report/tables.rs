@@ -3,7 +3,7 @@
 
 use crate::analysis::{self, Denominator, Tables, rate};
 use crate::study::{GoalKind, Study};
-use crate::summary::Summary;
+use crate::summary::{Matrix, Summary};
 use anyhow::Result;
 use gauntlet_core::metric::Scope;
 use serde::{Serialize, Serializer};
@@ -17,6 +17,7 @@ pub(super) fn accuracy(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
         side: i64,
         images: usize,
         missing: usize,
+        invalid: usize,
         top1: usize,
         top5: usize,
         top1_rate: Number,
@@ -32,6 +33,7 @@ pub(super) fn accuracy(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
             side: model.card.side,
             images: row.images,
             missing: row.missing,
+            invalid: row.invalid,
             top1: row.correct,
             top5: row.top5,
             top1_rate: Number(rate(row.correct, row.images)),
@@ -111,7 +113,17 @@ pub(super) fn transfer(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
     let denominators = ["images", "transferred", "rate"].into_iter().flat_map(|prefix| {
         Denominator::ALL.iter().map(move |of| format!("{prefix}_{}", of.name()))
     });
-    let split = ["unfooled", "different_mistake", "same_mistake"].map(str::to_owned);
+    let rest = [
+        "unfooled",
+        "different_mistake",
+        "same_mistake",
+        "control_k",
+        "control_rate",
+        "excess_over_control",
+        "excess_low",
+        "excess_high",
+    ]
+    .map(str::to_owned);
     let rows = tables.transfer.iter().map(|row| {
         let own = Row {
             source: &study.models[row.source].part.label,
@@ -124,15 +136,20 @@ pub(super) fn transfer(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
         };
         let rates = row.transferred.iter().zip(row.images.iter());
         let split = [row.split.unfooled, row.split.different_mistake, row.split.same_mistake];
+        let (control, excess) = (row.control.control(), row.control.excess());
+        let ends = excess.interval.unzip();
+        let rest = [control.rate, excess.value, ends.0, ends.1].map(Column::number);
         let columns = row.images.iter().map(Column::Count);
         let columns = columns.chain(row.transferred.iter().map(Column::Count));
         let columns = columns.chain(rates.map(|(part, whole)| Column::number(rate(part, whole))));
-        (own, columns.chain(split.map(Column::Count)).collect())
+        let columns = columns.chain(split.map(Column::Count)).chain([Column::Count(control.k)]);
+        (own, columns.chain(rest).collect())
     });
-    wide_table(denominators.chain(split), rows)
+    wide_table(denominators.chain(rest), rows)
 }
 
-/// Transfer rates by the published denominator: a line for each source, a column for each target.
+/// Transfer by the published denominator, its control, and the excess of the one over the other: a
+/// line for each source, a column for each target.
 pub(super) fn matrices(summary: &Summary) -> Result<Vec<u8>> {
     #[derive(Default, Serialize)]
     struct Row<'a> {
@@ -140,21 +157,31 @@ pub(super) fn matrices(summary: &Summary) -> Result<Vec<u8>> {
         goal: &'a str,
         pixels: &'a str,
         r#match: &'a str,
+        value: &'a str,
         source: &'a str,
     }
+    type Entry = fn(&Matrix, usize, usize) -> Option<f64>;
+    let values: [(&str, Entry); 3] = [
+        ("rate", |matrix, source, target| {
+            matrix.denominators[&matrix.published].rate(source, target).rate
+        }),
+        ("control", |matrix, source, target| matrix.control.rate(source, target).rate),
+        ("excess_over_control", |matrix, source, target| matrix.excess[source][target].value),
+    ];
     let models = summary.models.len();
-    let rows = summary.transfer.iter().flat_map(|matrix| {
-        let counts = &matrix.denominators[&matrix.published];
+    let matrices = summary.transfer.iter();
+    let parts = matrices.flat_map(|matrix| values.iter().map(move |value| (matrix, value)));
+    let rows = parts.flat_map(|(matrix, &(value, of))| {
         summary.models.iter().enumerate().map(move |(source, model)| {
             let own = Row {
+                value,
                 attack: &matrix.attack,
                 goal: matrix.goal.name(),
                 pixels: matrix.pixels.name(),
                 r#match: matrix.matching.name(),
                 source: &model.label,
             };
-            let rate = |target| Column::number(counts.rate(source, target).rate);
-            (own, (0..models).map(rate).collect())
+            (own, (0..models).map(|target| Column::number(of(matrix, source, target))).collect())
         })
     });
     wide_table(summary.models.iter().map(|model| model.label.clone()), rows)

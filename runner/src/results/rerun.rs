@@ -5,7 +5,7 @@ use crate::engine::{self, Engine, Progress, RunOptions, Survey, presence_of};
 use crate::report::outcomes::{DISTORTION, Outcome};
 use crate::store::Row;
 use crate::store::rows::{
-    CleanRow, CraftRow, MeasureRow, OutcomeRow, ProbeRow, ScoreRow, TransferRow,
+    CleanRow, ControlRow, CraftRow, MeasureRow, OutcomeRow, ProbeRow, ScoreRow, TransferRow,
 };
 use crate::store::{Store, Stored};
 use crate::study::Study;
@@ -109,7 +109,8 @@ fn written(
                 measured.extend(found.value_8bit.map(|value| (format!("{name}_8bit"), value)));
                 measured.extend(found.value.map(|value| (name, value)));
             }
-            Work::Clean { .. } | Work::Score { .. } | Work::Probe { .. } => {}
+            Work::Clean { .. } | Work::Control { .. } | Work::Score { .. } | Work::Probe { .. } => {
+            }
         }
     }
     let names = [&row.source, &row.target, &row.attack, &row.goal, &row.image].map(Clone::clone);
@@ -156,6 +157,7 @@ fn compare(
 ) -> Result<RepeatedCell> {
     let differences = match plan.cells[cell].work {
         Work::Clean { .. } => rows::<CleanRow>(plan, stores, cell, place)?,
+        Work::Control { .. } => rows::<ControlRow>(plan, stores, cell, place)?,
         Work::Score { .. } => rows::<ScoreRow>(plan, stores, cell, place)?,
         Work::Probe { .. } => rows::<ProbeRow>(plan, stores, cell, place)?,
         Work::Measure { .. } => rows::<MeasureRow>(plan, stores, cell, place)?,

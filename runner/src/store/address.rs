@@ -30,6 +30,8 @@ pub enum CellKind {
     Clean,
     /// A few passes that show whether success rates on a model can be trusted.
     Probe,
+    /// A model's answers to the images of another side, brought to its own.
+    Control,
     /// An attack on a model.
     Craft,
     /// A metric of a model.

@@ -1,7 +1,7 @@
 //! Conversion of rows to Arrow and back.
 
 use anyhow::{Context, Result};
-use arrow_array::types::Float64Type;
+use arrow_array::types::{Float64Type, Int64Type};
 use arrow_array::{Array, ArrayRef, ListArray, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema};
 use std::sync::Arc;
@@ -55,22 +55,30 @@ impl Value for String {
     }
 }
 
-impl Value for Vec<f64> {
-    fn data_type() -> DataType {
-        DataType::new_list(DataType::Float64, true)
-    }
+/// Implements [`Value`] for lists of a type.
+macro_rules! list {
+    ($type:ty, $arrow:ty) => {
+        impl Value for Vec<$type> {
+            fn data_type() -> DataType {
+                DataType::new_list(<$type>::data_type(), true)
+            }
 
-    fn array(values: impl Iterator<Item = Self>) -> ArrayRef {
-        let lists = values.map(|list| Some(list.into_iter().map(Some).collect::<Vec<_>>()));
-        Arc::new(ListArray::from_iter_primitive::<Float64Type, _, _>(lists))
-    }
+            fn array(values: impl Iterator<Item = Self>) -> ArrayRef {
+                let lists = values.map(|list| Some(list.into_iter().map(Some).collect::<Vec<_>>()));
+                Arc::new(ListArray::from_iter_primitive::<$arrow, _, _>(lists))
+            }
 
-    fn get(array: &dyn Array, row: usize) -> Option<Self> {
-        let array = array.as_any().downcast_ref::<ListArray>()?;
-        let list = (!array.is_null(row)).then(|| array.value(row))?;
-        (0..list.len()).map(|n| f64::get(list.as_ref(), n)).collect()
-    }
+            fn get(array: &dyn Array, row: usize) -> Option<Self> {
+                let array = array.as_any().downcast_ref::<ListArray>()?;
+                let list = (!array.is_null(row)).then(|| array.value(row))?;
+                (0..list.len()).map(|n| <$type>::get(list.as_ref(), n)).collect()
+            }
+        }
+    };
 }
+
+list!(f64, Float64Type);
+list!(i64, Int64Type);
 
 /// A column of a batch.
 pub(super) fn column<'a, V: Value>(batch: &'a RecordBatch, name: &str) -> Result<&'a dyn Array> {

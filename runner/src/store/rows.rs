@@ -61,16 +61,52 @@ row! {
         image: String,
         /// The true class.
         label: i64,
-        /// The class with the greatest logit.
-        prediction: i64,
+        /// The class with the greatest logit; none where a logit is not finite.
+        prediction: Option<i64>,
+        /// The same for the rounded pixels.
+        prediction_8bit: Option<i64>,
         /// Whether the prediction is the true class.
         correct: bool,
         /// Whether the true class is among the five with the greatest logits.
         top5: bool,
-        /// The most likely real class other than the true one.
-        second: i64,
-        /// The least likely real class.
-        least_likely: i64,
+        /// The five classes with the greatest logits, the greatest first; empty where a logit is
+        /// not finite.
+        first_five: Vec<i64>,
+        /// The same for the rounded pixels.
+        first_five_8bit: Vec<i64>,
+        /// The most likely real class other than the true one; none where a logit is not finite.
+        second: Option<i64>,
+        /// The least likely real class; none where a logit is not finite.
+        least_likely: Option<i64>,
+    }
+}
+
+row! {
+    /// A model's answer to one image of another side, unperturbed and brought to the model's own
+    /// side as adversarials are.
+    ControlRow {
+        /// BLAKE3 of the image's content.
+        image: String,
+        /// The true class.
+        label: i64,
+        /// The class with the greatest logit; none where a logit is not finite.
+        prediction: Option<i64>,
+        /// The same for the rounded pixels.
+        prediction_8bit: Option<i64>,
+        /// The five classes with the greatest logits, the greatest first; empty where a logit is
+        /// not finite.
+        first_five: Vec<i64>,
+        /// The same for the rounded pixels.
+        first_five_8bit: Vec<i64>,
+    }
+}
+
+impl From<&CleanRow> for ControlRow {
+    /// At the model's own side nothing is brought.
+    fn from(row: &CleanRow) -> Self {
+        let CleanRow { image, label, prediction, prediction_8bit, .. } = row.clone();
+        let CleanRow { first_five, first_five_8bit, .. } = row.clone();
+        Self { image, label, prediction, prediction_8bit, first_five, first_five_8bit }
     }
 }
 
@@ -83,8 +119,10 @@ row! {
         label: i64,
         /// The target class; none when untargeted.
         target_class: Option<i64>,
-        /// The model's answer to the original.
-        clean: i64,
+        /// The model's answer to the original; none where a logit is not finite.
+        clean: Option<i64>,
+        /// The model's answer to the rounded original; none where a logit is not finite.
+        clean_8bit: Option<i64>,
         /// How the attack ended.
         status: Status,
         /// Index of the attack's pixels in the cell's pixel file; none without pixels.
@@ -123,6 +161,20 @@ row! {
         source_success_8bit: bool,
         /// Whether the target classifies the original correctly.
         target_correct: bool,
+        /// The target's answer to the original, brought to its side as the pixels are; none where a
+        /// logit is not finite.
+        control_prediction: Option<i64>,
+        /// The same for the rounded original.
+        control_prediction_8bit: Option<i64>,
+        /// Whether the original, brought to the target's side, meets the goal there.
+        control_success: bool,
+        /// The same for the rounded original.
+        control_success_8bit: bool,
+        /// Whether the target class is among the target's first five for the original, brought to
+        /// its side; false when untargeted.
+        control_top5: bool,
+        /// The same for the rounded original.
+        control_top5_8bit: bool,
         /// The target's answer to the pixels; none without pixels.
         prediction: Option<i64>,
         /// The target's answer to the rounded pixels; none without pixels.
@@ -147,9 +199,9 @@ row! {
     MeasureRow {
         /// BLAKE3 of the image's content.
         image: String,
-        /// The value; none without pixels.
+        /// The value; none without pixels, or where it is not finite.
         value: Option<f64>,
-        /// The value for the rounded pixels; none without pixels.
+        /// The value for the rounded pixels; none without pixels, or where it is not finite.
         value_8bit: Option<f64>,
         /// The metric's extra numbers.
         extras: Vec<f64>,
@@ -167,7 +219,7 @@ row! {
         label: i64,
         /// The target class that the metric was computed for; none when untargeted.
         target_class: Option<i64>,
-        /// The value; none when the model misclassifies the image.
+        /// The value; none when the model misclassifies the image, or where it is not finite.
         value: Option<f64>,
         /// The metric's extra numbers.
         extras: Vec<f64>,
@@ -197,7 +249,7 @@ row! {
         /// next; NaN where the gradient is not finite, none where the logits have no gradient.
         margin: Option<f64>,
         /// Distance between the logits of two passes of the same batch, as a share of the logits'
-        /// spread.
+        /// spread; none where a logit is not finite.
         again: Option<f64>,
         /// Whether the second pass gave another answer.
         again_differs: bool,
@@ -242,8 +294,8 @@ row! {
         target_class: Option<i64>,
         /// How the attack ended.
         status: Status,
-        /// The source's answer to the original.
-        source_clean: i64,
+        /// The source's answer to the original; none where a logit is not finite.
+        source_clean: Option<i64>,
         /// The source's answer to the pixels.
         source_prediction: Option<i64>,
         /// The source's answer to the rounded pixels.
@@ -254,6 +306,16 @@ row! {
         source_success_8bit: bool,
         /// Whether the target classifies the original correctly.
         target_correct: bool,
+        /// The target's answer to the unperturbed original, brought to its side as the pixels are;
+        /// none where a logit is not finite.
+        control_prediction: Option<i64>,
+        /// Whether that answer is the true class.
+        control_correct: bool,
+        /// The target's answer to the rounded original, brought to its side as the pixels are; none
+        /// where a logit is not finite.
+        control_prediction_8bit: Option<i64>,
+        /// Whether that answer is the true class.
+        control_correct_8bit: bool,
         /// Whether all models of the study classify the original correctly.
         all_correct: bool,
         /// The target's answer to the pixels.
@@ -306,21 +368,32 @@ pub enum Status {
     NotAdversarial,
     /// The attack gave no pixels.
     NotFound,
-    /// The attack gave pixels outside the model's domain; says why.
+    /// The attack's answer cannot be counted; says why.
     Invalid(String),
     /// The model misclassifies the original, so it was not attacked.
     Misclassified,
+    /// A logit of the original is not finite, so it was not attacked.
+    Unclassified,
 }
 
 impl Status {
     /// Whether the image was attacked.
     pub fn attempted(&self) -> bool {
-        *self != Self::Misclassified
+        !matches!(self, Self::Misclassified | Self::Unclassified)
+    }
+
+    /// Whether the answer is invalid since logits at the pixels are not finite.
+    pub fn logits_not_finite(&self) -> bool {
+        matches!(self, Self::Invalid(reason) if reason.starts_with(LOGITS))
     }
 }
 
 /// The beginning of the status of invalid pixels, before the reason.
 const INVALID: &str = "invalid: ";
+/// The beginning of a reason that the engine gives for logits that are not finite.
+pub(crate) const LOGITS: &str = "the logits";
+/// The reason of [`Status::Unclassified`].
+const UNCLASSIFIED: &str = "the logits of the original are not finite";
 
 /// Implements [`Value`] for a type with an Arrow array of its own, and for its option.
 macro_rules! plain {
@@ -370,6 +443,7 @@ impl std::fmt::Display for Status {
             Self::NotFound => f.write_str("not_found"),
             Self::Misclassified => f.write_str("misclassified"),
             Self::Invalid(reason) => write!(f, "{INVALID}{reason}"),
+            Self::Unclassified => write!(f, "{INVALID}{UNCLASSIFIED}"),
         }
     }
 }
@@ -386,6 +460,9 @@ impl OutcomeRow {
         let [source, target, attack, goal, image] = names;
         let targeted =
             |of: fn(&TransferRow) -> bool| seen.filter(|_| craft.target_class.is_some()).map(of);
+        let control_prediction = seen.map_or(craft.clean, |seen| seen.control_prediction);
+        let control_prediction_8bit =
+            seen.map_or(craft.clean_8bit, |seen| seen.control_prediction_8bit);
         Self {
             source,
             target,
@@ -402,6 +479,10 @@ impl OutcomeRow {
             source_success: craft.success,
             source_success_8bit: craft.success_8bit,
             target_correct: seen.map_or(craft.status.attempted(), |seen| seen.target_correct),
+            control_prediction,
+            control_correct: control_prediction == Some(craft.label),
+            control_prediction_8bit,
+            control_correct_8bit: control_prediction_8bit == Some(craft.label),
             all_correct,
             prediction: seen.map_or(craft.prediction, |seen| seen.prediction),
             prediction_8bit: seen.map_or(craft.prediction_8bit, |seen| seen.prediction_8bit),
@@ -430,7 +511,10 @@ impl Value for Status {
             "not_adversarial" => Self::NotAdversarial,
             "not_found" => Self::NotFound,
             "misclassified" => Self::Misclassified,
-            other => Self::Invalid(other.strip_prefix(INVALID)?.to_owned()),
+            other => match other.strip_prefix(INVALID)? {
+                UNCLASSIFIED => Self::Unclassified,
+                reason => Self::Invalid(reason.to_owned()),
+            },
         })
     }
 }
@@ -445,7 +529,8 @@ pub(crate) mod tests {
             image: "00ff".into(),
             label: 3,
             target_class: None,
-            clean: 3,
+            clean: Some(3),
+            clean_8bit: Some(3),
             status: Status::Adversarial,
             slot: Some(0),
             prediction: Some(-1),
@@ -475,7 +560,7 @@ pub(crate) mod tests {
     fn rows_survive_the_way_to_columns_and_back() {
         let rows = craft_rows();
         assert_eq!(CraftRow::read(&CraftRow::batch(&rows).unwrap()).unwrap(), rows);
-        for status in [Status::NotAdversarial, Status::NotFound] {
+        for status in [Status::NotAdversarial, Status::NotFound, Status::Unclassified] {
             let row = CraftRow { status, ..rows[0].clone() };
             assert_eq!(
                 CraftRow::read(&CraftRow::batch(std::slice::from_ref(&row)).unwrap()).unwrap(),

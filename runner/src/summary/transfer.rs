@@ -24,10 +24,17 @@ pub struct Matrix {
     /// `source_success`, those that deceive the source; `target_correct`, those attacked that the
     /// target classifies correctly; `both`, those that deceive the source and that the target
     /// classifies correctly; `all_correct`, those that every model of the study classifies
-    /// correctly.
+    /// correctly; `control`, those attacked that the target classifies correctly when they are
+    /// brought to it unperturbed.
     pub denominators: BTreeMap<String, Counts>,
     /// The denominator of the 2018 study: `target_correct`.
     pub published: String,
+    /// The published denominator's images without the attack: brought to the target unperturbed, in
+    /// the way in which the adversarials are.
+    pub control: Counts,
+    /// The published rate less that of `control`: by source and target. Its interval is Newcombe's,
+    /// for rates on the same images.
+    pub excess: Vec<Vec<Estimate>>,
     /// What targets answer to the images of `both`.
     pub split: Split,
 }

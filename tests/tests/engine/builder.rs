@@ -87,5 +87,5 @@ fn a_model_may_be_made_by_a_function() {
     let mut registry = toys::registry().unwrap();
     let error =
         registry.model_with(card, "me", |_| anyhow::bail!("never")).unwrap_err().to_string();
-    assert!(error.starts_with("model `toy_8` is brought twice"), "{error}");
+    assert!(error.starts_with("model `toy_8` is registered twice"), "{error}");
 }

@@ -32,8 +32,8 @@ fn a_row_computed_again_agrees_unless_what_is_stored_is_wrong() {
     let cells: Vec<&str> = parts.iter().map(|part| part.cell.as_str()).collect();
     assert_eq!(
         cells.len(),
-        6,
-        "the row, clean answers of both, attack, distortion, transfer: {cells:?}"
+        7,
+        "the row, clean answers of both, control, attack, distortion, transfer: {cells:?}"
     );
     assert!(parts.iter().all(|part| part.differences.is_empty()), "{parts:?}");
 

@@ -13,8 +13,9 @@ fn only_what_is_missing_is_computed() {
     assert_eq!(tables(out.path()), before);
 
     let missing = |text: &str, images: usize| Run::of(text, images, out.path(), 1).unwrap().missing;
-    // 3 clean, 3 probe, 3 score, 12 craft, 12 measure and 24 transfer cells per slice.
-    assert_eq!(first.plan.cells.len(), 2 * 57);
+    // 3 clean, 3 probe, 3 score, 12 craft, 12 measure, 3 control and 24 transfer cells per slice:
+    // toy_12 is given images of side 8, and each of the other two images of side 12.
+    assert_eq!(first.plan.cells.len(), 2 * 60);
     assert_eq!(
         missing(
             &STUDY.replace(
@@ -28,7 +29,7 @@ fn only_what_is_missing_is_computed() {
     );
     assert_eq!(
         missing(&STUDY.replace("crop_or_pad", "resize"), 40),
-        2 * 16,
+        2 * (16 + 3),
         "only pairs of different sides are fitted"
     );
     assert_eq!(missing(STUDY, 32), 0, "fewer images need fewer slices");

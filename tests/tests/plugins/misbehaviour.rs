@@ -128,8 +128,6 @@ fn a_model_and_a_metric_cost_their_own_cells_too() {
          cannot be loaded\n",
         "  clean answers of bad shape, images 1–12: model `fragile` gave logits [12, 5], expected \
          [12, 4]\n",
-        "  clean answers of bad numbers, images 1–12: model `fragile` gave logits that are NaN for \
-         image `",
         "  clean answers of bad panic, images 1–12: model `fragile` panicked: worn out\n",
         "  step (untargeted) on bad abort, images 1–12: the process that computed it died of \
          SIGABRT\n",

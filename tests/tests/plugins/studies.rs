@@ -21,8 +21,9 @@ fn a_rebuilt_plugin_computes_its_own_cells_again() {
         let out = said(at, &[&["run", "study.toml", "--plugins", "plugins"], arguments].concat());
         out.lines().find(|line| line.ends_with("cells to compute")).unwrap().to_owned()
     };
-    // 2 clean and 2 probe cells, and for each of the two attacks 2 craft, 4 measure and 2 transfer.
-    assert_eq!(cells(&[]), "20 of 20 cells to compute");
+    // 2 clean, 2 probe and 2 control cells, and for each of the two attacks 2 craft, 4 measure and 2
+    // transfer.
+    assert_eq!(cells(&[]), "22 of 22 cells to compute");
     let provenance = |file: &Path, key: &str| -> Value {
         let reader = SerializedFileReader::new(File::open(file).unwrap()).unwrap();
         let metadata = reader.metadata().file_metadata().key_value_metadata().unwrap().clone();
@@ -54,12 +55,12 @@ fn a_rebuilt_plugin_computes_its_own_cells_again() {
         [("noisy".to_owned(), hash(&path).into()), ("step".to_owned(), Value::Null)]
     );
 
-    assert_eq!(cells(&["--isolate", "never"]), "0 of 20 cells to compute");
+    assert_eq!(cells(&["--isolate", "never"]), "0 of 22 cells to compute");
     let mut rebuilt = fs::read(&path).unwrap();
     rebuilt.push(0);
     fs::write(&path, rebuilt).unwrap();
     // Of the other attack only the cells of the plugin's metric are computed again.
-    assert_eq!(cells(&[]), "10 of 20 cells to compute");
+    assert_eq!(cells(&[]), "10 of 22 cells to compute");
 }
 
 #[test]

@@ -1,14 +1,16 @@
 //! The search for all signs.
 
 use crate::analysis::flags::sign::{Check, Findings, Sign, Signal};
-use crate::analysis::flags::{comparisons, gradients};
+use crate::analysis::flags::{answers, comparisons, control, gradients};
 use crate::analysis::tables::Tables;
 use crate::study::Study;
 
 /// Looks for every sign.
 pub(in crate::analysis) fn find(study: &Study, tables: &Tables) -> Findings {
-    let mut all = gradients::signs(study, tables);
+    let mut all = answers::signs(study, tables);
+    all.extend(gradients::signs(study, tables));
     all.extend(comparisons::signs(study, tables));
+    all.extend(control::signs(study, tables));
     let check = |&flag: &Sign| {
         let of = |signal: &&Signal| signal.flag.flag == flag;
         Check {

@@ -7,7 +7,9 @@
 //! shows some of them; the study's outcomes show the others. A comparison is flagged only when its
 //! difference is beyond chance: all comparisons of a kind together keep [`LEVEL`] (Holm).
 
+mod answers;
 mod comparisons;
+mod control;
 mod find;
 mod gradients;
 mod sign;

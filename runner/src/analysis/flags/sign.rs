@@ -27,6 +27,8 @@ pub const LEVEL: f64 = 0.01;
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum Sign {
+    /// Logits are not finite.
+    NonfiniteLogits,
     /// The gradient is exactly zero, or there is none.
     ZeroGradients,
     /// The gradient is not finite.
@@ -43,6 +45,9 @@ pub enum Sign {
     RandomBeatsGradient,
     /// Adversarials of another model deceive the model more often than those made for it.
     TransferBeatsWhiteBox,
+    /// Unperturbed images of another side, brought to the model as adversarials are, make up more
+    /// than half of a transfer rate.
+    TransferIsControl,
     /// An attack of many steps succeeds less often than one of a single step within the same bound.
     IteratedWeakerThanSingleStep,
     /// An attack succeeds less often within a larger bound.
@@ -65,6 +70,12 @@ impl Sign {
     /// What the sign says of the numbers beside it, and what to do.
     pub fn advice(self) -> Advice {
         let (meaning, remedy) = match self {
+            Self::NonfiniteLogits => (
+                "The model has no answer there: such images are not attacked, and such \
+                 adversarials count as invalid.",
+                "Find what overflows or divides by 0 in the model (a logarithm of 0, an \
+                 exponential of a large number, half precision), and keep it finite.",
+            ),
             Self::ZeroGradients => (
                 "An attack by gradients does nothing on these images: that it fails says nothing \
                  of the model.",
@@ -109,6 +120,12 @@ impl Sign {
                  gradient misleads it.",
                 "Take the transferred rate as the lower bound; try more iterations, restarts and \
                  another objective, then look at the model's gradients.",
+            ),
+            Self::TransferIsControl => (
+                "Cropping, padding or resizing alone changes most of these answers: the rate says \
+                 little of the attack.",
+                "Read the excess over control, or the denominator `control`; or let every source \
+                 attack at the target's side (policy = \"native\").",
             ),
             Self::IteratedWeakerThanSingleStep => (
                 "Many small steps should do no worse than one: they get stuck, or are too short.",

@@ -32,6 +32,39 @@ pub fn wilson(k: usize, n: usize) -> Option<Interval> {
     Some((low, high))
 }
 
+/// Newcombe's interval (1998, method 10) of the difference between two rates on the same images,
+/// the first less the second; none without images. `both`, `first` (alone), `second` (alone) and
+/// `neither` count the images that are counted in these rates.
+pub fn paired_difference(
+    both: usize,
+    first: usize,
+    second: usize,
+    neither: usize,
+) -> Option<Interval> {
+    let images = both + first + second + neither;
+    let (low_1, high_1) = wilson(both + first, images)?;
+    let (low_2, high_2) = wilson(both + second, images)?;
+    let [e, f, g, h] = [both, first, second, neither].map(|count| count as f64);
+    let n = images as f64;
+    let (rate_1, rate_2) = ((e + f) / n, (e + g) / n);
+    let product = (e + f) * (g + h) * (e + g) * (f + h);
+    let correlation = if product == 0.0 {
+        0.0
+    } else {
+        let concord = e * h - f * g;
+        let corrected = if concord > 0.0 { (concord - n / 2.0).max(0.0) } else { concord };
+        corrected / product.sqrt()
+    };
+    let half = |one: f64, other: f64| {
+        (one * one - 2.0 * correlation * one * other + other * other).max(0.0).sqrt()
+    };
+    let difference = rate_1 - rate_2;
+    Some((
+        (difference - half(rate_1 - low_1, high_2 - rate_2)).max(-1.0),
+        (difference + half(high_1 - rate_1, rate_2 - low_2)).min(1.0),
+    ))
+}
+
 /// The mean; none without values.
 pub fn mean(values: &[f64]) -> Option<f64> {
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)

@@ -26,6 +26,23 @@ fn wilson_s_interval() {
 }
 
 #[test]
+fn newcombe_s_interval_of_a_paired_difference() {
+    // Newcombe 1998, "Improved confidence intervals for the difference between binomial
+    // proportions based on paired data", gives 0.0569 to 0.3404 for the first.
+    for ((both, first, second, neither), (low, high)) in [
+        ((36, 12, 2, 0), (0.05692958400323875, 0.3404276029749406)),
+        ((20, 12, 2, 16), (0.056156424841748265, 0.32920699540014053)),
+        ((0, 0, 0, 20), (-0.16112515805281938, 0.16112515805281938)),
+        ((0, 20, 0, 0), (0.7721346162421944, 1.0)),
+    ] {
+        let found = paired_difference(both, first, second, neither).unwrap();
+        close(found.0, low);
+        close(found.1, high);
+    }
+    assert_eq!(paired_difference(0, 0, 0, 0), None);
+}
+
+#[test]
 fn quantiles_are_linear_between_neighbours() {
     let values = [1.0, 2.0, 4.0, 8.0];
     for (q, expected) in [(0.0, 1.0), (0.1, 1.3), (0.5, 3.0), (0.9, 6.8), (1.0, 8.0)] {

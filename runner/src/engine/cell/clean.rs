@@ -2,48 +2,66 @@
 
 use crate::data::{self, Picture};
 use crate::engine::cell::context::CellContext;
-use crate::engine::cell::verify::{answers, in_top5, predictions};
+use crate::engine::cell::eight_bit::to_8bit;
+use crate::engine::cell::verify::{Answer, answers, answers_of, logits};
 use crate::store::rows::CleanRow;
-use anyhow::{Result, bail};
+use anyhow::Result;
 use gauntlet_core::model::Model;
 use tch::Tensor;
 
 /// Computes the rows of a clean cell.
 ///
 /// # Errors
-/// When the images cannot be loaded, or the model fails or gives NaN.
+/// When the images cannot be loaded, or the model fails.
 pub(super) fn compute(
     context: CellContext,
     model: &dyn Model,
     pictures: &[Picture],
 ) -> Result<Vec<CleanRow>> {
     let card = model.card();
-    let logits = answers(model, context.device, &data::batch(pictures, card.side)?)?;
-    let labels: Vec<i64> = pictures.iter().map(|picture| picture.label).collect();
-    let predictions = predictions(&logits, card)?;
-    let top5 = in_top5(&logits, card, &labels)?;
+    let pixels = data::batch(pictures, card.side)?;
+    let logits = logits(model, context.device, &pixels)?;
+    let answers = answers_of(&logits, card)?;
+    let answers_8bit = answers_to_8bit(context, model, &pixels, &answers)?;
     let real = logits.narrow(1, card.label_offset, card.classes - card.label_offset);
+    let labels: Vec<i64> = pictures.iter().map(|picture| picture.label).collect();
     let label = Tensor::from_slice(&labels).unsqueeze(1);
     let second =
         Vec::<i64>::try_from(real.scatter_value(1, &label, f64::NEG_INFINITY).argmax(1, false))?;
     let least =
         Vec::<i64>::try_from(real.scatter_value(1, &label, f64::INFINITY).argmin(1, false))?;
-    pictures
-        .iter()
-        .enumerate()
-        .map(|(n, picture)| {
-            let Some(prediction) = predictions[n] else {
-                bail!("model `{}` gave logits that are NaN for image `{}`", card.name, picture.name)
-            };
-            Ok(CleanRow {
-                image: picture.hash.clone(),
-                label: picture.label,
-                prediction,
-                correct: prediction == picture.label,
-                top5: top5[n],
-                second: second[n],
-                least_likely: least[n],
-            })
-        })
-        .collect()
+    let row = |(n, picture): (usize, &Picture)| {
+        let Answer { prediction, first_five } = &answers[n];
+        CleanRow {
+            image: picture.hash.clone(),
+            label: picture.label,
+            prediction: *prediction,
+            prediction_8bit: answers_8bit[n].prediction,
+            correct: *prediction == Some(picture.label),
+            top5: first_five.contains(&picture.label),
+            first_five: first_five.clone(),
+            first_five_8bit: answers_8bit[n].first_five.clone(),
+            second: prediction.map(|_| second[n]),
+            least_likely: prediction.map(|_| least[n]),
+        }
+    };
+    Ok(pictures.iter().enumerate().map(row).collect())
+}
+
+/// Greatest difference between a pixel and a level that is float32's.
+const ROUNDING: f64 = 1e-6;
+
+/// The answers to the pixels rounded to 8 bits, which are those to the pixels themselves where the
+/// images have 8 bits.
+fn answers_to_8bit(
+    context: CellContext,
+    model: &dyn Model,
+    pixels: &Tensor,
+    answers_to_pixels: &[Answer],
+) -> Result<Vec<Answer>> {
+    let rounded = to_8bit(pixels);
+    if (&rounded - pixels).abs().max().double_value(&[]) < ROUNDING {
+        return Ok(answers_to_pixels.to_vec());
+    }
+    answers(model, context.device, &rounded)
 }

@@ -2,15 +2,17 @@
 
 use crate::data::{self, Picture};
 use crate::engine::cell::context::{CellContext, stream, unhurried};
-use crate::engine::cell::verify::{answers, goal, of_model, predictions, to_8bit};
+use crate::engine::cell::crafted::Crafted;
+use crate::engine::cell::eight_bit::to_8bit;
+use crate::engine::cell::verify::{answers_of, goal, logits, of_model};
 use crate::errors::first_line;
-use crate::store::rows::{CleanRow, CraftRow, Status};
+use crate::store::rows::{CleanRow, CraftRow, LOGITS, Status};
 use crate::study::{GoalKind, Study, StudyAttack};
 use anyhow::{Result, ensure};
-use gauntlet_core::attack::{Answer, Cases, Goal, admit};
+use gauntlet_core::attack::{Answer, Budget, Cases, admit};
 use gauntlet_core::guard;
 use gauntlet_core::model::Model;
-use gauntlet_core::oracle::Oracle;
+use gauntlet_core::oracle::{Oracle, Passes};
 use std::time::Instant;
 use tch::Tensor;
 
@@ -29,97 +31,203 @@ pub(super) fn compute(
     pictures: &[Picture],
     clean: &[CleanRow],
 ) -> Result<(Vec<CraftRow>, Option<Tensor>)> {
-    let (study, card) = (context.study, model.card());
-    let target_class = |n: usize| target_of(study, kind, &pictures[n], &clean[n]);
-    let goal = |n: usize| goal(target_class(n), pictures[n].label);
-    let of_model = |goal: Goal| of_model(goal, card);
+    let side = model.card().side;
     let mut rows: Vec<CraftRow> = pictures
         .iter()
         .zip(clean)
-        .enumerate()
-        .map(|(n, (picture, clean))| CraftRow {
-            image: picture.hash.clone(),
-            label: picture.label,
-            target_class: target_class(n),
-            clean: clean.prediction,
-            status: Status::Misclassified,
-            slot: None,
-            prediction: None,
-            prediction_8bit: None,
-            success: false,
-            success_8bit: false,
-            forward: 0,
-            backward: 0,
-            milliseconds: 0.0,
+        .map(|(picture, clean)| {
+            unattacked(picture, clean, target_of(context.study, kind, picture, clean))
         })
         .collect();
     let attacked: Vec<usize> = (0..pictures.len()).filter(|&n| clean[n].correct).collect();
     if attacked.is_empty() {
         return Ok((rows, None));
     }
-
     let chosen: Vec<Picture> = attacked.iter().map(|&n| pictures[n].clone()).collect();
-    let pixels = data::batch(&chosen, card.side)?.to_device(context.device);
-    let cases = Cases::new(pixels, attacked.iter().map(|&n| of_model(goal(n))).collect())?;
-    let oracle = Oracle::new(model, chosen.iter().map(stream).collect(), context.settings());
-    let start = Instant::now();
-    let given = context.see_through(&format!("attack `{}`", attack.part.name), || {
-        attack.attack.run(&oracle, &cases)
-    });
-    let given = unhurried(&oracle, given)?;
-    ensure!(
-        given.len() == attacked.len(),
-        "attack `{}` gave {} answers for {} cases",
-        attack.part.name,
-        given.len(),
-        attacked.len()
-    );
-    let milliseconds = start.elapsed().as_secs_f64() * 1e3 / attacked.len() as f64;
-
+    let originals = data::batch(&chosen, side)?;
+    let answers = run(context, model, attack, &attacked, &chosen, &originals, &mut rows)?;
+    let budget = attack.budget();
     let mut images = Vec::new();
-    for ((&n, answer), passes) in attacked.iter().zip(given).zip(oracle.passes()) {
-        let row = &mut rows[n];
-        (row.forward, row.backward, row.milliseconds) =
-            (passes.forward as i64, passes.backward as i64, milliseconds);
-        row.status = match answer {
-            Answer::NotFound => Status::NotFound,
-            Answer::Pixels(pixels) => {
-                match guard::catch("reading the pixels", || admit(&pixels, card.side)) {
-                    Err(error) => Status::Invalid(first_line(&error)),
-                    Ok(pixels) => {
-                        row.slot = Some(images.len() as i64);
-                        images.push(pixels);
-                        Status::NotAdversarial
-                    }
-                }
+    for (case, (&n, answer)) in attacked.iter().zip(answers).enumerate() {
+        let Answer::Pixels(pixels) = answer else { continue };
+        match valid(&pixels, &originals.get(case as i64), budget) {
+            Ok(pixels) => {
+                rows[n].slot = Some(images.len() as i64);
+                images.push(pixels);
             }
-        };
+            Err(error) => rows[n].status = Status::Invalid(first_line(&error)),
+        }
     }
     if images.is_empty() {
         return Ok((rows, None));
     }
-    let images = Tensor::stack(&images, 0);
-    let float_logits = answers(model, context.device, &images)?;
-    let rounded_logits = answers(model, context.device, &to_8bit(&images))?;
-    let (float, rounded) = (predictions(&float_logits, card)?, predictions(&rounded_logits, card)?);
-    for (n, row) in rows.iter_mut().enumerate() {
-        let Some(slot) = row.slot.map(|slot| slot as usize) else { continue };
+    let crafted = Crafted::new(rows, Some(Tensor::stack(&images, 0)), pictures, side, budget)?;
+    verify(context, model, clean, crafted)
+}
+
+/// The row of an image before it is attacked.
+fn unattacked(picture: &Picture, clean: &CleanRow, target_class: Option<i64>) -> CraftRow {
+    CraftRow {
+        image: picture.hash.clone(),
+        label: picture.label,
+        target_class,
+        clean: clean.prediction,
+        clean_8bit: clean.prediction_8bit,
+        status: match clean.prediction {
+            Some(_) => Status::Misclassified,
+            None => Status::Unclassified,
+        },
+        slot: None,
+        prediction: None,
+        prediction_8bit: None,
+        success: false,
+        success_8bit: false,
+        forward: 0,
+        backward: 0,
+        milliseconds: 0.0,
+    }
+}
+
+/// Runs an attack on the `attacked` images, of which `chosen` are the pictures and `originals` the
+/// pixels. Notes in their rows what it took, and how it ended if it found nothing.
+fn run(
+    context: CellContext,
+    model: &dyn Model,
+    attack: &StudyAttack,
+    attacked: &[usize],
+    chosen: &[Picture],
+    originals: &Tensor,
+    rows: &mut [CraftRow],
+) -> Result<Vec<Answer>> {
+    let goals = attacked.iter().map(|&n| {
+        let goal = goal(rows[n].target_class, rows[n].label);
+        of_model(goal, model.card())
+    });
+    // A copy, since an attack may write to what it is given.
+    let cases = Cases::new(originals.detach_copy().to_device(context.device), goals.collect())?;
+    let oracle = Oracle::new(model, chosen.iter().map(stream).collect(), context.settings());
+    let start = Instant::now();
+    let answers = context.see_through(&format!("attack `{}`", attack.part.name), || {
+        attack.attack.run(&oracle, &cases)
+    });
+    let answers = unhurried(&oracle, answers)?;
+    ensure!(
+        answers.len() == attacked.len(),
+        "attack `{}` gave {} answers for {} cases",
+        attack.part.name,
+        answers.len(),
+        attacked.len()
+    );
+    let milliseconds = start.elapsed().as_secs_f64() * 1e3 / attacked.len() as f64;
+    let (passes, not_finite) = (oracle.passes(), oracle.not_finite());
+    for (case, (&n, answer)) in attacked.iter().zip(&answers).enumerate() {
+        let (row, passes) = (&mut rows[n], passes[case]);
+        (row.forward, row.backward, row.milliseconds) =
+            (passes.forward as i64, passes.backward as i64, milliseconds);
+        let found = matches!(answer, Answer::Pixels(_));
+        row.status = misled(passes, not_finite[case]).unwrap_or(if found {
+            Status::NotAdversarial
+        } else {
+            Status::NotFound
+        });
+    }
+    Ok(answers)
+}
+
+/// How an attack that does not succeed ended, if numbers that are not finite misled it: then it
+/// says nothing of the model.
+fn misled(passes: Passes, not_finite: Passes) -> Option<Status> {
+    let said = |what: &str, broken: u64, of: u64| {
+        let reason = || format!("{what} not finite in {broken} of {of} passes");
+        (broken > 0).then(|| Status::Invalid(reason()))
+    };
+    said(&format!("{LOGITS} are"), not_finite.forward, passes.forward)
+        .or_else(|| said("the gradient is", not_finite.backward, passes.backward))
+}
+
+/// The pixels of an answer, on the CPU.
+///
+/// # Errors
+/// When they are no image, or outside the budget.
+fn valid(pixels: &Tensor, original: &Tensor, budget: Option<Budget>) -> Result<Tensor> {
+    guard::catch("reading the pixels", || {
+        let pixels = admit(pixels, original.size()[2])?;
+        budget.map_or(Ok(()), |budget| budget.check(original, &pixels))?;
+        Ok(pixels)
+    })
+}
+
+/// Asks the model about the pixels of an attack, float and rounded, and notes in the rows whether
+/// they meet the goal. The pixels of answers that turn out to be invalid are left out.
+fn verify(
+    context: CellContext,
+    model: &dyn Model,
+    clean: &[CleanRow],
+    crafted: Crafted,
+) -> Result<(Vec<CraftRow>, Option<Tensor>)> {
+    let (card, tolerance) = (model.card(), context.study.tie_tolerance);
+    let Crafted { pixels: Some(pixels), .. } = &crafted else { return Ok((crafted.rows, None)) };
+    let (originals, rounded) = (crafted.originals()?, crafted.rounded(pixels)?);
+    let [float_logits, rounded_logits] =
+        [pixels, &rounded].map(|pixels| logits(model, context.device, pixels));
+    let (float_logits, rounded_logits) = (float_logits?, rounded_logits?);
+    let (float, eight_bit) = (answers_of(&float_logits, card)?, answers_of(&rounded_logits, card)?);
+    let same = same_rows(pixels, &originals)?;
+    let same_8bit = same_rows(&rounded, &to_8bit(&originals))?;
+    let mut rows = crafted.rows.clone();
+    for (n, slot) in crafted.slots() {
+        let row = &mut rows[n];
+        let goal = goal(row.target_class, row.label);
         let met = |prediction: Option<i64>, logits: &Tensor| -> Result<bool> {
             let Some(class) = prediction else { return Ok(false) };
-            if study.tie_tolerance == 0.0 {
-                return Ok(goal(n).met_by(class));
+            if tolerance == 0.0 {
+                return Ok(goal.met_by(class));
             }
             let logits = Vec::<f32>::try_from(logits.get(slot as i64))?;
-            Ok(of_model(goal(n)).met_within(&logits, study.tie_tolerance))
+            Ok(of_model(goal, card).met_within(&logits, tolerance))
         };
-        (row.prediction, row.prediction_8bit) = (float[slot], rounded[slot]);
-        (row.success, row.success_8bit) =
-            (met(float[slot], &float_logits)?, met(rounded[slot], &rounded_logits)?);
-        if row.success {
+        (row.prediction, row.prediction_8bit) =
+            (float[slot].prediction, eight_bit[slot].prediction);
+        row.success = met(row.prediction, &float_logits)?;
+        row.success_8bit = if same_8bit[slot] {
+            clean[n].prediction_8bit.is_some_and(|class| goal.met_by(class))
+        } else {
+            met(row.prediction_8bit, &rounded_logits)?
+        };
+        if row.prediction.is_none() {
+            row.status = Status::Invalid(format!("{LOGITS} of the pixels are not finite"));
+        } else if row.success && same[slot] {
+            row.status = Status::Invalid(
+                "the pixels are those of the original, which the model classified correctly before"
+                    .into(),
+            );
+        } else if row.success {
             row.status = Status::Adversarial;
         }
     }
-    Ok((rows, Some(images)))
+    let pixels = without_invalid(&mut rows, pixels);
+    Ok((rows, pixels))
+}
+
+/// Per row whether two batches have the same image.
+fn same_rows(these: &Tensor, those: &Tensor) -> Result<Vec<bool>> {
+    Ok(Vec::<bool>::try_from(these.eq_tensor(those).flatten(1, -1).all_dim(1, false))?)
+}
+
+/// Takes the pixels from the rows that are invalid, and numbers the others anew.
+fn without_invalid(rows: &mut [CraftRow], pixels: &Tensor) -> Option<Tensor> {
+    let mut kept = Vec::new();
+    for row in rows {
+        let Some(slot) = row.slot else { continue };
+        if matches!(row.status, Status::Invalid(_)) {
+            (row.slot, row.prediction, row.prediction_8bit) = (None, None, None);
+            (row.success, row.success_8bit) = (false, false);
+        } else {
+            row.slot = Some(kept.len() as i64);
+            kept.push(slot);
+        }
+    }
+    (!kept.is_empty()).then(|| pixels.index_select(0, &Tensor::from_slice(&kept)))
 }
 
 /// The target class for an image; none for an untargeted goal.
@@ -132,8 +240,8 @@ pub(super) fn target_of(
     match kind {
         GoalKind::Untargeted => None,
         GoalKind::Random => Some(study.random_target(picture)),
-        GoalKind::LeastLikely => Some(clean.least_likely),
-        GoalKind::Second => Some(clean.second),
+        GoalKind::LeastLikely => clean.least_likely,
+        GoalKind::Second => clean.second,
         GoalKind::Given => picture.target,
     }
 }

@@ -1,15 +1,18 @@
 //! The engine: it computes a cell with what a run has at hand.
 
-use super::{clean, craft, measure, probe, score, transfer};
+use super::{clean, control, craft, measure, probe, score, transfer};
 use crate::engine::cell::context::CellContext;
+use crate::engine::cell::crafted::Crafted;
 use crate::engine::cell::provenance::provenance;
 use crate::engine::cell::resized::Resized;
 use crate::engine::error::CellError;
 use crate::engine::options::RunOptions;
 use crate::engine::plan::{CellId, Plan, SLICE, Work};
 use crate::errors::first_line;
-use crate::store::rows::{CleanRow, CraftRow, MeasureRow, ProbeRow, ScoreRow, TransferRow};
-use crate::store::{Packet, Store, StoreError, Stored};
+use crate::store::rows::{
+    CleanRow, ControlRow, CraftRow, MeasureRow, ProbeRow, ScoreRow, TransferRow,
+};
+use crate::store::{Packet, Store, StoreError};
 use crate::study::Study;
 use anyhow::{Context, Result, bail};
 use gauntlet_core::guard;
@@ -66,6 +69,7 @@ pub(in crate::engine) struct LoadedModel {
 /// A cell's rows, ready to be stored.
 enum Content {
     Clean(Vec<CleanRow>),
+    Control(Vec<ControlRow>),
     Craft(Vec<CraftRow>, Option<Tensor>),
     Score(Vec<ScoreRow>),
     Probe(Vec<ProbeRow>),
@@ -148,18 +152,13 @@ impl Engine<'_> {
         let pictures = &study.data.pictures[plan.range(cell.slice)];
         let rows =
             |id: CellId| store.load::<CleanRow>(&plan.cells[id].address).map(|stored| stored.rows);
-        let crafted = |id: CellId| -> Result<(Stored<CraftRow>, Option<Tensor>), StoreError> {
-            let stored = store.load::<CraftRow>(&plan.cells[id].address)?;
-            let pixels = stored
-                .pixels
-                .as_ref()
-                .map(|hash| store.read_pixels(&plan.cells[id].address, hash))
-                .transpose()?;
-            Ok((stored, pixels))
-        };
         Ok(match cell.work {
             Work::Clean { model, side } => {
                 Content::Clean(clean::compute(context, self.load(model, side, loaded)?, pictures)?)
+            }
+            Work::Control { target, side, policy, .. } => {
+                let target = self.load(target, study.models[target].card.side, loaded)?;
+                Content::Control(control::compute(context, target, policy, side, pictures)?)
             }
             Work::Craft { model, attack, goal, clean } => {
                 let model = self.load(model, plan.side(id), loaded)?;
@@ -189,30 +188,36 @@ impl Engine<'_> {
                 Content::Probe(probe::compute(context, model, pictures, &rows(clean)?)?)
             }
             Work::Measure { craft, metric } => {
-                let (craft, pixels) = crafted(craft)?;
-                Content::Measure(measure::compute(
-                    &study.metrics[metric],
-                    plan.side(id),
-                    pictures,
-                    &craft,
-                    pixels.as_ref(),
-                )?)
+                Content::Measure(measure::compute(&study.metrics[metric], &self.crafted(craft)?)?)
             }
-            Work::Transfer { craft, target, clean } => {
+            Work::Transfer { craft, target, clean, control } => {
                 let policy =
                     study.transfer.context("a study without transfer has no transfer cells")?;
                 let target = self.load(target, study.models[target].card.side, loaded)?;
-                let (craft, pixels) = crafted(craft)?;
+                let crafted = self.crafted(craft)?;
+                let clean = rows(clean)?;
+                let control = match control {
+                    Some(id) => store.load::<ControlRow>(&plan.cells[id].address)?.rows,
+                    None => clean.iter().map(ControlRow::from).collect(),
+                };
                 Content::Transfer(transfer::compute(
-                    context,
-                    target,
-                    policy,
-                    &craft,
-                    pixels.as_ref(),
-                    &rows(clean)?,
+                    context, target, policy, &crafted, &clean, &control,
                 )?)
             }
         })
+    }
+
+    /// A craft cell that is stored.
+    fn crafted(&self, id: CellId) -> Result<Crafted<'_>, CellError> {
+        let Self { study, plan, store, .. } = *self;
+        let cell = &plan.cells[id];
+        let Work::Craft { attack, .. } = cell.work else { unreachable!("a craft cell is named") };
+        let stored = store.load::<CraftRow>(&cell.address)?;
+        let pixels = stored.pixels.as_ref();
+        let pixels = pixels.map(|hash| store.read_pixels(&cell.address, hash)).transpose()?;
+        let pictures = &study.data.pictures[plan.range(cell.slice)];
+        let budget = study.attacks[attack].budget();
+        Ok(Crafted::new(stored.rows, pixels, pictures, plan.side(id), budget)?)
     }
 
     /// The model that a craft cell attacks.
@@ -246,6 +251,7 @@ impl Engine<'_> {
         let model = match cell.work {
             Work::Measure { craft, .. } | Work::Transfer { craft, .. } => self.source(craft),
             Work::Clean { model, .. }
+            | Work::Control { target: model, .. }
             | Work::Craft { model, .. }
             | Work::Score { model, .. }
             | Work::Probe { model, .. } => model,
@@ -260,6 +266,7 @@ impl Engine<'_> {
         let at = &cell.address;
         match content {
             Content::Clean(rows) => Packet::new(at, rows, provenance, None),
+            Content::Control(rows) => Packet::new(at, rows, provenance, None),
             Content::Score(rows) => Packet::new(at, rows, provenance, None),
             Content::Probe(rows) => Packet::new(at, rows, provenance, None),
             Content::Measure(rows) => Packet::new(at, rows, provenance, None),

@@ -1,42 +1,27 @@
 //! Measure cells: a metric of a craft cell's pixels.
 
-use crate::data::{self, Picture};
-use crate::engine::cell::verify::to_8bit;
-use crate::store::Stored;
+use crate::engine::cell::crafted::Crafted;
 use crate::store::rows::{CraftRow, MeasureRow};
 use crate::study::StudyMetric;
 use anyhow::{Result, ensure};
 use gauntlet_core::guard;
 use tch::Tensor;
 
-/// Computes the rows of a measure cell. `pixels` are those of the craft cell: M×3×side×side, in the
-/// order of its slots.
+/// Computes the rows of a measure cell.
 ///
 /// # Errors
 /// When the images cannot be loaded, or the metric fails or gives another number of values.
-pub(super) fn compute(
-    metric: &StudyMetric,
-    side: i64,
-    pictures: &[Picture],
-    craft: &Stored<CraftRow>,
-    pixels: Option<&Tensor>,
-) -> Result<Vec<MeasureRow>> {
-    let given: Vec<Picture> = pictures
-        .iter()
-        .zip(&craft.rows)
-        .filter(|(_, row)| row.slot.is_some())
-        .map(|(picture, _)| picture.clone())
-        .collect();
+pub(super) fn compute(metric: &StudyMetric, crafted: &Crafted) -> Result<Vec<MeasureRow>> {
     let (mut float, mut rounded) = (Vec::new(), Vec::new());
-    if let Some(pixels) = pixels {
-        let originals = data::batch(&given, side)?;
+    if let Some(pixels) = &crafted.pixels {
+        let originals = crafted.originals()?;
         let what = format!("metric `{}`", metric.part.name);
         let measured = |pixels: &Tensor| {
             let values =
                 guard::catch(&what, || metric.metric.outcome(&originals.copy(), &pixels.copy()))?;
-            with_extras(metric, &values, given.len())
+            with_extras(metric, &values, pixels.size()[0] as usize)
         };
-        (float, rounded) = (measured(pixels)?, measured(&to_8bit(pixels))?);
+        (float, rounded) = (measured(pixels)?, measured(&crafted.rounded(pixels)?)?);
     }
     let row = |row: &CraftRow| {
         let of = |values: &[Measurement]| {
@@ -51,13 +36,13 @@ pub(super) fn compute(
             extras_8bit: rounded.extras,
         }
     };
-    Ok(craft.rows.iter().map(row).collect())
+    Ok(crafted.rows.iter().map(row).collect())
 }
 
 /// What a metric says of an image.
 #[derive(Clone, Default)]
 pub(super) struct Measurement {
-    /// None where nothing was measured.
+    /// None where nothing was measured, or the value is not finite.
     pub value: Option<f64>,
     /// Extra values, in the order of the metric's `extras`.
     pub extras: Vec<f64>,
@@ -80,6 +65,9 @@ pub(super) fn with_extras(
     );
     Ok(values
         .chunks_exact(width)
-        .map(|chunk| Measurement { value: Some(chunk[0]), extras: chunk[1..].to_vec() })
+        .map(|chunk| Measurement {
+            value: Some(chunk[0]).filter(|value| value.is_finite()),
+            extras: chunk[1..].to_vec(),
+        })
         .collect())
 }

@@ -2,7 +2,10 @@
 
 mod clean;
 mod context;
+mod control;
 mod craft;
+mod crafted;
+mod eight_bit;
 mod engine;
 mod measure;
 pub(super) mod probe;

@@ -8,7 +8,7 @@
 
 use crate::data::{self, Picture};
 use crate::engine::cell::context::{CellContext, stream, unhurried};
-use crate::engine::cell::verify::{answers_of, of_model, predictions};
+use crate::engine::cell::verify::{of_model, on_cpu, predictions};
 use crate::engine::plan::SLICE;
 use crate::store::rows::{CleanRow, ProbeRow};
 use anyhow::Result;
@@ -103,7 +103,7 @@ fn unprobed(picture: &Picture) -> ProbeRow {
 struct Probed {
     cross_entropy: Option<f64>,
     margin: Option<f64>,
-    again: f64,
+    again: Option<f64>,
     again_differs: bool,
     alone: Option<f64>,
     probabilities: bool,
@@ -124,7 +124,7 @@ impl Probed {
         ProbeRow {
             cross_entropy,
             margin,
-            again: Some(again),
+            again,
             again_differs,
             alone,
             probabilities,
@@ -141,7 +141,7 @@ fn observe(oracle: &Oracle, cases: &Cases, radii: &[f64]) -> Result<Vec<Probed>>
     let (second, margin) = slopes(oracle, cases, |z| goals.margin(z))?;
     let again = relative_difference(&logits, &second);
     let [first_answers, second_answers] =
-        [&logits, &second].map(|logits| predictions(&answers_of(logits), oracle.card()));
+        [&logits, &second].map(|logits| predictions(&on_cpu(logits), oracle.card()));
     let (first_answers, second_answers) = (first_answers?, second_answers?);
     let alone = alone(oracle, cases, &logits)?;
     let probabilities = are_probabilities(&logits);
@@ -149,7 +149,7 @@ fn observe(oracle: &Oracle, cases: &Cases, radii: &[f64]) -> Result<Vec<Probed>>
     let seen = |n: usize| Probed {
         cross_entropy: cross_entropy[n],
         margin: margin[n],
-        again: again[n],
+        again: Some(again[n]).filter(|again| again.is_finite()),
         again_differs: first_answers[n] != second_answers[n],
         alone: alone.get(n).copied(),
         probabilities: probabilities[n],
@@ -213,7 +213,7 @@ fn random_radii(oracle: &Oracle, cases: &Cases, radii: &[f64]) -> Result<Vec<Opt
         let moves = Tensor::stack(&drawn, 0).to_device(cases.pixels.device()) * radius;
         let logits =
             oracle.logits(&standing, &(Tensor::stack(&images, 0) + moves).clamp(0.0, 1.0))?;
-        for (case, answer) in standing.into_iter().zip(predictions(&answers_of(&logits), &card)?) {
+        for (case, answer) in standing.into_iter().zip(predictions(&on_cpu(&logits), &card)?) {
             let met = |class: i64| cases.goals[case].met_by(class + card.label_offset);
             found[case] = answer.is_some_and(met).then_some(radius);
         }

@@ -35,7 +35,9 @@ pub(super) fn provenance(
             (Some(&study.metrics[metric]), None)
         }
         Work::Transfer { target, .. } => (None, Some(&study.models[target])),
-        Work::Clean { .. } | Work::Craft { .. } | Work::Probe { .. } => (None, None),
+        Work::Clean { .. } | Work::Control { .. } | Work::Craft { .. } | Work::Probe { .. } => {
+            (None, None)
+        }
     };
     let who = |model: &StudyModel| {
         json!({

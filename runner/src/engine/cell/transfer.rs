@@ -1,84 +1,86 @@
 //! Transfer cells: another model's answers to a craft cell's pixels.
 
 use crate::engine::cell::context::CellContext;
-use crate::engine::cell::verify::{answers, fit, goal, in_top5, predictions, to_8bit};
-use crate::store::Stored;
-use crate::store::rows::{CleanRow, CraftRow, TransferRow};
+use crate::engine::cell::crafted::Crafted;
+use crate::engine::cell::verify::{Answer, answers, fit, fit_8bit, goal};
+use crate::store::rows::{CleanRow, ControlRow, CraftRow, TransferRow};
 use crate::study::Policy;
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use gauntlet_core::model::Model;
 use std::time::Instant;
-use tch::Tensor;
 
-/// Computes the rows of a transfer cell. `pixels` are those of the craft cell: M×3×side×side, in
-/// the order of its slots.
+/// Computes the rows of a transfer cell. `clean` and `control` are the target's answers to the
+/// unperturbed images: at its own side, and brought to it from the source's side.
 ///
 /// # Errors
-/// When the pixels are not as many as the craft cell's slots, or the target fails.
+/// When the images cannot be loaded, or the target fails.
 pub(super) fn compute(
     context: CellContext,
     target: &dyn Model,
     policy: Policy,
-    craft: &Stored<CraftRow>,
-    pixels: Option<&Tensor>,
+    crafted: &Crafted,
     clean: &[CleanRow],
+    control: &[ControlRow],
 ) -> Result<Vec<TransferRow>> {
-    let mut rows: Vec<TransferRow> = craft
+    let unperturbed = clean.iter().zip(control);
+    let mut rows: Vec<TransferRow> = crafted
         .rows
         .iter()
-        .zip(clean)
-        .map(|(row, clean)| TransferRow {
-            image: row.image.clone(),
-            label: row.label,
-            target_class: row.target_class,
-            status: row.status.clone(),
-            source_success: row.success,
-            source_success_8bit: row.success_8bit,
-            target_correct: clean.correct,
-            prediction: None,
-            prediction_8bit: None,
-            success: false,
-            success_8bit: false,
-            top5: false,
-            top5_8bit: false,
-            milliseconds: 0.0,
-        })
+        .zip(unperturbed)
+        .map(|(craft, (clean, control))| unanswered(craft, clean, control))
         .collect();
-    let Some(pixels) = pixels else { return Ok(rows) };
-    let card = target.card();
+    let Some(pixels) = &crafted.pixels else { return Ok(rows) };
+    let (device, side) = (context.device, target.card().side);
     let start = Instant::now();
-    let given: Vec<usize> = (0..rows.len()).filter(|&n| craft.rows[n].slot.is_some()).collect();
-    let classes: Vec<i64> =
-        given.iter().map(|&n| rows[n].target_class.unwrap_or(rows[n].label)).collect();
-    ensure!(
-        pixels.size()[0] as usize == given.len(),
-        "{} images are stored for {} rows",
-        pixels.size()[0],
-        given.len()
-    );
-    let answer_to = |pixels: &Tensor| -> Result<(Vec<Option<i64>>, Vec<bool>)> {
-        let logits = answers(target, context.device, pixels)?;
-        Ok((predictions(&logits, card)?, in_top5(&logits, card, &classes)?))
-    };
-    let (float, float_top5) = answer_to(&fit(pixels, card.side, policy))?;
-    let mut rounded = fit(&to_8bit(pixels), card.side, policy);
-    if card.side != pixels.size()[3] {
-        // Resizing makes values between the levels: round again, so that the target is given 8-bit
-        // pixels.
-        rounded = to_8bit(&rounded);
-    }
-    let (rounded, rounded_top5) = answer_to(&rounded)?;
-    let milliseconds = start.elapsed().as_secs_f64() * 1e3 / given.len() as f64;
-    for (slot, &n) in given.iter().enumerate() {
+    let float = answers(target, device, &fit(pixels, side, policy))?;
+    let rounded = answers(target, device, &fit_8bit(&crafted.rounded(pixels)?, side, policy))?;
+    let milliseconds = start.elapsed().as_secs_f64() * 1e3 / float.len() as f64;
+    for (n, slot) in crafted.slots() {
         let row = &mut rows[n];
-        let goal = goal(row.target_class, row.label);
-        let met = |prediction: Option<i64>| prediction.is_some_and(|class| goal.met_by(class));
-        let targeted = row.target_class.is_some();
-        (row.prediction, row.prediction_8bit) = (float[slot], rounded[slot]);
-        (row.success, row.success_8bit) = (met(float[slot]), met(rounded[slot]));
-        row.top5 = targeted && float[slot].is_some() && float_top5[slot];
-        row.top5_8bit = targeted && rounded[slot].is_some() && rounded_top5[slot];
+        (row.prediction, row.prediction_8bit) = (float[slot].prediction, rounded[slot].prediction);
+        (row.success, row.top5) = met(row, &float[slot]);
+        (row.success_8bit, row.top5_8bit) = met(row, &rounded[slot]);
         row.milliseconds = milliseconds;
     }
     Ok(rows)
+}
+
+/// A row before the target has answered.
+fn unanswered(craft: &CraftRow, clean: &CleanRow, control: &ControlRow) -> TransferRow {
+    let row = TransferRow {
+        image: craft.image.clone(),
+        label: craft.label,
+        target_class: craft.target_class,
+        status: craft.status.clone(),
+        source_success: craft.success,
+        source_success_8bit: craft.success_8bit,
+        target_correct: clean.correct,
+        control_prediction: control.prediction,
+        control_prediction_8bit: control.prediction_8bit,
+        control_success: false,
+        control_success_8bit: false,
+        control_top5: false,
+        control_top5_8bit: false,
+        prediction: None,
+        prediction_8bit: None,
+        success: false,
+        success_8bit: false,
+        top5: false,
+        top5_8bit: false,
+        milliseconds: 0.0,
+    };
+    let of =
+        |prediction, first_five: &[i64]| Answer { prediction, first_five: first_five.to_vec() };
+    let (control_success, control_top5) = met(&row, &of(control.prediction, &control.first_five));
+    let (control_success_8bit, control_top5_8bit) =
+        met(&row, &of(control.prediction_8bit, &control.first_five_8bit));
+    TransferRow { control_success, control_top5, control_success_8bit, control_top5_8bit, ..row }
+}
+
+/// Whether an answer meets a row's goal, and whether the row's target class is among its first
+/// five.
+fn met(row: &TransferRow, answer: &Answer) -> (bool, bool) {
+    let goal = goal(row.target_class, row.label);
+    let top5 = row.target_class.is_some_and(|class| answer.first_five.contains(&class));
+    (answer.prediction.is_some_and(|class| goal.met_by(class)), top5)
 }

@@ -1,6 +1,7 @@
 //! Verifying what a cell's code claims. Nothing that a model, an attack or a metric gives is
 //! believed: the engine checks it, with forward passes of its own.
 
+use crate::engine::cell::eight_bit::to_8bit;
 use crate::study::Policy;
 use anyhow::Result;
 use gauntlet_core::attack::Goal;
@@ -9,50 +10,54 @@ use gauntlet_core::model::{Model, ModelCard};
 use gauntlet_core::oracle::{Oracle, Settings};
 use tch::{Kind, Tensor};
 
-/// Rounds pixels to the levels of an 8-bit image.
-pub(super) fn to_8bit(pixels: &Tensor) -> Tensor {
-    let rounded = pixels.copy();
-    // One image at a time stays in the cache.
-    for n in 0..pixels.size()[0] {
-        let _ = rounded.get(n).g_mul_scalar_(255.0).round_().g_div_scalar_(255.0);
-    }
-    rounded
-}
-
 /// A model's logits, by a forward pass of the engine's own: N×3×S×S → N×classes, on the CPU, in
 /// float32.
-pub(super) fn answers(model: &dyn Model, device: Device, pixels: &Tensor) -> Result<Tensor> {
+pub(super) fn logits(model: &dyn Model, device: Device, pixels: &Tensor) -> Result<Tensor> {
     let count = pixels.size()[0] as usize;
     let oracle = Oracle::new(model, vec![0; count], Settings::default());
     let logits = oracle.logits(&(0..count).collect::<Vec<_>>(), &pixels.to_device(device))?;
-    Ok(answers_of(&logits))
+    Ok(on_cpu(&logits))
 }
 
 /// Logits on the CPU, in float32.
-pub(super) fn answers_of(logits: &Tensor) -> Tensor {
+pub(super) fn on_cpu(logits: &Tensor) -> Tensor {
     logits.to_device(Device::Cpu).to_kind(Kind::Float)
 }
 
-/// Per row the class with the greatest logit, counted as in the dataset; none where a logit is NaN.
-pub(super) fn predictions(logits: &Tensor, card: &ModelCard) -> Result<Vec<Option<i64>>> {
-    let classes = Vec::<i64>::try_from(logits.argmax(1, false))?;
-    let broken = Vec::<i64>::try_from(logits.isnan().any_dim(1, false).to_kind(Kind::Int64))?;
-    Ok(classes
-        .iter()
-        .zip(broken)
-        .map(|(class, broken)| (broken == 0).then_some(class - card.label_offset))
-        .collect())
+/// A model's answer to an image, in the dataset's classes.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Answer {
+    /// The class with the greatest logit; none where a logit is not finite.
+    pub prediction: Option<i64>,
+    /// The five classes with the greatest logits, the greatest first; empty where a logit is not
+    /// finite.
+    pub first_five: Vec<i64>,
 }
 
-/// Per row whether the class is among the five with the greatest logits.
-pub(super) fn in_top5(logits: &Tensor, card: &ModelCard, classes: &[i64]) -> Result<Vec<bool>> {
+/// A model's answers to N×3×S×S pixels, by a forward pass of the engine's own.
+pub(super) fn answers(model: &dyn Model, device: Device, pixels: &Tensor) -> Result<Vec<Answer>> {
+    answers_of(&logits(model, device, pixels)?, model.card())
+}
+
+/// The answers that N×classes logits are.
+pub(super) fn answers_of(logits: &Tensor, card: &ModelCard) -> Result<Vec<Answer>> {
+    let predictions = predictions(logits, card)?;
     let (_, best) = logits.topk(card.classes.min(5), 1, true, true);
-    let classes = Tensor::from_slice(classes) + card.label_offset;
-    let found = best.eq_tensor(&classes.unsqueeze(1)).any_dim(1, false);
-    Ok(Vec::<i64>::try_from(found.to_kind(Kind::Int64))?
-        .into_iter()
-        .map(|found| found == 1)
-        .collect())
+    let best = Vec::<Vec<i64>>::try_from(best - card.label_offset)?;
+    let answer = |(prediction, best): (Option<i64>, Vec<i64>)| Answer {
+        prediction,
+        first_five: prediction.map_or_else(Vec::new, |_| best),
+    };
+    Ok(predictions.into_iter().zip(best).map(answer).collect())
+}
+
+/// Per row the class with the greatest logit, counted as in the dataset; none where a logit is not
+/// finite.
+pub(super) fn predictions(logits: &Tensor, card: &ModelCard) -> Result<Vec<Option<i64>>> {
+    let classes = Vec::<i64>::try_from(logits.argmax(1, false))?;
+    let finite = Vec::<bool>::try_from(logits.isfinite().all_dim(1, false))?;
+    let prediction = |(class, finite): (i64, bool)| finite.then_some(class - card.label_offset);
+    Ok(classes.into_iter().zip(finite).map(prediction).collect())
 }
 
 /// The goal in the dataset's classes: towards the target class, if there is one, or away from the
@@ -92,6 +97,13 @@ pub(super) fn fit(pixels: &Tensor, side: i64, policy: Policy) -> Tensor {
     }
 }
 
+/// Brings 8-bit images, N×3×H×H, to the side of another model. Resizing makes values between the
+/// levels: those are rounded, so that the model is given 8-bit images.
+pub(super) fn fit_8bit(rounded: &Tensor, side: i64, policy: Policy) -> Tensor {
+    let fitted = fit(rounded, side, policy);
+    if rounded.size()[3] == side { fitted } else { to_8bit(&fitted) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,10 +132,25 @@ mod tests {
             let logits = Tensor::zeros([3, card.classes], (Kind::Float, Device::Cpu))
                 .scatter_value(1, &index.unsqueeze(1), 1.0);
             assert_eq!(predictions(&logits, &card).unwrap(), labels.map(Some), "{}", member.model);
-            assert_eq!(in_top5(&logits, &card, &labels).unwrap(), [true; 3]);
+            let answers = answers_of(&logits, &card).unwrap();
+            let first: Vec<i64> = answers.iter().map(|answer| answer.first_five[0]).collect();
+            assert_eq!(first, labels);
             assert_eq!(of_model(Goal::Towards(436), &card), Goal::Towards(436 + background));
         }
         assert_eq!(crate::weights::ECCV2018.members.len(), 18);
+    }
+
+    #[test]
+    fn logits_that_are_not_finite_are_no_answer() {
+        let card = gauntlet_core::testing::Affine::new(3, 2, 1).card().clone();
+        for broken in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let logits = Tensor::from_slice(&[broken, 1.0, 2.0, 0.0, 1.0, 2.0]).view([2, 3]);
+            let expected = [
+                Answer { prediction: None, first_five: vec![] },
+                Answer { prediction: Some(2), first_five: vec![2, 1, 0] },
+            ];
+            assert_eq!(answers_of(&logits, &card).unwrap(), expected, "{broken}");
+        }
     }
 
     /// 1×3×side×side: every pixel says where it is.
@@ -158,13 +185,5 @@ mod tests {
             let mean = |pixels: &Tensor| pixels.mean(Kind::Float).double_value(&[]);
             assert!((mean(&resized) - mean(&pixels)).abs() < 1e-3);
         }
-    }
-
-    #[test]
-    fn eight_bits_round_and_do_not_truncate() {
-        let pixels = Tensor::from_slice(&[0.0f32, 0.6 / 255.0, 1.4 / 255.0, 254.6 / 255.0, 1.0]);
-        let levels = Vec::<f32>::try_from(to_8bit(&pixels) * 255.0).unwrap();
-        let rounded: Vec<i64> = levels.iter().map(|level| level.round() as i64).collect();
-        assert_eq!(rounded, [0, 1, 1, 255, 255]);
     }
 }

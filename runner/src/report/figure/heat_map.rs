@@ -17,6 +17,8 @@ pub struct HeatMap<'a> {
     pub columns: &'a str,
     /// What a colour says, with its unit.
     pub values: &'a str,
+    /// What the second number in a cell says, if a cell has one.
+    pub controls: &'a str,
     /// The things, one family after the other.
     pub names: &'a [Name],
     /// The families' names.
@@ -29,6 +31,8 @@ pub struct HeatMap<'a> {
 pub struct HeatCell {
     /// The rate, in [0, 1], if there is one.
     pub value: Option<f64>,
+    /// The rate of its control, in [0, 1], if it has one. It is written below the rate.
+    pub control: Option<f64>,
     /// The text of its tip.
     pub tip: String,
     /// `data-` attributes.
@@ -62,7 +66,9 @@ impl HeatMap<'_> {
         let end = self.legend(&mut canvas, &layout, key + 20.0);
         let steep = TURN.to_radians();
         let over = texts.last().map_or(0.0, |text| width(text, Style::TICK) * steep.cos());
-        let words = layout.left + width(self.values, Style::TICK);
+        let controls = if self.has_controls() { self.controls } else { "" };
+        let words = width(self.values, Style::TICK).max(width(controls, Style::TICK));
+        let words = layout.left + words;
         let wide = (layout.right - CELL.0 / 2.0 + over).max(layout.right).max(words) + 12.0;
         Figure::new(canvas, wide, end + 12.0, self.title)
     }
@@ -125,7 +131,16 @@ impl HeatMap<'_> {
             canvas.text((x, top + 23.0), anchor, Style::TICK, "muted", &part.to_string());
         }
         canvas.text((left, top + 39.0), Anchor::Start, Style::TICK, "muted", self.values);
-        top + 39.0
+        if !self.has_controls() {
+            return top + 39.0;
+        }
+        canvas.text((left, top + 55.0), Anchor::Start, Style::TICK, "muted", self.controls);
+        top + 55.0
+    }
+
+    /// Whether a cell has a second number.
+    fn has_controls(&self) -> bool {
+        self.cells.iter().flatten().any(|cell| cell.control.is_some())
     }
 
     /// The families' colours, in as many lines as they need; returns the height of the last.
@@ -165,8 +180,14 @@ impl HeatCell {
                 let (ground, light) = magnitude(value);
                 canvas.tile(area, &ground);
                 let class = if light { "on-dark" } else { "on-light" };
+                let up = if self.control.is_some() { 4.0 } else { 0.0 };
                 let text = format!("{:.0}", 100.0 * value);
-                canvas.text(middle, Anchor::Middle, Style::CELL, class, &text);
+                canvas.text((middle.0, middle.1 - up), Anchor::Middle, Style::CELL, class, &text);
+                if let Some(control) = self.control {
+                    let text = format!("{:.0}", 100.0 * control);
+                    let below = (middle.0, middle.1 + 5.5);
+                    canvas.text(below, Anchor::Middle, Style::SMALL, class, &text);
+                }
             }
         }
         if row == column {
@@ -228,6 +249,7 @@ mod tests {
             .collect();
         let cell = |row: usize, column: usize| HeatCell {
             value: (row != 3).then(|| (row * 18 + column) as f64 / 323.0),
+            control: (column == 5).then_some(row as f64 / 17.0),
             tip: format!("{row} to {column}: 5 of 40"),
             data: vec![("n", "40".into())],
         };
@@ -237,6 +259,7 @@ mod tests {
             rows: "source",
             columns: "target",
             values: "%",
+            controls: "below: without the attack (%)",
             names: &names,
             families: &families,
             cells,
@@ -247,6 +270,7 @@ mod tests {
         assert!(svg.contains(
             "data-row=\"17\" data-column=\"17\" data-n=\"40\"><title>17 to 17: 5 of 40</title>"
         ));
+        assert!(svg.contains("below: without the attack"));
         super::super::drawing::tests::no_text_touches(&figure);
     }
 }

@@ -19,6 +19,8 @@ pub struct Style {
 impl Style {
     /// A value in a cell.
     pub const CELL: Self = Self { size: 9.5, strong: false };
+    /// A second value in a cell.
+    pub const SMALL: Self = Self { size: 7.5, strong: false };
     /// A value at an axis, a name beside a point.
     pub const TICK: Self = Self { size: 11.0, strong: false };
     /// The label of an axis.

@@ -6,6 +6,7 @@ use crate::report::html::page::{Data, Page, Shown, ends, plain};
 use crate::report::html::view::View;
 use crate::report::html::words::{goal_words, percent, pool, rate};
 use crate::report::terminal::MANY_CLASSES;
+use crate::study::Policy;
 use crate::summary::{Match, Matrix, Pixels};
 use anyhow::Result;
 use std::fmt::Write;
@@ -28,6 +29,9 @@ pub(super) fn matrices(view: &View, page: &mut Page) -> Result<()> {
          meets the goal, of the {}, as the 2018 \
          study counted; the other denominators stand in the tip and in the data. Outlined: the \
          attack on its own model. \
+         Where source and target differ in side, the smaller number is the control: the share of \
+         the same images that meets the goal without the attack, brought to the target in the \
+         same way. \
          Images as they are, not rounded to 8 bits; study.json has both.",
         meaning(published)
     );
@@ -44,14 +48,16 @@ fn heat_map(view: &View, matrix: &Matrix) -> Result<Shown> {
     let mut data = Data::new(["source", "target", "denominator", "k", "n", "rate", "low", "high"])?;
     for &source in &view.order {
         for &target in &view.order {
-            for (denominator, counts) in &matrix.denominators {
+            let control = [("without the attack", &matrix.control)];
+            let denominators = matrix.denominators.iter().map(|(name, of)| (name.as_str(), of));
+            for (denominator, counts) in denominators.chain(control) {
                 let rate = counts.rate(source, target);
                 let [low, high] = ends(rate.interval);
                 let (source, target) = (labels(source).to_owned(), labels(target).to_owned());
                 data.row([
                     source,
                     target,
-                    denominator.clone(),
+                    denominator.to_owned(),
                     rate.k.to_string(),
                     rate.n.to_string(),
                     plain(rate.rate),
@@ -67,6 +73,9 @@ fn heat_map(view: &View, matrix: &Matrix) -> Result<Shown> {
             .get(&matrix.published)
             .map_or_else(|| Rate::new(0, 0), |counts| counts.rate(source, target))
     };
+    let side = |model: usize| view.summary.models[model].side;
+    let brought = view.summary.study.transfer != Some(Policy::Native);
+    let across = |source: usize, target: usize| brought && side(source) != side(target);
     let cell = |source: usize, target: usize| {
         let value = published(source, target);
         let mut tip = format!("{} → {}: {}", labels(source), labels(target), rate(&value));
@@ -78,6 +87,15 @@ fn heat_map(view: &View, matrix: &Matrix) -> Result<Shown> {
                 let _ = write!(tip, "; of {}: {k} of {n}", meaning(denominator));
             }
         }
+        let control = across(source, target).then(|| matrix.control.rate(source, target));
+        if let Some(control) = &control {
+            let excess = matrix.excess[source][target];
+            let _ = write!(tip, "; without the attack: {}", rate(control));
+            if let (Some(value), Some((low, high))) = (excess.value, excess.interval) {
+                let [value, low, high] = [value, low, high].map(|part| percent(Some(part)));
+                let _ = write!(tip, "; excess over that: {value} ({low} to {high})");
+            }
+        }
         let [low, high] = ends(value.interval);
         let data = vec![
             ("source", labels(source).to_owned()),
@@ -86,8 +104,9 @@ fn heat_map(view: &View, matrix: &Matrix) -> Result<Shown> {
             ("n", value.n.to_string()),
             ("low", low),
             ("high", high),
+            ("control", control.as_ref().map_or_else(String::new, |control| control.k.to_string())),
         ];
-        HeatCell { value: value.rate, tip, data }
+        HeatCell { value: value.rate, control: control.and_then(|control| control.rate), tip, data }
     };
     let names: Vec<Name> = view.order.iter().map(|&n| view.names[n].clone()).collect();
     let goal = goal_words(matrix.goal);
@@ -100,6 +119,7 @@ fn heat_map(view: &View, matrix: &Matrix) -> Result<Shown> {
         rows: "adversarials of",
         columns: "shown to",
         values: "images whose goal is met (%)",
+        controls: "below: without the attack, where sides differ (%)",
         names: &names,
         families: &view.families,
         cells: view
@@ -144,6 +164,9 @@ fn meaning(denominator: &str) -> &str {
         "target_correct" => "images attacked that the target classifies correctly",
         "both" => "adversarials that deceive the source and that the target classifies correctly",
         "all_correct" => "images that all models classify correctly",
+        "control" => {
+            "images attacked that the target classifies correctly when brought unperturbed"
+        }
         other => other,
     }
 }

@@ -1,6 +1,8 @@
 //! Estimates of transfer: matrices, and transfer within and across families.
 
-use crate::analysis::{Denominator, Estimate, Match, Pixels, Spread, Success, Tally, Transfer};
+use crate::analysis::{
+    Control, Denominator, Estimate, Match, Pixels, Spread, Success, Tally, Transfer,
+};
 use crate::study::GoalKind;
 use crate::summary::resampled::resampler::Resampler;
 use crate::summary::transfer::{Counts, FamilyTransfer, Matrix, Pooled, SourceFamily, Split};
@@ -30,6 +32,7 @@ impl Resampler<'_> {
         let own: Vec<&Success> = self.tables.success.iter().filter(known).collect();
         let counts =
             |&of: &Denominator| (of.name().to_owned(), self.counts(&rows, &own, pixels, of));
+        let controls = self.controls(&rows, &own, pixels);
         Matrix {
             attack: self.study.attacks[attack].part.label.clone(),
             goal,
@@ -37,6 +40,11 @@ impl Resampler<'_> {
             matching,
             denominators: Denominator::ALL.iter().map(counts).collect(),
             published: Denominator::PUBLISHED.name().into(),
+            control: Counts {
+                k: controls.iter().map(|row| row.iter().map(|c| c.control().k).collect()).collect(),
+                n: controls.iter().map(|row| row.iter().map(Control::images).collect()).collect(),
+            },
+            excess: controls.iter().map(|row| row.iter().map(Control::excess).collect()).collect(),
             split: self.split(&rows, &own, pixels),
         }
     }
@@ -67,7 +75,7 @@ impl Resampler<'_> {
                 || met.iter().enumerate().filter(|(image, _)| self.tables.everyone(*image));
             (counts.k[row.model][row.model], counts.n[row.model][row.model]) = match denominator {
                 Denominator::All => (success, row.images),
-                Denominator::SourceCorrect | Denominator::TargetCorrect => {
+                Denominator::SourceCorrect | Denominator::TargetCorrect | Denominator::Control => {
                     (success, row.source_correct)
                 }
                 Denominator::SourceSuccess | Denominator::Both => (success, success),
@@ -77,6 +85,25 @@ impl Resampler<'_> {
             };
         }
         counts
+    }
+
+    /// Outcomes beside those without the attack. On its own model an attacked image meets no goal
+    /// without the attack.
+    fn controls(&self, rows: &[&Transfer], own: &[&Success], pixels: Pixels) -> Vec<Vec<Control>> {
+        let models = self.study.models.len();
+        let mut controls = vec![vec![Control::default(); models]; models];
+        for row in rows {
+            controls[row.source][row.target] = row.control;
+        }
+        for row in own {
+            let success = if pixels == Pixels::Float { row.success } else { row.success_8bit };
+            controls[row.model][row.model] = Control {
+                attack_alone: success,
+                neither: row.source_correct - success,
+                ..Control::default()
+            };
+        }
+        controls
     }
 
     /// What targets make of the images of [`Denominator::Both`].

@@ -84,7 +84,7 @@ impl Models {
     fn entries(&self) -> Vec<Value> {
         self.each(|n, label, family| {
             json!({
-                "label": label, "name": label, "family": family, "side": 28,
+                "label": label, "name": label, "family": family, "side": 28 + 4 * (n % 2),
                 "parameters": 1000 * n, "depth": n, "missing": 0, "top1": rate(30 + n % 9, 40),
                 "top5": rate(40, 40), "published_top1": null, "published_top5": null,
                 "ln_error": error(n).ln(), "source": HOSTILE,
@@ -123,11 +123,21 @@ impl Models {
         let counts = json!({
             "k": square(&k), "n": square(&|a, b| if a + 1 == b { 0 } else { 40 }),
         });
+        let control = json!({
+            "k": square(&|a, b| usize::from(a != b) * 3),
+            "n": square(&|a, b| if a + 1 == b { 0 } else { 40 }),
+        });
+        let square_of = |of: &dyn Fn(usize, usize) -> Value| {
+            let row = |a| (0..self.0.len()).map(|b| of(a, b)).collect::<Vec<_>>();
+            (0..self.0.len()).map(row).collect::<Vec<_>>()
+        };
         campaigns(|attack, _, goal| {
             json!({
                 "attack": attack, "goal": goal, "pixels": "float", "matching": "top1",
                 "denominators": { "all": counts, "target_correct": counts },
                 "published": "target_correct",
+                "control": control,
+                "excess": square_of(&|_, _| json!({ "value": 0.25, "interval": [0.1, 0.4] })),
                 "split": { "unfooled": [], "different_mistake": [], "same_mistake": [] },
             })
         })

@@ -1,0 +1,62 @@
+//! What is computed from a craft cell's pixels needs of it.
+
+use crate::data::{self, Picture};
+use crate::engine::cell::eight_bit::to_8bit_within;
+use crate::store::rows::CraftRow;
+use anyhow::{Result, ensure};
+use gauntlet_core::attack::Budget;
+use tch::Tensor;
+
+/// A craft cell, with the images that it is about.
+pub(super) struct Crafted<'a> {
+    pub rows: Vec<CraftRow>,
+    /// M×3×side×side, in the order of the rows' slots; none where there are none.
+    pub pixels: Option<Tensor>,
+    pictures: &'a [Picture],
+    side: i64,
+    /// The attack's.
+    budget: Option<Budget>,
+}
+
+impl<'a> Crafted<'a> {
+    /// Puts the parts together.
+    ///
+    /// # Errors
+    /// When the pixels are not as many as the slots.
+    pub fn new(
+        rows: Vec<CraftRow>,
+        pixels: Option<Tensor>,
+        pictures: &'a [Picture],
+        side: i64,
+        budget: Option<Budget>,
+    ) -> Result<Self> {
+        let crafted = Self { rows, pixels, pictures, side, budget };
+        let stored = crafted.pixels.as_ref().map_or(0, |pixels| pixels.size()[0] as usize);
+        let slots = crafted.slots().count();
+        ensure!(stored == slots, "{stored} images are stored for {slots} rows");
+        Ok(crafted)
+    }
+
+    /// The rows with pixels: number of the row, and of its pixels.
+    pub fn slots(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
+        let slot = |(n, row): (usize, &CraftRow)| Some((n, row.slot? as usize));
+        self.rows.iter().enumerate().filter_map(slot)
+    }
+
+    /// The originals of the pixels, M×3×side×side.
+    ///
+    /// # Errors
+    /// When an image cannot be loaded.
+    pub fn originals(&self) -> Result<Tensor> {
+        let given: Vec<Picture> = self.slots().map(|(n, _)| self.pictures[n].clone()).collect();
+        data::batch(&given, self.side)
+    }
+
+    /// The 8-bit images that the pixels become.
+    ///
+    /// # Errors
+    /// When an original cannot be loaded.
+    pub fn rounded(&self, pixels: &Tensor) -> Result<Tensor> {
+        Ok(to_8bit_within(pixels, &self.originals()?, self.budget))
+    }
+}
