@@ -28,8 +28,9 @@ pub fn analyse(
         Reader { study, plan, store, missing: RefCell::default(), trouble: RefCell::default() };
     let (accuracy, correct): (Vec<_>, Vec<_>) =
         (0..study.models.len()).map(|model| reader.accuracy(model)).unzip();
-    let adversarials = vec![Tally::default(); study.models.len()];
-    let mut tables = Tables { accuracy, correct, adversarials, ..Tables::default() };
+    let none = || vec![Tally::default(); study.models.len()];
+    let mut tables =
+        Tables { accuracy, correct, adversarials: none(), repeated: none(), ..Tables::default() };
     for index in 0..plan.campaigns.len() {
         reader.campaign(index, &mut tables, sink)?;
     }
@@ -122,6 +123,8 @@ impl Reader<'_> {
                 continue;
             };
             for row in &craft {
+                tables.repeated[campaign.model]
+                    .add(row.status.attempted(), row.status.answers_changed());
                 let broken = row.status.logits_not_finite();
                 tables.adversarials[campaign.model]
                     .add(row.status.attempted() && (broken || row.slot.is_some()), broken);

@@ -24,6 +24,9 @@ pub struct Tables {
     /// Per model, the adversarials that it was given, its own and those of other models; hits are
     /// those with a logit that is not finite.
     pub adversarials: Vec<Tally>,
+    /// Per model, the images attacked, over all attacks; hits are those whose clean answer changed
+    /// during the attack.
+    pub repeated: Vec<Tally>,
     /// One per model; without cases when the study has no probe.
     pub probes: Vec<Probe>,
     /// Signs that a model or an attack is not measured right.

@@ -94,12 +94,13 @@ impl<'a> Rates<'a> {
         let seconds = pace.passes(cases, effort) + cases * each.backward * overhead;
         let pixels = self.pixels(id, model);
         Take {
-            // The engine verifies what an attack gives with two forward passes of its own.
-            forward: cases * (each.forward + 2.0),
+            // The engine verifies what an attack gives, and that the model's answers to the
+            // originals have not changed, with three forward passes of its own.
+            forward: cases * (each.forward + 3.0),
             backward: cases * each.backward,
             seconds: cases * self.loading(id)
                 + seconds
-                + 2.0 * pace.forward.of(cases)
+                + 3.0 * pace.forward.of(cases)
                 + disk.read
                 + pixels * disk.per_pixel_byte,
             bytes: pixels,

@@ -22,6 +22,7 @@ mod remote;
 mod remote;
 mod row;
 pub mod rows;
+pub(crate) mod status;
 
 pub use address::{Address, CellKind, canonical};
 pub(crate) use backing::begun;

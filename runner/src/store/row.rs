@@ -2,7 +2,9 @@
 
 use anyhow::{Context, Result};
 use arrow_array::types::{Float64Type, Int64Type};
-use arrow_array::{Array, ArrayRef, ListArray, RecordBatch, StringArray};
+use arrow_array::{
+    Array, ArrayRef, BooleanArray, ListArray, PrimitiveArray, RecordBatch, StringArray,
+};
 use arrow_schema::{DataType, Field, Schema};
 use std::sync::Arc;
 
@@ -54,6 +56,46 @@ impl Value for String {
         (!array.is_null(row)).then(|| array.value(row).to_owned())
     }
 }
+
+/// Implements [`Value`] for a type with an Arrow array of its own, and for its option.
+macro_rules! plain {
+    ($type:ty, $data:expr, $array:ty) => {
+        impl Value for $type {
+            fn data_type() -> DataType {
+                $data
+            }
+
+            fn array(values: impl Iterator<Item = Self>) -> ArrayRef {
+                Arc::new(values.map(Some).collect::<$array>())
+            }
+
+            fn get(array: &dyn Array, row: usize) -> Option<Self> {
+                let array = array.as_any().downcast_ref::<$array>()?;
+                (!array.is_null(row)).then(|| array.value(row).into())
+            }
+        }
+
+        impl Value for Option<$type> {
+            const NULLABLE: bool = true;
+
+            fn data_type() -> DataType {
+                $data
+            }
+
+            fn array(values: impl Iterator<Item = Self>) -> ArrayRef {
+                Arc::new(values.collect::<$array>())
+            }
+
+            fn get(array: &dyn Array, row: usize) -> Option<Self> {
+                if array.is_null(row) { Some(None) } else { <$type>::get(array, row).map(Some) }
+            }
+        }
+    };
+}
+
+plain!(i64, DataType::Int64, PrimitiveArray<Int64Type>);
+plain!(f64, DataType::Float64, PrimitiveArray<Float64Type>);
+plain!(bool, DataType::Boolean, BooleanArray);
 
 /// Implements [`Value`] for lists of a type.
 macro_rules! list {

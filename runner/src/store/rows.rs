@@ -6,11 +6,10 @@
 //! end in `_8bit` are about the pixels rounded to 8 bits.
 
 use crate::store::row::{Row, TIME, Value, column, value};
+pub use crate::store::status::Status;
 use anyhow::Result;
-use arrow_array::types::{Float64Type, Int64Type};
-use arrow_array::{Array, ArrayRef, BooleanArray, PrimitiveArray, RecordBatch};
-use arrow_schema::{DataType, Field};
-use std::sync::Arc;
+use arrow_array::{ArrayRef, RecordBatch};
+use arrow_schema::Field;
 
 /// Defines a struct and its columns: each field is a column of the same name.
 macro_rules! row {
@@ -359,95 +358,6 @@ row! {
     }
 }
 
-/// How an attack on one image ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Status {
-    /// The attack gave pixels that meet the goal.
-    Adversarial,
-    /// The attack gave pixels that do not meet the goal.
-    NotAdversarial,
-    /// The attack gave no pixels.
-    NotFound,
-    /// The attack's answer cannot be counted; says why.
-    Invalid(String),
-    /// The model misclassifies the original, so it was not attacked.
-    Misclassified,
-    /// A logit of the original is not finite, so it was not attacked.
-    Unclassified,
-}
-
-impl Status {
-    /// Whether the image was attacked.
-    pub fn attempted(&self) -> bool {
-        !matches!(self, Self::Misclassified | Self::Unclassified)
-    }
-
-    /// Whether the answer is invalid since logits at the pixels are not finite.
-    pub fn logits_not_finite(&self) -> bool {
-        matches!(self, Self::Invalid(reason) if reason.starts_with(LOGITS))
-    }
-}
-
-/// The beginning of the status of invalid pixels, before the reason.
-const INVALID: &str = "invalid: ";
-/// The beginning of a reason that the engine gives for logits that are not finite.
-pub(crate) const LOGITS: &str = "the logits";
-/// The reason of [`Status::Unclassified`].
-const UNCLASSIFIED: &str = "the logits of the original are not finite";
-
-/// Implements [`Value`] for a type with an Arrow array of its own, and for its option.
-macro_rules! plain {
-    ($type:ty, $data:expr, $array:ty) => {
-        impl Value for $type {
-            fn data_type() -> DataType {
-                $data
-            }
-
-            fn array(values: impl Iterator<Item = Self>) -> ArrayRef {
-                Arc::new(values.map(Some).collect::<$array>())
-            }
-
-            fn get(array: &dyn Array, row: usize) -> Option<Self> {
-                let array = array.as_any().downcast_ref::<$array>()?;
-                (!array.is_null(row)).then(|| array.value(row).into())
-            }
-        }
-
-        impl Value for Option<$type> {
-            const NULLABLE: bool = true;
-
-            fn data_type() -> DataType {
-                $data
-            }
-
-            fn array(values: impl Iterator<Item = Self>) -> ArrayRef {
-                Arc::new(values.collect::<$array>())
-            }
-
-            fn get(array: &dyn Array, row: usize) -> Option<Self> {
-                if array.is_null(row) { Some(None) } else { <$type>::get(array, row).map(Some) }
-            }
-        }
-    };
-}
-
-plain!(i64, DataType::Int64, PrimitiveArray<Int64Type>);
-plain!(f64, DataType::Float64, PrimitiveArray<Float64Type>);
-plain!(bool, DataType::Boolean, BooleanArray);
-
-impl std::fmt::Display for Status {
-    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        match self {
-            Self::Adversarial => f.write_str("adversarial"),
-            Self::NotAdversarial => f.write_str("not_adversarial"),
-            Self::NotFound => f.write_str("not_found"),
-            Self::Misclassified => f.write_str("misclassified"),
-            Self::Invalid(reason) => write!(f, "{INVALID}{reason}"),
-            Self::Unclassified => write!(f, "{INVALID}{UNCLASSIFIED}"),
-        }
-    }
-}
-
 impl OutcomeRow {
     /// The row of an attack's outcome and another model's answer to it (`seen`; none when source
     /// and target are the same). `names` are those of source, target, attack, goal and image.
@@ -493,29 +403,6 @@ impl OutcomeRow {
             forward: craft.forward,
             backward: craft.backward,
         }
-    }
-}
-
-impl Value for Status {
-    fn data_type() -> DataType {
-        DataType::Utf8
-    }
-
-    fn array(values: impl Iterator<Item = Self>) -> ArrayRef {
-        String::array(values.map(|status| status.to_string()))
-    }
-
-    fn get(array: &dyn Array, row: usize) -> Option<Self> {
-        Some(match String::get(array, row)?.as_str() {
-            "adversarial" => Self::Adversarial,
-            "not_adversarial" => Self::NotAdversarial,
-            "not_found" => Self::NotFound,
-            "misclassified" => Self::Misclassified,
-            other => match other.strip_prefix(INVALID)? {
-                UNCLASSIFIED => Self::Unclassified,
-                reason => Self::Invalid(reason.to_owned()),
-            },
-        })
     }
 }
 

@@ -232,6 +232,14 @@ impl Module {
              `classes = {classes}`",
             logits.size()
         );
+        let broken = logits.detach().isfinite().all_dim(1, false).logical_not();
+        let broken = broken.sum(Kind::Int64).int64_value(&[]);
+        ensure!(
+            broken == 0,
+            "it gives logits that are NaN or infinite for {broken} of {COUNT} made-up images in \
+             [0, 1]: see that `range`, `mean` and `std` are those that it expects, and keep roots, \
+             logarithms and divisions in it away from 0"
+        );
         ensure!(
             logits.requires_grad(),
             "its logits have no gradient with respect to the pixels: attacks need one"

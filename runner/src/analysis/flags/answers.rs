@@ -1,4 +1,4 @@
-//! Signs in a model's answers: logits that are not finite.
+//! Signs in a model's answers: logits that are not finite, answers that change.
 
 use crate::analysis::flags::sign::{Flag, Severity, Sign, Signal};
 use crate::analysis::rate::Rate;
@@ -25,5 +25,18 @@ pub(super) fn signs(study: &Study, tables: &Tables) -> Vec<Signal> {
         flag.severity = Severity::Error;
         Signal { model, flag, raised: clean + later > 0 }
     };
-    (0..tables.accuracy.len()).map(of_model).collect()
+    let models = 0..tables.accuracy.len();
+    models.clone().map(of_model).chain(models.filter_map(|m| changed(study, tables, m))).collect()
+}
+
+/// Answers to the originals that changed during an attack. The probe looks for the same sign in
+/// every model; this is more than it can see.
+fn changed(study: &Study, tables: &Tables, model: usize) -> Option<Signal> {
+    let repeated = tables.repeated[model];
+    let (k, n) = (repeated.hits as usize, repeated.of as usize);
+    let reading =
+        format!("the answer to the original changed during the attack on {k} of {n} images");
+    let flag = Flag::new(study, Sign::NondeterministicLogits, model, Rate::new(k, n), reading);
+    let flag = Flag { severity: Severity::Error, ..flag };
+    (k > 0).then_some(Signal { model, flag, raised: true })
 }

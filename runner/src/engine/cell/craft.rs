@@ -6,7 +6,8 @@ use crate::engine::cell::crafted::Crafted;
 use crate::engine::cell::eight_bit::to_8bit;
 use crate::engine::cell::verify::{answers_of, goal, logits, of_model};
 use crate::errors::first_line;
-use crate::store::rows::{CleanRow, CraftRow, LOGITS, Status};
+use crate::store::rows::{CleanRow, CraftRow, Status};
+use crate::store::status::{CHANGED, LOGITS};
 use crate::study::{GoalKind, Study, StudyAttack};
 use anyhow::{Result, ensure};
 use gauntlet_core::attack::{Answer, Budget, Cases, admit};
@@ -47,9 +48,19 @@ pub(super) fn compute(
     let originals = data::batch(&chosen, side)?;
     let answers = run(context, model, attack, &attacked, &chosen, &originals, &mut rows)?;
     let budget = attack.budget();
+    // A model whose answers to the originals change during the attack would make any pixels succeed.
+    let after = logits(model, context.device, &originals)?;
+    for (&n, after) in attacked.iter().zip(answers_of(&after, model.card())?) {
+        if after.prediction != clean[n].prediction {
+            rows[n].status = Status::Invalid(changed(clean[n].prediction, after.prediction));
+        }
+    }
     let mut images = Vec::new();
     for (case, (&n, answer)) in attacked.iter().zip(answers).enumerate() {
         let Answer::Pixels(pixels) = answer else { continue };
+        if rows[n].status.answers_changed() {
+            continue;
+        }
         match valid(&pixels, &originals.get(case as i64), budget) {
             Ok(pixels) => {
                 rows[n].slot = Some(images.len() as i64);
@@ -145,6 +156,12 @@ fn misled(passes: Passes, not_finite: Passes) -> Option<Status> {
         .or_else(|| said("the gradient is", not_finite.backward, passes.backward))
 }
 
+/// What is said where a model's answer to an original is another after the attack.
+fn changed(before: Option<i64>, after: Option<i64>) -> String {
+    let class = |class: Option<i64>| class.map_or("no class".to_owned(), |n| format!("class {n}"));
+    format!("{CHANGED} changed during the attack, from {} to {}", class(before), class(after))
+}
+
 /// The pixels of an answer, on the CPU.
 ///
 /// # Errors
@@ -197,10 +214,7 @@ fn verify(
         if row.prediction.is_none() {
             row.status = Status::Invalid(format!("{LOGITS} of the pixels are not finite"));
         } else if row.success && same[slot] {
-            row.status = Status::Invalid(
-                "the pixels are those of the original, which the model classified correctly before"
-                    .into(),
-            );
+            row.status = Status::Invalid(changed(row.clean, row.prediction));
         } else if row.success {
             row.status = Status::Adversarial;
         }
