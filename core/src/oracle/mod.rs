@@ -1,7 +1,10 @@
 //! The oracle: all that an attack or a metric gets to see of a model.
 
+mod finite;
+
 use crate::guard;
 use crate::model::{Model, ModelCard};
+use crate::oracle::finite::NotFinite;
 use anyhow::{Context, Result, ensure};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -108,16 +111,10 @@ pub(crate) trait Access {
 impl<'a> Oracle<'a> {
     /// Opens a model for the cases whose random streams are numbered `streams`.
     pub fn new(model: &'a dyn Model, streams: Vec<u64>, settings: Settings) -> Self {
-        let none = || RefCell::new(vec![Passes::default(); streams.len()]);
-        Self::through(Direct {
-            passes: none(),
-            not_finite: none(),
-            unread: RefCell::default(),
-            stopped: Cell::new(None),
-            model,
-            settings,
-            streams,
-        })
+        let passes = RefCell::new(vec![Passes::default(); streams.len()]);
+        let not_finite = NotFinite::new(streams.len());
+        let stopped = Cell::new(None);
+        Self::through(Direct { model, settings, streams, passes, not_finite, stopped })
     }
 
     pub(crate) fn through(access: impl Access + 'a) -> Self {
@@ -207,22 +204,9 @@ struct Direct<'a> {
     /// A number for each case, which does not depend on the cases that run beside it.
     streams: Vec<u64>,
     passes: RefCell<Vec<Passes>>,
-    not_finite: RefCell<Vec<Passes>>,
-    /// Which rows of the last passes were finite: not yet in `not_finite`, since reading them waits
-    /// for the device.
-    unread: RefCell<Vec<Finite>>,
+    not_finite: NotFinite,
     stopped: Cell<Option<Stop>>,
 }
-
-/// Which rows of a pass were finite: M booleans each.
-struct Finite {
-    cases: Vec<usize>,
-    logits: Tensor,
-    gradient: Option<Tensor>,
-}
-
-/// Greatest number of passes that are [`unread`](Direct::unread).
-const UNREAD: usize = 64;
 
 impl Access for Direct<'_> {
     fn card(&self) -> &ModelCard {
@@ -299,9 +283,7 @@ impl Access for Direct<'_> {
     }
 
     fn not_finite(&self) -> Option<Vec<Passes>> {
-        // Passes that cannot be read fail where their numbers are used.
-        let _ = self.read();
-        Some(self.not_finite.borrow().clone())
+        Some(self.not_finite.counts())
     }
 
     fn check_time(&self) -> Result<()> {
@@ -365,34 +347,7 @@ impl Direct<'_> {
             passes[case].forward += 1;
             passes[case].backward += backward;
         }
-        // A sum is finite if all that it adds is.
-        let sum = |gradient: &Tensor| {
-            gradient.sum_dim_intlist([1i64, 2, 3].as_slice(), false, tch::Kind::Float)
-        };
-        let finite = Finite {
-            cases: cases.to_vec(),
-            logits: logits.isfinite().all_dim(1, false),
-            gradient: gradient.map(|gradient| sum(gradient).isfinite()),
-        };
-        self.unread.borrow_mut().push(finite);
-        if self.unread.borrow().len() >= UNREAD { self.read() } else { Ok(()) }
-    }
-
-    /// Adds the passes that are unread to `not_finite`.
-    fn read(&self) -> Result<()> {
-        let mut not_finite = self.not_finite.borrow_mut();
-        for Finite { cases, logits, gradient } in self.unread.take() {
-            let broken = |finite: &Tensor| -> Result<Vec<u64>> {
-                Ok(Vec::<bool>::try_from(finite)?.iter().map(|finite| u64::from(!finite)).collect())
-            };
-            let logits = broken(&logits)?;
-            let gradient = gradient.map(|finite| broken(&finite)).transpose()?;
-            for (n, &case) in cases.iter().enumerate() {
-                not_finite[case].forward += logits[n];
-                not_finite[case].backward += gradient.as_ref().map_or(0, |gradient| gradient[n]);
-            }
-        }
-        Ok(())
+        self.not_finite.note(cases, logits, gradient)
     }
 }
 
