@@ -1,11 +1,12 @@
 //! The oracle: all that an attack or a metric gets to see of a model.
 
-mod finite;
+mod passes;
 
 use crate::guard;
 use crate::model::{Model, ModelCard};
-use crate::oracle::finite::NotFinite;
+use crate::oracle::passes::NotFinite;
 use anyhow::{Context, Result, ensure};
+pub use passes::Passes;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use std::cell::{Cell, RefCell};
@@ -14,15 +15,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use tch::Tensor;
 use thiserror::Error;
-
-/// Number of passes through the network that one case has cost.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Passes {
-    /// Forward passes.
-    pub forward: u64,
-    /// Backward passes, to the input.
-    pub backward: u64,
-}
 
 /// What the engine sets for the work of an attack or a metric.
 #[derive(Clone)]

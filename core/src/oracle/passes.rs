@@ -1,9 +1,17 @@
-//! Passes whose numbers are not finite.
+//! Passes through a model, counted per case.
 
-use crate::oracle::Passes;
 use anyhow::Result;
 use std::cell::RefCell;
 use tch::{Kind, Tensor};
+
+/// Number of passes through the network that one case has cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Passes {
+    /// Forward passes.
+    pub forward: u64,
+    /// Backward passes, to the input.
+    pub backward: u64,
+}
 
 /// Greatest number of passes that are unread.
 const UNREAD: usize = 64;
