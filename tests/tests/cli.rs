@@ -158,7 +158,7 @@ fn a_dry_run_counts_and_writes_nothing() {
     };
     assert_eq!(
         (passes("step", [2, 3]), passes("craft", [3, 4])),
-        (["1", "1"].map(str::to_owned), ["30", "10"].map(str::to_owned)),
+        (["1", "1"].map(str::to_owned), ["40", "10"].map(str::to_owned)),
         "{out}"
     );
     assert!(out.contains("\nAbout ") && out.ends_with(" on disk\n"), "{out}");

@@ -91,7 +91,11 @@ pub(super) fn export(
                 }
             };
             let Some(hash) = &stored.pixels else { continue };
-            let pixels = store.read_pixels(&plan.cells[cell].address, hash)?;
+            let stored_pixels = store.read_pixels(&plan.cells[cell].address, hash)?;
+            let pixels = match stored_pixels.rounded {
+                Some(rounded) if args.png => rounded,
+                _ => stored_pixels.float,
+            };
             let named = study.data.pictures[plan.range(slice)].iter().zip(&stored.rows);
             let wanted = named.filter(|(_, row)| row.success || !args.successes);
             images.extend(

@@ -4,7 +4,7 @@ use crate::engine::plan::SLICE;
 use crate::estimate::pace::Batch;
 use crate::estimate::timing::{images, timed};
 use crate::store::rows::{Status, TransferRow};
-use crate::store::{Address, CellKind, Lookup, Store, Stored};
+use crate::store::{Address, Adversarials, CellKind, Lookup, Store, Stored};
 use anyhow::{Context, Result, bail};
 use gauntlet_core::device::Device;
 
@@ -51,7 +51,8 @@ impl Disk {
         let pixels = images(SLICE, 64, Device::Cpu);
         let address = Address::new(CellKind::Craft, &serde_json::json!({}));
         let both_ways = timed(|| {
-            let hash = store.write_pixels(&address, &pixels)?;
+            let given = Adversarials { float: pixels.shallow_clone(), rounded: None };
+            let hash = store.write_pixels(&address, &given)?;
             Ok(store.read_pixels(&address, &hash).map(drop)?)
         })?;
         let per_pixel_byte = (both_ways - write).max(0.0) / 2.0 / (pixels.numel() * 4) as f64;

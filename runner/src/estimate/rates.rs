@@ -9,6 +9,8 @@ use gauntlet_core::attack::Cost;
 
 /// Bytes of an element of an image: float32.
 const ELEMENT: f64 = 4.0;
+/// Bytes of an element of an 8-bit image, which attacks with a budget may store too.
+const LEVEL: f64 = 1.0;
 
 /// A study, its plan, and what was measured for it.
 pub(super) struct Rates<'a> {
@@ -103,7 +105,11 @@ impl<'a> Rates<'a> {
                 + 3.0 * pace.forward.of(cases)
                 + disk.read
                 + pixels * disk.per_pixel_byte,
-            bytes: pixels,
+            bytes: if chosen.budget().is_some() {
+                pixels * (1.0 + LEVEL / ELEMENT)
+            } else {
+                pixels
+            },
             own: Some(Own {
                 key: OwnKey { part: OwnPart::Attack(of.attack), goal: of.goal },
                 label: &chosen.part.label,

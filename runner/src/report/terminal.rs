@@ -3,7 +3,7 @@
 use crate::analysis::flags::{Findings, Flag};
 use crate::analysis::{Denominator, Match, MeanMedian, Pixels, Tables, Transfer, rate};
 use crate::report::grid::Grid;
-use crate::study::{GoalKind, Study};
+use crate::study::{GoalKind, Policy, Study};
 use std::io::{self, Write};
 
 /// Greatest number of models for which a transfer matrix shows counts beside percentages.
@@ -211,11 +211,19 @@ fn matrix(
         goal.name()
     )?;
     writeln!(out, "(sources down, targets across, [success against the source itself])")?;
+    let side = |model: usize| study.models[model].card.side;
+    let across = |source: usize, target: usize| {
+        study.transfer != Some(Policy::Native) && side(source) != side(target)
+    };
+    if counts.iter().any(|row| across(row.source, row.target)) {
+        writeln!(out, "(after |, where sides differ: the same without the attack)")?;
+    }
     let head = std::iter::once("source".to_owned()).chain((1..=models).map(|n| n.to_string()));
     let mut grid = Grid::new(head);
     for source in 0..models {
         let mut cells = vec![format!("{:>2} {}", source + 1, study.models[source].part.label)];
         for target in 0..models {
+            let count = counts.iter().find(|row| (row.source, row.target) == (source, target));
             let (part, whole) = if source == target {
                 let own = tables
                     .success
@@ -223,14 +231,18 @@ fn matrix(
                     .find(|row| (row.model, row.attack, row.goal) == (source, attack, goal));
                 own.map_or((0, 0), |row| (row.success, row.source_correct))
             } else {
-                let count = counts.iter().find(|row| (row.source, row.target) == (source, target));
                 count.map_or((0, 0), |row| {
                     let published = Denominator::PUBLISHED;
                     (row.transferred[published], row.images[published])
                 })
             };
-            let rate = rate(part, whole)
-                .map_or_else(|| "–".into(), |rate| format!("{:.0}%", rate * 100.0));
+            let percent = |rate: Option<f64>| {
+                rate.map_or_else(|| "–".into(), |rate| format!("{:.0}%", rate * 100.0))
+            };
+            let mut rate = percent(rate(part, whole));
+            if let Some(row) = count.filter(|_| across(source, target)) {
+                rate = format!("{rate}|{}", percent(row.control.control().rate));
+            }
             let count = if models <= COUNTED_MODELS { format!("/{whole}") } else { String::new() };
             cells.push(if source == target {
                 format!("[{rate}]{count}")

@@ -196,6 +196,6 @@ fn pixels(plan: &Plan, store: &Store, cell: CellId, place: usize) -> Result<Opti
     let slot = stored.rows.get(place).and_then(|row| row.slot);
     let found = stored.pixels.as_ref().zip(slot);
     found
-        .map(|(hash, slot)| Ok(store.read_pixels(&plan.cells[cell].address, hash)?.get(slot)))
+        .map(|(hash, slot)| Ok(store.read_pixels(&plan.cells[cell].address, hash)?.float.get(slot)))
         .transpose()
 }

@@ -5,7 +5,7 @@ use crate::store::backing::{behind, unwritable};
 use crate::store::error::Result;
 use crate::store::files::{prepare, read_file, write_atomically};
 use crate::store::format::{Lookup, Packet, Stored, decode, encode};
-use crate::store::pixels::{MAX_HEADER, beginning, check_size, pack};
+use crate::store::pixels::{Adversarials, MAX_HEADER, beginning, check_size, pack, unpack};
 use crate::store::remote::Remote;
 use crate::store::row::Row;
 use anyhow::{Context, anyhow};
@@ -14,7 +14,6 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tch::Tensor;
 
 /// A folder of cells, with or without an object store behind it.
 #[derive(Clone, Debug)]
@@ -178,12 +177,12 @@ impl Store {
         self.keep(Packet(vec![(address.file(), encode(address, stored)?)]), true)
     }
 
-    /// Writes a cell's pixels, N×3×S×S float32, to the folder and to the object store. Returns
-    /// their hash for [`Stored::pixels`].
+    /// Writes a cell's pixels to the folder and to the object store. Returns their hash for
+    /// [`Stored::pixels`].
     ///
     /// # Errors
     /// When the pixels cannot be written to either.
-    pub fn write_pixels(&self, address: &Address, pixels: &Tensor) -> Result<String> {
+    pub fn write_pixels(&self, address: &Address, pixels: &Adversarials) -> Result<String> {
         let (hash, bytes) = pack(pixels)?;
         self.keep(Packet(vec![(address.pixel_file(&hash), bytes)]), true)?;
         Ok(hash)
@@ -244,16 +243,14 @@ impl Store {
         self.pixel_bytes(&file, hash).map(|_| ())
     }
 
-    /// Reads a cell's pixels, N×3×S×S float32, and verifies them.
+    /// Reads a cell's pixels, and verifies them.
     ///
     /// # Errors
     /// When the pixels are missing or damaged, or the object store cannot be reached.
-    pub fn read_pixels(&self, address: &Address, hash: &str) -> Result<Tensor> {
+    pub fn read_pixels(&self, address: &Address, hash: &str) -> Result<Adversarials> {
         let file = address.pixel_file(hash);
-        let mut tensors = gauntlet_core::weights::read_safetensors(self.pixel_bytes(&file, hash)?)?;
-        Ok(tensors
-            .remove("pixels")
-            .with_context(|| format!("{}: no tensor `pixels`", self.pixel_place(&file)))?)
+        let bytes = self.pixel_bytes(&file, hash)?;
+        Ok(unpack(&bytes).with_context(|| self.pixel_place(&file))?)
     }
 
     /// A verified file of pixels.
@@ -285,7 +282,7 @@ mod tests {
     use crate::store::rows::tests::craft_rows;
     use serde_json::json;
     use std::fs;
-    use tch::Kind;
+    use tch::{Kind, Tensor};
 
     fn example() -> (tempfile::TempDir, Store, Address, Stored<CraftRow>) {
         let folder = tempfile::tempdir().unwrap();
@@ -367,8 +364,16 @@ mod tests {
     fn pixels_are_verified() {
         let (_folder, store, address, _) = example();
         let pixels = Tensor::arange(24, (Kind::Float, tch::Device::Cpu)).view([2, 3, 2, 2]) / 24.0;
-        let hash = store.write_pixels(&address, &pixels).unwrap();
-        assert_eq!(store.read_pixels(&address, &hash).unwrap(), pixels);
+        for rounded in [None, Some((&pixels * 255.0).floor() / 255.0)] {
+            let given = Adversarials { float: pixels.shallow_clone(), rounded };
+            let hash = store.write_pixels(&address, &given).unwrap();
+            let found = store.read_pixels(&address, &hash).unwrap();
+            assert_eq!((found.float, found.rounded), (given.float, given.rounded));
+            store.check_pixels(&address, &hash, 2).unwrap();
+            assert!(store.check_pixels(&address, &hash, 3).is_err());
+        }
+        let given = Adversarials { float: pixels, rounded: None };
+        let hash = store.write_pixels(&address, &given).unwrap();
         let path = store.folder.join(address.pixel_file(&hash));
         let mut bytes = fs::read(&path).unwrap();
         *bytes.last_mut().unwrap() ^= 1;

@@ -1,7 +1,7 @@
 //! The format of a cell's file: rows, provenance, checksum.
 
 use crate::store::address::Address;
-use crate::store::pixels::pack;
+use crate::store::pixels::{Adversarials, pack};
 use crate::store::row::Row;
 use anyhow::{Context, Result, bail, ensure};
 use blake3::Hasher;
@@ -12,7 +12,6 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use std::ops::Range;
-use tch::Tensor;
 
 const CELL: &str = "gauntlet.cell";
 const PROVENANCE: &str = "gauntlet.provenance";
@@ -36,7 +35,7 @@ pub struct Stored<R> {
 pub(crate) struct Packet(pub(super) Vec<(String, Vec<u8>)>);
 
 impl Packet {
-    /// Packs a cell. `pixels` are N×3×S×S float32.
+    /// Packs a cell.
     ///
     /// # Errors
     /// When rows or pixels cannot be encoded.
@@ -44,7 +43,7 @@ impl Packet {
         address: &Address,
         rows: Vec<R>,
         provenance: String,
-        pixels: Option<&Tensor>,
+        pixels: Option<&Adversarials>,
     ) -> Result<Self> {
         let pixels = pixels.map(pack).transpose()?;
         let stored =

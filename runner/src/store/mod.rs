@@ -34,5 +34,6 @@ pub(crate) use files::prepare;
 pub use files::{Pending, write_atomically};
 pub use format::{Lookup, Stored};
 pub(crate) use format::{Packet, properties};
+pub use pixels::Adversarials;
 pub(crate) use pixels::safetensors;
 pub use row::Row;

@@ -132,7 +132,7 @@ impl ExampleReader<'_> {
         let row = &stored.rows[n];
         let (hash, slot) =
             stored.pixels.as_ref().zip(row.slot).context("a success has no pixels")?;
-        let adversarial = store.read_pixels(&cell.address, hash)?.get(slot);
+        let adversarial = store.read_pixels(&cell.address, hash)?.float.get(slot);
         let (model, picture) = (&study.models[planned.model], &study.data.pictures[image]);
         let distortion = |d: &Distortion| {
             (study.metrics[d.metric].part.label.clone(), d.cases[image].and_then(number))

@@ -2,10 +2,10 @@
 
 use crate::data::{self, Picture};
 use crate::engine::cell::context::{CellContext, stream, unhurried};
-use crate::engine::cell::crafted::Crafted;
-use crate::engine::cell::eight_bit::to_8bit;
+use crate::engine::cell::eight_bit::{to_8bit, to_8bit_within};
 use crate::engine::cell::verify::{answers_of, goal, logits, of_model};
 use crate::errors::first_line;
+use crate::store::Adversarials;
 use crate::store::rows::{CleanRow, CraftRow, Status};
 use crate::store::status::{CHANGED, LOGITS};
 use crate::study::{GoalKind, Study, StudyAttack};
@@ -31,7 +31,7 @@ pub(super) fn compute(
     kind: GoalKind,
     pictures: &[Picture],
     clean: &[CleanRow],
-) -> Result<(Vec<CraftRow>, Option<Tensor>)> {
+) -> Result<(Vec<CraftRow>, Option<Adversarials>)> {
     let side = model.card().side;
     let mut rows: Vec<CraftRow> = pictures
         .iter()
@@ -72,8 +72,15 @@ pub(super) fn compute(
     if images.is_empty() {
         return Ok((rows, None));
     }
-    let crafted = Crafted::new(rows, Some(Tensor::stack(&images, 0)), pictures, side, budget)?;
-    verify(context, model, clean, crafted)
+    let given: Vec<i64> = (0..attacked.len())
+        .filter(|&c| rows[attacked[c]].slot.is_some())
+        .map(|c| c as i64)
+        .collect();
+    let originals = originals.index_select(0, &Tensor::from_slice(&given));
+    let float = Tensor::stack(&images, 0);
+    let rounded = to_8bit_within(&float, &originals, budget);
+    let pixels = verify(context, model, clean, &mut rows, &originals, [&float, &rounded])?;
+    Ok((rows, pixels))
 }
 
 /// The row of an image before it is attacked.
@@ -175,25 +182,24 @@ fn valid(pixels: &Tensor, original: &Tensor, budget: Option<Budget>) -> Result<T
 }
 
 /// Asks the model about the pixels of an attack, float and rounded, and notes in the rows whether
-/// they meet the goal. The pixels of answers that turn out to be invalid are left out.
+/// they meet the goal. Gives the pixels without those of answers that turn out to be invalid.
 fn verify(
     context: CellContext,
     model: &dyn Model,
     clean: &[CleanRow],
-    crafted: Crafted,
-) -> Result<(Vec<CraftRow>, Option<Tensor>)> {
+    rows: &mut [CraftRow],
+    originals: &Tensor,
+    [pixels, rounded]: [&Tensor; 2],
+) -> Result<Option<Adversarials>> {
     let (card, tolerance) = (model.card(), context.study.tie_tolerance);
-    let Crafted { pixels: Some(pixels), .. } = &crafted else { return Ok((crafted.rows, None)) };
-    let (originals, rounded) = (crafted.originals()?, crafted.rounded(pixels)?);
     let [float_logits, rounded_logits] =
-        [pixels, &rounded].map(|pixels| logits(model, context.device, pixels));
+        [pixels, rounded].map(|pixels| logits(model, context.device, pixels));
     let (float_logits, rounded_logits) = (float_logits?, rounded_logits?);
     let (float, eight_bit) = (answers_of(&float_logits, card)?, answers_of(&rounded_logits, card)?);
-    let same = same_rows(pixels, &originals)?;
-    let same_8bit = same_rows(&rounded, &to_8bit(&originals))?;
-    let mut rows = crafted.rows.clone();
-    for (n, slot) in crafted.slots() {
-        let row = &mut rows[n];
+    let same = same_rows(pixels, originals)?;
+    let same_8bit = same_rows(rounded, &to_8bit(originals))?;
+    for (row, clean) in rows.iter_mut().zip(clean) {
+        let Some(slot) = row.slot.map(|slot| slot as usize) else { continue };
         let goal = goal(row.target_class, row.label);
         let met = |prediction: Option<i64>, logits: &Tensor| -> Result<bool> {
             let Some(class) = prediction else { return Ok(false) };
@@ -207,7 +213,7 @@ fn verify(
             (float[slot].prediction, eight_bit[slot].prediction);
         row.success = met(row.prediction, &float_logits)?;
         row.success_8bit = if same_8bit[slot] {
-            clean[n].prediction_8bit.is_some_and(|class| goal.met_by(class))
+            clean.prediction_8bit.is_some_and(|class| goal.met_by(class))
         } else {
             met(row.prediction_8bit, &rounded_logits)?
         };
@@ -219,8 +225,10 @@ fn verify(
             row.status = Status::Adversarial;
         }
     }
-    let pixels = without_invalid(&mut rows, pixels);
-    Ok((rows, pixels))
+    let Some(kept) = without_invalid(rows) else { return Ok(None) };
+    let [float, rounded] = [pixels, rounded].map(|images| images.index_select(0, &kept));
+    let nearest = rounded == to_8bit(&float);
+    Ok(Some(Adversarials { float, rounded: (!nearest).then_some(rounded) }))
 }
 
 /// Per row whether two batches have the same image.
@@ -228,8 +236,9 @@ fn same_rows(these: &Tensor, those: &Tensor) -> Result<Vec<bool>> {
     Ok(Vec::<bool>::try_from(these.eq_tensor(those).flatten(1, -1).all_dim(1, false))?)
 }
 
-/// Takes the pixels from the rows that are invalid, and numbers the others anew.
-fn without_invalid(rows: &mut [CraftRow], pixels: &Tensor) -> Option<Tensor> {
+/// Takes the slots from the rows that are invalid, and numbers the others anew. Gives the slots
+/// that are kept, if any are.
+fn without_invalid(rows: &mut [CraftRow]) -> Option<Tensor> {
     let mut kept = Vec::new();
     for row in rows {
         let Some(slot) = row.slot else { continue };
@@ -241,7 +250,7 @@ fn without_invalid(rows: &mut [CraftRow], pixels: &Tensor) -> Option<Tensor> {
             kept.push(slot);
         }
     }
-    (!kept.is_empty()).then(|| pixels.index_select(0, &Tensor::from_slice(&kept)))
+    (!kept.is_empty()).then(|| Tensor::from_slice(&kept))
 }
 
 /// The target class for an image; none for an untargeted goal.

@@ -1,21 +1,19 @@
 //! What is computed from a craft cell's pixels needs of it.
 
 use crate::data::{self, Picture};
-use crate::engine::cell::eight_bit::to_8bit_within;
+use crate::engine::cell::eight_bit::to_8bit;
+use crate::store::Adversarials;
 use crate::store::rows::CraftRow;
 use anyhow::{Result, ensure};
-use gauntlet_core::attack::Budget;
 use tch::Tensor;
 
 /// A craft cell, with the images that it is about.
 pub(super) struct Crafted<'a> {
     pub rows: Vec<CraftRow>,
-    /// M×3×side×side, in the order of the rows' slots; none where there are none.
-    pub pixels: Option<Tensor>,
+    /// In the order of the rows' slots; none where there are none.
+    pub pixels: Option<Adversarials>,
     pictures: &'a [Picture],
     side: i64,
-    /// The attack's.
-    budget: Option<Budget>,
 }
 
 impl<'a> Crafted<'a> {
@@ -25,13 +23,12 @@ impl<'a> Crafted<'a> {
     /// When the pixels are not as many as the slots.
     pub fn new(
         rows: Vec<CraftRow>,
-        pixels: Option<Tensor>,
+        pixels: Option<Adversarials>,
         pictures: &'a [Picture],
         side: i64,
-        budget: Option<Budget>,
     ) -> Result<Self> {
-        let crafted = Self { rows, pixels, pictures, side, budget };
-        let stored = crafted.pixels.as_ref().map_or(0, |pixels| pixels.size()[0] as usize);
+        let crafted = Self { rows, pixels, pictures, side };
+        let stored = crafted.pixels.as_ref().map_or(0, |pixels| pixels.float.size()[0] as usize);
         let slots = crafted.slots().count();
         ensure!(stored == slots, "{stored} images are stored for {slots} rows");
         Ok(crafted)
@@ -51,12 +48,11 @@ impl<'a> Crafted<'a> {
         let given: Vec<Picture> = self.slots().map(|(n, _)| self.pictures[n].clone()).collect();
         data::batch(&given, self.side)
     }
+}
 
-    /// The 8-bit images that the pixels become.
-    ///
-    /// # Errors
-    /// When an original cannot be loaded.
-    pub fn rounded(&self, pixels: &Tensor) -> Result<Tensor> {
-        Ok(to_8bit_within(pixels, &self.originals()?, self.budget))
+impl Adversarials {
+    /// The 8-bit images, N×3×S×S.
+    pub(super) fn eight_bit(&self) -> Tensor {
+        self.rounded.as_ref().map_or_else(|| to_8bit(&self.float), Tensor::shallow_clone)
     }
 }

@@ -12,7 +12,7 @@ use crate::errors::first_line;
 use crate::store::rows::{
     CleanRow, ControlRow, CraftRow, MeasureRow, ProbeRow, ScoreRow, TransferRow,
 };
-use crate::store::{Packet, Store, StoreError};
+use crate::store::{Adversarials, Packet, Store, StoreError};
 use crate::study::Study;
 use anyhow::{Context, Result, bail};
 use gauntlet_core::guard;
@@ -20,7 +20,6 @@ use gauntlet_core::model::Model;
 use gauntlet_core::oracle::Stop;
 use gauntlet_core::registry::Registry;
 use std::time::{Duration, Instant};
-use tch::Tensor;
 
 /// How long a cell with code of a plugin library may take, unless the study says otherwise.
 const PLUGIN_TIMEOUT: Duration = Duration::from_hours(1);
@@ -70,7 +69,7 @@ pub(in crate::engine) struct LoadedModel {
 enum Content {
     Clean(Vec<CleanRow>),
     Control(Vec<ControlRow>),
-    Craft(Vec<CraftRow>, Option<Tensor>),
+    Craft(Vec<CraftRow>, Option<Adversarials>),
     Score(Vec<ScoreRow>),
     Probe(Vec<ProbeRow>),
     Measure(Vec<MeasureRow>),
@@ -211,13 +210,11 @@ impl Engine<'_> {
     fn crafted(&self, id: CellId) -> Result<Crafted<'_>, CellError> {
         let Self { study, plan, store, .. } = *self;
         let cell = &plan.cells[id];
-        let Work::Craft { attack, .. } = cell.work else { unreachable!("a craft cell is named") };
         let stored = store.load::<CraftRow>(&cell.address)?;
         let pixels = stored.pixels.as_ref();
         let pixels = pixels.map(|hash| store.read_pixels(&cell.address, hash)).transpose()?;
         let pictures = &study.data.pictures[plan.range(cell.slice)];
-        let budget = study.attacks[attack].budget();
-        Ok(Crafted::new(stored.rows, pixels, pictures, plan.side(id), budget)?)
+        Ok(Crafted::new(stored.rows, pixels, pictures, plan.side(id))?)
     }
 
     /// The model that a craft cell attacks.

@@ -19,9 +19,9 @@ pub(super) fn compute(metric: &StudyMetric, crafted: &Crafted) -> Result<Vec<Mea
         let measured = |pixels: &Tensor| {
             let values =
                 guard::catch(&what, || metric.metric.outcome(&originals.copy(), &pixels.copy()))?;
-            with_extras(metric, &values, pixels.size()[0] as usize)
+            with_extras(metric, &values, originals.size()[0] as usize)
         };
-        (float, rounded) = (measured(pixels)?, measured(&crafted.rounded(pixels)?)?);
+        (float, rounded) = (measured(&pixels.float)?, measured(&pixels.eight_bit())?);
     }
     let row = |row: &CraftRow| {
         let of = |values: &[Measurement]| {

@@ -13,7 +13,7 @@ use std::time::Instant;
 /// unperturbed images: at its own side, and brought to it from the source's side.
 ///
 /// # Errors
-/// When the images cannot be loaded, or the target fails.
+/// When the target fails.
 pub(super) fn compute(
     context: CellContext,
     target: &dyn Model,
@@ -32,8 +32,8 @@ pub(super) fn compute(
     let Some(pixels) = &crafted.pixels else { return Ok(rows) };
     let (device, side) = (context.device, target.card().side);
     let start = Instant::now();
-    let float = answers(target, device, &fit(pixels, side, policy))?;
-    let rounded = answers(target, device, &fit_8bit(&crafted.rounded(pixels)?, side, policy))?;
+    let float = answers(target, device, &fit(&pixels.float, side, policy))?;
+    let rounded = answers(target, device, &fit_8bit(&pixels.eight_bit(), side, policy))?;
     let milliseconds = start.elapsed().as_secs_f64() * 1e3 / float.len() as f64;
     for (n, slot) in crafted.slots() {
         let row = &mut rows[n];
