@@ -3,7 +3,7 @@
 //! An attack describes one step on a batch of lanes ([`Search`]). A lane holds one case: some state
 //! on the host, and a row in each of a few tensors. [`drive`] keeps the batch full: a lane whose
 //! case is done takes the next case at once, and the batch shrinks when no case waits. So every
-//! case sees what it would see alone, at the speed of a full batch.
+//! case sees what it would see alone, but for float32 noise, at the speed of a full batch.
 //!
 //! ```
 //! use gauntlet_core::lanes::per_image;

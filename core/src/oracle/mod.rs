@@ -19,7 +19,8 @@ use thiserror::Error;
 /// What the engine sets for the work of an attack or a metric.
 #[derive(Clone)]
 pub struct Settings {
-    /// Greatest number of rows in a batch. It never changes an answer.
+    /// Greatest number of rows in a batch. It changes answers by no more than float32 noise, since
+    /// sums in a network depend on the shape of the batch.
     pub lanes: usize,
     /// Seed of the study. Each case derives its own random stream from it.
     pub seed: u64,

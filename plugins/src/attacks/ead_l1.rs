@@ -27,6 +27,11 @@
 //! - `decay` and `shrinkage` choose what α_k and the threshold of S are; the paper's are the square
 //!   root and β.
 //! - The momentum's k counts from 1 as in the reference; in the paper it counts from 0.
+//!
+//! With momentum, 9 steps of the search and 1000 iterations, the attack amplifies float32 noise. On
+//! values of the reference that were not used to build it, at κ = 5, single l1 distortions deviate
+//! by −5.1 to +9.2 %, and success may differ. Which cases deviate changes with the number of lanes.
+//! With up to 100 iterations, or without momentum, lanes have no such effect.
 
 use super::at_image::{Asked, AtImage};
 use super::penalty::{
