@@ -33,9 +33,8 @@ fn signal(study: &Study, rows: &[&Transfer]) -> Signal {
     let sources: Vec<&str> =
         explained.iter().map(|row| study.models[row.source].part.label.as_str()).collect();
     let reading = format!(
-        "adversarials of {} models of other sides meet the goal on {transferred} of {images} \
-         images; the same images without the attack, brought in the same way, on {control} ({})",
-        sources.len(),
+        "adversarials of {} meet the goal on {transferred} of {images} images, the unperturbed \
+         images, brought from that side in the same way, on {control}",
         sources.join(", ")
     );
     let flag = Flag {

@@ -124,7 +124,7 @@ impl Sign {
             Self::TransferIsControl => (
                 "Cropping, padding or resizing alone changes most of these answers: the rate says \
                  little of the attack.",
-                "Read the excess over control, or the denominator `control`; or let every source \
+                "Read the excess over control, or the denominator \"control\"; or let every source \
                  attack at the target's side (policy = \"native\").",
             ),
             Self::IteratedWeakerThanSingleStep => (

@@ -114,7 +114,14 @@ fn transfer(view: &View) -> Option<String> {
         .filter_map(|matrix| {
             let counts = matrix.denominators.get(&matrix.published)?;
             let rate = pool(pairs().map(|(a, b)| counts.rate(a, b)));
-            Some(format!("{} {} {}", matrix.attack, goal_words(matrix.goal), percent(rate.rate)))
+            let control = pool(pairs().map(|(a, b)| matrix.control.rate(a, b)));
+            let without = if control.k == 0 {
+                String::new()
+            } else {
+                format!(" ({} without the attack)", percent(control.rate))
+            };
+            let goal = goal_words(matrix.goal);
+            Some(format!("{} {goal} {}{without}", matrix.attack, percent(rate.rate)))
         })
         .collect();
     (!means.is_empty()).then(|| {
