@@ -382,7 +382,9 @@ fn a_plugin_s_parameters_are_described_and_checked_with_a_caret() {
     let (code, out, _) =
         runner(place.path(), &["list", "attacks", "--plugins", sample.to_str().unwrap()]);
     assert!(
-        code == 0 && out.contains("    # Greatest length, pixels in [0, 1].\n    epsilon = 0.1\n"),
+        code == 0
+            && out.contains("    # Greatest length, pixels in [0, 1].\n    epsilon = 0.1\n")
+            && out.contains("One of: random, all_alike."),
         "{out}"
     );
 
@@ -396,9 +398,13 @@ fn a_plugin_s_parameters_are_described_and_checked_with_a_caret() {
     for (parameters, expected) in [
         (
             "{ epsilom = 0.2 }",
-            "unknown parameter `epsilom`, did you mean `epsilon`?; there are: epsilon, shy, note",
+            "unknown parameter `epsilom`, did you mean `epsilon`?; there are: epsilon, lengths, shy, note",
         ),
         ("{ epsilon = \"much\" }", "`epsilon`: invalid type: string \"much\", expected f64"),
+        (
+            "{ lengths = 5 }",
+            "parameters of `noisy`: `lengths`: expected one of `random`, `all_alike`, found 5",
+        ),
         ("{ epsilon = -1 }", "`epsilon` is -1, expected a positive number"),
     ] {
         fs::write(place.path().join("study.toml"), study(parameters)).unwrap();

@@ -141,6 +141,9 @@ fn parameters_are_checked_by_the_plugin() {
         (Some("gentel"), ""),
         (None, "epsilom = 0.2"),
         (None, "epsilon = \"much\""),
+        (None, "lengths = \"all_alike\""),
+        (None, "lengths = \"all-alike\""),
+        (None, "lengths = 5"),
     ] {
         let resolve = |registry: &Registry| {
             let entry = &registry.find_attack("noisy").unwrap().entry;

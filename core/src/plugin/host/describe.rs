@@ -58,12 +58,13 @@ fn resolver(head: &Head, about: &About) -> Resolve {
         });
     }
     let (defaults, presets) = (about.parameters.clone(), about.presets.clone());
+    let descriptions = about.descriptions.clone();
     Box::new(move |preset, overrides| {
         let names: Vec<&str> = presets.iter().map(|preset| preset.name.as_str()).collect();
         let base = match params::find_preset(&names, preset)? {
-            Some(n) => params::overlay(&defaults, &presets[n].parameters)?,
-            None => params::overlay(&defaults, &Table::new())?,
+            Some(n) => params::overlay(&defaults, &presets[n].parameters, &descriptions)?,
+            None => params::overlay(&defaults, &Table::new(), &descriptions)?,
         };
-        params::overlay(&base, overrides)
+        params::overlay(&base, overrides, &descriptions)
     })
 }
