@@ -1,6 +1,6 @@
 //! What both sides of the boundary share: texts, tensors and statuses in and out.
 
-use crate::guard::{self, Caught};
+use crate::guard::{self, Caught, Panic};
 use crate::library::abi::{self, Sink, Text};
 use crate::metric::{Direction, Scope};
 use crate::oracle::Stop;
@@ -149,7 +149,7 @@ pub(super) fn serve(error: Sink, work: impl FnOnce() -> Result<()>) -> i32 {
     let outcome = guard::attempt(|| {
         Ok(match guard::attempt(work) {
             Ok(()) => (abi::OK, String::new()),
-            Err(Caught::Panic(message)) => (abi::PANICKED, message),
+            Err(Caught::Panic(panic)) => (abi::PANICKED, panic.to_string()),
             Err(Caught::Error(error)) => {
                 let status = match error.downcast_ref() {
                     Some(Stop::Cancelled) => abi::CANCELLED,
@@ -160,8 +160,11 @@ pub(super) fn serve(error: Sink, work: impl FnOnce() -> Result<()>) -> i32 {
             }
         })
     });
-    let (status, text) = outcome
-        .unwrap_or_else(|_| (abi::PANICKED, "an error that cannot be put into words".to_owned()));
+    let (status, text) = outcome.unwrap_or_else(|caught| {
+        let place = if let Caught::Panic(panic) = caught { panic.place } else { None };
+        let message = "an error that cannot be put into words".to_owned();
+        (abi::PANICKED, Panic { place, message }.to_string())
+    });
     put(error, &text);
     status
 }
@@ -175,7 +178,7 @@ pub(super) fn call(what: &str, function: impl FnOnce(Sink) -> i32) -> Result<(),
     let error = match status {
         abi::OK => return Ok(()),
         abi::FAILED => anyhow!("{}", reason()),
-        abi::PANICKED => anyhow!("{what} panicked: {}", reason()),
+        abi::PANICKED => guard::panicked(what, reason()),
         abi::CANCELLED => Stop::Cancelled.into(),
         abi::OUT_OF_TIME => Stop::OutOfTime.into(),
         _ => anyhow!("{what} gave the unknown status {status}: {}", reason()),
