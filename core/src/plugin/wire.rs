@@ -98,6 +98,26 @@ pub(super) fn put(sink: Sink, text: &str) {
     }
 }
 
+/// Parameters for a plugin, as TOML. Texts stand in one line, with JSON's escapes, so that a plugin
+/// need not read all of TOML.
+pub(super) fn to_toml(parameters: &Table) -> Result<String> {
+    let (texts, others): (Table, Table) =
+        parameters.clone().into_iter().partition(|(_, value)| value.is_str());
+    let quoted = |text: &str| -> Result<String> {
+        Ok(serde_json::to_string(text)?.replace('\u{7f}', "\\u007f"))
+    };
+    let is_bare = |key: &str| {
+        !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
+    };
+    let mut toml = String::new();
+    for (key, text) in &texts {
+        let key = if is_bare(key) { key.clone() } else { quoted(key)? };
+        toml.extend([&key, " = ", &quoted(text.as_str().unwrap_or_default())?, "\n"]);
+    }
+    // Tables come last: what follows the head of one belongs to it.
+    Ok(toml + &toml::to_string(&others)?)
+}
+
 /// A place for a tensor that the other side will hand over.
 pub(super) const NO_TENSOR: abi::Tensor =
     abi::Tensor { handle: std::ptr::null_mut(), release: None };
