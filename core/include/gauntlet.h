@@ -11,7 +11,8 @@
 //   the status is not `GAUNTLET_OK`, it has given nothing else out.
 // - No panic and no exception leaves a function. The side that raises one catches it and returns
 //   `GAUNTLET_PANICKED`. This holds for the plugin's functions and for those that the program lends it.
-// - Parameters and cards are TOML text. Readers ignore keys that they do not know.
+// - Parameters and cards are TOML text. Readers ignore keys that they do not know. A text among the
+//   parameters that the program gives stands in one line, in `"`, with JSON's escapes.
 // - Tables begin with their own `size` in bytes, as their maker compiled them. Later versions
 //   append fields. A field beyond `size` is absent. A change that cannot be appended raises
 //   `GAUNTLET_ABI`.
@@ -29,8 +30,7 @@
 // - `name`, `version`: those of the plugin. A program loads one plugin of each name.
 // - `entry`: the name of the exported function of the type `GauntletEntry`. It begins with
 //   `gauntlet_plugin_`.
-// - `panic`: `abort` where a panic or an exception ends the process, otherwise `unwind`. May be
-//   left out for `unwind`.
+// - `panic`: `abort` where a panic or an exception ends the process, otherwise `unwind` or absent.
 // - `with`, `compiler`: what the library was built with, for people.
 
 
@@ -49,7 +49,7 @@
 #define GAUNTLET_FAILED 1
 
 // Status: the function has caught a panic or an exception. The object is released and not used
-// again.
+// again. `error` may begin with the place, `at FILE:LINE: `.
 #define GAUNTLET_PANICKED 2
 
 // Status: the work was cancelled and shall be given up. A plugin that gets it returns it.
@@ -331,8 +331,8 @@ typedef struct GauntletAttack {
     // parameters do not limit the distance. May be null.
     int32_t (*budget)(const void *object, struct GauntletSink toml, struct GauntletSink error);
     // Attacks every case. `answers` has an element for each, set to `GAUNTLET_ANSWER_NOT_FOUND`. An
-    // answer may depend neither on the number of cases nor on the other cases. The oracle may be
-    // called until this function returns, from this thread alone.
+    // answer depends neither on the number of cases nor on other cases. The oracle may be called
+    // until this function returns, from this thread alone.
     int32_t (*run)(const void *object,
                    const struct GauntletOracle *oracle,
                    const struct GauntletCases *cases,
@@ -340,6 +340,12 @@ typedef struct GauntletAttack {
                    struct GauntletSink error);
     // Frees an object.
     void (*release)(void *object);
+    // Gives the passes that a case with this goal is expected to take, in TOML: `forward` and
+    // `backward`. Gives nothing where they are not known. May be null or absent.
+    int32_t (*cost)(const void *object,
+                    struct GauntletGoal goal,
+                    struct GauntletSink toml,
+                    struct GauntletSink error);
 } GauntletAttack;
 
 // Bytes that stay for the life of the process.
@@ -386,8 +392,7 @@ typedef struct GauntletModel {
                     struct GauntletSink toml,
                     struct GauntletSink error);
     // Gives the bytes of the weights that are part of the plugin, a safetensors file. They stay
-    // for the life of the process. `length` is 0 where there are none. May be null: there are
-    // none.
+    // for the life of the process. Where there are none, `length` is 0 or this is null.
     struct GauntletBytes (*weights)(void);
     // Makes an object from all parameters and weights. Asks `weights` for every tensor that it
     // needs, in any order. The program reports what is missing, misshapen or never asked for. No
@@ -424,9 +429,8 @@ typedef struct GauntletMetric {
                        struct GauntletSink error);
     // For the scope `model`: writes one value per case, each followed by its `extras`, `count`
     // numbers in all. The model classifies every case correctly. A case's goal says which change
-    // of the class is measured: away from its own class, or towards another. The oracle may be
-    // called until this function returns, from this thread alone. May be null where the scope is
-    // `outcome`.
+    // of the class is measured. The oracle may be called until this function returns, from this
+    // thread alone. May be null where the scope is `outcome`.
     int32_t (*model)(const void *object,
                      const struct GauntletOracle *oracle,
                      const struct GauntletCases *cases,
@@ -435,4 +439,10 @@ typedef struct GauntletMetric {
                      struct GauntletSink error);
     // Frees an object.
     void (*release)(void *object);
+    // For the scope `model`: the same as `GauntletAttack`'s, for a model with so many classes.
+    int32_t (*cost)(const void *object,
+                    struct GauntletGoal goal,
+                    int64_t classes,
+                    struct GauntletSink toml,
+                    struct GauntletSink error);
 } GauntletMetric;

@@ -64,6 +64,20 @@ inline std::string quoted(const std::string &what) {
     return toml + "\"";
 }
 
+// The text of a string of the program's: one line, with JSON's escapes.
+inline std::string unquoted(const std::string &toml) {
+    static const std::string codes = "bfnrt", meant = "\b\f\n\r\t";
+    std::string text;
+    for (size_t n = 1; n + 1 < toml.size(); ++n) {
+        if (toml[n] != '\\') text += toml[n];
+        else if (toml[++n] == 'u') // a control character, of one byte
+            text += char(std::stoi(toml.substr(n + 1, 4), nullptr, 16)), n += 4;
+        else if (size_t code = codes.find(toml[n]); code != codes.npos) text += meant[code];
+        else text += toml[n];
+    }
+    return text;
+}
+
 // A number as a TOML float.
 inline std::string number(double value) {
     char digits[40];
@@ -125,15 +139,30 @@ template <class Call> void call(Call function) {
 
 // ---------------------------------------------------------------- parameters
 
-// A parameter: its name, its default as TOML, and its meaning, for `runner list`.
-struct Parameter {
-    Parameter(std::string name, double value, std::string about)
-        : name(name), value(number(value)), about(about) {}
-    Parameter(std::string name, int value, std::string about)
-        : name(name), value(std::to_string(value)), about(about) {}
-    Parameter(std::string name, bool value, std::string about)
-        : name(name), value(value ? "true" : "false"), about(about) {}
-    std::string name, value, about;
+// A parameter's name, and a value as TOML.
+struct Setting {
+    Setting(std::string name, double value) : name(name), value(number(value)) {}
+    Setting(std::string name, int value) : name(name), value(std::to_string(value)) {}
+    Setting(std::string name, bool value) : name(name), value(value ? "true" : "false") {}
+    Setting(std::string name, const char *value) : name(name), value(quoted(value)) {}
+    std::string name, value;
+};
+
+// A parameter: its name, its default, its meaning for `runner list` and, for a text that has one of
+// a few values, all of these. The program refuses others.
+struct Parameter : Setting {
+    template <class Value>
+    Parameter(std::string name, Value value, std::string about,
+              std::vector<std::string> choices = {})
+        : Setting(name, value), about(about), choices(choices) {}
+    std::string about;
+    std::vector<std::string> choices;
+};
+
+// A named set of parameters: those that differ from the defaults.
+struct Preset {
+    std::string name, summary;
+    std::vector<Setting> settings;
 };
 
 // The parameters that an object is made with. The program has checked names and types.
@@ -143,6 +172,7 @@ public:
     double real(const std::string &name) const { return std::stod(value(name)); }
     int64_t integer(const std::string &name) const { return std::stoll(value(name)); }
     bool flag(const std::string &name) const { return value(name) == "true"; }
+    std::string text(const std::string &name) const { return unquoted(value(name)); }
 
 private:
     std::string value(const std::string &name) const {
@@ -260,13 +290,24 @@ struct Budget {
     double radius;    // pixels in [0, 1]
 };
 
-// An attack. Its class also has the static members `name`, `summary` and `parameters()`, and a
-// constructor that takes `Parameters`. Several threads use an object at a time.
+// Passes through the model that a case is expected to take. A backward pass comes after one of the
+// forward passes.
+struct Cost {
+    double forward, backward;
+};
+
+// An attack. Its class also has the static members `name`, `summary` and `parameters()`, may have
+// `presets()`, and has a constructor that takes `Parameters`. Several threads use an object at a
+// time.
 class Attack {
 public:
     virtual ~Attack() = default;
+    // Further named sets of parameters.
+    static std::vector<Preset> presets() { return {}; }
     // The greatest distance between an answer and its image, if the parameters limit it.
     virtual std::optional<Budget> budget() const { return std::nullopt; }
+    // What a case with such a goal costs, if that is known before it runs.
+    virtual std::optional<Cost> cost(const GauntletGoal &) const { return std::nullopt; }
     // Gives for each case 3×S×S pixels, or nothing. An answer depends on its own case alone.
     virtual std::vector<std::optional<at::Tensor>> run(const Oracle &oracle,
                                                        const Cases &cases) const = 0;
@@ -320,10 +361,15 @@ struct Measure {
 };
 
 // A metric. Its class also has the static members `name`, `summary`, `parameters()` and
-// `measure()`, and a constructor that takes `Parameters`. It implements the function of its scope.
+// `measure()`, may have `presets()`, and has a constructor that takes `Parameters`. It implements
+// the function of its scope.
 class Metric {
 public:
     virtual ~Metric() = default;
+    // Further named sets of parameters.
+    static std::vector<Preset> presets() { return {}; }
+    // What a case with such a goal costs for a model with so many classes, for the scope `model`.
+    virtual std::optional<Cost> cost(const GauntletGoal &, int64_t) const { return std::nullopt; }
     // Gives a value per row of two N×3×S×S batches.
     virtual std::vector<double> outcome(const at::Tensor &, const at::Tensor &) const {
         throw Error("it measures no outcomes");
@@ -334,140 +380,9 @@ public:
     }
 };
 
-// ---------------------------------------------------------------- tables
-
-namespace table {
-
-// The description of a class in TOML, see GauntletHead.
-template <class T> std::string about() {
-    std::string toml = "name = " + quoted(T::name) + "\nsummary = " + quoted(T::summary) + "\n";
-    std::string values, descriptions;
-    for (const Parameter &parameter : T::parameters()) {
-        values += parameter.name + " = " + parameter.value + "\n";
-        descriptions += "[[descriptions]]\nname = " + quoted(parameter.name) +
-                        "\ntext = " + quoted(parameter.about) + "\n";
-    }
-    if constexpr (std::is_base_of_v<Metric, T>) {
-        const Measure measure = T::measure();
-        toml += "unit = " + quoted(measure.unit) + "\nscope = " + quoted(measure.scope) +
-                "\nsymmetric = " + (measure.symmetric ? "true" : "false") + "\ndirection = \"" +
-                (measure.higher_is_more_robust ? "higher" : "lower") + "_is_more_robust\"\n";
-        if (measure.at_identity) toml += "at_identity = " + number(*measure.at_identity) + "\n";
-    }
-    return toml + "[parameters]\n" + values + descriptions;
-}
-
-template <class T> GauntletHead head(size_t size) {
-    // Without `resolve`, the program checks names and types against the description.
-    return {size,
-            [](GauntletSink toml, GauntletSink error) {
-                return serve(error, [&] { put(toml, about<T>()); });
-            },
-            nullptr};
-}
-
-// Objects go out as pointers to their base class, so that one `release` serves all.
-template <class Base, class T>
-int32_t make(GauntletText parameters, void **object, GauntletSink error) {
-    return serve(error,
-                 [&] { *object = static_cast<Base *>(new T(Parameters(read(parameters)))); });
-}
-template <class Base> void release(void *object) { delete static_cast<Base *>(object); }
-template <class Base> const Base &of(const void *object) {
-    return *static_cast<const Base *>(object);
-}
-
-inline void write(const std::vector<double> &found, double *values, size_t count) {
-    if (found.size() != count)
-        throw Error(std::to_string(found.size()) + " values, expected " + std::to_string(count));
-    std::copy(found.begin(), found.end(), values);
-}
-
-} // namespace table
-
-template <class T> GauntletItem attack() {
-    static const GauntletAttack attack{
-        table::head<T>(sizeof(GauntletAttack)),
-        table::make<Attack, T>,
-        [](const void *object, GauntletSink toml, GauntletSink error) {
-            return serve(error, [&] {
-                if (auto budget = table::of<Attack>(object).budget())
-                    put(toml, "norm = " + quoted(budget->norm) +
-                                  "\nradius = " + number(budget->radius) + "\n");
-            });
-        },
-        [](const void *object, const GauntletOracle *oracle, const GauntletCases *cases,
-           GauntletAnswer *answers, GauntletSink error) {
-            return serve(error, [&] {
-                auto found = table::of<Attack>(object).run(Oracle(*oracle), Cases(*cases));
-                if (found.size() != cases->count)
-                    throw Error(std::to_string(found.size()) + " answers for " +
-                                std::to_string(cases->count) + " cases");
-                for (size_t n = 0; n < found.size(); ++n)
-                    if (found[n]) answers[n] = {GAUNTLET_ANSWER_PIXELS, 0, give(*found[n])};
-            });
-        },
-        table::release<Attack>,
-    };
-    return {GAUNTLET_ITEM_ATTACK, 0, &attack};
-}
-
-template <class T> GauntletItem model() {
-    static const GauntletModel model{
-        table::head<T>(sizeof(GauntletModel)),
-        [](GauntletText parameters, GauntletSink toml, GauntletSink error) {
-            return serve(error, [&] {
-                const Card card = T::card(Parameters(read(parameters)));
-                put(toml, "name = " + quoted(card.name) + "\nfamily = " + quoted(card.family) +
-                              "\nside = " + std::to_string(card.side) +
-                              "\nclasses = " + std::to_string(card.classes) +
-                              "\nlabel_offset = " + std::to_string(card.label_offset) +
-                              "\nsource = " + quoted(card.source) + "\n");
-            });
-        },
-        [] { return T::weights(); },
-        [](GauntletText parameters, const GauntletWeights *weights, void **object,
-           GauntletSink error) {
-            return serve(error, [&] {
-                *object =
-                    static_cast<Model *>(new T(Parameters(read(parameters)), Weights(*weights)));
-            });
-        },
-        [](const void *object, GauntletTensorRef pixels, GauntletTensor *logits,
-           GauntletSink error) {
-            return serve(error,
-                         [&] { *logits = give(table::of<Model>(object).logits(borrow(pixels))); });
-        },
-        table::release<Model>,
-    };
-    return {GAUNTLET_ITEM_MODEL, 0, &model};
-}
-
-template <class T> GauntletItem metric() {
-    static const GauntletMetric metric{
-        table::head<T>(sizeof(GauntletMetric)),
-        table::make<Metric, T>,
-        [](const void *object, GauntletTensorRef original, GauntletTensorRef adversarial,
-           double *values, size_t count, GauntletSink error) {
-            return serve(error, [&] {
-                table::write(
-                    table::of<Metric>(object).outcome(borrow(original), borrow(adversarial)),
-                    values, count);
-            });
-        },
-        [](const void *object, const GauntletOracle *oracle, const GauntletCases *cases,
-           double *values, size_t count, GauntletSink error) {
-            return serve(error, [&] {
-                table::write(table::of<Metric>(object).model(Oracle(*oracle), Cases(*cases)),
-                             values, count);
-            });
-        },
-        table::release<Metric>,
-    };
-    return {GAUNTLET_ITEM_METRIC, 0, &metric};
-}
-
 } // namespace gauntlet
+
+#include "gauntlet_tables.hpp"
 
 #define GAUNTLET_TEXT_OF(what) #what
 #define GAUNTLET_TEXT(what) GAUNTLET_TEXT_OF(what)

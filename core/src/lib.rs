@@ -130,10 +130,9 @@ pub mod prelude {
     pub use crate::oracle::Oracle;
     pub use crate::params::{NoParams, Preset};
     pub use crate::weights::Weights;
-    pub use crate::{export_plugin, params, rows};
+    pub use crate::{choices, export_plugin, params, rows};
     pub use anyhow::{Context as _, Result, bail, ensure};
     pub use rand_chacha::rand_core::RngCore;
-    pub use serde::{Deserialize, Serialize};
     pub use tch::{self, Kind, Tensor};
 }
 

@@ -77,8 +77,8 @@ pub trait Architecture: Model + Sized + 'static {
         None
     }
 
-    /// Weights that are part of the program, as the bytes of a safetensors file. `None` where there
-    /// are none.
+    /// Weights that are part of the program, as the bytes of a safetensors file. `None` where the
+    /// user names a file. [`NO_WEIGHTS`](crate::weights::NO_WEIGHTS) for a model without weights.
     fn embedded_weights() -> Option<&'static [u8]> {
         None
     }

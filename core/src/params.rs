@@ -12,7 +12,7 @@ use toml::{Table, Value};
 /// The parameters of a model, an attack or a metric.
 ///
 /// [`params!`](crate::params!) writes the struct and everything that this trait needs. For a struct
-/// written by hand, derive `Clone`, `Debug`, `Serialize` and `Deserialize` with
+/// written by hand, derive `Clone`, `Debug`, `Serialize` and `Deserialize` of the crate `serde` with
 /// `#[serde(default, deny_unknown_fields)]`, and implement `Default`.
 pub trait Params:
     Serialize + DeserializeOwned + Default + Clone + Debug + Send + Sync + 'static
@@ -47,7 +47,8 @@ impl Params for NoParams {}
 /// ```
 ///
 /// This gives a struct with its `Default`. It is read from TOML, where unknown keys are refused,
-/// and `runner list` shows the comments.
+/// and `runner list` shows the comments. A value that has one of a few names is an enum of
+/// [`choices!`](crate::choices!).
 #[macro_export]
 macro_rules! params {
     (
@@ -85,6 +86,52 @@ macro_rules! params {
     };
 }
 
+/// Defines an enum whose values have names, as the type of a parameter:
+///
+/// ```
+/// gauntlet_core::choices! {
+///     /// What a step descends.
+///     pub enum Loss {
+///         /// The logit of the goal's class.
+///         Logit,
+///         /// Cross entropy.
+///         CrossEntropy,
+///     }
+/// }
+///
+/// gauntlet_core::params! {
+///     /// Parameters of an attack.
+///     pub struct Settings {
+///         /// What a step descends.
+///         pub loss: Loss = Loss::CrossEntropy,
+///     }
+/// }
+///
+/// let table = "loss = \"logit\"".parse().unwrap();
+/// let settings = gauntlet_core::params::from_table(&Settings::default(), &table).unwrap();
+/// assert_eq!(settings.loss, Loss::Logit);
+/// ```
+///
+/// In TOML a value is the variant's name in small letters, with `_` between words. `runner list`
+/// shows all names. Another value is refused with an error that lists them.
+#[macro_export]
+macro_rules! choices {
+    (
+        $(#[$about:meta])*
+        $visibility:vis enum $name:ident {
+            $($(#[$meaning:meta])* $choice:ident),+ $(,)?
+        }
+    ) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[derive($crate::serde::Serialize, $crate::serde::Deserialize)]
+        #[serde(crate = "gauntlet_core::serde", rename_all = "snake_case")]
+        $visibility enum $name {
+            $($(#[$meaning])* $choice),+
+        }
+    };
+}
+
 /// What `runner list` shows of a parameter beside its default.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Description {
@@ -108,7 +155,7 @@ pub fn describe<P: Params>() -> Vec<Description> {
 }
 
 /// The names that a field of `P` can have as its value, where it is an enum.
-fn choices<P: Params>(field: &'static str) -> &'static [&'static str] {
+fn choices<P: Params>(field: &str) -> &'static [&'static str] {
     let variants = Cell::new([].as_slice());
     let fields = MapDeserializer::new(std::iter::once((field, VariantsProbe(&variants))));
     // Always an error, since the probe holds no value; it notes what serde asks for.
@@ -176,8 +223,8 @@ pub fn from_table<P: Params>(base: &P, overrides: &Table) -> Result<P> {
         // The error does not name its key. Each override is read alone to find the wrong one.
         let wrong = overrides
             .iter()
-            .find_map(|entry| Some((entry.0, read(&mut std::iter::once(entry)).err()?)));
-        let Some((key, error)) = wrong else { return anyhow!("{}", error.message()) };
+            .find_map(|entry| Some((entry, read(&mut std::iter::once(entry)).err()?)));
+        let Some(((key, value), error)) = wrong else { return anyhow!("{}", error.message()) };
         if error.message().starts_with(&format!("unknown field `{key}`")) {
             let mut known: Vec<&str> = base.keys().map(String::as_str).collect();
             known.extend(
@@ -185,21 +232,27 @@ pub fn from_table<P: Params>(base: &P, overrides: &Table) -> Result<P> {
             );
             return unknown(key, &known);
         }
-        anyhow!("`{key}`: {}", error.message().trim_end())
+        check_choice(key, value, choices::<P>(key))
+            .err()
+            .unwrap_or_else(|| anyhow!("`{key}`: {}", error.message().trim_end()))
     })
 }
 
 /// Replaces parameters of `base` by those of `overrides`, where no type says what is allowed: each
-/// key must be in `base`, and each value must have the type that it has there.
+/// key must be in `base`, and each value must have the type that it has there and be one of the
+/// choices that the key's description names.
 ///
 /// # Errors
 /// The same as those of [`from_table`].
-pub fn overlay(base: &Table, overrides: &Table) -> Result<Table> {
+pub fn overlay(base: &Table, overrides: &Table, descriptions: &[Description]) -> Result<Table> {
     let mut table = base.clone();
     for (key, value) in overrides {
         let Some(default) = base.get(key) else {
             return Err(unknown(key, &base.keys().map(String::as_str).collect::<Vec<_>>()));
         };
+        if let Some(described) = descriptions.iter().find(|described| described.name == *key) {
+            check_choice(key, value, &described.choices)?;
+        }
         let value = widen(Some(default), value);
         ensure!(
             value.same_type(default),
@@ -210,6 +263,21 @@ pub fn overlay(base: &Table, overrides: &Table) -> Result<Table> {
         table.insert(key.clone(), value);
     }
     Ok(table)
+}
+
+/// Refuses a value that is none of the choices. With no choices every value is allowed.
+fn check_choice<S: AsRef<str>>(key: &str, value: &Value, choices: &[S]) -> Result<()> {
+    let known = |name: &str| choices.iter().any(|choice| choice.as_ref() == name);
+    let hint = match value {
+        _ if choices.is_empty() => return Ok(()),
+        Value::String(name) if known(name) => return Ok(()),
+        // A choice that holds values is a table of one key.
+        Value::Table(table) if table.keys().any(|name| known(name)) => return Ok(()),
+        Value::String(name) => suggestion(name, choices),
+        _ => String::new(),
+    };
+    let names: Vec<String> = choices.iter().map(|name| format!("`{}`", name.as_ref())).collect();
+    bail!("`{key}`: expected one of {}, found {value}{hint}", names.join(", "))
 }
 
 fn unknown(key: &str, known: &[&str]) -> anyhow::Error {
@@ -306,12 +374,14 @@ pub fn parse(text: &str) -> Result<Table> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::slice::from_ref;
 
-    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-    #[serde(rename_all = "snake_case")]
-    enum Order {
-        First,
-        LastOfAll,
+    crate::choices! {
+        /// For tests.
+        enum Order {
+            First,
+            LastOfAll,
+        }
     }
 
     crate::params! {
@@ -360,8 +430,16 @@ mod tests {
             ),
             (
                 "order = \"second\"",
-                "`order`: unknown variant `second`, expected `first` or `last_of_all`",
+                "`order`: expected one of `first`, `last_of_all`, found \"second\"",
             ),
+            (
+                "order = \"Last-of-al\"",
+                "`order`: expected one of `first`, `last_of_all`, found \"Last-of-al\", did you \
+                 mean `last_of_all`?",
+            ),
+            ("order = 5", "`order`: expected one of `first`, `last_of_all`, found 5"),
+            ("then = 0.5", "`then`: expected one of `first`, `last_of_all`, found 0.5"),
+            ("order = {}", "`order`: expected one of `first`, `last_of_all`, found {}"),
         ] {
             assert_eq!(read(text).unwrap_err().to_string(), expected);
         }
@@ -381,15 +459,22 @@ mod tests {
 
     #[test]
     fn without_a_type_the_defaults_say_what_may_be_overridden() {
-        let base = parse("epsilon = 0.1\nname = \"x\"").unwrap();
-        let over = |text: &str| overlay(&base, &parse(text).unwrap());
-        assert_eq!(over("epsilon = 1").unwrap(), parse("epsilon = 1.0\nname = \"x\"").unwrap());
+        let base = parse("epsilon = 0.1\nname = \"x\"\norder = \"first\"").unwrap();
+        let described = Description {
+            name: "order".to_owned(),
+            text: String::new(),
+            choices: ["first", "last"].map(str::to_owned).to_vec(),
+        };
+        let over = |text: &str| overlay(&base, &parse(text).unwrap(), from_ref(&described));
+        assert_eq!(over("epsilon = 1").unwrap()["epsilon"], Value::Float(1.0));
+        assert_eq!(over("order = \"last\"").unwrap()["order"].as_str(), Some("last"));
         let error = |text: &str| over(text).unwrap_err().to_string();
         assert_eq!(
             error("epsilom = 1"),
-            "unknown parameter `epsilom`, did you mean `epsilon`?; there are: epsilon, name"
+            "unknown parameter `epsilom`, did you mean `epsilon`?; there are: epsilon, name, order"
         );
         assert_eq!(error("name = 1"), "`name`: found integer, expected string");
+        assert_eq!(error("order = 5"), "`order`: expected one of `first`, `last`, found 5");
     }
 
     #[test]

@@ -116,8 +116,9 @@ impl Run {
             sleep(LOOK);
         }
         let said = self.said()?;
-        // A panic that the runner has caught reads `model … panicked: …`.
-        ensure!(!said.contains("panicked at "), "a panic, and {status}: {said}");
+        // A panic that the runner has caught reads `model … panicked at …`.
+        let uncaught = |line: &str| line.starts_with("thread '") && line.contains("panicked at ");
+        ensure!(!said.lines().any(uncaught), "a panic, and {status}: {said}");
         Ok(Ended { status, said })
     }
 

@@ -56,3 +56,30 @@ pub fn rogue(folder: &Path, macros: &[&str]) -> PathBuf {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     path
 }
+
+/// Compiles `plugins/c/attacks.cpp` into a folder.
+pub fn cpp_attacks(folder: &Path) -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let libtorch = PathBuf::from(std::env::var_os("LIBTORCH").expect("cargo sets LIBTORCH"));
+    let path = folder.join("libattacks.so");
+    let mut compiler = Command::new(std::env::var_os("CXX").unwrap_or("c++".into()));
+    compiler.args(["-std=c++17", "-Wall", "-Werror", "-fPIC", "-fvisibility=hidden", "-shared"]);
+    compiler.arg("-isystem").arg(libtorch.join("include"));
+    compiler.arg("-I").arg(root.join("../core/include"));
+    compiler.arg(root.join("plugins/c/attacks.cpp")).arg("-o").arg(&path);
+    compiler.arg("-L").arg(libtorch.join("lib")).args(["-ltorch_cpu", "-lc10"]);
+    let output = compiler.output().expect("there is a C++ compiler");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    path
+}
+
+/// The text with `_` in place of each number of a line of Rust: `lib.rs:12` becomes `lib.rs:_`.
+pub fn without_lines(text: &str) -> String {
+    let mut parts = text.split(".rs:");
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        plain += ".rs:_";
+        plain += part.trim_start_matches(|c: char| c.is_ascii_digit());
+    }
+    plain
+}

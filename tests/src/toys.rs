@@ -7,7 +7,7 @@ use gauntlet_core::params::NoParams;
 use gauntlet_core::prelude::*;
 use gauntlet_core::registry::Registry;
 use gauntlet_core::testing::{Affine, Nudge};
-use gauntlet_core::weights::Role;
+use gauntlet_core::weights::{NO_WEIGHTS, Role};
 use gauntlet_runner::data::Picture;
 use image::{Rgb, RgbImage};
 use signal_hook::consts::SIGSEGV;
@@ -21,9 +21,6 @@ pub const CLASSES: i64 = 4;
 
 /// Origin under which the toys are registered.
 pub const ORIGIN: &str = "toys 1.0.0";
-
-/// A safetensors file without tensors.
-const NO_WEIGHTS: &[u8] = b"\x02\0\0\0\0\0\0\0{}";
 
 /// A model whose first three classes are the colours and whose fourth is the dark.
 ///

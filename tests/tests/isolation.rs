@@ -92,7 +92,8 @@ fn a_process_that_dies_is_a_failed_cell() {
          SIGSEGV\n",
         "  quit (untargeted) on toy_8, images 33–40: the process that computed it ended with exit \
          code 0\n",
-        "  moody (untargeted) on toy_8, images 33–40: attack `moody` panicked: only ",
+        "  moody (untargeted) on toy_8, images 33–40: attack `moody` panicked at \
+         tests/src/toys.rs:",
     ] {
         assert!(err.contains(line), "{line}{err}");
     }

@@ -5,6 +5,7 @@ use gauntlet_core::params::NoParams;
 use gauntlet_core::prelude::*;
 use gauntlet_core::registry::Registry;
 use gauntlet_core::testing::Affine;
+use gauntlet_core::weights::NO_WEIGHTS;
 use gauntlet_runner::engine::plan::Plan;
 use gauntlet_runner::study::{GoalKind, MemberKind, Study, StudyOptions};
 use gauntlet_tests::toys;
@@ -36,7 +37,7 @@ impl Architecture for Odd {
     }
 
     fn embedded_weights() -> Option<&'static [u8]> {
-        Some(b"\x02\0\0\0\0\0\0\0{}")
+        Some(NO_WEIGHTS)
     }
 }
 

@@ -245,7 +245,7 @@ fn errors_point_at_the_study() {
             "\"bgr\"",
             "\"brg\"",
             "line 12, column 17",
-            "`channels`: unknown variant `brg`, expected `rgb` or `bgr`",
+            "`channels`: expected one of `rgb`, `bgr`, found \"brg\", did you mean `bgr`?",
         ),
         ("colours.pt", "colors.pt", "line 8, column 8", "TorchScript module "),
         ("\"mine\"", "\"toy_12\"", "line 7, column 8", "two models are called `toy_12`"),

@@ -9,7 +9,8 @@
 //!   the status is not [`OK`], it has given nothing else out.
 //! - No panic and no exception leaves a function. The side that raises one catches it and returns
 //!   [`PANICKED`]. This holds for the plugin's functions and for those that the program lends it.
-//! - Parameters and cards are TOML text. Readers ignore keys that they do not know.
+//! - Parameters and cards are TOML text. Readers ignore keys that they do not know. A text among the
+//!   parameters that the program gives stands in one line, in `"`, with JSON's escapes.
 //! - Tables begin with their own `size` in bytes, as their maker compiled them. Later versions
 //!   append fields. A field beyond `size` is absent. A change that cannot be appended raises
 //!   [`ABI`].
@@ -27,8 +28,7 @@
 //! - `name`, `version`: those of the plugin. A program loads one plugin of each name.
 //! - `entry`: the name of the exported function of the type [`Entry`]. It begins with
 //!   `gauntlet_plugin_`.
-//! - `panic`: `abort` where a panic or an exception ends the process, otherwise `unwind`. May be
-//!   left out for `unwind`.
+//! - `panic`: `abort` where a panic or an exception ends the process, otherwise `unwind` or absent.
 //! - `with`, `compiler`: what the library was built with, for people.
 
 // `include/gauntlet.h` is generated from this file, see `tests/header.rs`.
@@ -43,7 +43,7 @@ pub const OK: i32 = 0;
 /// Status: the function has failed. `error` holds the reason.
 pub const FAILED: i32 = 1;
 /// Status: the function has caught a panic or an exception. The object is released and not used
-/// again.
+/// again. `error` may begin with the place, `at FILE:LINE: `.
 pub const PANICKED: i32 = 2;
 /// Status: the work was cancelled and shall be given up. A plugin that gets it returns it.
 pub const CANCELLED: i32 = 3;
@@ -214,8 +214,8 @@ pub struct Attack {
     /// parameters do not limit the distance. May be null.
     pub budget: Option<unsafe extern "C" fn(object: *const c_void, toml: Sink, error: Sink) -> i32>,
     /// Attacks every case. `answers` has an element for each, set to [`ANSWER_NOT_FOUND`]. An
-    /// answer may depend neither on the number of cases nor on the other cases. The oracle may be
-    /// called until this function returns, from this thread alone.
+    /// answer depends neither on the number of cases nor on other cases. The oracle may be called
+    /// until this function returns, from this thread alone.
     pub run: Option<
         unsafe extern "C" fn(
             object: *const c_void,
@@ -227,6 +227,11 @@ pub struct Attack {
     >,
     /// Frees an object.
     pub release: Option<unsafe extern "C" fn(object: *mut c_void)>,
+    /// Gives the passes that a case with this goal is expected to take, in TOML: `forward` and
+    /// `backward`. Gives nothing where they are not known. May be null or absent.
+    pub cost: Option<
+        unsafe extern "C" fn(object: *const c_void, goal: Goal, toml: Sink, error: Sink) -> i32,
+    >,
 }
 
 /// A kind of model. One thread uses an object at a time, but not always the same thread.
@@ -238,8 +243,7 @@ pub struct Model {
     /// `side`, `classes` and, where they are known, `label_offset`, `top1`, `top5`, `source`.
     pub card: Option<unsafe extern "C" fn(parameters: Text, toml: Sink, error: Sink) -> i32>,
     /// Gives the bytes of the weights that are part of the plugin, a safetensors file. They stay
-    /// for the life of the process. `length` is 0 where there are none. May be null: there are
-    /// none.
+    /// for the life of the process. Where there are none, `length` is 0 or this is null.
     pub weights: Option<unsafe extern "C" fn() -> Bytes>,
     /// Makes an object from all parameters and weights. Asks `weights` for every tensor that it
     /// needs, in any order. The program reports what is missing, misshapen or never asked for. No
@@ -291,9 +295,8 @@ pub struct Metric {
     >,
     /// For the scope `model`: writes one value per case, each followed by its `extras`, `count`
     /// numbers in all. The model classifies every case correctly. A case's goal says which change
-    /// of the class is measured: away from its own class, or towards another. The oracle may be
-    /// called until this function returns, from this thread alone. May be null where the scope is
-    /// `outcome`.
+    /// of the class is measured. The oracle may be called until this function returns, from this
+    /// thread alone. May be null where the scope is `outcome`.
     pub model: Option<
         unsafe extern "C" fn(
             object: *const c_void,
@@ -306,6 +309,16 @@ pub struct Metric {
     >,
     /// Frees an object.
     pub release: Option<unsafe extern "C" fn(object: *mut c_void)>,
+    /// For the scope `model`: the same as [`Attack`]'s, for a model with so many classes.
+    pub cost: Option<
+        unsafe extern "C" fn(
+            object: *const c_void,
+            goal: Goal,
+            classes: i64,
+            toml: Sink,
+            error: Sink,
+        ) -> i32,
+    >,
 }
 
 /// Bytes that stay for the life of the process.

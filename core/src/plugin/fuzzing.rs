@@ -177,6 +177,7 @@ static ITEMS: [Shared; 3] = [
             budget: Some(budget),
             run: Some(run),
             release: Some(release),
+            cost: None,
         },
     ),
     item(
@@ -198,6 +199,7 @@ static ITEMS: [Shared; 3] = [
             outcome: Some(outcome),
             model: Some(score),
             release: Some(release),
+            cost: None,
         },
     ),
 ];

@@ -62,6 +62,10 @@ macro_rules! export_plugin {
                         &BYTES,
                         &[$( $crate::plugin::export::$kind::<$type>() ),+],
                     );
+                // The crate's own setting: its dependencies may be built with another one.
+                if cfg!(panic = "abort") {
+                    $crate::guard::panics_abort();
+                }
                 PLUGIN.table()
             }
         };

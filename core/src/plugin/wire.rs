@@ -1,6 +1,6 @@
 //! What both sides of the boundary share: texts, tensors and statuses in and out.
 
-use crate::guard::{self, Caught};
+use crate::guard::{self, Caught, Panic};
 use crate::library::abi::{self, Sink, Text};
 use crate::metric::{Direction, Scope};
 use crate::oracle::Stop;
@@ -98,6 +98,26 @@ pub(super) fn put(sink: Sink, text: &str) {
     }
 }
 
+/// Parameters for a plugin, as TOML. Texts stand in one line, with JSON's escapes, so that a plugin
+/// need not read all of TOML.
+pub(super) fn to_toml(parameters: &Table) -> Result<String> {
+    let (texts, others): (Table, Table) =
+        parameters.clone().into_iter().partition(|(_, value)| value.is_str());
+    let quoted = |text: &str| -> Result<String> {
+        Ok(serde_json::to_string(text)?.replace('\u{7f}', "\\u007f"))
+    };
+    let is_bare = |key: &str| {
+        !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
+    };
+    let mut toml = String::new();
+    for (key, text) in &texts {
+        let key = if is_bare(key) { key.clone() } else { quoted(key)? };
+        toml.extend([&key, " = ", &quoted(text.as_str().unwrap_or_default())?, "\n"]);
+    }
+    // Tables come last: what follows the head of one belongs to it.
+    Ok(toml + &toml::to_string(&others)?)
+}
+
 /// A place for a tensor that the other side will hand over.
 pub(super) const NO_TENSOR: abi::Tensor =
     abi::Tensor { handle: std::ptr::null_mut(), release: None };
@@ -149,7 +169,7 @@ pub(super) fn serve(error: Sink, work: impl FnOnce() -> Result<()>) -> i32 {
     let outcome = guard::attempt(|| {
         Ok(match guard::attempt(work) {
             Ok(()) => (abi::OK, String::new()),
-            Err(Caught::Panic(message)) => (abi::PANICKED, message),
+            Err(Caught::Panic(panic)) => (abi::PANICKED, panic.to_string()),
             Err(Caught::Error(error)) => {
                 let status = match error.downcast_ref() {
                     Some(Stop::Cancelled) => abi::CANCELLED,
@@ -160,8 +180,11 @@ pub(super) fn serve(error: Sink, work: impl FnOnce() -> Result<()>) -> i32 {
             }
         })
     });
-    let (status, text) = outcome
-        .unwrap_or_else(|_| (abi::PANICKED, "an error that cannot be put into words".to_owned()));
+    let (status, text) = outcome.unwrap_or_else(|caught| {
+        let place = if let Caught::Panic(panic) = caught { panic.place } else { None };
+        let message = "an error that cannot be put into words".to_owned();
+        (abi::PANICKED, Panic { place, message }.to_string())
+    });
     put(error, &text);
     status
 }
@@ -175,7 +198,7 @@ pub(super) fn call(what: &str, function: impl FnOnce(Sink) -> i32) -> Result<(),
     let error = match status {
         abi::OK => return Ok(()),
         abi::FAILED => anyhow!("{}", reason()),
-        abi::PANICKED => anyhow!("{what} panicked: {}", reason()),
+        abi::PANICKED => guard::panicked(what, reason()),
         abi::CANCELLED => Stop::Cancelled.into(),
         abi::OUT_OF_TIME => Stop::OutOfTime.into(),
         _ => anyhow!("{what} gave the unknown status {status}: {}", reason()),

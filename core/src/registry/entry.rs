@@ -7,7 +7,7 @@ use crate::library::Library;
 use crate::metric::{Direction, Metric, Scope};
 use crate::model::{Architecture, Model, ModelCard};
 use crate::params::{self, Description, NoParams, Params, Preset, PresetTable};
-use crate::weights::{PyTorch, Weights};
+use crate::weights::{NO_WEIGHTS, PyTorch, Weights};
 use anyhow::{Context, Result};
 use std::sync::Arc;
 use tch::Device;
@@ -16,9 +16,6 @@ use toml::Table;
 pub(crate) type Make<T> = Box<dyn Fn(&Table) -> Result<T> + Send + Sync>;
 pub(crate) type MakeModel = Box<dyn Fn(&Table, &Weights) -> Result<Box<dyn Model>> + Send + Sync>;
 pub(crate) type Resolve = Box<dyn Fn(Option<&str>, &Table) -> Result<Table> + Send + Sync>;
-
-/// A safetensors file without tensors.
-const NO_WEIGHTS: &[u8] = b"\x02\0\0\0\0\0\0\0{}";
 
 /// What every entry has: a name, where it came from, and its parameters.
 pub struct Entry {

@@ -1,8 +1,8 @@
 //! Checks of attacks.
 
 use super::affine::Affine;
-use super::report::{Checker, Event, Report, distance, images, skip, untouched};
-use crate::attack::{Answer, Cases, Goal, Goals, admit};
+use super::report::{Checker, Event, Report, distance, images, lock_generator, skip, untouched};
+use crate::attack::{Answer, Cases, Cost, Goal, Goals, admit};
 use crate::guard;
 use crate::model::{Model, ModelCard};
 use crate::oracle::{Oracle, Settings};
@@ -68,7 +68,7 @@ impl Trial<'_> {
         let oracle =
             Oracle::new(self.model, members.iter().map(|&n| n as u64 + 1).collect(), settings);
         let found =
-            untouched("the cases' pixels", &cases.pixels, || self.attack.run(&oracle, &cases))?;
+            untouched("`cases.pixels`", &cases.pixels, || self.attack.run(&oracle, &cases))?;
         ensure!(
             found.len() == members.len(),
             "{} answers for {} cases",
@@ -128,7 +128,21 @@ fn check(checker: &mut Checker, attack: &dyn DynAttack) {
     checker.check_with("answers lie within the budget", together, |found| {
         within_budget(attack, &pixels, found)
     });
+    checker.check("the cost is a number of passes", || {
+        let costs: Vec<Cost> = goals.iter().filter_map(|&goal| attack.cost(goal)).collect();
+        ensure!(!costs.is_empty(), skip("the attack declares none"));
+        let sound =
+            |cost: &Cost| cost.forward.is_finite() && (0.0..=cost.forward).contains(&cost.backward);
+        let fault = costs.iter().find(|cost| !sound(cost));
+        fault.map_or(Ok(()), |Cost { forward, backward }| {
+            bail!(
+                "{forward} forward and {backward} backward passes, expected finite numbers from \
+                 0, and no more backward than forward (a gradient takes one of each)"
+            )
+        })
+    });
     checker.check_with("the same seed gives the same answers", together, |found| {
+        let _generator = lock_generator();
         // Two seeds of libtorch's own generator show whether the attack draws from it.
         tch::manual_seed(1);
         let first = trial.run(&all, 32)?;
@@ -320,7 +334,7 @@ impl Model for Failing {
 
 #[cfg(test)]
 mod tests {
-    use crate::attack::{Budget, Norm};
+    use crate::attack::{Budget, Cost, Norm};
     use crate::prelude::*;
     use crate::registry::AttackEntry;
     use crate::testing::{CheckOutcome, Report, check_attack};
@@ -340,6 +354,10 @@ mod tests {
 
         fn budget(&self) -> Option<Budget> {
             Some(Budget { norm: Norm::Linf, radius: if FAULT == BUDGET { 0.05 } else { 0.1 } })
+        }
+
+        fn cost(&self, _: Goal) -> Option<Cost> {
+            Some(Cost { forward: 1.0, backward: if FAULT == COST { 2.0 } else { 1.0 } })
         }
 
         fn run(&self, oracle: &Oracle, cases: &Cases) -> Result<Vec<Answer>> {
@@ -371,6 +389,9 @@ mod tests {
                 if FAULT == WRITES {
                     cases.pixels.shallow_clone().copy_(&(&cases.pixels * 0.5));
                 }
+                if FAULT == WRITES_IN_PLACE {
+                    let _ = pixels.data().g_mul_scalar_(0.5); // a batch shares its cases' pixels
+                }
                 answers.extend(Answer::rows(&moved));
             }
             if FAULT == COUNT {
@@ -392,11 +413,15 @@ mod tests {
     const BOX: usize = 9;
     const WRITES: usize = 10;
     const COUNT: usize = 11;
+    const WRITES_IN_PLACE: usize = 12;
+    const COST: usize = 13;
+
+    fn report<const FAULT: usize>() -> Report {
+        Report::of_attack(&AttackEntry::of::<Step<FAULT>>(""), &Table::new(), &mut |_| ())
+    }
 
     fn failed<const FAULT: usize>() -> Vec<String> {
-        let report =
-            Report::of_attack(&AttackEntry::of::<Step<FAULT>>(""), &Table::new(), &mut |_| ());
-        let failed = report
+        let failed = report::<FAULT>()
             .checks
             .into_iter()
             .filter(|check| matches!(check.outcome, CheckOutcome::Failed(_)));
@@ -416,6 +441,8 @@ mod tests {
             failed::<PANIC>(),
             ["an error of the model's is handed on", "it gives up when it is cancelled"]
         );
+        let said = report::<PANIC>().to_string();
+        assert!(said.contains(&format!("it panicked at {}:", file!())), "{said}");
         assert_eq!(failed::<SWALLOW>(), ["an error of the model's is handed on"]);
         assert_eq!(failed::<ZERO>(), ["a gradient of zero costs no answer its form"]);
         assert_eq!(
@@ -423,11 +450,16 @@ mod tests {
             ["an answer depends neither on batch nor on order nor on neighbours"]
         );
         assert!(failed::<LUCK>().contains(&"the same seed gives the same answers".to_owned()));
-        for first in [failed::<BOX>(), failed::<WRITES>(), failed::<COUNT>()] {
+        assert_eq!(failed::<COST>(), ["the cost is a number of passes"]);
+        for first in
+            [failed::<BOX>(), failed::<WRITES>(), failed::<WRITES_IN_PLACE>(), failed::<COUNT>()]
+        {
             assert_eq!(
                 first.first().map(String::as_str),
                 Some("answers one by one, with 3×S×S float32 pixels in [0, 1]")
             );
         }
+        let said = report::<WRITES_IN_PLACE>().to_string();
+        assert!(said.contains("`cases.pixels` were changed; work on a copy"), "{said}");
     }
 }

@@ -1,7 +1,7 @@
 //! Checks of metrics.
 
 use super::affine::Affine;
-use super::report::{Checker, Event, Report, images, skip, untouched};
+use super::report::{Checker, Event, Report, images, lock_generator, skip, untouched};
 use crate::attack::{Cases, Goal};
 use crate::metric::Scope;
 use crate::model::Model;
@@ -85,14 +85,15 @@ fn check_outcome(checker: &mut Checker, entry: &MetricEntry, metric: &dyn DynMet
     adversarial.get(2).copy_(&original.get(2));
     let _ = adversarial.get(2).view([-1]).get(5).fill_(1.0);
     let _ = (original.get(3).fill_(0.0), adversarial.get(3).fill_(1.0));
-    let measure =
-        |a: &Tensor, b: &Tensor| values(entry, a.size()[0] as usize, metric.outcome(a, b)?);
+    let measure = |a: &Tensor, b: &Tensor| {
+        let found = untouched("the originals", a, || {
+            untouched("the adversarials", b, || metric.outcome(a, b))
+        })?;
+        values(entry, a.size()[0] as usize, found)
+    };
 
-    let together = checker.check("one value per row, and its extras", || {
-        untouched("the originals", &original, || {
-            untouched("the adversarials", &adversarial, || measure(&original, &adversarial))
-        })
-    });
+    let together =
+        checker.check("one value per row, and its extras", || measure(&original, &adversarial));
     let together = together.as_ref();
     checker.check_with(
         "values are finite, of the smallest change and of the greatest",
@@ -115,6 +116,7 @@ fn check_outcome(checker: &mut Checker, entry: &MetricEntry, metric: &dyn DynMet
         alike(found, &measure(&adversarial, &original)?, TOLERANCE)
     });
     checker.check_with("the same images give the same values", together, |found| {
+        let _generator = lock_generator();
         tch::manual_seed(1);
         alike(found, &measure(&original, &adversarial)?, 0.0)
     });
@@ -153,8 +155,7 @@ fn check_model(checker: &mut Checker, entry: &MetricEntry, metric: &dyn DynMetri
         )?;
         let streams = members.iter().map(|&n| n as u64 + 1).collect();
         let oracle = Oracle::new(&model, streams, Settings { lanes, ..Settings::default() });
-        let found =
-            untouched("the cases' pixels", &cases.pixels, || metric.model(&oracle, &cases))?;
+        let found = untouched("`cases.pixels`", &cases.pixels, || metric.model(&oracle, &cases))?;
         values(entry, members.len(), found)
     };
     let all: Vec<usize> = (0..ROWS).collect();
@@ -163,6 +164,7 @@ fn check_model(checker: &mut Checker, entry: &MetricEntry, metric: &dyn DynMetri
     let together = together.as_ref();
     checker.check_with("values are finite", together, |found| finite(found));
     checker.check_with("the same seed gives the same values", together, |found| {
+        let _generator = lock_generator();
         tch::manual_seed(1);
         alike(&measure(&all, 32)?, found, 0.0).context("draw from `oracle.rng(case)` alone")
     });
@@ -206,6 +208,11 @@ mod tests {
         }
 
         fn outcome(&self, original: &Tensor, adversarial: &Tensor) -> Result<Vec<f64>> {
+            match FAULT {
+                WRITES => drop(original.shallow_clone().g_sub_(adversarial)),
+                WRITES_TO_ADVERSARIAL => drop(adversarial.data().g_sub_(original)),
+                _ => {}
+            }
             let change = match FAULT {
                 SIGNED => (original - adversarial).clamp_min(0.0),
                 _ => (original - adversarial).abs(),
@@ -230,11 +237,15 @@ mod tests {
     const OFFSET: usize = 4;
     const HERD: usize = 5;
     const COUNT: usize = 6;
+    const WRITES: usize = 7;
+    const WRITES_TO_ADVERSARIAL: usize = 8;
+
+    fn report<const FAULT: usize>() -> Report {
+        Report::of_metric(&MetricEntry::of::<Mean<FAULT>>(""), &Table::new(), &mut |_| ())
+    }
 
     fn failed<const FAULT: usize>() -> Vec<String> {
-        let report =
-            Report::of_metric(&MetricEntry::of::<Mean<FAULT>>(""), &Table::new(), &mut |_| ());
-        let failed = report
+        let failed = report::<FAULT>()
             .checks
             .into_iter()
             .filter(|check| matches!(check.outcome, CheckOutcome::Failed(_)));
@@ -253,5 +264,15 @@ mod tests {
         assert_eq!(failed::<OFFSET>(), ["an image beside itself has the value that is stated"]);
         assert_eq!(failed::<HERD>(), ["a value depends neither on batch nor on order"]);
         assert_eq!(failed::<COUNT>()[0], "one value per row, and its extras");
+        for (report, what) in [
+            (report::<WRITES>(), "the originals"),
+            (report::<WRITES_TO_ADVERSARIAL>(), "the adversarials"),
+        ] {
+            let said = report.to_string();
+            let expected = format!(
+                "FAILED   one value per row, and its extras: {what} were changed; work on a copy"
+            );
+            assert!(said.contains(&expected), "{said}");
+        }
     }
 }

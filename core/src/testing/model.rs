@@ -1,6 +1,6 @@
 //! Checks of models.
 
-use super::report::{Checker, Event, Report, distance, images, skip, untouched};
+use super::report::{Checker, Event, Report, distance, images, lock_generator, skip, untouched};
 use crate::logits::{TOLERANCE, are_probabilities, relative_difference};
 use crate::model::{Model, ModelCard};
 use crate::registry::ModelEntry;
@@ -17,6 +17,8 @@ use toml::Table;
 const SLOPE_TOLERANCE: f64 = 0.05;
 /// Number of points at which the gradient is asked for.
 const POINTS: i64 = 32;
+/// What a model may not change.
+const PIXELS: &str = "the pixels that the model was given";
 /// Number of points in a batch.
 const AT_A_TIME: i64 = 8;
 /// Half the lengths of the segments on which slopes are compared: Euclidean, pixels in [0, 1].
@@ -84,7 +86,7 @@ fn check(checker: &mut Checker, card: &ModelCard, model: &dyn Model) {
     });
     let pixels = images(3, card.side);
     let logits = |pixels: &Tensor| -> Result<Tensor> {
-        let logits = tch::no_grad(|| model.logits(pixels));
+        let logits = untouched(PIXELS, pixels, || Ok(tch::no_grad(|| model.logits(pixels))))?;
         let expected = [pixels.size()[0], card.classes];
         ensure!(
             logits.size() == expected,
@@ -96,9 +98,7 @@ fn check(checker: &mut Checker, card: &ModelCard, model: &dyn Model) {
         ensure!(broken == 0, "{broken} of the logits are not finite numbers");
         Ok(logits)
     };
-    let together = checker.check("logits are N×classes float32, finite", || {
-        untouched("the pixels", &pixels, || logits(&pixels))
-    });
+    let together = checker.check("logits are N×classes float32, finite", || logits(&pixels));
     let Some(together) = together else { return };
     checker.check("black, grey, white and single images have logits too", || {
         let even: Vec<Tensor> =
@@ -121,6 +121,7 @@ fn check(checker: &mut Checker, card: &ModelCard, model: &dyn Model) {
         Ok(())
     });
     checker.check("the same pixels give the same logits", || {
+        let _generator = lock_generator();
         tch::manual_seed(1);
         let first = logits(&pixels)?;
         tch::manual_seed(2);
@@ -148,7 +149,8 @@ fn check(checker: &mut Checker, card: &ModelCard, model: &dyn Model) {
         Ok(())
     });
     checker.check("weights are frozen", || {
-        let follows = tch::with_grad(|| model.logits(&pixels).requires_grad());
+        let follow = || tch::with_grad(|| model.logits(&pixels).requires_grad());
+        let follows = untouched(PIXELS, &pixels, || Ok(follow()))?;
         ensure!(
             !follows,
             "logits want a gradient although the pixels do not: a weight requires one; load it \
@@ -191,7 +193,7 @@ fn weighting(logits: &Tensor) -> Tensor {
 fn gradient(model: &dyn Model, pixels: &Tensor, weights: &Tensor) -> Result<Tensor> {
     tch::with_grad(|| {
         let pixels = pixels.copy().set_requires_grad(true);
-        let logits = model.logits(&pixels);
+        let logits = untouched(PIXELS, &pixels, || Ok(model.logits(&pixels)))?;
         ensure!(
             logits.requires_grad(),
             "logits have no graph behind them: is something detached, rounded, or computed under \
@@ -332,8 +334,13 @@ mod tests {
                 DROPS => pixels.dropout(0.5, true),
                 _ => pixels.shallow_clone(),
             };
-            if FAULT == WRITES {
-                let _ = pixels.shallow_clone().fill_(0.5);
+            match FAULT {
+                WRITES => drop(pixels.shallow_clone().fill_(0.5)),
+                WRITES_THROUGH_DATA => drop(pixels.data().g_mul_scalar_(0.5)),
+                WRITES_WITH_GRADIENT if pixels.requires_grad() => {
+                    tch::no_grad(|| drop(pixels.shallow_clone().g_mul_scalar_(0.5)));
+                }
+                _ => {}
             }
             let logits = x
                 .conv2d(&self.kernel, None::<&Tensor>, [2, 2], [1, 1], [1, 1], 1)
@@ -392,11 +399,15 @@ mod tests {
     const SHAPE: usize = 7;
     const OFFSET: usize = 8;
     const TRAINS: usize = 9;
+    const WRITES_THROUGH_DATA: usize = 10;
+    const WRITES_WITH_GRADIENT: usize = 11;
+
+    fn report<const FAULT: usize>() -> Report {
+        Report::of_model(&ModelEntry::of::<Net<FAULT>>(""), &Table::new(), None, &mut |_| ())
+    }
 
     fn failed<const FAULT: usize>() -> Vec<String> {
-        let report =
-            Report::of_model(&ModelEntry::of::<Net<FAULT>>(""), &Table::new(), None, &mut |_| ());
-        let failed = report
+        let failed = report::<FAULT>()
             .checks
             .into_iter()
             .filter(|check| matches!(check.outcome, CheckOutcome::Failed(_)));
@@ -414,6 +425,14 @@ mod tests {
         assert_eq!(failed::<DETACHED>(), ["the gradient agrees with finite differences"]);
         assert!(failed::<DROPS>().contains(&"the same pixels give the same logits".to_owned()));
         assert_eq!(failed::<WRITES>(), ["logits are N×classes float32, finite"]);
+        assert_eq!(failed::<WRITES_THROUGH_DATA>(), failed::<WRITES>());
+        assert_eq!(
+            failed::<WRITES_WITH_GRADIENT>(),
+            ["logits have a finite gradient with respect to the pixels"]
+        );
+        let said = report::<WRITES_WITH_GRADIENT>().to_string();
+        let expected = "the pixels that the model was given were changed; work on a copy";
+        assert!(said.contains(expected), "{said}");
         assert_eq!(failed::<SOFTMAX>(), ["they are logits, not probabilities"]);
         assert_eq!(failed::<SHAPE>(), ["logits are N×classes float32, finite"]);
         assert_eq!(failed::<OFFSET>(), ["the card can be right"]);

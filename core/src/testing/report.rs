@@ -6,6 +6,7 @@ use crate::registry::Entry;
 use anyhow::{Error, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use tch::{Device, Kind, Tensor};
 use toml::Table;
 
@@ -27,6 +28,7 @@ pub struct Check {
     /// The rule, in words.
     pub name: String,
     /// How its check ended.
+    #[serde(rename = "verdict")]
     pub outcome: CheckOutcome,
 }
 
@@ -206,6 +208,12 @@ fn in_line(table: &Table) -> String {
     toml::Value::from(table.clone()).to_string()
 }
 
+/// Keeps other checks from seeding libtorch's own generator, which all threads share.
+pub(super) fn lock_generator() -> MutexGuard<'static, ()> {
+    static GENERATOR: Mutex<()> = Mutex::new(());
+    GENERATOR.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// `count` different images, `count`×3×`side`×`side`, with all pixels inside (0, 1).
 pub(super) fn images(count: i64, side: i64) -> Tensor {
     let size = 3 * side * side;
@@ -225,7 +233,7 @@ pub(super) fn distance(a: &Tensor, b: &Tensor) -> f64 {
     if difference.is_nan() { f64::INFINITY } else { difference }
 }
 
-/// Runs `work`, and fails when it has written to `tensor`.
+/// Runs `work`, and fails when it has changed `tensor`, which `what` names: `the pixels`.
 pub(super) fn untouched<T>(
     what: &str,
     tensor: &Tensor,
@@ -235,8 +243,8 @@ pub(super) fn untouched<T>(
     let done = work()?;
     ensure!(
         before == *tensor,
-        "{what} were written to; functions whose name ends with `_` change what they are given: \
-         copy it first"
+        "{what} were changed; work on a copy (`copy()`, in C++ `clone()`): functions whose name \
+         ends with `_` change what they are given, also under `no_grad` and through `data()`"
     );
     Ok(done)
 }

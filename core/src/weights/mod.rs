@@ -42,6 +42,10 @@ use std::fs::File;
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
 
+/// The embedded weights of a model that has none: a safetensors file without tensors. See
+/// [`Architecture::embedded_weights`](crate::model::Architecture::embedded_weights).
+pub const NO_WEIGHTS: &[u8] = b"\x02\0\0\0\0\0\0\0{}";
+
 /// What a network reads, see [`Weights::observed`].
 pub enum Read<'a> {
     /// A tensor, float32 on the device, under the network's own name and in the network's layout.

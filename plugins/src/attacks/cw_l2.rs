@@ -36,12 +36,12 @@ use super::penalty::{
 };
 use anyhow::{Result, ensure};
 use gauntlet_core::attack::{Answer, Attack, Cases, Cost, Goal};
+use gauntlet_core::choices;
 use gauntlet_core::lanes::{self, Lanes, Search};
 use gauntlet_core::oracle::Oracle;
 use gauntlet_core::params;
 use gauntlet_core::params::Preset;
 use gauntlet_core::rows;
-use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 /// The l2 attack of Carlini and Wagner (2017): Adam with a search over c.
@@ -97,36 +97,36 @@ params! {
     }
 }
 
-/// The space that Adam works in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Space {
-    /// x′ = ½(tanh(w) + 1), as published. Where a pixel is black or white the slope is almost 0,
-    /// and the pixel hardly ever moves.
-    Tanh,
-    /// x′ = x + m, projected onto the box after each step, where every pixel moves alike.
-    Pixels,
+choices! {
+    /// The space that Adam works in.
+    pub enum Space {
+        /// x′ = ½(tanh(w) + 1), as published. Where a pixel is black or white the slope is almost 0,
+        /// and the pixel hardly ever moves.
+        Tanh,
+        /// x′ = x + m, projected onto the box after each step, where every pixel moves alike.
+        Pixels,
+    }
 }
 
-/// What the learning rate limits: how far one of Adam's steps goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RateOf {
-    /// The step in each element, as published: the step's l2 norm is √(3·S²) times as long.
-    Pixel,
-    /// The step's l2 norm in the whole image: in each element it is 1/√(3·S²) times as long.
-    Image,
+choices! {
+    /// What the learning rate limits: how far one of Adam's steps goes.
+    pub enum RateOf {
+        /// The step in each element, as published: the step's l2 norm is √(3·S²) times as long.
+        Pixel,
+        /// The step's l2 norm in the whole image: in each element it is 1/√(3·S²) times as long.
+        Image,
+    }
 }
 
-/// Adam's bias correction at iteration t = 1, 2, …. The study's code reads its step counter in a
-/// race with the increment, so both happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BiasCorrection {
-    /// 1 − βᵗ: Adam's.
-    T,
-    /// 1 − βᵗ⁺¹: the counter was read late.
-    TPlusOne,
+choices! {
+    /// Adam's bias correction at iteration t = 1, 2, …. The study's code reads its step counter in a
+    /// race with the increment, so both happened.
+    pub enum BiasCorrection {
+        /// 1 − βᵗ: Adam's.
+        T,
+        /// 1 − βᵗ⁺¹: the counter was read late.
+        TPlusOne,
+    }
 }
 
 impl BiasCorrection {
@@ -140,7 +140,8 @@ impl BiasCorrection {
 }
 
 impl CwL2Params {
-    fn eccv2018() -> Self {
+    /// The settings of the preset `eccv2018`.
+    pub fn eccv2018() -> Self {
         Self {
             kappa: 0.0,
             space: Space::Tanh,

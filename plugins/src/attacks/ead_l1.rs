@@ -39,12 +39,12 @@ use super::penalty::{
 };
 use anyhow::{Result, ensure};
 use gauntlet_core::attack::{Answer, Attack, Cases, Cost, Goal, Goals};
+use gauntlet_core::choices;
 use gauntlet_core::lanes::{self, Lanes, Search};
 use gauntlet_core::oracle::Oracle;
 use gauntlet_core::params;
 use gauntlet_core::params::Preset;
 use gauntlet_core::rows;
-use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
 /// Elastic-net attack with the L1 rule (Chen et al. 2018): FISTA with a search over c.
@@ -87,14 +87,14 @@ params! {
     }
 }
 
-/// The learning rate at iteration k (from 0) of n, as a part of the first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Decay {
-    /// 1.
-    Constant,
-    /// √(1 − k/n).
-    SquareRoot,
+choices! {
+    /// The learning rate at iteration k (from 0) of n, as a part of the first.
+    pub enum Decay {
+        /// 1.
+        Constant,
+        /// √(1 − k/n).
+        SquareRoot,
+    }
 }
 
 impl Decay {
@@ -107,14 +107,14 @@ impl Decay {
     }
 }
 
-/// The threshold of the shrinkage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Shrinkage {
-    /// β at every iteration, as published.
-    Beta,
-    /// β × learning rate: the proximal step of β‖·‖₁, which keeps pace with the gradient step.
-    BetaTimesRate,
+choices! {
+    /// The threshold of the shrinkage.
+    pub enum Shrinkage {
+        /// β at every iteration, as published.
+        Beta,
+        /// β × learning rate: the proximal step of β‖·‖₁, which keeps pace with the gradient step.
+        BetaTimesRate,
+    }
 }
 
 impl Shrinkage {
@@ -128,7 +128,8 @@ impl Shrinkage {
 }
 
 impl EadL1Params {
-    fn eccv2018() -> Self {
+    /// The settings of the preset `eccv2018`.
+    pub fn eccv2018() -> Self {
         Self { kappa: 0.0, beta: 1e-3, l2_weight: 1.0, ..Self::default() }
     }
 

@@ -41,6 +41,13 @@ params! {
     }
 }
 
+impl FgsmParams {
+    /// The settings of the preset `eccv2018`.
+    pub fn eccv2018() -> Self {
+        Self { epsilon: 0.1, objective: Objective::Logit, norm: Norm::Linf }
+    }
+}
+
 impl Attack for Fgsm {
     const NAME: &'static str = "fgsm";
     const SUMMARY: &'static str =
@@ -52,7 +59,7 @@ impl Attack for Fgsm {
             name: "eccv2018",
             summary: "the study's commands: logit objective, epsilon 0.1 (0.2 and 0.3 were run \
                       too)",
-            params: FgsmParams { epsilon: 0.1, objective: Objective::Logit, norm: Norm::Linf },
+            params: FgsmParams::eccv2018(),
         }]
     }
 

@@ -73,7 +73,8 @@ params! {
 }
 
 impl IfgsmParams {
-    fn eccv2018() -> Self {
+    /// The settings of the preset `eccv2018`.
+    pub fn eccv2018() -> Self {
         Self {
             step: 1.0,
             anneal: false,

@@ -23,3 +23,26 @@ pub use fgsm::{Fgsm, FgsmParams};
 pub use ifgsm::{Ifgsm, IfgsmOutcome, IfgsmParams};
 pub use objective::Objective;
 pub use penalty::{PenaltyOutcome, Trace};
+
+#[cfg(test)]
+mod tests {
+    use gauntlet_core::registry::Registry;
+
+    #[test]
+    fn a_value_that_is_none_of_the_choices_is_refused_with_all_of_them() {
+        let registry = Registry::linked().unwrap();
+        let mut refused = Vec::new();
+        for attack in registry.attacks() {
+            for described in attack.entry.descriptions.iter().filter(|d| !d.choices.is_empty()) {
+                let table = [(described.name.clone(), 5.into())].into_iter().collect();
+                let error = attack.entry.parameters(None, &table).unwrap_err();
+                refused.push(error.root_cause().to_string());
+            }
+        }
+        let space = "`space`: expected one of `tanh`, `pixels`, found 5";
+        let norm = "`norm`: expected one of `linf`, `l1`, `l2`, found 5";
+        assert!([space, norm].iter().all(|&text| refused.iter().any(|r| r == text)), "{refused:?}");
+        let all_alike = refused.iter().all(|r| r.contains(": expected one of `"));
+        assert!(refused.len() == 8 && all_alike, "{refused:?}");
+    }
+}

@@ -3,6 +3,7 @@
 
 #include "gauntlet.h"
 
+#include <cstdlib>
 #include <stdexcept>
 #include <string>
 #include <unistd.h>
@@ -26,6 +27,7 @@
 #define NO_UNIT 13
 #define SILENT 14
 #define LEAVES 15
+#define EARLIER 16
 #ifndef FAULT
 #define FAULT NONE
 #endif
@@ -66,13 +68,17 @@ static int32_t run(const void *, const GauntletOracle *oracle, const GauntletCas
 
 static void release(void *) {}
 
+// Stands where an earlier version's table has ended, so nobody may call it.
+static int32_t beyond(const void *, GauntletGoal, GauntletSink, GauntletSink) { abort(); }
+
 __attribute__((constructor)) static void leave() {
     if (FAULT == LEAVES) _exit(0);
 }
 
 static const GauntletAttack attack = {
-    {FAULT == SMALL_TABLE ? 8 : sizeof attack, describe, nullptr},
-    make, nullptr, FAULT == NO_RUN ? nullptr : run, release};
+    {FAULT == SMALL_TABLE ? 8 : FAULT == EARLIER ? offsetof(GauntletAttack, cost) : sizeof attack,
+     describe, nullptr},
+    make, nullptr, FAULT == NO_RUN ? nullptr : run, release, FAULT == EARLIER ? beyond : nullptr};
 static const GauntletMetric metric = {
     {sizeof metric, describe, nullptr}, make, nullptr, nullptr, release};
 static const GauntletItem item = {

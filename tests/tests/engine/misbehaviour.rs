@@ -2,6 +2,7 @@
 
 use crate::{Run, STUDY, folder, study_of};
 use gauntlet_runner::store::rows::{MeasureRow, Status};
+use gauntlet_tests::libraries::without_lines;
 
 #[test]
 fn nothing_is_believed() {
@@ -68,9 +69,10 @@ fn a_failing_cell_costs_itself_and_what_needs_it() {
     };
     assert_eq!(moody("moody").len(), 3, "the second slice of each model");
     assert_eq!(moody("moody")[0].what, "moody (untargeted) on toy_8, images 33–40");
-    let reason = &moody("moody")[0].reason;
+    let reason = without_lines(&moody("moody")[0].reason);
     assert!(
-        reason.starts_with("attack `moody` panicked: only ") && reason.ends_with(" images"),
+        reason.starts_with("attack `moody` panicked at tests/src/toys.rs:_: only ")
+            && reason.ends_with(" images"),
         "{reason}"
     );
     assert_eq!(moody("forgetful").len(), 6);
@@ -100,7 +102,10 @@ fn a_model_that_panics_costs_its_own_cells() {
     let run = Run::of(&text, 10, out.path(), 2).unwrap();
     assert_eq!(run.outcome.failures.len(), 1, "{:?}", run.outcome.failures);
     assert_eq!(run.outcome.failures[0].what, "clean answers of broken, images 1–10");
-    assert_eq!(run.outcome.failures[0].reason, "model `broken` panicked: out of order");
+    assert_eq!(
+        without_lines(&run.outcome.failures[0].reason),
+        "model `broken` panicked at tests/src/toys.rs:_: out of order"
+    );
     assert_eq!(run.tables.accuracy[3].missing, 10);
     assert_eq!(run.tables.success.iter().filter(|row| row.missing == 10).count(), 4);
 }

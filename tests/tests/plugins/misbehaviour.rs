@@ -1,7 +1,7 @@
 //! Attacks, models and metrics of a library that misbehave.
 
 use crate::{STUDY, command, install, place, said, session, with_attacks};
-use gauntlet_tests::libraries::library;
+use gauntlet_tests::libraries::{library, without_lines};
 use std::fs;
 use std::path::Path;
 
@@ -21,9 +21,9 @@ fn tables(out: &Path, other: &str) -> Vec<String> {
 fn whatever_a_plugin_does_it_costs_its_own_cells() {
     const WAYS: [(&str, &str); 13] = [
         ("error", "I would rather not"),
-        ("panic", "attack `unruly` panicked: out of order"),
-        ("torch", "attack `unruly` panicked: The size of tensor a (2) must match"),
-        ("speechless_error", "attack `unruly` panicked: an error that cannot be put into words"),
+        ("panic", "attack `unruly` panicked at tests/plugins/unruly/src/lib.rs:_: out of order"),
+        ("torch", "unruly/src/lib.rs:_: The size of tensor a (2) must match"),
+        ("speechless_error", "lib.rs:_: an error that cannot be put into words"),
         ("other_thread", "an oracle is asked from the thread that it was given to alone"),
         ("forgetful", "answers for "),
         ("endless", "out of time: it may take 1 s"),
@@ -59,6 +59,7 @@ fn whatever_a_plugin_does_it_costs_its_own_cells() {
         "2",
     ];
     let (code, out, err) = session(command(at, &run));
+    let err = without_lines(&err);
     assert_eq!(code, 1, "{err}");
     for (way, reason) in WAYS.iter().filter(|(_, reason)| !reason.is_empty()) {
         for model in ["toy_8", "toy_12"] {
@@ -120,15 +121,17 @@ fn a_model_and_a_metric_cost_their_own_cells_too() {
         at,
         &["run", "bad.toml", "--plugins", &unruly, "--out", "beside", "--workers", "1"],
     ));
+    let err = without_lines(&err);
     assert_eq!(code, 1, "{err}");
     for line in [
         "warning: model `bad born`, whose cells will fail: model `fragile`: model `fragile` \
-         panicked: cannot be loaded\n",
-        "  clean answers of bad born, images 1–12: model `fragile`: model `fragile` panicked: \
-         cannot be loaded\n",
+         panicked at tests/plugins/unruly/src/lib.rs:_: cannot be loaded\n",
+        "  clean answers of bad born, images 1–12: model `fragile`: model `fragile` panicked at \
+         tests/plugins/unruly/src/lib.rs:_: cannot be loaded\n",
         "  clean answers of bad shape, images 1–12: model `fragile` gave logits [12, 5], expected \
          [12, 4]\n",
-        "  clean answers of bad panic, images 1–12: model `fragile` panicked: worn out\n",
+        "  clean answers of bad panic, images 1–12: model `fragile` panicked at \
+         tests/plugins/unruly/src/lib.rs:_: worn out\n",
         "  step (untargeted) on bad abort, images 1–12: the process that computed it died of \
          SIGABRT\n",
     ] {

@@ -19,8 +19,8 @@ fn a_cell_that_fails_costs_what_needs_it_alone() {
         (1, vec![[4, 4, 0, 0, 0, 0], [16, 14, 0, 0, 2, 0], [24, 20, 0, 0, 0, 4]]),
         "{said}"
     );
-    let failure =
-        "\nfailed: moody (untargeted) on toy_8, images 33–40: attack `moody` panicked: only ";
+    let failure = "\nfailed: moody (untargeted) on toy_8, images 33–40: attack `moody` panicked at \
+         tests/src/toys.rs:";
     assert!(said.contains(failure), "{said}");
     assert!(place.read("out/slurm/1/logs/report.log").contains("\n6 cells not there; "));
     let codes = place.read("slurm/ended");

@@ -1,7 +1,7 @@
 //! The functions of an attack's table.
 
 use super::object::{self, Exports, Maker};
-use super::oracle::{HostOracle, read_cases};
+use super::oracle::{HostOracle, read_cases, read_goal};
 use crate::attack::{Answer, Attack};
 use crate::library::abi::{self, Sink};
 use crate::plugin::wire::{self, serve};
@@ -31,6 +31,22 @@ pub(super) unsafe extern "C" fn budget(object: *const c_void, toml: Sink, error:
         // SAFETY: the caller lends the object for this call.
         if let Some(budget) = unsafe { object::borrow::<dyn DynAttack>(object)? }.budget() {
             wire::put(toml, &toml::to_string(&budget)?);
+        }
+        Ok(())
+    })
+}
+
+pub(super) unsafe extern "C" fn cost(
+    object: *const c_void,
+    goal: abi::Goal,
+    toml: Sink,
+    error: Sink,
+) -> i32 {
+    serve(error, || {
+        // SAFETY: the caller lends the object for this call.
+        let attack = unsafe { object::borrow::<dyn DynAttack>(object)? };
+        if let Some(cost) = attack.cost(read_goal(&goal)?) {
+            wire::put(toml, &toml::to_string(&cost)?);
         }
         Ok(())
     })

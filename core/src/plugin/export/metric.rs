@@ -1,7 +1,7 @@
 //! The functions of a metric's table.
 
 use super::object::{self, Exports, Maker};
-use super::oracle::{HostOracle, read_cases};
+use super::oracle::{HostOracle, read_cases, read_goal};
 use crate::library::abi::{self, Sink, TensorRef};
 use crate::metric::Metric;
 use crate::plugin::wire::{self, Measure, serve};
@@ -66,6 +66,23 @@ pub(super) unsafe extern "C" fn model(
             let found = metric.model(&HostOracle::open(oracle)?, &read_cases(cases)?)?;
             write_values(&found, values, count)
         }
+    })
+}
+
+pub(super) unsafe extern "C" fn cost(
+    object: *const c_void,
+    goal: abi::Goal,
+    classes: i64,
+    toml: Sink,
+    error: Sink,
+) -> i32 {
+    serve(error, || {
+        // SAFETY: the caller lends the object for this call.
+        let metric = unsafe { object::borrow::<dyn DynMetric>(object)? };
+        if let Some(cost) = metric.cost(read_goal(&goal)?, classes) {
+            wire::put(toml, &toml::to_string(&cost)?);
+        }
+        Ok(())
     })
 }
 

@@ -51,6 +51,7 @@ pub const fn attack<A: Attack>() -> Item {
             budget: Some(attack::budget),
             run: Some(attack::run),
             release: Some(object::release::<dyn DynAttack>),
+            cost: Some(attack::cost),
         }
     };
     Item { kind: abi::ITEM_ATTACK, reserved: 0, table: std::ptr::from_ref(table).cast() }
@@ -80,6 +81,7 @@ pub const fn metric<M: Metric>() -> Item {
             outcome: Some(metric::outcome),
             model: Some(metric::model),
             release: Some(object::release::<dyn DynMetric>),
+            cost: Some(metric::cost),
         }
     };
     Item { kind: abi::ITEM_METRIC, reserved: 0, table: std::ptr::from_ref(table).cast() }

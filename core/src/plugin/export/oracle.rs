@@ -21,12 +21,15 @@ pub(super) unsafe fn read_cases(cases: *const abi::Cases) -> Result<Cases> {
         let cases = cases.as_ref().context("the cases are missing")?;
         (wire::borrow(cases.pixels)?, wire::slice(cases.goals, cases.count)?)
     };
-    let goal = |goal: &abi::Goal| match goal.kind {
+    Cases::new(pixels, goals.iter().map(read_goal).collect::<Result<_>>()?)
+}
+
+pub(super) fn read_goal(goal: &abi::Goal) -> Result<Goal> {
+    match goal.kind {
         abi::GOAL_AWAY => Ok(Goal::Away(goal.class_index)),
         abi::GOAL_TOWARDS => Ok(Goal::Towards(goal.class_index)),
         other => bail!("a goal of the unknown kind {other}"),
-    };
-    Cases::new(pixels, goals.iter().map(goal).collect::<Result<_>>()?)
+    }
 }
 
 /// The program's oracle.

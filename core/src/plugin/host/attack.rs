@@ -2,9 +2,8 @@
 
 use super::describe::{describe, needed};
 use super::object::RenewedObject;
-use super::oracle::lend;
-use crate::attack::{Answer, Budget, Cases};
-use crate::guard;
+use super::oracle::{lend, lend_goal};
+use crate::attack::{Answer, Budget, Cases, Cost, Goal};
 use crate::library::Library;
 use crate::library::abi::{self, Sink};
 use crate::oracle::Oracle;
@@ -20,17 +19,17 @@ pub(super) fn entry(library: &Arc<Library>, table: &'static abi::Attack) -> Resu
     let (entry, _) = describe(library, &table.head)?;
     let (make, run, release) =
         (needed(table.make, "make")?, needed(table.run, "run")?, needed(table.release, "release")?);
-    let (who, budget) = (format!("attack `{}`", entry.name), table.budget);
+    let who = format!("attack `{}`", entry.name);
     let make = move |parameters: &Table| -> Result<Box<dyn DynAttack>> {
         let object = RenewedObject::new(who.clone(), make, release, parameters)?;
-        Ok(Box::new(PluginAttack { object, budget, run }))
+        Ok(Box::new(PluginAttack { object, table, run }))
     };
     Ok(AttackEntry { entry, make: Box::new(make) })
 }
 
 struct PluginAttack {
     object: RenewedObject,
-    budget: Option<unsafe extern "C" fn(*const c_void, Sink, Sink) -> i32>,
+    table: &'static abi::Attack,
     run: unsafe extern "C" fn(
         *const c_void,
         *const abi::Oracle,
@@ -42,18 +41,17 @@ struct PluginAttack {
 
 impl DynAttack for PluginAttack {
     fn budget(&self) -> Option<Budget> {
-        let budget = self.budget?;
-        let mut toml = String::new();
-        let told = self
-            .object
+        let budget = self.table.budget?;
+        self.object
             // SAFETY: object and sinks live during the call.
-            .call(|object, error| unsafe { budget(object, wire::sink(&mut toml), error) })
-            .and_then(
-                |()| if toml.is_empty() { Ok(None) } else { Ok(Some(toml::from_str(&toml)?)) },
-            );
-        told.unwrap_or_else(|error| {
-            guard::throw(error.context(format!("the budget of {}", self.object.who)))
-        })
+            .tell("the budget", |object, toml, error| unsafe { budget(object, toml, error) })
+    }
+
+    fn cost(&self, goal: Goal) -> Option<Cost> {
+        let (cost, goal) = (self.table.cost?, lend_goal(goal));
+        self.object
+            // SAFETY: object and sinks live during the call.
+            .tell("the cost", |object, toml, error| unsafe { cost(object, goal, toml, error) })
     }
 
     fn run(&self, oracle: &Oracle, cases: &Cases) -> Result<Vec<Answer>> {

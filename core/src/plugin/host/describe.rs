@@ -3,7 +3,7 @@
 use crate::library::Library;
 use crate::library::abi::{Head, Text};
 use crate::params;
-use crate::plugin::wire::{About, call_for_text};
+use crate::plugin::wire::{About, call_for_text, to_toml};
 use crate::registry::{Entry, Resolve};
 use anyhow::{Context, Result, ensure};
 use std::sync::Arc;
@@ -49,7 +49,7 @@ pub(super) fn describe(library: &Arc<Library>, head: &Head) -> Result<(Entry, Ab
 fn resolver(head: &Head, about: &About) -> Resolve {
     if let Some(resolve) = head.resolve {
         return Box::new(move |preset, overrides| {
-            let (preset, overrides) = (preset.unwrap_or_default(), toml::to_string(overrides)?);
+            let (preset, overrides) = (preset.unwrap_or_default(), to_toml(overrides)?);
             let (preset, overrides) = (Text::of(preset), Text::of(&overrides));
             // SAFETY: texts and sinks live during the call.
             params::parse(&call_for_text("`resolve`", |toml, error| unsafe {
@@ -58,12 +58,13 @@ fn resolver(head: &Head, about: &About) -> Resolve {
         });
     }
     let (defaults, presets) = (about.parameters.clone(), about.presets.clone());
+    let descriptions = about.descriptions.clone();
     Box::new(move |preset, overrides| {
         let names: Vec<&str> = presets.iter().map(|preset| preset.name.as_str()).collect();
         let base = match params::find_preset(&names, preset)? {
-            Some(n) => params::overlay(&defaults, &presets[n].parameters)?,
-            None => params::overlay(&defaults, &Table::new())?,
+            Some(n) => params::overlay(&defaults, &presets[n].parameters, &descriptions)?,
+            None => params::overlay(&defaults, &Table::new(), &descriptions)?,
         };
-        params::overlay(&base, overrides)
+        params::overlay(&base, overrides, &descriptions)
     })
 }

@@ -2,8 +2,8 @@
 
 use super::describe::{describe, needed};
 use super::object::RenewedObject;
-use super::oracle::lend;
-use crate::attack::Cases;
+use super::oracle::{lend, lend_goal};
+use crate::attack::{Cases, Cost, Goal};
 use crate::library::Library;
 use crate::library::abi;
 use crate::metric::Scope;
@@ -71,6 +71,14 @@ impl DynMetric for PluginMetric {
             )
         })?;
         Ok(values)
+    }
+
+    fn cost(&self, goal: Goal, classes: i64) -> Option<Cost> {
+        let (cost, goal) = (self.table.cost?, lend_goal(goal));
+        // SAFETY: object and sinks live during the call.
+        self.object.tell("the cost", |object, toml, error| unsafe {
+            cost(object, goal, classes, toml, error)
+        })
     }
 
     fn model(&self, oracle: &Oracle, cases: &Cases) -> Result<Vec<f64>> {

@@ -13,6 +13,7 @@ use crate::library::abi::{self, Text};
 use crate::library::{Library, VERSION};
 use crate::registry::Registry;
 use anyhow::{Context, Result, bail, ensure};
+use std::mem::{MaybeUninit, offset_of};
 use std::sync::Arc;
 
 /// Lets a table of pointers be a static.
@@ -68,7 +69,7 @@ fn enter(library: &Library) -> Result<&'static [abi::Item]> {
     let entry = map(library)?;
     // SAFETY: the entry function of a library with this program's stamp. The table stays for the
     // life of the process.
-    let plugin = unsafe { table::<abi::Plugin>(entry(&raw const HOST.0), "plugin")? };
+    let plugin = unsafe { table(entry(&raw const HOST.0), size_of::<abi::Plugin>(), "plugin")? };
     ensure!(
         plugin.abi == abi::ABI,
         "its table is of ABI {}, expected {} as its stamp says; build it again",
@@ -81,20 +82,30 @@ fn enter(library: &Library) -> Result<&'static [abi::Item]> {
     Ok(items)
 }
 
-/// A plugin's table, which stays for the life of the process.
+/// A plugin's table, which stays for the life of the process. It has `least` bytes or more; fields
+/// beyond its size are absent.
 ///
 /// # Safety
-/// The pointer must come from where the interface says that such a table stands.
-unsafe fn table<T>(table: *const T, what: &str) -> Result<&'static T> {
+/// The pointer must come from where the interface says that such a table stands. Zeros must stand
+/// for fields that are absent.
+unsafe fn table<T>(table: *const T, least: usize, what: &str) -> Result<&'static T> {
     ensure!(!table.is_null() && table.is_aligned(), "its {what} table is missing");
     // SAFETY: promised by the caller. Every table begins with its size, and is not read beyond it.
-    let (found, expected) = unsafe { (table.cast::<usize>().read(), size_of::<T>()) };
+    let found = unsafe { table.cast::<usize>().read() };
     ensure!(
-        found >= expected,
-        "its {what} table has {found} bytes, expected at least {expected}; build it again"
+        found >= least,
+        "its {what} table has {found} bytes, expected at least {least}; build it again"
     );
-    // SAFETY: promised by the caller.
-    Ok(unsafe { &*table })
+    if found >= size_of::<T>() {
+        // SAFETY: promised by the caller.
+        return Ok(unsafe { &*table });
+    }
+    let mut whole = Box::new(MaybeUninit::<T>::zeroed());
+    // SAFETY: the table has `found` bytes, the copy has more. The rest is zero, as promised.
+    Ok(unsafe {
+        whole.as_mut_ptr().cast::<u8>().copy_from_nonoverlapping(table.cast(), found);
+        Box::leak(whole).assume_init_ref()
+    })
 }
 
 pub(super) fn register(
@@ -102,17 +113,21 @@ pub(super) fn register(
     library: &Arc<Library>,
     item: &abi::Item,
 ) -> Result<()> {
-    // SAFETY: `kind` says which table this is.
+    let at = item.table;
+    // SAFETY: `kind` says which table this is. Functions that are null are absent.
     unsafe {
         match item.kind {
             abi::ITEM_ATTACK => {
-                registry.add_attack(attack::entry(library, table(item.table.cast(), "attack")?)?)
+                let table = table(at.cast(), offset_of!(abi::Attack, cost), "attack")?;
+                registry.add_attack(attack::entry(library, table)?)
             }
             abi::ITEM_MODEL => {
-                registry.add_model(model::entry(library, table(item.table.cast(), "model")?)?)
+                let table = table(at.cast(), size_of::<abi::Model>(), "model")?;
+                registry.add_model(model::entry(library, table)?)
             }
             abi::ITEM_METRIC => {
-                registry.add_metric(metric::entry(library, table(item.table.cast(), "metric")?)?)
+                let table = table(at.cast(), offset_of!(abi::Metric, cost), "metric")?;
+                registry.add_metric(metric::entry(library, table)?)
             }
             other => bail!("it brings something of the unknown kind {other}; use a newer runner"),
         }

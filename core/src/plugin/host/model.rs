@@ -34,7 +34,7 @@ pub(super) fn entry(library: &Arc<Library>, table: &'static abi::Model) -> Resul
         }
     };
     let describe = move |parameters: &Table| -> Result<ModelCard> {
-        let parameters = toml::to_string(parameters)?;
+        let parameters = wire::to_toml(parameters)?;
         // SAFETY: the text and the sinks live during the call.
         let toml = call_for_text("`card`", |toml, error| unsafe {
             card(Text::of(&parameters), toml, error)
@@ -42,7 +42,7 @@ pub(super) fn entry(library: &Arc<Library>, table: &'static abi::Model) -> Resul
         toml::from_str(&toml).with_context(|| format!("its card cannot be read:\n{toml}"))
     };
     let make = move |parameters: &Table, weights: &Weights| -> Result<Box<dyn Model>> {
-        let (card, parameters) = (describe(parameters)?, toml::to_string(parameters)?);
+        let (card, parameters) = (describe(parameters)?, wire::to_toml(parameters)?);
         let device = device::name(weights.device());
         let weights = lend(weights, &device);
         // SAFETY: text and weights are lent for the call, and there is a place for the object.

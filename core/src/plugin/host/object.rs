@@ -1,8 +1,10 @@
 //! A plugin's objects: made, used and released through the plugin's own functions.
 
+use crate::guard;
 use crate::library::abi::{Sink, Text};
-use crate::plugin::wire::{FailedCall, call};
+use crate::plugin::wire::{FailedCall, call, sink, to_toml};
 use anyhow::{Result, ensure};
+use serde::de::DeserializeOwned;
 use std::ffi::c_void;
 use std::sync::{Arc, Mutex, PoisonError};
 use toml::Table;
@@ -55,13 +57,8 @@ pub(super) struct RenewedObject {
 
 impl RenewedObject {
     pub fn new(who: String, make: Make, release: Release, parameters: &Table) -> Result<Self> {
-        let new = Self {
-            who,
-            make,
-            release,
-            parameters: toml::to_string(parameters)?,
-            object: Mutex::default(),
-        };
+        let new =
+            Self { who, make, release, parameters: to_toml(parameters)?, object: Mutex::default() };
         new.object()?;
         Ok(new)
     }
@@ -76,6 +73,20 @@ impl RenewedObject {
             (self.make)(Text::of(&self.parameters), object, error)
         };
         Ok(Arc::clone(place.insert(Arc::new(Object::new(&self.who, self.release, make)?))))
+    }
+
+    /// What a function of the plugin tells of the object in TOML; `None` where it tells nothing.
+    /// Throws the function's error. `what` names what is told: `the budget`.
+    pub fn tell<T: DeserializeOwned>(
+        &self,
+        what: &str,
+        function: impl FnOnce(*const c_void, Sink, Sink) -> i32,
+    ) -> Option<T> {
+        let mut toml = String::new();
+        let told = self
+            .call(|object, error| function(object, sink(&mut toml), error))
+            .and_then(|()| if toml.is_empty() { Ok(None) } else { Ok(toml::from_str(&toml)?) });
+        told.unwrap_or_else(|error| guard::throw(error.context(format!("{what} of {}", self.who))))
     }
 
     /// Calls a function of the plugin with the object.

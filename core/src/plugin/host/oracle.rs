@@ -33,11 +33,7 @@ pub(super) fn lend<T>(
         passes: Some(passes),
         check_time: Some(check_time),
     };
-    let goal = |goal: &Goal| {
-        let kind = if matches!(goal, Goal::Away(_)) { abi::GOAL_AWAY } else { abi::GOAL_TOWARDS };
-        abi::Goal { class_index: goal.class(), kind, reserved: 0 }
-    };
-    let goals: Vec<abi::Goal> = cases.goals.iter().map(goal).collect();
+    let goals: Vec<abi::Goal> = cases.goals.iter().map(|&goal| lend_goal(goal)).collect();
     let cases = abi::Cases {
         size: size_of::<abi::Cases>(),
         pixels: wire::lend(&cases.pixels),
@@ -45,6 +41,11 @@ pub(super) fn lend<T>(
         count: goals.len(),
     };
     work(&raw const oracle, &raw const cases)
+}
+
+pub(super) fn lend_goal(goal: Goal) -> abi::Goal {
+    let kind = if matches!(goal, Goal::Away(_)) { abi::GOAL_AWAY } else { abi::GOAL_TOWARDS };
+    abi::Goal { class_index: goal.class(), kind, reserved: 0 }
 }
 
 /// What the context of a lent oracle points to.

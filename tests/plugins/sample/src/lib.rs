@@ -2,7 +2,7 @@
 
 use gauntlet_core::attack::{Budget, Norm};
 use gauntlet_core::prelude::*;
-use gauntlet_core::weights::Role;
+use gauntlet_core::weights::{NO_WEIGHTS, Role};
 
 export_plugin!(attack Noisy, model Patch, model Bands, metric Mean, metric Margin);
 
@@ -14,10 +14,22 @@ params! {
     pub struct NoisyParams {
         /// Greatest length, pixels in [0, 1].
         pub epsilon: f64 = 0.1,
+        /// How long the steps are.
+        pub lengths: Lengths = Lengths::Random,
         /// Whether to give up on the first case.
         pub shy: bool = false,
         /// A text of any content.
         pub note: Option<String> = None,
+    }
+}
+
+choices! {
+    /// Lengths of the steps of [`Noisy`].
+    pub enum Lengths {
+        /// Drawn for every pixel, from 0 to epsilon.
+        Random,
+        /// Epsilon for every pixel.
+        AllAlike,
     }
 }
 
@@ -56,12 +68,11 @@ impl Attack for Noisy {
                 return Answer::NotFound;
             }
             let image = cases.image(case);
-            let mut bytes = vec![0; image.numel()];
-            oracle.rng(case).fill_bytes(&mut bytes);
-            let lengths = Tensor::from_slice(&bytes).view_as(&image).to_kind(Kind::Float) / 255.0;
-            let step = gradient.pixels.get(case as i64).sign()
-                * lengths.to_device(image.device())
-                * self.0.epsilon;
+            let lengths = match self.0.lengths {
+                Lengths::Random => oracle.uniform(case, &image),
+                Lengths::AllAlike => image.ones_like(),
+            };
+            let step = gradient.pixels.get(case as i64).sign() * lengths * self.0.epsilon;
             Answer::Pixels((image - step).clamp(0.0, 1.0))
         });
         Ok(answers.collect())
@@ -162,7 +173,7 @@ impl Architecture for Bands {
     }
 
     fn embedded_weights() -> Option<&'static [u8]> {
-        Some(b"\x02\0\0\0\0\0\0\0{}")
+        Some(NO_WEIGHTS)
     }
 }
 

@@ -1,6 +1,7 @@
 //! A plugin that misbehaves in every way that the tests need.
 
 use gauntlet_core::prelude::*;
+use gauntlet_core::weights::NO_WEIGHTS;
 use std::cell::Cell;
 use std::time::Duration;
 
@@ -17,51 +18,51 @@ params! {
     }
 }
 
-/// Ways to misbehave.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(crate = "gauntlet_core::serde", rename_all = "snake_case")]
-pub enum Way {
-    /// Returns an error.
-    Error,
-    /// Panics, with a text.
-    Panic,
-    /// Panics, with a number.
-    PanicWithoutWords,
-    /// Calls a function of libtorch that fails.
-    Torch,
-    /// Returns an error that panics when it is displayed.
-    SpeechlessError,
-    /// The loss panics.
-    LossPanics,
-    /// The loss has the wrong shape.
-    LossMisshapen,
-    /// Asks about a case that does not exist.
-    UnknownCase,
-    /// Asks for the logits of pixels of another size.
-    WrongSide,
-    /// Asks the oracle from another thread.
-    OtherThread,
-    /// Goes on when the model fails.
-    Stubborn,
-    /// Never returns, and looks at the clock.
-    Endless,
-    /// Gives one answer too few.
-    Forgetful,
-    /// Gives NaN, a wrong shape, values out of range, a wrong type, no tensor, and the unchanged
-    /// image.
-    Sloppy,
-    /// Returns every unchanged image as an adversarial.
-    Liar,
-    /// Never returns, and never checks the time.
-    Hang,
-    /// Leaks 64 MiB, and finds nothing.
-    Leak,
-    /// Writes to an address that is not mapped.
-    Segfault,
-    /// Aborts the process.
-    Abort,
-    /// Recurses until the stack is full.
-    Overflow,
+choices! {
+    /// Ways to misbehave.
+    pub enum Way {
+        /// Returns an error.
+        Error,
+        /// Panics, with a text.
+        Panic,
+        /// Panics, with a number.
+        PanicWithoutWords,
+        /// Calls a function of libtorch that fails.
+        Torch,
+        /// Returns an error that panics when it is displayed.
+        SpeechlessError,
+        /// The loss panics.
+        LossPanics,
+        /// The loss has the wrong shape.
+        LossMisshapen,
+        /// Asks about a case that does not exist.
+        UnknownCase,
+        /// Asks for the logits of pixels of another size.
+        WrongSide,
+        /// Asks the oracle from another thread.
+        OtherThread,
+        /// Goes on when the model fails.
+        Stubborn,
+        /// Never returns, and looks at the clock.
+        Endless,
+        /// Gives one answer too few.
+        Forgetful,
+        /// Gives NaN, a wrong shape, values out of range, a wrong type, no tensor, and the unchanged
+        /// image.
+        Sloppy,
+        /// Returns every unchanged image as an adversarial.
+        Liar,
+        /// Never returns, and never checks the time.
+        Hang,
+        /// Leaks 64 MiB, and finds nothing.
+        Leak,
+        /// Writes to an address that is not mapped.
+        Segfault,
+        /// Aborts the process.
+        Abort,
+        /// Recurses until the stack is full.
+        Overflow,
+    }
 }
 
 /// An error that cannot be displayed.
@@ -238,7 +239,7 @@ impl Architecture for Fragile {
     }
 
     fn embedded_weights() -> Option<&'static [u8]> {
-        Some(b"\x02\0\0\0\0\0\0\0{}")
+        Some(NO_WEIGHTS)
     }
 }
 
