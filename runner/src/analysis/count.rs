@@ -122,13 +122,7 @@ impl Reader<'_> {
                 counts.iter_mut().flatten().for_each(|count| count.miss(self.plan.cases(id)));
                 continue;
             };
-            for row in &craft {
-                tables.repeated[campaign.model]
-                    .add(row.status.attempted(), row.status.answers_changed());
-                let broken = row.status.logits_not_finite();
-                tables.adversarials[campaign.model]
-                    .add(row.status.attempted() && (broken || row.slot.is_some()), broken);
-            }
+            tables.note_answers(campaign.model, &craft);
             let measures: Vec<Option<Vec<MeasureRow>>> =
                 campaign.measures.iter().map(|(_, cells)| self.rows(cells[slice])).collect();
             let images = self.plan.range(slice);
@@ -142,10 +136,7 @@ impl Reader<'_> {
                     continue;
                 };
                 transfer_seconds += rows.iter().map(|row| row.milliseconds / 1e3).sum::<f64>();
-                for (row, craft) in rows.iter().zip(&craft) {
-                    let given = craft.slot.is_some();
-                    tables.adversarials[*target].add(given, row.prediction.is_none());
-                }
+                tables.note_answers_to_others(*target, &craft, &rows);
                 let spread = tables.spread(self.study, campaign).of(self.study, *target);
                 for (n, (row, craft)) in rows.iter().zip(&craft).enumerate() {
                     for count in &mut *counts {

@@ -214,6 +214,27 @@ impl Tables {
         self.correct.iter().all(|correct| correct[image] == Some(true))
     }
 
+    /// Counts a model's answers to its own adversarials, and to their originals afterwards.
+    pub(super) fn note_answers(&mut self, model: usize, rows: &[CraftRow]) {
+        for row in rows {
+            let (attempted, broken) = (row.status.attempted(), row.status.logits_not_finite());
+            self.repeated[model].add(attempted, row.status.answers_changed());
+            self.adversarials[model].add(attempted && (broken || row.slot.is_some()), broken);
+        }
+    }
+
+    /// Counts a model's answers to adversarials of another.
+    pub(super) fn note_answers_to_others(
+        &mut self,
+        model: usize,
+        craft: &[CraftRow],
+        rows: &[TransferRow],
+    ) {
+        for (craft, row) in craft.iter().zip(rows) {
+            self.adversarials[model].add(craft.slot.is_some(), row.prediction.is_none());
+        }
+    }
+
     /// The entry that counts a campaign's transfer, made empty when there is none.
     pub(super) fn spread(&mut self, study: &Study, campaign: &Campaign) -> &mut Spread {
         let family = &study.models[campaign.model].card.family;

@@ -95,15 +95,19 @@ mod tests {
         (Tensor::from_slice(values) / WHITE).to_kind(Kind::Float).view([1, 1, 1, -1])
     }
 
-    fn rounded(adversarial: &[f64], original: &[f64], budget: Option<Budget>) -> Vec<f64> {
-        let found = to_8bit_within(&levels(adversarial), &levels(original), budget);
+    fn rounded(
+        adversarial: &[f64],
+        original: &[f64],
+        budget: impl Into<Option<Budget>>,
+    ) -> Vec<f64> {
+        let found = to_8bit_within(&levels(adversarial), &levels(original), budget.into());
         let found = (found.to_kind(Kind::Double) * WHITE).view([-1]);
         assert!((&found - found.round()).abs().max().double_value(&[]) < 1e-4, "whole levels");
         Vec::<f64>::try_from(found.round()).unwrap()
     }
 
-    fn within(norm: Norm, levels: f64) -> Option<Budget> {
-        Some(Budget { norm, radius: levels / WHITE })
+    fn within(norm: Norm, levels: f64) -> Budget {
+        Budget { norm, radius: levels / WHITE }
     }
 
     #[test]

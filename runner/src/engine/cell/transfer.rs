@@ -74,7 +74,7 @@ fn unanswered(craft: &CraftRow, clean: &CleanRow, control: &ControlRow) -> Trans
     let (control_success, control_top5) = met(&row, &of(control.prediction, &control.first_five));
     let (control_success_8bit, control_top5_8bit) =
         met(&row, &of(control.prediction_8bit, &control.first_five_8bit));
-    TransferRow { control_success, control_top5, control_success_8bit, control_top5_8bit, ..row }
+    TransferRow { control_success, control_success_8bit, control_top5, control_top5_8bit, ..row }
 }
 
 /// Whether an answer meets a row's goal, and whether the row's target class is among its first

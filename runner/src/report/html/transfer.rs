@@ -45,28 +45,7 @@ pub(super) fn matrices(view: &View, page: &mut Page) -> Result<()> {
 
 fn heat_map(view: &View, matrix: &Matrix) -> Result<Shown> {
     let labels = |n: usize| view.summary.models[n].label.as_str();
-    let mut data = Data::new(["source", "target", "denominator", "k", "n", "rate", "low", "high"])?;
-    for &source in &view.order {
-        for &target in &view.order {
-            let control = [("without the attack", &matrix.control)];
-            let denominators = matrix.denominators.iter().map(|(name, of)| (name.as_str(), of));
-            for (denominator, counts) in denominators.chain(control) {
-                let rate = counts.rate(source, target);
-                let [low, high] = ends(rate.interval);
-                let (source, target) = (labels(source).to_owned(), labels(target).to_owned());
-                data.row([
-                    source,
-                    target,
-                    denominator.to_owned(),
-                    rate.k.to_string(),
-                    rate.n.to_string(),
-                    plain(rate.rate),
-                    low,
-                    high,
-                ])?;
-            }
-        }
-    }
+    let data = data(view, matrix)?;
     let published = |source: usize, target: usize| {
         matrix
             .denominators
@@ -153,6 +132,34 @@ fn heat_map(view: &View, matrix: &Matrix) -> Result<Shown> {
     let suffix = if matrix.matching == Match::Top5 { "-top5" } else { "" };
     let stem = format!("transfer-{}-{}{suffix}", matrix.attack, matrix.goal.name());
     Ok(Shown { stem, title, reading, figure: figure.draw(), data })
+}
+
+/// The data behind a heat map: a line for each pair and denominator.
+fn data(view: &View, matrix: &Matrix) -> Result<Data> {
+    let labels = |n: usize| view.summary.models[n].label.as_str();
+    let mut data = Data::new(["source", "target", "denominator", "k", "n", "rate", "low", "high"])?;
+    for &source in &view.order {
+        for &target in &view.order {
+            let control = [("without the attack", &matrix.control)];
+            let denominators = matrix.denominators.iter().map(|(name, of)| (name.as_str(), of));
+            for (denominator, counts) in denominators.chain(control) {
+                let rate = counts.rate(source, target);
+                let [low, high] = ends(rate.interval);
+                let (source, target) = (labels(source).to_owned(), labels(target).to_owned());
+                data.row([
+                    source,
+                    target,
+                    denominator.to_owned(),
+                    rate.k.to_string(),
+                    rate.n.to_string(),
+                    plain(rate.rate),
+                    low,
+                    high,
+                ])?;
+            }
+        }
+    }
+    Ok(data)
 }
 
 /// A denominator in words.
