@@ -29,6 +29,7 @@ use crate::engine::{RunOptions, Silent, Survey, device_kind};
 use crate::store::{Store, begun};
 use crate::study::Study;
 use anyhow::Result;
+use gauntlet_core::guard;
 use gauntlet_core::registry::Registry;
 pub use pace::{Batch, Pace};
 pub(crate) use seconds::seconds;
@@ -39,8 +40,8 @@ pub use sum::{Campaigns, Kinds, StudyEstimate};
 /// is not made.
 ///
 /// # Errors
-/// When a model cannot be loaded or run, a plugin ends the process where it panics, or nothing can
-/// be stored in the system's temporary folder.
+/// When a model cannot be loaded or run, an attack or a metric fails to say what it costs, a plugin
+/// ends the process where it panics, or nothing can be stored in the system's temporary folder.
 pub fn estimate(
     study: &Study,
     registry: &Registry,
@@ -50,7 +51,10 @@ pub fn estimate(
     let plan = Plan::new(study, device_kind(options.device));
     let begun = begun(out).then(|| Store::open(out)?.now()).transpose()?;
     let survey = begun.map(|store| Survey::take(&plan, &store, options, &Silent)).transpose()?;
-    let measured = measure::measure(study, registry, options)?;
-    let rates = rates::Rates::new(study, &plan, &measured);
-    Ok(sum::add_up(&rates, survey.as_ref(), options.workers))
+    // `Attack::cost` and `Metric::cost` return no errors.
+    guard::catch("the estimate", || {
+        let measured = measure::measure(study, registry, options)?;
+        let rates = rates::Rates::new(study, &plan, &measured);
+        Ok(sum::add_up(&rates, survey.as_ref(), options.workers))
+    })
 }

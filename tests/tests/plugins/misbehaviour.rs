@@ -202,3 +202,18 @@ fn a_model_may_load_slowly_but_not_for_ever() {
     let accuracy = fs::read_to_string(at.join("hang/accuracy.csv")).unwrap();
     assert!(accuracy.contains("toy_8,"), "the other models are computed: {accuracy}");
 }
+
+#[test]
+fn a_cost_that_panics_ends_a_dry_run_with_its_place() {
+    let place = place();
+    let at = place.path();
+    let attack = "[[attacks]]\nname = \"unruly\"\nparams = { way = \"cost_panics\" }\n";
+    fs::write(at.join("study.toml"), with_attacks(attack)).unwrap();
+    let unruly = library("unruly").display().to_string();
+    let dry_run = ["run", "study.toml", "--plugins", &unruly, "--out", "none", "--dry-run"];
+    let (code, _, err) = session(command(at, &dry_run));
+    let expected = "the cost of attack `unruly`: attack `unruly` panicked at \
+                    tests/plugins/unruly/src/lib.rs:_: priceless\n";
+    assert!(code != 0 && without_lines(&err).ends_with(expected), "{code}: {err}");
+    assert!(!err.contains("thread '"), "{err}");
+}

@@ -1,5 +1,6 @@
 //! A plugin that misbehaves in every way that the tests need.
 
+use gauntlet_core::attack::Cost;
 use gauntlet_core::prelude::*;
 use gauntlet_core::weights::NO_WEIGHTS;
 use std::cell::Cell;
@@ -31,6 +32,8 @@ choices! {
         Torch,
         /// Returns an error that panics when it is displayed.
         SpeechlessError,
+        /// Panics when it is asked for its cost.
+        CostPanics,
         /// The loss panics.
         LossPanics,
         /// The loss has the wrong shape.
@@ -86,11 +89,16 @@ impl Attack for Unruly {
         Ok(Self(params))
     }
 
+    fn cost(&self, _: Goal) -> Option<Cost> {
+        assert!(self.0.way != Way::CostPanics, "priceless");
+        None
+    }
+
     fn run(&self, oracle: &Oracle, cases: &Cases) -> Result<Vec<Answer>> {
         let all: Vec<usize> = (0..cases.len()).collect();
         let pixels = &cases.pixels;
         match self.0.way {
-            Way::Error => bail!("I would rather not"),
+            Way::Error | Way::CostPanics => bail!("I would rather not"),
             Way::Panic => panic!("out of order\nand a second line"),
             Way::PanicWithoutWords => std::panic::panic_any(7),
             Way::Torch => {
