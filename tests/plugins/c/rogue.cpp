@@ -3,6 +3,7 @@
 
 #include "gauntlet.h"
 
+#include <cstdlib>
 #include <stdexcept>
 #include <string>
 #include <unistd.h>
@@ -26,6 +27,9 @@
 #define NO_UNIT 13
 #define SILENT 14
 #define LEAVES 15
+#define CRASHES 16
+#define ABORTS 17
+#define HANGS 18
 #ifndef FAULT
 #define FAULT NONE
 #endif
@@ -40,6 +44,8 @@ static void put(GauntletSink sink, const std::string &text) {
 }
 
 static int32_t describe(GauntletSink toml, GauntletSink) {
+    if (FAULT == ABORTS) abort();
+    for (volatile bool hangs = FAULT == HANGS; hangs;) usleep(1000);
     put(toml, FAULT == NO_TOML    ? "name = rogue"
               : FAULT == BAD_NAME ? "name = \"ro/gue\""
                                   : "name = \"" ITEM "\"\nsummary = \"finds nothing\"");
@@ -68,6 +74,7 @@ static void release(void *) {}
 
 __attribute__((constructor)) static void leave() {
     if (FAULT == LEAVES) _exit(0);
+    if (FAULT == CRASHES) *reinterpret_cast<volatile int *>(16) = 1;
 }
 
 static const GauntletAttack attack = {

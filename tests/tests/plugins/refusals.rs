@@ -118,7 +118,7 @@ fn names_are_taken_once() {
         list.contains("gauntlet-unruly 0.1.0  model fragile, attack unruly, metric miscounted"),
         "{list}"
     );
-    assert!(list.contains("\nrefused: attack `nudge` is brought twice: "), "{list}");
+    assert!(list.contains("\nrefused: attack `nudge` is registered twice: "), "{list}");
 }
 
 #[test]

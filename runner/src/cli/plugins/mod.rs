@@ -8,11 +8,13 @@ mod lock;
 mod new;
 
 use crate::cli::plugin_options::PluginOptions;
+use crate::libraries::serve_rehearsal;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use gauntlet_core::registry::Registry;
-pub(super) use load::load;
+pub(super) use load::{load, rehearsal};
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Write plugin libraries, see which there are, what is in them, and what is wrong with them
@@ -31,6 +33,11 @@ enum Command {
     /// Print a lock that admits the plugins named now, and no others: `--plugins-lock FILE` reads
     /// it
     Lock,
+    /// Load a library and do what another process of this program asks of it, through a pipe
+    #[command(hide = true)]
+    Rehearse {
+        file: PathBuf,
+    },
 }
 
 /// Performs a subcommand.
@@ -47,5 +54,6 @@ pub(super) fn plugins(
         Command::Check(args) => check::check(args, sources, registry, out),
         Command::New(args) => new::new(args, &registry, out),
         Command::Lock => lock::lock(sources, options.verbose, out),
+        Command::Rehearse { file } => serve_rehearsal(file).map(|()| ExitCode::SUCCESS),
     }
 }

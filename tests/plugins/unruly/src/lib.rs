@@ -62,6 +62,8 @@ pub enum Way {
     Abort,
     /// Recurses until the stack is full.
     Overflow,
+    /// Aborts the process when it is made.
+    Stillborn,
 }
 
 /// An error that cannot be displayed.
@@ -82,6 +84,9 @@ impl Attack for Unruly {
     type Params = UnrulyParams;
 
     fn new(params: UnrulyParams) -> Result<Self> {
+        if params.way == Way::Stillborn {
+            std::process::abort();
+        }
         Ok(Self(params))
     }
 
@@ -137,7 +142,7 @@ impl Attack for Unruly {
             Way::Segfault => unsafe {
                 std::ptr::without_provenance_mut::<u8>(16).write_volatile(1);
             },
-            Way::Abort => std::process::abort(),
+            Way::Abort | Way::Stillborn => std::process::abort(),
             Way::Overflow => drop(std::hint::black_box(bottomless(1))),
             Way::Forgetful => return Ok((1..cases.len()).map(|_| Answer::NotFound).collect()),
             Way::Sloppy => {

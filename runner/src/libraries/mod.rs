@@ -3,12 +3,19 @@
 //! Loading a library runs its code, so only libraries that are named in [`Sources`] are loaded. The
 //! names come from `--plugins`, `GAUNTLET_PLUGINS`, a study's `[plugins]`, or an embedding program.
 
+mod rehearsal;
+
+pub use rehearsal::{Rehearsal, serve_rehearsal};
+
+use crate::libraries::rehearsal::{LoadError, Stage};
+use crate::threads::in_parallel;
 use anyhow::{Context, Error, Result, bail, ensure};
-use gauntlet_core::plugin::{Library, ReadError};
+use gauntlet_core::plugin::{Call, Library, ReadError};
 use gauntlet_core::registry::Registry;
 use std::fs::{self, Metadata};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 /// Where plugin libraries come from, and which of them may be loaded.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +35,9 @@ pub struct FoundLibraries {
     /// Plugin libraries that cannot or may not be loaded, and named files that are no plugins, each
     /// with the reason.
     pub refused: Vec<(PathBuf, Error)>,
+    /// Libraries that took the process with them in which they were loaded first, or took too long
+    /// there, each with what is known of it.
+    pub lost: Vec<(PathBuf, Error)>,
     /// The other files in the folders, and why each is no plugin.
     pub ignored: Vec<(PathBuf, String)>,
     /// Messages for the user about libraries that are loaded all the same.
@@ -88,6 +98,41 @@ impl Sources {
             paths.sort();
             for path in &paths {
                 found.consider(path, false, &locks);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Looks for libraries and loads them, each in a process of its own first. Those that take that
+    /// process with them are [lost](FoundLibraries::lost) and not loaded here. What the others are
+    /// asked for before any work is [rehearsed](Registry::load_rehearsed) in that process.
+    ///
+    /// # Errors
+    /// When a folder or a lock cannot be read, see [`search`](Self::search).
+    pub fn load_rehearsed(
+        &self,
+        registry: &mut Registry,
+        rehearsal: &Rehearsal,
+    ) -> Result<FoundLibraries> {
+        let mut found = self.search()?;
+        let libraries = std::mem::take(&mut found.libraries);
+        let stages: Vec<Arc<Stage>> = libraries.iter().map(|one| rehearsal.begin(one)).collect();
+        let loaded: Vec<OnceLock<Result<(), LoadError>>> =
+            stages.iter().map(|_| OnceLock::new()).collect();
+        let at_once = std::thread::available_parallelism().map_or(1, usize::from);
+        in_parallel(at_once, stages.len(), |n| {
+            let _ = loaded[n].set(stages[n].load());
+            Ok(())
+        })?;
+        for ((library, stage), loaded) in libraries.into_iter().zip(stages).zip(loaded) {
+            let rehearse = move |call: &Call| stage.rehearse(call);
+            match loaded.into_inner().expect("it was tried") {
+                Ok(()) => match registry.load_rehearsed(library.clone(), rehearse) {
+                    Ok(_) => found.libraries.push(library),
+                    Err(error) => found.refused.push((library.path, error)),
+                },
+                Err(LoadError::Refused(error)) => found.refused.push((library.path, error)),
+                Err(LoadError::Lost(error)) => found.lost.push((library.path, error)),
             }
         }
         Ok(found)
