@@ -7,15 +7,13 @@ mod rehearsal;
 
 pub use rehearsal::{Rehearsal, serve_rehearsal};
 
-use crate::libraries::rehearsal::{LoadError, Stage};
-use crate::threads::in_parallel;
+use crate::libraries::rehearsal::LoadError;
 use anyhow::{Context, Error, Result, bail, ensure};
 use gauntlet_core::plugin::{Call, Library, ReadError};
 use gauntlet_core::registry::Registry;
 use std::fs::{self, Metadata};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
 
 /// Where plugin libraries come from, and which of them may be loaded.
 #[derive(Clone, Debug, Default)]
@@ -103,9 +101,9 @@ impl Sources {
         Ok(found)
     }
 
-    /// Looks for libraries and loads them, each in a process of its own first. Those that take that
-    /// process with them are [lost](FoundLibraries::lost) and not loaded here. What the others are
-    /// asked for before any work is [rehearsed](Registry::load_rehearsed) in that process.
+    /// Looks for libraries and loads them, in another process first. Those that take that process
+    /// with them are [lost](FoundLibraries::lost) and not loaded here. What the others are asked for
+    /// before any work is [rehearsed](Registry::load_rehearsed) there.
     ///
     /// # Errors
     /// When a folder or a lock cannot be read, see [`search`](Self::search).
@@ -116,18 +114,12 @@ impl Sources {
     ) -> Result<FoundLibraries> {
         let mut found = self.search()?;
         let libraries = std::mem::take(&mut found.libraries);
-        let stages: Vec<Arc<Stage>> = libraries.iter().map(|one| rehearsal.begin(one)).collect();
-        let loaded: Vec<OnceLock<Result<(), LoadError>>> =
-            stages.iter().map(|_| OnceLock::new()).collect();
-        let at_once = std::thread::available_parallelism().map_or(1, usize::from);
-        in_parallel(at_once, stages.len(), |n| {
-            let _ = loaded[n].set(stages[n].load());
-            Ok(())
-        })?;
-        for ((library, stage), loaded) in libraries.into_iter().zip(stages).zip(loaded) {
-            let rehearse = move |call: &Call| stage.rehearse(call);
-            match loaded.into_inner().expect("it was tried") {
-                Ok(()) => match registry.load_rehearsed(library.clone(), rehearse) {
+        for library in libraries {
+            let own = rehearsal.of(&library);
+            match own.load() {
+                Ok(()) => match registry
+                    .load_rehearsed(library.clone(), move |call: &Call| own.rehearse(call))
+                {
                     Ok(_) => found.libraries.push(library),
                     Err(error) => found.refused.push((library.path, error)),
                 },

@@ -1,5 +1,6 @@
-//! Rehearsals: what a plugin library is asked for in this process, a process of its own asks it for
-//! first. A library that takes its process with it is then left out, and this process goes on.
+//! Rehearsals: what plugin libraries are asked for in this process, another process asks them for
+//! first, one process for all libraries. A library that takes it with it is left out, and a new
+//! process goes on with the others.
 
 use crate::process::{Principal, Process, Waited};
 use anyhow::{Context, Error, Result, anyhow};
@@ -7,23 +8,24 @@ use gauntlet_core::guard;
 use gauntlet_core::plugin::{Call, Library};
 use gauntlet_core::registry::Registry;
 use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// How processes for rehearsals are started. They end when this is dropped; a library that is asked
-/// for more after that gets a new one.
+/// How the process for rehearsals is started. It ends when this is dropped; libraries that are asked
+/// for more after that get a new one.
 #[derive(Debug)]
 pub struct Rehearsal {
-    /// The program, which must call [`serve_rehearsal`] with the path that is its last argument.
+    /// The program, which must call [`serve_rehearsal`].
     pub program: PathBuf,
-    /// Its other arguments.
+    /// Its arguments.
     pub arguments: Vec<OsString>,
     /// How long a library may take to load, and to answer.
     pub limit: Duration,
-    stages: Mutex<Vec<Arc<Stage>>>,
+    stage: Arc<Mutex<Option<Stage>>>,
 }
 
 impl Rehearsal {
@@ -31,48 +33,51 @@ impl Rehearsal {
     /// megabytes, where a plugin brings them.
     const LIMIT: Duration = Duration::from_mins(1);
 
-    /// By this same program, called with `arguments` and a library's path.
+    /// By this same program, called with `arguments`.
     pub fn by_this_program(arguments: impl IntoIterator<Item = OsString>) -> Self {
         Self {
             program: PathBuf::from("/proc/self/exe"),
             arguments: arguments.into_iter().collect(),
             limit: Self::LIMIT,
-            stages: Mutex::default(),
+            stage: Arc::default(),
         }
     }
 
-    /// Starts to load a library in a process of its own.
-    pub(super) fn begin(&self, library: &Library) -> Arc<Stage> {
-        let mut arguments = self.arguments.clone();
-        arguments.push(library.path.clone().into());
-        let stage = Arc::new(Stage {
+    /// The rehearsals of a library.
+    pub(super) fn of(&self, library: &Library) -> LibraryRehearsal {
+        LibraryRehearsal {
             who: library.describe(),
+            path: library.path.clone(),
             program: self.program.clone(),
-            arguments,
+            arguments: self.arguments.clone(),
             limit: self.limit,
-            process: Mutex::default(),
-        });
-        self.stages.lock().unwrap_or_else(PoisonError::into_inner).push(stage.clone());
-        stage
+            stage: self.stage.clone(),
+        }
     }
 }
 
 impl Drop for Rehearsal {
     fn drop(&mut self) {
-        for stage in self.stages.get_mut().unwrap_or_else(PoisonError::into_inner) {
-            stage.end();
-        }
+        *self.stage.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 
-/// Where a library rehearses: a process of its own, if it has one now.
+/// The process, and the libraries that are loaded in it.
 #[derive(Debug)]
-pub(super) struct Stage {
+struct Stage {
+    process: Process<Reply>,
+    loaded: BTreeSet<PathBuf>,
+}
+
+/// The rehearsals of a library.
+pub(super) struct LibraryRehearsal {
     who: String,
+    path: PathBuf,
     program: PathBuf,
     arguments: Vec<OsString>,
     limit: Duration,
-    process: Mutex<Option<Process<Reply>>>,
+    /// None until the first rehearsal, and after the process has been lost.
+    stage: Arc<Mutex<Option<Stage>>>,
 }
 
 /// Why a library is not loaded.
@@ -83,12 +88,10 @@ pub(super) enum LoadError {
     Lost(Error),
 }
 
-impl Stage {
+impl LibraryRehearsal {
     /// Loads the library there.
     pub fn load(&self) -> Result<(), LoadError> {
-        let mut place = self.process.lock().unwrap_or_else(PoisonError::into_inner);
-        *place = Some(self.open()?);
-        Ok(())
+        self.on_stage(|_| Ok(()))
     }
 
     /// Makes a call there, to see whether the library survives it. What comes of the call is for
@@ -97,48 +100,71 @@ impl Stage {
     /// # Errors
     /// When the library does not survive it, or takes too long.
     pub fn rehearse(&self, call: &Call) -> Result<()> {
-        let mut place = self.process.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut process = match place.take() {
-            Some(process) => process,
-            None => self.open().map_err(|error| match error {
-                LoadError::Refused(error) | LoadError::Lost(error) => error,
-            })?,
+        let message = Message::Call(self.path.clone(), call.clone());
+        let asked = self.on_stage(|process| self.ask(process, &message, "").map(drop));
+        asked.map_err(|error| match error {
+            LoadError::Refused(error) | LoadError::Lost(error) => error,
+        })
+    }
+
+    /// Does something in the process, once the library is loaded there. After an error there is no
+    /// process.
+    fn on_stage(
+        &self,
+        act: impl FnOnce(&mut Process<Reply>) -> Result<(), LoadError>,
+    ) -> Result<(), LoadError> {
+        let mut place = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stage = match place.take() {
+            Some(stage) => stage,
+            None => Stage {
+                process: Process::start(&self.program, &self.arguments)
+                    .context("no process for rehearsals can be started")
+                    .map_err(LoadError::Lost)?,
+                loaded: BTreeSet::new(),
+            },
         };
-        process.tell(call);
-        match process.wait(Some(self.limit), &AtomicBool::new(false)) {
-            Waited::Reply(_) => {
-                *place = Some(process);
-                Ok(())
+        if !stage.loaded.contains(&self.path) {
+            let message = Message::Load(self.path.clone());
+            match self.ask(&mut stage.process, &message, "loading it fails: ")? {
+                Reply::Done => drop(stage.loaded.insert(self.path.clone())),
+                Reply::Refused(reason) => {
+                    *place = Some(stage);
+                    return Err(LoadError::Refused(anyhow!("{reason}")));
+                }
             }
-            other => Err(self.lost(other, "")),
         }
+        act(&mut stage.process)?;
+        *place = Some(stage);
+        Ok(())
     }
 
-    /// Ends the process.
-    fn end(&self) {
-        *self.process.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-
-    fn open(&self) -> Result<Process<Reply>, LoadError> {
-        let mut process = Process::start(&self.program, &self.arguments)
-            .with_context(|| format!("no process for plugin {} can be started", self.who))
-            .map_err(LoadError::Lost)?;
-        match process.wait(Some(self.limit), &AtomicBool::new(false)) {
-            Waited::Reply(Reply::Done) => Ok(process),
-            Waited::Reply(Reply::Refused(reason)) => Err(LoadError::Refused(anyhow!("{reason}"))),
-            other => Err(LoadError::Lost(self.lost(other, "loading it fails: "))),
-        }
-    }
-
-    fn lost(&self, how: Waited<Reply>, what: &str) -> Error {
+    fn ask(
+        &self,
+        process: &mut Process<Reply>,
+        message: &Message,
+        what: &str,
+    ) -> Result<Reply, LoadError> {
+        process.tell(message);
         let who = &self.who;
-        match how {
+        Err(LoadError::Lost(match process.wait(Some(self.limit), &AtomicBool::new(false)) {
+            Waited::Reply(reply) => return Ok(reply),
             Waited::Died(how) => {
                 anyhow!("plugin {who}: {what}the process that asked it first {how}")
             }
-            _ => anyhow!("plugin {who}: {what}it takes longer than {} s", self.limit.as_secs_f64()),
-        }
+            Waited::OutOfTime | Waited::Cancelled => {
+                anyhow!("plugin {who}: {what}it takes longer than {} s", self.limit.as_secs_f64())
+            }
+        }))
     }
+}
+
+/// What the process is told.
+#[derive(Serialize, Deserialize)]
+enum Message {
+    /// Load the library in this file.
+    Load(PathBuf),
+    /// Make a call of the library in this file.
+    Call(PathBuf, Call),
 }
 
 /// What the process answers.
@@ -150,25 +176,35 @@ enum Reply {
     Refused(String),
 }
 
-/// Loads a library and makes the calls that the process at the other end of standard input asks
+/// Loads libraries and makes the calls that the process at the other end of standard input asks
 /// for, until that process closes its side.
 ///
 /// # Errors
 /// When what comes on standard input is not what such a process sends.
-pub fn serve_rehearsal(library: &Path) -> Result<()> {
+pub fn serve_rehearsal() -> Result<()> {
     let mut principal = Principal::listen()?;
     tch::set_num_threads(1);
-    let mut registry = Registry::empty();
-    let loaded = registry.load(library);
-    principal.reply(
-        &loaded.map_or_else(|error| Reply::Refused(format!("{error:#}")), |_| Reply::Done),
-    )?;
+    // Each library has a registry of its own: whether a name is taken twice is not asked here.
+    let mut registries: BTreeMap<PathBuf, Registry> = BTreeMap::new();
     while let Ok(line) = principal.messages.recv() {
-        let call: Call = serde_json::from_str(&line)
+        let message: Message = serde_json::from_str(&line)
             .context("this is for other processes of this program to call, not by hand")?;
-        // An error is no loss: it comes again in the other process.
-        let _ = guard::catch("the plugin", || registry.perform(&call));
-        principal.reply(&Reply::Done)?;
+        let reply = match message {
+            Message::Load(path) => {
+                let registry = registries.entry(path.clone()).or_default();
+                match registry.load(&path) {
+                    Ok(_) => Reply::Done,
+                    Err(error) => Reply::Refused(format!("{error:#}")),
+                }
+            }
+            Message::Call(path, call) => {
+                let registry = registries.get(&path).context("a library that is not loaded")?;
+                // An error is no loss: it comes again in the other process.
+                let _ = guard::catch("the plugin", || registry.perform(&call));
+                Reply::Done
+            }
+        };
+        principal.reply(&reply)?;
     }
     Ok(())
 }

@@ -14,7 +14,6 @@ use clap::{Args, Subcommand};
 use gauntlet_core::registry::Registry;
 pub(super) use load::{load, rehearsal};
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Write plugin libraries, see which there are, what is in them, and what is wrong with them
@@ -33,11 +32,9 @@ enum Command {
     /// Print a lock that admits the plugins named now, and no others: `--plugins-lock FILE` reads
     /// it
     Lock,
-    /// Load a library and do what another process of this program asks of it, through a pipe
+    /// Load libraries and do what another process of this program asks of them, through a pipe
     #[command(hide = true)]
-    Rehearse {
-        file: PathBuf,
-    },
+    Rehearse,
 }
 
 /// Performs a subcommand.
@@ -54,6 +51,6 @@ pub(super) fn plugins(
         Command::Check(args) => check::check(args, sources, registry, out),
         Command::New(args) => new::new(args, &registry, out),
         Command::Lock => lock::lock(sources, options.verbose, out),
-        Command::Rehearse { file } => serve_rehearsal(file).map(|()| ExitCode::SUCCESS),
+        Command::Rehearse => serve_rehearsal().map(|()| ExitCode::SUCCESS),
     }
 }
