@@ -1,14 +1,15 @@
 # `make study` runs a study, `make test` the tests. Every target does its own set-up.
 
-.PHONY: study test outcomes s3 slurm soak fuzz leaks deny advisories setup build check clean
+.PHONY: study test outcomes s3 latex slurm soak fuzz leaks deny advisories setup build check clean
 
 STUDY ?= mini
 
 study: build
 	cargo run --release --quiet -p gauntlet-runner -- run $(STUDY)
 
+# The last lines name the tests that failed, and where their output is.
 test: setup
-	cargo test --workspace
+	@.ci/tests cargo test --workspace --no-fail-fast
 
 # Opens the outcomes.parquet of a small study with DuckDB and counts transfer.csv from it.
 outcomes: setup
@@ -18,6 +19,15 @@ outcomes: setup
 	rm -rf target/duckdb/few
 	target/debug/runner run tests/duckdb/few.toml --out target/duckdb/few >/dev/null
 	target/duckdb/bin/python tests/duckdb/count.py target/duckdb/few
+
+# Compiles the tables.tex of a small study, whose labels have all special characters, with LaTeX.
+latex: setup
+	@command -v pdflatex >/dev/null || { echo "pdflatex is missing (Debian: apt-get install texlive-latex-base texlive-latex-recommended)"; exit 1; }
+	cargo build -p gauntlet-runner
+	rm -rf target/latex
+	target/debug/runner run tests/latex/labels.toml --out target/latex/results >/dev/null
+	cp tests/latex/paper.tex target/latex
+	cd target/latex && pdflatex -interaction=nonstopmode -halt-on-error paper.tex >paper.out || { grep -A 5 "^!" paper.out; exit 1; }
 
 # Tests machines that share a bucket, on an S3 server of this machine (moto's).
 s3: setup
@@ -84,6 +94,7 @@ check: setup
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy -p gauntlet-tests --test soak --test leaks -- -D warnings
 	cargo clippy -p gauntlet-runner --no-default-features --lib -- -D warnings
+	cd tests/fuzz && GAUNTLET_FUZZING=1 CARGO_TARGET_DIR="$${CARGO_TARGET_DIR:-../../target}" cargo check --quiet --locked
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --quiet -p gauntlet-core -p gauntlet-plugins -p gauntlet-runner
 
 clean:

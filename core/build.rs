@@ -16,6 +16,12 @@ fn main() {
     println!("cargo::rustc-env=GAUNTLET_RUSTC={rustc}");
     println!("cargo::rustc-env=GAUNTLET_TARGET={}", env::var("TARGET").expect("cargo sets it"));
 
+    // cargo-fuzz sets `fuzzing` itself. `make check` compiles the fuzz targets without it.
+    println!("cargo::rerun-if-env-changed=GAUNTLET_FUZZING");
+    if env::var_os("GAUNTLET_FUZZING").is_some() {
+        println!("cargo::rustc-cfg=fuzzing");
+    }
+
     println!("cargo::rerun-if-env-changed=LIBTORCH");
     let Some(libtorch) = env::var_os("LIBTORCH") else { return };
     let lib = Path::new(&libtorch).join("lib");

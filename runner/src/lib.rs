@@ -75,6 +75,7 @@ pub mod estimate;
 mod home;
 #[doc(hidden)]
 pub mod libraries;
+mod process;
 pub mod report;
 pub mod results;
 mod session;

@@ -181,7 +181,8 @@ fn plugins_join_the_built_in_study() {
     );
     assert!(
         out.contains(
-            "\njoined by model bands, attack noisy, metric goal_margin, metric mean_change\n"
+            "\njoined by model bands, attack noisy (untargeted, random), metric goal_margin \
+             (untargeted), metric mean_change\n"
         ),
         "{out}"
     );

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Runs a study as job arrays on a Slurm cluster of this one machine, and kills a running task. The
-# tables must be those of a local run, byte for byte. Prints the cost of arrays beside local workers.
+# Runs a study as job arrays on a Slurm cluster of this one machine: a running task is killed, a task
+# comes to its time limit, the jobs are cancelled, the node goes down. The tables must be those of a
+# local run each time, byte for byte. Prints the cost of arrays beside local workers.
 #
 #     tests/slurm/cluster.sh [STUDY]     (default mini-quick)
 #
@@ -119,37 +120,100 @@ submit --print >print.log
 submit
 
 queue() { squeue --noheader --array "$@"; }
+# The number of the job array of attacks, of the last submission.
+attacks() { sed -n 's/.*"job": "\([0-9]*\)".*/\1/p' "$(ls -d "$out"/slurm/*/submission.json | tail -1)" | sed -n 2p; }
+# Waits until a task attacks: `worker` is its process, `task` its name, as in attacks/0.
+attacking() {
+  worker=
+  for _ in $(seq 6000); do
+    # A worker of the array has the list of its cells among its arguments.
+    worker=$(pgrep -f "$runner work --job $out/.*/cells/attacks/[0-9]*\.txt" | head -1) && [ -n "$worker" ] &&
+      [ -n "$(ls -A "$out/cells/craft" 2>/dev/null)" ] && break
+    sleep 0.1
+  done
+  [ -n "$worker" ] || fail "no task came to the attacks: $(queue)"
+  task=$(tr '\0' ' ' <"/proc/$worker/cmdline" | sed 's/.*\(attacks\/[0-9]*\)\.txt.*/\1/')
+}
+# Waits until no job is left.
+ended() {
+  for _ in $(seq 7200); do [ -z "$(queue)" ] && return; sleep 0.5; done
+  fail "the jobs do not end: $(queue)"
+}
+# Waits until a file has a line.
+says() {
+  for _ in $(seq 3000); do grep -q "$2" "$1" 2>/dev/null && return; sleep 0.1; done
+  fail "$1 does not say \`$2\`: $(cat "$1"); $(queue)"
+}
+# Compares the tables with those of the local run.
+same() {
+  for table in flags.csv accuracy.csv success.csv transfer.csv scores.csv matrices.csv skipped.csv tables.tex study.json study.toml provenance.json \
+    outcomes.parquet examples.safetensors; do
+    cmp "$local/$table" "$out/$table" || fail "$table differs from that of the local run"
+  done
+  echo "all tables are those of the local run, byte for byte"
+}
+
 echo
 echo "killing a task while it attacks"
-attacks=$(sed -n 's/.*"job": "\([0-9]*\)".*/\1/p' "$out/slurm/1/submission.json" | sed -n 2p)
-victim=
-for _ in $(seq 600); do
-  # A worker of the array has the list of its cells among its arguments.
-  victim=$(pgrep -f "$runner work --job .*/cells/attacks/[0-9]*\.txt" | head -1) && [ -n "$victim" ] &&
-    [ -n "$(ls -A "$out/cells/craft" 2>/dev/null)" ] && break
-  sleep 0.1
-done
-[ -n "$victim" ] || fail "no task came to the attacks: $(queue)"
-killed=$(tr '\0' ' ' <"/proc/$victim/cmdline" | sed 's/.*\(attacks\/[0-9]*\)\.txt.*/\1/')
-kill -KILL "$victim"
-echo "killed a worker of $killed"
+attacking
+kill -KILL "$worker"
+echo "killed a worker of $task"
 "$runner" status "$out"
-
-for _ in $(seq 3600); do [ -z "$(queue)" ] && break; sleep 0.5; done
-[ -z "$(queue)" ] || fail "the jobs do not end: $(queue)"
-log=$out/slurm/1/logs/$(dirname "$killed")-$(basename "$killed").log
+ended
+log=$out/slurm/1/logs/$(dirname "$task")-$(basename "$task").log
 grep -q "ended with exit code 137, requeued" "$log" || fail "the killed task was not requeued: $(cat "$log")"
 grep -q "cells computed, " "$log" || fail "the killed task did not come to its end: $(cat "$log")"
-
 status=$("$runner" status "$out")
 echo "$status"
 submit | grep "^0 of " || fail "something is missing: $status"
-for _ in $(seq 600); do [ -z "$(queue)" ] && break; sleep 0.2; done
-for table in flags.csv accuracy.csv success.csv transfer.csv scores.csv matrices.csv skipped.csv tables.tex study.json study.toml provenance.json \
-  outcomes.parquet examples.safetensors; do
-  cmp "$local/$table" "$out/$table" || fail "$table differs from that of the local run"
-done
-echo "all tables are those of the local run, byte for byte"
+ended
+same
+
+echo
+echo "a task comes to its time limit while it attacks"
+out=$place/limit
+submit >submit.log
+attacking
+log=$out/slurm/1/logs/$(dirname "$task")-$(basename "$task").log
+# Slurm warns a task 90 seconds before its limit.
+scontrol update "jobid=$(attacks)" timelimit=1
+says "$log" "ended with exit code 143, requeued"
+scontrol update "jobid=$(attacks)" timelimit=60
+ended
+submit | grep "^0 of " || fail "something is missing: $("$runner" status "$out")"
+ended
+same
+
+echo
+echo "cancelling the jobs while a task attacks"
+out=$place/cancelled
+submit >submit.log
+attacking
+"$runner" cancel "$out"
+for _ in $(seq 600); do [ -z "$(queue)" ] && ! kill -0 "$worker" 2>/dev/null && break; sleep 0.1; done
+[ -z "$(queue)" ] || fail "jobs are left: $(queue)"
+kill -0 "$worker" 2>/dev/null && fail "a cancelled worker goes on: $(ps -p "$worker")"
+[ "$("$runner" cancel "$out")" = "Nothing waits or runs" ] || fail "there is something to cancel: $(queue)"
+submit >submit.log
+grep -q "^0 of " submit.log && fail "nothing is left to submit: $(cat submit.log)"
+ended
+same
+
+echo
+echo "the node goes down while a task attacks"
+out=$place/down
+submit >submit.log
+attacking
+node=$(hostname -s)
+scontrol update "nodename=$node" state=down reason=test
+for _ in $(seq 300); do [ -z "$(queue --states=running)" ] && break; sleep 0.1; done
+[ -z "$(queue --states=running)" ] || fail "tasks run on a node that is down: $(queue)"
+[ -n "$(queue)" ] || fail "Slurm has not requeued the tasks of the node"
+scontrol update "nodename=$node" state=resume
+ended
+submit | grep "^0 of " || fail "something is missing: $("$runner" status "$out")"
+ended
+same
 
 echo
 echo "efficiency: local workers and job arrays in turn, nothing killed"

@@ -282,6 +282,19 @@ attack! {
     }
 }
 
+attack! {
+    /// Does what [`Step`] does, once there is no file `hold` in the current folder. It writes the
+    /// file `held` first, and looks at the time while it waits.
+    Held "held", |oracle, cases| {
+        std::fs::write("held", "")?;
+        while Path::new("hold").exists() {
+            oracle.check_time()?;
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Attack::run(&Step, oracle, cases)
+    }
+}
+
 /// A study of two models on the images in `images/`, with the attack `step` and those in `more`.
 pub fn study(more: &[&str]) -> String {
     let more: Vec<String> =
@@ -416,6 +429,7 @@ pub fn registry() -> Result<Registry> {
     registry.attack::<Endless>(ORIGIN)?;
     registry.attack::<Stubborn>(ORIGIN)?;
     registry.attack::<Slow>(ORIGIN)?;
+    registry.attack::<Held>(ORIGIN)?;
     registry.metric::<Largest>(ORIGIN)?;
     registry.metric::<Margin>(ORIGIN)?;
     Ok(registry)

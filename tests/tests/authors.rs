@@ -52,7 +52,7 @@ fn the_tutorial_s_study_runs_and_its_error_is_the_one_that_comes() {
     let error = error.replace("\n    ", " "); // the tutorial breaks the long line
     let mut registry = Registry::linked().unwrap();
     registry.load(&library("plugin_attack")).unwrap();
-    let study = format!("name = \"mine\"{study}").replace("my-attack/target/release", ".");
+    let study = format!("name = \"mine\"{study}").replace("my-attack/target/debug", ".");
     let own = study.replace("my_attack", "mi_fgsm");
     let open = |text: &str| {
         Study::parse(text, "mine.toml", Path::new("."), &registry, StudyOptions::default())
@@ -290,6 +290,41 @@ fn new_refuses_wrong_names_and_what_is_there_and_leaves_nothing() {
         runner(place.path(), &["plugins", "new", "no/such/folder", "--kind", "attack"]);
     assert!(code == 2 && error.starts_with("error: no/such/folder cannot be written: "), "{error}");
     assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1, "something was left");
+}
+
+#[test]
+fn a_program_is_written_too_and_packages_may_share_a_target_folder() {
+    let place = tempfile::tempdir().unwrap();
+    let new = |name: &str, more: &[&str]| {
+        let arguments = [&["plugins", "new", name, "--gauntlet", ROOT][..], more].concat();
+        runner(place.path(), &arguments)
+    };
+    let read = |path: &str| fs::read_to_string(place.path().join(path)).unwrap();
+    let (code, out, error) = new("my-program", &["--kind", "program"]);
+    assert_eq!((code, error.as_str()), (0, ""));
+    assert!(out.contains("\n  cargo run\n") && !out.contains("plugins check"), "{out}");
+    // The source is compiled and run as an example of the workspace.
+    let short = fs::read_to_string(format!("{ROOT}/examples/embed/src/bin/short.rs")).unwrap();
+    let expected = short.replace("\"short\"", "\"my-program\"");
+    assert!(read("my-program/src/main.rs").starts_with(expected.split("#[test]").next().unwrap()));
+    let manifest: toml::Table = read("my-program/Cargo.toml").parse().unwrap();
+    for (name, keys) in [("gauntlet-core", 1), ("gauntlet-plugins", 1), ("gauntlet-runner", 2)] {
+        let dependency = manifest["dependencies"][name].as_table().unwrap();
+        let folder = Path::new(dependency["path"].as_str().unwrap());
+        assert!(folder.join("Cargo.toml").is_file() && dependency.len() == keys, "{dependency:?}");
+    }
+
+    let (code, out, _) = new("shared", &["--kind", "attack", "--target-dir", "all"]);
+    let all = place.path().canonicalize().unwrap().join("all");
+    assert!(code == 0 && out.contains(&format!("{}/debug/libshared.so", all.display())), "{out}");
+    let config: toml::Table = read("shared/.cargo/config.toml").parse().unwrap();
+    assert_eq!(config["build"]["target-dir"].as_str(), all.to_str());
+    assert!(config["env"]["LIBTORCH"].as_str().unwrap().ends_with(".libtorch"));
+
+    let (code, _, error) = new("other", &["--kind", "program", "--cpp"]);
+    let expected = "error: `--cpp`: a program that runs a study is in Rust; plugins alone may be \
+                    in C++\n";
+    assert_eq!((code, error.as_str()), (2, expected));
 }
 
 #[test]

@@ -111,22 +111,21 @@ fn a_process_that_dies_is_a_failed_cell() {
 #[test]
 fn a_cell_that_takes_too_long_is_given_up() {
     let place = place(12, &["endless", "stubborn"]);
-    let output = command(place.path(), "apart", &["--isolate", "always", "--cell-timeout", "0.5"])
+    let output = command(place.path(), "apart", &["--isolate", "always", "--cell-timeout", "3"])
         .output()
         .unwrap();
     let (code, err) = said(&output);
     assert_eq!(code, Some(1), "{err}");
     for attack in ["endless", "stubborn"] {
-        let line = format!(
-            "  {attack} (untargeted) on toy_8, images 1–12: out of time: it may take 0.5 s;"
-        );
+        let line =
+            format!("  {attack} (untargeted) on toy_8, images 1–12: out of time: it may take 3 s;");
         assert!(err.contains(&line), "{line}\n{err}");
     }
     assert!(err.contains("\n4 cells failed"), "{err}");
 
     // Code that looks at the time needs no process of its own.
     let text = toys::study(&[])
-        .replace("[data]", "cell_timeout = 0.5\n[data]")
+        .replace("[data]", "cell_timeout = 3\n[data]")
         .replace("\"step\"", "\"stubborn\"");
     fs::write(place.path().join("study.toml"), text).unwrap();
     let (code, err) =
@@ -183,23 +182,24 @@ fn a_signal_stops_a_run_that_goes_on_later() {
     }
 
     // Without isolation, a cell in flight is dropped and does not count as failed.
-    fs::write(place.path().join("study.toml"), toys::study(&[]).replace("\"step\"", "\"slow\""))
+    fs::write(place.path().join("study.toml"), toys::study(&[]).replace("\"step\"", "\"held\""))
         .unwrap();
     let alone = command(place.path(), "alone", &["--isolate", "never"]).output().unwrap();
     assert!(alone.status.success());
+    let [hold, held] = ["hold", "held"].map(|name| place.path().join(name));
+    fs::write(&hold, "").unwrap();
+    fs::remove_file(&held).unwrap(); // of that run
     let runner = command(place.path(), "stopped", &["--isolate", "never", "--workers", "1"])
         .stderr(Stdio::piped())
         .stdout(Stdio::null())
         .spawn();
     let runner = runner.unwrap();
-    until("attacks begin", || {
-        fs::read_dir(place.path().join("stopped/cells/craft"))
-            .is_ok_and(|mut folder| folder.next().is_some())
-    });
+    until("an attack is held", || held.exists());
     assert!(send("INT", runner.id()));
     let (exit, err) = said(&runner.wait_with_output().unwrap());
     assert_eq!(exit, Some(130), "{err}");
     assert!(!place.path().join("stopped/success.csv").exists());
+    fs::remove_file(&hold).unwrap();
     assert!(command(place.path(), "stopped", &[]).output().unwrap().status.success());
     assert_eq!(
         tables(&place.path().join("stopped"), &[]),
@@ -209,15 +209,15 @@ fn a_signal_stops_a_run_that_goes_on_later() {
 
 #[test]
 fn a_folder_that_is_moved_away_is_not_made_again() {
-    let place = place(40, &["abort", "slow"]);
-    let (out, away) = (place.path().join("out"), place.path().join("away"));
+    let place = place(40, &["abort", "held"]);
+    let [out, away, hold] = ["out", "away", "hold"].map(|name| place.path().join(name));
+    fs::write(&hold, "").unwrap();
     let mut run = command(place.path(), "out", &["--isolate", "always", "--workers", "2"]);
     let run = run.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     // Each cell of `abort` ends its process, so that new ones are started all the time.
-    until("attacks have begun", || {
-        fs::read_dir(out.join("cells/craft")).is_ok_and(|files| files.count() > 0)
-    });
+    until("an attack is held", || place.path().join("held").exists());
     fs::rename(&out, &away).unwrap();
+    fs::remove_file(&hold).unwrap();
     let (code, said) = said(&run.wait_with_output().unwrap());
     assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("No such file or directory") && !out.exists(), "{said}");

@@ -8,6 +8,8 @@ use gauntlet_core::testing::Affine;
 use gauntlet_core::weights::NO_WEIGHTS;
 use gauntlet_runner::engine::plan::Plan;
 use gauntlet_runner::study::{GoalKind, MemberKind, Study, StudyOptions};
+use gauntlet_sample as _;
+use gauntlet_tests::libraries::library;
 use gauntlet_tests::toys;
 use std::path::Path;
 
@@ -143,7 +145,6 @@ fn include_and_exclude_choose() {
         ("include = [\"step\"]", [&["nudge"], &[]], ["toy_8 other", "nudge", "largest"]),
         ("include = [\"toy_8\"]", [&[], &["other"]], ["toy_8", "step nudge", "largest"]),
     ] {
-        let owned = |patterns: &[&str]| patterns.iter().map(ToString::to_string).collect();
         let options = StudyOptions {
             include: owned(include),
             exclude: owned(exclude),
@@ -164,6 +165,102 @@ fn include_and_exclude_choose() {
         },
     );
     assert_eq!(members(&study.unwrap()), [vec!["toy_12", "toy_8"], vec!["step"], vec!["margin"]]);
+}
+
+/// Opens a study with the library `sample`, whose members join as `options` says.
+fn with_sample(text: &str, options: StudyOptions) -> Result<Study> {
+    let mut registry = registry();
+    registry.load(&library("sample"))?;
+    let options = StudyOptions { pictures: Some(toys::pictures(8)), ..options };
+    Study::parse(text, "toys.toml", Path::new("."), &registry, options)
+}
+
+fn owned(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_joining_attack_has_the_goals_of_the_study_whoever_takes_part() {
+    for exclude in [&[][..], &["step"], &["nudge"], &["step", "nudge"]] {
+        let options = StudyOptions {
+            include: owned(&["attack:*"]),
+            exclude: owned(exclude),
+            ..StudyOptions::default()
+        };
+        let study = with_sample(NAMED, options).unwrap();
+        let noisy = study.attacks.iter().find(|attack| attack.part.label == "noisy").unwrap();
+        assert_eq!(noisy.goals, [GoalKind::Random, GoalKind::Untargeted], "{exclude:?}");
+        assert_eq!(study.attacks.len(), 3 - exclude.len());
+    }
+}
+
+#[test]
+fn settings_reach_members_that_join() {
+    let set = |settings: &[&str]| {
+        let include = owned(&["attack:*", "metric:*", "model:*"]);
+        let set = owned(settings);
+        with_sample(NAMED, StudyOptions { include, set, ..StudyOptions::default() })
+    };
+    let study = set(&[
+        "attack.noisy.epsilon=0.25",
+        "attack.noisy.label=loud",
+        "attacks.*.goals=[\"second\"]",
+        "metric.goal.goals=[\"second\"]",
+        "metric.mean_change.label=change",
+        "model.bands.label=stripes",
+    ]);
+    let study = study.unwrap();
+    let noisy = study.attacks.iter().find(|attack| attack.part.name == "noisy").unwrap();
+    assert_eq!(noisy.part.parameters["epsilon"].as_float(), Some(0.25));
+    assert_eq!(noisy.part.label, "loud");
+    assert!(study.attacks.iter().all(|attack| attack.goals == [GoalKind::Second]));
+    let metric = |name: &str| study.metrics.iter().find(|metric| metric.part.name == name).unwrap();
+    assert_eq!(metric("goal_margin").goals, [GoalKind::Second]);
+    assert_eq!(metric("mean_change").part.label, "change");
+    assert!(study.joined.contains(&(MemberKind::Attack, "loud".to_owned())));
+    // Written out, it is the same study without any setting.
+    let again = with_sample(study.to_toml(), StudyOptions::default()).unwrap();
+    assert_eq!(Plan::new(&again, "cpu").fingerprint(), Plan::new(&study, "cpu").fingerprint());
+
+    // A model without weights stays out. A setting that is wrong is an error.
+    let options = |settings: &[&str]| StudyOptions {
+        include: owned(&["model:patch", "model:toy_8"]),
+        set: owned(settings),
+        ..StudyOptions::default()
+    };
+    let left_out = with_sample(NAMED, options(&["model.patch.classes=4"])).unwrap().left_out;
+    let patch = left_out.iter().find(|out| out.name == "patch").unwrap();
+    assert_eq!(patch.reason, "no weights, see `runner weights list`");
+    for (setting, expected) in [
+        (
+            "attack.noisy.epsilom=1",
+            "attack `noisy` with --set, line 2, column 10: parameters of `noisy`: unknown parameter \
+             `epsilom`, did you mean `epsilon`?; there are: epsilon, shy, note\n  |\n2 | params = { \
+             epsilom = 1 }\n",
+        ),
+        (
+            "attack.noisy.goals=[\"up\"]",
+            "attack `noisy` with --set, line 2, column 10: unknown variant `up`",
+        ),
+        (
+            "metric.mean_change.goals=[\"second\"]",
+            "metric `mean_change` with --set, line 1, column 1: metric `mean_change` is about the \
+             outcomes of attacks: it takes no `goals`",
+        ),
+        (
+            "model.bands.sides=1",
+            "model `bands` with --set, line 2, column 10: parameters of `bands`: unknown parameter \
+             `sides`",
+        ),
+        (
+            "attack.nosy.epsilon=1",
+            "--set attack.nosy.epsilon=1: the study has no attack `nosy`, did you mean `noisy`?; \
+             there are: step, nudge, noisy",
+        ),
+    ] {
+        let error = format!("{:#}", set(&[setting]).err().unwrap());
+        assert!(error.starts_with(expected), "{setting}: {error}");
+    }
 }
 
 #[test]

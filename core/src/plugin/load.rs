@@ -24,6 +24,15 @@ impl Registry {
     /// # Errors
     /// Says what is wrong with the library, see [`Library::check`], or which name is taken.
     pub fn load_library(&mut self, library: Library) -> Result<Arc<Library>> {
+        self.load_changed(library, |brought| brought)
+    }
+
+    /// Opens a plugin library, and adds what `change` makes of all that it brings.
+    pub(super) fn load_changed(
+        &mut self,
+        library: Library,
+        change: impl FnOnce(Self) -> Self,
+    ) -> Result<Arc<Library>> {
         let known = self.libraries();
         if let Some(known) = known.iter().find(|known| known.hash == library.hash) {
             return Ok(Arc::clone(known));
@@ -34,7 +43,7 @@ impl Registry {
         }
         library.check()?;
         let library = Arc::new(library);
-        self.adopt(host::open(&library)?, &library)?;
+        self.adopt(change(host::open(&library)?), &library)?;
         Ok(library)
     }
 }

@@ -10,9 +10,11 @@ pub mod export;
 pub mod fuzzing;
 mod host;
 mod load;
+mod rehearsal;
 mod wire;
 
 pub use crate::library::{Library, NotAPlugin, ReadError, Stamp, VERSION, abi, stamp};
+pub use rehearsal::Call;
 
 /// Offers models, attacks and metrics to every program that links this crate and, where the crate
 /// is built as a `cdylib`, to `runner --plugins`:

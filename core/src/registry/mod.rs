@@ -110,6 +110,21 @@ impl Registry {
         Ok(())
     }
 
+    /// The same registry, every entry changed.
+    pub(crate) fn changed(
+        self,
+        model: impl Fn(ModelEntry) -> ModelEntry,
+        attack: impl Fn(AttackEntry) -> AttackEntry,
+        metric: impl Fn(MetricEntry) -> MetricEntry,
+    ) -> Self {
+        Self {
+            models: self.models.into_iter().map(|(name, entry)| (name, model(entry))).collect(),
+            attacks: self.attacks.into_iter().map(|(name, entry)| (name, attack(entry))).collect(),
+            metrics: self.metrics.into_iter().map(|(name, entry)| (name, metric(entry))).collect(),
+            libraries: self.libraries,
+        }
+    }
+
     /// The plugin libraries in the order in which they were loaded.
     pub fn libraries(&self) -> &[Arc<Library>] {
         &self.libraries

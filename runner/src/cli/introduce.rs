@@ -24,8 +24,11 @@ pub(super) fn introduce(study: &Study, out: &mut dyn Write) -> Result<()> {
         writeln!(out, "plugins {}", plugins.join(", "))?;
     }
     if !study.joined.is_empty() {
-        let joined: Vec<String> =
-            study.joined.iter().map(|(kind, label)| format!("{kind} {label}")).collect();
+        let joined: Vec<String> = study
+            .joined
+            .iter()
+            .map(|(kind, label)| format!("{kind} {label}{}", goals(study, *kind, label)))
+            .collect();
         writeln!(out, "joined by {}", joined.join(", "))?;
     }
     let mut left_out: BTreeMap<(MemberKind, &str), Vec<&str>> = BTreeMap::new();
@@ -54,4 +57,23 @@ pub(super) fn introduce(study: &Study, out: &mut dyn Write) -> Result<()> {
         )?;
     }
     Ok(())
+}
+
+/// The goals of a member, in brackets; nothing for members that have none.
+fn goals(study: &Study, kind: MemberKind, label: &str) -> String {
+    let goals = match kind {
+        MemberKind::Model => None,
+        MemberKind::Attack => study
+            .attacks
+            .iter()
+            .find(|attack| attack.part.label == label)
+            .map(|attack| &attack.goals),
+        MemberKind::Metric => study
+            .metrics
+            .iter()
+            .find(|metric| metric.part.label == label)
+            .map(|metric| &metric.goals),
+    };
+    let names: Vec<&str> = goals.into_iter().flatten().map(|goal| goal.name()).collect();
+    if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) }
 }

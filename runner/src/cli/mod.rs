@@ -127,7 +127,8 @@ fn perform(
     registry: Registry,
     out: &mut dyn Write,
 ) -> Result<ExitCode> {
-    let load = |registry| plugins::load(&options.sources(), options.verbose, registry);
+    let rehearsal = plugins::rehearsal();
+    let load = |registry| plugins::load(&options.sources(), options.verbose, registry, &rehearsal);
     match command {
         Command::Run(args) => run::run(&args, options, registry, out),
         Command::List(args) => list::list(&args, &load(registry)?, out).map(|()| ExitCode::SUCCESS),

@@ -30,7 +30,9 @@ impl ResultsFolder {
         let file = folder.join("study.toml");
         let name = file.to_str().with_context(|| format!("{} is not UTF-8", file.display()))?;
         let wanted = options.sources().and(Study::sources(name, &[])?);
-        let registry = plugins::load(&wanted, options.verbose, registry)?;
+        // The processes of the rehearsal end when the study is open.
+        let rehearsal = plugins::rehearsal();
+        let registry = plugins::load(&wanted, options.verbose, registry, &rehearsal)?;
         let study = Study::open(name, &registry, StudyOptions::default())?;
         let plan = Plan::new(&study, &device);
         Ok(Self { device, store: Store::open(folder)?, registry, study, plan })

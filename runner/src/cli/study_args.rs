@@ -90,7 +90,9 @@ impl StudyArgs {
             ..StudyOptions::default()
         };
         let wanted = options.sources().and(Study::sources(&self.study, &self.set)?);
-        let registry = plugins::load(&wanted, options.verbose, registry)?;
+        // The processes of the rehearsal end when the study is open.
+        let rehearsal = plugins::rehearsal();
+        let registry = plugins::load(&wanted, options.verbose, registry, &rehearsal)?;
         let study = Study::open(&self.study, &registry, choices)?;
         let folder = self.out.clone().unwrap_or_else(|| PathBuf::from("results").join(&study.name));
         Ok((registry, study, folder))

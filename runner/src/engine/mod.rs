@@ -23,8 +23,6 @@ pub(crate) use cell::probe::cost as probe_cost;
 pub use job::{Job, OpenedJob};
 pub use options::{Isolation, Progress, RunOptions, Silent, device_kind};
 pub use outcome::{Failure, RunOutcome};
-#[cfg(feature = "cli")]
-pub(crate) use process::ending;
 pub(crate) use queue::Queue;
 pub(crate) use run::{permit, run, share};
 pub use serve::serve;

@@ -6,9 +6,10 @@ use crate::engine::job::Job;
 use crate::engine::options::Progress;
 use crate::engine::outcome::{Failure, RunOutcome};
 use crate::engine::plan::CellId;
-use crate::engine::process::{Reply, Request, RequestOutcome, StartError, Worker};
+use crate::engine::process::{Reply, Request, StartError, Worker};
 use crate::engine::queue::Queue;
 use crate::engine::survey::{Survey, presence_of};
+use crate::process::Waited;
 use crate::threads::crowd;
 use anyhow::{Context, Result, bail};
 use gauntlet_core::device;
@@ -160,7 +161,7 @@ impl<'a> Workers<'a> {
         };
         let answer = worker.ask(&request, self.engine.time_limit(id), &self.engine.options.cancel);
         Ok(CellResult::Settled(match answer {
-            RequestOutcome::Reply(reply) => {
+            Waited::Reply(reply) => {
                 state.worker = Some(worker);
                 match reply {
                     Reply::Done if self.is_stored(id)? => CellOutcome::Stored,
@@ -172,13 +173,11 @@ impl<'a> Workers<'a> {
                 }
             }
             // From here on the worker is dropped, which ends what is left of its process.
-            RequestOutcome::Died(how) => {
-                CellOutcome::Failed(format!("the process that computed it {how}"))
-            }
+            Waited::Died(how) => CellOutcome::Failed(format!("the process that computed it {how}")),
             // The process may have stored the cell just before.
-            RequestOutcome::OutOfTime if self.is_stored(id)? => CellOutcome::Stored,
-            RequestOutcome::OutOfTime => CellOutcome::Failed(self.engine.out_of_time(id)),
-            RequestOutcome::Cancelled => CellOutcome::Cancelled,
+            Waited::OutOfTime if self.is_stored(id)? => CellOutcome::Stored,
+            Waited::OutOfTime => CellOutcome::Failed(self.engine.out_of_time(id)),
+            Waited::Cancelled => CellOutcome::Cancelled,
         }))
     }
 
@@ -207,15 +206,15 @@ impl<'a> Workers<'a> {
             self.engine.limit(part.plugin.is_some()),
             &self.engine.options.cancel,
         ) {
-            RequestOutcome::Reply(Reply::Done) => {
+            Waited::Reply(Reply::Done) => {
                 self.idle.lock().expect("no worker panics").push(worker);
                 return Ok(());
             }
-            RequestOutcome::Reply(Reply::Failed(reason)) if part.plugin.is_some() => reason,
-            RequestOutcome::Reply(Reply::Failed(reason) | Reply::Fatal(reason)) => bail!(reason),
-            RequestOutcome::Died(how) => format!("the process that loaded it {how}"),
-            RequestOutcome::OutOfTime => "loading it takes longer than a cell may".to_owned(),
-            RequestOutcome::Cancelled => return Ok(()),
+            Waited::Reply(Reply::Failed(reason)) if part.plugin.is_some() => reason,
+            Waited::Reply(Reply::Failed(reason) | Reply::Fatal(reason)) => bail!(reason),
+            Waited::Died(how) => format!("the process that loaded it {how}"),
+            Waited::OutOfTime => "loading it takes longer than a cell may".to_owned(),
+            Waited::Cancelled => return Ok(()),
         };
         self.progress.warn(&format!("model `{}`, whose cells will fail: {fault}", part.label));
         Ok(())

@@ -8,7 +8,10 @@ use std::fmt::Write as _;
 
 /// All tables of a study, as LaTeX.
 pub(super) fn tables(summary: &Summary) -> String {
-    let mut text = String::from("% Needs \\usepackage{booktabs}. Intervals are of 95 %.\n");
+    let mut text = String::from(
+        "% Needs \\usepackage{booktabs}. Intervals are of 95 %.\n\
+         % Labels in other than Latin letters need LuaLaTeX or XeLaTeX.\n",
+    );
     text += &accuracy(summary);
     for attack in &summary.attacks {
         for &goal in &attack.goals {
@@ -119,7 +122,7 @@ fn tabular(title: &str, head: Vec<String>, rows: impl Iterator<Item = Vec<String
     let _ = write!(
         text,
         "\n% {}\n\\begin{{tabular}}{{l{}}}\n\\toprule\n",
-        title.replace('\n', " "),
+        title.replace(char::is_control, " "),
         "r".repeat(head.len() - 1)
     );
     text += &line(&head);
@@ -140,6 +143,17 @@ fn escaped(text: &str) -> String {
             '\\' => "\\textbackslash{}".into(),
             // After `\\` a bare bracket would begin an optional argument.
             '[' => "{[}".into(),
+            // In LaTeX's default encoding of fonts these would be other characters.
+            '<' => "\\textless{}".into(),
+            '>' => "\\textgreater{}".into(),
+            '|' => "\\textbar{}".into(),
+            // The symbols that names of attacks and norms often have, for pdfLaTeX.
+            'ε' => "\\ensuremath{\\varepsilon}".into(),
+            'κ' => "\\ensuremath{\\kappa}".into(),
+            'ℓ' => "\\ensuremath{\\ell}".into(),
+            '∞' => "\\ensuremath{\\infty}".into(),
+            '≤' => "\\ensuremath{\\le}".into(),
+            c if c.is_control() => " ".into(),
             c => c.to_string(),
         })
         .collect()
@@ -154,11 +168,16 @@ mod tests {
         let text = tabular(
             "t",
             vec!["model".into(), "l_2".into()],
-            [vec!["a & b\\".to_owned(), "[1]".to_owned()]].into_iter(),
+            [
+                vec!["a & b\\".to_owned(), "[1]".to_owned()],
+                vec!["<ε>\n".to_owned(), "|".to_owned()],
+            ]
+            .into_iter(),
         );
         let expected = "\n% t\n\\begin{tabular}{lr}\n\\toprule\nmodel & \
                         l\\_2 \\\\\n\\midrule\na \\& b\\textbackslash{} & \
-                        {[}1] \\\\\n\\bottomrule\n\\end{tabular}\n";
+                        {[}1] \\\\\n\\textless{}\\ensuremath{\\varepsilon}\\textgreater{}  & \
+                        \\textbar{} \\\\\n\\bottomrule\n\\end{tabular}\n";
         assert_eq!(text, expected);
     }
 

@@ -12,11 +12,11 @@ use arrow_schema::{DataType, Field, Schema};
 use gauntlet_core::guard;
 use gauntlet_core::metric::Scope;
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::file::metadata::KeyValue;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// How the names of columns of distortions begin in `outcomes.parquet`.
@@ -38,29 +38,59 @@ pub struct Outcome {
 /// # Errors
 /// When the file is missing or damaged, or `take` fails.
 pub fn read(folder: &Path, mut take: impl FnMut(usize, Outcome) -> Result<()>) -> Result<()> {
-    let path = folder.join("outcomes.parquet");
-    let place = || {
-        format!(
-            "{} cannot be read: a results folder is expected, as `runner run` leaves it",
-            path.display()
-        )
-    };
-    let file = File::open(&path).with_context(place)?;
-    // A damaged file can make the Parquet reader panic.
-    let mut batches =
-        guard::catch("the reader", || Ok(ParquetRecordBatchReaderBuilder::try_new(file)?.build()?))
-            .with_context(place)?;
     let mut number = 0;
-    while let Some(outcomes) =
-        guard::catch("the reader", || batches.next().map(|batch| outcomes(&batch?)).transpose())
-            .with_context(place)?
-    {
-        for outcome in outcomes {
+    for outcomes in Batches::open(folder)? {
+        for outcome in outcomes? {
             take(number, outcome)?;
             number += 1;
         }
     }
     Ok(())
+}
+
+/// The outcomes of a results folder, about a thousand at a time.
+pub(crate) struct Batches {
+    path: PathBuf,
+    reader: ParquetRecordBatchReader,
+    /// Number of outcomes in the file.
+    pub length: usize,
+}
+
+impl Batches {
+    /// Opens `outcomes.parquet`.
+    ///
+    /// # Errors
+    /// When the file is missing or damaged.
+    pub fn open(folder: &Path) -> Result<Self> {
+        let path = folder.join("outcomes.parquet");
+        let open = || -> Result<(ParquetRecordBatchReader, usize)> {
+            let file = File::open(&path)?;
+            // A damaged file can make the Parquet reader panic.
+            guard::catch("the reader", || {
+                let builder = ParquetRecordBatchReaderBuilder::try_new(file)?;
+                let length = usize::try_from(builder.metadata().file_metadata().num_rows())?;
+                Ok((builder.build()?, length))
+            })
+        };
+        let (reader, length) = open().with_context(|| unreadable(&path))?;
+        Ok(Self { path, reader, length })
+    }
+}
+
+impl Iterator for Batches {
+    type Item = Result<Vec<Outcome>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let next = || self.reader.next().map(|batch| outcomes(&batch?)).transpose();
+        guard::catch("the reader", next).with_context(|| unreadable(&self.path)).transpose()
+    }
+}
+
+fn unreadable(path: &Path) -> String {
+    format!(
+        "{} cannot be read: a results folder is expected, as `runner run` leaves it",
+        path.display()
+    )
 }
 
 fn outcomes(batch: &RecordBatch) -> Result<Vec<Outcome>> {

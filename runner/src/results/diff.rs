@@ -1,12 +1,14 @@
 //! Compares two results folders, outcome by outcome: outcomes that both have make pairs.
 
 use crate::analysis::stats;
-use crate::report::outcomes::{self, Outcome};
+use crate::report::outcomes::{self, Batches, Outcome};
+use crate::results::join::{Key, Stream, join};
 use crate::store::rows::OutcomeRow;
 use anyhow::{Context, Result};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::path::Path;
+use std::rc::Rc;
 use toml::{Table, Value};
 
 /// What two results folders have in common, and how they differ.
@@ -74,61 +76,45 @@ impl Comparison {
     }
 }
 
-/// Compares the outcomes of two results folders. Two outcomes are a pair when source, target,
+/// Compares the outcomes of two results folders. Both are read once, side by side: in memory is what
+/// waits for its partner, and the paired distortions of successes, which the test needs. Two outcomes are a pair when source, target,
 /// attack and goal have the same labels, the goal aims at the same class, and the image has the
 /// same content.
 ///
 /// # Errors
 /// When a folder has no outcomes, or they are damaged.
 pub fn compare(first: &Path, second: &Path) -> Result<Comparison> {
-    let mut names: [BTreeSet<String>; 2] = Default::default();
-    let note = |names: &mut BTreeSet<String>, outcome: &Outcome| {
-        let row = &outcome.row;
-        for (kind, name) in [
-            ("model", &row.source),
-            ("model", &row.target),
-            ("attack", &row.attack),
-            ("image", &row.image),
-        ] {
-            names.insert(format!("{kind} {name}"));
-        }
-    };
-    let mut before: HashMap<Key, Kept> = HashMap::new();
-    let mut order: Vec<Group> = Vec::new();
-    let mut seen: BTreeSet<Group> = BTreeSet::new();
-    let mut keys = Keys::default();
-    outcomes::read(first, |_, outcome| {
-        note(&mut names[0], &outcome);
-        let key = keys.of(&outcome.row);
-        if seen.insert(key.0.clone()) {
-            order.push(key.0.clone());
-        }
-        before.insert(key, kept(outcome));
-        Ok(())
-    })?;
-    let mut pairings: HashMap<Group, Pairing> = HashMap::new();
-    let mut keys = Keys::default();
-    let (mut common, mut second_only) = (0, 0);
-    outcomes::read(second, |_, outcome| {
-        note(&mut names[1], &outcome);
-        let key = keys.of(&outcome.row);
-        let Some(old) = before.remove(&key) else {
-            second_only += 1;
-            return Ok(());
+    let (mut names, mut metrics) = ([Names::default(), Names::default()], Metrics::default());
+    let [of_first, of_second] = &mut names;
+    let mut groups = Groups::default();
+    let (first_rows, second_rows) = (Batches::open(first)?, Batches::open(second)?);
+    let (length, second_length) = (first_rows.length, second_rows.length);
+    let mut other_metrics = Metrics::default();
+    let before = first_rows.map(|outcomes| {
+        let item = |outcome: Outcome| {
+            of_first.note(&outcome.row);
+            let group = groups.of(&outcome.row);
+            (key(&outcome.row), Kept::of(&outcome, group, &mut metrics))
         };
-        common += 1;
-        let (source, target, attack, goal) = key.0.clone();
-        let pairing = pairings.entry(key.0).or_insert_with(|| Pairing {
-            source,
-            target,
-            attack,
-            goal,
-            ..Pairing::default()
-        });
-        pairing.add(&old, &kept(outcome));
-        Ok(())
-    })?;
-    let pairings = order.iter().filter_map(|group| pairings.remove(group)).map(Pairing::tested);
+        Ok(outcomes?.into_iter().map(item).collect())
+    });
+    let after = second_rows.map(|outcomes| {
+        let item = |outcome: Outcome| {
+            of_second.note(&outcome.row);
+            (key(&outcome.row), Kept::of(&outcome, 0, &mut other_metrics))
+        };
+        Ok(outcomes?.into_iter().map(item).collect())
+    });
+    let mut pairings: BTreeMap<usize, Pairing> = BTreeMap::new();
+    let joined = join(
+        Stream { batches: before, length },
+        Stream { batches: after, length: second_length },
+        |old: Kept, new: Kept| pairings.entry(old.group).or_default().add(&old, &new),
+    )?;
+    let pairings = pairings.into_iter().map(|(group, pairing)| {
+        let (source, target, attack, goal) = groups.order[group].clone();
+        Pairing { source, target, attack, goal, ..pairing }.tested()
+    });
     let (attacks, transfer): (Vec<Pairing>, Vec<Pairing>) =
         pairings.partition(|pairing| pairing.source == pairing.target);
     let of = |pairing: &Pairing| {
@@ -137,15 +123,15 @@ pub fn compare(first: &Path, second: &Path) -> Result<Comparison> {
             .collect::<Vec<_>>()
     };
     let tests = stats::sorted(attacks.iter().chain(&transfer).flat_map(of).collect());
-    let [a, b] = &names;
-    let alone = [a - b, b - a];
+    let [a, b] = names.map(Names::described);
+    let alone = [&a - &b, &b - &a];
     let settings = settings([first, second])?;
     Ok(Comparison {
         attacks,
         transfer,
-        common,
-        first_only: before.len(),
-        second_only,
+        common: joined.common,
+        first_only: joined.alone[0],
+        second_only: joined.alone[1],
         names: alone,
         settings,
         tests,
@@ -154,44 +140,107 @@ pub fn compare(first: &Path, second: &Path) -> Result<Comparison> {
 
 /// Source, target, attack and goal.
 type Group = (String, String, String, String);
-/// A group, the image's content, the class aimed at, and which of several such images it is.
-type Key = (Group, String, Option<i64>, usize);
 
-/// Gives every outcome of a folder a key of its own.
+/// Numbers groups in the order in which they come.
 #[derive(Default)]
-struct Keys(HashMap<(Group, String, Option<i64>), usize>);
+struct Groups {
+    order: Vec<Group>,
+    numbers: HashMap<Group, usize>,
+}
 
-impl Keys {
-    fn of(&mut self, row: &OutcomeRow) -> Key {
+impl Groups {
+    fn of(&mut self, row: &OutcomeRow) -> usize {
         let group = (row.source.clone(), row.target.clone(), row.attack.clone(), row.goal.clone());
-        let seen =
-            self.0.entry((group.clone(), row.image_hash.clone(), row.target_class)).or_default();
-        *seen += 1;
-        (group, row.image_hash.clone(), row.target_class, *seen)
+        *self.numbers.entry(group).or_insert_with_key(|group| {
+            self.order.push(group.clone());
+            self.order.len() - 1
+        })
     }
 }
 
-/// What a comparison needs of an outcome.
-struct Kept {
-    counts: bool,
-    success: bool,
-    distortions: BTreeMap<String, f64>,
+/// The key that an outcome shares with its partner: of source, target, attack and goal, the image's
+/// content, and the class aimed at.
+fn key(row: &OutcomeRow) -> Key {
+    let mut hasher = blake3::Hasher::new();
+    for text in [&row.source, &row.target, &row.attack, &row.goal, &row.image_hash] {
+        hasher.update(&text.len().to_le_bytes()).update(text.as_bytes());
+    }
+    hasher.update(&row.target_class.map_or([0; 9], |class| {
+        let mut bytes = [1; 9];
+        bytes[1..].copy_from_slice(&class.to_le_bytes());
+        bytes
+    }));
+    *hasher.finalize().as_bytes().first_chunk().expect("a hash has 32 bytes")
 }
 
-fn kept(outcome: Outcome) -> Kept {
-    let own = outcome.row.source == outcome.row.target;
-    let plain = |(name, value): (String, f64)| {
-        Some((name.strip_prefix(outcomes::DISTORTION)?.to_owned(), value))
-    };
-    let distortions = if own {
-        outcome.distortions.into_iter().filter_map(plain).collect()
-    } else {
-        BTreeMap::new()
-    };
-    Kept {
-        counts: outcome.row.status.attempted() && outcome.row.target_correct,
-        success: outcome.row.success,
-        distortions,
+/// Models, attacks and images that outcomes are about.
+#[derive(Default)]
+struct Names([BTreeSet<String>; 3]);
+
+impl Names {
+    fn note(&mut self, row: &OutcomeRow) {
+        let Self([models, attacks, images]) = self;
+        let note = |names: &mut BTreeSet<String>, name: &String| {
+            if !names.contains(name) {
+                names.insert(name.clone());
+            }
+        };
+        note(models, &row.source);
+        note(models, &row.target);
+        note(attacks, &row.attack);
+        note(images, &row.image);
+    }
+
+    /// Kind and name: `model vgg_16`.
+    fn described(self) -> BTreeSet<String> {
+        let of = |(kind, names): (&str, BTreeSet<String>)| -> Vec<String> {
+            names.iter().map(|name| format!("{kind} {name}")).collect()
+        };
+        ["model", "attack", "image"].into_iter().zip(self.0).flat_map(of).collect()
+    }
+}
+
+/// The names of metrics, each in memory once.
+#[derive(Default)]
+struct Metrics(BTreeSet<Rc<str>>);
+
+impl Metrics {
+    fn name(&mut self, name: &str) -> Rc<str> {
+        if let Some(known) = self.0.get(name) {
+            return known.clone();
+        }
+        let new: Rc<str> = name.into();
+        self.0.insert(new.clone());
+        new
+    }
+}
+
+/// What a comparison needs of an outcome. Many wait for their partners at a time, so it is small.
+struct Kept {
+    /// The number of its group, of an outcome of the first folder.
+    group: usize,
+    counts: bool,
+    success: bool,
+    /// Distortions of successes on the source. Those of 8-bit images are left out.
+    distortions: Vec<(Rc<str>, f64)>,
+}
+
+impl Kept {
+    fn of(outcome: &Outcome, group: usize, metrics: &mut Metrics) -> Self {
+        let row = &outcome.row;
+        let counts = row.status.attempted() && row.target_correct;
+        let mut distortions = Vec::new();
+        if row.source == row.target && counts && row.success {
+            for (column, value) in &outcome.distortions {
+                if let Some(metric) = column.strip_prefix(outcomes::DISTORTION)
+                    && !metric.ends_with("_8bit")
+                {
+                    distortions.push((metrics.name(metric), *value));
+                }
+            }
+            distortions.shrink_to_fit();
+        }
+        Self { group, counts, success: row.success, distortions }
     }
 }
 
@@ -208,11 +257,13 @@ impl Pairing {
             self.changed[n] += usize::from(this && !other);
         }
         if old.success && new.success {
-            for (metric, value) in
-                old.distortions.iter().filter(|(metric, _)| !metric.ends_with("_8bit"))
-            {
-                if let Some(other) = new.distortions.get(metric) {
-                    self.differences.entry(metric.clone()).or_default().push((*value, *other));
+            for (metric, value) in &old.distortions {
+                if let Some((_, other)) = new.distortions.iter().find(|(name, _)| name == metric) {
+                    let pairs = match self.differences.get_mut(&**metric) {
+                        Some(pairs) => pairs,
+                        None => self.differences.entry(metric.to_string()).or_default(),
+                    };
+                    pairs.push((*value, *other));
                 }
             }
         }

@@ -2,4 +2,5 @@
 //! folders are only read.
 
 pub mod diff;
+mod join;
 pub mod rerun;

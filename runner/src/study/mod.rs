@@ -7,6 +7,7 @@ mod checks;
 mod definition;
 mod goal;
 mod images;
+mod join;
 mod options;
 mod part;
 mod reader;

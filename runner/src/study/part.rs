@@ -320,6 +320,15 @@ impl MemberKind {
     pub fn name(self) -> &'static str {
         self.into()
     }
+
+    /// The key of the kind's list in study files.
+    pub(super) fn list(self) -> &'static str {
+        match self {
+            Self::Model => "models",
+            Self::Attack => "attacks",
+            Self::Metric => "metrics",
+        }
+    }
 }
 
 /// A member that could take part and does not.

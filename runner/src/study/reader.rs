@@ -8,13 +8,14 @@ use crate::study::checks::{
 use crate::study::definition::{FoundInputs, MissingInputs, Study};
 use crate::study::goal::GoalKind;
 use crate::study::images::{Images, images};
+use crate::study::join::Joining;
 use crate::study::options::StudyOptions;
 use crate::study::part::{MemberKind, StudyAttack, StudyMetric, StudyModel};
 use crate::study::refusal::Refusal;
 use crate::study::resolve::{attack, metric, model};
-use crate::study::selection::Selection;
-use crate::study::set;
-use crate::study::syntax::File;
+use crate::study::selection::{Selected, Selection};
+use crate::study::set::{self, JoiningEntry};
+use crate::study::syntax::{AttackChoice, Choice, File, ModelChoice};
 use crate::study::text::{StudyText, with_set};
 use crate::study::writer::resolved;
 use anyhow::{Context, Result, bail};
@@ -43,7 +44,10 @@ impl Study {
     /// there.
     pub fn sources(name: &str, set: &[String]) -> Result<Sources> {
         let StudyText { text, place, folder, .. } = StudyText::fetch(name)?;
-        let refusal = Refusal { text: &set::apply(&text, set)?, place: &with_set(&place, set) };
+        let refusal = Refusal {
+            text: &set::apply_without_members(&text, set)?,
+            place: &with_set(&place, set),
+        };
         let Some(plugins) = refusal.parse::<File>()?.plugins else { return Ok(Sources::default()) };
         let find = |what: &str, path: &Spanned<PathBuf>| {
             let found = folder.join(path.get_ref());
@@ -85,8 +89,10 @@ impl Study {
     }
 
     fn read(text: &StudyText, registry: &Registry, options: &StudyOptions) -> Result<Self> {
-        let StudyText { text, place, folder, built_in } = text;
-        let text = &*set::apply(text, &options.set)?;
+        let StudyText { place, folder, built_in, .. } = text;
+        // What is wrong with the text is told below.
+        let mut set = joining_entries(text, registry, options).unwrap_or_default();
+        let text = &*set::apply(&text.text, &options.set, &mut set)?;
         let place = &*with_set(place, &options.set);
         let refusal = &Refusal { text, place };
         let file = &refusal.parse::<File>()?;
@@ -97,9 +103,21 @@ impl Study {
 
         let reader = Reader { registry, refusal, file, folder, options };
         let mut selection = Selection::new(refusal, file, options, *built_in)?;
-        let (mut members, joining) = reader.named_members(&mut selection)?;
+        let selected = reader.select(&mut selection);
+        selection.check()?;
+        let mut members = reader.named_members(&selected)?;
         let (images, data) = images(refusal, file, folder, options)?;
-        reader.join(&mut selection, &joining, &mut members, images.source.as_ref(), &data);
+        let joining = Joining {
+            registry,
+            models: selected.models.joining,
+            attacks: selected.attacks.joining,
+            metrics: selected.metrics.joining,
+            set: &set,
+        };
+        let (weights, source) = (options.weights.as_deref(), images.source.as_ref());
+        joining.models(&mut selection, &mut members.models, weights, source, &data)?;
+        joining.attacks(&mut selection, file, &mut members.attacks)?;
+        joining.metrics(&mut selection, &mut members.metrics)?;
         let classes = reader.check(&members, &selection, &images, &data)?;
         let class_names =
             Classes::of_study(data.classes.clone(), classes).with_context(|| place.to_owned())?;
@@ -161,11 +179,39 @@ struct Members {
     metrics: Vec<StudyMetric>,
 }
 
-/// The registered entries that join a study's members, if they fit.
-struct Joining<'a> {
-    models: Vec<&'a Entry>,
-    attacks: Vec<&'a Entry>,
-    metrics: Vec<&'a Entry>,
+/// Who takes part, of each kind.
+struct SelectedMembers<'a> {
+    models: Selected<'a, ModelChoice>,
+    attacks: Selected<'a, AttackChoice>,
+    metrics: Selected<'a, Spanned<Choice>>,
+}
+
+/// The members that join a study by themselves, for settings of the command line to apply to.
+///
+/// # Errors
+/// When the text cannot be read.
+fn joining_entries(
+    text: &StudyText,
+    registry: &Registry,
+    options: &StudyOptions,
+) -> Result<Vec<JoiningEntry>> {
+    let StudyText { text, place, folder, built_in } = text;
+    let refusal = &Refusal { text: &set::apply_without_members(text, &options.set)?, place };
+    let file = &refusal.parse::<File>()?;
+    let reader = Reader { registry, refusal, file, folder, options };
+    let selected = reader.select(&mut Selection::new(refusal, file, options, *built_in)?);
+    let of = |kind: MemberKind, entries: &[&Entry]| -> Vec<JoiningEntry> {
+        entries.iter().map(|entry| JoiningEntry::new(kind, &entry.name)).collect()
+    };
+    let SelectedMembers { models, attacks, metrics } = selected;
+    Ok([
+        of(MemberKind::Model, &models.joining),
+        of(MemberKind::Attack, &attacks.joining),
+        of(MemberKind::Metric, &metrics.joining),
+    ]
+    .into_iter()
+    .flatten()
+    .collect())
 }
 
 /// What a study's members are read from.
@@ -179,66 +225,52 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     /// The members that the study names, and those that may join them.
-    fn named_members(&self, selection: &mut Selection) -> Result<(Members, Joining<'a>)> {
-        let Self { registry, refusal, file, folder, options } = *self;
-        let of_models = selection.members(
-            MemberKind::Model,
-            file.models.as_deref(),
-            registry.models().map(|model| (&model.entry, false)),
-        );
-        let of_attacks = selection.members(
-            MemberKind::Attack,
-            file.attacks.as_deref(),
-            registry.attacks().map(|attack| (&attack.entry, false)),
-        );
-        let of_metrics = selection.members(
-            MemberKind::Metric,
-            file.metrics.as_deref(),
-            registry.metrics().map(|metric| (&metric.entry, metric.scope == Scope::Model)),
-        );
-        selection.check()?;
+    fn select(&self, selection: &mut Selection) -> SelectedMembers<'a> {
+        let Self { registry, file, .. } = *self;
+        SelectedMembers {
+            models: selection.members(
+                MemberKind::Model,
+                file.models.as_deref(),
+                registry.models().map(|model| (&model.entry, false)),
+            ),
+            attacks: selection.members(
+                MemberKind::Attack,
+                file.attacks.as_deref(),
+                registry.attacks().map(|attack| (&attack.entry, false)),
+            ),
+            metrics: selection.members(
+                MemberKind::Metric,
+                file.metrics.as_deref(),
+                registry.metrics().map(|metric| (&metric.entry, metric.scope == Scope::Model)),
+            ),
+        }
+    }
 
-        let models: Vec<StudyModel> = (of_models.named.iter())
+    /// The members that the study names.
+    fn named_members(&self, selected: &SelectedMembers) -> Result<Members> {
+        let Self { registry, refusal, folder, options, .. } = *self;
+        let SelectedMembers { models, attacks, metrics } = selected;
+        let (of_models, of_attacks, of_metrics) = (&models.named, &attacks.named, &metrics.named);
+        let models: Vec<StudyModel> = (of_models.iter())
             .map(|choice| model(registry, refusal, choice, folder, options))
             .collect::<Result<_>>()?;
-        let attacks: Vec<StudyAttack> = (of_attacks.named.iter())
+        let attacks: Vec<StudyAttack> = (of_attacks.iter())
             .map(|choice| attack(registry, refusal, choice))
             .collect::<Result<_>>()?;
-        let metrics: Vec<StudyMetric> = (of_metrics.named.iter())
+        let metrics: Vec<StudyMetric> = (of_metrics.iter())
             .map(|choice| metric(registry, refusal, choice))
             .collect::<Result<_>>()?;
 
-        let spans = of_models.named.iter().map(|choice| choice.name.span());
+        let spans = of_models.iter().map(|choice| choice.name.span());
         unique(refusal, MemberKind::Model, models.iter().map(|m| &m.part).zip(spans))?;
-        let spans = of_attacks.named.iter().map(|choice| choice.name.span());
+        let spans = of_attacks.iter().map(|choice| choice.name.span());
         unique(refusal, MemberKind::Attack, attacks.iter().map(|a| &a.part).zip(spans))?;
-        let spans = of_metrics.named.iter().map(|choice| choice.span());
+        let spans = of_metrics.iter().map(|choice| choice.span());
         unique(refusal, MemberKind::Metric, metrics.iter().map(|m| &m.part).zip(spans))?;
         if !models.is_empty() {
             agree_on_classes(&models).with_context(|| refusal.place.to_owned())?;
         }
-        let joining = Joining {
-            models: of_models.joining,
-            attacks: of_attacks.joining,
-            metrics: of_metrics.joining,
-        };
-        Ok((Members { models, attacks, metrics }, joining))
-    }
-
-    /// Adds those that join and fit to the members.
-    fn join(
-        &self,
-        selection: &mut Selection,
-        joining: &Joining,
-        members: &mut Members,
-        source: Option<&Source>,
-        data: &Data,
-    ) {
-        let (registry, weights) = (self.registry, self.options.weights.as_deref());
-        let Members { models, attacks, metrics } = members;
-        selection.join_models(registry, &joining.models, models, weights, source, data);
-        selection.join_attacks(registry, &joining.attacks, attacks);
-        selection.join_metrics(registry, &joining.metrics, metrics);
+        Ok(Members { models, attacks, metrics })
     }
 
     /// Checks that the members and the images go together. Returns the number of real classes.

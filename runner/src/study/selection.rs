@@ -6,22 +6,16 @@
 //! matches; kinds that no pattern matches or names stay whole. `exclude` then drops what it
 //! matches.
 
-use crate::data::{Data, Picture, Source};
-use crate::errors::first_line;
-use crate::study::goal::GoalKind;
 use crate::study::options::StudyOptions;
-use crate::study::part::{
-    LeftOut, MemberKind, ModelError, Part, StudyAttack, StudyMetric, StudyModel,
-};
+use crate::study::part::{LeftOut, MemberKind};
 use crate::study::refusal::Refusal;
 use crate::study::syntax::{File, Named};
 use anyhow::{Context, Result, anyhow};
 use gauntlet_core::params::suggestion;
-use gauntlet_core::registry::{Entry, Registry};
+use gauntlet_core::registry::Entry;
 use std::cell::Cell;
 use std::ops::Range;
-use std::path::Path;
-use toml::{Spanned, Table};
+use toml::Spanned;
 
 /// The members of one kind.
 pub(super) struct Selected<'a, C> {
@@ -224,129 +218,8 @@ impl<'a> Selection<'a> {
     }
 
     /// Notes a member that does not take part.
-    fn leave_out(&mut self, kind: MemberKind, name: &str, reason: String) {
+    pub(super) fn leave_out(&mut self, kind: MemberKind, name: &str, reason: String) {
         self.left_out.push(LeftOut { kind, name: name.to_owned(), reason });
-    }
-
-    /// Adds a member to those of its kind, or notes why it does not fit.
-    fn join<T>(
-        &mut self,
-        kind: MemberKind,
-        entry: &Entry,
-        new: Result<T>,
-        there: &mut Vec<T>,
-        part: fn(&T) -> &Part,
-    ) {
-        match new {
-            Err(error) => self.leave_out(kind, &entry.name, first_line(&error)),
-            Ok(new) if there.iter().any(|member| part(member).label == part(&new).label) => {
-                self.leave_out(
-                    kind,
-                    &entry.name,
-                    format!("another {kind} of the study is called so"),
-                );
-            }
-            Ok(new) => {
-                self.joined.push((kind, part(&new).label.clone()));
-                there.push(new);
-            }
-        }
-    }
-
-    /// Adds the models that join a study: those with weights, the study's number of classes, and a
-    /// side at most twice that of its images. `weights` is a folder to look for weights in first.
-    pub fn join_models(
-        &mut self,
-        registry: &Registry,
-        joining: &[&Entry],
-        models: &mut Vec<StudyModel>,
-        weights: Option<&Path>,
-        source: Option<&Source>,
-        data: &Data,
-    ) {
-        /// Greatest ratio of a model's side to that of the images.
-        const MAGNIFIED: i64 = 2;
-
-        let mut candidates = Vec::new();
-        for &entry in joining {
-            match StudyModel::new(registry, &entry.name, &Table::new(), weights) {
-                Ok(model) => candidates.push((entry, model)),
-                Err(ModelError::NoWeights(_)) => {
-                    self.leave_out(
-                        MemberKind::Model,
-                        &entry.name,
-                        "no weights, see `runner weights list`".into(),
-                    );
-                }
-                Err(ModelError::Invalid(error)) => {
-                    self.leave_out(MemberKind::Model, &entry.name, first_line(&error));
-                }
-            }
-        }
-        let labels =
-            data.pictures.iter().map(|picture| picture.label + 1).max().unwrap_or_default();
-        let classes = models
-            .first()
-            .map(StudyModel::classes)
-            .or(source.and_then(Source::classes))
-            .or(candidates
-                .iter()
-                .map(|(_, model)| model.classes())
-                .filter(|&classes| classes >= labels)
-                .min())
-            .unwrap_or(labels);
-        let side = data.pictures.iter().map(Picture::side).max().flatten();
-        for (entry, model) in candidates {
-            let (own, own_side) = (model.classes(), model.card.side);
-            let fits = match side {
-                _ if own != classes => {
-                    Err(anyhow!("it has {own} classes, and the study {classes}"))
-                }
-                Some(side) if own_side > MAGNIFIED * side => Err(anyhow!(
-                    "its side is {own_side} pixels, that of the images {side}: name it under \
-                     [[models]] to have it all the same"
-                )),
-                _ => Ok(model),
-            };
-            self.join(MemberKind::Model, entry, fits, models, |model| &model.part);
-        }
-    }
-
-    /// Adds the attacks that join a study. Their goals are those of the study's other attacks.
-    pub fn join_attacks(
-        &mut self,
-        registry: &Registry,
-        joining: &[&Entry],
-        attacks: &mut Vec<StudyAttack>,
-    ) {
-        let mut goals: Vec<GoalKind> = Vec::new();
-        for goal in attacks.iter().flat_map(|attack| &attack.goals) {
-            if !goals.contains(goal) {
-                goals.push(*goal);
-            }
-        }
-        if goals.is_empty() {
-            goals.push(GoalKind::Untargeted);
-        }
-        for &entry in joining {
-            let new =
-                StudyAttack::new(registry, &entry.name, entry.defaults.clone(), goals.clone());
-            self.join(MemberKind::Attack, entry, new, attacks, |attack| &attack.part);
-        }
-    }
-
-    /// Adds the metrics that join a study. Those of scope model are computed for untargeted
-    /// attacks.
-    pub fn join_metrics(
-        &mut self,
-        registry: &Registry,
-        joining: &[&Entry],
-        metrics: &mut Vec<StudyMetric>,
-    ) {
-        for &entry in joining {
-            let new = StudyMetric::new(registry, &entry.name, entry.defaults.clone(), None);
-            self.join(MemberKind::Metric, entry, new, metrics, |metric| &metric.part);
-        }
     }
 
     /// The members that could take part and do not, a line each, with the reason.

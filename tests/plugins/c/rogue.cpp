@@ -28,6 +28,9 @@
 #define SILENT 14
 #define LEAVES 15
 #define EARLIER 16
+#define CRASHES 17
+#define ABORTS 18
+#define HANGS 19
 #ifndef FAULT
 #define FAULT NONE
 #endif
@@ -42,6 +45,8 @@ static void put(GauntletSink sink, const std::string &text) {
 }
 
 static int32_t describe(GauntletSink toml, GauntletSink) {
+    if (FAULT == ABORTS) abort();
+    for (volatile bool hangs = FAULT == HANGS; hangs;) usleep(1000);
     put(toml, FAULT == NO_TOML    ? "name = rogue"
               : FAULT == BAD_NAME ? "name = \"ro/gue\""
                                   : "name = \"" ITEM "\"\nsummary = \"finds nothing\"");
@@ -73,6 +78,7 @@ static int32_t beyond(const void *, GauntletGoal, GauntletSink, GauntletSink) { 
 
 __attribute__((constructor)) static void leave() {
     if (FAULT == LEAVES) _exit(0);
+    if (FAULT == CRASHES) *reinterpret_cast<volatile int *>(16) = 1;
 }
 
 static const GauntletAttack attack = {

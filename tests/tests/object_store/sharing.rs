@@ -71,7 +71,7 @@ fn a_store_that_goes_away_costs_nothing_but_time() {
         let start = Instant::now();
         let error = refused(running.wait_with_output().unwrap());
         assert!(
-            start.elapsed() < Duration::from_secs(30),
+            start.elapsed() < Duration::from_secs(60),
             "waiting requests are given up together"
         );
         let unreachable = [

@@ -6,6 +6,7 @@ mod locks;
 mod misbehaviour;
 mod processes;
 mod refusals;
+mod rehearsals;
 mod studies;
 
 use gauntlet_core::plugin::Library;

@@ -26,8 +26,8 @@ fn whatever_a_plugin_does_it_costs_its_own_cells() {
         ("speechless_error", "lib.rs:_: an error that cannot be put into words"),
         ("other_thread", "an oracle is asked from the thread that it was given to alone"),
         ("forgetful", "answers for "),
-        ("endless", "out of time: it may take 1 s"),
-        ("hang", "out of time: it may take 1 s"),
+        ("endless", "out of time: it may take 5 s"),
+        ("hang", "out of time: it may take 5 s"),
         ("segfault", "the process that computed it died of SIGSEGV"),
         ("abort", "the process that computed it died of SIGABRT"),
         ("overflow", "the process that computed it died of SIGABRT"),
@@ -53,8 +53,9 @@ fn whatever_a_plugin_does_it_costs_its_own_cells() {
         "plugins",
         "--out",
         "beside",
+        // Cells that behave take milliseconds, and have this long on a busy machine.
         "--cell-timeout",
-        "1",
+        "5",
         "--workers",
         "2",
     ];
@@ -186,7 +187,7 @@ fn a_model_may_load_slowly_but_not_for_ever() {
     };
     let (code, err) = run("0.3", "0", "slow");
     assert!(code == 0 && !err.contains("warning"), "{err}");
-    let (code, err) = run("1e9", "0.5", "hang");
+    let (code, err) = run("1e9", "3", "hang");
     assert_eq!(code, 1, "{err}");
     assert!(
         err.contains(
@@ -196,7 +197,7 @@ fn a_model_may_load_slowly_but_not_for_ever() {
         "{err}"
     );
     assert!(
-        err.contains("  clean answers of fragile, images 1–12: out of time: it may take 0.5 s; "),
+        err.contains("  clean answers of fragile, images 1–12: out of time: it may take 3 s; "),
         "{err}"
     );
     let accuracy = fs::read_to_string(at.join("hang/accuracy.csv")).unwrap();

@@ -102,10 +102,15 @@ fn a_study_with_lists_takes_plugins_in_when_asked() {
     );
     let joined = run(&["--include", "attack:*"]);
     assert!(
-        joined.contains("\nplugins gauntlet-sample 1.2.3\njoined by attack noisy\n")
+        joined.contains("\nplugins gauntlet-sample 1.2.3\njoined by attack noisy (untargeted)\n")
             && joined.contains("\nnoisy, untargeted: "),
         "{joined}"
     );
+    let set = run(&["--include", "attack:*", "--set", "attack.noisy.epsilon=0.2"]);
+    // The attack's cells are computed again, and the probes, which try the radius that it declares.
+    assert!(set.contains("\n8 of 16 cells to compute"), "{set}");
+    let written = fs::read_to_string(at.join("results/toys/study.toml")).unwrap();
+    assert!(written.contains("epsilon = 0.2"), "{written}");
     // A study without lists takes in all that fits, and gives a reason for each of the rest.
     let text = "name = \"open\"\ninclude = [\"noisy\"]\nexclude = \
                 [\"broken\", \"fatal\"]\n[data]\nfolder = \"images\"\n";
@@ -114,8 +119,8 @@ fn a_study_with_lists_takes_plugins_in_when_asked() {
     for line in [
         "left out: model patch: no weights, see `runner weights list`\n",
         "left out: model bands: it has 10 classes, and the study 4\n",
-        "joined by model toy_12, model toy_8, attack noisy, metric goal_margin, metric largest, \
-         metric mean_change\n",
+        "joined by model toy_12, model toy_8, attack noisy (untargeted), metric goal_margin \
+         (untargeted), metric largest, metric mean_change\n",
     ] {
         assert!(open.contains(line), "{line}\n{open}");
     }

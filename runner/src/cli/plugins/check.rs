@@ -1,8 +1,8 @@
 //! `runner plugins check`: runs the conformance kit on a library. The kit runs in a process of its
 //! own, so that a crash of the library is reported; that process prints its findings line by line.
 
-use crate::engine::ending;
 use crate::libraries::Sources;
+use crate::process::ending;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use gauntlet_core::params::{parse, suggestion};
@@ -24,7 +24,7 @@ use toml::Table;
 /// Check that what a library brings keeps the rules that studies rely on
 #[derive(Args)]
 #[command(after_help = "Examples:
-  runner plugins check target/release/libmy_attack.so
+  runner plugins check target/debug/libmy_attack.so
   runner plugins check libmy_attack.so --set my_attack.iterations=5      an attack that takes long
 
 Exit codes: 0 every rule is kept; 1 some are not, or the library took its process with it; 2 it

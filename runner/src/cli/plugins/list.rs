@@ -1,6 +1,6 @@
 //! `runner plugins list`: the named plugins, and what each brings.
 
-use crate::cli::plugins::load::tell;
+use crate::cli::plugins::load::{rehearsal, tell};
 use crate::cli::text::SHORT_HASH;
 use crate::libraries::Sources;
 use crate::report::Grid;
@@ -16,7 +16,7 @@ use std::process::ExitCode;
 /// Show the plugin libraries that `--plugins` and GAUNTLET_PLUGINS name, and what each brings
 #[derive(Args)]
 #[command(after_help = "Example:
-  runner plugins list --plugins target/release")]
+  runner plugins list --plugins target/debug")]
 pub(super) struct ListArgs {
     /// Print JSON
     #[arg(long)]
@@ -31,7 +31,8 @@ pub(super) fn list(
     mut registry: Registry,
     out: &mut dyn Write,
 ) -> Result<ExitCode> {
-    let found = sources.load(&mut registry)?;
+    let mut found = sources.load_rehearsed(&mut registry, &rehearsal())?;
+    found.refused.append(&mut found.lost);
     tell(&found, verbose);
     let code = if found.refused.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) };
     if args.json {

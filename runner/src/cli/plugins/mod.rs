@@ -8,10 +8,11 @@ mod lock;
 mod new;
 
 use crate::cli::plugin_options::PluginOptions;
+use crate::libraries::serve_rehearsal;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use gauntlet_core::registry::Registry;
-pub(super) use load::load;
+pub(super) use load::{load, rehearsal};
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -31,6 +32,9 @@ enum Command {
     /// Print a lock that admits the plugins named now, and no others: `--plugins-lock FILE` reads
     /// it
     Lock,
+    /// Load libraries and do what another process of this program asks of them, through a pipe
+    #[command(hide = true)]
+    Rehearse,
 }
 
 /// Performs a subcommand.
@@ -47,5 +51,6 @@ pub(super) fn plugins(
         Command::Check(args) => check::check(args, sources, registry, out),
         Command::New(args) => new::new(args, &registry, out),
         Command::Lock => lock::lock(sources, options.verbose, out),
+        Command::Rehearse => serve_rehearsal().map(|()| ExitCode::SUCCESS),
     }
 }

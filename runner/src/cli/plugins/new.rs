@@ -1,4 +1,5 @@
 //! `runner plugins new`: a plugin to start from. It is the example of its kind, under another name.
+//! A program that embeds the engine is written in the same way.
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
@@ -9,16 +10,23 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Write a plugin to start from: it builds, has a test, and takes part in studies at once
+/// Write a plugin to start from: it builds, has a test, and takes part in studies at once; or a
+/// program that runs a study
 #[derive(Args)]
 #[command(after_help = "Examples:
   runner plugins new my-attack --kind attack
-  runner plugins new my-metric --kind metric --cpp")]
+  runner plugins new my-metric --kind metric --cpp
+  runner plugins new my-program --kind program
+  runner plugins new second --kind attack --target-dir ~/gauntlet-target
+
+The first build of a plugin compiles libtorch's bindings, which takes minutes. Plugins that share a \
+                        folder
+for what cargo builds (--target-dir) compile them once.")]
 pub(super) struct NewArgs {
     /// The plugin's name, or a path whose last part that is
     #[arg(value_name = "NAME")]
     place: PathBuf,
-    /// What it brings
+    /// What it brings; or `program`, which is no plugin but runs a study itself
     #[arg(long)]
     kind: Kind,
     /// Write it in C++ instead of Rust
@@ -28,6 +36,10 @@ pub(super) struct NewArgs {
     /// that this program was built from]
     #[arg(long, value_name = "PATH")]
     gauntlet: Option<String>,
+    /// The folder for what cargo builds, which several plugins may share [default: `target` in the
+    /// plugin's own folder]
+    #[arg(long, value_name = "DIR", conflicts_with = "cpp")]
+    target_dir: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -35,6 +47,7 @@ enum Kind {
     Attack,
     Model,
     Metric,
+    Program,
 }
 
 /// A file of a plugin: its path below the folder, and its content.
@@ -50,9 +63,10 @@ macro_rules! example {
 const WEIGHTS: &[u8] = include_bytes!("../../../../examples/plugin-model/lenet.safetensors");
 
 impl Kind {
-    /// The source of the example, in Rust or C++.
+    /// The source of the example, in Rust or C++. A program is always in Rust.
     fn example(self, cpp: bool) -> &'static str {
         match (self, cpp) {
+            (Self::Program, _) => example!("embed/src/bin/short.rs"),
             (Self::Attack, false) => example!("plugin-attack/src/lib.rs"),
             (Self::Model, false) => example!("plugin-model/src/lib.rs"),
             (Self::Metric, false) => example!("plugin-metric/src/lib.rs"),
@@ -62,9 +76,11 @@ impl Kind {
         }
     }
 
-    /// The example's names, in Rust or C++: its type, and its name in studies.
+    /// The example's names, in Rust or C++: its type, and its name in studies. A program has one
+    /// name, that of its study.
     fn names(self, cpp: bool) -> (&'static str, &'static str) {
         match (self, cpp) {
+            (Self::Program, _) => ("short", "short"),
             (Self::Attack, false) => ("MiFgsm", "mi_fgsm"),
             (Self::Model, false) => ("LeNet", "lenet"),
             (Self::Metric, false) => ("Psnr", "psnr"),
@@ -79,6 +95,10 @@ impl Kind {
 pub(super) fn new(args: &NewArgs, registry: &Registry, out: &mut dyn Write) -> Result<ExitCode> {
     let name = check_name(args, registry)?;
     ensure!(
+        !(args.cpp && args.kind == Kind::Program),
+        "`--cpp`: a program that runs a study is in Rust; plugins alone may be in C++"
+    );
+    ensure!(
         !args.place.exists(),
         "{} is there already: choose another name, or move it away",
         args.place.display()
@@ -92,25 +112,22 @@ pub(super) fn new(args: &NewArgs, registry: &Registry, out: &mut dyn Write) -> R
         "{folder}: {}",
         files.iter().map(|(path, _)| path.as_str()).collect::<Vec<_>>().join(", ")
     )?;
-    let (build, test, library) = if args.cpp {
-        (
-            "cmake -S . -B build && cmake --build build",
-            None,
-            format!("build/lib{}.so", crate_name(&name)),
-        )
-    } else {
-        (
-            "cargo build --release",
-            Some("cargo test"),
-            format!("target/release/lib{}.so", crate_name(&name)),
-        )
-    };
     writeln!(out, "\nWhat comes next:\n  cd {folder}")?;
-    if let Some(test) = test {
-        writeln!(out, "  {test:<42}  the conformance kit; the first build takes minutes")?;
+    if args.kind == Kind::Program {
+        writeln!(out, "  {:<42}  the first build takes minutes\n  cargo run", "cargo test")?;
+        return Ok(ExitCode::SUCCESS);
     }
+    let file = format!("lib{}.so", crate_name(&name));
+    let (build, library) = if args.cpp {
+        ("cmake -S . -B build && cmake --build build", PathBuf::from("build").join(file))
+    } else {
+        let target = target_dir(args)?.unwrap_or_else(|| PathBuf::from("target"));
+        let note = "the conformance kit; the first build takes minutes";
+        writeln!(out, "  {:<42}  {note}", "cargo test")?;
+        ("cargo build", target.join("debug").join(file))
+    };
     let program = std::env::current_exe().context("this program does not find itself")?;
-    let program = program.display();
+    let (program, library) = (program.display(), library.display());
     writeln!(
         out,
         "  {build}\n  {program} plugins check {library}\n  {program} --plugins {library} run mini \
@@ -195,6 +212,7 @@ fn check_name(args: &NewArgs, registry: &Registry) -> Result<String> {
         Kind::Attack => registry.find_attack(&registered).is_ok(),
         Kind::Model => registry.find_model(&registered).is_ok(),
         Kind::Metric => registry.find_metric(&registered).is_ok(),
+        Kind::Program => false,
     };
     ensure!(!taken, "`{registered}` is built in, and a name is taken once: choose another");
     Ok(name.to_owned())
@@ -216,6 +234,9 @@ fn type_name(name: &str) -> String {
 /// The source of the example, with the plugin's names.
 fn renamed(kind: Kind, cpp: bool, name: &str) -> String {
     let (type_before, name_before) = kind.names(cpp);
+    if kind == Kind::Program {
+        return word_replaced(kind.example(cpp), name_before, name);
+    }
     let text = word_replaced(kind.example(cpp), type_before, &type_name(name));
     let text = word_replaced(
         &text,
@@ -260,33 +281,79 @@ fn quoted(path: &Path) -> Result<String> {
     .to_string())
 }
 
-fn rust(args: &NewArgs, name: &str) -> Result<Vec<Content>> {
-    let remote =
-        args.gauntlet.as_ref().filter(|place| place.contains("://") || place.starts_with("git@"));
-    let (source, libtorch) = if let Some(url) = remote {
-        (
-            format!("{{ git = {} }}", toml::Value::from(url.as_str())),
-            std::env::var_os("LIBTORCH").map(PathBuf::from),
-        )
-    } else {
-        let source = source(args)?;
-        (format!("{{ path = {} }}", quoted(&source.join("core"))?), Some(source.join(".libtorch")))
+/// The folder of `--target-dir`, from the root.
+fn target_dir(args: &NewArgs) -> Result<Option<PathBuf>> {
+    let absolute = |folder: &PathBuf| {
+        std::path::absolute(folder).with_context(|| format!("--target-dir {}", folder.display()))
     };
-    let manifest = include_str!("../../../templates/Cargo.toml")
-        .replace("{package}", name)
-        .replace("{source}", &source);
+    args.target_dir.as_ref().map(absolute).transpose()
+}
+
+/// Where the crates of Gauntlet are that a package depends on.
+enum Source {
+    /// Gauntlet's source on this machine.
+    Folder(PathBuf),
+    /// The URL of a git repository.
+    Git(String),
+}
+
+impl Source {
+    fn of(args: &NewArgs) -> Result<Self> {
+        let remote = |place: &&String| place.contains("://") || place.starts_with("git@");
+        match args.gauntlet.as_ref().filter(remote) {
+            Some(url) => Ok(Self::Git(url.clone())),
+            None => Ok(Self::Folder(source(args)?)),
+        }
+    }
+
+    /// The dependency on a crate, for a manifest; `more` are further keys.
+    fn dependency(&self, folder: &str, more: &str) -> Result<String> {
+        Ok(match self {
+            Self::Folder(source) => format!("{{ path = {}{more} }}", quoted(&source.join(folder))?),
+            Self::Git(url) => format!("{{ git = {}{more} }}", toml::Value::from(url.as_str())),
+        })
+    }
+
+    /// Where libtorch is.
+    fn libtorch(&self) -> Option<PathBuf> {
+        match self {
+            Self::Folder(source) => Some(source.join(".libtorch")),
+            Self::Git(_) => std::env::var_os("LIBTORCH").map(PathBuf::from),
+        }
+    }
+}
+
+fn rust(args: &NewArgs, name: &str) -> Result<Vec<Content>> {
+    let source = Source::of(args)?;
+    let (manifest, main) = if args.kind == Kind::Program {
+        let manifest = include_str!("../../../templates/program.toml")
+            .replace("{core}", &source.dependency("core", "")?)
+            .replace("{plugins}", &source.dependency("plugins", "")?)
+            .replace("{runner}", &source.dependency("runner", ", default-features = false")?);
+        (manifest, "src/main.rs")
+    } else {
+        let manifest = include_str!("../../../templates/Cargo.toml")
+            .replace("{source}", &source.dependency("core", "")?);
+        (manifest, "src/lib.rs")
+    };
     let mut files = vec![
-        ("Cargo.toml".to_owned(), manifest.into_bytes()),
+        ("Cargo.toml".to_owned(), manifest.replace("{package}", name).into_bytes()),
         // Gauntlet's own lock: the versions that it is tested with.
         ("Cargo.lock".to_owned(), include_bytes!("../../../../Cargo.lock").to_vec()),
         ("build.rs".to_owned(), include_bytes!("../../../../core/build.rs").to_vec()),
-        (".gitignore".to_owned(), b"/target\n".to_vec()),
-        ("src/lib.rs".to_owned(), renamed(args.kind, false, name).into_bytes()),
+        (".gitignore".to_owned(), b"/target\n/results\n".to_vec()),
+        (main.to_owned(), renamed(args.kind, false, name).into_bytes()),
     ];
-    if let Some(libtorch) = libtorch {
-        let config = include_str!("../../../templates/config.toml")
+    let mut config = String::new();
+    if let Some(libtorch) = source.libtorch() {
+        config += &include_str!("../../../templates/config.toml")
             .replace("\"{libtorch}\"", &quoted(&libtorch)?);
-        files.push((".cargo/config.toml".to_owned(), config.into_bytes()));
+    }
+    if let Some(folder) = target_dir(args)? {
+        config += &format!("\n[build]\ntarget-dir = {}\n", quoted(&folder)?);
+    }
+    if !config.is_empty() {
+        files.push((".cargo/config.toml".to_owned(), config.trim_start().as_bytes().to_vec()));
     }
     if args.kind == Kind::Model {
         files.push((format!("{}.safetensors", crate_name(name)), WEIGHTS.to_vec()));
@@ -349,6 +416,8 @@ mod tests {
                 assert!(after.contains("\"of_mine\"") && after.contains("OfMine"));
             }
         }
+        let program = renamed(Kind::Program, false, "of-mine");
+        assert!(program.contains("\"of-mine\"") && !program.contains("\"short\""), "{program}");
     }
 
     #[test]

@@ -65,6 +65,8 @@ choices! {
         Abort,
         /// Recurses until the stack is full.
         Overflow,
+        /// Aborts the process when it is made.
+        Stillborn,
     }
 }
 
@@ -86,6 +88,9 @@ impl Attack for Unruly {
     type Params = UnrulyParams;
 
     fn new(params: UnrulyParams) -> Result<Self> {
+        if params.way == Way::Stillborn {
+            std::process::abort();
+        }
         Ok(Self(params))
     }
 
@@ -146,7 +151,7 @@ impl Attack for Unruly {
             Way::Segfault => unsafe {
                 std::ptr::without_provenance_mut::<u8>(16).write_volatile(1);
             },
-            Way::Abort => std::process::abort(),
+            Way::Abort | Way::Stillborn => std::process::abort(),
             Way::Overflow => drop(std::hint::black_box(bottomless(1))),
             Way::Forgetful => return Ok((1..cases.len()).map(|_| Answer::NotFound).collect()),
             Way::Sloppy => {

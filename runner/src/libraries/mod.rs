@@ -3,8 +3,13 @@
 //! Loading a library runs its code, so only libraries that are named in [`Sources`] are loaded. The
 //! names come from `--plugins`, `GAUNTLET_PLUGINS`, a study's `[plugins]`, or an embedding program.
 
+mod rehearsal;
+
+pub use rehearsal::{Rehearsal, serve_rehearsal};
+
+use crate::libraries::rehearsal::LoadError;
 use anyhow::{Context, Error, Result, bail, ensure};
-use gauntlet_core::plugin::{Library, ReadError};
+use gauntlet_core::plugin::{Call, Library, ReadError};
 use gauntlet_core::registry::Registry;
 use std::fs::{self, Metadata};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -28,6 +33,9 @@ pub struct FoundLibraries {
     /// Plugin libraries that cannot or may not be loaded, and named files that are no plugins, each
     /// with the reason.
     pub refused: Vec<(PathBuf, Error)>,
+    /// Libraries that took the process with them in which they were loaded first, or took too long
+    /// there, each with what is known of it.
+    pub lost: Vec<(PathBuf, Error)>,
     /// The other files in the folders, and why each is no plugin.
     pub ignored: Vec<(PathBuf, String)>,
     /// Messages for the user about libraries that are loaded all the same.
@@ -88,6 +96,35 @@ impl Sources {
             paths.sort();
             for path in &paths {
                 found.consider(path, false, &locks);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Looks for libraries and loads them, in another process first. Those that take that process
+    /// with them are [lost](FoundLibraries::lost) and not loaded here. What the others are asked for
+    /// before any work is [rehearsed](Registry::load_rehearsed) there.
+    ///
+    /// # Errors
+    /// When a folder or a lock cannot be read, see [`search`](Self::search).
+    pub fn load_rehearsed(
+        &self,
+        registry: &mut Registry,
+        rehearsal: &Rehearsal,
+    ) -> Result<FoundLibraries> {
+        let mut found = self.search()?;
+        let libraries = std::mem::take(&mut found.libraries);
+        for library in libraries {
+            let own = rehearsal.of(&library);
+            match own.load() {
+                Ok(()) => match registry
+                    .load_rehearsed(library.clone(), move |call: &Call| own.rehearse(call))
+                {
+                    Ok(_) => found.libraries.push(library),
+                    Err(error) => found.refused.push((library.path, error)),
+                },
+                Err(LoadError::Refused(error)) => found.refused.push((library.path, error)),
+                Err(LoadError::Lost(error)) => found.lost.push((library.path, error)),
             }
         }
         Ok(found)

@@ -1,15 +1,15 @@
 //! `--set PATH=VALUE`: changes to a study's text before it is parsed, so that settings are checked,
 //! shown and stored like everything else in the study.
 
+#[cfg(test)]
+mod tests;
+
+use crate::study::part::MemberKind;
 use anyhow::{Context, Result, bail, ensure};
 use gauntlet_core::params::suggestion;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use toml_edit::{DocumentMut, InlineTable, Item, Table, TableLike, Value};
-
-/// The lists whose entries have names: the singular that a path uses, and the key in the study.
-const LISTS: [(&str, &str); 3] =
-    [("model", "models"), ("attack", "attacks"), ("metric", "metrics")];
 
 /// The keys of an entry of a list; every other key is one of its parameters.
 const OWN: [&str; 6] = ["name", "label", "preset", "params", "goals", "weights"];
@@ -22,32 +22,117 @@ const INSTEAD: [(&str, &[&str]); 2] =
 /// the study's.
 const PATHS: [&str; 4] = ["folder", "labels", "classes", "weights"];
 
-/// The text of a study with the settings, each `PATH=VALUE`, applied. Text that is not TOML is
-/// returned as it is; parsing it gives the error.
+/// The text of a study with the settings, each `PATH=VALUE`, applied: to what it names, and to the
+/// members that join it. Text that is not TOML is returned as it is; parsing it gives the error.
 ///
 /// # Errors
 /// When a setting does not have that form, or its path leads nowhere. Unknown keys and values of
 /// the wrong type are found when the study is parsed.
-pub(super) fn apply<'a>(text: &'a str, settings: &[String]) -> Result<Cow<'a, str>> {
+pub(super) fn apply<'a>(
+    text: &'a str,
+    settings: &[String],
+    joining: &mut [JoiningEntry],
+) -> Result<Cow<'a, str>> {
+    let settings = settings.iter().map(|text| Setting::parse(text)).collect::<Result<Vec<_>>>()?;
+    applied(text, &settings, joining)
+}
+
+/// The text with those settings applied that are no member's: they decide who joins the study, and
+/// where its plugins are.
+///
+/// # Errors
+/// See [`apply`].
+pub(super) fn apply_without_members<'a>(
+    text: &'a str,
+    settings: &[String],
+) -> Result<Cow<'a, str>> {
+    let mut settings =
+        settings.iter().map(|text| Setting::parse(text)).collect::<Result<Vec<_>>>()?;
+    settings.retain(|setting| setting.kind.is_none());
+    applied(text, &settings, &mut [])
+}
+
+/// A member that joins a study without being named in its text, as an entry that settings apply to.
+pub(super) struct JoiningEntry {
+    /// The member's kind.
+    pub kind: MemberKind,
+    /// The registered name.
+    pub name: String,
+    /// The entry that the study would have, if it named the member.
+    document: DocumentMut,
+}
+
+impl JoiningEntry {
+    /// A member of this registered name, with nothing set.
+    pub fn new(kind: MemberKind, name: &str) -> Self {
+        let mut document = DocumentMut::new();
+        document.insert("name", toml_edit::value(name));
+        Self { kind, name: name.to_owned(), document }
+    }
+
+    /// The entry's text, if anything is set. `goals` are the goals of an attack that has none set.
+    pub fn text(&self, goals: &[&str]) -> Option<String> {
+        if self.document.len() == 1 {
+            return None;
+        }
+        let mut document = self.document.clone();
+        if self.kind == MemberKind::Attack && !document.contains_key("goals") {
+            document.insert(
+                "goals",
+                toml_edit::value(goals.iter().copied().collect::<toml_edit::Array>()),
+            );
+        }
+        Some(document.to_string())
+    }
+}
+
+/// A setting: `PATH=VALUE`.
+struct Setting<'a> {
+    text: &'a str,
+    /// The kind of the members whose setting it is.
+    kind: Option<MemberKind>,
+    /// The path below that.
+    path: &'a str,
+    value: &'a str,
+}
+
+impl<'a> Setting<'a> {
+    fn parse(text: &'a str) -> Result<Self> {
+        let (path, value) = text
+            .split_once('=')
+            .context("PATH=VALUE is expected, such as `--set seed=7`")
+            .with_context(|| format!("--set {text}"))?;
+        let path = path.trim();
+        let below = |kind: &MemberKind| {
+            let rest = path.strip_prefix(kind.list()).or_else(|| path.strip_prefix(kind.name()))?;
+            Some((*kind, rest.strip_prefix('.')?))
+        };
+        Ok(match MemberKind::ALL.iter().find_map(below) {
+            Some((kind, path)) => Self { text, kind: Some(kind), path, value },
+            None => Self { text, kind: None, path, value },
+        })
+    }
+}
+
+fn applied<'a>(
+    text: &'a str,
+    settings: &[Setting],
+    joining: &mut [JoiningEntry],
+) -> Result<Cow<'a, str>> {
     if settings.is_empty() {
         return Ok(text.into());
     }
     let Ok(mut document) = text.parse::<DocumentMut>() else { return Ok(text.into()) };
     for setting in settings {
-        set(&mut document, setting).with_context(|| format!("--set {setting}"))?;
+        set(&mut document, setting, joining).with_context(|| format!("--set {}", setting.text))?;
     }
     Ok(document.to_string().into())
 }
 
-fn set(document: &mut DocumentMut, setting: &str) -> Result<()> {
-    let (path, value) =
-        setting.split_once('=').context("PATH=VALUE is expected, such as `--set seed=7`")?;
-    let path = path.trim();
-    if let Some((list, rest)) = LISTS.iter().find_map(|(one, all)| {
-        let rest = path.strip_prefix(all).or_else(|| path.strip_prefix(one))?.strip_prefix('.')?;
-        Some((all, rest))
-    }) {
-        return set_in_list(document, list, rest, value);
+fn set(document: &mut DocumentMut, setting: &Setting, joining: &mut [JoiningEntry]) -> Result<()> {
+    let Setting { kind, path, value, .. } = *setting;
+    if let Some(kind) = kind {
+        return set_in_list(document, kind, path, value, joining);
     }
     let keys = split(path)?;
     if let [section, key] = keys.as_slice()
@@ -61,18 +146,36 @@ fn set(document: &mut DocumentMut, setting: &str) -> Result<()> {
     put(document.as_table_mut(), &keys, parse(&keys, value)?)
 }
 
-/// Sets a key of the entries of a list that a path selects.
-fn set_in_list(document: &mut DocumentMut, list: &str, path: &str, value: &str) -> Result<()> {
-    let mut entries = entries(
-        document
-            .get_mut(list)
-            .with_context(|| format!("the study has no `{list}` of its own: name them in it"))?,
-    )?;
+/// Sets a key of the members that a path selects: entries of the study's list, and those that join
+/// them.
+fn set_in_list(
+    document: &mut DocumentMut,
+    kind: MemberKind,
+    path: &str,
+    value: &str,
+    joining: &mut [JoiningEntry],
+) -> Result<()> {
+    let list = kind.list();
+    let mut entries = document.get_mut(list).map_or_else(|| Ok(Vec::new()), entries)?;
+    let named = entries.len();
+    let of_kind = joining.iter_mut().filter(|entry| entry.kind == kind);
+    entries.extend(of_kind.map(|entry| entry.document.as_table_mut() as &mut dyn TableLike));
+    ensure!(
+        !entries.is_empty(),
+        "the study has no `{list}` of its own, and none join it: name them in it"
+    );
     let names: Vec<Names> = entries.iter().map(|entry| Names::of(*entry)).collect();
-    let (chosen, rest) = choose(&names, path, list)?;
+    let (chosen, rest) = choose(&names, path, kind)?;
     let mut keys = split(rest)?;
     if !OWN.contains(&keys[0].as_str()) {
         keys.insert(0, "params".to_owned());
+    }
+    if let Some(&joins) = chosen.iter().find(|&&n| n >= named && keys[0] == "name") {
+        bail!(
+            "`{}` joins the study by itself, under the name that it is registered by; `label` is \
+             its name in tables",
+            names[joins].name
+        );
     }
     let value = parse(&keys, value)?;
     chosen.into_iter().try_for_each(|n| put(entries[n], &keys, value.clone()))
@@ -121,7 +224,7 @@ impl Names {
 /// The entries that the beginning of a path selects, and the rest of the path. A full label or name
 /// comes first, since it may have dots in it; then a pattern; then the beginning of names, if all
 /// of these are of one kind.
-fn choose<'a>(entries: &[Names], path: &'a str, list: &str) -> Result<(Vec<usize>, &'a str)> {
+fn choose<'a>(entries: &[Names], path: &'a str, kind: MemberKind) -> Result<(Vec<usize>, &'a str)> {
     let those = |wanted: &dyn Fn(&Names) -> bool| -> Vec<usize> {
         (0..entries.len()).filter(|&n| wanted(&entries[n])).collect()
     };
@@ -141,10 +244,7 @@ fn choose<'a>(entries: &[Names], path: &'a str, list: &str) -> Result<(Vec<usize
     let rest =
         path[first.len() + 2 * usize::from(path.starts_with(['"', '\'']))..].strip_prefix('.');
     let rest = rest.with_context(|| {
-        format!(
-            "what of `{first}` is to be set? Such as `--set {}.{first}.label=mine`",
-            list.trim_end_matches('s')
-        )
+        format!("what of `{first}` is to be set? Such as `--set {kind}.{first}.label=mine`")
     })?;
     let pattern = glob::Pattern::new(&first).with_context(|| format!("`{first}` is no pattern"))?;
     let matching = those(&|entry| entry.both().iter().any(|name| pattern.matches(name)));
@@ -159,8 +259,7 @@ fn choose<'a>(entries: &[Names], path: &'a str, list: &str) -> Result<(Vec<usize
         0 => {
             let known: Vec<&str> = entries.iter().flat_map(Names::both).collect();
             bail!(
-                "the study has no {} `{first}`{}; there are: {}",
-                list.trim_end_matches('s'),
+                "the study has no {kind} `{first}`{}; there are: {}",
                 suggestion(&first, &known),
                 labels.join(", ")
             )
@@ -239,170 +338,4 @@ fn put(table: &mut dyn TableLike, keys: &[String], value: Option<Value>) -> Resu
         rest,
         value,
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const STUDY: &str = r#"name = "toy"
-metrics = ["l2", { name = "ssim" }] # how large
-
-[[attacks]]
-name = "fgsm"
-label = "fgsm_0.1" # one tenth
-params = { epsilon = 0.1 }
-
-[[attacks]]
-name = "fgsm"
-label = "fgsm_0.2"
-
-[[attacks]]
-name = "cw_l2"
-[attacks.params]
-kappa = 1
-
-[data]
-source = "fashion-mnist"
-"#;
-
-    fn with(settings: &[&str]) -> String {
-        let settings: Vec<String> = settings.iter().map(|&setting| setting.to_owned()).collect();
-        apply(STUDY, &settings).unwrap().into_owned()
-    }
-
-    fn refusal(setting: &str) -> String {
-        format!("{:#}", apply(STUDY, &[setting.to_owned()]).unwrap_err())
-    }
-
-    /// What a setting changes: the lines that go, and those that come.
-    fn changed(setting: &str) -> (Vec<String>, Vec<String>) {
-        let after = with(&[setting]);
-        let missing = |from: &str, to: &str| {
-            from.lines()
-                .filter(|line| !to.lines().any(|other| other == *line))
-                .map(str::to_owned)
-                .collect()
-        };
-        (missing(STUDY, &after), missing(&after, STUDY))
-    }
-
-    #[test]
-    fn what_is_set_stands_where_it_belongs_and_the_rest_stays() {
-        for (setting, gone, come) in [
-            ("seed=7", &[][..], &["seed = 7"][..]),
-            ("name = other", &["name = \"toy\""], &["name = \"other\""]),
-            ("data.images=10", &[], &["images = 10"]),
-            ("transfer.policy=resize", &[], &["transfer = { policy = \"resize\" }"]),
-            (
-                "attack.fgsm_0.1.epsilon=0.3",
-                &["params = { epsilon = 0.1 }"],
-                &["params = { epsilon = 0.3 }"],
-            ),
-            (
-                "attacks.fgsm_0.1.params.epsilon=0.3",
-                &["params = { epsilon = 0.1 }"],
-                &["params = { epsilon = 0.3 }"],
-            ),
-            ("attack.fgsm_0.2.norm=l1", &[], &["params = { norm = \"l1\" }"]),
-            ("attack.cw_l2.kappa=20", &["kappa = 1"], &["kappa = 20"]),
-            ("attack.cw.kappa=20", &["kappa = 1"], &["kappa = 20"]),
-            ("attack.cw.goals=[\"random\"]", &[], &["goals = [\"random\"]"]),
-            ("attack.fgsm_0.1.label=", &["label = \"fgsm_0.1\" # one tenth"], &[]),
-            (
-                "attack.\"fgsm_0.1\".label=f",
-                &["label = \"fgsm_0.1\" # one tenth"],
-                &["label = \"f\" # one tenth"],
-            ),
-            (
-                "metric.l2.label=far",
-                &["metrics = [\"l2\", { name = \"ssim\" }] # how large"],
-                &["metrics = [{ name = \"l2\", label = \"far\" }, { name = \"ssim\" }] # how \
-                   large"],
-            ),
-            (
-                "metrics=[]",
-                &["metrics = [\"l2\", { name = \"ssim\" }] # how large"],
-                &["metrics = [] # how large"],
-            ),
-        ] {
-            let (went, came) = changed(setting);
-            assert_eq!(
-                (
-                    went.iter().map(String::as_str).collect::<Vec<_>>(),
-                    came.iter().map(String::as_str).collect::<Vec<_>>()
-                ),
-                (gone.to_vec(), come.to_vec()),
-                "{setting}"
-            );
-        }
-        assert_eq!(apply(STUDY, &[]).unwrap(), STUDY);
-        assert_eq!(apply("no = = toml", &["seed=1".to_owned()]).unwrap(), "no = = toml");
-    }
-
-    #[test]
-    fn several_entries_are_set_at_once() {
-        for pattern in ["fgsm", "fgsm*", "fgsm_0", "\"fgsm_0.?\""] {
-            let text = with(&[&format!("attack.{pattern}.epsilon=0.7")]);
-            assert_eq!(text.matches("epsilon = 0.7").count(), 2, "{pattern}: {text}");
-        }
-        assert_eq!(
-            with(&["attack.*.goals=[\"second\"]"]).matches("goals = [\"second\"]").count(),
-            3
-        );
-    }
-
-    #[test]
-    fn a_folder_comes_in_the_place_of_a_source_and_starts_from_here() {
-        let here = std::env::current_dir().unwrap();
-        let (gone, come) = changed("data.folder=photos");
-        assert_eq!(gone, ["source = \"fashion-mnist\""]);
-        assert_eq!(come, [format!("folder = \"{}\"", here.join("photos").display())]);
-        let back = apply(
-            &with(&["data.folder=photos", "data.labels=/l.csv"]),
-            &["data.source=eccv2018".to_owned()],
-        )
-        .unwrap()
-        .into_owned();
-        assert!(back.ends_with("[data]\nsource = \"eccv2018\"\n"), "{back}");
-    }
-
-    #[test]
-    fn a_path_that_leads_nowhere_says_where_it_could() {
-        for (setting, expected) in [
-            ("seed", "--set seed: PATH=VALUE is expected, such as `--set seed=7`"),
-            (
-                "attack.cwl2.kappa=1",
-                "--set attack.cwl2.kappa=1: the study has no attack `cwl2`, did you mean `cw_l2`?; \
-                 there are: fgsm_0.1, fgsm_0.2, cw_l2",
-            ),
-            (
-                "attack.cw_l2=1",
-                "--set attack.cw_l2=1: what of `cw_l2` is to be set? Such as `--set \
-                 attack.cw_l2.label=mine`",
-            ),
-            (
-                "model.x.weights=w",
-                "--set model.x.weights=w: the study has no `models` of its own: name them in it",
-            ),
-            (
-                "attack..kappa=1",
-                "--set attack..kappa=1: a key is missing in the path `.kappa`: keys with dots \
-                 between them are expected",
-            ),
-            (
-                "attack.\"cw.kappa=1",
-                "--set attack.\"cw.kappa=1: a quote is not closed in the path `\"cw.kappa`",
-            ),
-            ("name.x=1", "--set name.x=1: `name` has nothing below it: `x` leads nowhere"),
-        ] {
-            assert_eq!(refusal(setting), expected);
-        }
-        let two = STUDY.replace("\"cw_l2\"", "\"fancy\"");
-        let error = apply(&two, &["attack.f.kappa=1".to_owned()]).unwrap_err();
-        assert_eq!(
-            format!("{error:#}"),
-            "--set attack.f.kappa=1: `f` may mean fgsm_0.1, fgsm_0.2, fancy: `f*` sets all of them"
-        );
-    }
 }
