@@ -234,7 +234,7 @@ impl CleverEstimate {
                 low: bound,
                 high: bound,
                 lipschitz: greatest,
-                p: f64::NAN,
+                p: if exact { 1.0 } else { f64::NAN },
                 good: exact,
             };
         };

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 /// The engine's version. It counts up whenever the engine gives other content for the same
 /// specification, so that cells of an older engine are not taken for those of this one.
-pub const ENGINE: &str = "4";
+pub const ENGINE: &str = "5";
 
 /// Images per slice, and so the size of a batch. A cell's bits depend on it, so it never depends on
 /// the machine or the number of workers.

@@ -22,7 +22,7 @@ pub(super) fn scores(view: &View, page: &mut Page) -> Result<()> {
                 .iter()
                 .filter(|one| one.metric == score.label && one.goal == goal)
                 .collect();
-            if values.iter().any(|one| one.mean.value.is_some()) {
+            if values.iter().any(|one| one.scored > 0) {
                 shown.extend(score_figure(view, &score.label, goal, &values)?);
             }
         }
