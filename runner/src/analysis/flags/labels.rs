@@ -18,6 +18,10 @@ pub(super) fn signs(study: &Study, tables: &Tables) -> Vec<Signal> {
     let mut signals: Vec<Signal> =
         (0..study.models.len()).filter_map(|model| accuracy(study, tables, model)).collect();
     beyond_chance(&mut signals);
+    // It is the probability of so few right answers half-way to perfection, and not of chance.
+    for signal in &mut signals {
+        signal.flag.p = None;
+    }
     signals
 }
 

@@ -269,9 +269,7 @@ pub struct Flag {
     pub found: Rate,
     /// In a comparison, those of the same images on which `against` succeeds.
     pub compared: Option<Rate>,
-    /// Probability of such a difference by chance, corrected for all comparisons of this kind. Of
-    /// `accuracy_not_above_chance`, the probability of so few right answers by a model half-way
-    /// between chance and perfection.
+    /// Probability of such a difference by chance, corrected for all comparisons of this kind.
     pub p: Option<f64>,
     /// The finding in a sentence, with its numbers.
     pub reading: String,

@@ -65,12 +65,25 @@ fn group(title: &str, flags: &[&Flag]) -> String {
             "<li><p><span class=\"finding {severity}\">{severity}</span> \
              <strong>{name}</strong>{place}: {}{p}.</p>\
              <p class=\"about\">{} {}</p></li>",
-            escape(&flag.reading),
-            escape(&flag.meaning),
-            escape(&flag.remedy)
+            with_code(&flag.reading),
+            with_code(&flag.meaning),
+            with_code(&flag.remedy)
         );
     }
     html + "</ul></details>\n"
+}
+
+/// A text as HTML, with what stands between backticks as code.
+fn with_code(text: &str) -> String {
+    let parts: Vec<&str> = text.split('`').collect();
+    if parts.len().is_multiple_of(2) {
+        return escape(text); // a backtick without a partner is a character
+    }
+    let code = |(n, part): (usize, &&str)| match n % 2 {
+        0 => escape(part),
+        _ => format!("<code>{}</code>", escape(part)),
+    };
+    parts.iter().enumerate().map(code).collect()
 }
 
 /// The checks that were made, and those for which the study has no data.

@@ -26,8 +26,9 @@ pub(super) fn headline(view: &View, page: &mut Page) {
             format!(" on {}", counted(models.len(), "model"))
         };
         lines.push(format!(
-            "{}{place}: see which numbers they are about.",
-            counted(flags.len(), "flag")
+            "{}{place}: see which numbers {} about.",
+            counted(flags.len(), "flag"),
+            if flags.len() == 1 { "it is" } else { "they are" }
         ));
     }
     if !summary.missing.is_empty() {

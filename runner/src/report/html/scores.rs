@@ -36,7 +36,9 @@ pub(super) fn scores(view: &View, page: &mut Page) -> Result<()> {
         "CLEVER against attacks",
         about,
         shown,
-        "The study has no metric of models, such as clever_l2.",
+        "No score can be held against an attack: that takes a metric of models, such as \
+         clever_l2, the distortion that it bounds, such as l2, and an attack that succeeds with \
+         the same goal.",
     )
 }
 

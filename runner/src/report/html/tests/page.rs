@@ -233,12 +233,14 @@ fn flags_of_the_study_stand_first() {
     flag["attack"] = json!("cw_l2");
     flag["goal"] = json!(null);
     flag["severity"] = json!("error");
+    flag["remedy"] = json!("Say `first_label = 1`, not `<0>`.");
     flagged["findings"]["flags"] = json!([flag]);
     let flagged = folder(&flagged);
     let html = fs::read_to_string(write_report(flagged.path()).unwrap()).unwrap();
     assert!(html.contains("<summary>The study: 1 error</summary>"));
     assert!(html.contains("</strong> of cw_l2: "), "an attack whatever its goal");
-    assert!(html.contains("<li>1 flag: see which numbers they are about.</li>"));
+    assert!(html.contains("Say <code>first_label = 1</code>, not <code>&lt;0&gt;</code>.</p>"));
+    assert!(html.contains("<li>1 flag: see which numbers it is about.</li>"));
 }
 
 #[test]
