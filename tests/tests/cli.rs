@@ -61,7 +61,7 @@ step, untargeted: success of n attacked images; mean distortion of the successes
   model   n  success  8-bit  largest  forward  backward
   toy_8  10    80.0%  80.0%   0.0500        1         1
 
-Flags: none in 8 checks for broken models, masked gradients and weak attacks
+Flags: none in 13 checks of inputs, models and attacks
 
 Results: results/toys
 Report: results/toys/report.html
@@ -93,7 +93,7 @@ fn failed_cells_are_listed_at_the_end() {
   model  n  success  8-bit  largest  forward  backward  missing
   toy_8  0        –      –        –        –         –       12
 
-Flags: none in 7 checks for broken models, masked gradients and weak attacks
+Flags: none in 11 checks of inputs, models and attacks
 
 Results: results/toys
 Report: results/toys/report.html

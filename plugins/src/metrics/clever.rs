@@ -234,7 +234,7 @@ impl CleverEstimate {
                 low: bound,
                 high: bound,
                 lipschitz: greatest,
-                p: f64::NAN,
+                p: if exact { 1.0 } else { f64::NAN },
                 good: exact,
             };
         };
@@ -344,8 +344,8 @@ mod tests {
                     ] {
                         assert_relative_eq!(found[0], exact, max_relative = 1e-5);
                         assert_eq!(
-                            (found[1], found[2], found[5]),
-                            (found[0], found[0], 1.0),
+                            (found[1], found[2], found[4], found[5]),
+                            (found[0], found[0], 1.0, 1.0),
                             "exact, so the interval is empty"
                         );
                     }

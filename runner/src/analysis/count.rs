@@ -6,7 +6,7 @@ use crate::analysis::tables::{
 use crate::analysis::transfer::Transfer;
 use crate::analysis::{flags, stats};
 use crate::engine::plan::{CellId, Plan, Scoring};
-use crate::store::rows::{CleanRow, CraftRow, MeasureRow, ProbeRow, ScoreRow, TransferRow};
+use crate::store::rows::{CleanRow, CraftRow, MeasureRow, ProbeRow, ScoreRow, Status, TransferRow};
 use crate::store::{Lookup, Row, Store};
 use crate::study::Study;
 use anyhow::Result;
@@ -26,11 +26,11 @@ pub fn analyse(
 ) -> Result<Tables> {
     let reader =
         Reader { study, plan, store, missing: RefCell::default(), trouble: RefCell::default() };
-    let (accuracy, correct): (Vec<_>, Vec<_>) =
-        (0..study.models.len()).map(|model| reader.accuracy(model)).unzip();
     let none = || vec![Tally::default(); study.models.len()];
-    let mut tables =
-        Tables { accuracy, correct, adversarials: none(), repeated: none(), ..Tables::default() };
+    let mut tables = Tables { adversarials: none(), repeated: none(), ..Tables::default() };
+    for model in 0..study.models.len() {
+        reader.accuracy(model, &mut tables);
+    }
     for index in 0..plan.campaigns.len() {
         reader.campaign(index, &mut tables, sink)?;
     }
@@ -38,7 +38,8 @@ pub fn analyse(
     let goal =
         |row: &Transfer| study.attacks[row.attack].goals.iter().position(|goal| *goal == row.goal);
     tables.transfer.sort_by_key(|row| (row.source, row.attack, goal(row), row.target));
-    tables.scores = plan.scores.iter().map(|scoring| reader.score(scoring)).collect();
+    let score = |scoring: &Scoring| reader.score(scoring, &tables.correct[scoring.model]);
+    tables.scores = plan.scores.iter().map(score).collect();
     tables.probes =
         plan.probes.iter().enumerate().map(|(model, cells)| reader.probe(model, cells)).collect();
     if let Some(error) = reader.trouble.into_inner() {
@@ -76,13 +77,15 @@ impl Reader<'_> {
         None
     }
 
-    fn accuracy(&self, model: usize) -> (Accuracy, Vec<Option<bool>>) {
+    /// Counts a model's answers to the images as they are.
+    fn accuracy(&self, model: usize, tables: &mut Tables) {
         let mut accuracy = Accuracy { model, ..Accuracy::default() };
-        let mut correct = Vec::new();
+        let (mut correct, mut answers) = (Vec::new(), Vec::new());
         for &id in &self.plan.clean[model] {
             let Some(rows) = self.rows::<CleanRow>(id) else {
                 accuracy.missing += self.plan.cases(id);
                 correct.extend(std::iter::repeat_n(None, self.plan.cases(id)));
+                answers.extend(std::iter::repeat_n(None, self.plan.cases(id)));
                 continue;
             };
             accuracy.images += rows.len();
@@ -90,8 +93,11 @@ impl Reader<'_> {
             accuracy.correct += rows.iter().filter(|row| row.correct).count();
             accuracy.top5 += rows.iter().filter(|row| row.top5).count();
             correct.extend(rows.iter().map(|row| Some(row.correct)));
+            answers.extend(rows.iter().map(|row| row.prediction));
         }
-        (accuracy, correct)
+        tables.accuracy.push(accuracy);
+        tables.correct.push(correct);
+        tables.answers.push(answers);
     }
 
     fn campaign(
@@ -108,6 +114,7 @@ impl Reader<'_> {
         let mut all: Vec<CraftRow> = Vec::new();
         let (mut attacked, mut met, mut met_8bit) = (Vec::new(), Vec::new(), Vec::new());
         let (mut missing, mut transfer_seconds) = (0, 0.0);
+        let mut first_invalid = None;
         let mut values: Vec<[Vec<Option<f64>>; 2]> =
             campaign.measures.iter().map(|_| Default::default()).collect();
         for (slice, &id) in campaign.craft.iter().enumerate() {
@@ -167,6 +174,11 @@ impl Reader<'_> {
                     );
                 }
             }
+            let invalid = |(n, row): (usize, &CraftRow)| match &row.status {
+                Status::Invalid(reason) => Some((images.start + n, reason.clone())),
+                _ => None,
+            };
+            first_invalid = first_invalid.or_else(|| craft.iter().enumerate().find_map(invalid));
             attacked.extend(craft.iter().map(|row| row.status.attempted()));
             met.extend(craft.iter().map(|row| row.success));
             met_8bit.extend(craft.iter().map(|row| row.success_8bit));
@@ -185,6 +197,7 @@ impl Reader<'_> {
             return Ok(());
         }
         tables.success.push(Success {
+            first_invalid,
             attacked,
             met,
             met_8bit,
@@ -194,12 +207,11 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn score(&self, scoring: &Scoring) -> Score {
+    /// Counts a metric of a model. `correct`: per image, whether the model classifies it correctly.
+    fn score(&self, scoring: &Scoring, correct: &[Option<bool>]) -> Score {
         let &Scoring { metric, model, goal, ref cells } = scoring;
-        let mut cases = Vec::new();
-        let mut extras = vec![Vec::new(); self.study.metrics[metric].extras.len()];
-        let mut extra_cases = Vec::new();
-        let mut missing = 0;
+        let (mut cases, mut extra_cases) = (Vec::new(), Vec::new());
+        let (mut missing, mut source_correct) = (0, 0);
         for &id in cells {
             let Some(rows) = self.rows::<ScoreRow>(id) else {
                 missing += self.plan.cases(id);
@@ -208,24 +220,31 @@ impl Reader<'_> {
                 continue;
             };
             for row in rows {
-                cases.push(row.value);
-                for (all, value) in extras.iter_mut().zip(&row.extras) {
-                    all.extend(Some(*value).filter(|value| value.is_finite()));
-                }
-                extra_cases.push(row.extras);
+                let known = correct[cases.len()] == Some(true);
+                source_correct += usize::from(known || row.value.is_some());
+                let is_whole = row.extras.iter().all(|extra| extra.is_finite());
+                let value = row.value.filter(|value| value.is_finite() && is_whole);
+                extra_cases.push(if value.is_some() { row.extras } else { Vec::new() });
+                cases.push(value);
             }
         }
         let values: Vec<f64> = cases.iter().copied().flatten().collect();
-        let extras = extras.iter().map(|values| stats::mean(values)).collect();
+        let extra = |n: usize| {
+            let values: Vec<f64> =
+                extra_cases.iter().filter_map(|extras| extras.get(n).copied()).collect();
+            stats::mean(&values)
+        };
         Score {
             metric,
             model,
             goal,
             missing,
+            source_correct,
             scored: values.len(),
+            invalid: source_correct - values.len(),
             summary: summary(values),
+            extras: (0..self.study.metrics[metric].extras.len()).map(extra).collect(),
             cases,
-            extras,
             extra_cases,
         }
     }

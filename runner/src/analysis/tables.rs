@@ -27,6 +27,8 @@ pub struct Tables {
     /// Per model, the images attacked, over all attacks; hits are those whose clean answer changed
     /// during the attack.
     pub repeated: Vec<Tally>,
+    /// Per model and image, the model's answer; none where the cell failed.
+    pub answers: Vec<Vec<Option<i64>>>,
     /// One per model; without cases when the study has no probe.
     pub probes: Vec<Probe>,
     /// Signs that a model or an attack is not measured right.
@@ -107,6 +109,8 @@ pub struct Success {
     pub found: usize,
     /// Number of images for which the attack's answer was invalid.
     pub invalid: usize,
+    /// The first image whose answer was invalid, by its index, and the reason.
+    pub first_invalid: Option<(usize, String)>,
     /// Number of images whose goal is met.
     pub success: usize,
     /// Number of images whose goal is met after rounding to 8 bits.
@@ -170,13 +174,18 @@ pub struct Score {
     pub goal: GoalKind,
     /// Number of images without rows, because a cell failed.
     pub missing: usize,
-    /// Number of images that were scored: those that the model classifies correctly.
+    /// Number of images that the model classifies correctly: those for which the metric was asked.
+    pub source_correct: usize,
+    /// Number of these whose value and extra numbers are all finite. Everything else here is over
+    /// these images.
     pub scored: usize,
+    /// Number of these that are left out, since the value or an extra number is not finite.
+    pub invalid: usize,
     /// Over the scored images.
     pub summary: MeanMedian,
     /// Per image; none where there is no score.
     pub cases: Vec<Option<f64>>,
-    /// Mean of each extra number of the metric, over its finite values.
+    /// Mean of each extra number of the metric, over the scored images.
     pub extras: Vec<Option<f64>>,
     /// Per image, the extra numbers of the metric; empty where there is no score.
     pub extra_cases: Vec<Vec<f64>>,
@@ -301,6 +310,7 @@ impl Success {
             source_correct: attempted.len(),
             found: count(&|row| row.slot.is_some()),
             invalid: count(&|row| matches!(row.status, Status::Invalid(_))),
+            first_invalid: None,
             success: count(&|row| row.success),
             success_8bit: count(&|row| row.success_8bit),
             distortions: campaign

@@ -1,5 +1,6 @@
 //! The lines that introduce a study.
 
+use crate::analysis::flags;
 use crate::cli::text::counted;
 use crate::study::{MemberKind, Study};
 use anyhow::Result;
@@ -40,6 +41,10 @@ pub(super) fn introduce(study: &Study, out: &mut dyn Write) -> Result<()> {
     }
     if let Some(asked) = study.data.asked.filter(|&asked| asked > study.data.pictures.len()) {
         writeln!(out, "{asked} images were asked for, but there are no more")?;
+    }
+    for flag in flags::of_inputs(study) {
+        let severity = flag.severity.name();
+        writeln!(out, "{severity}: {}: {}. {}", flag.place(), flag.reading, flag.remedy)?;
     }
     let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
     for skipped in &study.data.skipped {

@@ -1,7 +1,7 @@
 //! The command line: parser, dispatch and exit codes. Each command has a file of its own.
 //!
-//! Exit codes: 0 all is well; 1 it is done, but cells have failed or images were skipped by
-//! `predict`; 2 it could not be done: bad input, a folder that cannot be written to, no such
+//! Exit codes: 0 all is well; 1 it is done, but cells have failed, answers of attacks are invalid,
+//! or images were skipped by `predict`; 2 it could not be done: bad input, a folder that cannot be written to, no such
 //! device; 130 and 143 a run was stopped by SIGINT (Ctrl-C) or SIGTERM.
 
 mod cancel;
@@ -66,8 +66,8 @@ impl Cli {
     }
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 all is well; 1 it is done, but cells have failed or images \
-                          were skipped by `predict`; \
+const EXIT_CODES: &str = "Exit codes: 0 all is well; 1 it is done, but cells have failed, answers of \
+                          attacks are invalid, or images were skipped by `predict`; \
      2 it could not be done (bad input, a folder that cannot be written to, no such device); \
      130 and 143 a run was stopped by SIGINT (Ctrl-C) or SIGTERM.";
 

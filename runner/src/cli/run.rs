@@ -1,5 +1,7 @@
 //! `runner run`: a study from its file to its report.
 
+use crate::analysis::Tables;
+use crate::analysis::flags::{Flag, Sign};
 use crate::cli::dry_run::dry_run;
 use crate::cli::introduce::introduce;
 use crate::cli::plugin_options::PluginOptions;
@@ -83,11 +85,13 @@ pub(super) fn run(
     if outcome.left > 0 {
         return Ok(stopped(&outcome, cells, signal.load(Ordering::Relaxed)));
     }
-    report::print(&study, &session.report()?, out)?;
+    let tables = session.report()?;
+    report::print(&study, &tables, out)?;
     let page = report::write_report(&folder)?;
     writeln!(out, "\nResults: {}\nReport: {}", folder.display(), page.display())?;
     out.flush()?;
-    Ok(conclude(&outcome))
+    let (failed, invalid) = (warn_of_failures(&outcome), warn_of_invalid(&tables));
+    Ok(ExitCode::from(u8::from(failed || invalid)))
 }
 
 /// The output of a run. A broken pipe is no error: the results are files, so the run goes on when
@@ -124,10 +128,11 @@ fn stopped(outcome: &RunOutcome, cells: usize, signal: usize) -> ExitCode {
     ExitCode::from(128 + signal as u8)
 }
 
-fn conclude(outcome: &RunOutcome) -> ExitCode {
+/// Says which cells failed. Returns whether there are any.
+fn warn_of_failures(outcome: &RunOutcome) -> bool {
     let count = outcome.failures.len();
     if count == 0 {
-        return ExitCode::SUCCESS;
+        return false;
     }
     let mut lines = vec![String::new()];
     let held_up = if outcome.held_up > 0 {
@@ -150,5 +155,32 @@ fn conclude(outcome: &RunOutcome) -> ExitCode {
         lines.push(format!("  … and {} more", count - SHOWN));
     }
     let _ = writeln!(io::stderr(), "{}", lines.join("\n"));
-    ExitCode::from(1)
+    true
+}
+
+/// Says which attacks gave answers that are no images, each with the first reason. Returns whether
+/// there are any.
+fn warn_of_invalid(tables: &Tables) -> bool {
+    let invalid: Vec<&Flag> =
+        (tables.findings.flags.iter()).filter(|flag| flag.flag == Sign::InvalidAnswers).collect();
+    if invalid.is_empty() {
+        return false;
+    }
+    let count: usize = invalid.iter().map(|flag| flag.found.k).sum();
+    let mut lines = vec![format!(
+        "\n{} invalid: each counts as a failure of the attack",
+        if count == 1 {
+            "1 answer of attacks is".to_owned()
+        } else {
+            format!("{count} answers of attacks are")
+        }
+    )];
+    lines.extend(
+        invalid.iter().take(SHOWN).map(|flag| format!("  {}: {}", flag.place(), flag.reading)),
+    );
+    if invalid.len() > SHOWN {
+        lines.push(format!("  … and {} more", invalid.len() - SHOWN));
+    }
+    let _ = writeln!(io::stderr(), "{}", lines.join("\n"));
+    true
 }

@@ -72,9 +72,16 @@ fn accuracy(summary: &Summary) -> String {
 fn success(summary: &Summary, attack: &str, goal: GoalKind) -> String {
     let campaigns: Vec<&CampaignSummary> =
         summary.campaigns.iter().filter(|c| c.attack == attack && c.goal == goal).collect();
+    let some_invalid = campaigns.iter().any(|campaign| campaign.invalid > 0);
     let mut head = ["model", "n", "success", "8-bit"].map(str::to_owned).to_vec();
+    head.extend(some_invalid.then(|| "invalid".to_owned()));
+    let with_unit = |label: &str| {
+        let metric = summary.metrics.iter().find(|metric| metric.label == label);
+        let unit = metric.map_or("", |metric| metric.unit.as_str());
+        if unit.is_empty() { label.to_owned() } else { format!("{label} ({unit})") }
+    };
     head.extend(
-        campaigns.first().into_iter().flat_map(|c| c.distortions.iter().map(|d| d.metric.clone())),
+        campaigns.first().into_iter().flat_map(|c| &c.distortions).map(|d| with_unit(&d.metric)),
     );
     let rows = campaigns.iter().map(|c| {
         let mut row = vec![
@@ -83,6 +90,7 @@ fn success(summary: &Summary, attack: &str, goal: GoalKind) -> String {
             percent(c.success),
             percent(c.success_8bit),
         ];
+        row.extend(some_invalid.then(|| c.invalid.to_string()));
         row.extend(
             c.distortions.iter().map(|d| d.mean.value.map_or_else(|| "--".into(), significant)),
         );

@@ -5,7 +5,7 @@ use crate::engine::plan::{ENGINE, Plan};
 pub use crate::store::rows::OutcomeRow;
 use crate::store::rows::{CraftRow, MeasureRow, TimeRow, TransferRow};
 use crate::store::{Pending, Row, properties};
-use crate::study::Study;
+use crate::study::{Study, StudyMetric};
 use anyhow::{Context, Result};
 use arrow_array::{Array, ArrayRef, Float64Array, RecordBatch};
 use arrow_schema::{DataType, Field, Schema};
@@ -93,6 +93,24 @@ fn unreadable(path: &Path) -> String {
     )
 }
 
+/// The columns of a metric of outcomes: of the value and then of each extra number, for float and
+/// for rounded pixels.
+pub(crate) fn columns(metric: &StudyMetric) -> impl Iterator<Item = [String; 2]> + '_ {
+    let value = format!("{DISTORTION}{}", metric.part.label);
+    let extras =
+        metric.extras.iter().map(|extra| format!("{DISTORTION}{}_{extra}", metric.part.label));
+    std::iter::once(value).chain(extras).map(|name| [name.clone(), format!("{name}_8bit")])
+}
+
+/// The numbers of a row in the order of [`columns`]; none where a number is not finite.
+pub(crate) fn values(row: &MeasureRow) -> impl Iterator<Item = [Option<f64>; 2]> + '_ {
+    let extra = |n: usize| [&row.extras, &row.extras_8bit].map(|extras| extras.get(n).copied());
+    let extras = (0..row.extras.len().max(row.extras_8bit.len())).map(extra);
+    std::iter::once([row.value, row.value_8bit])
+        .chain(extras)
+        .map(|pair| pair.map(|value| value.filter(|value| value.is_finite())))
+}
+
 fn outcomes(batch: &RecordBatch) -> Result<Vec<Outcome>> {
     let rows = OutcomeRow::read(batch)?;
     let mut columns: Vec<(&str, &Float64Array)> = Vec::new();
@@ -164,11 +182,8 @@ impl<'a> Merged<'a> {
     pub(super) fn new(study: &'a Study, plan: &'a Plan, out: &Path) -> Result<Self> {
         let mut fields = OutcomeRow::fields();
         for metric in study.metrics.iter().filter(|metric| metric.scope == Scope::Outcome) {
-            let name = format!("{DISTORTION}{}", metric.part.label);
-            fields.extend(
-                [name.clone(), format!("{name}_8bit")]
-                    .map(|name| Field::new(name, DataType::Float64, true)),
-            );
+            let columns = columns(metric).flatten();
+            fields.extend(columns.map(|name| Field::new(name, DataType::Float64, true)));
         }
         let sheet = |name: &str, fields| Sheet::new(study, &out.join(name), fields);
         Ok(Self {
@@ -213,14 +228,19 @@ impl<'a> Merged<'a> {
 
 impl OutcomeSink for Merged<'_> {
     fn slice(&mut self, outcomes: &Outcomes) -> Result<()> {
-        let column =
-            |measured: &Option<Vec<MeasureRow>>, of: fn(&MeasureRow) -> Option<f64>| -> ArrayRef {
-                let value = |n: usize| measured.as_ref().and_then(|rows| of(&rows[n]));
-                Arc::new((0..outcomes.craft.len()).map(value).collect::<Float64Array>())
-            };
-        let of =
-            |measured| [column(measured, |row| row.value), column(measured, |row| row.value_8bit)];
-        let distortions: Vec<ArrayRef> = outcomes.measures.iter().flat_map(of).collect();
+        let metrics = self.plan.campaigns[outcomes.campaign].measures.iter();
+        let distortions: Vec<ArrayRef> = metrics
+            .zip(outcomes.measures)
+            .flat_map(|((metric, _), measured)| {
+                let width = 1 + self.study.metrics[*metric].extras.len();
+                (0..2 * width).map(move |column| {
+                    let value =
+                        |n: usize| values(&measured.as_ref()?[n]).nth(column / 2)?[column % 2];
+                    let values = (0..outcomes.craft.len()).map(value);
+                    Arc::new(values.collect::<Float64Array>()) as ArrayRef
+                })
+            })
+            .collect();
         for target in
             outcomes.own.then_some(None).into_iter().chain(outcomes.transfers.iter().map(Some))
         {

@@ -39,24 +39,13 @@ pub fn print(study: &Study, tables: &Tables, out: &mut dyn Write) -> io::Result<
 fn flags(findings: &Findings, out: &mut dyn Write) -> io::Result<()> {
     let looked_at: usize = findings.checks.iter().map(|check| check.looked_at).sum();
     if findings.flags.is_empty() {
-        return writeln!(
-            out,
-            "\nFlags: none in {looked_at} checks for broken models, masked gradients and weak \
-             attacks"
-        );
+        return writeln!(out, "\nFlags: none in {looked_at} checks of inputs, models and attacks");
     }
-    writeln!(
-        out,
-        "\nFlags: signs of broken models, masked gradients and weak attacks; flags.csv has all"
-    )?;
+    writeln!(out, "\nFlags: signs that numbers say less than they seem to; flags.csv has all")?;
     for check in findings.checks.iter().filter(|check| check.raised > 0) {
         let raised: Vec<&Flag> =
             findings.flags.iter().filter(|flag| flag.flag == check.flag).collect();
         let Some(worst) = raised.iter().min_by_key(|flag| flag.severity) else { continue };
-        let place = |flag: &Flag| match (&flag.attack, flag.goal) {
-            (Some(attack), Some(goal)) => format!("{attack} ({}) on {}", goal.name(), flag.model),
-            _ => flag.model.clone(),
-        };
         writeln!(
             out,
             "  {} {}: {} of {}",
@@ -66,7 +55,7 @@ fn flags(findings: &Findings, out: &mut dyn Write) -> io::Result<()> {
             check.looked_at
         )?;
         for flag in raised.iter().take(SHOWN) {
-            writeln!(out, "    {}: {}", place(flag), flag.reading)?;
+            writeln!(out, "    {}: {}", flag.place(), flag.reading)?;
         }
         if raised.len() > SHOWN {
             writeln!(out, "    and {} more", raised.len() - SHOWN)?;
@@ -104,13 +93,14 @@ fn accuracy(study: &Study, tables: &Tables, out: &mut dyn Write) -> io::Result<(
             percent(row.top5, row.images),
             format!("{}/{}", row.top5, row.images),
             model.card.top1.map_or_else(String::new, |top1| format!("{top1:.1}%")),
-            missing(row.missing),
+            some(row.missing),
         ]);
     }
     grid.print(out, 1)
 }
 
-fn missing(count: usize) -> String {
+/// A count; nothing for 0, so that a column without counts is left out.
+fn some(count: usize) -> String {
     if count == 0 { String::new() } else { count.to_string() }
 }
 
@@ -133,7 +123,7 @@ fn success(
     )?;
     let mut head = vec!["model", "n", "success", "8-bit"];
     head.extend(outcome);
-    head.extend(["forward", "backward", "missing"]);
+    head.extend(["forward", "backward", "invalid", "missing"]);
     let mut grid = Grid::new(head);
     for row in tables.success.iter().filter(|row| (row.attack, row.goal) == (attack, goal)) {
         let mut cells = vec![
@@ -146,7 +136,8 @@ fn success(
         cells.extend([
             short_count(row.passes.forward.median),
             short_count(row.passes.backward.median),
-            missing(row.missing),
+            some(row.invalid),
+            some(row.missing),
         ]);
         grid.row(cells);
     }
@@ -161,8 +152,8 @@ fn scores(study: &Study, tables: &Tables, out: &mut dyn Write) -> io::Result<()>
     for (index, metric) in study.metrics.iter().enumerate() {
         for goal in &metric.goals {
             let what = format!("{}, {} ({})", metric.part.label, goal.name(), metric.unit);
-            writeln!(out, "\n{what}: of n images that the model classifies correctly")?;
-            let mut grid = Grid::new(["model", "n", "mean", "median", "missing"]);
+            writeln!(out, "\n{what}: over n scored images")?;
+            let mut grid = Grid::new(["model", "n", "mean", "median", "invalid", "missing"]);
             for row in tables.scores.iter().filter(|row| (row.metric, row.goal) == (index, *goal)) {
                 let MeanMedian { mean, median } = row.summary;
                 let label = study.models[row.model].part.label.clone();
@@ -171,7 +162,8 @@ fn scores(study: &Study, tables: &Tables, out: &mut dyn Write) -> io::Result<()>
                     row.scored.to_string(),
                     short(mean),
                     short(median),
-                    missing(row.missing),
+                    some(row.invalid),
+                    some(row.missing),
                 ]);
             }
             grid.print(out, 1)?;

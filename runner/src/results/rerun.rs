@@ -2,7 +2,7 @@
 
 use crate::engine::plan::{CellId, Plan, Work};
 use crate::engine::{self, Engine, Progress, RunOptions, Survey, presence_of};
-use crate::report::outcomes::{DISTORTION, Outcome};
+use crate::report::outcomes::{self, Outcome};
 use crate::store::Row;
 use crate::store::rows::{
     CleanRow, ControlRow, CraftRow, MeasureRow, OutcomeRow, ProbeRow, ScoreRow, TransferRow,
@@ -105,9 +105,9 @@ fn written(
                     .into_iter()
                     .nth(place)
                     .context("a cell has fewer rows than images")?;
-                let name = format!("{DISTORTION}{}", study.metrics[metric].part.label);
-                measured.extend(found.value_8bit.map(|value| (format!("{name}_8bit"), value)));
-                measured.extend(found.value.map(|value| (name, value)));
+                let names = outcomes::columns(&study.metrics[metric]).flatten();
+                let values = outcomes::values(&found).flatten();
+                measured.extend(names.zip(values).filter_map(|(name, value)| Some((name, value?))));
             }
             Work::Clean { .. } | Work::Control { .. } | Work::Score { .. } | Work::Probe { .. } => {
             }

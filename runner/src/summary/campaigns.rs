@@ -176,13 +176,16 @@ pub struct ScoreSummary {
     pub goal: GoalKind,
     /// Number of images without a score, because their cell failed.
     pub missing: usize,
-    /// Number of images that were scored.
+    /// Number of images that were scored: those whose value and extra numbers are all finite.
     pub scored: usize,
+    /// Number of images that are left out, since the value or an extra number is not finite.
+    #[serde(default)]
+    pub invalid: usize,
     /// Mean over the scored images.
     pub mean: Estimate,
     /// Quantiles over the scored images.
     pub quantiles: Quantiles,
-    /// Mean of each extra number of the metric, by its name. CLEVER's are `low` and `high` (ends of
+    /// Mean of each extra number of the metric over the scored images, by its name. CLEVER's are `low` and `high` (ends of
     /// an image's own interval), `lipschitz`, `ks_p`, and `good_fit`, the share of images whose fit
     /// is good.
     pub extras: BTreeMap<String, Option<f64>>,

@@ -97,7 +97,7 @@ pub struct Pooled {
     /// Number of outcomes.
     pub n: usize,
     /// The rate. Its interval is from a bootstrap over images, since the outcomes of one image
-    /// depend on each other.
+    /// depend on each other; where all images have the same rate, it is Wilson's over the images.
     pub rate: Estimate,
 }
 

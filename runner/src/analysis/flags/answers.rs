@@ -15,7 +15,7 @@ pub(super) fn signs(study: &Study, tables: &Tables) -> Vec<Signal> {
         let mut flag = Flag::new(
             study,
             Sign::NonfiniteLogits,
-            model,
+            Some(model),
             Rate::new(clean + later, images + attacked),
             format!(
                 "logits are not finite at {clean} of {images} unperturbed images, and at {later} \
@@ -23,7 +23,7 @@ pub(super) fn signs(study: &Study, tables: &Tables) -> Vec<Signal> {
             ),
         );
         flag.severity = Severity::Error;
-        Signal { model, flag, raised: clean + later > 0 }
+        Signal { model: Some(model), flag, raised: clean + later > 0 }
     };
     let models = 0..tables.accuracy.len();
     models.clone().map(of_model).chain(models.filter_map(|m| changed(study, tables, m))).collect()
@@ -36,7 +36,8 @@ fn changed(study: &Study, tables: &Tables, model: usize) -> Option<Signal> {
     let (k, n) = (repeated.hits as usize, repeated.of as usize);
     let reading =
         format!("the answer to the original changed during the attack on {k} of {n} images");
-    let flag = Flag::new(study, Sign::NondeterministicLogits, model, Rate::new(k, n), reading);
+    let flag =
+        Flag::new(study, Sign::NondeterministicLogits, Some(model), Rate::new(k, n), reading);
     let flag = Flag { severity: Severity::Error, ..flag };
-    (k > 0).then_some(Signal { model, flag, raised: true })
+    (k > 0).then_some(Signal { model: Some(model), flag, raised: true })
 }

@@ -10,8 +10,6 @@ use crate::study::{GoalKind, Policy, Study, StudyAttack};
 use gauntlet_core::attack::Budget;
 use toml::Value;
 
-/// Share of the images on which an attack without a bound should succeed.
-const NEARLY_ALL: f64 = 0.95;
 /// Share of images whose interval of 95 % by CLEVER may lie above the truth.
 const ABOVE: f64 = 0.025;
 /// Relative tolerance in comparisons of distortions with bounds: both are float32.
@@ -25,14 +23,8 @@ const BOUNDS: [(&str, &str); 3] =
 pub(super) fn signs(study: &Study, tables: &Tables) -> Vec<Signal> {
     let scene =
         Scene { study, tables, budgets: study.attacks.iter().map(StudyAttack::budget).collect() };
-    let kinds = [
-        scene.random(),
-        scene.transfer(),
-        scene.iterated(),
-        scene.epsilon(),
-        scene.unbounded(),
-        scene.clever(),
-    ];
+    let kinds =
+        [scene.random(), scene.transfer(), scene.iterated(), scene.epsilon(), scene.clever()];
     kinds.into_iter().flatten().collect()
 }
 
@@ -84,7 +76,7 @@ impl Scene<'_> {
     /// A warning about an attack on a model.
     fn flag(&self, sign: Sign, row: &Success, found: Rate, reading: String) -> Flag {
         let (attack, goal) = (Some(self.label(row.attack).to_owned()), Some(row.goal));
-        Flag { attack, goal, ..Flag::new(self.study, sign, row.model, found, reading) }
+        Flag { attack, goal, ..Flag::new(self.study, sign, Some(row.model), found, reading) }
     }
 
     /// A signal that is raised when the other outcome succeeds more often. `said` says in words
@@ -111,7 +103,7 @@ impl Scene<'_> {
             p: Some(stats::mcnemar(pairs.this_alone, pairs.other_alone)),
             ..self.flag(sign, row, found, reading)
         };
-        Signal { model: row.model, flag, raised: pairs.other_alone > pairs.this_alone }
+        Signal { model: Some(row.model), flag, raised: pairs.other_alone > pairs.this_alone }
     }
 
     /// Whether an attack uses gradients.
@@ -303,32 +295,6 @@ impl Scene<'_> {
                 == 1
     }
 
-    /// Attacks without a bound against the rate that they should reach.
-    fn unbounded(&self) -> Vec<Signal> {
-        let rows = self
-            .tables
-            .success
-            .iter()
-            .filter(|row| self.budgets[row.attack].is_none() && row.source_correct > 0);
-        let mut signals: Vec<Signal> = rows
-            .map(|row| {
-                let (k, n) = (row.success, row.source_correct);
-                let reading =
-                    format!("the attack, which nothing bounds, succeeds on {k} of {n} images");
-                let severity = if 2 * k < n { Severity::Warning } else { Severity::Note };
-                let p = Some(stats::at_least(n - k, n, 1.0 - NEARLY_ALL));
-                let flag = Flag {
-                    severity,
-                    p,
-                    ..self.flag(Sign::UnboundedAttackFails, row, Rate::new(k, n), reading)
-                };
-                Signal { model: row.model, flag, raised: true }
-            })
-            .collect();
-        beyond_chance(&mut signals);
-        signals
-    }
-
     /// Distortions against CLEVER's scores of the same image, norm and goal.
     fn clever(&self) -> Vec<Signal> {
         let mut signals = Vec::new();
@@ -383,7 +349,7 @@ impl Scene<'_> {
             p: Some(stats::at_least(below, images, ABOVE)),
             ..self.flag(Sign::BelowClever, row, Rate::new(below, images), reading)
         };
-        (images > 0).then_some(Signal { model: row.model, flag, raised: true })
+        (images > 0).then_some(Signal { model: Some(row.model), flag, raised: true })
     }
 }
 

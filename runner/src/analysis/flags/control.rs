@@ -42,7 +42,13 @@ fn signal(study: &Study, rows: &[&Transfer]) -> Signal {
         goal: Some(goal),
         against: Some("unperturbed images".into()),
         compared: Some(Rate::new(control, images)),
-        ..Flag::new(study, Sign::TransferIsControl, target, Rate::new(transferred, images), reading)
+        ..Flag::new(
+            study,
+            Sign::TransferIsControl,
+            Some(target),
+            Rate::new(transferred, images),
+            reading,
+        )
     };
-    Signal { model: target, flag, raised: !explained.is_empty() }
+    Signal { model: Some(target), flag, raised: !explained.is_empty() }
 }

@@ -23,8 +23,8 @@ fn count(rows: &[&ProbeRow], has: impl Fn(&ProbeRow) -> bool) -> Rate {
 
 fn of_rows(study: &Study, model: usize, rows: &[&ProbeRow]) -> Vec<Signal> {
     let signal = |sign: Sign, found: Rate, raised: bool, severity: Severity, reading: String| {
-        let flag = Flag { severity, ..Flag::new(study, sign, model, found, reading) };
-        Signal { model, flag, raised }
+        let flag = Flag { severity, ..Flag::new(study, sign, Some(model), found, reading) };
+        Signal { model: Some(model), flag, raised }
     };
     let by_share =
         |found: Rate| if 2 * found.k >= found.n { Severity::Error } else { Severity::Warning };
@@ -113,16 +113,30 @@ fn of_rows(study: &Study, model: usize, rows: &[&ProbeRow]) -> Vec<Signal> {
         ));
     }
 
-    let probabilities = count(rows, |row| row.probabilities);
-    let reading = format!("the outputs are within [0, 1] and sum to 1 {}", on(probabilities));
-    signals.push(signal(
-        Sign::ProbabilitiesNotLogits,
-        probabilities,
-        probabilities.k == rows.len(),
-        Severity::Warning,
-        reading,
-    ));
+    signals.extend(of_outputs(rows, &signal));
     signals
+}
+
+/// Outputs that are probabilities, of all classes together or of each by itself.
+fn of_outputs(
+    rows: &[&ProbeRow],
+    signal: &dyn Fn(Sign, Rate, bool, Severity, String) -> Signal,
+) -> [Signal; 2] {
+    let probabilities = count(rows, |row| row.probabilities);
+    let sigmoids = count(rows, |row| {
+        !row.probabilities
+            && !row.outputs.is_empty()
+            && row.outputs.iter().all(|output| (0.0..=1.0).contains(output))
+    });
+    [
+        (Sign::ProbabilitiesNotLogits, probabilities, "sum to 1"),
+        (Sign::SigmoidsNotLogits, sigmoids, "do not sum to 1"),
+    ]
+    .map(|(sign, found, sum)| {
+        let reading =
+            format!("the outputs are within [0, 1] and {sum} on {} of {} images", found.k, found.n);
+        signal(sign, found, found.k == rows.len(), Severity::Warning, reading)
+    })
 }
 
 /// The greatest of some differences, in two digits; `NaN` if one of them is.

@@ -27,6 +27,18 @@ pub const LEVEL: f64 = 0.01;
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum Sign {
+    /// Images have equal content under different names.
+    EqualImages,
+    /// Images have equal content and different labels.
+    ContradictoryLabels,
+    /// An attack's bound allows every image.
+    BoundBeyondPixels,
+    /// Two models are one network with one set of weights.
+    SameWeights,
+    /// A channel's mean is outside the range of the model's inputs.
+    MeanOutsideRange,
+    /// The model is right no more often than by chance.
+    AccuracyNotAboveChance,
     /// Logits are not finite.
     NonfiniteLogits,
     /// The gradient is exactly zero, or there is none.
@@ -41,6 +53,8 @@ pub enum Sign {
     AnswerDependsOnBatch,
     /// The outputs are probabilities.
     ProbabilitiesNotLogits,
+    /// The outputs are a probability for each class by itself.
+    SigmoidsNotLogits,
     /// Random perturbations deceive the model more often than an attack by gradients.
     RandomBeatsGradient,
     /// Adversarials of another model deceive the model more often than those made for it.
@@ -52,6 +66,10 @@ pub enum Sign {
     IteratedWeakerThanSingleStep,
     /// An attack succeeds less often within a larger bound.
     SuccessFallsWithEpsilon,
+    /// Answers of an attack are not images that the model takes.
+    InvalidAnswers,
+    /// An attack asks for a margin that the outputs do not reach.
+    ConfidenceOutOfReach,
     /// An attack without a bound fails on too many images.
     UnboundedAttackFails,
     /// Adversarials are nearer than CLEVER estimates that any is.
@@ -68,8 +86,40 @@ impl Sign {
     }
 
     /// What the sign says of the numbers beside it, and what to do.
+    #[expect(clippy::too_many_lines, reason = "it is a text for each sign")]
     pub fn advice(self) -> Advice {
         let (meaning, remedy) = match self {
+            Self::EqualImages => (
+                "An image that is there several times counts several times: intervals are \
+                 narrower than the images justify.",
+                "Keep one of each.",
+            ),
+            Self::ContradictoryLabels => (
+                "At most one label of an image can be right: the other counts as a mistake of \
+                 every model.",
+                "Keep the right label, or leave the image out.",
+            ),
+            Self::BoundBeyondPixels => (
+                "The bound allows every image, so success within it says nothing of the model.",
+                "Give the bound in units of pixels in [0, 1]: 8 of 255 grey levels are 8/255 = \
+                 0.0314.",
+            ),
+            Self::SameWeights => (
+                "Transfer between them is an attack's success on its own model, and what one \
+                 shows is no second witness for the other.",
+                "Leave one of them out, or give it the weights that it should have.",
+            ),
+            Self::MeanOutsideRange => (
+                "The model sees inputs far from those that it was trained on.",
+                "Give `mean` and `std` in units of `range`: for range = [0, 1] ImageNet's mean is \
+                 [0.485, 0.456, 0.406]; for means of 8-bit levels say range = [0, 255].",
+            ),
+            Self::AccuracyNotAboveChance => (
+                "Attacks start from images that the model knows: there are none, or those that \
+                 it hits by chance.",
+                "Check the model's preprocessing (`range`, `channels`, `mean`, `std`), its \
+                 weights, and that labels and outputs count the classes in one order.",
+            ),
             Self::NonfiniteLogits => (
                 "The model has no answer there: such images are not attacked, and such \
                  adversarials count as invalid.",
@@ -108,6 +158,11 @@ impl Sign {
                 "The model ends in a softmax: losses apply another, which flattens the gradient.",
                 "Leave the softmax out of the model.",
             ),
+            Self::SigmoidsNotLogits => (
+                "The model ends in a sigmoid for each class: its gradient vanishes where an \
+                 output is near 0 or 1, and margins are at most 1.",
+                "Leave the sigmoid out of the model, so that it gives logits.",
+            ),
             Self::RandomBeatsGradient => (
                 "There are adversarials within the bound that the attack does not find: the \
                  gradient misleads it.",
@@ -136,6 +191,18 @@ impl Sign {
                 "The larger bound allows all that the smaller does: the attack does not find it.",
                 "Count an image as deceived within the larger bound if it is within the smaller; \
                  use an attack of several steps, with more of them for the larger bound.",
+            ),
+            Self::InvalidAnswers => (
+                "An invalid answer counts as a failure of the attack: the success rate says \
+                 nothing of the model.",
+                "Mend the attack: an answer is a float32 image of the model's own shape with \
+                 pixels in [0, 1] (`status` in outcomes.parquet has the reason for each image).",
+            ),
+            Self::ConfidenceOutOfReach => (
+                "The attack asks for a greater margin than the outputs have, so nothing that it \
+                 finds is enough: that it fails says nothing of the model.",
+                "Set `kappa` well below the range of the outputs, or to its default; see that the \
+                 outputs are logits, without softmax or sigmoid.",
             ),
             Self::UnboundedAttackFails => (
                 "Without a bound nearly every image has an adversarial: the attack is cut short, \
@@ -204,15 +271,18 @@ pub struct Flag {
     pub flag: Sign,
     /// How much the flag matters.
     pub severity: Severity,
-    /// The model.
-    pub model: String,
+    /// The model; null when the flag is about the study's images, or about an attack whatever the
+    /// model.
+    pub model: Option<String>,
     /// The attack; null when the flag is about the model itself.
     pub attack: Option<String>,
     /// The attack's goal.
     pub goal: Option<GoalKind>,
     /// What the attack is compared with: another attack, model or metric.
     pub against: Option<String>,
-    /// Images with the sign, of those examined. In a comparison, those on which the attack succeeds.
+    /// Images with the sign, of those examined; 0 of 0 when the flag is not about images. In a
+    /// comparison, those on which the attack succeeds. Of `accuracy_not_above_chance`, those that
+    /// are classified correctly.
     pub found: Rate,
     /// In a comparison, those of the same images on which `against` succeeds.
     pub compared: Option<Rate>,
@@ -253,17 +323,29 @@ pub struct Findings {
 
 /// A place where a sign was looked for, with the flag to raise there if it was found.
 pub(super) struct Signal {
-    pub(super) model: usize,
+    /// Index of the model, if it is about one.
+    pub(super) model: Option<usize>,
     pub(super) flag: Flag,
     pub(super) raised: bool,
 }
 
 impl Flag {
-    /// A warning about a model as a whole.
+    /// What the flag is about, in words: attack, goal and model, as far as it has them.
+    pub fn place(&self) -> String {
+        let goal = self.goal.map_or_else(String::new, |goal| format!(" ({})", goal.name()));
+        match (&self.attack, &self.model) {
+            (Some(attack), Some(model)) => format!("{attack}{goal} on {model}"),
+            (Some(attack), None) => format!("{attack}{goal}"),
+            (None, Some(model)) => model.clone(),
+            (None, None) => "the images".to_owned(),
+        }
+    }
+
+    /// A warning about a model as a whole; without a model, about the study.
     pub(super) fn new(
         study: &Study,
         flag: Sign,
-        model: usize,
+        model: Option<usize>,
         found: Rate,
         reading: String,
     ) -> Self {
@@ -271,7 +353,7 @@ impl Flag {
         Self {
             flag,
             severity: Severity::Warning,
-            model: study.models[model].part.label.clone(),
+            model: model.map(|model| study.models[model].part.label.clone()),
             attack: None,
             goal: None,
             against: None,

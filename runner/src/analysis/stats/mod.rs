@@ -18,18 +18,28 @@ fn z() -> f64 {
 
 /// Wilson's score interval (1927) of a rate of `k` in `n`; none when `n` is 0.
 pub fn wilson(k: usize, n: usize) -> Option<Interval> {
-    if n == 0 {
-        return None;
-    }
+    (n > 0).then(|| wilson_of_rate(k as f64 / n as f64, n))
+}
+
+/// Wilson's score interval of a rate in [0, 1] that was found in `n` trials, 1 at least.
+pub fn wilson_of_rate(rate: f64, n: usize) -> Interval {
     let (z, count) = (z(), n as f64);
-    let rate = k as f64 / count;
     let centre = rate + z * z / (2.0 * count);
     let half = z * (rate * (1.0 - rate) / count + z * z / (4.0 * count * count)).sqrt();
     let scale = 1.0 + z * z / count;
     // At 0 and 1 the end is exact, but the formula leaves a rounding error.
-    let low = if k == 0 { 0.0 } else { (centre - half) / scale };
-    let high = if k == n { 1.0 } else { (centre + half) / scale };
-    Some((low, high))
+    let low = if rate == 0.0 { 0.0 } else { (centre - half) / scale };
+    let high = if rate == 1.0 { 1.0 } else { (centre + half) / scale };
+    (low, high)
+}
+
+/// The interval of the difference `a` − `b` of two estimates, from their own intervals (Zou and
+/// Donner 2008; for rates with Wilson's intervals it is Newcombe's tenth method, 1998). Estimates on
+/// the same images depend on each other, which makes the interval too wide rather than too narrow.
+pub fn of_difference(a: (f64, Interval), b: (f64, Interval)) -> Interval {
+    let ((a, (a_low, a_high)), (b, (b_low, b_high))) = (a, b);
+    let difference = a - b;
+    (difference - (a - a_low).hypot(b_high - b), difference + (a_high - a).hypot(b - b_low))
 }
 
 /// Newcombe's interval (1998, method 10) of the difference between two rates on the same images,

@@ -43,6 +43,16 @@ fn newcombe_s_interval_of_a_paired_difference() {
 }
 
 #[test]
+fn newcombe_s_interval_of_a_difference() {
+    // 56 of 70 against 48 of 80: the example of Newcombe (1998), method 10, to four digits.
+    let rate = |k: usize, n: usize| (k as f64 / n as f64, wilson(k, n).unwrap());
+    let (low, high) = of_difference(rate(56, 70), rate(48, 80));
+    assert!((low - 0.0524).abs() < 5e-5 && (high - 0.3339).abs() < 5e-5, "{low}, {high}");
+    let (low, high) = of_difference(rate(0, 20), rate(0, 20));
+    assert!(low < -0.15 && high > 0.15, "{low}, {high}");
+}
+
+#[test]
 fn quantiles_are_linear_between_neighbours() {
     let values = [1.0, 2.0, 4.0, 8.0];
     for (q, expected) in [(0.0, 1.0), (0.1, 1.3), (0.5, 3.0), (0.9, 6.8), (1.0, 8.0)] {

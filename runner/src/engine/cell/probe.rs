@@ -92,6 +92,7 @@ fn unprobed(picture: &Picture) -> ProbeRow {
         again_differs: false,
         alone: None,
         probabilities: false,
+        outputs: Vec::new(),
         random_radius: None,
         forward: 0,
         backward: 0,
@@ -107,6 +108,7 @@ struct Probed {
     again_differs: bool,
     alone: Option<f64>,
     probabilities: bool,
+    outputs: Vec<f64>,
     random_radius: Option<f64>,
 }
 
@@ -119,6 +121,7 @@ impl Probed {
             again_differs,
             alone,
             probabilities,
+            outputs,
             random_radius,
         } = self;
         ProbeRow {
@@ -128,6 +131,7 @@ impl Probed {
             again_differs,
             alone,
             probabilities,
+            outputs,
             random_radius,
             ..unprobed(picture)
         }
@@ -145,6 +149,7 @@ fn observe(oracle: &Oracle, cases: &Cases, radii: &[f64]) -> Result<Vec<Probed>>
     let (first_answers, second_answers) = (first_answers?, second_answers?);
     let alone = alone(oracle, cases, &logits)?;
     let probabilities = are_probabilities(&logits);
+    let outputs = outputs(&logits)?;
     let random_radius = random_radii(oracle, cases, radii)?;
     let seen = |n: usize| Probed {
         cross_entropy: cross_entropy[n],
@@ -153,9 +158,21 @@ fn observe(oracle: &Oracle, cases: &Cases, radii: &[f64]) -> Result<Vec<Probed>>
         again_differs: first_answers[n] != second_answers[n],
         alone: alone.get(n).copied(),
         probabilities: probabilities[n],
+        outputs: outputs[n].clone(),
         random_radius: random_radius[n],
     };
     Ok((0..cases.len()).map(seen).collect())
+}
+
+/// Per case the least and the greatest output; neither where an output is not finite.
+fn outputs(logits: &Tensor) -> Result<Vec<Vec<f64>>> {
+    let logits = logits.to_kind(Kind::Double);
+    let least = Vec::<f64>::try_from(logits.amin([1], false))?;
+    let greatest = Vec::<f64>::try_from(logits.amax([1], false))?;
+    let ends = |(low, high): (f64, f64)| {
+        if low.is_finite() && high.is_finite() { vec![low, high] } else { Vec::new() }
+    };
+    Ok(least.into_iter().zip(greatest).map(ends).collect())
 }
 
 /// The logits of all cases, and per case the greatest absolute element of the loss's gradient: NaN

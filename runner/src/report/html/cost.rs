@@ -55,8 +55,12 @@ struct Columns<'a> {
     times: &'a [Timing],
     /// The metrics of distortions.
     metrics: Vec<&'a str>,
+    /// The heads of their means, with units.
+    means: Vec<String>,
     /// Those of them for which a campaign has a gap to the best attack.
     with_gap: Vec<&'a str>,
+    /// Whether there is a column of invalid answers: a campaign has some.
+    invalid: bool,
 }
 
 impl<'a> Columns<'a> {
@@ -64,15 +68,20 @@ impl<'a> Columns<'a> {
         let metrics = view.summary.metrics.iter().filter(|metric| metric.of_outcomes);
         let metrics: Vec<&str> = metrics.map(|metric| metric.label.as_str()).collect();
         let with_gap = metrics.iter().copied().filter(|metric| has_gap(view, metric)).collect();
-        Self { times, metrics, with_gap }
+        let means =
+            metrics.iter().map(|metric| format!("mean {}", view.metric_words(metric))).collect();
+        let invalid = view.summary.campaigns.iter().any(|campaign| campaign.invalid > 0);
+        Self { times, metrics, means, with_gap, invalid }
     }
 
     /// A table of `rows`, whose first columns are `first`.
     fn table(&self, caption: &str, first: &[&str], rows: &[Vec<Entry>]) -> String {
         let mut head: Vec<String> = first.iter().map(|&head| head.to_owned()).collect();
-        head.extend(["success", "8-bit", "forward", "backward"].map(str::to_owned));
+        head.extend(["success", "8-bit"].map(str::to_owned));
+        head.extend(self.invalid.then(|| "invalid".to_owned()));
+        head.extend(["forward", "backward"].map(str::to_owned));
         head.extend((!self.times.is_empty()).then(|| "s / image".to_owned()));
-        head.extend(self.metrics.iter().map(|metric| format!("mean {metric}")));
+        head.extend(self.means.iter().cloned());
         head.extend(self.with_gap.iter().map(|metric| format!("{metric} / best")));
         let head: Vec<&str> = head.iter().map(String::as_str).collect();
         table(caption, &head, first.len(), rows)
@@ -87,6 +96,12 @@ impl<'a> Columns<'a> {
         entries.extend([
             share(campaigns, |campaign| campaign.success),
             share(campaigns, |campaign| campaign.success_8bit),
+        ]);
+        entries.extend(self.invalid.then(|| {
+            let count: usize = campaigns.iter().map(|campaign| campaign.invalid).sum();
+            (count.to_string(), Some(count as f64))
+        }));
+        entries.extend([
             each(&|campaign| campaign.cost.forward_mean),
             each(&|campaign| campaign.cost.backward_mean),
         ]);

@@ -2,7 +2,7 @@
 
 use crate::report::figure::{Axis, Curve, Curves, Kind, short};
 use crate::report::html::page::{Data, Page, Shown};
-use crate::report::html::view::{EQUAL_LEFT_OUT, View, distortion, moves_all_equally};
+use crate::report::html::view::{EQUAL_LEFT_OUT, View, distortion};
 use crate::report::html::words::{goal_words, listed, percent, with_unit};
 use crate::study::GoalKind;
 use anyhow::Result;
@@ -11,8 +11,7 @@ pub(super) fn curves(view: &View, page: &mut Page) -> Result<()> {
     let mut shown = Vec::new();
     for attack in &view.summary.attacks {
         for &goal in &attack.goals {
-            let Some(metric) = view.summary.own_metric(&attack.label, goal) else { continue };
-            if !moves_all_equally(view, &attack.label, goal) {
+            for metric in view.shown_metrics(&attack.label, goal) {
                 shown.extend(curve_figure(view, &attack.label, goal, metric)?);
             }
         }

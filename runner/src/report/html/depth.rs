@@ -2,7 +2,7 @@
 
 use crate::report::figure::{Axis, Interval, Intervals, Kind, Whisker};
 use crate::report::html::page::{Data, Page, Shown, ends};
-use crate::report::html::view::{EQUAL_LEFT_OUT, View, moves_all_equally};
+use crate::report::html::view::{EQUAL_LEFT_OUT, View};
 use crate::report::html::words::{counted, goal_words, interval_words};
 use crate::summary::DepthEffect;
 use anyhow::Result;
@@ -11,20 +11,18 @@ pub(super) fn depth(view: &View, page: &mut Page) -> Result<()> {
     let mut shown = Vec::new();
     for attack in &view.summary.attacks {
         for &goal in &attack.goals {
-            let Some(metric) = view.summary.own_metric(&attack.label, goal) else { continue };
-            let effects: Vec<&DepthEffect> = view
-                .summary
-                .depth
-                .iter()
-                .filter(|effect| {
+            for metric in view.shown_metrics(&attack.label, goal) {
+                let is_shown = |effect: &&DepthEffect| {
                     effect.attack == attack.label
                         && effect.goal == goal
                         && effect.metric == metric
                         && effect.ratio.value.is_some()
-                })
-                .collect();
-            if !effects.is_empty() && !moves_all_equally(view, &attack.label, goal) {
-                shown.push(depth_figure(view, &effects)?);
+                };
+                let effects: Vec<&DepthEffect> =
+                    view.summary.depth.iter().filter(is_shown).collect();
+                if !effects.is_empty() {
+                    shown.push(depth_figure(view, &effects)?);
+                }
             }
         }
     }

@@ -13,7 +13,8 @@ pub(super) fn families(view: &View, page: &mut Page) -> Result<()> {
         view.summary.families.iter().filter(some).map(within).collect::<Result<_>>()?;
     let about = "Pairs of different models, pooled: both of one family, or of two. Denominator and \
                  images are those above; intervals are by bootstrap over \
-                 images, since the outcomes of one image depend on each other.";
+                 images, since the outcomes of one image depend on each other, and Wilson's over \
+                 images where all images have the same rate.";
     page.gallery(
         "families",
         "Within and across families",

@@ -20,18 +20,22 @@ pub(super) fn flags(view: &View, page: &mut Page) {
              it. A note: good to know.</p>",
         );
     }
+    let of = |model: Option<&str>| -> Vec<&Flag> {
+        findings.flags.iter().filter(|flag| flag.model.as_deref() == model).collect()
+    };
+    body.push_str(&group("The study", &of(None)));
     for model in &view.summary.models {
-        let of: Vec<&Flag> =
-            findings.flags.iter().filter(|flag| flag.model == model.label).collect();
-        if !of.is_empty() {
-            body.push_str(&of_model(&model.label, &of));
-        }
+        body.push_str(&group(&model.label, &of(Some(&model.label))));
     }
     body.push_str(&checked(&findings.checks, findings.flags.is_empty()));
     page.section("flags", "Flags", &body);
 }
 
-fn of_model(model: &str, flags: &[&Flag]) -> String {
+/// The flags of a model, or of the study; nothing without flags.
+fn group(title: &str, flags: &[&Flag]) -> String {
+    if flags.is_empty() {
+        return String::new();
+    }
     let count = |severity: Severity| flags.iter().filter(|flag| flag.severity == severity).count();
     let counts = [Severity::Error, Severity::Warning, Severity::Note]
         .map(|severity| (count(severity), severity.name()));
@@ -43,7 +47,7 @@ fn of_model(model: &str, flags: &[&Flag]) -> String {
     let open = if flags.len() <= OPEN { " open=\"open\"" } else { "" };
     let mut html = format!(
         "<details{open}><summary>{}: {}</summary><ul class=\"flags\">",
-        escape(model),
+        escape(title),
         counts.join(", ")
     );
     for flag in flags {
@@ -52,6 +56,7 @@ fn of_model(model: &str, flags: &[&Flag]) -> String {
             (Some(attack), Some(goal)) => {
                 format!(" of {} ({})", escape(attack), goal_words(goal))
             }
+            (Some(attack), None) => format!(" of {}", escape(attack)),
             _ => String::new(),
         };
         let p = flag.p.map_or_else(String::new, |p| format!(" (p = {p:.1e}, corrected)"));
@@ -60,12 +65,25 @@ fn of_model(model: &str, flags: &[&Flag]) -> String {
             "<li><p><span class=\"finding {severity}\">{severity}</span> \
              <strong>{name}</strong>{place}: {}{p}.</p>\
              <p class=\"about\">{} {}</p></li>",
-            escape(&flag.reading),
-            escape(&flag.meaning),
-            escape(&flag.remedy)
+            with_code(&flag.reading),
+            with_code(&flag.meaning),
+            with_code(&flag.remedy)
         );
     }
     html + "</ul></details>\n"
+}
+
+/// A text as HTML, with what stands between backticks as code.
+fn with_code(text: &str) -> String {
+    let parts: Vec<&str> = text.split('`').collect();
+    if parts.len().is_multiple_of(2) {
+        return escape(text); // a backtick without a partner is a character
+    }
+    let code = |(n, part): (usize, &&str)| match n % 2 {
+        0 => escape(part),
+        _ => format!("<code>{}</code>", escape(part)),
+    };
+    parts.iter().enumerate().map(code).collect()
 }
 
 /// The checks that were made, and those for which the study has no data.
@@ -88,7 +106,7 @@ fn checked(checks: &[Check], none: bool) -> String {
     };
     let (seen, unseen) = (names(true), names(false));
     let start = if none {
-        "<p>No sign of a broken model, masked gradients or a weak attack.</p>"
+        "<p>No sign of wrong inputs, a broken model, masked gradients or a weak attack.</p>"
     } else {
         ""
     };

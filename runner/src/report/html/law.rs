@@ -2,7 +2,7 @@
 
 use crate::report::figure::{Axis, Fit, FitPoint, Kind, Scatter, ScatterPoint, short};
 use crate::report::html::page::{Data, Page, Shown, ends, plain};
-use crate::report::html::view::{EQUAL_LEFT_OUT, View, moves_all_equally};
+use crate::report::html::view::{EQUAL_LEFT_OUT, View};
 use crate::report::html::words::{goal_words, interval_words, percent, with_unit};
 use crate::summary::{Band, Law, Point, Subset};
 use anyhow::Result;
@@ -109,12 +109,12 @@ fn law_figure(view: &View, law: &Law) -> Result<Shown> {
     })
 }
 
-/// The laws that get a figure: of every attack and goal the law of its own metric.
+/// The laws that get a figure: of every attack and goal those of its own metric and of metrics that
+/// are not built in.
 pub(super) fn chosen<'a>(view: &'a View) -> impl Iterator<Item = &'a Law> {
     view.summary.laws.iter().filter(|law| {
         law.points.len() > 1
-            && view.summary.own_metric(&law.attack, law.goal) == Some(&law.metric)
-            && !moves_all_equally(view, &law.attack, law.goal)
+            && view.shown_metrics(&law.attack, law.goal).contains(&law.metric.as_str())
     })
 }
 

@@ -18,11 +18,17 @@ pub(super) fn headline(view: &View, page: &mut Page) {
     lines.extend(transfer(view));
     let flags = &summary.findings.flags;
     if !flags.is_empty() {
-        let models: BTreeSet<&str> = flags.iter().map(|flag| flag.model.as_str()).collect();
+        let models: BTreeSet<&str> =
+            flags.iter().filter_map(|flag| flag.model.as_deref()).collect();
+        let place = if models.is_empty() {
+            String::new()
+        } else {
+            format!(" on {}", counted(models.len(), "model"))
+        };
         lines.push(format!(
-            "{} on {}: see which numbers they are about.",
+            "{}{place}: see which numbers {} about.",
             counted(flags.len(), "flag"),
-            counted(models.len(), "model")
+            if flags.len() == 1 { "it is" } else { "they are" }
         ));
     }
     if !summary.missing.is_empty() {

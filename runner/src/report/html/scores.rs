@@ -22,7 +22,7 @@ pub(super) fn scores(view: &View, page: &mut Page) -> Result<()> {
                 .iter()
                 .filter(|one| one.metric == score.label && one.goal == goal)
                 .collect();
-            if values.iter().any(|one| one.mean.value.is_some()) {
+            if values.iter().any(|one| one.scored > 0) {
                 shown.extend(score_figure(view, &score.label, goal, &values)?);
             }
         }
@@ -36,7 +36,9 @@ pub(super) fn scores(view: &View, page: &mut Page) -> Result<()> {
         "CLEVER against attacks",
         about,
         shown,
-        "The study has no metric of models, such as clever_l2.",
+        "No score can be held against an attack: that takes a metric of models, such as \
+         clever_l2, the distortion that it bounds, such as l2, and an attack that succeeds with \
+         the same goal.",
     )
 }
 

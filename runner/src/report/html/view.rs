@@ -1,8 +1,9 @@
 //! What sections know of the study: its summary, and how models stand in figures.
 
 use crate::report::figure::Name;
+use crate::report::html::words::with_unit;
 use crate::study::GoalKind;
-use crate::summary::{CampaignSummary, DistortionSummary, NORMS, Summary};
+use crate::summary::{CampaignSummary, DistortionSummary, Metric, NORMS, Summary};
 
 /// A summary, and how its models stand in figures.
 pub(super) struct View<'a> {
@@ -50,6 +51,25 @@ impl<'a> View<'a> {
         self.model(label).map_or(label, |n| &self.names[n].text)
     }
 
+    /// The metrics by which an attack with a goal has figures: its own, and those that are not
+    /// built in. [`Left out`](EQUAL_LEFT_OUT) are those by which it moves all images equally.
+    pub(super) fn shown_metrics(&self, attack: &str, goal: GoalKind) -> Vec<&'a str> {
+        let own = self
+            .summary
+            .own_metric(attack, goal)
+            .filter(|_| !moves_all_equally(self, attack, goal));
+        let others = (self.summary.metrics.iter())
+            .filter(|metric| metric.of_outcomes && !is_built_in(metric))
+            .map(|metric| metric.label.as_str())
+            .filter(|label| Some(*label) != own && !all_are_equal(self, attack, goal, label));
+        own.into_iter().chain(others).collect()
+    }
+
+    /// A metric's name with its unit in parentheses, if it has one.
+    pub(super) fn metric_words(&self, metric: &str) -> String {
+        with_unit(metric, self.unit(metric))
+    }
+
     /// The unit of a metric.
     pub(super) fn unit(&self, metric: &str) -> &str {
         self.summary
@@ -73,20 +93,27 @@ pub(super) const EQUAL_LEFT_OUT: &str =
 
 /// Whether an attack moves every image equally far in some norm, as one of a fixed ε does.
 pub(super) fn moves_all_equally(view: &View, attack: &str, goal: GoalKind) -> bool {
-    let campaigns = || {
-        view.summary
-            .campaigns
-            .iter()
-            .filter(|campaign| campaign.attack == attack && campaign.goal == goal)
-    };
-    NORMS.into_iter().any(|metric| {
-        let ends = campaigns().filter_map(|campaign| {
-            let quantiles = distortion(campaign, metric)?.quantiles;
-            Some((quantiles.q10?, quantiles.q90?))
-        });
-        ends.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
-            .is_some_and(|(low, high)| high - low < 0.02 * high)
-    })
+    NORMS.into_iter().any(|metric| all_are_equal(view, attack, goal, metric))
+}
+
+/// Whether all distortions of an attack by a metric are equal, within 2 %.
+fn all_are_equal(view: &View, attack: &str, goal: GoalKind, metric: &str) -> bool {
+    let campaigns = view
+        .summary
+        .campaigns
+        .iter()
+        .filter(|campaign| campaign.attack == attack && campaign.goal == goal);
+    let ends = campaigns.filter_map(|campaign| {
+        let quantiles = distortion(campaign, metric)?.quantiles;
+        Some((quantiles.q10?, quantiles.q90?))
+    });
+    ends.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+        .is_some_and(|(low, high)| high - low < 0.02 * high)
+}
+
+/// Whether a metric is one of the program's own.
+fn is_built_in(metric: &Metric) -> bool {
+    NORMS.contains(&metric.name.as_str()) || metric.origin.starts_with("gauntlet-plugins ")
 }
 
 /// Length in bytes of the beginning that all names share, up to and including an underscore; 0 for

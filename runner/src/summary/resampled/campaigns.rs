@@ -4,7 +4,7 @@ use crate::analysis::{Rate, Score, Success, number, stats};
 use crate::summary::campaigns::{
     CampaignSummary, Cost, Curve, DistortionSummary, Gap, Quantiles, ScoreSummary,
 };
-use crate::summary::resampled::resampler::{Resampler, estimate};
+use crate::summary::resampled::resampler::{Resampler, estimate, of_several};
 use gauntlet_core::metric::Direction;
 
 impl Resampler<'_> {
@@ -41,7 +41,10 @@ impl Resampler<'_> {
         let is_distance = metric.direction == Direction::HigherIsMoreRobust;
         DistortionSummary {
             metric: metric.part.label.clone(),
-            mean: estimate(distortion.float.mean, self.means[campaign][n].iter().copied()),
+            mean: of_several(
+                estimate(distortion.float.mean, self.means[campaign][n].iter().copied()),
+                sorted.len(),
+            ),
             quantiles: Quantiles::of(&sorted),
             mean_8bit: distortion.rounded.mean.and_then(number),
             median_8bit: distortion.rounded.median.and_then(number),
@@ -92,7 +95,11 @@ impl Resampler<'_> {
             goal: score.goal,
             missing: score.missing,
             scored: score.scored,
-            mean: self.estimate(|counts| stats::drawn_mean(&score.cases, counts)),
+            invalid: score.invalid,
+            mean: of_several(
+                self.estimate(|counts| stats::drawn_mean(&score.cases, counts)),
+                score.scored,
+            ),
             quantiles: Quantiles::of(&sorted),
             extras: extras.collect(),
         }

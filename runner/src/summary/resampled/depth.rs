@@ -2,7 +2,7 @@
 
 use crate::analysis::{Estimate, Success, stats};
 use crate::summary::laws::DepthEffect;
-use crate::summary::resampled::resampler::Resampler;
+use crate::summary::resampled::resampler::{Resampler, of_several};
 use std::collections::BTreeMap;
 
 /// Outcomes on a model of known depth.
@@ -43,6 +43,12 @@ impl Resampler<'_> {
     /// A pair of models by the `n`th metric of outcomes.
     fn deeper(&self, family: &str, shallow: Layered, deep: Layered, n: usize) -> DepthEffect {
         let distortion = &shallow.row.distortions[n];
+        let images = distortion
+            .cases
+            .iter()
+            .zip(&deep.row.distortions[n].cases)
+            .filter(|(a, b)| a.is_some() && b.is_some())
+            .count();
         DepthEffect {
             attack: self.study.attacks[shallow.row.attack].part.label.clone(),
             goal: shallow.row.goal,
@@ -52,13 +58,11 @@ impl Resampler<'_> {
             shallow_depth: shallow.depth,
             deep: self.label(deep.row.model).into(),
             deep_depth: deep.depth,
-            images: distortion
-                .cases
-                .iter()
-                .zip(&deep.row.distortions[n].cases)
-                .filter(|(a, b)| a.is_some() && b.is_some())
-                .count(),
-            ratio: self.estimate(|counts| depth_ratio(shallow.row, deep.row, n, counts)),
+            images,
+            ratio: of_several(
+                self.estimate(|counts| depth_ratio(shallow.row, deep.row, n, counts)),
+                images,
+            ),
         }
     }
 

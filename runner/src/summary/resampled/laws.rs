@@ -4,7 +4,7 @@ use crate::analysis::stats::{self, Line};
 use crate::analysis::{interval, number, rate};
 use crate::study::GoalKind;
 use crate::summary::laws::{Band, Fit, Law, Point, Subset};
-use crate::summary::resampled::resampler::{RESAMPLES, Resampler, estimate};
+use crate::summary::resampled::resampler::{RESAMPLES, Resampler, estimate, of_several};
 use gauntlet_core::metric::Direction;
 
 /// Number of abscissas at which a line's height is given.
@@ -128,13 +128,17 @@ impl Resampler<'_> {
         let drawn: Vec<&Resample> =
             resamples.iter().filter(|resample| resample.points[index].is_some()).collect();
         let on = drawn.iter().filter(|resample| resample.on_frontier[index]).count();
-        let means = self.means[campaign][n].iter().copied().flatten().collect();
+        let drawn_means = self.means[campaign][n].iter().copied();
+        let mean = of_several(
+            estimate(Some(distortion), drawn_means),
+            self.tables.success[campaign].success,
+        );
         Some(Point {
             model: self.label(model).into(),
             ln_error: number(ln_error)?,
-            ln_error_interval: stats::percentiles(self.ln_errors[model].clone()).and_then(interval),
+            ln_error_interval: self.ln_error_interval(model).and_then(interval),
             distortion: number(distortion)?,
-            distortion_interval: stats::percentiles(means).and_then(interval),
+            distortion_interval: mean.interval,
             on_frontier,
             membership: rate(on, drawn.len()).and_then(number),
         })

@@ -1,6 +1,6 @@
 //! The counts of a study and the resamples of its images.
 
-use crate::analysis::stats::{self, Bootstrap};
+use crate::analysis::stats::{self, Bootstrap, Interval};
 use crate::analysis::{Estimate, Success, Tables, interval, number};
 use crate::study::{GoalKind, Study};
 
@@ -50,7 +50,7 @@ impl<'a> Resampler<'a> {
     /// ln(error) of a model on all images; none when none is classified.
     pub fn ln_error(&self, model: usize) -> Option<f64> {
         let row = &self.tables.accuracy[model];
-        (row.images > 0).then(|| ln_error((row.images - row.correct) as u32, row.images as u32))
+        (row.images > 0).then(|| ln_error((row.images - row.correct) as f64, row.images as f64))
     }
 
     /// Every attack of the study with each of its goals.
@@ -62,12 +62,30 @@ impl<'a> Resampler<'a> {
             .flat_map(|(index, attack)| attack.goals.iter().map(move |&goal| (index, goal)))
     }
 
+    /// The interval of ln(error) of a model. Where all its answers are right, or all are wrong,
+    /// every resample has the same error: its interval is Wilson's then.
+    pub(super) fn ln_error_interval(&self, model: usize) -> Option<Interval> {
+        let row = &self.tables.accuracy[model];
+        let wrong = row.images - row.correct;
+        if wrong > 0 && wrong < row.images {
+            return stats::percentiles(self.ln_errors[model].clone());
+        }
+        let (low, high) = stats::wilson(wrong, row.images)?;
+        let ln = |rate: f64| ln_error(rate * row.images as f64, row.images as f64);
+        Some((ln(low), ln(high)))
+    }
+
     /// A statistic of all images, with its interval from the resamples. `statistic` is given how
     /// often each image counts.
     pub fn estimate(&self, statistic: impl Fn(&[u32]) -> Option<f64>) -> Estimate {
         let all = vec![1; self.study.data.pictures.len()];
         estimate(statistic(&all), self.bootstrap.resamples().map(statistic))
     }
+}
+
+/// Without its interval, a mean over fewer than two values: all resamples give the one value.
+pub(super) fn of_several(mean: Estimate, values: usize) -> Estimate {
+    Estimate { interval: mean.interval.filter(|_| values > 1), ..mean }
 }
 
 /// A value with the interval of its resampled values; neither without a value.
@@ -83,8 +101,8 @@ pub(super) fn estimate(
 }
 
 /// ln of the error. Half an image is added to either count, which keeps it finite.
-fn ln_error(wrong: u32, images: u32) -> f64 {
-    ((f64::from(wrong) + 0.5) / (f64::from(images) + 1.0)).ln()
+fn ln_error(wrong: f64, images: f64) -> f64 {
+    ((wrong + 0.5) / (images + 1.0)).ln()
 }
 
 /// ln of the error on the images drawn. `correct` is none for an image that is not classified.
@@ -96,5 +114,5 @@ fn drawn_ln_error(correct: &[Option<bool>], counts: &[u32]) -> f64 {
             images += count;
         }
     }
-    ln_error(wrong, images)
+    ln_error(f64::from(wrong), f64::from(images))
 }

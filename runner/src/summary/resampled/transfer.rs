@@ -1,7 +1,8 @@
 //! Estimates of transfer: matrices, and transfer within and across families.
 
 use crate::analysis::{
-    Control, Denominator, Estimate, Match, Pixels, Spread, Success, Tally, Transfer,
+    Control, Denominator, Estimate, Match, Pixels, Spread, Success, Tally, Transfer, interval,
+    stats,
 };
 use crate::study::GoalKind;
 use crate::summary::resampled::resampler::Resampler;
@@ -158,15 +159,45 @@ impl Resampler<'_> {
 
     /// Outcomes with the interval of their rate.
     fn pooled(&self, tallies: &[Tally]) -> Pooled {
-        let rate = |counts: &[u32]| drawn_rate(tallies, counts);
         let sum = |of: fn(&Tally) -> u32| tallies.iter().map(|tally| of(tally) as usize).sum();
-        Pooled { k: sum(|tally| tally.hits), n: sum(|tally| tally.of), rate: self.estimate(rate) }
+        Pooled { k: sum(|tally| tally.hits), n: sum(|tally| tally.of), rate: self.rate(tallies) }
     }
 
-    /// The rate of `a` minus the rate of `b`.
-    pub fn difference(&self, a: &[Tally], b: &[Tally]) -> Estimate {
-        self.estimate(|counts| Some(drawn_rate(a, counts)? - drawn_rate(b, counts)?))
+    /// The rate of outcomes. Where it is the same on every image, every resample gives it too: its
+    /// interval is Wilson's then, over the images.
+    fn rate(&self, tallies: &[Tally]) -> Estimate {
+        let estimate = self.estimate(|counts| drawn_rate(tallies, counts));
+        match (estimate.value, equal_images(tallies)) {
+            (Some(value), Some(images)) => {
+                Estimate { interval: interval(stats::wilson_of_rate(value, images)), ..estimate }
+            }
+            _ => estimate,
+        }
     }
+
+    /// The rate of `a` minus the rate of `b`. Where one of them is the same on every image, the
+    /// interval is made from those of both rates.
+    pub fn difference(&self, a: &[Tally], b: &[Tally]) -> Estimate {
+        let difference =
+            self.estimate(|counts| Some(drawn_rate(a, counts)? - drawn_rate(b, counts)?));
+        if equal_images(a).is_none() && equal_images(b).is_none() {
+            return difference;
+        }
+        let ends = |tallies| {
+            let Estimate { value, interval } = self.rate(tallies);
+            value.zip(interval)
+        };
+        let both = ends(a).zip(ends(b)).and_then(|(a, b)| interval(stats::of_difference(a, b)));
+        Estimate { interval: both, ..difference }
+    }
+}
+
+/// The number of images with outcomes, if all of them have the same rate.
+fn equal_images(tallies: &[Tally]) -> Option<usize> {
+    let mut some = tallies.iter().filter(|tally| tally.of > 0);
+    let first = some.next()?;
+    let equal = some.clone().all(|tally| tally.hits * first.of == first.hits * tally.of);
+    equal.then(|| 1 + some.count())
 }
 
 /// The rate over images. `counts` says how often each image counts.

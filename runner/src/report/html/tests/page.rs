@@ -219,9 +219,76 @@ fn flags_stand_by_model_with_their_remedy_or_what_was_looked_for() {
     let sound = folder(&sound);
     let html = fs::read_to_string(write_report(sound.path()).unwrap()).unwrap();
     assert!(
-        html.contains("<p>No sign of a broken model, masked gradients or a weak attack.</p>")
-            && !html.contains(" flags on ")
+        html.contains(
+            "<p>No sign of wrong inputs, a broken model, masked gradients or a weak attack.</p>"
+        ) && !html.contains(" flags on ")
     );
+}
+
+#[test]
+fn flags_of_the_study_stand_first() {
+    let mut flagged = summary(2);
+    let mut flag = flagged["findings"]["flags"][0].clone();
+    flag["model"] = json!(null);
+    flag["attack"] = json!("cw_l2");
+    flag["goal"] = json!(null);
+    flag["severity"] = json!("error");
+    flag["remedy"] = json!("Say `first_label = 1`, not `<0>`.");
+    flagged["findings"]["flags"] = json!([flag]);
+    let flagged = folder(&flagged);
+    let html = fs::read_to_string(write_report(flagged.path()).unwrap()).unwrap();
+    assert!(html.contains("<summary>The study: 1 error</summary>"));
+    assert!(html.contains("</strong> of cw_l2: "), "an attack whatever its goal");
+    assert!(html.contains("Say <code>first_label = 1</code>, not <code>&lt;0&gt;</code>.</p>"));
+    assert!(html.contains("<li>1 flag: see which numbers it is about.</li>"));
+}
+
+#[test]
+fn a_metric_of_a_plugin_has_figures_and_its_unit_beside_the_norms() {
+    let mut study = summary(3);
+    let mine = |value: &Value, key: &str| {
+        let mut mine = value.clone();
+        mine[key] = json!("mine");
+        mine
+    };
+    let mut metric = mine(&study["metrics"][0], "label");
+    metric["name"] = json!("mine");
+    metric["unit"] = json!("bits");
+    study["metrics"].as_array_mut().unwrap().push(metric);
+    for campaign in study["campaigns"].as_array_mut().unwrap() {
+        let distortion = mine(&campaign["distortions"][0], "metric");
+        campaign["distortions"].as_array_mut().unwrap().push(distortion);
+    }
+    let of_l2 = |law: &&Value| law["metric"] == "l2";
+    let laws: Vec<Value> = (study["laws"].as_array().unwrap().iter().filter(of_l2))
+        .map(|law| mine(law, "metric"))
+        .collect();
+    assert!(!laws.is_empty());
+    study["laws"].as_array_mut().unwrap().extend(laws);
+    let study = folder(&study);
+    let html = fs::read_to_string(write_report(study.path()).unwrap()).unwrap();
+    for kind in ["curves", "law", "frontier"] {
+        for metric in ["l2", "mine"] {
+            let file = study.path().join(format!("{FIGURES}/{kind}-cw_l2-untargeted-{metric}.svg"));
+            let figure = fs::read_to_string(&file).unwrap_or_default();
+            assert!(!figure.is_empty(), "{}", file.display());
+            assert!(metric == "l2" || figure.contains("bits"), "{kind}: no unit on the axis");
+        }
+    }
+    assert!(html.contains("mean mine (bits)") && html.contains("mean l2 (pixel range)"));
+}
+
+#[test]
+fn what_is_left_out_is_listed() {
+    let mut study = summary(2);
+    study["campaigns"][0]["invalid"] = json!(7);
+    study["scores"][0]["invalid"] = json!(3);
+    study["scores"][0]["scored"] = json!(37);
+    let study = folder(&study);
+    let html = fs::read_to_string(write_report(study.path()).unwrap()).unwrap();
+    assert!(html.contains(": 7 of 40 answers are no images, and count as failures</li>"));
+    assert!(html.contains(": on 3 of 40 images the score, or a number that comes with it,"));
+    assert!(html.contains(">invalid</th>"), "a column of the table of attacks");
 }
 
 #[test]
