@@ -24,7 +24,7 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// A process, seen from the one that started it. Dropped, it is killed.
 #[derive(Debug)]
 pub(crate) struct Process<R> {
-    process: Child,
+    child: Child,
     messages: ChildStdin,
     replies: Receiver<R>,
 }
@@ -43,9 +43,9 @@ impl<R: DeserializeOwned + Send + 'static> Process<R> {
         if let Some(name) = std::env::args_os().next() {
             command.arg0(name);
         }
-        let mut process = command.spawn()?;
+        let mut child = command.spawn()?;
         let (messages, output) =
-            (process.stdin.take().context("no pipe")?, process.stdout.take().context("no pipe")?);
+            (child.stdin.take().context("no pipe")?, child.stdout.take().context("no pipe")?);
         let (sender, replies) = mpsc::channel();
         let reading = move || {
             for line in BufReader::new(output).lines() {
@@ -58,7 +58,7 @@ impl<R: DeserializeOwned + Send + 'static> Process<R> {
                 }
             }
         };
-        let process = Self { process, messages, replies };
+        let process = Self { child, messages, replies };
         thread::Builder::new().spawn(reading)?;
         Ok(process)
     }
@@ -91,7 +91,7 @@ impl<R: DeserializeOwned + Send + 'static> Process<R> {
 
     /// Whether the process has ended by a signal.
     pub fn was_killed(&mut self) -> bool {
-        self.process
+        self.child
             .try_wait()
             .is_ok_and(|status| status.is_some_and(|status| status.signal().is_some()))
     }
@@ -100,7 +100,7 @@ impl<R: DeserializeOwned + Send + 'static> Process<R> {
     fn end(&mut self) -> String {
         let start = Instant::now();
         while start.elapsed() < FAREWELL {
-            match self.process.try_wait() {
+            match self.child.try_wait() {
                 Ok(Some(status)) => return ending(status),
                 Ok(None) => thread::sleep(LOOK),
                 Err(_) => break,
@@ -113,8 +113,8 @@ impl<R: DeserializeOwned + Send + 'static> Process<R> {
 impl<R> Drop for Process<R> {
     fn drop(&mut self) {
         // Both fail only if the process has ended already.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::process::Command;
 
 /// What cargo prints, of a test that fails, a program that crashes, and an example that fails.
-const FAILING: &str = r#"cat <<'END'
+const FAILING: &str = r"cat <<'END'
      Running unittests src/lib.rs (target/debug/deps/one-1)
 test first::good ... ok
 test first::bad ... FAILED
@@ -30,7 +30,7 @@ error: 3 targets failed:
     `-p one --test crash`
     `-p one --doc`
 END
-exit 101"#;
+exit 101";
 
 #[test]
 fn failed_tests_are_named_last_and_the_exit_code_is_kept() {

@@ -1,7 +1,7 @@
 //! Calls of plugin libraries that are made elsewhere first.
 
 use crate::library::Library;
-use crate::registry::{Entry, Registry};
+use crate::registry::{Entry, Make, Registry};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -106,9 +106,9 @@ fn resolved(kind: &'static str, mut entry: Entry, rehearse: &Rehearse) -> Entry 
 fn made<T: 'static>(
     kind: &'static str,
     name: &str,
-    inner: Box<dyn Fn(&Table) -> Result<T> + Send + Sync>,
+    inner: Make<T>,
     rehearse: &Rehearse,
-) -> Box<dyn Fn(&Table) -> Result<T> + Send + Sync> {
+) -> Make<T> {
     let (name, rehearse) = (name.to_owned(), rehearse.clone());
     Box::new(move |parameters| {
         rehearse(&call(kind, &name, Asked::Make, parameters)?)?;

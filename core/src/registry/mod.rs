@@ -4,8 +4,8 @@ mod dynamic;
 mod entry;
 
 pub use dynamic::{DynAttack, DynMetric};
-pub(crate) use entry::Resolve;
 pub use entry::{AttackEntry, Entry, MetricEntry, ModelEntry};
+pub(crate) use entry::{Make, Resolve};
 
 use crate::attack::Attack;
 use crate::library::Library;

@@ -350,7 +350,7 @@ fn rust(args: &NewArgs, name: &str) -> Result<Vec<Content>> {
             .replace("\"{libtorch}\"", &quoted(&libtorch)?);
     }
     if let Some(folder) = target_dir(args)? {
-        config += &format!("\n[build]\ntarget-dir = {}\n", quoted(&folder)?);
+        config.extend(["\n[build]\ntarget-dir = ", &quoted(&folder)?, "\n"]);
     }
     if !config.is_empty() {
         files.push((".cargo/config.toml".to_owned(), config.trim_start().as_bytes().to_vec()));
