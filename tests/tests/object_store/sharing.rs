@@ -70,10 +70,7 @@ fn a_store_that_goes_away_costs_nothing_but_time() {
         place.server = None;
         let start = Instant::now();
         let error = refused(running.wait_with_output().unwrap());
-        assert!(
-            start.elapsed() < Duration::from_secs(60),
-            "waiting requests are given up together"
-        );
+        assert!(start.elapsed() < Duration::from_mins(1), "waiting requests are given up together");
         let unreachable = [
             "error: a result cannot be stored: writing s3://cells/a%20path/cells/",
             "error: reading s3://cells/a%20path/cells/",
