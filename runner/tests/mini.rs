@@ -75,8 +75,8 @@ fn a_study_with_the_minis_runs_once() {
     assert!(latex.contains("mini\\_vgg\\_16"), "{latex}");
     assert_eq!(
         tables("matrices.csv").lines().count(),
-        1 + 2 * 2 * 3,
-        "two depths, two sources, three matrices"
+        1 + 3 * 2 * 2 * 3,
+        "rate, control and excess; two depths, two sources, three matrices"
     );
     assert!(tables("provenance.json").contains("\"device\": \"cpu\""));
 

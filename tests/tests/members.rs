@@ -235,7 +235,7 @@ fn settings_reach_members_that_join() {
         (
             "attack.noisy.epsilom=1",
             "attack `noisy` with --set, line 2, column 10: parameters of `noisy`: unknown parameter \
-             `epsilom`, did you mean `epsilon`?; there are: epsilon, shy, note\n  |\n2 | params = { \
+             `epsilom`, did you mean `epsilon`?; there are: epsilon, lengths, shy, note\n  |\n2 | params = { \
              epsilom = 1 }\n",
         ),
         (

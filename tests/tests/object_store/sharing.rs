@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 fn what_one_machine_has_computed_another_finds() {
     for place in stores(40, &[]) {
         let first = place.run("one");
-        assert!(first.contains("\n36 of 36 cells to compute\n"), "{first}");
+        assert!(first.contains("\n40 of 40 cells to compute\n"), "{first}");
         let second = place.run("two");
-        assert!(second.contains("\n0 of 36 cells to compute\n"), "{second}");
+        assert!(second.contains("\n0 of 40 cells to compute\n"), "{second}");
         place.same_as_alone(&["one", "two"]);
         // The folder remembers its store, so a later run needs no `--store`.
         fs::remove_dir_all(place.path("two/cells")).unwrap();
         let again = said(place.command(&["run", "study.toml", "--out", "two"]).output().unwrap());
-        assert!(again.contains("\n0 of 36 cells to compute\n"), "{again}");
+        assert!(again.contains("\n0 of 40 cells to compute\n"), "{again}");
         said(place.command(&["rerun", "two", "3"]).output().unwrap());
         // Pixels that are not needed are not fetched.
         let pixels = |out: &str| {
@@ -98,12 +98,12 @@ fn what_is_damaged_on_either_side_is_mended() {
     for path in place.cells("one") {
         fs::write(&path, "damaged").unwrap();
     }
-    assert!(place.run("one").contains("\n0 of 36 cells to compute\n"));
+    assert!(place.run("one").contains("\n0 of 40 cells to compute\n"));
     // Files that the store lacks are put there from the folder.
     for path in &there {
         fs::remove_file(path).unwrap();
     }
-    assert!(place.run("one").contains("\n0 of 36 cells to compute\n"));
+    assert!(place.run("one").contains("\n0 of 40 cells to compute\n"));
     assert!(there.iter().zip(&whole).all(|(path, bytes)| fs::read(path).unwrap() == *bytes));
     // What another machine finds damaged in the store it computes again, and puts there.
     for path in there.iter().step_by(3) {
@@ -117,7 +117,7 @@ fn what_is_damaged_on_either_side_is_mended() {
         "{output:?}"
     );
     said(output);
-    assert!(place.run("three").contains("\n0 of 36 cells to compute\n"));
+    assert!(place.run("three").contains("\n0 of 40 cells to compute\n"));
     place.same_as_alone(&["one", "two", "three"]);
 }
 
@@ -177,7 +177,7 @@ fn a_cluster_s_tasks_use_the_store_of_their_folder() {
         "0",
     ]);
     assert!(
-        place.run("one").contains("\n0 of 18 cells to compute\n"),
+        place.run("one").contains("\n0 of 20 cells to compute\n"),
         "the tasks have put their cells into the store"
     );
     place.same_as_alone(&["one", "tasks"]);
@@ -186,12 +186,12 @@ fn a_cluster_s_tasks_use_the_store_of_their_folder() {
         fs::remove_file(path).unwrap();
     }
     run(&["submit", "study.toml", "--out", "tasks", "--cells-per-task", "5", "--patience", "0"]);
-    assert!(place.run("two").contains("\n0 of 18 cells to compute\n"));
+    assert!(place.run("two").contains("\n0 of 20 cells to compute\n"));
     // The next folder holds nothing but the name of the store.
     fs::create_dir(place.path("three")).unwrap();
     fs::copy(place.path("one/store.toml"), place.path("three/store.toml")).unwrap();
     let text = run(&["submit", "study.toml", "--out", "three", "--print", "--cells-per-task", "5"]);
-    assert!(text.contains("\n0 of 18 cells to submit\n"), "{text}");
+    assert!(text.contains("\n0 of 20 cells to submit\n"), "{text}");
     let error = refused(
         place
             .command(&["submit", "study.toml", "--out", "four", "--print", "--store", &place.url()])

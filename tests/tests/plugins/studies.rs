@@ -108,7 +108,7 @@ fn a_study_with_lists_takes_plugins_in_when_asked() {
     );
     let set = run(&["--include", "attack:*", "--set", "attack.noisy.epsilon=0.2"]);
     // The attack's cells are computed again, and the probes, which try the radius that it declares.
-    assert!(set.contains("\n8 of 16 cells to compute"), "{set}");
+    assert!(set.contains("\n8 of 18 cells to compute"), "{set}");
     let written = fs::read_to_string(at.join("results/toys/study.toml")).unwrap();
     assert!(written.contains("epsilon = 0.2"), "{written}");
     // A study without lists takes in all that fits, and gives a reason for each of the rest.

@@ -26,7 +26,7 @@ fn print_shows_the_scripts_and_writes_nothing() {
     let expected = "
   array                 tasks  cells  time limit
   clean-answers             1      2    01:30:00
-  attacks                   2      6    01:30:00
+  attacks                   2      8    01:30:00
   transfer-and-metrics      1      8    01:30:00
   report                    1
 ";
@@ -97,8 +97,13 @@ fn tasks_are_as_long_as_they_shall_be() {
     let submit = ["submit", "study.toml", "--out", "out", "--print"];
     // An attack that does not say what it costs is tried. This one fails with so few images.
     let refusal = place.refusal(
-        &[&submit[..], &["--set", r#"attacks=[{ name = "moody" }]"#, "--set", "metrics=[]"]]
-            .concat(),
+        &[
+            &submit[..],
+            &["--set", r#"attacks=[{ name = "moody" }]"#, "--set", "metrics=[]"],
+            // Without controls, of which it is known what they cost.
+            &["--set", "transfer.policy=native"],
+        ]
+        .concat(),
     );
     assert!(
         refusal.starts_with("error: moody (untargeted) do not say what they cost; say how many"),

@@ -7,16 +7,16 @@ use std::fs;
 fn a_cluster_gives_the_tables_of_one_machine() {
     let place = Place::new(70, &[]);
     let said = place.submit(&[]);
-    // For each of 3 slices: 2 models; 2 models × 3 (2 goals and a score); 2 models × 2 goals × 2 (a
-    // metric and another model).
+    // For each of 3 slices: 2 models; 2 models × 4 (2 goals, a score and a control); 2 models × 2
+    // goals × 2 (a metric and another model).
     let expected = "toys: 70 images, 2 models, 1 attack, transfer crop_or_pad
 1 file skipped (1 greyscale), see skipped.csv
-48 of 48 cells to submit
+54 of 54 cells to submit
 
   array                 tasks  cells  job
   clean-answers             3      6  101
   attacks-1                 4     12  102
-  attacks-2                 2      6  103
+  attacks-2                 4     12  103
   transfer-and-metrics      3     24  104
   report                    1         105
 
@@ -32,19 +32,19 @@ Submission: out/slurm/1
     let (code, phases, said) = place.status();
     assert_eq!(
         (code, phases),
-        (0, vec![[6, 6, 0, 0, 0, 0], [18, 18, 0, 0, 0, 0], [24, 24, 0, 0, 0, 0]]),
+        (0, vec![[6, 6, 0, 0, 0, 0], [24, 24, 0, 0, 0, 0], [24, 24, 0, 0, 0, 0]]),
         "{said}"
     );
 
     let again = place.submit(&[]);
     assert!(
-        again.contains("\n0 of 48 cells to submit\n") && again.contains("\n  report      1  106\n"),
+        again.contains("\n0 of 54 cells to submit\n") && again.contains("\n  report      1  106\n"),
         "only the report is submitted: {again}"
     );
     fs::remove_dir_all(place.path("out/cells/transfer")).unwrap();
     let again = place.submit(&[]);
     assert!(
-        again.contains("\n12 of 48 cells to submit\n") && !again.contains("attacks"),
+        again.contains("\n12 of 54 cells to submit\n") && !again.contains("attacks"),
         "{again}"
     );
     place.same_as_here("out");
@@ -55,21 +55,21 @@ fn what_waits_is_not_submitted_twice() {
     let place = Place::new(40, &[]);
     place.hold();
     place.submit(&["--array-limit", "2"]);
-    let waiting = vec![[4, 0, 0, 4, 0, 0], [12, 0, 0, 12, 0, 0], [16, 0, 0, 16, 0, 0]];
+    let waiting = vec![[4, 0, 0, 4, 0, 0], [16, 0, 0, 16, 0, 0], [16, 0, 0, 16, 0, 0]];
     let (code, phases, said) = place.status();
     assert_eq!((code, phases), (0, waiting), "{said}");
-    assert!(said.contains("\n9 tasks waiting: Dependency\n"), "{said}");
+    assert!(said.contains("\n11 tasks waiting: Dependency\n"), "{said}");
     assert!(
         place
             .submit(&[])
-            .ends_with("\n0 of 32 cells to submit, 32 wait or run already\nNothing to submit\n")
+            .ends_with("\n0 of 36 cells to submit, 36 wait or run already\nNothing to submit\n")
     );
 
     // A task of one job is gone without a trace. Only its cells are submitted again; the other jobs
     // are waited for.
     fs::remove_file(place.path("slurm/102.1.task")).unwrap();
-    assert_eq!(place.status().1[1], [12, 0, 0, 9, 0, 3]);
-    assert!(place.submit(&[]).contains("\n3 of 32 cells to submit, 29 wait or run already\n"));
+    assert_eq!(place.status().1[1], [16, 0, 0, 13, 0, 3]);
+    assert!(place.submit(&[]).contains("\n3 of 36 cells to submit, 33 wait or run already\n"));
     assert_eq!(place.read("slurm/105.dependency"), "101\n");
     assert_eq!(place.read("slurm/106.dependency"), "101:102:103:105\n");
 
