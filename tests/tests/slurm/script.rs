@@ -43,7 +43,7 @@ fn print_shows_the_scripts_and_writes_nothing() {
     let expected = format!(
         r#"--parsable --dependency=afterany:<clean-answers> some results/slurm/<n>/attacks.sh
 #!/bin/bash
-# toys: attacks, 6 cells
+# toys: attacks, 8 cells
 #SBATCH "--job-name=toys: attacks"
 #SBATCH --nodes=1
 #SBATCH --ntasks=1

@@ -70,8 +70,8 @@ fn what_waits_is_not_submitted_twice() {
     fs::remove_file(place.path("slurm/102.1.task")).unwrap();
     assert_eq!(place.status().1[1], [16, 0, 0, 13, 0, 3]);
     assert!(place.submit(&[]).contains("\n3 of 36 cells to submit, 33 wait or run already\n"));
-    assert_eq!(place.read("slurm/105.dependency"), "101\n");
-    assert_eq!(place.read("slurm/106.dependency"), "101:102:103:105\n");
+    assert_eq!(place.read("slurm/106.dependency"), "101\n");
+    assert_eq!(place.read("slurm/107.dependency"), "101:102:103:104:106\n");
 
     // Another study in the same folder has other cells, and does not count these.
     let other = place.said(&[
@@ -87,7 +87,7 @@ fn what_waits_is_not_submitted_twice() {
     ]);
     assert!(
         other.contains(
-            "\n8 tasks of another form of the study wait or run for this folder: \
+            "\n10 tasks of another form of the study wait or run for this folder: \
              `runner cancel out` ends them\n"
         ),
         "{other}"
@@ -110,11 +110,11 @@ fn what_waits_is_not_submitted_twice() {
 
     assert_eq!(
         place.said(&["cancel", "out"]),
-        "Cancelled: 6 jobs (101, 102, 103, 104, 105, 106); what is stored stays\n"
+        "Cancelled: 7 jobs (101, 102, 103, 104, 105, 106, 107); what is stored stays\n"
     );
     assert_eq!(place.said(&["cancel", "out"]), "Nothing waits or runs\n");
     let (code, phases, said) = place.status();
-    assert_eq!((code, phases[1]), (0, [12, 0, 0, 0, 0, 12]));
+    assert_eq!((code, phases[1]), (0, [16, 0, 0, 0, 0, 16]));
     assert!(
         said.ends_with(
             "\nNothing waits or runs any more: `runner submit` again submits what is missing\n"

@@ -34,7 +34,7 @@ fn a_cell_that_fails_costs_what_needs_it_alone() {
         (&json["phases"][1]["failed"], &json["failures"][0][0]),
         (&2.into(), &"moody (untargeted) on toy_12, images 33–40".into())
     );
-    assert!(place.sized("100", &[]).contains("\n6 of 44 cells to submit\n"));
+    assert!(place.sized("100", &[]).contains("\n6 of 48 cells to submit\n"));
 }
 
 #[test]
@@ -163,7 +163,7 @@ fn a_worker_that_is_stopped_drops_its_cell_and_the_rest_goes_on() {
         serde_json::from_str(&place.read("out/slurm/1/cells/attacks/0.failed.json")).unwrap();
     assert_eq!(
         (notes["held_up"].as_array().unwrap().len(), notes["failed"].as_array().unwrap().len()),
-        (8, 0)
+        (10, 0)
     );
 
     place.said(&[&job[..], &["--cells", "out/slurm/1/cells/clean-answers/0.txt"]].concat());
