@@ -157,6 +157,8 @@ pub struct Distortion {
 /// Mean and median of some values; none when there are no values.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct MeanMedian {
+    /// Number of values.
+    pub count: usize,
     /// Mean.
     pub mean: Option<f64>,
     /// Median: of an even number of values, the mean of the middle two.
@@ -335,8 +337,8 @@ impl Success {
 
 /// Mean and median of some values.
 pub(super) fn summary(values: Vec<f64>) -> MeanMedian {
-    let mean = stats::mean(&values);
-    MeanMedian { mean, median: stats::quantile(&stats::sorted(values), 0.5) }
+    let (count, mean) = (values.len(), stats::mean(&values));
+    MeanMedian { count, mean, median: stats::quantile(&stats::sorted(values), 0.5) }
 }
 
 #[cfg(test)]
@@ -348,7 +350,7 @@ mod tests {
         assert_eq!(summary(vec![]), MeanMedian::default());
         assert_eq!(
             summary(vec![3.0, 1.0, 2.0, 10.0]),
-            MeanMedian { mean: Some(4.0), median: Some(2.5) }
+            MeanMedian { count: 4, mean: Some(4.0), median: Some(2.5) }
         );
         assert_eq!(summary(vec![3.0, 1.0, 5.0]).median, Some(3.0));
     }

@@ -67,7 +67,7 @@ pub(super) fn success(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
     let metrics = study.metrics.iter().filter(|metric| metric.scope == Scope::Outcome);
     let distortions = metrics.flat_map(|metric| {
         let label = &metric.part.label;
-        ["mean", "median"]
+        ["count", "mean", "median"]
             .into_iter()
             .flat_map(move |what| [format!("{what}_{label}"), format!("{what}_{label}_8bit")])
     });
@@ -92,7 +92,9 @@ pub(super) fn success(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
         };
         let distortions = row.distortions.iter().flat_map(|distortion| {
             let (float, rounded) = (distortion.float, distortion.rounded);
-            [float.mean, rounded.mean, float.median, rounded.median].map(Column::number)
+            let counts = [float.count, rounded.count].map(Column::Count);
+            let numbers = [float.mean, rounded.mean, float.median, rounded.median];
+            counts.into_iter().chain(numbers.map(Column::number))
         });
         (own, distortions.collect())
     });

@@ -155,7 +155,7 @@ fn scores(study: &Study, tables: &Tables, out: &mut dyn Write) -> io::Result<()>
             writeln!(out, "\n{what}: over n scored images")?;
             let mut grid = Grid::new(["model", "n", "mean", "median", "invalid", "missing"]);
             for row in tables.scores.iter().filter(|row| (row.metric, row.goal) == (index, *goal)) {
-                let MeanMedian { mean, median } = row.summary;
+                let MeanMedian { mean, median, .. } = row.summary;
                 let label = study.models[row.model].part.label.clone();
                 grid.row([
                     label,

@@ -43,6 +43,9 @@ pub struct CampaignSummary {
 pub struct DistortionSummary {
     /// The metric.
     pub metric: String,
+    /// Number of images that mean, quantiles and curve are over: those whose goal is met and whose
+    /// value is finite.
+    pub images: usize,
     /// Mean over the images whose goal is met.
     pub mean: Estimate,
     /// Quantiles over the images whose goal is met.

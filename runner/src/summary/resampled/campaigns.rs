@@ -41,6 +41,7 @@ impl Resampler<'_> {
         let is_distance = metric.direction == Direction::HigherIsMoreRobust;
         DistortionSummary {
             metric: metric.part.label.clone(),
+            images: sorted.len(),
             mean: of_several(
                 estimate(distortion.float.mean, self.means[campaign][n].iter().copied()),
                 sorted.len(),

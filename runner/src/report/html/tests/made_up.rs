@@ -269,7 +269,7 @@ fn distortion(n: usize, metric: &str, best: &str) -> Value {
     let distances: Vec<f64> = (1..=30).map(|k| value * f64::from(k) / 15.0).collect();
     let ranks: Vec<usize> = (1..=30).collect();
     json!({
-        "metric": metric, "mean": estimate(value), "quantiles": quantiles(value),
+        "metric": metric, "images": 30, "mean": estimate(value), "quantiles": quantiles(value),
         "mean_8bit": value, "median_8bit": null,
         "curve": { "attacked": 40, "distortion": distances, "rank": ranks },
         "gap": {
