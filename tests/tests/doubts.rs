@@ -161,6 +161,12 @@ fn labels_in_another_order_are_told_with_the_order() {
     let expected = "; the answer follows from the label by another order (0 → 1, ";
     assert!(flag.reading.contains(expected), "{}", flag.reading);
 
+    // Of no image that is right nothing can be attacked, however few there are.
+    let mut few = relabelled(|_, label| (label < 3).then_some(label + 1));
+    few.truncate(3);
+    let flag = only(flags(TOY, few), Sign::AccuracyNotAboveChance);
+    assert!(flag.reading.starts_with("0 of 3 images are right"), "{}", flag.reading);
+
     // Labels that have nothing to do with the pictures follow no order.
     let unrelated = relabelled(|n, _| Some((n / 4 % 4) as i64));
     let flag = only(flags(TOY, unrelated), Sign::AccuracyNotAboveChance);
@@ -239,6 +245,53 @@ fn a_mean_in_another_unit_than_the_range_is_told() {
     );
     assert!(raised("[123.7, 116.3, 103.5]", "[0.0, 255.0]").is_empty());
     assert!(raised("[0.5, 0.5, 0.5]", "[0.0, 1.0]").is_empty());
+    let imagenet = "[0.485, 0.456, 0.406], std = [0.229, 0.224, 0.225]";
+    assert!(raised(imagenet, "[0.0, 1.0]").is_empty());
+    assert_eq!(
+        raised(imagenet, "[0.0, 255.0]"),
+        ["`std` is [0.229, 0.224, 0.225], but `range` is [0.0, 255.0]: inputs span 1113.537 \
+          standard deviations"]
+    );
+}
+
+#[test]
+fn a_label_is_read_by_one_rule_in_a_label_file_and_as_a_folder() {
+    let place = tempfile::tempdir().unwrap();
+    let at = place.path();
+    for folder in ["0", "1", "2", "3"] {
+        fs::create_dir_all(at.join("images").join(folder)).unwrap();
+    }
+    toys::save_pictures(8, at);
+    let files: Vec<String> = (0..8).map(|n| format!("{}.{n:02}.png", n % 4 + 1)).collect();
+    for (n, file) in files.iter().enumerate() {
+        let folder = at.join("images").join((3 - n % 4).to_string());
+        fs::rename(at.join(file), folder.join(file)).unwrap();
+    }
+    let lines: Vec<String> = files
+        .iter()
+        .enumerate()
+        .map(|(n, file)| format!("{}/{file},{}", 3 - n % 4, 3 - n % 4))
+        .collect();
+    fs::write(at.join("labels.csv"), format!("file,label\n{}\n", lines.join("\n"))).unwrap();
+    let refusal = |names: &str, labels: &str| {
+        fs::write(at.join("names.txt"), names).unwrap();
+        let text = format!(
+            "name = \"labels\"\n{TOY}[data]\nfolder = \"images\"\nclasses = \"names.txt\"\n{labels}"
+        );
+        let options = study::StudyOptions::default();
+        Study::parse(&text, "study.toml", at, &registry(), options)
+            .err()
+            .map(|error| format!("{error:#}"))
+    };
+    let csv = "labels = \"labels.csv\"\n";
+    let told = |text: &str, named: i64, numbered: i64| {
+        format!("`{text}` is the name of class {named} and the number of class {numbered}")
+    };
+    for (labels, expected) in [(csv, told("3", 0, 3)), ("", told("0", 3, 0))] {
+        let error = refusal("3\n2\n1\n0\n", labels).unwrap();
+        assert!(error.contains(&expected), "{error}");
+        assert_eq!(refusal("0\n1\n2\n3\n", labels), None);
+    }
 }
 
 #[test]

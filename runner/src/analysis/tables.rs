@@ -230,7 +230,9 @@ impl Tables {
         for row in rows {
             let (attempted, broken) = (row.status.attempted(), row.status.logits_not_finite());
             self.repeated[model].add(attempted, row.status.answers_changed());
-            self.adversarials[model].add(attempted && (broken || row.slot.is_some()), broken);
+            let given = row.slot.is_some();
+            let broken = broken || given && row.prediction_8bit.is_none();
+            self.adversarials[model].add(attempted && (broken || given), broken);
         }
     }
 
@@ -242,7 +244,9 @@ impl Tables {
         rows: &[TransferRow],
     ) {
         for (craft, row) in craft.iter().zip(rows) {
-            self.adversarials[model].add(craft.slot.is_some(), row.prediction.is_none());
+            let answers = [row.prediction, row.prediction_8bit, row.control_prediction];
+            let broken = answers.iter().any(Option::is_none);
+            self.adversarials[model].add(craft.slot.is_some(), broken);
         }
     }
 

@@ -160,6 +160,38 @@ pub struct Index<'a> {
 }
 
 impl Index<'_> {
+    /// The class that a label file or a class folder means: by its id or name, or by its number,
+    /// counted from `first`.
+    ///
+    /// # Errors
+    /// When the text is neither, or is the name of one class and the number of another.
+    pub fn class(&self, text: &str, first: i64) -> Result<i64> {
+        let number = text.trim().parse::<i64>().ok().map(|number| number - first);
+        let known = |class: i64| (0..self.classes.len() as i64).contains(&class);
+        match (self.find(text), number) {
+            (Ok(named), Some(numbered)) if named != numbered && known(numbered) => bail!(
+                "`{text}` is the name of class {named} and the number of class {numbered}, counted \
+                 from {first}: a name that is a number must be that of its own class"
+            ),
+            (Ok(named), _) => Ok(named),
+            (Err(_), Some(numbered)) if numbered >= 0 => Ok(numbered),
+            (Err(_), Some(_)) => {
+                bail!("found {text}, but classes are counted from {first} (`first_label`)")
+            }
+            (Err(error), None) => {
+                bail!("{error}; a number counted from {first} or a class's name is expected")
+            }
+        }
+    }
+
+    /// Where the names of the classes begin to count, if all are numbers in order; otherwise 0.
+    pub fn first_number(&self) -> i64 {
+        let number = |class: usize| self.classes.name(class as i64).trim().parse::<i64>().ok();
+        let Some(first) = number(0) else { return 0 };
+        let in_order = (0..self.classes.len()).all(|n| number(n) == Some(first + n as i64));
+        if in_order { first } else { 0 }
+    }
+
     /// The class of that id or name.
     ///
     /// # Errors
@@ -228,6 +260,36 @@ mod tests {
         ] {
             assert_eq!(index.find(text).unwrap_err().to_string(), expected);
         }
+    }
+
+    #[test]
+    fn a_text_that_is_a_name_and_another_class_s_number_is_refused() {
+        let classes =
+            |names: &[&str]| Classes(names.iter().map(|name| Class::parse(name)).collect());
+        let backwards = classes(&["2", "1", "0"]);
+        assert_eq!(backwards.index().class("1", 0).unwrap(), 1);
+        let error = backwards.index().class("2", 0).unwrap_err().to_string();
+        assert!(
+            error.starts_with("`2` is the name of class 0 and the number of class 2"),
+            "{error}"
+        );
+        // Names that count from 1 are numbers that do.
+        let from_one = classes(&["1", "2", "3"]);
+        assert_eq!((from_one.index().first_number(), backwards.index().first_number()), (1, 0));
+        assert_eq!(from_one.index().class("3", 1).unwrap(), 2);
+        assert!(from_one.index().class("2", 0).is_err());
+        // A number beyond the classes is a name alone.
+        let digits = classes(&["7", "8"]);
+        assert_eq!(digits.index().class("8", 0).unwrap(), 1);
+        let words = classes(&["cat", "dog"]);
+        assert_eq!(
+            (words.index().class("dog", 0).unwrap(), words.index().class("1", 0).unwrap()),
+            (1, 1)
+        );
+        assert_eq!(
+            words.index().class("0", 1).unwrap_err().to_string(),
+            "found 0, but classes are counted from 1 (`first_label`)"
+        );
     }
 
     #[test]

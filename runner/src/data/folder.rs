@@ -120,6 +120,7 @@ impl Folder {
         skipped: &mut Vec<SkippedImage>,
     ) -> Result<Vec<LabelledFile>> {
         let index = classes.index();
+        let first = index.first_number();
         skipped.extend(
             beside
                 .into_iter()
@@ -129,6 +130,8 @@ impl Folder {
         let mut taken: HashMap<i64, &String> = HashMap::new();
         for folder in folders {
             let label = index.find(folder).map_err(|error| self.about_folder(error))?;
+            // As in a label file, a name must not be another class's number.
+            index.class(folder, first).map_err(|error| self.about_folder(error))?;
             if let Some(other) = taken.insert(label, folder) {
                 bail!(
                     "folder of images {}: `{other}` and `{folder}` are the same class: merge them",

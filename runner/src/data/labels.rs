@@ -109,15 +109,7 @@ impl LabelFile<'_> {
             !text.is_empty(),
             "nothing stands there; a number counted from {first} or a class's name is expected"
         );
-        match text.parse::<i64>() {
-            Ok(number) if number >= first => Ok(number - first),
-            Ok(number) => {
-                bail!("found {number}, but classes are counted from {first} (`first_label`)")
-            }
-            Err(_) => index.find(text).map_err(|error| {
-                anyhow!("{error}; a number counted from {first} or a class's name is expected")
-            }),
-        }
+        index.class(text, first)
     }
 }
 

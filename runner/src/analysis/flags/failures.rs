@@ -5,11 +5,15 @@ use crate::analysis::flags::sign::{Flag, Severity, Sign, Signal, beyond_chance};
 use crate::analysis::rate::Rate;
 use crate::analysis::stats;
 use crate::analysis::tables::{Success, Tables};
+use crate::store::status::CHANGED;
 use crate::study::{Study, StudyAttack};
 use toml::Value;
 
 /// Share of the images on which an attack without a bound should succeed.
 const NEARLY_ALL: f64 = 0.95;
+
+/// What reasons of invalid answers contain if the model is at fault.
+const OF_MODELS: [&str; 3] = [CHANGED, "not finite in", "the logits of"];
 
 /// Looks at the failures of every attack on every model.
 pub(super) fn signs(study: &Study, tables: &Tables) -> Vec<Signal> {
@@ -21,10 +25,11 @@ pub(super) fn signs(study: &Study, tables: &Tables) -> Vec<Signal> {
     beyond_chance(&mut unreachable);
     let is_explained = |row: &Success| {
         let mut out_of_reach = asking.iter().zip(&unreachable).filter(|(_, signal)| signal.raised);
-        row.invalid > 0 || out_of_reach.any(|(asking, _)| std::ptr::eq(*asking, row))
+        out_of_reach.any(|(asking, _)| std::ptr::eq(*asking, row))
     };
     let mut unbounded: Vec<Signal> = attacked
         .iter()
+        .filter(|row| row.source_correct > row.invalid)
         .filter(|row| study.attacks[row.attack].budget().is_none() && !is_explained(row))
         .map(|row| unbounded(study, row))
         .collect();
@@ -42,7 +47,17 @@ fn invalid(study: &Study, row: &Success) -> Signal {
     });
     let reading = format!("{k} of {n} answers are invalid{first}");
     let severity = if 2 * k >= n { Severity::Error } else { Severity::Warning };
-    let flag = Flag { severity, ..of(study, Sign::InvalidAnswers, row, Rate::new(k, n), reading) };
+    let mut flag =
+        Flag { severity, ..of(study, Sign::InvalidAnswers, row, Rate::new(k, n), reading) };
+    if row
+        .first_invalid
+        .as_ref()
+        .is_some_and(|(_, reason)| OF_MODELS.iter().any(|of| reason.contains(of)))
+    {
+        flag.remedy = "Mend the model: its answers must repeat, and its logits and gradients must \
+                       be finite."
+            .into();
+    }
     Signal { model: Some(row.model), flag, raised: k > 0 }
 }
 
@@ -78,10 +93,11 @@ fn margin(attack: &StudyAttack) -> Option<f64> {
     }
 }
 
-/// An attack without a bound, against the rate that it should reach.
+/// An attack without a bound, against the rate that its valid answers should reach.
 fn unbounded(study: &Study, row: &Success) -> Signal {
-    let (k, n) = (row.success, row.source_correct);
-    let reading = format!("the attack, which nothing bounds, succeeds on {k} of {n} images");
+    let (k, n) = (row.success, row.source_correct - row.invalid);
+    let valid = if row.invalid > 0 { " with a valid answer" } else { "" };
+    let reading = format!("the attack, which nothing bounds, succeeds on {k} of {n} images{valid}");
     let flag = Flag {
         severity: if 2 * k < n { Severity::Warning } else { Severity::Note },
         p: Some(stats::at_least(n - k, n, 1.0 - NEARLY_ALL)),

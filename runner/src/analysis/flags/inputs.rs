@@ -8,6 +8,7 @@ use crate::study::{Study, StudyAttack, StudyModel};
 use crate::weights::WeightsPlace;
 use gauntlet_core::attack::{Budget, Norm};
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 /// Looks at all that a study names.
 pub(super) fn signs(study: &Study) -> Vec<Signal> {
@@ -114,17 +115,30 @@ fn same_weights(study: &Study, model: usize) -> Option<Signal> {
     Some(Signal { model: Some(model), flag, raised })
 }
 
-/// The means that a TorchScript module's preprocessing subtracts, against the range that it spreads
-/// pixels over. None for another model.
+/// How many standard deviations the inputs of a network span, generously: 2 to 5 are usual, and 255
+/// where only the mean is subtracted from 8-bit levels.
+const USUAL_SPAN: RangeInclusive<f64> = 0.1..=500.0;
+
+/// The means and standard deviations of a TorchScript module's preprocessing, against the range that
+/// it spreads pixels over. None for another model.
 fn mean(study: &Study, model: usize) -> Option<Signal> {
     let this = &study.models[model];
     let WeightsPlace::TorchScript(_) = this.weights else { return None };
     let script: Script = this.part.parameters.clone().try_into().ok()?;
     let (range, mean) = (script.preprocessing.range, script.preprocessing.mean);
+    let std = script.preprocessing.std;
     let (low, high) = (range[0].min(range[1]), range[0].max(range[1]));
-    let reading = format!("`mean` is {mean:?}, but `range` is {range:?}");
+    let odd = std.iter().any(|std| !USUAL_SPAN.contains(&((high - low) / std.abs())));
+    let outside = mean.iter().any(|mean| !(low..=high).contains(mean));
+    let reading = if odd && !outside {
+        format!(
+            "`std` is {std:?}, but `range` is {range:?}: inputs span {:.3} standard deviations",
+            (high - low) / std[0]
+        )
+    } else {
+        format!("`mean` is {mean:?}, but `range` is {range:?}")
+    };
     let found = Rate::new(0, 0);
     let flag = Flag::new(study, Sign::MeanOutsideRange, Some(model), found, reading);
-    let outside = mean.iter().any(|mean| !(low..=high).contains(mean));
-    Some(Signal { model: Some(model), flag, raised: outside })
+    Some(Signal { model: Some(model), flag, raised: outside || odd })
 }

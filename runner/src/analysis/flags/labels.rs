@@ -11,13 +11,17 @@ use std::collections::BTreeMap;
 
 /// Looks at the accuracy of every model.
 ///
-/// The exact binomial test says whether as many right answers may be chance. Few images are not
-/// enough to show anything, so a model is flagged only if its accuracy is also below half-way
-/// between chance and perfection, beyond chance.
+/// The exact binomial test says whether as many right answers may be chance. A model is flagged
+/// where no answer is right, or where another order of the classes explains the answers. Otherwise
+/// few images are not enough to show anything, so its accuracy must also be below half-way between
+/// chance and perfection, beyond chance.
 pub(super) fn signs(study: &Study, tables: &Tables) -> Vec<Signal> {
-    let mut signals: Vec<Signal> =
-        (0..study.models.len()).filter_map(|model| accuracy(study, tables, model)).collect();
+    let (mut signals, sure): (Vec<Signal>, Vec<bool>) =
+        (0..study.models.len()).filter_map(|model| accuracy(study, tables, model)).unzip();
     beyond_chance(&mut signals);
+    for (signal, sure) in signals.iter_mut().zip(sure) {
+        signal.raised |= sure;
+    }
     // It is the probability of so few right answers half-way to perfection, and not of chance.
     for signal in &mut signals {
         signal.flag.p = None;
@@ -25,8 +29,9 @@ pub(super) fn signs(study: &Study, tables: &Tables) -> Vec<Signal> {
     signals
 }
 
-/// A model's accuracy against chance. None where no image is classified.
-fn accuracy(study: &Study, tables: &Tables, model: usize) -> Option<Signal> {
+/// A model's accuracy against chance, and whether it is to be flagged whatever the number of
+/// images. None where no image is classified.
+fn accuracy(study: &Study, tables: &Tables, model: usize) -> Option<(Signal, bool)> {
     let labels = study.data.pictures.iter().map(|picture| picture.label);
     let answered = labels.zip(&tables.answers[model]);
     let cases: Vec<Case> =
@@ -40,6 +45,7 @@ fn accuracy(study: &Study, tables: &Tables, model: usize) -> Option<Signal> {
     let half_way = f64::midpoint(chance, 1.0);
     let raised = stats::at_least(k, n, chance) >= LEVEL;
     let explained = if raised { explain(study, &cases) } else { None };
+    let sure = raised && (k == 0 || explained.is_some());
     let (why, remedy) = explained.map_or((String::new(), None), |order| {
         (format!("; {}", order.reading), Some(order.remedy))
     });
@@ -53,7 +59,7 @@ fn accuracy(study: &Study, tables: &Tables, model: usize) -> Option<Signal> {
         remedy: remedy.unwrap_or(flag.remedy),
         ..flag
     };
-    Some(Signal { model: Some(model), flag, raised })
+    Some((Signal { model: Some(model), flag, raised }, sure))
 }
 
 /// An image's label, and a model's answer to it.

@@ -45,42 +45,75 @@ pub(super) fn compute(
         return Ok((rows, None));
     }
     let chosen: Vec<Picture> = attacked.iter().map(|&n| pictures[n].clone()).collect();
-    let originals = data::batch(&chosen, side)?;
+    let images = data::batch(pictures, side)?;
+    let index: Vec<i64> = attacked.iter().map(|&n| n as i64).collect();
+    let originals = images.index_select(0, &Tensor::from_slice(&index));
     let answers = run(context, model, attack, &attacked, &chosen, &originals, &mut rows)?;
     let budget = attack.budget();
-    // A model whose answers to the originals change during the attack would make any pixels succeed.
-    let after = logits(model, context.device, &originals)?;
-    for (&n, after) in attacked.iter().zip(answers_of(&after, model.card())?) {
-        if after.prediction != clean[n].prediction {
-            rows[n].status = Status::Invalid(changed(clean[n].prediction, after.prediction));
-        }
-    }
-    let mut images = Vec::new();
+    let mut given = Given::default();
     for (case, (&n, answer)) in attacked.iter().zip(answers).enumerate() {
         let Answer::Pixels(pixels) = answer else { continue };
-        if rows[n].status.answers_changed() {
-            continue;
-        }
-        match valid(&pixels, &originals.get(case as i64), budget) {
+        let original = originals.get(case as i64);
+        match valid(&pixels, &original, budget) {
             Ok(pixels) => {
-                rows[n].slot = Some(images.len() as i64);
-                images.push(pixels);
+                rows[n].slot = Some(given.pixels.len() as i64);
+                given.pixels.push(pixels);
+                given.originals.push(original);
             }
             Err(error) => rows[n].status = Status::Invalid(first_line(&error)),
         }
     }
-    if images.is_empty() {
-        return Ok((rows, None));
+    let found = given.stack(budget);
+    if let Some(images) = &found {
+        verify(context, model, &mut rows, images)?;
     }
-    let given: Vec<i64> = (0..attacked.len())
-        .filter(|&c| rows[attacked[c]].slot.is_some())
-        .map(|c| c as i64)
-        .collect();
-    let originals = originals.index_select(0, &Tensor::from_slice(&given));
-    let float = Tensor::stack(&images, 0);
-    let rounded = to_8bit_within(&float, &originals, budget);
-    let pixels = verify(context, model, clean, &mut rows, &originals, [&float, &rounded])?;
-    Ok((rows, pixels))
+    // A model whose answers to the originals have changed would let any pixels succeed. It is asked
+    // in the batch of the clean answers, so that the same answers have the same bits.
+    let after = answers_of(&logits(model, context.device, &images)?, model.card())?;
+    for &n in &attacked {
+        if after[n].prediction != clean[n].prediction {
+            rows[n].status = Status::Invalid(changed(clean[n].prediction, after[n].prediction));
+        }
+    }
+    let kept = without_invalid(&mut rows);
+    Ok((rows, found.zip(kept).map(|(images, kept)| images.keep(&kept))))
+}
+
+/// Adversarials that are images inside the budget, 3×side×side each, with their originals.
+#[derive(Default)]
+struct Given {
+    pixels: Vec<Tensor>,
+    originals: Vec<Tensor>,
+}
+
+/// The same as batches, M×3×side×side each.
+struct Images {
+    float: Tensor,
+    rounded: Tensor,
+    originals: Tensor,
+}
+
+impl Given {
+    /// The batches; none of no adversarials.
+    fn stack(&self, budget: Option<Budget>) -> Option<Images> {
+        if self.pixels.is_empty() {
+            return None;
+        }
+        let (float, originals) =
+            (Tensor::stack(&self.pixels, 0), Tensor::stack(&self.originals, 0));
+        let rounded = to_8bit_within(&float, &originals, budget);
+        Some(Images { float, rounded, originals })
+    }
+}
+
+impl Images {
+    /// Those at the slots that are kept, as they are stored.
+    fn keep(&self, slots: &Tensor) -> Adversarials {
+        let [float, rounded] =
+            [&self.float, &self.rounded].map(|images| images.index_select(0, slots));
+        let nearest = rounded == to_8bit(&float);
+        Adversarials { float, rounded: (!nearest).then_some(rounded) }
+    }
 }
 
 /// The row of an image before it is attacked.
@@ -182,23 +215,21 @@ fn valid(pixels: &Tensor, original: &Tensor, budget: Option<Budget>) -> Result<T
 }
 
 /// Asks the model about the pixels of an attack, float and rounded, and notes in the rows whether
-/// they meet the goal. Gives the pixels without those of answers that turn out to be invalid.
+/// they meet the goal.
 fn verify(
     context: CellContext,
     model: &dyn Model,
-    clean: &[CleanRow],
     rows: &mut [CraftRow],
-    originals: &Tensor,
-    [pixels, rounded]: [&Tensor; 2],
-) -> Result<Option<Adversarials>> {
+    images: &Images,
+) -> Result<()> {
     let (card, tolerance) = (model.card(), context.study.tie_tolerance);
     let [float_logits, rounded_logits] =
-        [pixels, rounded].map(|pixels| logits(model, context.device, pixels));
+        [&images.float, &images.rounded].map(|pixels| logits(model, context.device, pixels));
     let (float_logits, rounded_logits) = (float_logits?, rounded_logits?);
     let (float, eight_bit) = (answers_of(&float_logits, card)?, answers_of(&rounded_logits, card)?);
-    let same = same_rows(pixels, originals)?;
-    let same_8bit = same_rows(rounded, &to_8bit(originals))?;
-    for (row, clean) in rows.iter_mut().zip(clean) {
+    let same = same_rows(&images.float, &images.originals)?;
+    let same_8bit = same_rows(&images.rounded, &to_8bit(&images.originals))?;
+    for row in rows {
         let Some(slot) = row.slot.map(|slot| slot as usize) else { continue };
         let goal = goal(row.target_class, row.label);
         let met = |prediction: Option<i64>, logits: &Tensor| -> Result<bool> {
@@ -212,11 +243,7 @@ fn verify(
         (row.prediction, row.prediction_8bit) =
             (float[slot].prediction, eight_bit[slot].prediction);
         row.success = met(row.prediction, &float_logits)?;
-        row.success_8bit = if same_8bit[slot] {
-            clean.prediction_8bit.is_some_and(|class| goal.met_by(class))
-        } else {
-            met(row.prediction_8bit, &rounded_logits)?
-        };
+        row.success_8bit = !same_8bit[slot] && met(row.prediction_8bit, &rounded_logits)?;
         if row.prediction.is_none() {
             row.status = Status::Invalid(format!("{LOGITS} of the pixels are not finite"));
         } else if row.success && same[slot] {
@@ -225,10 +252,7 @@ fn verify(
             row.status = Status::Adversarial;
         }
     }
-    let Some(kept) = without_invalid(rows) else { return Ok(None) };
-    let [float, rounded] = [pixels, rounded].map(|images| images.index_select(0, &kept));
-    let nearest = rounded == to_8bit(&float);
-    Ok(Some(Adversarials { float, rounded: (!nearest).then_some(rounded) }))
+    Ok(())
 }
 
 /// Per row whether two batches have the same image.
