@@ -15,7 +15,7 @@ use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{fs, iter};
-use tch::{Kind, Tensor};
+use tch::{CModule, Kind, Tensor};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/torchscript").join(name)
@@ -140,6 +140,31 @@ fn what_is_wrong_with_a_module_is_reported() {
     ] {
         assert!(error("colours.pt", &wrong).starts_with(start), "{start}");
     }
+}
+
+#[test]
+fn a_module_that_gives_nan_is_refused_and_one_that_gives_infinities_is_not() {
+    let place = tempfile::tempdir().unwrap();
+    let script = Script { preprocessing: Preprocessing::default(), ..colours() };
+    let load = |factor: f64| {
+        let mut code = |inputs: &[Tensor]| {
+            let sums = inputs[0].flatten(2, -1).mean_dim([2i64].as_slice(), false, Kind::Float);
+            let four = Tensor::cat(&[&sums, &sums.narrow(1, 0, 1)], 1);
+            // 0 / 0, or a positive number / 0.
+            vec![&four * factor / (&four * 0.0)]
+        };
+        let example = Tensor::rand([2, 3, 8, 8], (Kind::Float, Device::Cpu));
+        let file = place.path().join("module.pt");
+        CModule::create_by_tracing("module", "forward", &[example], &mut code)
+            .unwrap()
+            .save(&file)
+            .unwrap();
+        torchscript::load("mine", &script, &fs::read(file).unwrap(), Device::Cpu)
+    };
+    let error = load(0.0).err().unwrap().to_string();
+    let expected = "it gives NaN for 3 of 3 made-up images in [0, 1]: see that `range`, `mean` and";
+    assert!(error.starts_with(expected), "{error}");
+    assert!(load(1.0).is_ok());
 }
 
 const STUDY: &str = r#"
