@@ -8,12 +8,12 @@ use gauntlet_core::metric::{Direction, Metric, Scope};
 use gauntlet_core::params::NoParams;
 use gauntlet_core::prelude::*;
 use gauntlet_core::registry::Registry;
-use gauntlet_runner::analysis::Tables;
 use gauntlet_runner::analysis::flags::{Flag, Sign};
+use gauntlet_runner::analysis::{Denominator, Tables, Transfer};
 use gauntlet_runner::engine::{RunOptions, Silent};
 use gauntlet_runner::report::outcomes::{self, Outcome};
 use gauntlet_runner::study::{Member, Policy, StudyBuilder, StudyOptions};
-use gauntlet_runner::{Session, Study};
+use gauntlet_runner::{Failure, Session, Study};
 use gauntlet_tests::toys::{self, Toy, ToyParams};
 use std::collections::HashMap;
 use std::fs;
@@ -182,6 +182,12 @@ struct Found {
 }
 
 fn run(builder: StudyBuilder) -> Found {
+    let (found, failures) = run_with_failures(builder);
+    assert!(failures.is_empty(), "{failures:?}");
+    found
+}
+
+fn run_with_failures(builder: StudyBuilder) -> (Found, Vec<Failure>) {
     let registry = registry();
     let options = StudyOptions { pictures: Some(toys::pictures(64)), ..StudyOptions::default() };
     let study = builder.open(&registry, options).unwrap();
@@ -190,10 +196,9 @@ fn run(builder: StudyBuilder) -> Found {
     let options = RunOptions { workers: 1, ..RunOptions::on(Device::Cpu) };
     let session = Session::open(&study, &registry, out.path(), options, &Silent).unwrap();
     let failures = session.run().unwrap().failures;
-    assert!(failures.is_empty(), "{failures:?}");
     let tables = session.report().unwrap();
     drop(session);
-    Found { out, tables }
+    (Found { out, tables }, failures)
 }
 
 fn study(models: &[&str], params: StrideParams) -> StudyBuilder {
@@ -372,6 +377,22 @@ fn success_by_answers_that_change_is_invalid() {
             .map(str::to_owned)
     });
     assert!(reason.unwrap().starts_with("from class "));
+}
+
+#[test]
+fn a_target_whose_answers_change_has_no_transfer() {
+    let study = study(&["plain", "turns"], stride(1e-6, 0.0)).transfer(Policy::CropOrPad);
+    let (found, failures) = run_with_failures(study);
+    let expected = "the answers of model `turns` do not repeat: to `picture-";
+    let of_transfer: Vec<&Failure> =
+        failures.iter().filter(|failure| failure.what.contains("given to turns")).collect();
+    assert!(!of_transfer.is_empty(), "{failures:?}");
+    for failure in of_transfer {
+        assert!(failure.reason.starts_with(expected), "{}", failure.reason);
+    }
+    let to_turns = |pair: &&Transfer| pair.target == 1;
+    let pairs: Vec<&Transfer> = found.tables.transfer.iter().filter(to_turns).collect();
+    assert!(pairs.iter().all(|pair| pair.missing > 0 && pair.transferred[Denominator::All] == 0));
 }
 
 #[test]

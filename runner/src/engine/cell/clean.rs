@@ -3,7 +3,7 @@
 use crate::data::{self, Picture};
 use crate::engine::cell::context::CellContext;
 use crate::engine::cell::eight_bit::to_8bit;
-use crate::engine::cell::verify::{Answer, answers, answers_of, logits};
+use crate::engine::cell::verify::{Classification, classifications, classify, logits};
 use crate::store::rows::CleanRow;
 use anyhow::Result;
 use gauntlet_core::model::Model;
@@ -21,7 +21,7 @@ pub(super) fn compute(
     let card = model.card();
     let pixels = data::batch(pictures, card.side)?;
     let logits = logits(model, context.device, &pixels)?;
-    let answers = answers_of(&logits, card)?;
+    let answers = classifications(&logits, card)?;
     let answers_8bit = answers_to_8bit(context, model, &pixels, &answers)?;
     let real = logits.narrow(1, card.label_offset, card.classes - card.label_offset);
     let labels: Vec<i64> = pictures.iter().map(|picture| picture.label).collect();
@@ -31,7 +31,7 @@ pub(super) fn compute(
     let least =
         Vec::<i64>::try_from(real.scatter_value(1, &label, f64::INFINITY).argmin(1, false))?;
     let row = |(n, picture): (usize, &Picture)| {
-        let Answer { prediction, first_five } = &answers[n];
+        let Classification { prediction, first_five } = &answers[n];
         CleanRow {
             image: picture.hash.clone(),
             label: picture.label,
@@ -57,11 +57,11 @@ fn answers_to_8bit(
     context: CellContext,
     model: &dyn Model,
     pixels: &Tensor,
-    answers_to_pixels: &[Answer],
-) -> Result<Vec<Answer>> {
+    answers_to_pixels: &[Classification],
+) -> Result<Vec<Classification>> {
     let rounded = to_8bit(pixels);
     if (&rounded - pixels).abs().max().double_value(&[]) < ROUNDING {
         return Ok(answers_to_pixels.to_vec());
     }
-    answers(model, context.device, &rounded)
+    classify(model, context.device, &rounded)
 }

@@ -3,7 +3,7 @@
 use crate::data::{self, Picture};
 use crate::engine::cell::context::{CellContext, stream, unhurried};
 use crate::engine::cell::eight_bit::{to_8bit, to_8bit_within};
-use crate::engine::cell::verify::{answers_of, goal, logits, of_model};
+use crate::engine::cell::verify::{classifications, goal, logits, of_model};
 use crate::errors::first_line;
 use crate::store::Adversarials;
 use crate::store::rows::{CleanRow, CraftRow, Status};
@@ -69,7 +69,7 @@ pub(super) fn compute(
     }
     // A model whose answers to the originals have changed would let any pixels succeed. It is asked
     // in the batch of the clean answers, so that the same answers have the same bits.
-    let after = answers_of(&logits(model, context.device, &images)?, model.card())?;
+    let after = classifications(&logits(model, context.device, &images)?, model.card())?;
     for &n in &attacked {
         if after[n].prediction != clean[n].prediction {
             rows[n].status = Status::Invalid(changed(clean[n].prediction, after[n].prediction));
@@ -226,7 +226,8 @@ fn verify(
     let [float_logits, rounded_logits] =
         [&images.float, &images.rounded].map(|pixels| logits(model, context.device, pixels));
     let (float_logits, rounded_logits) = (float_logits?, rounded_logits?);
-    let (float, eight_bit) = (answers_of(&float_logits, card)?, answers_of(&rounded_logits, card)?);
+    let (float, eight_bit) =
+        (classifications(&float_logits, card)?, classifications(&rounded_logits, card)?);
     let same = same_rows(&images.float, &images.originals)?;
     let same_8bit = same_rows(&images.rounded, &to_8bit(&images.originals))?;
     for row in rows {

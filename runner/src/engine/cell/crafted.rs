@@ -12,7 +12,7 @@ pub(super) struct Crafted<'a> {
     pub rows: Vec<CraftRow>,
     /// In the order of the rows' slots; none where there are none.
     pub pixels: Option<Adversarials>,
-    pictures: &'a [Picture],
+    pub pictures: &'a [Picture],
     side: i64,
 }
 

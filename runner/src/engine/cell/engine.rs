@@ -155,9 +155,10 @@ impl Engine<'_> {
             Work::Clean { model, side } => {
                 Content::Clean(clean::compute(context, self.load(model, side, loaded)?, pictures)?)
             }
-            Work::Control { target, side, policy, .. } => {
+            Work::Control { target, clean, side, policy } => {
                 let target = self.load(target, study.models[target].card.side, loaded)?;
-                Content::Control(control::compute(context, target, policy, side, pictures)?)
+                let clean = rows(clean)?;
+                Content::Control(control::compute(context, target, policy, side, pictures, &clean)?)
             }
             Work::Craft { model, attack, goal, clean } => {
                 let model = self.load(model, plan.side(id), loaded)?;

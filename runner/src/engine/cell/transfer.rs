@@ -2,7 +2,7 @@
 
 use crate::engine::cell::context::CellContext;
 use crate::engine::cell::crafted::Crafted;
-use crate::engine::cell::verify::{Answer, answers, fit, fit_8bit, goal};
+use crate::engine::cell::verify::{Classification, classify, fit, fit_8bit, goal, still_answers};
 use crate::store::rows::{CleanRow, ControlRow, CraftRow, TransferRow};
 use crate::study::Policy;
 use anyhow::Result;
@@ -13,7 +13,7 @@ use std::time::Instant;
 /// unperturbed images: at its own side, and brought to it from the source's side.
 ///
 /// # Errors
-/// When the target fails.
+/// When the target fails, or its answers do not repeat.
 pub(super) fn compute(
     context: CellContext,
     target: &dyn Model,
@@ -32,8 +32,9 @@ pub(super) fn compute(
     let Some(pixels) = &crafted.pixels else { return Ok(rows) };
     let (device, side) = (context.device, target.card().side);
     let start = Instant::now();
-    let float = answers(target, device, &fit(&pixels.float, side, policy))?;
-    let rounded = answers(target, device, &fit_8bit(&pixels.eight_bit(), side, policy))?;
+    let float = classify(target, device, &fit(&pixels.float, side, policy))?;
+    let rounded = classify(target, device, &fit_8bit(&pixels.eight_bit(), side, policy))?;
+    still_answers(target, device, crafted.pictures, clean)?;
     let milliseconds = start.elapsed().as_secs_f64() * 1e3 / float.len() as f64;
     for (n, slot) in crafted.slots() {
         let row = &mut rows[n];
@@ -69,8 +70,10 @@ fn unanswered(craft: &CraftRow, clean: &CleanRow, control: &ControlRow) -> Trans
         top5_8bit: false,
         milliseconds: 0.0,
     };
-    let of =
-        |prediction, first_five: &[i64]| Answer { prediction, first_five: first_five.to_vec() };
+    let of = |prediction, first_five: &[i64]| Classification {
+        prediction,
+        first_five: first_five.to_vec(),
+    };
     let (control_success, control_top5) = met(&row, &of(control.prediction, &control.first_five));
     let (control_success_8bit, control_top5_8bit) =
         met(&row, &of(control.prediction_8bit, &control.first_five_8bit));
@@ -79,7 +82,7 @@ fn unanswered(craft: &CraftRow, clean: &CleanRow, control: &ControlRow) -> Trans
 
 /// Whether an answer meets a row's goal, and whether the row's target class is among its first
 /// five.
-fn met(row: &TransferRow, answer: &Answer) -> (bool, bool) {
+fn met(row: &TransferRow, answer: &Classification) -> (bool, bool) {
     let goal = goal(row.target_class, row.label);
     let top5 = row.target_class.is_some_and(|class| answer.first_five.contains(&class));
     (answer.prediction.is_some_and(|class| goal.met_by(class)), top5)

@@ -1,9 +1,11 @@
 //! Verifying what a cell's code claims. Nothing that a model, an attack or a metric gives is
 //! believed: the engine checks it, with forward passes of its own.
 
+use crate::data::{self, Picture};
 use crate::engine::cell::eight_bit::to_8bit;
+use crate::store::rows::CleanRow;
 use crate::study::Policy;
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use gauntlet_core::attack::Goal;
 use gauntlet_core::device::Device;
 use gauntlet_core::model::{Model, ModelCard};
@@ -26,7 +28,7 @@ pub(super) fn on_cpu(logits: &Tensor) -> Tensor {
 
 /// A model's answer to an image, in the dataset's classes.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Answer {
+pub(super) struct Classification {
     /// The class with the greatest logit; none where a logit is not finite.
     pub prediction: Option<i64>,
     /// The five classes with the greatest logits, the greatest first; empty where a logit is not
@@ -35,20 +37,24 @@ pub(super) struct Answer {
 }
 
 /// A model's answers to N×3×S×S pixels, by a forward pass of the engine's own.
-pub(super) fn answers(model: &dyn Model, device: Device, pixels: &Tensor) -> Result<Vec<Answer>> {
-    answers_of(&logits(model, device, pixels)?, model.card())
+pub(super) fn classify(
+    model: &dyn Model,
+    device: Device,
+    pixels: &Tensor,
+) -> Result<Vec<Classification>> {
+    classifications(&logits(model, device, pixels)?, model.card())
 }
 
 /// The answers that N×classes logits are.
-pub(super) fn answers_of(logits: &Tensor, card: &ModelCard) -> Result<Vec<Answer>> {
+pub(super) fn classifications(logits: &Tensor, card: &ModelCard) -> Result<Vec<Classification>> {
     let predictions = predictions(logits, card)?;
     let (_, best) = logits.topk(card.classes.min(5), 1, true, true);
     let best = Vec::<Vec<i64>>::try_from(best - card.label_offset)?;
-    let answer = |(prediction, best): (Option<i64>, Vec<i64>)| Answer {
+    let classification = |(prediction, best): (Option<i64>, Vec<i64>)| Classification {
         prediction,
         first_five: prediction.map_or_else(Vec::new, |_| best),
     };
-    Ok(predictions.into_iter().zip(best).map(answer).collect())
+    Ok(predictions.into_iter().zip(best).map(classification).collect())
 }
 
 /// Per row the class with the greatest logit, counted as in the dataset; none where a logit is not
@@ -58,6 +64,43 @@ pub(super) fn predictions(logits: &Tensor, card: &ModelCard) -> Result<Vec<Optio
     let finite = Vec::<bool>::try_from(logits.isfinite().all_dim(1, false))?;
     let prediction = |(class, finite): (i64, bool)| finite.then_some(class - card.label_offset);
     Ok(classes.into_iter().zip(finite).map(prediction).collect())
+}
+
+/// Share of the logits' spread by which two classes may be apart where one answer becomes the other
+/// in another batch.
+const NEAR: f64 = 1e-3;
+
+/// Checks that a model's answers are those that it gave at first: it is asked about the first of
+/// the images again.
+///
+/// # Errors
+/// When it gives another answer, other than between classes that are nearly equal.
+pub(super) fn still_answers(
+    model: &dyn Model,
+    device: Device,
+    pictures: &[Picture],
+    clean: &[CleanRow],
+) -> Result<()> {
+    let answered =
+        pictures.iter().zip(clean).find_map(|(picture, row)| Some((picture, row.prediction?)));
+    let Some((picture, before)) = answered else { return Ok(()) };
+    let card = model.card();
+    let pixels = data::batch(std::slice::from_ref(picture), card.side)?;
+    let logits = logits(model, device, &pixels)?;
+    let after = predictions(&logits, card)?[0];
+    let values = Vec::<f32>::try_from(logits.get(0))?;
+    let of = |class: i64| f64::from(values[(class + card.label_offset) as usize]);
+    let spread = (logits.max() - logits.min()).double_value(&[]);
+    let same = after.is_some_and(|after| of(after) - of(before) <= NEAR * spread);
+    ensure!(
+        same,
+        "the answers of model `{}` do not repeat: to `{}` it answered class {before} at first and \
+         {} now; switch to evaluation mode, and keep no state from one call to the next",
+        card.name,
+        picture.name,
+        after.map_or("no class".to_owned(), |class| format!("class {class}"))
+    );
+    Ok(())
 }
 
 /// The goal in the dataset's classes: towards the target class, if there is one, or away from the
@@ -132,7 +175,7 @@ mod tests {
             let logits = Tensor::zeros([3, card.classes], (Kind::Float, Device::Cpu))
                 .scatter_value(1, &index.unsqueeze(1), 1.0);
             assert_eq!(predictions(&logits, &card).unwrap(), labels.map(Some), "{}", member.model);
-            let answers = answers_of(&logits, &card).unwrap();
+            let answers = classifications(&logits, &card).unwrap();
             let first: Vec<i64> = answers.iter().map(|answer| answer.first_five[0]).collect();
             assert_eq!(first, labels);
             assert_eq!(of_model(Goal::Towards(436), &card), Goal::Towards(436 + background));
@@ -146,10 +189,10 @@ mod tests {
         for broken in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let logits = Tensor::from_slice(&[broken, 1.0, 2.0, 0.0, 1.0, 2.0]).view([2, 3]);
             let expected = [
-                Answer { prediction: None, first_five: vec![] },
-                Answer { prediction: Some(2), first_five: vec![2, 1, 0] },
+                Classification { prediction: None, first_five: vec![] },
+                Classification { prediction: Some(2), first_five: vec![2, 1, 0] },
             ];
-            assert_eq!(answers_of(&logits, &card).unwrap(), expected, "{broken}");
+            assert_eq!(classifications(&logits, &card).unwrap(), expected, "{broken}");
         }
     }
 
