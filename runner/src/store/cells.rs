@@ -43,7 +43,7 @@ impl Store {
     /// seen. A look for many missing cells then asks the object store once, not once per cell.
     ///
     /// # Errors
-    /// When the object store cannot be reached, see [`StoreError::OutOfReach`].
+    /// [`OutOfReach`](crate::store::StoreError::OutOfReach) when the object store cannot be reached.
     pub(crate) fn now(&self) -> Result<Self> {
         let listed = self.remote.as_ref().map(|remote| remote.list().map(Arc::new)).transpose()?;
         Ok(Self { listed, ..self.clone() })
@@ -69,7 +69,7 @@ impl Store {
     /// not verified.
     ///
     /// # Errors
-    /// When the object store cannot be reached, see [`StoreError::OutOfReach`].
+    /// [`OutOfReach`](crate::store::StoreError::OutOfReach) when the object store cannot be reached.
     pub(crate) fn absent<'a, T: Copy>(
         &self,
         cells: &[T],
@@ -128,8 +128,9 @@ impl Store {
     /// Looks for a cell and verifies it.
     ///
     /// # Errors
-    /// When the object store cannot be reached, see [`StoreError::OutOfReach`], or
-    /// its copy of the cell cannot be written to the folder. A missing or damaged cell is no error.
+    /// [`OutOfReach`](crate::store::StoreError::OutOfReach) when the object store cannot be reached;
+    /// otherwise when its copy of the cell cannot be written to the folder. A missing or damaged
+    /// cell is no error.
     pub fn read<R: Row>(&self, address: &Address) -> Result<Lookup<R>> {
         let found = self.read_here(address);
         if !matches!(found, Lookup::Whole(_)) && self.fetch(&address.file())? {
@@ -156,7 +157,7 @@ impl Store {
     ///
     /// # Errors
     /// When the cell is missing or damaged, or the object store cannot be reached, see
-    /// [`StoreError::OutOfReach`].
+    /// [`OutOfReach`](crate::store::StoreError::OutOfReach).
     pub(crate) fn load<R: Row>(&self, address: &Address) -> Result<Stored<R>> {
         match self.read(address)? {
             Lookup::Whole(stored) => Ok(stored),
