@@ -1,7 +1,9 @@
 //! Files of cells. The first byte chooses the kind.
 #![no_main]
 
-use gauntlet_runner::store::rows::{CleanRow, CraftRow, MeasureRow, ScoreRow, TransferRow};
+use gauntlet_runner::store::rows::{
+    CleanRow, ControlRow, CraftRow, MeasureRow, ScoreRow, TransferRow,
+};
 use gauntlet_runner::store::{Address, CellKind, Lookup, Row, Store};
 use std::cell::LazyCell;
 use std::fs;
@@ -43,6 +45,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let Some((kind, bytes)) = bytes.split_first() else { return };
     PLACE.with(|place| match kind {
         b'c' => place.read::<CleanRow>(CellKind::Clean, bytes),
+        b'o' => place.read::<ControlRow>(CellKind::Control, bytes),
         b'm' => place.read::<MeasureRow>(CellKind::Measure, bytes),
         b's' => place.read::<ScoreRow>(CellKind::Score, bytes),
         b't' => place.read::<TransferRow>(CellKind::Transfer, bytes),
