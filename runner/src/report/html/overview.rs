@@ -84,14 +84,11 @@ fn accuracies(view: &View) -> Option<String> {
 
 /// How often an attack meets its goals, over all models.
 fn successes(view: &View, attack: &Attack) -> String {
-    let pooled = |goal, of: fn(&CampaignSummary) -> Rate| {
-        let campaigns = view
-            .summary
-            .campaigns
-            .iter()
-            .filter(|campaign| campaign.attack == attack.label && campaign.goal == goal);
-        pool(campaigns.map(of))
+    let campaigns = |goal| {
+        let all = view.summary.campaigns.iter();
+        all.filter(move |campaign| campaign.attack == attack.label && campaign.goal == goal)
     };
+    let pooled = |goal, of: fn(&CampaignSummary) -> Rate| pool(campaigns(goal).map(of));
     let success = |&goal: &GoalKind| {
         let float = pooled(goal, |campaign| campaign.success);
         let rounded = pooled(goal, |campaign| campaign.success_8bit);
@@ -100,7 +97,12 @@ fn successes(view: &View, attack: &Attack) -> String {
         } else {
             format!(", {} once rounded to 8 bits", percent(rounded.rate))
         };
-        format!("{} {} (n = {}{after})", goal_words(goal), percent(float.rate), float.n)
+        let invalid: usize = campaigns(goal).map(|campaign| campaign.invalid).sum();
+        let invalid = match invalid {
+            0 => String::new(),
+            count => format!(", {} invalid", counted(count, "answer")),
+        };
+        format!("{} {} (n = {}{after}{invalid})", goal_words(goal), percent(float.rate), float.n)
     };
     let goals: Vec<String> = attack.goals.iter().map(success).collect();
     format!("{} meets its goal on the model that it attacks: {}.", attack.label, listed(&goals))
