@@ -220,6 +220,32 @@ fn pictures_weights_and_bounds_that_cannot_be_meant_are_told_before_and_after_th
 }
 
 #[test]
+fn equal_pixels_in_another_file_are_told_after_the_run() {
+    let mut pictures = toys::pictures(8);
+    let again = |n: usize, name: &str, label: i64| {
+        // The same pixels, as of a file that was saved again.
+        let mut picture = pictures[n].clone();
+        picture.hash = picture.hash.chars().rev().collect();
+        (picture.name, picture.label) = (name.into(), label);
+        picture
+    };
+    let more = [again(2, "again", pictures[2].label), again(3, "other", 0)];
+    pictures.extend(more);
+    assert!(of_inputs(&parse(TOY, pictures.clone(), &registry())).is_empty());
+    let readings: Vec<String> = flags(TOY, pictures)
+        .into_iter()
+        .filter(|flag| [Sign::EqualImages, Sign::ContradictoryLabels].contains(&flag.flag))
+        .map(|flag| flag.reading)
+        .collect();
+    let expected = [
+        "1 of 10 images repeat an earlier one: `again` is `picture-02`",
+        "1 of 10 images repeat an earlier one under another label: `picture-03` has the label 3, \
+         `other` the label 0",
+    ];
+    assert_eq!(readings, expected);
+}
+
+#[test]
 fn a_mean_in_another_unit_than_the_range_is_told() {
     let place = tempfile::tempdir().unwrap();
     let toy = Toy::<8, 0>::new(5);

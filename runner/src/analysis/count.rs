@@ -81,6 +81,7 @@ impl Reader<'_> {
     fn accuracy(&self, model: usize, tables: &mut Tables) {
         let mut accuracy = Accuracy { model, ..Accuracy::default() };
         let (mut correct, mut answers) = (Vec::new(), Vec::new());
+        tables.pixels.resize(self.study.data.pictures.len(), None);
         for &id in &self.plan.clean[model] {
             let Some(rows) = self.rows::<CleanRow>(id) else {
                 accuracy.missing += self.plan.cases(id);
@@ -89,6 +90,10 @@ impl Reader<'_> {
                 continue;
             };
             accuracy.images += rows.len();
+            let images = self.plan.range(self.plan.cells[id].slice);
+            for (pixels, row) in tables.pixels[images].iter_mut().zip(&rows) {
+                pixels.get_or_insert_with(|| row.pixels.clone());
+            }
             accuracy.invalid += rows.iter().filter(|row| row.prediction.is_none()).count();
             accuracy.correct += rows.iter().filter(|row| row.correct).count();
             accuracy.top5 += rows.iter().filter(|row| row.top5).count();

@@ -27,6 +27,8 @@ pub struct Tables {
     /// Per model, the images attacked, over all attacks; hits are those whose clean answer changed
     /// during the attack.
     pub repeated: Vec<Tally>,
+    /// Per image, the hash of its pixels as a model is given them; none where all cells failed.
+    pub pixels: Vec<Option<String>>,
     /// Per model and image, the model's answer; none where the cell failed.
     pub answers: Vec<Vec<Option<i64>>>,
     /// One per model; without cases when the study has no probe.

@@ -58,6 +58,9 @@ row! {
     CleanRow {
         /// BLAKE3 of the image's content.
         image: String,
+        /// BLAKE3 of the pixels that the model is given: images of equal pixels in different files
+        /// have the same.
+        pixels: String,
         /// The true class.
         label: i64,
         /// The class with the greatest logit; none where a logit is not finite.

@@ -7,7 +7,7 @@ use crate::study::Study;
 
 /// Looks for every sign.
 pub(in crate::analysis) fn find(study: &Study, tables: &Tables) -> Findings {
-    let mut all = inputs::signs(study);
+    let mut all = inputs::signs(study, &tables.pixels);
     all.extend(labels::signs(study, tables));
     all.extend(answers::signs(study, tables));
     all.extend(gradients::signs(study, tables));
@@ -27,10 +27,10 @@ pub(in crate::analysis) fn find(study: &Study, tables: &Tables) -> Findings {
     Findings { flags: raised(all), checks }
 }
 
-/// The flags of a study's inputs, which are known before any cell is computed: its images, weights,
-/// bounds and preprocessing.
+/// The flags of a study's inputs, which are known before any cell is computed: its images (by their
+/// files), weights, bounds and preprocessing.
 pub fn of_inputs(study: &Study) -> Vec<Flag> {
-    raised(inputs::signs(study))
+    raised(inputs::signs(study, &[]))
 }
 
 /// The flags that are raised, those of the study first, then by model.

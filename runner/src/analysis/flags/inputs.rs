@@ -11,8 +11,9 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 /// Looks at all that a study names.
-pub(super) fn signs(study: &Study) -> Vec<Signal> {
-    let mut signals: Vec<Signal> = images(study).into();
+/// `pixels` are the hashes of the images' pixels, as far as they are known.
+pub(super) fn signs(study: &Study, pixels: &[Option<String>]) -> Vec<Signal> {
+    let mut signals: Vec<Signal> = images(study, pixels).into();
     signals.extend(study.attacks.iter().filter_map(|attack| bound(study, attack)));
     signals.extend((0..study.models.len()).filter_map(|model| same_weights(study, model)));
     signals.extend((0..study.models.len()).filter_map(|model| mean(study, model)));
@@ -22,13 +23,15 @@ pub(super) fn signs(study: &Study) -> Vec<Signal> {
 /// Greatest number of pairs that a reading names.
 const NAMED: usize = 3;
 
-/// Images of equal content: under one label, and under different labels.
-fn images(study: &Study) -> [Signal; 2] {
+/// Images of equal content: under one label, and under different labels. Content is the pixels
+/// where they are known, otherwise the file.
+fn images(study: &Study, pixels: &[Option<String>]) -> [Signal; 2] {
     let pictures = &study.data.pictures;
     let mut first: BTreeMap<&str, &Picture> = BTreeMap::new();
     let (mut equal, mut contradictory) = (Vec::new(), Vec::new());
-    for picture in pictures {
-        let earlier = *first.entry(&picture.hash).or_insert(picture);
+    for (n, picture) in pictures.iter().enumerate() {
+        let content = pixels.get(n).and_then(Option::as_ref).unwrap_or(&picture.hash);
+        let earlier = *first.entry(content).or_insert(picture);
         if std::ptr::eq(earlier, picture) {
             continue;
         }

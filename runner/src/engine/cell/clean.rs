@@ -30,10 +30,13 @@ pub(super) fn compute(
         Vec::<i64>::try_from(real.scatter_value(1, &label, f64::NEG_INFINITY).argmax(1, false))?;
     let least =
         Vec::<i64>::try_from(real.scatter_value(1, &label, f64::INFINITY).argmin(1, false))?;
+    let hashes = (0..pictures.len() as i64).map(|n| pixel_hash(&pixels.get(n)));
+    let hashes = hashes.collect::<Result<Vec<_>>>()?;
     let row = |(n, picture): (usize, &Picture)| {
         let Classification { prediction, first_five } = &answers[n];
         CleanRow {
             image: picture.hash.clone(),
+            pixels: hashes[n].clone(),
             label: picture.label,
             prediction: *prediction,
             prediction_8bit: answers_8bit[n].prediction,
@@ -46,6 +49,13 @@ pub(super) fn compute(
         }
     };
     Ok(pictures.iter().enumerate().map(row).collect())
+}
+
+/// BLAKE3 of an image's pixels, in hexadecimal.
+fn pixel_hash(pixels: &Tensor) -> Result<String> {
+    let values = Vec::<f32>::try_from(pixels.contiguous().view([-1]))?;
+    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    Ok(blake3::hash(&bytes).to_string())
 }
 
 /// Greatest difference between a pixel and a level that is float32's.
