@@ -37,9 +37,20 @@ pub fn wilson_of_rate(rate: f64, n: usize) -> Interval {
 /// Donner 2008; for rates with Wilson's intervals it is Newcombe's tenth method, 1998). Estimates on
 /// the same images depend on each other, which makes the interval too wide rather than too narrow.
 pub fn of_difference(a: (f64, Interval), b: (f64, Interval)) -> Interval {
-    let ((a, (a_low, a_high)), (b, (b_low, b_high))) = (a, b);
+    correlated_difference(a, b, 0.0)
+}
+
+/// The same for estimates that are correlated.
+fn correlated_difference(
+    (a, (a_low, a_high)): (f64, Interval),
+    (b, (b_low, b_high)): (f64, Interval),
+    correlation: f64,
+) -> Interval {
+    let side = |one: f64, other: f64| {
+        (one * one - 2.0 * correlation * one * other + other * other).max(0.0).sqrt()
+    };
     let difference = a - b;
-    (difference - (a - a_low).hypot(b_high - b), difference + (a_high - a).hypot(b - b_low))
+    (difference - side(a - a_low, b_high - b), difference + side(a_high - a, b - b_low))
 }
 
 /// Newcombe's interval (1998, method 10) of the difference between two rates on the same images,
@@ -52,27 +63,20 @@ pub fn paired_difference(
     neither: usize,
 ) -> Option<Interval> {
     let images = both + first + second + neither;
-    let (low_1, high_1) = wilson(both + first, images)?;
-    let (low_2, high_2) = wilson(both + second, images)?;
+    let rate = |k: usize| Some((k as f64 / images as f64, wilson(k, images)?));
+    let (one, other) = (rate(both + first)?, rate(both + second)?);
     let [e, f, g, h] = [both, first, second, neither].map(|count| count as f64);
-    let n = images as f64;
-    let (rate_1, rate_2) = ((e + f) / n, (e + g) / n);
     let product = (e + f) * (g + h) * (e + g) * (f + h);
     let correlation = if product == 0.0 {
         0.0
     } else {
         let concord = e * h - f * g;
-        let corrected = if concord > 0.0 { (concord - n / 2.0).max(0.0) } else { concord };
+        let half = images as f64 / 2.0;
+        let corrected = if concord > 0.0 { (concord - half).max(0.0) } else { concord };
         corrected / product.sqrt()
     };
-    let half = |one: f64, other: f64| {
-        (one * one - 2.0 * correlation * one * other + other * other).max(0.0).sqrt()
-    };
-    let difference = rate_1 - rate_2;
-    Some((
-        (difference - half(rate_1 - low_1, high_2 - rate_2)).max(-1.0),
-        (difference + half(high_1 - rate_1, rate_2 - low_2)).min(1.0),
-    ))
+    let (low, high) = correlated_difference(one, other, correlation);
+    Some((low.max(-1.0), high.min(1.0)))
 }
 
 /// The mean; none without values.
