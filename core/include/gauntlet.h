@@ -228,7 +228,7 @@ typedef struct GauntletGradient {
     struct GauntletTensor logits;
     // Losses, M.
     struct GauntletTensor loss;
-    // Gradient of each row's loss with respect to its pixels, M×3×S×S.
+    // Gradient of each row's loss with respect to its pixels, M×C×H×W.
     struct GauntletTensor pixels;
 } GauntletGradient;
 
@@ -258,7 +258,7 @@ typedef struct GauntletOracle {
     const uint8_t *key;
     // The ChaCha8 stream number of each case.
     const uint64_t *streams;
-    // Gives the M×K logits of M×3×S×S pixels. It costs a forward pass per row.
+    // Gives the M×K logits of M×C×H×W pixels. It costs a forward pass per row.
     int32_t (*logits)(void *context,
                       const size_t *cases,
                       size_t count,
@@ -266,7 +266,7 @@ typedef struct GauntletOracle {
                       struct GauntletTensor *logits,
                       struct GauntletSink error);
     // Gives logits (M×K), losses (M) and the gradient of each row's loss with respect to its
-    // pixels (M×3×S×S). It costs a forward and a backward pass per row.
+    // pixels (M×C×H×W). It costs a forward and a backward pass per row.
     int32_t (*gradient)(void *context,
                         const size_t *cases,
                         size_t count,
@@ -302,7 +302,7 @@ typedef struct GauntletGoal {
 typedef struct GauntletCases {
     // Size of this table in bytes.
     size_t size;
-    // N×3×S×S float32 in [0, 1].
+    // N×C×H×W float32 in [0, 1].
     GauntletTensorRef pixels;
     // N goals.
     const struct GauntletGoal *goals;
@@ -316,7 +316,7 @@ typedef struct GauntletAnswer {
     uint32_t kind;
     // Always 0.
     uint32_t reserved;
-    // 3×S×S float32 in [0, 1], where `kind` is `GAUNTLET_ANSWER_PIXELS`.
+    // C×H×W float32 in [0, 1], where `kind` is `GAUNTLET_ANSWER_PIXELS`.
     struct GauntletTensor pixels;
 } GauntletAnswer;
 
@@ -386,8 +386,8 @@ typedef struct GauntletWeights {
 typedef struct GauntletModel {
     // Size, description and parameters.
     struct GauntletHead head;
-    // Gives the card (TOML) of the model that all these parameters would give: `name`, `family`,
-    // `side`, `classes` and, where they are known, `label_offset`, `top1`, `top5`, `source`.
+    // Gives the card (TOML) of the model that these parameters would give: `name`, `family`, `side`
+    // (or `height` and `width`), `classes`; optionally `channels`, `label_offset`, `source`, `top1`.
     int32_t (*card)(struct GauntletText parameters,
                     struct GauntletSink toml,
                     struct GauntletSink error);
@@ -401,8 +401,8 @@ typedef struct GauntletModel {
                     const struct GauntletWeights *weights,
                     void **object,
                     struct GauntletSink error);
-    // Gives the logits of a batch. `pixels` are N×3×S×S float32 in [0, 1] with S the card's
-    // `side`, on the device of the weights. The logits are N×`classes` and differentiable with
+    // Gives the logits of a batch. `pixels` are N×C×H×W float32 in [0, 1] with C, H and W those
+    // of the card, on the device of the weights. The logits are N×`classes` and differentiable with
     // respect to `pixels` where gradients are on. Row n depends on image n alone.
     int32_t (*logits)(const void *object,
                       GauntletTensorRef pixels,
@@ -418,7 +418,7 @@ typedef struct GauntletMetric {
     struct GauntletHead head;
     // Makes an object from all parameters (TOML). Refuses values out of range.
     int32_t (*make)(struct GauntletText parameters, void **object, struct GauntletSink error);
-    // For the scope `outcome`: writes one value per row of two N×3×S×S float32 batches in [0, 1],
+    // For the scope `outcome`: writes one value per row of two N×C×H×W float32 batches in [0, 1],
     // each followed by its `extras`. `values` has room for `count` numbers: N times (1 + the
     // number of extras). May be null where the scope is `model`.
     int32_t (*outcome)(const void *object,

@@ -194,7 +194,7 @@ public:
 
     size_t size() const { return goals.size(); }
 
-    at::Tensor pixels; // N×3×S×S float32 in [0, 1]
+    at::Tensor pixels; // N×C×H×W float32 in [0, 1]
     std::vector<GauntletGoal> goals;
 };
 
@@ -217,7 +217,7 @@ inline at::Tensor margin(const at::Tensor &logits, const std::vector<GauntletGoa
 struct Gradient {
     at::Tensor logits; // M×K
     at::Tensor loss;   // M
-    at::Tensor pixels; // M×3×S×S: the gradient of each row's loss with respect to its pixels
+    at::Tensor pixels; // M×C×H×W: the gradient of each row's loss with respect to its pixels
 };
 
 // All that an attack or a metric gets to see of a model. `cases` says for each row which case it
@@ -232,7 +232,7 @@ public:
     // The model's card, as TOML.
     std::string card() const { return read(table->card); }
 
-    // The M×K logits of M×3×S×S pixels.
+    // The M×K logits of M×C×H×W pixels.
     at::Tensor logits(const std::vector<size_t> &cases, const at::Tensor &pixels) const {
         GauntletTensor answer{};
         call([&](GauntletSink error) {
@@ -242,7 +242,7 @@ public:
         return take(answer);
     }
 
-    // Logits, losses and gradients of M×3×S×S pixels. `loss` maps M×K logits to M losses.
+    // Logits, losses and gradients of M×C×H×W pixels. `loss` maps M×K logits to M losses.
     Gradient gradient(const std::vector<size_t> &cases, const at::Tensor &pixels,
                       std::function<at::Tensor(const at::Tensor &)> loss) const {
         auto ask = [](void *context, GauntletTensorRef logits, GauntletTensor *answer,
@@ -308,7 +308,7 @@ public:
     virtual std::optional<Budget> budget() const { return std::nullopt; }
     // What a case with such a goal costs, if that is known before it runs.
     virtual std::optional<Cost> cost(const GauntletGoal &) const { return std::nullopt; }
-    // Gives for each case 3×S×S pixels, or nothing. An answer depends on its own case alone.
+    // Gives for each case C×H×W pixels, or nothing. An answer depends on its own case alone.
     virtual std::vector<std::optional<at::Tensor>> run(const Oracle &oracle,
                                                        const Cases &cases) const = 0;
 };
@@ -319,6 +319,8 @@ struct Card {
     int64_t side, classes;
     std::string source;
     int64_t label_offset = 0;
+    int64_t channels = 3;          // 3 for RGB, 1 for grey
+    int64_t height = 0, width = 0; // where the images are not square; `side` is then 0
 };
 
 // Named tensors. The program reports all that do not fit, together.
@@ -346,7 +348,7 @@ private:
 class Model {
 public:
     virtual ~Model() = default;
-    // The N×classes logits of N×3×S×S float32 pixels in [0, 1], differentiable. Row n depends on
+    // The N×classes logits of N×C×H×W float32 pixels in [0, 1], differentiable. Row n depends on
     // image n alone.
     virtual at::Tensor logits(const at::Tensor &pixels) const = 0;
 };
@@ -370,7 +372,7 @@ public:
     static std::vector<Preset> presets() { return {}; }
     // What a case with such a goal costs for a model with so many classes, for the scope `model`.
     virtual std::optional<Cost> cost(const GauntletGoal &, int64_t) const { return std::nullopt; }
-    // Gives a value per row of two N×3×S×S batches.
+    // Gives a value per row of two N×C×H×W batches.
     virtual std::vector<double> outcome(const at::Tensor &, const at::Tensor &) const {
         throw Error("it measures no outcomes");
     }

@@ -125,7 +125,10 @@ template <class T> GauntletItem model() {
             return serve(error, [&] {
                 const Card card = T::card(Parameters(read(parameters)));
                 put(toml, "name = " + quoted(card.name) + "\nfamily = " + quoted(card.family) +
+                              (card.height ? "\nheight = " + std::to_string(card.height) : "") +
+                              (card.width ? "\nwidth = " + std::to_string(card.width) : "") +
                               "\nside = " + std::to_string(card.side) +
+                              "\nchannels = " + std::to_string(card.channels) +
                               "\nclasses = " + std::to_string(card.classes) +
                               "\nlabel_offset = " + std::to_string(card.label_offset) +
                               "\nsource = " + quoted(card.source) + "\n");

@@ -1,6 +1,7 @@
 //! Attacks: per case, pixels that are meant to change the model's answer, or "not found".
 
 use crate::device;
+use crate::model::ImageShape;
 use crate::oracle::Oracle;
 use crate::params::{Params, Preset};
 use anyhow::{Result, ensure};
@@ -74,7 +75,7 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// Checks that an adversarial lies in the ball around its original, 3×S×S float32 each. Rounding
+    /// Checks that an adversarial lies in the ball around its original, C×H×W float32 each. Rounding
     /// errors of float32 are let pass.
     ///
     /// # Errors
@@ -105,7 +106,7 @@ pub enum Norm {
 }
 
 impl Norm {
-    /// The norm of each row, with the dimensions kept: M×3×S×S → M×1×1×1.
+    /// The norm of each row, with the dimensions kept: M×C×H×W → M×1×1×1.
     pub fn of(self, rows: &Tensor) -> Tensor {
         let over: Vec<i64> = (1..rows.dim() as i64).collect();
         match self {
@@ -171,7 +172,7 @@ impl Goal {
 
 /// Images with a goal each.
 pub struct Cases {
-    /// N×3×S×S float32 in [0, 1].
+    /// N×C×H×W float32 in [0, 1].
     pub pixels: Tensor,
     /// N goals.
     pub goals: Vec<Goal>,
@@ -181,12 +182,12 @@ impl Cases {
     /// Pairs images with goals.
     ///
     /// # Errors
-    /// When the pixels are not one image of three channels for each goal.
+    /// When the pixels are not one image, grey or RGB, for each goal.
     pub fn new(pixels: Tensor, goals: Vec<Goal>) -> Result<Self> {
         let size = pixels.size();
         ensure!(
-            size.len() == 4 && size[1] == 3 && size[0] == goals.len() as i64,
-            "{} goals need pixels {}×3×H×W, found {size:?}",
+            size.len() == 4 && [1, 3].contains(&size[1]) && size[0] == goals.len() as i64,
+            "{} goals need pixels {}×C×H×W with C = 1 or 3, found {size:?}",
             goals.len(),
             goals.len()
         );
@@ -203,7 +204,7 @@ impl Cases {
         self.goals.is_empty()
     }
 
-    /// The pixels of one case, 3×S×S.
+    /// The pixels of one case, C×H×W.
     pub fn image(&self, case: usize) -> Tensor {
         self.pixels.get(case as i64)
     }
@@ -226,7 +227,7 @@ impl Cases {
 pub struct Batch {
     /// Index of each case in the [`Cases`].
     pub cases: Vec<usize>,
-    /// M×3×S×S float32 in [0, 1], a view of the [`Cases`]' pixels.
+    /// M×C×H×W float32 in [0, 1], a view of the [`Cases`]' pixels.
     pub pixels: Tensor,
     /// M goals.
     pub goals: Goals,
@@ -235,7 +236,7 @@ pub struct Batch {
 /// An attack's answer for one case.
 #[derive(Debug)]
 pub enum Answer {
-    /// 3×S×S float32 pixels in [0, 1] that the attack stands by: an adversarial that it found or,
+    /// C×H×W float32 pixels in [0, 1] that the attack stands by: an adversarial that it found or,
     /// for a one-shot attack such as FGSM, its only attempt. The engine decides whether the goal
     /// is met.
     Pixels(Tensor),
@@ -244,7 +245,7 @@ pub enum Answer {
 }
 
 impl Answer {
-    /// An answer for each row of M×3×S×S pixels.
+    /// An answer for each row of M×C×H×W pixels.
     pub fn rows(pixels: &Tensor) -> impl Iterator<Item = Self> {
         pixels.unbind(0).into_iter().map(Self::Pixels)
     }
@@ -256,14 +257,15 @@ const SLACK: f64 = 1e-6;
 /// Checks the pixels of an answer, and brings them to the CPU.
 ///
 /// # Errors
-/// When they are not 3×`side`×`side` finite float32 in [0, 1].
-pub fn admit(pixels: &Tensor, side: i64) -> Result<Tensor> {
+/// When they are not finite float32 in [0, 1] of that shape, C×H×W.
+pub fn admit(pixels: &Tensor, shape: ImageShape) -> Result<Tensor> {
     ensure!(pixels.defined(), "no tensor");
     ensure!(pixels.kind() == Kind::Float, "the pixels are {:?}, expected Float", pixels.kind());
     ensure!(
-        pixels.size() == [3, side, side],
-        "the pixels have shape {:?}, expected [3, {side}, {side}]",
-        pixels.size()
+        pixels.size() == shape.batch(1)[1..],
+        "the pixels have shape {:?}, expected {:?}",
+        pixels.size(),
+        &shape.batch(1)[1..]
     );
     let pixels = pixels.detach().to_device(Device::Cpu).contiguous();
     let broken = pixels.isfinite().logical_not().sum(Kind::Int64).int64_value(&[]);
@@ -396,6 +398,6 @@ mod tests {
     fn cases_check_their_shape() {
         let pixels = Tensor::zeros([2, 3, 4, 4], (Kind::Float, Device::Cpu));
         let error = Cases::new(pixels, vec![Goal::Away(0)]).err().unwrap().to_string();
-        assert_eq!(error, "1 goals need pixels 1×3×H×W, found [2, 3, 4, 4]");
+        assert_eq!(error, "1 goals need pixels 1×C×H×W with C = 1 or 3, found [2, 3, 4, 4]");
     }
 }

@@ -17,9 +17,9 @@
 //! rows! {
 //!     /// What a lane keeps on the device.
 //!     struct Point {
-//!         /// M×3×S×S.
+//!         /// M×C×H×W.
 //!         pixels: Tensor,
-//!         /// M×3×S×S.
+//!         /// M×C×H×W.
 //!         momentum: Tensor,
 //!     }
 //! }
@@ -84,7 +84,7 @@ pub trait Search {
     type Output;
 
     /// Begins a case: its state, and its row of each tensor, without the lane dimension. `image` is
-    /// 3×S×S. All cases have rows of the same shapes.
+    /// C×H×W. All cases have rows of the same shapes.
     fn begin(&self, image: &Tensor, goal: Goal) -> (Self::State, Self::Rows);
 
     /// Takes one step in every lane, and says for each whether its case is done. What a lane does
@@ -119,14 +119,14 @@ impl<S: Search + ?Sized> Lanes<S> {
         self.cases.is_empty()
     }
 
-    /// A number for each lane, such as its step length: M×1×1×1 float32, to multiply M×3×S×S with.
+    /// A number for each lane, such as its step length: M×1×1×1 float32, to multiply M×C×H×W with.
     pub fn per_image(&self, number: impl Fn(&S::State) -> f64) -> Tensor {
         let numbers: Vec<f32> = self.states.iter().map(|state| number(state) as f32).collect();
         per_image(&device::upload(&numbers, self.goals.class.device()))
     }
 }
 
-/// One value for each lane, M, as M×1×1×1: so it combines with M×3×S×S.
+/// One value for each lane, M, as M×1×1×1: so it combines with M×C×H×W.
 pub fn per_image(values: &Tensor) -> Tensor {
     values.view([-1, 1, 1, 1])
 }
@@ -161,7 +161,7 @@ impl<R: Rows> Rows for Option<R> {
 /// rows! {
 ///     /// What a lane keeps on the device.
 ///     struct Point {
-///         /// M×3×S×S.
+///         /// M×C×H×W.
 ///         pixels: Tensor,
 ///         /// M.
 ///         distortion: Tensor,

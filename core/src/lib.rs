@@ -22,7 +22,7 @@
 //! gives it to the attack, which answers every case with pixels or with
 //! [`NotFound`](attack::Answer::NotFound). The engine then looks at the pixels itself.
 //!
-//! Pixels are float32 RGB in [0, 1], N×3×S×S, everywhere. Every norm and every ε is measured in
+//! Pixels are float32 in [0, 1], N×C×H×W, everywhere: RGB, or grey. Every norm and every ε is measured in
 //! this domain.
 //!
 //! # A whole plugin
@@ -106,6 +106,7 @@
 
 pub mod attack;
 pub mod device;
+pub mod generator;
 pub mod guard;
 pub mod lanes;
 mod library;
@@ -126,7 +127,7 @@ pub mod prelude {
     pub use crate::attack::{Answer, Attack, Batch, Cases, Goal, Goals};
     pub use crate::lanes::{self, Lanes, Search};
     pub use crate::metric::{Direction, Metric, Scope};
-    pub use crate::model::{Architecture, Model, ModelCard};
+    pub use crate::model::{Architecture, ImageShape, Model, ModelCard};
     pub use crate::oracle::Oracle;
     pub use crate::params::{NoParams, Preset};
     pub use crate::weights::Weights;

@@ -69,7 +69,7 @@ pub trait Metric: Send + Sync + Sized + 'static {
     /// Says which parameter is wrong, what was found and what is expected.
     fn new(params: Self::Params) -> Result<Self>;
 
-    /// Measures pairs of images, for [`Scope::Outcome`]. Both batches are N×3×S×S float32 with
+    /// Measures pairs of images, for [`Scope::Outcome`]. Both batches are N×C×H×W float32 with
     /// pixels in [0, 1]. Gives one value per row, each followed by its [`EXTRAS`](Self::EXTRAS).
     fn outcome(&self, _original: &Tensor, _adversarial: &Tensor) -> Result<Vec<f64>> {
         bail!("metric `{}` has scope `outcome` but does not implement `outcome`", Self::NAME)

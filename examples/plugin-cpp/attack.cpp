@@ -41,7 +41,7 @@ public:
     }
 
 private:
-    // The adversarials of cases first, first + 1, …: M×3×S×S.
+    // The adversarials of cases first, first + 1, …: M×C×H×W.
     at::Tensor adversarials(const gauntlet::Oracle &oracle, const gauntlet::Cases &cases,
                             size_t first, size_t count) const {
         const at::Tensor images = cases.pixels.narrow(0, first, count);

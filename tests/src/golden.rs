@@ -68,7 +68,7 @@ impl Source for Formula {
     }
 }
 
-/// Image `n` of a batch, 3×S×S: the sum of three waves. `wave` has their angular frequencies per
+/// Image `n` of a batch, C×H×W: the sum of three waves. `wave` has their angular frequencies per
 /// pixel along the height, along the width, and along the product of the two.
 pub fn image(n: i64, side: i64, wave: [f64; 3]) -> Tensor {
     let n = n as f64;
@@ -95,7 +95,7 @@ pub fn tiny_images() -> Tensor {
     Tensor::stack(&(0..6).map(|n| image(n, 16, [0.41, 0.37, 0.13])).collect::<Vec<_>>(), 0)
 }
 
-/// The two images of `networks/*.json`, 2×3×S×S.
+/// The two images of `networks/*.json`, 2×C×H×W.
 pub fn network_images(side: i64) -> Tensor {
     Tensor::stack(&(0..2).map(|n| image(n, side, [0.11, 0.07, 0.013])).collect::<Vec<_>>(), 0)
 }

@@ -41,11 +41,8 @@ impl TinyNet {
                 family: "tiny".into(),
                 side: 16,
                 classes: 10,
-                label_offset: 0,
-                top1: None,
-                top5: None,
-                depth: None,
                 source: "formula network of the golden values".into(),
+                ..ModelCard::default()
             },
             conv1: conv("conv1", 3, 8),
             conv2: conv("conv2", 8, 16),

@@ -78,10 +78,8 @@ impl<const SIDE: i64, const OFFSET: i64> Architecture for Toy<SIDE, OFFSET> {
             side: SIDE,
             classes: CLASSES + OFFSET,
             label_offset: OFFSET,
-            top1: None,
-            top5: None,
-            depth: None,
             source: "an affine model for tests".into(),
+            ..ModelCard::default()
         }
     }
 

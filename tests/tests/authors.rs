@@ -337,7 +337,7 @@ fn check_reports_what_fails_and_dies() {
     };
     let (code, out, _) = check(&["--set", "unruly.way=panic"]);
     assert_eq!(code, 1);
-    let line = "FAILED   answers one by one, with 3×S×S float32 pixels in [0, 1]: attack `unruly` \
+    let line = "FAILED   answers one by one, with C×H×W float32 pixels in [0, 1]: attack `unruly` \
                 panicked at tests/plugins/unruly/src/lib.rs:_: out of order";
     assert!(without_lines(&out).contains(line) && out.contains("3 values, expected 4"), "{out}");
 

@@ -362,7 +362,7 @@ fn lists_show_parameters() {
     );
     let (_, models, _) = session(place.path(), &["list", "models"]);
     assert!(
-        models.starts_with("  name    family  weights   origin      side  classes\n"),
+        models.starts_with("  name    family  weights   origin      images  classes\n"),
         "{models}"
     );
     let (_, json, _) = session(place.path(), &["list", "models", "--json"]);

@@ -5,6 +5,7 @@ use gauntlet_core::oracle::{Oracle, Settings};
 use gauntlet_core::params::parse;
 use gauntlet_core::registry::Registry;
 use gauntlet_core::testing::{Affine, CheckOutcome, Report};
+use gauntlet_core::weights::{NO_WEIGHTS, Weights};
 use gauntlet_tests::libraries::{cpp_attacks, rogue};
 use std::sync::LazyLock;
 use tch::{Device, Kind, Tensor};
@@ -181,4 +182,20 @@ fn a_table_of_an_earlier_version_lacks_what_came_later() {
     let answers =
         attack.run(&Oracle::new(&model, vec![0; 2], Settings::default()), &cases()).unwrap();
     assert!(matches!(answers[..], [Answer::NotFound, Answer::NotFound]));
+}
+
+#[test]
+fn a_model_takes_grey_images_that_are_not_square() {
+    let registry = loaded();
+    let entry = registry.find_model("bands_cpp").unwrap();
+    let shape = entry.card(&entry.entry.defaults).unwrap().shape();
+    assert_eq!((shape.channels, shape.height, shape.width), (1, 8, 12));
+    Report::of_model(entry, &entry.entry.defaults, None, &mut |_| ()).passed().unwrap();
+    let model = entry
+        .load(&entry.entry.defaults, Weights::from_bytes(NO_WEIGHTS, Device::Cpu).unwrap())
+        .unwrap();
+    let pixels = Tensor::zeros([1, 1, 8, 12], (Kind::Float, Device::Cpu));
+    let _ = pixels.narrow(3, 4, 4).fill_(1.0);
+    let logits = Vec::<f32>::try_from(model.logits(&pixels).view([-1])).unwrap();
+    assert_eq!(logits, [-2.0, 2.0, -2.0]);
 }

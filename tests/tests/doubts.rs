@@ -337,6 +337,14 @@ fn a_margin_beyond_the_outputs_is_told_with_their_range() {
         flag.reading
     );
     assert!(!of("toy_8").contains(&Sign::UnboundedAttackFails), "{flags:?}");
+    // Without a probe the range is not known.
+    let found = self::flags(&format!("probe = {{ images = 0 }}\n{text}"), toys::pictures(40));
+    let flag = found.iter().find(|flag| flag.flag == Sign::UnboundedAttackFails).unwrap();
+    assert!(
+        flag.remedy.starts_with("Try kappa = 0 first: a margin of 20 that the model's outputs"),
+        "{}",
+        flag.remedy
+    );
 }
 
 #[test]

@@ -239,8 +239,8 @@ pub struct Attack {
 pub struct Model {
     /// Size, description and parameters.
     pub head: Head,
-    /// Gives the card (TOML) of the model that all these parameters would give: `name`, `family`,
-    /// `side`, `classes` and, where they are known, `label_offset`, `top1`, `top5`, `source`.
+    /// Gives the card (TOML) of the model that these parameters would give: `name`, `family`, `side`
+    /// (or `height` and `width`), `classes`; optionally `channels`, `label_offset`, `source`, `top1`.
     pub card: Option<unsafe extern "C" fn(parameters: Text, toml: Sink, error: Sink) -> i32>,
     /// Gives the bytes of the weights that are part of the plugin, a safetensors file. They stay
     /// for the life of the process. Where there are none, `length` is 0 or this is null.
@@ -256,8 +256,8 @@ pub struct Model {
             error: Sink,
         ) -> i32,
     >,
-    /// Gives the logits of a batch. `pixels` are N×3×S×S float32 in [0, 1] with S the card's
-    /// `side`, on the device of the weights. The logits are N×`classes` and differentiable with
+    /// Gives the logits of a batch. `pixels` are N×C×H×W float32 in [0, 1] with C, H and W those
+    /// of the card, on the device of the weights. The logits are N×`classes` and differentiable with
     /// respect to `pixels` where gradients are on. Row n depends on image n alone.
     pub logits: Option<
         unsafe extern "C" fn(
@@ -280,7 +280,7 @@ pub struct Metric {
     pub make: Option<
         unsafe extern "C" fn(parameters: Text, object: *mut *mut c_void, error: Sink) -> i32,
     >,
-    /// For the scope `outcome`: writes one value per row of two N×3×S×S float32 batches in [0, 1],
+    /// For the scope `outcome`: writes one value per row of two N×C×H×W float32 batches in [0, 1],
     /// each followed by its `extras`. `values` has room for `count` numbers: N times (1 + the
     /// number of extras). May be null where the scope is `model`.
     pub outcome: Option<
@@ -336,7 +336,7 @@ pub struct Bytes {
 pub struct Cases {
     /// Size of this table in bytes.
     pub size: usize,
-    /// N×3×S×S float32 in [0, 1].
+    /// N×C×H×W float32 in [0, 1].
     pub pixels: TensorRef,
     /// N goals.
     pub goals: *const Goal,
@@ -363,7 +363,7 @@ pub struct Answer {
     pub kind: u32,
     /// Always 0.
     pub reserved: u32,
-    /// 3×S×S float32 in [0, 1], where `kind` is [`ANSWER_PIXELS`].
+    /// C×H×W float32 in [0, 1], where `kind` is [`ANSWER_PIXELS`].
     pub pixels: Tensor,
 }
 
@@ -414,7 +414,7 @@ pub struct Oracle {
     pub key: *const u8,
     /// The ChaCha8 stream number of each case.
     pub streams: *const u64,
-    /// Gives the M×K logits of M×3×S×S pixels. It costs a forward pass per row.
+    /// Gives the M×K logits of M×C×H×W pixels. It costs a forward pass per row.
     pub logits: Option<
         unsafe extern "C" fn(
             context: *mut c_void,
@@ -426,7 +426,7 @@ pub struct Oracle {
         ) -> i32,
     >,
     /// Gives logits (M×K), losses (M) and the gradient of each row's loss with respect to its
-    /// pixels (M×3×S×S). It costs a forward and a backward pass per row.
+    /// pixels (M×C×H×W). It costs a forward and a backward pass per row.
     pub gradient: Option<
         unsafe extern "C" fn(
             context: *mut c_void,
@@ -464,7 +464,7 @@ pub struct Gradient {
     pub logits: Tensor,
     /// Losses, M.
     pub loss: Tensor,
-    /// Gradient of each row's loss with respect to its pixels, M×3×S×S.
+    /// Gradient of each row's loss with respect to its pixels, M×C×H×W.
     pub pixels: Tensor,
 }
 

@@ -1,72 +1,21 @@
 //! The oracle: all that an attack or a metric gets to see of a model.
 
+mod access;
+mod direct;
+mod draws;
 mod passes;
 
 use crate::guard;
 use crate::model::{Model, ModelCard};
-use crate::oracle::passes::NotFinite;
-use anyhow::{Context, Result, ensure};
+use crate::oracle::direct::Direct;
+pub(crate) use access::Access;
+pub use access::{Detached, Gradient, Settings, Stop};
+use anyhow::{Context, Result};
+pub use draws::{Draws, Purpose};
 pub use passes::Passes;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
-use std::cell::{Cell, RefCell};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 use tch::Tensor;
-use thiserror::Error;
-
-/// What the engine sets for the work of an attack or a metric.
-#[derive(Clone)]
-pub struct Settings {
-    /// Greatest number of rows in a batch. It changes answers by no more than float32 noise, since
-    /// sums in a network depend on the shape of the batch.
-    pub lanes: usize,
-    /// Seed of the study. Each case derives its own random stream from it.
-    pub seed: u64,
-    /// When the oracle starts to refuse calls, if ever.
-    pub deadline: Option<Instant>,
-    /// Set to `true` by another thread, it makes the oracle refuse calls.
-    pub cancel: Arc<AtomicBool>,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self { lanes: 32, seed: 0, deadline: None, cancel: Arc::default() }
-    }
-}
-
-/// Why an oracle refuses calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum Stop {
-    /// [`Settings::cancel`] was set.
-    #[error("cancelled")]
-    Cancelled,
-    /// [`Settings::deadline`] is over.
-    #[error("out of time")]
-    OutOfTime,
-}
-
-/// The logits do not depend on the pixels as far as libtorch knows, so there is no gradient.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error(
-    "the logits of model `{model}` have no gradient: something in it is detached, rounded to \
-     integers, or under `no_grad`"
-)]
-pub struct Detached {
-    /// The model's name.
-    pub model: String,
-}
-
-/// What [`Oracle::gradient`] gives for a batch of M rows.
-pub struct Gradient {
-    /// Logits, M×K.
-    pub logits: Tensor,
-    /// Losses, M.
-    pub loss: Tensor,
-    /// Gradient of each row's loss with respect to its pixels, M×3×S×S.
-    pub pixels: Tensor,
-}
 
 /// A model under attack.
 ///
@@ -76,38 +25,10 @@ pub struct Oracle<'a> {
     access: Box<dyn Access + 'a>,
 }
 
-/// How an oracle reaches its model: directly, or across the boundary of a plugin library.
-pub(crate) trait Access {
-    fn card(&self) -> &ModelCard;
-    fn lanes(&self) -> usize;
-    fn logits(&self, cases: &[usize], pixels: &Tensor) -> Result<Tensor>;
-    /// Calls `loss` once.
-    fn gradient(
-        &self,
-        cases: &[usize],
-        pixels: &Tensor,
-        loss: &mut dyn FnMut(&Tensor) -> Result<Tensor>,
-    ) -> Result<Gradient>;
-    /// The ChaCha8 key of all random streams.
-    fn key(&self) -> [u8; 32];
-    /// The number of each case's random stream.
-    fn streams(&self) -> &[u64];
-    fn passes(&self) -> Vec<Passes>;
-    /// Per case, passes whose numbers are not finite. None: the oracle does not count them.
-    fn not_finite(&self) -> Option<Vec<Passes>> {
-        None
-    }
-    fn check_time(&self) -> Result<()>;
-    fn stopped(&self) -> Option<Stop>;
-}
-
 impl<'a> Oracle<'a> {
     /// Opens a model for the cases whose random streams are numbered `streams`.
     pub fn new(model: &'a dyn Model, streams: Vec<u64>, settings: Settings) -> Self {
-        let passes = RefCell::new(vec![Passes::default(); streams.len()]);
-        let not_finite = NotFinite::new(streams.len());
-        let stopped = Cell::new(None);
-        Self::through(Direct { model, settings, streams, passes, not_finite, stopped })
+        Self::through(Direct::new(model, streams, settings))
     }
 
     pub(crate) fn through(access: impl Access + 'a) -> Self {
@@ -124,7 +45,8 @@ impl<'a> Oracle<'a> {
         self.access.lanes()
     }
 
-    /// Logits of a batch, M×3×S×S → M×K. It costs each row's case a forward pass.
+    /// Logits of a batch, M×C×H×W → M×K. It costs each row's case a forward pass; where the model
+    /// answers at random, one for each of [`Draws::count`].
     ///
     /// # Errors
     /// [`Stop`] when the oracle refuses calls; otherwise when the shape of `pixels` is wrong, a
@@ -201,165 +123,13 @@ impl<'a> Oracle<'a> {
     }
 }
 
-/// Calls the model itself.
-struct Direct<'a> {
-    model: &'a dyn Model,
-    settings: Settings,
-    /// A number for each case, which does not depend on the cases that run beside it.
-    streams: Vec<u64>,
-    passes: RefCell<Vec<Passes>>,
-    not_finite: NotFinite,
-    stopped: Cell<Option<Stop>>,
-}
-
-impl Access for Direct<'_> {
-    fn card(&self) -> &ModelCard {
-        self.model.card()
-    }
-
-    fn lanes(&self) -> usize {
-        self.settings.lanes.max(1)
-    }
-
-    fn logits(&self, cases: &[usize], pixels: &Tensor) -> Result<Tensor> {
-        self.admit(cases, pixels)?;
-        // Copies, since a model may write to what it is given, or keep what it gives.
-        let logits = guard::catch(&self.who(), || {
-            Ok(tch::no_grad(|| self.model.logits(&pixels.detach_copy()).detach_copy()))
-        })?;
-        self.check(&logits, cases.len())?;
-        self.count(cases, &logits, None)?;
-        Ok(logits)
-    }
-
-    fn gradient(
-        &self,
-        cases: &[usize],
-        pixels: &Tensor,
-        loss: &mut dyn FnMut(&Tensor) -> Result<Tensor>,
-    ) -> Result<Gradient> {
-        self.admit(cases, pixels)?;
-        let gradient = guard::catch(&self.who(), || {
-            tch::with_grad(|| {
-                // A copy, since a model may write to what it is given.
-                let pixels = pixels.detach_copy().set_requires_grad(true);
-                let logits = self.model.logits(&pixels);
-                self.check(&logits, cases.len())?;
-                ensure!(logits.requires_grad(), self.detached());
-                let loss = loss(&logits)?;
-                ensure!(
-                    loss.size() == [cases.len() as i64],
-                    "a loss must have one value per row, found shape {:?}",
-                    loss.size()
-                );
-                // The sum's gradient is each row's own: a row's logits depend on that row alone.
-                let gradient = Tensor::f_run_backward(
-                    &[loss.sum(tch::Kind::Float)],
-                    &[&pixels],
-                    false,
-                    false,
-                )?
-                .remove(0);
-                // A model whose weights require a gradient has a graph even without the pixels.
-                ensure!(gradient.defined(), self.detached());
-                // In the layout of pixels: adding tensors of two layouts is slow.
-                Ok(Gradient {
-                    logits: logits.detach_copy(),
-                    loss: loss.detach(),
-                    pixels: gradient.contiguous(),
-                })
-            })
-        })?;
-        self.count(cases, &gradient.logits, Some(&gradient.pixels))?;
-        Ok(gradient)
-    }
-
-    fn key(&self) -> [u8; 32] {
-        ChaCha8Rng::seed_from_u64(self.settings.seed).get_seed()
-    }
-
-    fn streams(&self) -> &[u64] {
-        &self.streams
-    }
-
-    fn passes(&self) -> Vec<Passes> {
-        self.passes.borrow().clone()
-    }
-
-    fn not_finite(&self) -> Option<Vec<Passes>> {
-        Some(self.not_finite.counts())
-    }
-
-    fn check_time(&self) -> Result<()> {
-        let late = || self.settings.deadline.is_some_and(|deadline| Instant::now() >= deadline);
-        if self.settings.cancel.load(Ordering::Relaxed) {
-            self.stopped.set(Some(Stop::Cancelled));
-        } else if late() {
-            self.stopped.set(Some(Stop::OutOfTime));
-        }
-        self.stopped.get().map_or(Ok(()), |stop| Err(stop.into()))
-    }
-
-    fn stopped(&self) -> Option<Stop> {
-        self.stopped.get()
-    }
-}
-
-impl Direct<'_> {
-    fn who(&self) -> String {
-        format!("model `{}`", self.model.card().name)
-    }
-
-    fn detached(&self) -> Detached {
-        Detached { model: self.model.card().name.clone() }
-    }
-
-    fn admit(&self, cases: &[usize], pixels: &Tensor) -> Result<()> {
-        self.check_time()?;
-        let side = self.model.card().side;
-        let expected = [cases.len() as i64, 3, side, side];
-        ensure!(
-            pixels.size() == expected,
-            "{} takes pixels {expected:?}, found {:?}",
-            self.who(),
-            pixels.size()
-        );
-        ensure!(
-            cases.iter().all(|&c| c < self.streams.len()),
-            "a case number is beyond the {} cases",
-            self.streams.len()
-        );
-        Ok(())
-    }
-
-    fn check(&self, logits: &Tensor, rows: usize) -> Result<()> {
-        let expected = [rows as i64, self.model.card().classes];
-        ensure!(
-            logits.size() == expected,
-            "{} gave logits {:?}, expected {expected:?}",
-            self.who(),
-            logits.size()
-        );
-        Ok(())
-    }
-
-    /// Counts a pass: M×K logits and, with a backward pass, the gradient, M×3×S×S.
-    fn count(&self, cases: &[usize], logits: &Tensor, gradient: Option<&Tensor>) -> Result<()> {
-        let backward = u64::from(gradient.is_some());
-        let mut passes = self.passes.borrow_mut();
-        for &case in cases {
-            passes[case].forward += 1;
-            passes[case].backward += backward;
-        }
-        self.not_finite.note(cases, logits, gradient)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::testing::Affine;
     use rand_chacha::rand_core::RngCore;
+    use std::sync::atomic::Ordering;
+    use std::time::Instant;
     use tch::{Device, Kind};
 
     #[test]
@@ -390,6 +160,52 @@ mod tests {
         let b = Oracle::new(&model, vec![8], Settings::default());
         assert_eq!(a.rng(1).next_u64(), b.rng(0).next_u64());
         assert_ne!(a.rng(0).next_u64(), a.rng(1).next_u64());
+    }
+
+    /// An affine model whose logits have noise of libtorch's generator.
+    struct Noisy(Affine);
+
+    impl Model for Noisy {
+        fn card(&self) -> &ModelCard {
+            self.0.card()
+        }
+
+        fn logits(&self, pixels: &Tensor) -> Tensor {
+            self.0.logits(&(pixels + pixels.randn_like() * 0.5))
+        }
+    }
+
+    #[test]
+    fn answers_at_random_are_means_of_draws_that_depend_on_their_case_alone() {
+        let (model, plain) = (Noisy(Affine::new(3, 2, 1)), Affine::new(3, 2, 1));
+        let pixels = Tensor::full([2, 3, 2, 2], 0.5, (Kind::Float, Device::Cpu));
+        let oracle = |streams: &[u64], count, purpose| {
+            let settings =
+                Settings { draws: Some(Draws { count, purpose }), ..Settings::default() };
+            Oracle::new(&model, streams.to_vec(), settings)
+        };
+        let together = oracle(&[7, 8], 4, Purpose::Attack);
+        let first = together.gradient(&[0, 1], &pixels, |z| z.select(1, 2)).unwrap();
+        assert_eq!(
+            (together.lanes(), together.passes()[1]),
+            (8, Passes { forward: 4, backward: 4 })
+        );
+        let alone = oracle(&[8], 4, Purpose::Attack);
+        let one = pixels.narrow(0, 1, 1);
+        tch::manual_seed(3);
+        let again = alone.gradient(&[0], &one, |z| z.select(1, 2)).unwrap();
+        assert_eq!(
+            (again.logits, again.pixels),
+            (first.logits.narrow(0, 1, 1), first.pixels.narrow(0, 1, 1))
+        );
+        assert_eq!(first.pixels.get(0).view([-1]), plain.weight().get(2));
+        // An oracle draws anew for each answer; another one draws the same.
+        assert_ne!(alone.logits(&[0], &one).unwrap(), first.logits.narrow(0, 1, 1));
+        let judged = |count| oracle(&[8], count, Purpose::Judgement).logits(&[0], &one).unwrap();
+        assert_eq!(judged(4), judged(4));
+        // The mean of n draws of noise with deviation s is s/√n off.
+        let off = |count| (judged(count) - plain.logits(&one)).abs().max().double_value(&[]);
+        assert!(off(4000) < 0.04 && off(4000) < off(4), "{} {}", off(4000), off(4));
     }
 
     #[test]

@@ -37,7 +37,7 @@ impl NotFinite {
         Self { counts, unread: RefCell::default() }
     }
 
-    /// Notes a pass: M×K logits and, after a backward pass, the gradient, M×3×S×S.
+    /// Notes a pass: M×K logits and, after a backward pass, the gradient, M×C×H×W.
     pub fn note(&self, cases: &[usize], logits: &Tensor, gradient: Option<&Tensor>) -> Result<()> {
         // A sum is finite if all that it adds is.
         let sum = |gradient: &Tensor| {

@@ -1,5 +1,6 @@
 //! Calls of plugin libraries that are made elsewhere first.
 
+use crate::attack::Goal;
 use crate::library::Library;
 use crate::registry::{Entry, Make, Registry};
 use anyhow::{Context, Result, bail};
@@ -26,6 +27,11 @@ enum Asked {
     /// The attack or the metric with its parameters, or the model's card.
     Make,
 }
+
+/// A goal of each kind, to ask for a cost: its class means nothing.
+const ANY_GOALS: [Goal; 2] = [Goal::Away(0), Goal::Towards(0)];
+/// Fewest classes of a model.
+const FEWEST_CLASSES: i64 = 2;
 
 /// Makes a call elsewhere first; an error keeps it from being made here.
 type Rehearse = Arc<dyn Fn(&Call) -> Result<()> + Send + Sync>;
@@ -84,10 +90,16 @@ impl Registry {
             }
             ("model", Asked::Make) => self.find_model(&call.name)?.card(&parameters).map(drop),
             ("attack", Asked::Make) => {
-                self.find_attack(&call.name)?.make(&parameters)?.budget();
+                let attack = self.find_attack(&call.name)?.make(&parameters)?;
+                attack.budget();
+                let _ = ANY_GOALS.map(|goal| attack.cost(goal));
                 Ok(())
             }
-            ("metric", Asked::Make) => self.find_metric(&call.name)?.make(&parameters).map(drop),
+            ("metric", Asked::Make) => {
+                let metric = self.find_metric(&call.name)?.make(&parameters)?;
+                let _ = ANY_GOALS.map(|goal| metric.cost(goal, FEWEST_CLASSES));
+                Ok(())
+            }
             (other, _) => bail!("`{other}` is no kind"),
         }
     }

@@ -112,8 +112,14 @@ impl ModelEntry {
     }
 
     /// The card that the parameters would give.
+    ///
+    /// # Errors
+    /// When a parameter is wrong, or the card is impossible, see [`ModelCard::check`].
     pub fn card(&self, parameters: &Table) -> Result<ModelCard> {
-        (self.describe)(parameters).with_context(|| format!("parameters of `{}`", self.entry.name))
+        let card = (self.describe)(parameters)
+            .with_context(|| format!("parameters of `{}`", self.entry.name))?;
+        card.check().with_context(|| format!("the card of `{}`", self.entry.name))?;
+        Ok(card)
     }
 
     /// Builds the model from weights. Every tensor of `weights` must fit.

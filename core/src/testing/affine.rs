@@ -2,7 +2,7 @@
 //! can be.
 
 use crate::attack::{Answer, Attack, Cases, Goal};
-use crate::model::{Architecture, Model, ModelCard};
+use crate::model::{Architecture, ImageShape, Model, ModelCard};
 use crate::oracle::Oracle;
 use crate::params::NoParams;
 use crate::weights::{Role, Weights};
@@ -21,10 +21,15 @@ pub struct Affine {
 }
 
 impl Affine {
-    /// A model with `classes` logits of 3×`side`×`side` pixels, and weights drawn from `seed`. The
+    /// A model with `classes` logits of square RGB images, and weights drawn from `seed`. The
     /// logits of grey (0.5) are between −1 and 1.
     pub fn new(classes: i64, side: i64, seed: u64) -> Self {
-        let inputs = 3 * side * side;
+        Self::of_shape(classes, ImageShape::rgb(side), seed)
+    }
+
+    /// The same for images of any shape.
+    pub fn of_shape(classes: i64, shape: ImageShape, seed: u64) -> Self {
+        let inputs = shape.values();
         let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
         let mut uniform = || {
             state = state
@@ -37,7 +42,7 @@ impl Affine {
         let bias: Vec<f32> = (0..classes).map(|_| uniform()).collect();
         let weight = Tensor::from_slice(&weight).view([classes, inputs]);
         let bias = Tensor::from_slice(&bias) - weight.sum_dim_intlist(1, false, Kind::Float) * 0.5;
-        Self::of(weight, bias, side)
+        Self::of(weight, bias, shape)
     }
 
     /// A model like that of [`new`](Self::new) whose logits are 0 for grey, so that every class is
@@ -45,7 +50,7 @@ impl Affine {
     pub(super) fn centred(classes: i64, side: i64, seed: u64) -> Self {
         let weight = Self::new(classes, side, seed).weight;
         let bias = weight.sum_dim_intlist(1, false, Kind::Float) * -0.5;
-        Self::of(weight, bias, side)
+        Self::of(weight, bias, ImageShape::rgb(side))
     }
 
     /// This model with its weights times `gain`, and with the logits `bias` for grey. Where `bias`
@@ -55,32 +60,28 @@ impl Affine {
         Self::of(
             weight.shallow_clone(),
             bias - weight.sum_dim_intlist(1, false, Kind::Float) * 0.5,
-            self.card.side,
+            self.card.shape(),
         )
     }
 
-    fn of(weight: Tensor, bias: Tensor, side: i64) -> Self {
+    fn of(weight: Tensor, bias: Tensor, shape: ImageShape) -> Self {
         let card = ModelCard {
             name: "affine".into(),
             family: "affine".into(),
-            side,
             classes: bias.size()[0],
-            label_offset: 0,
-            top1: None,
-            top5: None,
-            depth: None,
             source: "affine function of the pixels, for tests".into(),
+            ..ModelCard::default()
         };
-        Self { card, weight, bias }
+        Self { card: card.with_shape(shape), weight, bias }
     }
 
-    /// W, classes×(3·S·S).
+    /// W, classes×(C·H·W).
     pub fn weight(&self) -> &Tensor {
         &self.weight
     }
 
     /// The distance to the nearest point that meets the goal, in ℓ∞, ℓ2 and ℓ1. It may lie outside
-    /// [0, 1]. `image` is 3×S×S. For a targeted goal and more than two classes it is a lower bound.
+    /// [0, 1]. `image` is C×H×W. For a targeted goal and more than two classes it is a lower bound.
     pub fn distances(&self, image: &Tensor, goal: Goal) -> [f64; 3] {
         let logits = self.logits(&image.unsqueeze(0)).squeeze_dim(0).to_kind(Kind::Double);
         let weight = self.weight.to_kind(Kind::Double);
@@ -129,7 +130,7 @@ impl Architecture for Affine {
         Ok(Self::of(
             root.tensor("weights", &[3, 12], Role::Kernel),
             root.tensor("biases", &[3], Role::Bias),
-            2,
+            ImageShape::rgb(2),
         ))
     }
 }

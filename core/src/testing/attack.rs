@@ -1,10 +1,11 @@
 //! Checks of attacks.
 
 use super::affine::Affine;
-use super::report::{Checker, Event, Report, distance, images, lock_generator, skip, untouched};
+use super::report::{Checker, Event, Report, distance, images, skip, untouched};
 use crate::attack::{Answer, Cases, Cost, Goal, Goals, admit};
+use crate::generator;
 use crate::guard;
-use crate::model::{Model, ModelCard};
+use crate::model::{ImageShape, Model, ModelCard};
 use crate::oracle::{Oracle, Settings};
 use crate::registry::{AttackEntry, DynAttack};
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -77,7 +78,8 @@ impl Trial<'_> {
         );
         let images = members.iter().zip(found).map(|(n, answer)| match answer {
             Answer::Pixels(pixels) => {
-                admit(&pixels, SIDE).map(Some).with_context(|| format!("case {n}"))
+                let shape = self.model.card().shape();
+                admit(&pixels, shape).map(Some).with_context(|| format!("case {n}"))
             }
             Answer::NotFound => Ok(None),
         });
@@ -114,7 +116,7 @@ fn compare(members: &[usize], found: &Images, all: &Images, tolerance: f64) -> R
 
 fn check(checker: &mut Checker, attack: &dyn DynAttack) {
     let model = Affine::centred(CLASSES, SIDE, 11);
-    let pixels = images(2 * HALF as i64, SIDE);
+    let pixels = images(2 * HALF, model.card().shape());
     let order = model.logits(&pixels).argsort(1, true);
     let rank = |n: usize, place: i64| order.int64_value(&[n as i64, place]);
     let goal = |n: usize| if n < HALF { Goal::Away(rank(n, 0)) } else { Goal::Towards(rank(n, 1)) };
@@ -123,8 +125,14 @@ fn check(checker: &mut Checker, attack: &dyn DynAttack) {
     let all: Vec<usize> = (0..goals.len()).collect();
 
     let together = checker
-        .check("answers one by one, with 3×S×S float32 pixels in [0, 1]", || trial.run(&all, 32));
+        .check("answers one by one, with C×H×W float32 pixels in [0, 1]", || trial.run(&all, 32));
     let together = together.as_ref();
+    checker.check_with("grey images that are not square are attacked too", together, |_| {
+        let shape = ImageShape { channels: 1, height: SIDE, width: SIDE + 3 };
+        let model = Affine::of_shape(CLASSES, shape, 11);
+        let pixels = images(2 * HALF, shape);
+        Trial { model: &model, pixels: &pixels, ..trial }.run(&all, 32).map(drop)
+    });
     checker.check_with("answers lie within the budget", together, |found| {
         within_budget(attack, &pixels, found)
     });
@@ -142,7 +150,7 @@ fn check(checker: &mut Checker, attack: &dyn DynAttack) {
         })
     });
     checker.check_with("the same seed gives the same answers", together, |found| {
-        let _generator = lock_generator();
+        let _generator = generator::lock();
         // Two seeds of libtorch's own generator show whether the attack draws from it.
         tch::manual_seed(1);
         let first = trial.run(&all, 32)?;
@@ -374,6 +382,9 @@ mod tests {
                     }
                     asked => asked?,
                 };
+                if FAULT == RGB {
+                    ensure!(pixels.size()[1] == 3, "expected three channels");
+                }
                 let direction = match FAULT {
                     ZERO => &asked.pixels / asked.pixels.abs().amax([1, 2, 3], true),
                     HERD => &asked.pixels - asked.pixels.mean(Kind::Float),
@@ -415,6 +426,7 @@ mod tests {
     const COUNT: usize = 11;
     const WRITES_IN_PLACE: usize = 12;
     const COST: usize = 13;
+    const RGB: usize = 14;
 
     fn report<const FAULT: usize>() -> Report {
         Report::of_attack(&AttackEntry::of::<Step<FAULT>>(""), &Table::new(), &mut |_| ())
@@ -450,13 +462,14 @@ mod tests {
             ["an answer depends neither on batch nor on order nor on neighbours"]
         );
         assert!(failed::<LUCK>().contains(&"the same seed gives the same answers".to_owned()));
+        assert_eq!(failed::<RGB>(), ["grey images that are not square are attacked too"]);
         assert_eq!(failed::<COST>(), ["the cost is a number of passes"]);
         for first in
             [failed::<BOX>(), failed::<WRITES>(), failed::<WRITES_IN_PLACE>(), failed::<COUNT>()]
         {
             assert_eq!(
                 first.first().map(String::as_str),
-                Some("answers one by one, with 3×S×S float32 pixels in [0, 1]")
+                Some("answers one by one, with C×H×W float32 pixels in [0, 1]")
             );
         }
         let said = report::<WRITES_IN_PLACE>().to_string();

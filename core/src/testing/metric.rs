@@ -1,10 +1,11 @@
 //! Checks of metrics.
 
 use super::affine::Affine;
-use super::report::{Checker, Event, Report, images, lock_generator, skip, untouched};
+use super::report::{Checker, Event, Report, images, skip, untouched};
 use crate::attack::{Cases, Goal};
+use crate::generator;
 use crate::metric::Scope;
-use crate::model::Model;
+use crate::model::{ImageShape, Model};
 use crate::oracle::{Oracle, Settings};
 use crate::registry::{DynMetric, MetricEntry};
 use anyhow::{Context, Result, ensure};
@@ -78,9 +79,11 @@ fn index(members: &[usize]) -> Tensor {
 fn check_outcome(checker: &mut Checker, entry: &MetricEntry, metric: &dyn DynMetric) {
     // Four pairs: another image, a grey level more everywhere, one changed element, black and
     // white.
-    let rows = ROWS as i64;
-    let original = images(rows, SIDE);
-    let adversarial = images(2 * rows, SIDE).narrow(0, rows, rows).copy();
+    let pair = |shape: ImageShape| {
+        let both = images(2 * ROWS, shape);
+        [0, 1].map(|half| both.narrow(0, half * ROWS as i64, ROWS as i64).copy())
+    };
+    let [original, adversarial] = pair(ImageShape::rgb(SIDE));
     adversarial.get(1).copy_(&(original.get(1) + 1.0 / 255.0));
     adversarial.get(2).copy_(&original.get(2));
     let _ = adversarial.get(2).view([-1]).get(5).fill_(1.0);
@@ -116,7 +119,7 @@ fn check_outcome(checker: &mut Checker, entry: &MetricEntry, metric: &dyn DynMet
         alike(found, &measure(&adversarial, &original)?, TOLERANCE)
     });
     checker.check_with("the same images give the same values", together, |found| {
-        let _generator = lock_generator();
+        let _generator = generator::lock();
         tch::manual_seed(1);
         alike(found, &measure(&original, &adversarial)?, 0.0)
     });
@@ -131,7 +134,11 @@ fn check_outcome(checker: &mut Checker, entry: &MetricEntry, metric: &dyn DynMet
         Ok(())
     });
     checker.check("larger images are measured too", || {
-        let [a, b] = [images(2, 64).narrow(0, 0, 1), images(2, 64).narrow(0, 1, 1)];
+        let [a, b] = pair(ImageShape::rgb(64));
+        finite(&measure(&a, &b)?)
+    });
+    checker.check("grey images that are not square are measured too", || {
+        let [a, b] = pair(ImageShape { channels: 1, height: SIDE, width: SIDE + 3 });
         finite(&measure(&a, &b)?)
     });
     checker.check("no rows, no values", || {
@@ -142,7 +149,7 @@ fn check_outcome(checker: &mut Checker, entry: &MetricEntry, metric: &dyn DynMet
 
 fn check_model(checker: &mut Checker, entry: &MetricEntry, metric: &dyn DynMetric) {
     let model = Affine::new(4, 6, 11);
-    let pixels = images(ROWS as i64, 6);
+    let pixels = images(ROWS, model.card().shape());
     let ranks = model.logits(&pixels).argsort(1, true);
     let rank = |n: usize, place: i64| ranks.int64_value(&[n as i64, place]);
     let goals: Vec<Goal> = (0..ROWS)
@@ -164,7 +171,7 @@ fn check_model(checker: &mut Checker, entry: &MetricEntry, metric: &dyn DynMetri
     let together = together.as_ref();
     checker.check_with("values are finite", together, |found| finite(found));
     checker.check_with("the same seed gives the same values", together, |found| {
-        let _generator = lock_generator();
+        let _generator = generator::lock();
         tch::manual_seed(1);
         alike(&measure(&all, 32)?, found, 0.0).context("draw from `oracle.rng(case)` alone")
     });

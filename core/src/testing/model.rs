@@ -1,6 +1,7 @@
 //! Checks of models.
 
-use super::report::{Checker, Event, Report, distance, images, lock_generator, skip, untouched};
+use super::report::{Checker, Event, Report, distance, images, skip, untouched};
+use crate::generator;
 use crate::logits::{TOLERANCE, are_probabilities, relative_difference};
 use crate::model::{Model, ModelCard};
 use crate::registry::ModelEntry;
@@ -36,7 +37,7 @@ impl Report {
         watch: &mut dyn FnMut(&Event),
     ) -> Self {
         let mut checker = Checker::new("model", &entry.entry, watch);
-        checker.check_parameters(&entry.entry, |parameters| entry.card(parameters).map(drop));
+        checker.check_parameters(&entry.entry, |parameters| (entry.describe)(parameters).map(drop));
         let card =
             checker.check("the card can be right", || entry.card(parameters).and_then(possible));
         let name = match (&weights, entry.embedded_weights) {
@@ -61,13 +62,7 @@ impl Report {
 /// Fails where a card cannot be right.
 fn possible(card: ModelCard) -> Result<ModelCard> {
     ensure!(!card.name.is_empty() && !card.family.is_empty(), "`name` or `family` is empty");
-    ensure!((1..=4096).contains(&card.side), "`side` is {}, expected 1 to 4096", card.side);
-    ensure!(card.classes >= 2, "`classes` is {}, expected 2 or more", card.classes);
-    ensure!(
-        (0..card.classes).contains(&card.label_offset),
-        "`label_offset` is {}, expected 0, or 1 where class 0 is background",
-        card.label_offset
-    );
+    card.check()?;
     for (name, value) in [("top1", card.top1), ("top5", card.top5)] {
         ensure!(
             value.is_none_or(|value| (0.0..=100.0).contains(&value)),
@@ -84,7 +79,7 @@ fn check(checker: &mut Checker, card: &ModelCard, model: &dyn Model) {
         ensure!(model.card() == card, "found {:?}, expected {card:?}", model.card());
         Ok(())
     });
-    let pixels = images(3, card.side);
+    let pixels = images(3, card.shape());
     let logits = |pixels: &Tensor| -> Result<Tensor> {
         let logits = untouched(PIXELS, pixels, || Ok(tch::no_grad(|| model.logits(pixels))))?;
         let expected = [pixels.size()[0], card.classes];
@@ -121,7 +116,7 @@ fn check(checker: &mut Checker, card: &ModelCard, model: &dyn Model) {
         Ok(())
     });
     checker.check("the same pixels give the same logits", || {
-        let _generator = lock_generator();
+        let _generator = generator::lock();
         tch::manual_seed(1);
         let first = logits(&pixels)?;
         tch::manual_seed(2);
@@ -129,7 +124,7 @@ fn check(checker: &mut Checker, card: &ModelCard, model: &dyn Model) {
         ensure!(
             apart == 0.0,
             "two passes differ by {apart:.1e}; is something random (dropout) or counted along \
-             (batch norm)?"
+             (batch norm)? A model that is random on purpose needs `samples` in studies"
         );
         Ok(())
     });
@@ -367,10 +362,7 @@ mod tests {
                 side: 12,
                 classes: 4,
                 label_offset,
-                top1: None,
-                top5: None,
-                depth: None,
-                source: String::new(),
+                ..ModelCard::default()
             }
         }
 

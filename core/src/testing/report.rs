@@ -1,12 +1,12 @@
 //! What the kit has found, and what its three parts share.
 
 use crate::guard;
+use crate::model::ImageShape;
 use crate::params::{PresetTable, parse};
 use crate::registry::Entry;
 use anyhow::{Error, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use tch::{Device, Kind, Tensor};
 use toml::Table;
 
@@ -208,20 +208,13 @@ fn in_line(table: &Table) -> String {
     toml::Value::from(table.clone()).to_string()
 }
 
-/// Keeps other checks from seeding libtorch's own generator, which all threads share.
-pub(super) fn lock_generator() -> MutexGuard<'static, ()> {
-    static GENERATOR: Mutex<()> = Mutex::new(());
-    GENERATOR.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// `count` different images, `count`×3×`side`×`side`, with all pixels inside (0, 1).
-pub(super) fn images(count: i64, side: i64) -> Tensor {
-    let size = 3 * side * side;
-    let place = Tensor::arange(count * size, (Kind::Double, Device::Cpu));
+/// `count` different images, `count`×C×H×W, with all pixels inside (0, 1).
+pub(super) fn images(count: usize, shape: ImageShape) -> Tensor {
+    let place = Tensor::arange(count as i64 * shape.values(), (Kind::Double, Device::Cpu));
     let coarse = (&place * 0.013).sin();
     (((place * 0.7).sin() * 0.6 + coarse * 0.4) * 0.45 + 0.5)
         .to_kind(Kind::Float)
-        .view([count, 3, side, side])
+        .view(shape.batch(count))
 }
 
 /// The greatest difference between two tensors of one shape; infinite where one is not finite.

@@ -52,7 +52,7 @@ impl Attack for MiFgsm {
 }
 
 impl MiFgsm {
-    /// The adversarials of a batch, M×3×S×S.
+    /// The adversarials of a batch, M×C×H×W.
     fn adversarials(&self, oracle: &Oracle, batch: &Batch) -> Result<Tensor> {
         let MiFgsmParams { epsilon, iterations, decay } = self.0;
         let Batch { cases, pixels: images, goals } = batch;

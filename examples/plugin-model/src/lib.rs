@@ -52,11 +52,9 @@ impl Architecture for LeNet {
             family: "LeNet".into(),
             side: 28,
             classes: 10,
-            label_offset: 0,
-            depth: None,
             top1: Some(89.7),
-            top5: None,
             source: "LeNet-5 (LeCun et al. 1998) with rectifiers, trained on Fashion-MNIST".into(),
+            ..ModelCard::default()
         }
     }
 

@@ -19,9 +19,9 @@ const BETA2: f64 = 0.999;
 rows! {
     /// The moments of each lane.
     pub struct Adam {
-        /// First moment, M×3×S×S.
+        /// First moment, M×C×H×W.
         m: Tensor,
-        /// Second moment, M×3×S×S.
+        /// Second moment, M×C×H×W.
         v: Tensor,
     }
 }
@@ -40,7 +40,7 @@ impl Adam {
         Self { m: like.zeros_like(), v: like.zeros_like() }
     }
 
-    /// Takes the gradients g (M×3×S×S, overwritten) of iteration t, one t per lane, and gives the
+    /// Takes the gradients g (M×C×H×W, overwritten) of iteration t, one t per lane, and gives the
     /// directions m̂/(√v̂ + ε).
     pub fn step(&mut self, mut g: Tensor, t: &[u32], epsilon: Epsilon) -> Tensor {
         let correction = |beta: f64| correction(beta, t, g.device());

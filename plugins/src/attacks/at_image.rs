@@ -12,7 +12,7 @@ use tch::{Device, Kind, Tensor};
 
 /// What a model answers at a case's image, with one c.
 pub struct AtImage {
-    /// Gradient of the loss with respect to the pixels, 3×S×S.
+    /// Gradient of the loss with respect to the pixels, C×H×W.
     pub gradient: Tensor,
     /// Logits, K.
     pub logits: Tensor,

@@ -232,7 +232,7 @@ impl CwL2 {
         lanes::drive(self, oracle, cases)
     }
 
-    /// Takes Adam's step along the gradient with respect to m (M×3×S×S).
+    /// Takes Adam's step along the gradient with respect to m (M×C×H×W).
     fn descend(&self, lanes: &mut Lanes<Self>, gradient: Tensor) {
         let params = &self.0;
         let elements = (gradient.numel() / lanes.len()) as i64;
@@ -261,7 +261,7 @@ rows! {
     /// Rows of a lane.
     pub struct CwRows {
         search: SearchRows,
-        /// The modifier, M×3×S×S.
+        /// The modifier, M×C×H×W.
         m: Tensor,
         adam: Adam,
         /// With [`Space::Tanh`] alone.
@@ -270,7 +270,7 @@ rows! {
 }
 
 rows! {
-    /// The image in tanh space, M×3×S×S each.
+    /// The image in tanh space, M×C×H×W each.
     struct Tanh {
         /// arctanh(2x − 1), where m is 0.
         start: Tensor,
@@ -279,7 +279,7 @@ rows! {
     }
 }
 
-/// The images that the modifiers stand for, M×3×S×S each.
+/// The images that the modifiers stand for, M×C×H×W each.
 struct Iterate {
     /// x′.
     pixels: Tensor,
@@ -396,11 +396,8 @@ mod tests {
                 family: "of_sum".into(),
                 side: 4,
                 classes: 2,
-                label_offset: 0,
-                top1: None,
-                top5: None,
-                depth: None,
                 source: "for tests".into(),
+                ..ModelCard::default()
             };
             Self(card, margin)
         }

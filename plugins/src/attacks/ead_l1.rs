@@ -237,13 +237,13 @@ rows! {
     pub struct EadRows {
         search: SearchRows,
         fista: Fista,
-        /// x₀ − 0.5, M×3×S×S.
+        /// x₀ − 0.5, M×C×H×W.
         x0: Tensor,
     }
 }
 
 rows! {
-    /// FISTA's two points, each M×3×S×S.
+    /// FISTA's two points, each M×C×H×W.
     struct Fista {
         /// The iterate.
         x: Tensor,
@@ -291,7 +291,7 @@ fn shrink(z: Tensor, x0: &Tensor, threshold: &Tensor) -> Tensor {
     x0.clamp_tensor(Some(&z - threshold), Some(z + threshold)).clamp_(-0.5, 0.5)
 }
 
-/// The sum over each image: M×3×S×S → M.
+/// The sum over each image: M×C×H×W → M.
 fn sum(values: &Tensor) -> Tensor {
     values.sum_dim_intlist([1i64, 2, 3].as_slice(), false, Kind::Float)
 }
@@ -338,7 +338,7 @@ impl EadL1 {
         (goals.margin(logits) + self.0.kappa).clamp_min(0.0)
     }
 
-    /// FISTA's iteration, with ∇(c·f) at the slack points (M×3×S×S).
+    /// FISTA's iteration, with ∇(c·f) at the slack points (M×C×H×W).
     fn iterate(&self, lanes: &mut Lanes<Self>, gradient: &Tensor) {
         let params = &self.0;
         let rate = lanes.per_image(|search| params.rate(search.iteration));
@@ -354,7 +354,7 @@ impl EadL1 {
         fista.step(&(smooth * rate), |z| shrink(z, x0, &threshold), momentum);
     }
 
-    /// ∇(c·f) at the slack points, M×3×S×S. Where a case has not left its image, it is known.
+    /// ∇(c·f) at the slack points, M×C×H×W. Where a case has not left its image, it is known.
     fn gradient(&self, oracle: &Oracle, lanes: &Lanes<Self>) -> Result<Tensor> {
         let y = &lanes.rows.fista.y;
         let asked =

@@ -92,7 +92,7 @@ impl Attack for Fgsm {
     }
 }
 
-/// The step of length one in `norm` along the gradient of each image, M×3×S×S. A gradient of zero
+/// The step of length one in `norm` along the gradient of each image, M×C×H×W. A gradient of zero
 /// stays zero.
 fn unit(norm: Norm, gradient: &Tensor) -> Tensor {
     match norm {

@@ -106,7 +106,7 @@ const SHARE_TOWARDS: f64 = 0.83;
 /// What I-FGSM did in one case.
 #[derive(Debug)]
 pub struct IfgsmOutcome {
-    /// 3×S×S in [0, 1]: the adversarial that was kept, or without a search the only try.
+    /// C×H×W in [0, 1]: the adversarial that was kept, or without a search the only try.
     pub pixels: Option<Tensor>,
     /// ε of each try.
     pub epsilons: Vec<f64>,
@@ -250,15 +250,15 @@ rows! {
     /// Rows of a lane. Steps are taken on p − 0.5, as in the reference: around 0 float32 is finer
     /// than around 1, and rounding errors add up over the iterations.
     pub struct IfgsmRows {
-        /// M×3×S×S: the image X, to the bit, for the pixels that do not move.
+        /// M×C×H×W: the image X, to the bit, for the pixels that do not move.
         original: Tensor,
-        /// M×3×S×S: X − 0.5.
+        /// M×C×H×W: X − 0.5.
         image: Tensor,
-        /// M×3×S×S: the perturbation η = X_N − X.
+        /// M×C×H×W: the perturbation η = X_N − X.
         eta: Tensor,
-        /// M×3×S×S: the gradient's sign at X, where every try begins.
+        /// M×C×H×W: the gradient's sign at X, where every try begins.
         sign_at_image: Tensor,
-        /// M×3×S×S: the pixels that are kept.
+        /// M×C×H×W: the pixels that are kept.
         best: Tensor,
     }
 }

@@ -101,7 +101,7 @@ pub struct Trace {
 /// What the search gave for one case.
 #[derive(Debug)]
 pub struct PenaltyOutcome {
-    /// The adversarial of the smallest distortion, 3×S×S in [0, 1], if any was found.
+    /// The adversarial of the smallest distortion, C×H×W in [0, 1], if any was found.
     pub best: Option<Tensor>,
     /// What happened in the search.
     pub trace: Trace,
@@ -259,13 +259,13 @@ impl ConstantSearch {
 rows! {
     /// Rows of the search over c; an attack's own stand beside them.
     pub struct SearchRows {
-        /// M×3×S×S: the image x, to the bit, for the pixels that do not move.
+        /// M×C×H×W: the image x, to the bit, for the pixels that do not move.
         pub image: Tensor,
         /// M: the c of each lane.
         pub c: Tensor,
         /// M: 1 where this step has met the goal, else 0.
         found: Tensor,
-        /// M×3×S×S: the adversarial of the smallest distortion.
+        /// M×C×H×W: the adversarial of the smallest distortion.
         best: Tensor,
         /// M; infinite before the first adversarial.
         best_distortion: Tensor,
@@ -290,7 +290,7 @@ impl SearchRows {
             .collect())
     }
 
-    /// Keeps the pixels (M×3×S×S) that meet their goal (`met`, M) at a smaller distortion (M) than
+    /// Keeps the pixels (M×C×H×W) that meet their goal (`met`, M) at a smaller distortion (M) than
     /// any before. As published, the iterate at which a step is given up does not count.
     pub fn keep(
         &mut self,

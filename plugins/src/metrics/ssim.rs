@@ -23,20 +23,15 @@ const C2: f64 = 0.03 * 0.03;
 /// Mean structural similarity of the images.
 pub struct Ssim;
 
-/// The weighted mean of every window: N×3×H×W → N×3×(H−10)×(W−10).
+/// The weighted mean of every window: N×C×H×W → N×C×(H−10)×(W−10).
 fn blur(images: &Tensor) -> Tensor {
     let offsets = Tensor::arange_start(-RADIUS, RADIUS + 1, (Kind::Double, Device::Cpu));
     let bell: Tensor = (offsets.square() / (-2.0 * SIGMA * SIGMA)).exp();
     let bell = (&bell / bell.sum(Kind::Double)).to_device(images.device());
     let along = |images: &Tensor, shape: [i64; 4]| {
-        images.conv2d(
-            &bell.view(shape).expand([3, 1, shape[2], shape[3]], false),
-            None::<Tensor>,
-            1,
-            0,
-            1,
-            3,
-        )
+        let channels = images.size()[1];
+        let window = bell.view(shape).expand([channels, 1, shape[2], shape[3]], false);
+        images.conv2d(&window, None::<Tensor>, 1, 0, 1, channels)
     };
     along(&along(images, [1, 1, -1, 1]), [1, 1, 1, -1])
 }

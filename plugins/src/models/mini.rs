@@ -3,13 +3,13 @@
 //! crate.
 //!
 //! The network is the family's own code. What is added here enlarges 28×28 pixels to a side of
-//! which something is left after the network has halved it five times.
+//! which something is left after the network has halved it five times. Fashion-MNIST is grey: a
+//! miniature may take one channel, which stands for three.
 
 use super::{
     AlexNet, DenseNet, InceptionResNetV2, InceptionV1, InceptionV2, InceptionV3, InceptionV4,
     MobileNetV1, NasNetLarge, ResNetV2, Shape, Vgg,
 };
-use gauntlet_core::params::NoParams;
 use gauntlet_core::prelude::*;
 use tch::Device;
 
@@ -68,12 +68,26 @@ miniature!(DenseNet<169>, "mini_densenet169_k32", enlarged 32, top1 89.90);
 miniature!(DenseNet<161>, "mini_densenet161_k48", enlarged 32, top1 90.26);
 miniature!(NasNetLarge, "mini_nasnet_large", enlarged 32, top1 88.25);
 
+params! {
+    /// The images that a miniature takes.
+    pub struct MiniParams {
+        /// 3 for RGB; 1 for grey, which the network is given as three equal channels.
+        pub channels: i64 = 3,
+        /// Height in pixels.
+        pub height: i64 = SIDE,
+        /// Width in pixels.
+        pub width: i64 = SIDE,
+    }
+}
+
 /// The miniature of `A`.
 pub struct Mini<A> {
     card: ModelCard,
     network: A,
     /// Rows of an image → rows of the enlarged image.
-    enlarging: Tensor,
+    down: Tensor,
+    /// Columns of an image → columns of the enlarged image.
+    across: Tensor,
 }
 
 /// The matrix of bilinear enlarging along one axis, `to`×`from`: its columns are the enlarged unit
@@ -91,34 +105,37 @@ impl<A: Miniature> Model for Mini<A> {
     }
 
     fn logits(&self, pixels: &Tensor) -> Tensor {
-        self.network.logits(&self.enlarging.matmul(&pixels.matmul(&self.enlarging.tr())))
+        let enlarged = self.down.matmul(&pixels.matmul(&self.across.tr()));
+        let [_, _, height, width] = ImageShape::rgb(A::ENLARGED).batch(1);
+        self.network.logits(&enlarged.expand([-1, 3, height, width], false))
     }
 }
 
 impl<A: Miniature> Architecture for Mini<A> {
     const NAME: &'static str = A::MINI;
-    type Params = NoParams;
+    type Params = MiniParams;
 
-    fn describe(_: &NoParams) -> ModelCard {
-        ModelCard {
+    fn describe(params: &MiniParams) -> ModelCard {
+        let &MiniParams { channels, height, width } = params;
+        let card = ModelCard {
             name: A::MINI.into(),
             family: A::describe(&A::params()).family,
-            side: SIDE,
             classes: CLASSES,
-            label_offset: 0,
             top1: Some(A::TOP1),
-            top5: None,
             depth: A::describe(&A::params()).depth,
             source: format!("{} at one eighth of its channels, trained on Fashion-MNIST", A::NAME),
-        }
+            ..ModelCard::default()
+        };
+        card.with_shape(ImageShape { channels, height, width })
     }
 
-    fn load(params: NoParams, weights: &Weights) -> Result<Self> {
-        let enlarging = enlarging(SIDE, A::ENLARGED, weights.device());
+    fn load(params: MiniParams, weights: &Weights) -> Result<Self> {
+        let enlarging = |from: i64| enlarging(from, A::ENLARGED, weights.device());
         Ok(Self {
             card: Self::describe(&params),
             network: A::load(A::params(), weights)?,
-            enlarging,
+            down: enlarging(params.height),
+            across: enlarging(params.width),
         })
     }
 
@@ -140,5 +157,23 @@ mod tests {
             let expected = x.upsample_bilinear2d([side; 2], false, None, None);
             assert!(distance(&matrix.matmul(&x.matmul(&matrix.tr())), &expected) < 1e-6, "{side}");
         }
+    }
+
+    #[test]
+    fn grey_images_and_those_that_are_not_square_have_the_logits_of_what_they_stand_for() {
+        let model = |params: MiniParams| {
+            let weights = Weights::from_bytes(Vgg::<16>::WEIGHTS, Device::Cpu).unwrap();
+            Mini::<Vgg<16>>::load(params, &weights).unwrap()
+        };
+        let grey = pixels(2, SIDE).narrow(1, 0, 1);
+        let rgb = grey.repeat([1, 3, 1, 1]);
+        let expected = model(MiniParams::default()).logits(&rgb);
+        let found = model(MiniParams { channels: 1, ..MiniParams::default() }).logits(&grey);
+        assert_eq!(found, expected);
+        let wide = rgb.upsample_bilinear2d([32, 32], false, None, None).narrow(2, 0, 28);
+        let wide = model(MiniParams { width: 32, ..MiniParams::default() }).logits(&wide);
+        assert!(wide.size() == [2, CLASSES] && distance(&wide, &expected) > 0.0);
+        let card = Mini::<Vgg<16>>::describe(&MiniParams { width: 32, ..MiniParams::default() });
+        assert_eq!((card.shape().height, card.shape().width), (28, 32));
     }
 }

@@ -85,6 +85,7 @@ impl<const CLASSES: i64, const SIDE: i64> Shape<CLASSES, SIDE> {
             top5: published.top5.filter(|_| as_published),
             depth: published.depth,
             source: published.source.into(),
+            ..ModelCard::default()
         }
     }
 }

@@ -76,7 +76,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// N×3×side×side within [0, 1], each image different.
+    /// N×C×H×W within [0, 1], each image different.
     pub(crate) fn pixels(count: i64, side: i64) -> Tensor {
         let grid = Tensor::arange(count * 3 * side * side, (Kind::Float, Device::Cpu));
         ((grid * 0.37).sin() * 0.5 + 0.5).view([count, 3, side, side])

@@ -112,7 +112,7 @@ impl Reader<'_> {
         sink: &mut dyn OutcomeSink,
     ) -> Result<()> {
         let campaign = &self.plan.campaigns[index];
-        let own = campaign.side == self.study.models[campaign.model].card.side;
+        let own = campaign.shape == self.study.models[campaign.model].card.shape();
         let everyone: Vec<bool> =
             (0..self.study.data.pictures.len()).map(|image| tables.everyone(image)).collect();
         let mut counts = Transfer::counts(campaign);

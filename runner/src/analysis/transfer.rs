@@ -195,6 +195,7 @@ mod tests {
     use super::*;
     use crate::store::rows::Status;
     use crate::store::rows::tests::craft_rows;
+    use gauntlet_core::model::ImageShape;
 
     #[test]
     fn every_denominator_is_counted_and_mistakes_are_told_apart() {
@@ -227,6 +228,8 @@ mod tests {
                 prediction_8bit: Some(seen),
                 success: seen != 3,
                 success_8bit: seen != 3,
+                success_rate: None,
+                success_rate_8bit: None,
                 top5: false,
                 top5_8bit: false,
                 milliseconds: 0.0,
@@ -244,7 +247,7 @@ mod tests {
         ];
         let campaign = Campaign {
             model: 0,
-            side: 8,
+            shape: ImageShape::rgb(8),
             attack: 0,
             goal: GoalKind::Untargeted,
             craft: vec![],

@@ -3,18 +3,18 @@
 use crate::cli::plugin_options::PluginOptions;
 use crate::cli::results_folder::ResultsFolder;
 use crate::cli::text::counted;
+use crate::data::png;
 use crate::store::rows::CraftRow;
 use crate::store::{safetensors, write_atomically};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use gauntlet_core::registry::Registry;
-use image::{ImageFormat, RgbImage};
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{self, Cursor, Write};
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 /// Greatest number of missing cells that are named.
 const NAMES: usize = 10;
@@ -25,7 +25,7 @@ const NAMES: usize = 10;
   runner export results/mini adversarials                        <model>/<attack>/<goal>.safetensors
   runner export results/mini pictures --png --attack cw_l2       <model>/<attack>/<goal>/<image>.png
 
-A safetensors file holds a tensor 3×S×S in [0, 1] for each image, under the image's name. PNG \
+A safetensors file holds a tensor C×H×W in [0, 1] for each image, under the image's name. PNG \
                         rounds to 8 bits,
 which some adversarials do not survive: see `success_8bit` in outcomes.parquet.")]
 pub(super) struct ExportArgs {
@@ -75,7 +75,7 @@ pub(super) fn export(
     for campaign in &plan.campaigns {
         let (model, attack) =
             (&study.models[campaign.model], &study.attacks[campaign.attack].part.label);
-        if campaign.side != model.card.side
+        if campaign.shape != model.card.shape()
             || !chosen(&args.model, &model.part.label)
             || !chosen(&args.attack, attack)
         {
@@ -161,19 +161,6 @@ fn file_name(label: &str) -> String {
     let plain = |c: char| if c.is_alphanumeric() || "-_. ".contains(c) { c } else { '_' };
     let name: String = label.chars().map(plain).collect();
     if name.starts_with('.') { format!("_{name}") } else { name }
-}
-
-/// Pixels, 3×S×S in [0, 1], as the bytes of a PNG file, rounded to 8 bits.
-fn png(pixels: &Tensor) -> Result<Vec<u8>> {
-    let size = pixels.size();
-    let samples = Vec::<u8>::try_from(
-        (pixels * 255.0).round().to_kind(Kind::Uint8).permute([1, 2, 0]).contiguous().view([-1]),
-    )?;
-    let image = RgbImage::from_raw(size[2] as u32, size[1] as u32, samples)
-        .context("fewer samples than pixels")?;
-    let mut bytes = Cursor::new(Vec::new());
-    image.write_to(&mut bytes, ImageFormat::Png)?;
-    Ok(bytes.into_inner())
 }
 
 #[cfg(test)]

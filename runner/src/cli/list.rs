@@ -70,15 +70,15 @@ pub(super) fn list(args: &ListArgs, registry: &Registry, out: &mut dyn Write) ->
 
 fn models(registry: &Registry, out: &mut dyn Write) -> Result<()> {
     let mut grid =
-        Grid::new(["name", "family", "weights", "origin", "side", "classes", "published top-1"]);
+        Grid::new(["name", "family", "weights", "origin", "images", "classes", "published top-1"]);
     for model in registry.models() {
         let card = model.card(&model.entry.defaults)?;
         grid.row([
             model.entry.name.clone(),
-            card.family,
+            card.family.clone(),
             if model.embedded_weights.is_some() { "built in" } else { "a file" }.to_owned(),
             origin(&model.entry),
-            card.side.to_string(),
+            card.shape().to_string(),
             card.classes.to_string(),
             card.top1.map_or_else(String::new, |top1| format!("{top1:.1}%")),
         ]);

@@ -5,14 +5,14 @@ use crate::data::{Class, Classes, open_image};
 use crate::engine::permit;
 use crate::report::Grid;
 use crate::store::{self, write_atomically};
-use crate::study::StudyModel;
 use crate::study::torchscript::Script;
+use crate::study::{Samples, StudyModel};
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
 use gauntlet_core::device;
 use gauntlet_core::guard;
-use gauntlet_core::model::ModelCard;
-use gauntlet_core::oracle::{Oracle, Settings};
+use gauntlet_core::model::{ImageShape, ModelCard};
+use gauntlet_core::oracle::{Draws, Oracle, Purpose, Settings};
 use gauntlet_core::params;
 use gauntlet_core::registry::Registry;
 use gauntlet_core::weights::read_safetensors;
@@ -35,9 +35,9 @@ const BATCH: usize = 32;
   runner predict --model mini_vgg_16 batch.safetensors
   runner predict --torchscript resnet50.pt --params '{ side = 224, classes = 1000 }' photo.jpg
 
-A photograph's shorter side is resized to the model's side (antialiased Lanczos), the centre cut \
-                        out. \
-                        A safetensors file holds a tensor `pixels`, N×3×S×S in [0, 1].")]
+A photograph is resized (antialiased Lanczos) until it just covers the model's height and width, \
+                        and the centre cut out. \
+                        A safetensors file holds a tensor `pixels`, N×C×H×W in [0, 1].")]
 pub(super) struct PredictArgs {
     /// The model, see `runner list models`
     #[arg(long, value_name = "NAME", required_unless_present = "torchscript")]
@@ -53,6 +53,9 @@ pub(super) struct PredictArgs {
     /// Its parameters, as TOML: 'classes = 10'
     #[arg(long, value_name = "TOML", default_value = "", hide_default_value = true)]
     params: String,
+    /// For a model that answers at random: logits are the means of so many draws
+    #[arg(long, value_name = "N")]
+    samples: Option<usize>,
     /// Names of the classes, one a line, background left out [default: the minis' are known, and
     /// ImageNet's where there are a thousand]
     #[arg(long, value_name = "FILE")]
@@ -93,7 +96,7 @@ pub(super) fn predict(
     let named = registry.models().find(|model| Some(&model.entry.name) == args.model.as_ref());
     let library = named.and_then(|model| model.entry.library.as_ref());
     permit(library, "it computes in processes of its own alone, in `runner run`; ")?;
-    let chosen = match (&args.torchscript, &args.model) {
+    let mut chosen = match (&args.torchscript, &args.model) {
         (Some(file), _) => module(file, &parameters)?,
         (None, model) => StudyModel::new(
             registry,
@@ -102,12 +105,13 @@ pub(super) fn predict(
             args.weights.as_deref(),
         )?,
     };
+    chosen.samples = args.samples.map(|count| Samples::new(count, None)).transpose()?;
     let classes = class_names(args.classes.as_deref(), &chosen)?;
     let mut names = Vec::new();
     let mut pixels = Vec::new();
     let mut skipped = 0;
     for path in &args.images {
-        match guard::catch("reading", || open(path, chosen.card.side)) {
+        match guard::catch("reading", || open(path, chosen.card.shape())) {
             Ok(images) => {
                 for (name, image) in images {
                     names.push(name);
@@ -126,9 +130,11 @@ pub(super) fn predict(
         counted(skipped, "file")
     );
     let model = chosen.load(registry, device)?;
+    let draws = args.samples.map(|count| Draws { count, purpose: Purpose::Judgement });
     let mut answers = Vec::new();
     for images in pixels.chunks(BATCH) {
-        let oracle = Oracle::new(model.as_ref(), vec![0; images.len()], Settings::default());
+        let settings = Settings { draws, ..Settings::default() };
+        let oracle = Oracle::new(model.as_ref(), vec![0; images.len()], settings);
         let rows: Vec<usize> = (0..images.len()).collect();
         let batch = Tensor::stack(images, 0).to_device(device);
         let logits = guard::catch("predicting", || oracle.logits(&rows, &batch))?
@@ -182,7 +188,7 @@ pub(super) fn predict(
 fn module(file: &Path, parameters: &Table) -> Result<StudyModel> {
     let script: Script = parameters.clone().try_into().map_err(|error: toml::de::Error| {
         anyhow!(
-            "`--params` of a TorchScript module: {}; it needs `side` and `classes`",
+            "`--params` of a TorchScript module: {}; it needs `side` (or `height` and `width`) and `classes`",
             error.message().trim_end()
         )
     })?;
@@ -235,10 +241,10 @@ fn words<'a>(classes: Option<&'a Classes>, card: &ModelCard, class: i64) -> (&'a
 }
 
 /// The images of a file, with their names.
-fn open(path: &Path, side: i64) -> Result<Vec<(String, Tensor)>> {
+fn open(path: &Path, shape: ImageShape) -> Result<Vec<(String, Tensor)>> {
     let name = path.display().to_string();
     if path.extension().is_none_or(|extension| extension != "safetensors") {
-        return Ok(vec![(name, open_image(path, side)?)]);
+        return Ok(vec![(name, open_image(path, shape)?)]);
     }
     let bytes = std::fs::read(path).with_context(|| format!("images {name}"))?;
     let mut tensors = read_safetensors(bytes).with_context(|| format!("images {name}"))?;
@@ -247,9 +253,10 @@ fn open(path: &Path, side: i64) -> Result<Vec<(String, Tensor)>> {
         .remove("pixels")
         .with_context(|| format!("images {name}: a tensor `pixels` is expected, found: {found}"))?;
     let size = pixels.size();
+    let ImageShape { channels, height, width } = shape;
     ensure!(
-        size.len() == 4 && size[1..] == [3, side, side],
-        "images {name}: `pixels` has shape {size:?}, the model takes N×3×{side}×{side}"
+        size.len() == 4 && size[1..] == shape.batch(1)[1..],
+        "images {name}: `pixels` has shape {size:?}, the model takes N×{channels}×{height}×{width}"
     );
     ensure!(size[0] > 0, "images {name}: `pixels` has shape {size:?}: there is no image in it");
     let pixels = pixels.to_kind(Kind::Float);

@@ -1,11 +1,13 @@
 //! A folder of images: which of its files are used, and in which order.
 
 use crate::data::classes::Classes;
+use crate::data::decode::decode;
 use crate::data::images::{Data, SkippedImage};
 use crate::data::labels::{LabelFile, LabelledFile, label_in_name, labelled_by_name};
-use crate::data::picture::{Content, Picture, coloured};
+use crate::data::picture::{Content, Picture};
 use crate::threads::crowd;
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use serde::Deserialize;
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,6 +16,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Greatest depth of images below a class folder.
 const DEPTH: usize = 4;
+
+/// Why a grey file is left out.
+const GREYSCALE: &str = "greyscale: `greyscale = \"keep\"` under [data] takes it";
 
 /// A folder of PNG and JPEG files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,6 +32,27 @@ pub struct Folder {
     pub first_label: i64,
     /// A file with the names of the classes, one a line; ImageNet's unless given.
     pub classes: Option<PathBuf>,
+    /// What is done with grey files.
+    pub greyscale: Greyscale,
+}
+
+/// What is done with grey files among the images of a study.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, strum::IntoStaticStr)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum Greyscale {
+    /// They are left out, as in the published study.
+    #[default]
+    Drop,
+    /// They are used: an RGB model is given three equal channels.
+    Keep,
+}
+
+impl Greyscale {
+    /// The name in study files.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
 }
 
 impl Folder {
@@ -51,7 +77,7 @@ impl Folder {
             let (now, later) = waiting.split_at(waiting.len().min(wanted - pictures.len()));
             waiting = later;
             for (LabelledFile { name, label, target }, examined) in
-                now.iter().zip(examine_all(&self.path, now))
+                now.iter().zip(examine_all(&self.path, now, self.greyscale))
             {
                 match examined {
                     Ok(hash) => pictures.push(Picture {
@@ -213,7 +239,11 @@ fn walk(root: &Path, start: &str, depth: usize, found: &mut Vec<String>) -> Resu
 }
 
 /// The content hash of every file that is a usable image, or the reason why it is not.
-fn examine_all(folder: &Path, files: &[LabelledFile]) -> Vec<Result<String, String>> {
+fn examine_all(
+    folder: &Path,
+    files: &[LabelledFile],
+    greyscale: Greyscale,
+) -> Vec<Result<String, String>> {
     let workers = std::thread::available_parallelism().map_or(1, usize::from).min(files.len());
     let next = AtomicUsize::new(0);
     let examined = Mutex::new(Vec::with_capacity(files.len()));
@@ -221,7 +251,7 @@ fn examine_all(folder: &Path, files: &[LabelledFile]) -> Vec<Result<String, Stri
         loop {
             let n = next.fetch_add(1, Ordering::Relaxed);
             let Some(file) = files.get(n) else { break };
-            let found = examine(&folder.join(&file.name));
+            let found = examine(&folder.join(&file.name), greyscale);
             examined.lock().expect("nobody panics with the lock").push((n, found));
         }
     });
@@ -231,9 +261,11 @@ fn examine_all(folder: &Path, files: &[LabelledFile]) -> Vec<Result<String, Stri
     examined.into_iter().map(|(_, result)| result).collect()
 }
 
-fn examine(path: &Path) -> Result<String, String> {
+fn examine(path: &Path, greyscale: Greyscale) -> Result<String, String> {
     let bytes = fs::read(path).map_err(|e| format!("cannot be read: {e}"))?;
-    coloured(&bytes)?;
+    if !decode(&bytes)?.colour && greyscale == Greyscale::Drop {
+        return Err(GREYSCALE.into());
+    }
     Ok(blake3::hash(&bytes).to_string())
 }
 
@@ -274,7 +306,7 @@ mod tests {
         assert_eq!(found, [("1.b.png", 0), ("3.a.png", 2), ("7.c.png", 6)]);
         let reasons: Vec<(&str, &str)> =
             data.skipped.iter().map(|s| (s.name.as_str(), s.reason.as_str())).collect();
-        assert_eq!(reasons[0], ("2.grey.png", "greyscale"));
+        assert_eq!(reasons[0], ("2.grey.png", GREYSCALE));
         assert!(reasons[1].1.starts_with("damaged image: "), "{reasons:?}");
         assert_eq!(
             reasons[2..],

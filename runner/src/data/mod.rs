@@ -9,6 +9,7 @@ mod classes;
 mod decode;
 #[cfg(fuzzing)]
 pub mod decode;
+mod encode;
 mod fashion;
 mod folder;
 mod images;
@@ -19,7 +20,8 @@ mod resample;
 mod source;
 
 pub use classes::{Class, Classes};
-pub use folder::Folder;
+pub use encode::png;
+pub use folder::{Folder, Greyscale};
 pub use images::{Data, SkippedImage};
 pub use picture::{Picture, batch, open_image};
 pub use source::{MissingImages, OpenError, Source, eccv2018};

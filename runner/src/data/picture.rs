@@ -3,6 +3,7 @@
 use crate::data::decode::decode;
 use crate::data::{fashion, resample};
 use anyhow::{Context, Result, bail, ensure};
+use gauntlet_core::model::ImageShape;
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -76,12 +77,14 @@ impl Picture {
         }
     }
 
-    /// The pixels for a model of the given side S, 3×S×S float32 in [0, 1]: the shorter side is
-    /// resized to S (antialiased Lanczos), and the centre is cut out.
+    /// The pixels for a model that takes images of this shape, C×H×W float32 in [0, 1]: the image
+    /// is resized (antialiased Lanczos) until it just covers height and width, and the centre is
+    /// cut out. For a grey model, colours become their brightness; for an RGB model, grey becomes
+    /// three equal channels. A number is the side of square RGB images.
     ///
     /// # Errors
     /// When the file can no longer be read, or has changed since the study was planned.
-    pub fn pixels(&self, side: i64) -> Result<Tensor> {
+    pub fn pixels(&self, shape: impl Into<ImageShape>) -> Result<Tensor> {
         let image = match &self.content {
             Content::Fashion(number) => fashion::pixels(*number),
             Content::Memory(image) => image.clone(),
@@ -93,59 +96,74 @@ impl Picture {
                     "image {} changed while the study ran: leave the folder alone and run it again",
                     path.display()
                 );
-                coloured(&bytes)
-                    .map_err(|reason| anyhow::anyhow!("image {}: {reason}", path.display()))?
+                let decoded = decode(&bytes)
+                    .map_err(|reason| anyhow::anyhow!("image {}: {reason}", path.display()))?;
+                decoded.pixels
             }
         };
-        Ok(tensor(&fit(&image, side as u32)))
+        Ok(pixels_of(image, shape.into()))
     }
 }
 
-/// The pixels of N images for a model of the given side, N×3×S×S float32 in [0, 1].
-pub fn batch(pictures: &[Picture], side: i64) -> Result<Tensor> {
+/// The pixels of N images for a model that takes images of this shape, N×C×H×W float32 in [0, 1].
+pub fn batch(pictures: &[Picture], shape: impl Into<ImageShape>) -> Result<Tensor> {
+    let shape = shape.into();
     let rows: Vec<Tensor> =
-        pictures.iter().map(|picture| picture.pixels(side)).collect::<Result<_>>()?;
+        pictures.iter().map(|picture| picture.pixels(shape)).collect::<Result<_>>()?;
     Ok(Tensor::stack(&rows, 0))
 }
 
-/// The pixels of an image file for a model of the given side, 3×S×S float32 in [0, 1].
+/// The pixels of an image file for a model that takes images of this shape, C×H×W float32 in
+/// [0, 1], as [`Picture::pixels`] gives them.
 ///
 /// # Errors
-/// When the file cannot be read or is not a PNG or JPEG image. Greyscale is taken as RGB.
-pub fn open_image(path: &Path, side: i64) -> Result<Tensor> {
+/// When the file cannot be read or is not a PNG or JPEG image.
+pub fn open_image(path: &Path, shape: impl Into<ImageShape>) -> Result<Tensor> {
     let bytes = fs::read(path).with_context(|| format!("image {}", path.display()))?;
     let image =
         decode(&bytes).map_err(|reason| anyhow::anyhow!("image {}: {reason}", path.display()))?;
-    Ok(tensor(&fit(&image.pixels, side as u32)))
+    Ok(pixels_of(image.pixels, shape.into()))
 }
 
-/// The pixels of a colour image. Greyscale files are refused, as in the published study.
-pub(super) fn coloured(bytes: &[u8]) -> Result<RgbImage, String> {
-    let image = decode(bytes)?;
-    if image.colour { Ok(image.pixels) } else { Err("greyscale".into()) }
+/// The pixels of an image for a model that takes images of this shape.
+fn pixels_of(image: RgbImage, shape: ImageShape) -> Tensor {
+    let image = if shape.is_grey() { brightness(image) } else { image };
+    let pixels = tensor(&fit(&image, (shape.width as u32, shape.height as u32)));
+    pixels.narrow(0, 0, shape.channels)
 }
 
-/// The centre of an image whose shorter side is resized to `side`, as in the published study: the
-/// longer side is truncated after floating-point arithmetic. For a square this can make the longer
-/// side one pixel too short; the window then reaches over the edge and is black there.
-fn fit(image: &RgbImage, side: u32) -> RgbImage {
+/// Each pixel's brightness in all three channels, as Pillow's `convert("L")` gives it: ITU-R BT.601
+/// in 16-bit fixed point.
+fn brightness(mut image: RgbImage) -> RgbImage {
+    for pixel in image.pixels_mut() {
+        let [red, green, blue] = pixel.0.map(u32::from);
+        let level = (red * 19595 + green * 38470 + blue * 7471 + (1 << 15)) >> 16;
+        pixel.0 = [level as u8; 3];
+    }
+    image
+}
+
+/// The centre of an image that is resized until it just covers a window, as in the published study:
+/// the length that is cut is truncated after floating-point arithmetic. For an image of the
+/// window's own proportions this can make it one pixel too short; the window then reaches over the
+/// edge and is black there.
+fn fit(image: &RgbImage, (wide, high): (u32, u32)) -> RgbImage {
     let (width, height) = image.dimensions();
-    let ratio = f64::from(side) / f64::from(width.min(height));
-    let longer = |length: u32| ((f64::from(length) * ratio) as u32).max(1);
+    let ratio = |window: u32, length: u32| f64::from(window) / f64::from(length);
+    let (across, down) = (ratio(wide, width), ratio(high, height));
+    let cut = |length: u32, ratio: f64| ((f64::from(length) * ratio) as u32).max(1);
     let (width, height) =
-        if width < height { (side, longer(height)) } else { (longer(width), side) };
-    let start = |length: u32| i64::from(length / 2) - i64::from(side / 2);
-    let inside = |length: u32| {
-        start(length).max(0) as u32..(start(length) + i64::from(side)).min(i64::from(length)) as u32
+        if across > down { (wide, cut(height, across)) } else { (cut(width, down), high) };
+    let start = |length: u32, window: u32| i64::from(length / 2) - i64::from(window / 2);
+    let inside = |length: u32, window: u32| {
+        let start = start(length, window);
+        start.max(0) as u32..(start + i64::from(window)).min(i64::from(length)) as u32
     };
-    let resized = resample::lanczos(image, (width, height), inside(width), inside(height));
-    let mut window = RgbImage::new(side, side);
-    image::imageops::replace(
-        &mut window,
-        &resized,
-        (-start(width)).max(0),
-        (-start(height)).max(0),
-    );
+    let (columns, rows) = (inside(width, wide), inside(height, high));
+    let resized = resample::lanczos(image, (width, height), columns, rows);
+    let (left, top) = ((-start(width, wide)).max(0), (-start(height, high)).max(0));
+    let mut window = RgbImage::new(wide, high);
+    image::imageops::replace(&mut window, &resized, left, top);
     window
 }
 
@@ -214,7 +232,22 @@ mod tests {
     #[test]
     fn the_centre_of_the_resized_image_is_taken() {
         let image = colourful(40, 20);
-        assert_eq!(fit(&image, 20), image::imageops::crop_imm(&image, 10, 0, 20, 20).to_image());
-        assert_eq!(fit(&colourful(30, 71), 10).dimensions(), (10, 10));
+        let crop = |x, y, w, h| image::imageops::crop_imm(&image, x, y, w, h).to_image();
+        assert_eq!(fit(&image, (20, 20)), crop(10, 0, 20, 20));
+        assert_eq!(fit(&image, (40, 10)), crop(0, 5, 40, 10));
+        assert_eq!(fit(&image, (30, 20)), crop(5, 0, 30, 20));
+        assert_eq!(fit(&colourful(30, 71), (10, 10)).dimensions(), (10, 10));
+        assert_eq!(fit(&colourful(30, 71), (10, 25)).dimensions(), (10, 25));
+    }
+
+    #[test]
+    fn a_grey_model_is_given_brightness() {
+        let shape = |channels| ImageShape { channels, height: 1, width: 4 };
+        let image = RgbImage::from_raw(4, 1, vec![255, 0, 0, 0, 255, 0, 0, 0, 255, 9, 9, 9]);
+        let picture = Picture::from_rgb("colours", 0, image.unwrap());
+        // Pillow 13.0.0: Image.fromarray(a).convert("L").tobytes()
+        let levels = (picture.pixels(shape(1)).unwrap() * 255.0).round();
+        assert_eq!(Vec::<f32>::try_from(levels.view([-1])).unwrap(), [76.0, 150.0, 29.0, 9.0]);
+        assert_eq!(picture.pixels(shape(3)).unwrap().size(), [3, 1, 4]);
     }
 }

@@ -2,11 +2,12 @@
 
 use crate::store::{Address, CellKind};
 use crate::study::{GoalKind, Part, Policy, Study};
+use gauntlet_core::model::ImageShape;
 use std::ops::Range;
 
 /// The engine's version. It counts up whenever the engine gives other content for the same
 /// specification, so that cells of an older engine are not taken for those of this one.
-pub const ENGINE: &str = "5";
+pub const ENGINE: &str = "6";
 
 /// Images per slice, and so the size of a batch. A cell's bits depend on it, so it never depends on
 /// the machine or the number of workers.
@@ -34,11 +35,11 @@ pub enum Work {
     Clean {
         /// The model.
         model: usize,
-        /// Side of the images, in pixels: the model's own, or that of the models that the pixels
+        /// Shape of the images: the model's own, or that of the models that the pixels
         /// are crafted for.
-        side: i64,
+        shape: ImageShape,
     },
-    /// A model's answers to the images of another side, unperturbed and brought to its own side in
+    /// A model's answers to the images of another shape, unperturbed and brought to its own shape in
     /// the way in which adversarials are.
     Control {
         /// The model.
@@ -46,7 +47,7 @@ pub enum Work {
         /// The model's clean cell.
         clean: CellId,
         /// Side of the images before they are brought, in pixels.
-        side: i64,
+        shape: ImageShape,
         /// How they are brought.
         policy: Policy,
     },
@@ -124,9 +125,9 @@ pub const PHASES: [&str; 3] = ["clean answers", "attacks", "transfer and metrics
 pub struct Campaign {
     /// The model.
     pub model: usize,
-    /// Side of the images, in pixels: the model's own, or, under the policy `native`, that of the
+    /// Shape of the images: the model's own, or, under the policy `native`, that of the
     /// models that the pixels are given to.
-    pub side: i64,
+    pub shape: ImageShape,
     /// The attack.
     pub attack: usize,
     /// What it is asked for.
@@ -183,15 +184,15 @@ impl Plan {
         (image / SLICE, image % SLICE)
     }
 
-    /// Side of a cell's images, in pixels; of a control or transfer cell's before they are brought
+    /// Shape of a cell's images; of a control or transfer cell's before they are brought
     /// to its target.
-    pub fn side(&self, cell: CellId) -> i64 {
+    pub fn shape(&self, cell: CellId) -> ImageShape {
         match self.cells[cell].work {
-            Work::Clean { side, .. } | Work::Control { side, .. } => side,
+            Work::Clean { shape, .. } | Work::Control { shape, .. } => shape,
             Work::Craft { clean, .. } | Work::Score { clean, .. } | Work::Probe { clean, .. } => {
-                self.side(clean)
+                self.shape(clean)
             }
-            Work::Measure { craft, .. } | Work::Transfer { craft, .. } => self.side(craft),
+            Work::Measure { craft, .. } | Work::Transfer { craft, .. } => self.shape(craft),
         }
     }
 
@@ -270,11 +271,11 @@ impl Plan {
         let model = |index: usize| &study.models[index].part.label;
         let craft = |id: CellId| match self.cells[id].work {
             Work::Craft { model: source, attack, goal, .. } => {
-                let side = self.side(id);
-                let at = if side == study.models[source].card.side {
+                let shape = self.shape(id);
+                let at = if shape == study.models[source].card.shape() {
                     String::new()
                 } else {
-                    format!(" at {side}×{side}")
+                    format!(" at {shape}")
                 };
                 format!(
                     "{} ({}) on {}{at}",
@@ -287,8 +288,8 @@ impl Plan {
         };
         let what = match self.cells[cell].work {
             Work::Clean { model: index, .. } => format!("clean answers of {}", model(index)),
-            Work::Control { target, side, .. } => {
-                format!("answers of {} to images of {side}×{side}", model(target))
+            Work::Control { target, shape, .. } => {
+                format!("answers of {} to images of {shape}", model(target))
             }
             Work::Craft { .. } => craft(cell),
             Work::Probe { model: index, .. } => format!("probe of {}", model(index)),

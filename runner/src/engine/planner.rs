@@ -7,6 +7,7 @@ use crate::store::Address;
 use crate::study::{GoalKind, Part, Policy, Study, StudyModel};
 use gauntlet_core::LIBTORCH;
 use gauntlet_core::metric::Scope;
+use gauntlet_core::model::ImageShape;
 use serde_json::{Value, json};
 use std::collections::{BTreeSet, HashMap};
 
@@ -16,7 +17,7 @@ impl Plan {
         let mut planner =
             Planner { study, device, cells: Vec::new(), known: HashMap::new(), clean: Vec::new() };
         planner.clean = (0..study.models.len())
-            .map(|model| planner.clean_cells(View { model, side: planner.side(model) }))
+            .map(|model| planner.clean_cells(View { model, shape: planner.shape(model) }))
             .collect();
         let probes = planner.probes();
         let campaigns = planner.campaigns();
@@ -37,7 +38,7 @@ impl Plan {
 #[derive(Clone, Copy)]
 struct View {
     model: usize,
-    side: i64,
+    shape: ImageShape,
 }
 
 /// A plan in the making. The order in which cells are added is that of the plan.
@@ -85,13 +86,14 @@ impl Planner<'_> {
     /// at the sides of the others.
     fn views(&self) -> Vec<View> {
         let models = 0..self.study.models.len();
-        let own = |model: usize| View { model, side: self.side(model) };
+        let own = |model: usize| View { model, shape: self.shape(model) };
         let mut views: Vec<View> = models.clone().map(own).collect();
         if self.study.transfer == Some(Policy::Native) {
-            let sides: BTreeSet<i64> = models.clone().map(|model| self.side(model)).collect();
+            let shapes: BTreeSet<ImageShape> =
+                models.clone().map(|model| self.shape(model)).collect();
             for model in models {
-                let others = sides.iter().filter(|&&side| side != self.side(model));
-                views.extend(others.map(|&side| View { model, side }));
+                let others = shapes.iter().filter(|&&shape| shape != self.shape(model));
+                views.extend(others.map(|&shape| View { model, shape }));
             }
         }
         views
@@ -99,7 +101,7 @@ impl Planner<'_> {
 
     fn campaign(
         &mut self,
-        View { model, side }: View,
+        View { model, shape }: View,
         attack: usize,
         goal: GoalKind,
         clean: &[CellId],
@@ -113,14 +115,14 @@ impl Planner<'_> {
                 (metric, craft.iter().map(|&craft| self.measure(craft, metric)).collect())
             })
             .collect();
-        let transfers = self.transfers(View { model, side }, &craft);
-        Campaign { model, side, attack, goal, craft, measures, transfers }
+        let transfers = self.transfers(View { model, shape }, &craft);
+        Campaign { model, shape, attack, goal, craft, measures, transfers }
     }
 
     /// The transfer cells of a campaign, by target and slice.
     fn transfers(&mut self, source: View, craft: &[CellId]) -> Vec<(usize, Vec<CellId>)> {
         let Some(policy) = self.study.transfer else { return Vec::new() };
-        let fits = |target: usize| policy != Policy::Native || self.side(target) == source.side;
+        let fits = |target: usize| policy != Policy::Native || self.shape(target) == source.shape;
         let targets: Vec<usize> = (0..self.study.models.len())
             .filter(|&target| target != source.model && fits(target))
             .collect();
@@ -128,7 +130,7 @@ impl Planner<'_> {
             let clean = self.clean[target].clone();
             let pairs = craft.iter().zip(clean);
             let cells = pairs
-                .map(|(&craft, clean)| self.transfer(craft, source.side, target, clean, policy));
+                .map(|(&craft, clean)| self.transfer(craft, source.shape, target, clean, policy));
             (target, cells.collect())
         };
         targets.into_iter().map(cells).collect()
@@ -172,8 +174,8 @@ impl Planner<'_> {
         &self.cells[cell].address.key
     }
 
-    fn side(&self, model: usize) -> i64 {
-        self.study.models[model].card.side
+    fn shape(&self, model: usize) -> ImageShape {
+        self.study.models[model].card.shape()
     }
 
     fn pictures(&self, slice: usize) -> &[Picture] {
@@ -189,7 +191,14 @@ impl Planner<'_> {
         }
     }
 
-    fn clean(&mut self, View { model, side }: View, slice: usize) -> CellId {
+    /// Adds the number of draws, for a model that answers at random.
+    fn add_samples(&self, spec: &mut Value, model: usize, own: Option<usize>) {
+        if let Some(samples) = self.study.models[model].samples {
+            spec["samples"] = json!(own.unwrap_or(samples.attack));
+        }
+    }
+
+    fn clean(&mut self, View { model, shape }: View, slice: usize) -> CellId {
         let pictures = self.pictures(slice);
         let images: Vec<Value> =
             pictures.iter().map(|picture| json!([picture.hash, picture.label])).collect();
@@ -202,10 +211,14 @@ impl Planner<'_> {
             "model": model_spec(&self.study.models[model]),
             "images": images,
         });
-        if side != self.side(model) {
-            spec["seen_at"] = json!(side);
+        if shape != self.shape(model) {
+            spec["seen_at"] = json!(shape);
         }
-        self.add(&spec, Work::Clean { model, side }, slice)
+        if let Some(samples) = self.study.models[model].samples {
+            spec["judge_samples"] = json!(samples.judge);
+            spec["seed"] = json!(self.study.seed);
+        }
+        self.add(&spec, Work::Clean { model, shape }, slice)
     }
 
     // Target classes follow from the clean cell and the seed, unless they are given.
@@ -218,6 +231,7 @@ impl Planner<'_> {
             "seed": self.study.seed,
         });
         self.add_targets(&mut spec, goal, clean);
+        self.add_samples(&mut spec, model, self.study.attacks[attack].samples);
         if self.study.tie_tolerance != 0.0 {
             spec["tie_tolerance"] = json!(self.study.tie_tolerance);
         }
@@ -233,6 +247,7 @@ impl Planner<'_> {
             "seed": self.study.seed,
         });
         self.add_targets(&mut spec, goal, clean);
+        self.add_samples(&mut spec, model, None);
         self.add(&spec, Work::Score { model, metric, goal, clean }, self.cells[clean].slice)
     }
 
@@ -240,12 +255,13 @@ impl Planner<'_> {
         let Work::Clean { model, .. } = self.cells[clean].work else {
             unreachable!("a clean cell is named")
         };
-        let spec = json!({
+        let mut spec = json!({
             "cell": "probe",
             "clean": self.key(clean),
             "radii": radii,
             "seed": self.study.seed,
         });
+        self.add_samples(&mut spec, model, None);
         self.add(&spec, Work::Probe { model, clean }, self.cells[clean].slice)
     }
 
@@ -261,14 +277,14 @@ impl Planner<'_> {
     fn transfer(
         &mut self,
         craft: CellId,
-        side: i64,
+        shape: ImageShape,
         target: usize,
         clean: CellId,
         policy: Policy,
     ) -> CellId {
         // Between models of one side nothing is fitted, whatever the policy.
-        let fits = side == self.side(target);
-        let control = (!fits).then(|| self.control(clean, target, side, policy));
+        let fits = shape == self.shape(target);
+        let control = (!fits).then(|| self.control(clean, target, shape, policy));
         let spec = json!({
             "cell": "transfer",
             "craft": self.key(craft),
@@ -279,14 +295,20 @@ impl Planner<'_> {
     }
 
     /// `clean` is the target's clean cell at its own side, which names target and images.
-    fn control(&mut self, clean: CellId, target: usize, side: i64, policy: Policy) -> CellId {
+    fn control(
+        &mut self,
+        clean: CellId,
+        target: usize,
+        shape: ImageShape,
+        policy: Policy,
+    ) -> CellId {
         let spec = json!({
             "cell": "control",
             "target": self.key(clean),
-            "side": side,
+            "shape": shape,
             "policy": policy.name(),
         });
-        self.add(&spec, Work::Control { target, clean, side, policy }, self.cells[clean].slice)
+        self.add(&spec, Work::Control { target, clean, shape, policy }, self.cells[clean].slice)
     }
 }
 
@@ -307,7 +329,7 @@ fn model_spec(model: &StudyModel) -> Value {
     let card = &model.card;
     let mut spec = part_spec(&model.part);
     spec["weights"] = json!(model.weights_hash);
-    spec["side"] = json!(card.side);
+    spec["shape"] = json!(card.shape());
     spec["classes"] = json!(card.classes);
     spec["label_offset"] = json!(card.label_offset);
     spec

@@ -7,6 +7,7 @@ use crate::store::rows::{Status, TransferRow};
 use crate::store::{Address, Adversarials, CellKind, Lookup, Store, Stored};
 use anyhow::{Context, Result, bail};
 use gauntlet_core::device::Device;
+use gauntlet_core::model::ImageShape;
 
 /// What it takes to store a cell.
 pub(super) struct Disk {
@@ -48,7 +49,7 @@ impl Disk {
             Ok(std::fs::metadata(path)?.len() as f64)
         };
         let size = Batch::fit(bytes(&one)?, bytes(&full)?, SLICE);
-        let pixels = images(SLICE, 64, Device::Cpu);
+        let pixels = images(SLICE, ImageShape::rgb(64), Device::Cpu);
         let address = Address::new(CellKind::Craft, &serde_json::json!({}));
         let both_ways = timed(|| {
             let given = Adversarials { float: pixels.shallow_clone(), rounded: None };
@@ -79,6 +80,8 @@ fn row(n: usize) -> TransferRow {
         prediction: Some(n as i64 * 3),
         prediction_8bit: Some(n as i64 * 3),
         success: n.is_multiple_of(5),
+        success_rate: None,
+        success_rate_8bit: None,
         success_8bit: n.is_multiple_of(5),
         top5: n.is_multiple_of(4),
         top5_8bit: n.is_multiple_of(4),

@@ -15,8 +15,8 @@ use anyhow::{Context, Result};
 use gauntlet_core::attack::{Cases, Goal};
 use gauntlet_core::device::{self, Device};
 use gauntlet_core::guard;
-use gauntlet_core::model::Model;
-use gauntlet_core::oracle::{Oracle, Settings};
+use gauntlet_core::model::{ImageShape, Model};
+use gauntlet_core::oracle::{Draws, Oracle, Purpose, Settings};
 use gauntlet_core::registry::Registry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
@@ -31,7 +31,7 @@ pub(super) struct Measured {
     /// What it takes to store a cell.
     pub disk: Disk,
     /// Time to load an image, by the side that it is brought to.
-    pub loading: BTreeMap<i64, f64>,
+    pub loading: BTreeMap<ImageShape, f64>,
     /// Time that an attack adds to a pass, per element of an image, by registered name.
     pub overheads: BTreeMap<String, f64>,
     /// Passes for an image, of those attacks and goals that could be tried.
@@ -66,7 +66,7 @@ fn measure_all(study: &Study, registry: &Registry, options: &RunOptions) -> Resu
     let loading = study
         .models
         .iter()
-        .map(|model| (model.card.side, loading(&study.data.pictures, model.card.side)))
+        .map(|model| (model.card.shape(), loading(&study.data.pictures, model.card.shape())))
         .collect();
     Ok(Measured { paces, disk: Disk::measure()?, loading, overheads, efforts })
 }
@@ -109,18 +109,21 @@ fn pace(
     let model = load(chosen, registry, device)?;
     let (card, lanes) = (model.card(), pictures.len().min(SLICE));
     let made_up = matches!(chosen.weights, WeightsPlace::Absent(_));
-    let oracle = Oracle::new(model.as_ref(), vec![0; lanes], Settings::default());
+    // The time of one draw, of a model that answers at random.
+    let one_draw = Draws { count: 1, purpose: Purpose::Attack };
+    let settings = Settings { draws: chosen.samples.map(|_| one_draw), ..Settings::default() };
+    let oracle = Oracle::new(model.as_ref(), vec![0; lanes], settings);
     let all: Vec<usize> = (0..lanes).collect();
     // Reading a number waits for the device.
     let wait = |tensor: &Tensor| {
         let _ = tensor.sum(Kind::Float).double_value(&[]);
     };
     let forward = |count: usize| -> Result<f64> {
-        let pixels = images(count, card.side, device);
+        let pixels = images(count, card.shape(), device);
         timed(|| oracle.logits(&all[..count], &pixels).map(|logits| wait(&logits)))
     };
     let gradient = |count: usize| -> Result<f64> {
-        let pixels = images(count, card.side, device);
+        let pixels = images(count, card.shape(), device);
         timed(|| {
             oracle
                 .gradient(&all[..count], &pixels, |z| z.select(1, 0))
@@ -144,7 +147,7 @@ fn pace(
 
 /// Share of the images that a model gets right.
 fn accuracy(model: &dyn Model, pictures: &[Picture], device: Device) -> Result<f64> {
-    let pixels = data::batch(pictures, model.card().side)?.to_device(device);
+    let pixels = data::batch(pictures, model.card().shape())?.to_device(device);
     let classes = Vec::<i64>::try_from(tch::no_grad(|| model.logits(&pixels)).argmax(1, false))?;
     let right = classes
         .iter()
@@ -196,7 +199,7 @@ fn overhead(
 ) -> Result<f64> {
     let card = model.card();
     let cases = Cases::new(
-        images(lanes, card.side, device),
+        images(lanes, card.shape(), device),
         vec![Goal::Towards(card.label_offset); lanes],
     )?;
     let run = |patience: Duration| {
@@ -215,17 +218,17 @@ fn overhead(
         return Ok(0.0);
     }
     let own = seconds - pace.passes(lanes as f64, effort);
-    Ok((own / (effort.each.backward * (lanes as i64 * 3 * card.side * card.side) as f64)).max(0.0))
+    Ok((own / (effort.each.backward * (lanes as i64 * card.shape().values()) as f64)).max(0.0))
 }
 
 /// Seconds to load one of the images.
-fn loading(pictures: &[Picture], side: i64) -> f64 {
+fn loading(pictures: &[Picture], shape: ImageShape) -> f64 {
     /// Seconds for an image of 224 pixels, where none can be loaded to measure it.
     const GUESS: f64 = 0.01;
     let some = &pictures[..pictures.len().min(3)];
     let start = Instant::now();
-    match data::batch(some, side) {
+    match data::batch(some, shape) {
         Ok(_) => start.elapsed().as_secs_f64() / some.len() as f64,
-        Err(_) => GUESS * (side as f64 / 224.0).powi(2),
+        Err(_) => GUESS * shape.values() as f64 / ImageShape::rgb(224).values() as f64,
     }
 }

@@ -32,23 +32,26 @@ impl<'a> Rates<'a> {
         let paces = &self.measured.paces;
         let images = self.images(id);
         let mut take = match self.plan.cells[id].work {
-            Work::Control { target: model, .. } => Take {
-                forward: 2.0 * images,
-                seconds: images * self.loading(id) + 2.0 * paces[model].forward.of(images),
-                ..Take::default()
-            },
-            Work::Clean { model, .. } => Take {
-                forward: images,
-                seconds: images * self.loading(id) + paces[model].forward.of(images),
-                ..Take::default()
-            },
+            Work::Control { target: model, .. } => {
+                let judged = self.judged(model, images);
+                Take {
+                    forward: 2.0 * judged.forward,
+                    seconds: images * self.loading(id) + 2.0 * judged.seconds,
+                    ..Take::default()
+                }
+            }
+            Work::Clean { model, .. } => {
+                let judged = self.judged(model, images);
+                Take { seconds: images * self.loading(id) + judged.seconds, ..judged }
+            }
             Work::Probe { model, .. } => {
                 let cases = self.attacked(id, model);
+                let draws = self.draws(model, None);
                 let passes = paces[model].passes(cases, self.probe.into());
                 Take {
-                    forward: cases * self.probe.forward,
-                    backward: cases * self.probe.backward,
-                    seconds: cases * self.loading(id) + passes + disk.read,
+                    forward: draws * cases * self.probe.forward,
+                    backward: draws * cases * self.probe.backward,
+                    seconds: cases * self.loading(id) + draws * passes + disk.read,
                     ..Take::default()
                 }
             }
@@ -66,12 +69,12 @@ impl<'a> Rates<'a> {
             }
             Work::Transfer { craft, target, .. } => {
                 let source = self.source(craft);
-                let cases = self.attacked(id, source);
+                let judged = self.judged(target, self.attacked(id, source));
                 Take {
-                    forward: 2.0 * cases,
+                    forward: 2.0 * judged.forward,
                     seconds: 2.0 * disk.read
                         + self.pixels(id, source) * disk.per_pixel_byte
-                        + 2.0 * paces[target].forward.of(cases),
+                        + 2.0 * judged.seconds,
                     ..Take::default()
                 }
             }
@@ -93,16 +96,18 @@ impl<'a> Rates<'a> {
         let each = effort.each;
         let overhead = measured.overheads.get(&chosen.part.name).copied().unwrap_or_default()
             * self.elements(id);
-        let seconds = pace.passes(cases, effort) + cases * each.backward * overhead;
+        let draws = self.draws(model, chosen.samples);
+        let seconds = draws * pace.passes(cases, effort) + cases * each.backward * overhead;
         let pixels = self.pixels(id, model);
+        let judged = self.judged(model, cases);
         Take {
             // The engine verifies what an attack gives, and that the model's answers to the
             // originals have not changed, with three forward passes of its own.
-            forward: cases * (each.forward + 3.0),
-            backward: cases * each.backward,
+            forward: draws * cases * each.forward + 3.0 * judged.forward,
+            backward: draws * cases * each.backward,
             seconds: cases * self.loading(id)
                 + seconds
-                + 3.0 * pace.forward.of(cases)
+                + 3.0 * judged.seconds
                 + disk.read
                 + pixels * disk.per_pixel_byte,
             bytes: if chosen.budget().is_some() {
@@ -126,12 +131,14 @@ impl<'a> Rates<'a> {
         let cost = chosen.metric.cost(any_goal(goal), study.models[model].card.classes);
         let each = cost.unwrap_or_default();
         // A score fills its batches with points around one image.
-        let seconds = cases
+        let draws = self.draws(model, None);
+        let seconds = draws
+            * cases
             * (each.backward / SLICE as f64).ceil()
             * measured.paces[model].gradient.of((SLICE as f64).min(each.backward));
         Take {
-            forward: cases * each.forward,
-            backward: cases * each.backward,
+            forward: draws * cases * each.forward,
+            backward: draws * cases * each.backward,
             seconds: cases * self.loading(id) + seconds + measured.disk.read,
             own: Some(Own {
                 key: OwnKey { part: OwnPart::Score(metric), goal },
@@ -139,6 +146,23 @@ impl<'a> Rates<'a> {
                 each: cost,
                 seconds,
             }),
+            ..Take::default()
+        }
+    }
+
+    /// Number of draws of each pass of an attack: 1 for a model whose answers repeat. `own` are
+    /// those of the attack.
+    fn draws(&self, model: usize, own: Option<usize>) -> f64 {
+        let samples = self.study.models[model].samples;
+        samples.map_or(1.0, |samples| own.unwrap_or(samples.attack) as f64)
+    }
+
+    /// The forward passes by which the engine asks a model about images itself.
+    fn judged(&self, model: usize, images: f64) -> Take<'a> {
+        let draws = self.study.models[model].samples.map_or(1.0, |samples| samples.judge as f64);
+        Take {
+            forward: draws * images,
+            seconds: draws * self.measured.paces[model].forward.of(images),
             ..Take::default()
         }
     }
@@ -159,8 +183,7 @@ impl<'a> Rates<'a> {
 
     /// Elements of an image of a cell.
     fn elements(&self, id: CellId) -> f64 {
-        let side = self.plan.side(id);
-        (3 * side * side) as f64
+        self.plan.shape(id).values() as f64
     }
 
     /// Bytes of the pixels that an attack on `model` gives for a cell's images.
@@ -170,7 +193,7 @@ impl<'a> Rates<'a> {
 
     /// Seconds to load an image of a cell.
     fn loading(&self, id: CellId) -> f64 {
-        self.measured.loading[&self.plan.side(id)]
+        self.measured.loading[&self.plan.shape(id)]
     }
 }
 

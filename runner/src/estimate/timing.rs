@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use gauntlet_core::device::Device;
+use gauntlet_core::model::ImageShape;
 use std::time::{Duration, Instant};
 use tch::{Kind, Tensor};
 
@@ -30,8 +31,8 @@ pub(super) fn median(values: &mut [f64]) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
-/// N×3×side×side within [0, 1], each image different.
-pub(super) fn images(count: usize, side: i64, device: Device) -> Tensor {
-    let grid = Tensor::arange(count as i64 * 3 * side * side, (Kind::Float, Device::Cpu));
-    ((grid * 0.37).sin() * 0.5 + 0.5).view([count as i64, 3, side, side]).to_device(device)
+/// N×C×H×W within [0, 1], each image different.
+pub(super) fn images(count: usize, shape: ImageShape, device: Device) -> Tensor {
+    let grid = Tensor::arange(count as i64 * shape.values(), (Kind::Float, Device::Cpu));
+    ((grid * 0.37).sin() * 0.5 + 0.5).view(shape.batch(count)).to_device(device)
 }

@@ -128,7 +128,7 @@ fn try_on(
 
 /// A few images, and the classes that a model sees in each.
 struct TrialImages {
-    /// N×3×side×side within [0, 1].
+    /// N×C×H×W within [0, 1].
     pixels: Tensor,
     /// By image, the likeliest first.
     classes: Vec<Vec<i64>>,
@@ -138,7 +138,7 @@ impl TrialImages {
     fn by(model: &dyn Model, pictures: &[Picture], device: Device) -> Result<Self> {
         let card = model.card();
         let pixels =
-            data::batch(&pictures[..pictures.len().min(IMAGES)], card.side)?.to_device(device);
+            data::batch(&pictures[..pictures.len().min(IMAGES)], card.shape())?.to_device(device);
         let logits = tch::no_grad(|| model.logits(&pixels)).narrow(
             1,
             card.label_offset,

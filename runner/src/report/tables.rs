@@ -15,6 +15,9 @@ pub(super) fn accuracy(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
         model: &'a str,
         family: &'a str,
         side: i64,
+        channels: i64,
+        height: i64,
+        width: i64,
         images: usize,
         missing: usize,
         invalid: usize,
@@ -27,10 +30,14 @@ pub(super) fn accuracy(study: &Study, tables: &Tables) -> Result<Vec<u8>> {
     }
     table(tables.accuracy.iter().map(|row| {
         let model = &study.models[row.model];
+        let shape = model.card.shape();
         Row {
             model: &model.part.label,
             family: &model.card.family,
-            side: model.card.side,
+            side: shape.side(),
+            channels: shape.channels,
+            height: shape.height,
+            width: shape.width,
             images: row.images,
             missing: row.missing,
             invalid: row.invalid,

@@ -203,12 +203,12 @@ fn matrix(
         goal.name()
     )?;
     writeln!(out, "(sources down, targets across, [success against the source itself])")?;
-    let side = |model: usize| study.models[model].card.side;
+    let shape = |model: usize| study.models[model].card.shape();
     let across = |source: usize, target: usize| {
-        study.transfer != Some(Policy::Native) && side(source) != side(target)
+        study.transfer != Some(Policy::Native) && shape(source) != shape(target)
     };
     if counts.iter().any(|row| across(row.source, row.target)) {
-        writeln!(out, "(after |, where sides differ: the same without the attack)")?;
+        writeln!(out, "(after |, where shapes differ: the same without the attack)")?;
     }
     let head = std::iter::once("source".to_owned()).chain((1..=models).map(|n| n.to_string()));
     let mut grid = Grid::new(head);

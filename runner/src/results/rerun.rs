@@ -135,7 +135,7 @@ fn cells(study: &Study, plan: &Plan, row: &OutcomeRow, slice: usize) -> Option<V
         let same = *label(campaign.model) == row.source
             && study.attacks[campaign.attack].part.label == row.attack
             && campaign.goal.name() == row.goal
-            && (!own || campaign.side == study.models[campaign.model].card.side);
+            && (!own || campaign.shape == study.models[campaign.model].card.shape());
         let mut cells = vec![*campaign.craft.get(slice).filter(|_| same)?];
         if !own {
             cells.push(

@@ -20,9 +20,9 @@ const WHITE: f64 = 255.0;
 /// The pixels of a craft cell.
 #[derive(Debug)]
 pub struct Adversarials {
-    /// As the attack gave them: N×3×S×S float32 in [0, 1].
+    /// As the attack gave them: N×C×H×W float32 in [0, 1].
     pub float: Tensor,
-    /// As 8-bit images: N×3×S×S float32, each a level of 0 to 255 divided by 255. None where each
+    /// As 8-bit images: N×C×H×W float32, each a level of 0 to 255 divided by 255. None where each
     /// pixel's level is the nearest.
     pub rounded: Option<Tensor>,
 }
@@ -75,12 +75,12 @@ pub(super) fn check_size(start: &[u8], length: u64, count: usize) -> Result<()> 
     let shape: Option<Vec<u64>> = parsed[PIXELS]["shape"]
         .as_array()
         .map(|shape| shape.iter().filter_map(serde_json::Value::as_u64).collect());
-    let width_of_pixel = if parsed.get(LEVELS).is_some() { 5 } else { 4 };
+    let bytes_of_value = if parsed.get(LEVELS).is_some() { 5 } else { 4 };
     let expected = match shape.as_deref() {
-        Some(&[n, 3, height, width]) if n == count as u64 => 3u64
+        Some(&[n, channels, height, width]) if n == count as u64 => channels
             .checked_mul(n)
-            .and_then(|n| n.checked_mul(height)?.checked_mul(width)?.checked_mul(width_of_pixel)),
-        _ => bail!("{count} images of 3 channels are expected"),
+            .and_then(|n| n.checked_mul(height)?.checked_mul(width)?.checked_mul(bytes_of_value)),
+        _ => bail!("{count} images are expected"),
     };
     ensure!(
         expected.and_then(|bytes| bytes.checked_add(8 + text.len() as u64)) == Some(length),

@@ -69,6 +69,8 @@ row! {
         prediction_8bit: Option<i64>,
         /// Whether the prediction is the true class.
         correct: bool,
+        /// Of a model that answers at random, the share of its draws that give the true class.
+        correct_rate: Option<f64>,
         /// Whether the true class is among the five with the greatest logits.
         top5: bool,
         /// The five classes with the greatest logits, the greatest first; empty where a logit is
@@ -137,6 +139,10 @@ row! {
         success: bool,
         /// Whether the rounded pixels meet the goal.
         success_8bit: bool,
+        /// Of a model that answers at random, the share of its draws that meet the goal.
+        success_rate: Option<f64>,
+        /// The same for the rounded pixels.
+        success_rate_8bit: Option<f64>,
         /// Forward passes that the attack took.
         forward: i64,
         /// Backward passes that the attack took.
@@ -185,6 +191,10 @@ row! {
         success: bool,
         /// Whether the rounded pixels meet the goal on the target.
         success_8bit: bool,
+        /// Of a target that answers at random, the share of its draws that meet the goal.
+        success_rate: Option<f64>,
+        /// The same for the rounded pixels.
+        success_rate_8bit: Option<f64>,
         /// Whether the target class is among the target's first five; false when untargeted.
         top5: bool,
         /// Whether the target class is among the target's first five for the rounded pixels; false
@@ -330,6 +340,11 @@ row! {
         success: bool,
         /// Whether the rounded pixels meet the goal on the target.
         success_8bit: bool,
+        /// Of a target that answers at random, the share of its draws that meet the goal; null of a
+        /// target whose answers repeat.
+        success_rate: Option<f64>,
+        /// The same for the rounded pixels.
+        success_rate_8bit: Option<f64>,
         /// Whether the target class is among the target's first five; null when untargeted or on
         /// the source.
         top5: Option<bool>,
@@ -403,6 +418,8 @@ impl OutcomeRow {
             prediction_8bit: seen.map_or(craft.prediction_8bit, |seen| seen.prediction_8bit),
             success: seen.map_or(craft.success, |seen| seen.success),
             success_8bit: seen.map_or(craft.success_8bit, |seen| seen.success_8bit),
+            success_rate: seen.map_or(craft.success_rate, |seen| seen.success_rate),
+            success_rate_8bit: seen.map_or(craft.success_rate_8bit, |seen| seen.success_rate_8bit),
             top5: targeted(|seen| seen.top5),
             top5_8bit: targeted(|seen| seen.top5_8bit),
             forward: craft.forward,
@@ -429,6 +446,8 @@ pub(crate) mod tests {
             prediction_8bit: Some(3),
             success: true,
             success_8bit: false,
+            success_rate: Some(0.75),
+            success_rate_8bit: None,
             forward: 10,
             backward: 9,
             milliseconds: 0.25,

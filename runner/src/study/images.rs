@@ -1,6 +1,6 @@
 //! The images that a study asks for.
 
-use crate::data::{Data, Folder, MissingImages, OpenError, Source};
+use crate::data::{Data, Folder, Greyscale, MissingImages, OpenError, Source};
 use crate::study::options::StudyOptions;
 use crate::study::refusal::Refusal;
 use crate::study::syntax::{DataChoice, File, NamedSource};
@@ -18,15 +18,18 @@ pub(super) struct Images {
     pub(super) missing: Option<MissingImages>,
 }
 
-/// Opens the images of a study, or those in memory that `options` has instead.
+/// Opens the images of a study, or those in memory that `options` has instead. `greyscale` is what
+/// is done with grey files where the study does not say.
 pub(super) fn images(
     refusal: &Refusal,
     file: &File,
     folder: &Path,
     options: &StudyOptions,
+    greyscale: Greyscale,
 ) -> Result<(Images, Data)> {
     let place = refusal.place;
-    let source = file.data.as_ref().map(|data| source(refusal, data, folder)).transpose()?;
+    let source =
+        file.data.as_ref().map(|data| source(refusal, data, folder, greyscale)).transpose()?;
     let images = file.data.as_ref().and_then(|data| data.images.as_ref());
     if let Some(images) = images.filter(|images| *images.get_ref() == 0) {
         return Err(
@@ -62,11 +65,20 @@ pub(super) fn images(
     Ok((Images { source, count, missing }, data))
 }
 
-fn source(refusal: &Refusal, data: &DataChoice, folder: &Path) -> Result<Source> {
+fn source(
+    refusal: &Refusal,
+    data: &DataChoice,
+    folder: &Path,
+    greyscale: Greyscale,
+) -> Result<Source> {
     let Some(images) = &data.folder else {
         ensure!(
-            data.labels.is_none() && data.first_label.is_none() && data.classes.is_none(),
-            "{}: [data] says `labels`, `first_label` or `classes`, which go with a `folder`",
+            data.labels.is_none()
+                && data.first_label.is_none()
+                && data.classes.is_none()
+                && data.greyscale.is_none(),
+            "{}: [data] says `labels`, `first_label`, `classes` or `greyscale`, which go with a \
+             `folder`",
             refusal.place
         );
         return match &data.source {
@@ -115,5 +127,6 @@ fn source(refusal: &Refusal, data: &DataChoice, folder: &Path) -> Result<Source>
         labels: file(data.labels.as_ref(), "label")?,
         first_label,
         classes: file(data.classes.as_ref(), "class")?,
+        greyscale: data.greyscale.unwrap_or(greyscale),
     }))
 }

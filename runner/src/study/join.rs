@@ -72,7 +72,7 @@ impl Joining<'_> {
             .unwrap_or(labels);
         let side = data.pictures.iter().map(Picture::side).max().flatten();
         for (entry, model) in candidates {
-            let (own, own_side) = (model.classes(), model.card.side);
+            let (own, own_side) = (model.classes(), model.card.shape().side());
             let fits = match side {
                 _ if own != classes => {
                     Err(anyhow!("it has {own} classes, and the study {classes}"))

@@ -28,4 +28,6 @@ pub(crate) use definition::FoundInputs;
 pub use definition::{MissingInputs, Study};
 pub use goal::{GoalKind, Policy};
 pub use options::StudyOptions;
-pub use part::{LeftOut, MemberKind, ModelError, Part, StudyAttack, StudyMetric, StudyModel};
+pub use part::{
+    LeftOut, MemberKind, ModelError, Part, Samples, StudyAttack, StudyMetric, StudyModel,
+};

@@ -55,6 +55,49 @@ pub struct StudyModel {
     pub weights_hash: String,
     /// Number of values in the weights, if their file tells it.
     pub parameters: Option<u64>,
+    /// How it is asked if it answers at random; `None` for a model whose answers repeat.
+    pub samples: Option<Samples>,
+}
+
+/// How a model that answers at random is asked: see [`gauntlet_core::oracle::Draws`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Samples {
+    /// Number of draws of each pass of an attack (`samples`).
+    pub attack: usize,
+    /// Number of fresh draws over which an answer is judged (`judge_samples`).
+    pub judge: usize,
+}
+
+impl Samples {
+    /// Number of draws over which an answer is judged, unless the study says it.
+    const JUDGE: usize = 32;
+    /// Greatest number of draws.
+    const MOST: usize = 100_000;
+
+    /// Checks both numbers. `judge` is at least as large as `attack` if it is not given.
+    ///
+    /// # Errors
+    /// When a number is out of range.
+    pub fn new(attack: usize, judge: Option<usize>) -> Result<Self> {
+        let judge = judge.unwrap_or(Self::JUDGE.max(attack));
+        for (key, draws) in [("samples", attack), ("judge_samples", judge)] {
+            Self::check(key, draws)?;
+        }
+        Ok(Self { attack, judge })
+    }
+
+    /// Checks one number.
+    ///
+    /// # Errors
+    /// When it is out of range.
+    pub(super) fn check(key: &str, draws: usize) -> Result<()> {
+        ensure!(
+            (1..=Self::MOST).contains(&draws),
+            "`{key}` is {draws}, expected the number of draws of an answer, 1 to {}",
+            Self::MOST
+        );
+        Ok(())
+    }
 }
 
 impl StudyModel {
@@ -115,6 +158,7 @@ impl StudyModel {
             weights,
             weights_hash,
             parameters: values,
+            samples: None,
         })
     }
 
@@ -141,6 +185,7 @@ impl StudyModel {
             weights: WeightsPlace::TorchScript(file.to_owned()),
             weights_hash,
             parameters: None,
+            samples: None,
         })
     }
 
@@ -172,6 +217,7 @@ impl StudyModel {
                         &self.part.parameters.clone().try_into()?,
                         &bytes,
                         device,
+                        self.samples.is_some(),
                     )
                 };
                 load().with_context(|| {
@@ -209,6 +255,8 @@ pub struct StudyAttack {
     pub goals: Vec<GoalKind>,
     /// The attack itself.
     pub attack: Box<dyn DynAttack>,
+    /// Number of draws of each pass on models that answer at random; `None` for the models' own.
+    pub samples: Option<usize>,
 }
 
 /// A metric of a study.
@@ -246,7 +294,7 @@ impl StudyAttack {
     ) -> Result<Self> {
         let entry = registry.find_attack(name)?;
         let attack = guard::catch(&format!("attack `{name}`"), || entry.make(&parameters))?;
-        Ok(Self { part: Part::new(&entry.entry, parameters), goals, attack })
+        Ok(Self { part: Part::new(&entry.entry, parameters), goals, attack, samples: None })
     }
 }
 

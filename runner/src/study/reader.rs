@@ -1,6 +1,6 @@
 //! Reading a study's text, and checking it against the registry.
 
-use crate::data::{Classes, Data, Source};
+use crate::data::{Classes, Data, Greyscale, Source};
 use crate::libraries::Sources;
 use crate::study::checks::{
     agree_on_classes, cell_timeout, check_labels, check_name, check_targets, tie_tolerance, unique,
@@ -106,7 +106,7 @@ impl Study {
         let selected = reader.select(&mut selection);
         selection.check()?;
         let mut members = reader.named_members(&selected)?;
-        let (images, data) = images(refusal, file, folder, options)?;
+        let (images, data) = images(refusal, file, folder, options, greyscale(&members.models))?;
         let joining = Joining {
             registry,
             models: selected.models.joining,
@@ -170,6 +170,12 @@ impl Study {
         (study.joined, study.left_out) = (found.joined, found.left_out);
         Ok(study)
     }
+}
+
+/// What is done with grey files unless the study says it: they are used where all models are grey.
+fn greyscale(models: &[StudyModel]) -> Greyscale {
+    let all_grey = !models.is_empty() && models.iter().all(|model| model.card.shape().is_grey());
+    if all_grey { Greyscale::Keep } else { Greyscale::Drop }
 }
 
 /// The members of a study.

@@ -2,7 +2,7 @@
 
 use crate::study::goal::goals;
 use crate::study::options::StudyOptions;
-use crate::study::part::{ModelError, Part, StudyAttack, StudyMetric, StudyModel};
+use crate::study::part::{ModelError, Part, Samples, StudyAttack, StudyMetric, StudyModel};
 use crate::study::refusal::{Refusal, Span};
 use crate::study::syntax::{AttackChoice, Choice, ModelChoice};
 use crate::weights::WeightsPlace;
@@ -23,6 +23,7 @@ pub(super) fn model(
         let path = folder.join(file.get_ref());
         let mut model = StudyModel::torchscript(choice.name.get_ref(), &path, &script)
             .map_err(|error| refusal.at(&file.span(), error))?;
+        model.samples = samples(refusal, choice)?;
         relabel(&mut model.part, choice.label.as_ref());
         return Ok(model);
     }
@@ -48,8 +49,27 @@ pub(super) fn model(
             error => Err(error.into()),
         })
         .map_err(|error| refusal.at(&choice.name.span(), error))?;
+    model.samples = samples(refusal, choice)?;
     relabel(&mut model.part, choice.label.as_ref());
     Ok(model)
+}
+
+/// How a model is asked that answers at random; `None` for one whose answers repeat.
+fn samples(refusal: &Refusal, choice: &ModelChoice) -> Result<Option<Samples>> {
+    match (&choice.samples, &choice.judge_samples) {
+        (Some(samples), judge) => {
+            Samples::new(*samples.get_ref(), judge.as_ref().map(|judge| *judge.get_ref()))
+                .map(Some)
+                .map_err(|error| refusal.at(&samples.span(), error))
+        }
+        (None, None) => Ok(None),
+        (None, Some(judge)) => Err(refusal.at(
+            &judge.span(),
+            anyhow::anyhow!(
+                "`judge_samples` goes with `samples`, of a model that answers at random"
+            ),
+        )),
+    }
 }
 
 /// The attack that a study names.
@@ -68,6 +88,11 @@ pub(super) fn attack(
         goals(choice.goals.get_ref()).map_err(|error| refusal.at(&choice.goals.span(), error))?;
     let mut attack = StudyAttack::new(registry, &entry.entry.name, parameters, goals)
         .map_err(|error| refusal.at(&span, error))?;
+    if let Some(samples) = &choice.samples {
+        Samples::check("samples", *samples.get_ref())
+            .map_err(|error| refusal.at(&samples.span(), error))?;
+        attack.samples = Some(*samples.get_ref());
+    }
     relabel(&mut attack.part, choice.label.as_ref());
     Ok(attack)
 }

@@ -1,8 +1,9 @@
 //! The syntax of a study file.
 
+use crate::data::Greyscale;
 use crate::study::goal::{GoalKind, Policy};
 use crate::study::refusal::Refusal;
-use crate::study::torchscript::{self, Preprocessing, Script};
+use crate::study::torchscript::{Preprocessing, Script};
 use anyhow::{Result, anyhow};
 use gauntlet_core::params::from_table;
 use serde::de::value::MapAccessDeserializer;
@@ -72,6 +73,7 @@ pub(super) struct DataChoice {
     pub first_label: Option<Spanned<i64>>,
     pub classes: Option<Spanned<PathBuf>>,
     pub images: Option<Spanned<usize>>,
+    pub greyscale: Option<Greyscale>,
 }
 
 #[derive(Deserialize)]
@@ -90,9 +92,15 @@ pub(super) struct ModelChoice {
     // Of a registered model:
     pub weights: Option<Spanned<PathBuf>>,
     pub params: Option<Spanned<Table>>,
+    // Of a model that answers at random:
+    pub samples: Option<Spanned<usize>>,
+    pub judge_samples: Option<Spanned<usize>>,
     // Of a TorchScript module, see [`Script`]:
     pub file: Option<Spanned<PathBuf>>,
     pub side: Option<Spanned<i64>>,
+    pub height: Option<Spanned<i64>>,
+    pub width: Option<Spanned<i64>>,
+    pub channels: Option<Spanned<i64>>,
     pub classes: Option<Spanned<i64>>,
     pub label_offset: Option<Spanned<i64>>,
     pub family: Option<Spanned<String>>,
@@ -123,6 +131,9 @@ impl ModelChoice {
         let module = [
             there("file", self.file.as_ref()),
             there("side", self.side.as_ref()),
+            there("height", self.height.as_ref()),
+            there("width", self.width.as_ref()),
+            there("channels", self.channels.as_ref()),
             there("classes", self.classes.as_ref()),
             there("label_offset", self.label_offset.as_ref()),
             there("family", self.family.as_ref()),
@@ -148,11 +159,15 @@ impl ModelChoice {
                 ),
             ));
         }
-        let (Some(file), Some(side), Some(classes)) = (&self.file, &self.side, &self.classes)
-        else {
+        let number = |value: &Option<Spanned<i64>>| value.as_ref().map(|value| *value.get_ref());
+        let sized = self.side.is_some() || self.height.is_some() || self.width.is_some();
+        let (Some(file), true, Some(classes)) = (&self.file, sized, number(&self.classes)) else {
             return Err(refusal.at(
                 &self.name.span(),
-                anyhow!("a TorchScript module needs `file`, `side` and `classes`"),
+                anyhow!(
+                    "a TorchScript module needs `file`, `side` (or `height` and `width`) and \
+                     `classes`"
+                ),
             ));
         };
         let preprocessing =
@@ -160,14 +175,15 @@ impl ModelChoice {
                 from_table(&Preprocessing::default(), given.get_ref())
                     .map_err(|error| refusal.at(&given.span(), error))
             })?;
+        let default = Script::default();
         let script = Script {
-            side: *side.get_ref(),
-            classes: *classes.get_ref(),
-            label_offset: self.label_offset.as_ref().map_or(0, |offset| *offset.get_ref()),
-            family: self
-                .family
-                .as_ref()
-                .map_or_else(torchscript::family, |family| family.get_ref().clone()),
+            side: number(&self.side).unwrap_or(default.side),
+            height: number(&self.height),
+            width: number(&self.width),
+            channels: number(&self.channels).unwrap_or(default.channels),
+            classes,
+            label_offset: number(&self.label_offset).unwrap_or(default.label_offset),
+            family: self.family.as_ref().map_or(default.family, |family| family.get_ref().clone()),
             preprocessing,
         };
         script.check().map_err(|error| {
@@ -188,6 +204,7 @@ pub(super) struct AttackChoice {
     pub label: Option<String>,
     pub preset: Option<Spanned<String>>,
     pub params: Option<Spanned<Table>>,
+    pub samples: Option<Spanned<usize>>,
     #[serde(default = "untargeted")]
     pub goals: Spanned<Vec<GoalKind>>,
 }

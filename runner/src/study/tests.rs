@@ -293,7 +293,7 @@ fn data_come_from_one_place_and_labels_fit_the_models() {
         ),
         (
             "source = \"fashion-mnist\"\nlabels = \"x\"",
-            "toy.toml: [data] says `labels`, `first_label` or `classes`, which go with a `folder`",
+            "toy.toml: [data] says `labels`, `first_label`, `classes` or `greyscale`, which go with a `folder`",
         ),
         (
             "folder = \".\"\nfirst_label = 1",

@@ -6,13 +6,13 @@
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use gauntlet_core::device::Device;
+use gauntlet_core::generator;
 use gauntlet_core::guard;
 use gauntlet_core::model::{Model, ModelCard};
 use gauntlet_core::params;
-use gauntlet_core::params::to_table;
 use serde::{Deserialize, Serialize};
 use tch::{CModule, IValue, Kind, TchError, Tensor, jit};
-use toml::{Table, Value};
+use toml::Table;
 
 /// How to write a module, for errors.
 const WRITE: &str = "in Python, `torch.jit.trace(model.eval(), torch.rand(1, 3, S, \
@@ -22,8 +22,19 @@ const WRITE: &str = "in Python, `torch.jit.trace(model.eval(), torch.rand(1, 3, 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Script {
-    /// Height and width of the images that the module takes, in pixels.
+    /// Height and width of the images that the module takes, in pixels. 0 where `height` and
+    /// `width` say it.
+    #[serde(default)]
     pub side: i64,
+    /// Height of the images, in pixels, where they are not square.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub height: Option<i64>,
+    /// Width of the images, in pixels, where they are not square.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub width: Option<i64>,
+    /// Number of channels of the images: 3 for RGB, 1 for grey.
+    #[serde(default = "rgb")]
+    pub channels: i64,
     /// Number of the module's logits.
     pub classes: i64,
     /// Index of the first real class: 1 where class 0 is "background", otherwise 0.
@@ -37,12 +48,25 @@ pub struct Script {
     pub preprocessing: Preprocessing,
 }
 
-pub(crate) fn family() -> String {
+fn rgb() -> i64 {
+    ModelCard::default().channels
+}
+
+fn family() -> String {
     "TorchScript".to_owned()
 }
 
+impl Default for Script {
+    fn default() -> Self {
+        let ModelCard { side, height, width, channels, classes, label_offset, .. } =
+            ModelCard::default();
+        let (family, preprocessing) = (family(), Preprocessing::default());
+        Self { side, height, width, channels, classes, label_offset, family, preprocessing }
+    }
+}
+
 params! {
-    /// What is done to the pixels p, RGB in [0, 1], before a module sees them: they are spread over
+    /// What is done to the pixels p in [0, 1] before a module sees them: they are spread over
     /// `range`, put into the order of `channels`, and of each channel `mean` is subtracted; the
     /// rest is divided by `std`.
     pub struct Preprocessing {
@@ -50,10 +74,10 @@ params! {
         pub range: [f64; 2] = [0.0, 1.0],
         /// The order of the channels.
         pub channels: Channels = Channels::Rgb,
-        /// Subtracted from each channel.
-        pub mean: [f64; 3] = [0.0; 3],
-        /// What each channel is divided by.
-        pub std: [f64; 3] = [1.0; 3],
+        /// Subtracted from each channel: one number for all, or one for each.
+        pub mean: Vec<f64> = vec![0.0],
+        /// What each channel is divided by: one number for all, or one for each.
+        pub std: Vec<f64> = vec![1.0],
     }
 }
 
@@ -73,26 +97,22 @@ impl Script {
     /// # Errors
     /// When a value is out of range; the error begins with its key.
     pub fn check(&self) -> Result<()> {
-        let Self {
-            side,
-            classes,
-            label_offset,
-            family,
-            preprocessing: Preprocessing { range, mean, std, .. },
-        } = self;
+        let Self { channels, family, preprocessing, .. } = self;
+        let Preprocessing { range, mean, std, channels: order } = preprocessing;
+        self.card("module").check()?;
         ensure!(
-            *side >= 1,
-            "`side` is {side}, expected the height and width of the images that the module takes"
+            *channels != 1 || *order == Channels::Rgb,
+            "`preprocessing` orders channels, and the images are grey: leave `channels` out of it"
         );
-        ensure!(
-            [0, 1].contains(label_offset),
-            "`label_offset` is {label_offset}, expected 0, or 1 where class 0 is \"background\""
-        );
-        ensure!(
-            classes - label_offset >= 2,
-            "`classes` is {classes}, expected the number of the module's logits, with 2 real \
-             classes at least"
-        );
+        for (key, values) in [("mean", mean), ("std", std)] {
+            ensure!(
+                [1, *channels].contains(&(values.len() as i64)),
+                "`preprocessing` has {} values of `{key}` for images of {channels} channel{}: \
+                 expected one for all, or one for each",
+                values.len(),
+                if *channels == 1 { "" } else { "s" }
+            );
+        }
         ensure!(!family.trim().is_empty(), "`family` is empty");
         ensure!(
             range.iter().chain(mean).all(|value| value.is_finite()),
@@ -108,14 +128,7 @@ impl Script {
 
     /// The same as keys of a study file.
     pub fn to_table(&self) -> Table {
-        let Self { side, classes, label_offset, family, preprocessing } = self;
-        Table::from_iter([
-            ("side".to_owned(), Value::from(*side)),
-            ("classes".to_owned(), (*classes).into()),
-            ("label_offset".to_owned(), (*label_offset).into()),
-            ("family".to_owned(), family.as_str().into()),
-            ("preprocessing".to_owned(), to_table(preprocessing).into()),
-        ])
+        Table::try_from(self).expect("a module's description is TOML")
     }
 
     /// The card of a module of this name.
@@ -124,6 +137,9 @@ impl Script {
             name: name.to_owned(),
             family: self.family.clone(),
             side: self.side,
+            height: self.height,
+            width: self.width,
+            channels: self.channels,
             classes: self.classes,
             label_offset: self.label_offset,
             source: "TorchScript".to_owned(),
@@ -137,13 +153,16 @@ struct Module {
     card: ModelCard,
     code: CModule,
     preprocessing: Preprocessing,
-    /// The mean and the standard deviation of each channel, 1×3×1×1.
+    /// The mean and the standard deviation of each channel, 1×C×1×1, or 1×1×1×1 of all.
     mean: Tensor,
     std: Tensor,
 }
 
 /// Loads a module and tries it: it must take the images and give the logits that `script` says,
 /// answer each image of a batch by itself, and have a gradient.
+///
+/// A `randomised` module, which answers at random, must repeat its answer where libtorch's generator
+/// has the same seed.
 ///
 /// # Errors
 /// When `bytes` are no module, or a trial fails; the error says what to change.
@@ -152,6 +171,7 @@ pub fn load(
     script: &Script,
     mut bytes: &[u8],
     device: Device,
+    randomised: bool,
 ) -> Result<Box<dyn Model>> {
     script.check()?;
     let mut module = CModule::load_data_on_device(&mut bytes, device).map_err(|error| {
@@ -166,10 +186,10 @@ pub fn load(
     for (_, mut parameter) in module.named_parameters()? {
         let _ = parameter.requires_grad_(false);
     }
-    let per_channel = |values: [f64; 3]| {
-        Tensor::from_slice(&values).to_kind(Kind::Float).view([1, 3, 1, 1]).to_device(device)
+    let per_channel = |values: &[f64]| {
+        Tensor::from_slice(values).to_kind(Kind::Float).view([1, -1, 1, 1]).to_device(device)
     };
-    let Preprocessing { mean, std, .. } = script.preprocessing;
+    let Preprocessing { mean, std, .. } = &script.preprocessing;
     let (mean, std) = (per_channel(mean), per_channel(std));
     let module = Module {
         card: script.card(name),
@@ -178,24 +198,24 @@ pub fn load(
         mean,
         std,
     };
-    guard::catch("the module", || module.try_out(device))?;
+    guard::catch("the module", || module.try_out(device, randomised))?;
     Ok(Box::new(module))
 }
 
 impl Module {
     fn prepare(&self, pixels: &Tensor) -> Tensor {
-        let Preprocessing { range: [low, high], channels, mean, std } = self.preprocessing;
+        let Preprocessing { range: [low, high], channels, mean, std } = &self.preprocessing;
         let mut x = pixels.shallow_clone();
-        if [low, high] != [0.0, 1.0] {
-            x = x * (high - low) + low;
+        if [*low, *high] != [0.0, 1.0] {
+            x = x * (high - low) + *low;
         }
-        if channels == Channels::Bgr {
+        if *channels == Channels::Bgr {
             x = x.flip([1]);
         }
-        if mean != [0.0; 3] {
+        if mean.iter().any(|mean| *mean != 0.0) {
             x = &x - &self.mean;
         }
-        if std != [1.0; 3] {
+        if std.iter().any(|std| *std != 1.0) {
             x = &x / &self.std;
         }
         x
@@ -217,15 +237,14 @@ impl Module {
         )
     }
 
-    fn try_out(&self, device: Device) -> Result<()> {
+    fn try_out(&self, device: Device, randomised: bool) -> Result<()> {
         const COUNT: i64 = 3;
-        let ModelCard { side, classes, .. } = self.card;
-        let grid = Tensor::arange(COUNT * 3 * side * side, (Kind::Float, device))
-            .view([COUNT, 3, side, side]);
+        let (shape, classes) = (self.card.shape(), self.card.classes);
+        let grid = Tensor::arange(COUNT * shape.values(), (Kind::Float, device))
+            .view(shape.batch(COUNT as usize));
         let pixels = ((grid * 0.37).sin() * 0.5 + 0.5).set_requires_grad(true);
-        let logits = self
-            .answer(&pixels)
-            .with_context(|| format!("given {COUNT} images of `side = {side}`"))?;
+        let logits =
+            self.answer(&pixels).with_context(|| format!("given {COUNT} images of {shape}"))?;
         ensure!(
             logits.size() == [COUNT, classes],
             "for {COUNT} images it gives logits of shape {:?}, expected [{COUNT}, {classes}] by \
@@ -249,15 +268,32 @@ impl Module {
         gradient.map_err(|error| {
             anyhow!("its logits have no gradient with respect to the pixels: {}", reason(&error))
         })?;
-        let alone =
-            tch::no_grad(|| self.answer(&pixels.narrow(0, 0, 1))).context("given one image")?;
-        let (together, alone) = (logits.detach().narrow(0, 0, 1), alone);
         let greatest = logits.detach().nan_to_num(0.0, 0.0, 0.0).abs().max().double_value(&[]);
         let near = |a: &Tensor, b: &Tensor| a.allclose(b, 1e-3, 1e-3 * greatest, true);
+        let seeded = |seed: u64, images: &Tensor| {
+            generator::seeded(seed, || tch::no_grad(|| self.answer(images)))
+        };
+        let one = pixels.narrow(0, 0, 1);
+        let alone = seeded(1, &one).context("given one image")?;
+        if randomised {
+            ensure!(
+                near(&alone, &seeded(1, &one)?),
+                "its answers do not follow from the seed of libtorch's generator: draw random \
+                 numbers from that alone (`torch.rand…`), and keep no state from one call to the \
+                 next"
+            );
+            return Ok(());
+        }
         ensure!(
-            near(&together, &alone),
-            "it gives an image other logits beside other images, or each time: call `model.eval()` \
-             before it is traced or scripted"
+            near(&alone, &seeded(2, &one)?),
+            "it gives an image other logits each time: call `model.eval()` before it is traced or \
+             scripted; where it answers at random on purpose (a randomised defence), `samples = \
+             16` beside its name in the study attacks its expectation"
+        );
+        ensure!(
+            near(&logits.detach().narrow(0, 0, 1), &alone),
+            "it gives an image other logits beside other images: call `model.eval()` before it is \
+             traced or scripted"
         );
         Ok(())
     }

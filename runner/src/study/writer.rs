@@ -3,7 +3,7 @@
 use crate::data::Source;
 use crate::study::definition::Study;
 use crate::study::goal::GoalKind;
-use crate::study::part::Part;
+use crate::study::part::{Part, Samples};
 use crate::study::syntax::ProbeChoice;
 use crate::weights::WeightsPlace;
 use anyhow::{Context, Result};
@@ -30,11 +30,18 @@ pub(super) fn resolved(
                 table.insert("file".into(), absolute(path)?);
             }
         }
+        if let Some(Samples { attack, judge }) = model.samples {
+            table.insert("samples".into(), Value::Integer(attack as i64));
+            table.insert("judge_samples".into(), Value::Integer(judge as i64));
+        }
         Ok(table)
     });
     let attacks = study.attacks.iter().map(|attack| {
         let mut table = part_table(&attack.part);
         table.insert("goals".into(), goal_names(&attack.goals));
+        if let Some(samples) = attack.samples {
+            table.insert("samples".into(), Value::Integer(samples as i64));
+        }
         table
     });
     let metrics = study.metrics.iter().map(|metric| {
@@ -113,6 +120,7 @@ fn data_table(source: &Source, images: Option<usize>) -> Result<Table> {
             if let Some(classes) = &folder.classes {
                 table.insert("classes".into(), absolute(classes)?);
             }
+            table.insert("greyscale".into(), folder.greyscale.name().into());
         }
     }
     if let Some(images) = images {

@@ -50,11 +50,15 @@ pub(crate) fn build(study: &Study, plan: &Plan, tables: &Tables, failures: &[Fai
 fn model(resampler: &Resampler, index: usize) -> Model {
     let model = &resampler.study.models[index];
     let row = &resampler.tables.accuracy[index];
+    let shape = model.card.shape();
     Model {
         label: model.part.label.clone(),
         name: model.part.name.clone(),
         family: model.card.family.clone(),
-        side: model.card.side,
+        side: shape.side(),
+        channels: shape.channels,
+        height: shape.height,
+        width: shape.width,
         parameters: model.parameters,
         depth: model.card.depth,
         missing: row.missing,

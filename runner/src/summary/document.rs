@@ -8,6 +8,7 @@ use crate::summary::laws::{DepthEffect, Law};
 use crate::summary::transfer::{FamilyTransfer, Matrix};
 use crate::summary::verdicts::Verdict;
 use anyhow::{Context, Result, ensure};
+use gauntlet_core::model::ImageShape;
 use gauntlet_core::weights::read_safetensors;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -143,7 +144,7 @@ pub(crate) fn schema() -> Result<Vec<u8>> {
     Ok(text)
 }
 
-/// The pixels of [`Example`]s in a results folder, 3×S×S in [0, 1], by name of tensor.
+/// The pixels of [`Example`]s in a results folder, C×H×W in [0, 1], by name of tensor.
 ///
 /// # Errors
 /// When the file is missing or damaged.
@@ -213,8 +214,14 @@ pub struct Model {
     pub name: String,
     /// Its family.
     pub family: String,
-    /// Height and width of its images, in pixels.
+    /// The shorter of height and width of its images, in pixels.
     pub side: i64,
+    /// Number of channels of its images: 3 for RGB, 1 for grey.
+    pub channels: i64,
+    /// Height of its images, in pixels.
+    pub height: i64,
+    /// Width of its images, in pixels.
+    pub width: i64,
     /// Number of values in its weights, including the moving averages of batch norm.
     pub parameters: Option<u64>,
     /// Number of layers with weights from input to output, as the network's paper counts them.
@@ -234,6 +241,13 @@ pub struct Model {
     pub ln_error: Option<f64>,
     /// What the model is and where it comes from, in one line.
     pub source: String,
+}
+
+impl Model {
+    /// The shape of its images.
+    pub fn shape(&self) -> ImageShape {
+        ImageShape { channels: self.channels, height: self.height, width: self.width }
+    }
 }
 
 /// An attack.
@@ -274,7 +288,7 @@ pub struct Metric {
 
 /// An adversarial beside its original. For every attack and goal there are those at the 0.1-, 0.5-
 /// and 0.9-quantile of the distortions of all successes, on all models, by the metric that the
-/// attack is shown by. The pixels are in `examples.safetensors`, 3×S×S in [0, 1], as
+/// attack is shown by. The pixels are in `examples.safetensors`, C×H×W in [0, 1], as
 /// `<tensor>.original` and `<tensor>.adversarial`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

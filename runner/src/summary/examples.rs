@@ -17,7 +17,7 @@ const QUANTILES: [f64; 3] = [0.1, 0.5, 0.9];
 pub(crate) struct ChosenExamples {
     /// The examples.
     pub examples: Vec<Example>,
-    /// Pixels by the names that [`Example::tensor`] begins, 3×S×S float32 in [0, 1].
+    /// Pixels by the names that [`Example::tensor`] begins, C×H×W float32 in [0, 1].
     pub pixels: Vec<(String, Tensor)>,
     /// The cells whose examples are left out, because their pixels are damaged. Sorted, each once.
     pub damaged: Vec<CellId>,
@@ -100,7 +100,7 @@ fn choose(tables: &Tables, attack: usize, goal: GoalKind, metric: Option<usize>)
     chosen.into_iter().map(|index| successes[index].1).collect()
 }
 
-/// An example with its pixels, 3×S×S each.
+/// An example with its pixels, C×H×W each.
 struct ExamplePixels {
     example: Example,
     original: Tensor,
@@ -149,6 +149,6 @@ impl ExampleReader<'_> {
             success_8bit: row.success_8bit,
             distortions: counted.distortions.iter().map(distortion).collect(),
         };
-        Ok(ExamplePixels { example, original: picture.pixels(model.card.side)?, adversarial })
+        Ok(ExamplePixels { example, original: picture.pixels(model.card.shape())?, adversarial })
     }
 }

@@ -5,7 +5,7 @@ use crate::weights::locate::parameters;
 use anyhow::{Context, Result, anyhow, ensure};
 use gauntlet_core::device::Device;
 use gauntlet_core::guard;
-use gauntlet_core::model::{Model, ModelCard};
+use gauntlet_core::model::{ImageShape, Model, ModelCard};
 use gauntlet_core::registry::{ModelEntry, Registry};
 use gauntlet_core::weights::{Dialect, Graph, Note, Read, Weights};
 use serde::Serialize;
@@ -152,10 +152,11 @@ fn load(entry: &ModelEntry, parameters: &Table, weights: Weights) -> Result<Box<
 }
 
 fn answer(model: &dyn Model) -> Result<PlainAnswer> {
-    let ModelCard { side, classes, .. } = *model.card();
-    let grey = Tensor::full([3, side, side], 0.5, (Kind::Float, Device::Cpu));
-    let slope =
-        Tensor::linspace(0.0, 1.0, side, (Kind::Float, Device::Cpu)).expand([3, side, side], true);
+    let (ImageShape { channels, height, width }, classes) =
+        (model.card().shape(), model.card().classes);
+    let shape = [channels, height, width];
+    let grey = Tensor::full(shape, 0.5, (Kind::Float, Device::Cpu));
+    let slope = Tensor::linspace(0.0, 1.0, width, (Kind::Float, Device::Cpu)).expand(shape, true);
     let logits = guard::catch("the forward pass", || {
         Ok(tch::no_grad(|| model.logits(&Tensor::stack(&[grey, slope], 0))))
     })?;

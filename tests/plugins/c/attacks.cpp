@@ -79,4 +79,27 @@ private:
     std::string shape, note;
 };
 
-GAUNTLET_PLUGIN(attacks, "0.1.0", gauntlet::attack<Thrower>(), gauntlet::attack<Noise>())
+// The mean brightness of three bands of a grey image that is wider than high.
+class Bands : public gauntlet::Model {
+public:
+    static constexpr const char *name = "bands_cpp";
+    static constexpr const char *summary = "means of vertical bands";
+    static std::vector<gauntlet::Parameter> parameters() { return {}; }
+    static gauntlet::Card card(const gauntlet::Parameters &) {
+        gauntlet::Card card{name, "bands", 0, 3, summary};
+        card.channels = 1;
+        card.height = 8;
+        card.width = 12;
+        return card;
+    }
+    static GauntletBytes weights() { return {nullptr, 0}; }
+
+    Bands(const gauntlet::Parameters &, const gauntlet::Weights &) {}
+
+    at::Tensor logits(const at::Tensor &pixels) const override {
+        return pixels.reshape({-1, 8, 3, 4}).mean({1, 3}) * 4 - 2;
+    }
+};
+
+GAUNTLET_PLUGIN(attacks, "0.1.0", gauntlet::attack<Thrower>(), gauntlet::attack<Noise>(),
+                gauntlet::model<Bands>())

@@ -218,7 +218,7 @@ fn native_adversarials_are_made_at_the_target_s_size() {
     assert_eq!(sides, [8, 12, 8]);
     for campaign in &run.plan.campaigns {
         for (target, cells) in &campaign.transfers {
-            assert_eq!(campaign.side, sides[*target]);
+            assert_eq!(campaign.shape.side(), sides[*target]);
             assert!(
                 cells
                     .iter()

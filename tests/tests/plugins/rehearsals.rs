@@ -78,6 +78,11 @@ fn what_a_library_does_not_survive_is_an_error_of_the_study_that_asks_for_it() {
                 .contains("): the process that asked it first died of SIGABRT\n   |\n11 | params"),
         "{err}"
     );
+    let (code, _, err) = run(&["--set", "attack.unruly.way=cost_aborts", "--dry-run"]);
+    assert!(
+        code == 2 && err.contains(": the process that asked it first died of SIGABRT"),
+        "{err}"
+    );
     // The same library with other parameters takes part.
     let (code, out, err) = run(&["--set", "attack.unruly.way=liar"]);
     assert!(code == 0 && out.contains("\nunruly, untargeted: "), "{err}");

@@ -188,14 +188,14 @@ impl Scene<'_> {
     /// Whether transferred adversarials have the bound and the class that an attack on the target
     /// itself has.
     fn is_comparable(&self, transfer: &Transfer) -> bool {
-        let side = |model: usize| self.study.models[model].card.side;
+        let shape = |model: usize| self.study.models[model].card.shape();
         let same_class = match transfer.goal {
             GoalKind::Untargeted | GoalKind::Random | GoalKind::Given => true,
             GoalKind::LeastLikely | GoalKind::Second => false,
         };
         same_class
             && (self.study.transfer == Some(Policy::Native)
-                || side(transfer.source) == side(transfer.target))
+                || shape(transfer.source) == shape(transfer.target))
     }
 
     /// Every two rows of one model and goal whose attacks are `related`.

@@ -11,11 +11,11 @@ use std::collections::BTreeMap;
 /// Looks at the transfer between models of different sides: one signal for each target, attack and
 /// goal, over the sources whose control makes up more than half of the rate.
 pub(super) fn signs(study: &Study, tables: &Tables) -> Vec<Signal> {
-    let side = |model: usize| study.models[model].card.side;
+    let shape = |model: usize| study.models[model].card.shape();
     let across = |row: &&Transfer| {
         study.transfer != Some(Policy::Native)
             && (row.pixels, row.matching) == (Pixels::Float, Match::Top1)
-            && side(row.source) != side(row.target)
+            && shape(row.source) != shape(row.target)
     };
     let mut groups: BTreeMap<_, Vec<&Transfer>> = BTreeMap::new();
     for row in tables.transfer.iter().filter(across) {
@@ -34,7 +34,7 @@ fn signal(study: &Study, rows: &[&Transfer]) -> Signal {
         explained.iter().map(|row| study.models[row.source].part.label.as_str()).collect();
     let reading = format!(
         "adversarials of {} meet the goal on {transferred} of {images} images, the unperturbed \
-         images, brought from that side in the same way, on {control}",
+         images, brought from that shape in the same way, on {control}",
         sources.join(", ")
     );
     let flag = Flag {

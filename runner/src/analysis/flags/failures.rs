@@ -98,11 +98,18 @@ fn unbounded(study: &Study, row: &Success) -> Signal {
     let (k, n) = (row.success, row.source_correct - row.invalid);
     let valid = if row.invalid > 0 { " with a valid answer" } else { "" };
     let reading = format!("the attack, which nothing bounds, succeeds on {k} of {n} images{valid}");
-    let flag = Flag {
+    let mut flag = Flag {
         severity: if 2 * k < n { Severity::Warning } else { Severity::Note },
         p: Some(stats::at_least(n - k, n, 1.0 - NEARLY_ALL)),
         ..of(study, Sign::UnboundedAttackFails, row, Rate::new(k, n), reading)
     };
+    if let Some(kappa) = margin(&study.attacks[row.attack]).filter(|kappa| *kappa > 0.0) {
+        flag.remedy = format!(
+            "Try kappa = 0 first: a margin of {kappa} that the model's outputs cannot have is \
+             never found (the probe shows their range). {}",
+            flag.remedy
+        );
+    }
     Signal { model: Some(row.model), flag, raised: true }
 }
 

@@ -68,8 +68,7 @@ fn images(study: &Study, pixels: &[Option<String>]) -> [Signal; 2] {
 /// largest model. None for an attack without a bound.
 fn bound(study: &Study, attack: &StudyAttack) -> Option<Signal> {
     let Budget { norm, radius } = attack.budget()?;
-    let side = study.models.iter().map(|model| model.card.side).max()?;
-    let values = (3 * side * side) as f64;
+    let values = study.models.iter().map(|model| model.card.shape().values()).max()? as f64;
     let (name, farthest) = match norm {
         Norm::L1 => ("ℓ1", values),
         Norm::L2 => ("ℓ2", values.sqrt()),

@@ -146,8 +146,9 @@ impl Sign {
             Self::NondeterministicLogits => (
                 "The model is random: answers do not repeat, and a single gradient is not the one \
                  to follow.",
-                "Switch to evaluation mode (dropout, noise); a defence that is random on purpose \
-                 needs an attack on its expectation (EOT).",
+                "Switch to evaluation mode (dropout, noise). Where the model is random on purpose (a \
+                 defence), attack its expectation (EOT): `samples = 16` beside its name under \
+                 [[models]]; its random numbers must come from libtorch's generator.",
             ),
             Self::AnswerDependsOnBatch => (
                 "The answer to an image depends on its neighbours: rates change with the batch.",

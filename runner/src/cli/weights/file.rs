@@ -71,7 +71,7 @@ fn describe_report(report: &WeightsReport, out: &mut dyn Write) -> Result<()> {
     line("blake3", report.blake3.clone())?;
     let card = &report.card;
     let background = if card.label_offset == 1 { ", the first is background" } else { "" };
-    line("network", format!("{0}×{0} pixels, {1} classes{background}", card.side, card.classes))?;
+    line("network", format!("{} pixels, {} classes{background}", card.shape(), card.classes))?;
     let parameters = toml::to_string(&report.parameters)?;
     line("parameters", parameters.lines().collect::<Vec<_>>().join(", "))?;
     if let Some(note) = report.note.as_ref().filter(|note| !note.source.is_empty()) {

@@ -3,9 +3,10 @@
 use crate::data::{self, Picture};
 use crate::engine::cell::context::CellContext;
 use crate::engine::cell::eight_bit::to_8bit;
-use crate::engine::cell::verify::{Classification, classifications, classify, logits};
+use crate::engine::cell::verify::{Classification, Said, ask, classifications, classify};
 use crate::store::rows::CleanRow;
 use anyhow::Result;
+use gauntlet_core::attack::Goal;
 use gauntlet_core::model::Model;
 use tch::Tensor;
 
@@ -19,10 +20,11 @@ pub(super) fn compute(
     pictures: &[Picture],
 ) -> Result<Vec<CleanRow>> {
     let card = model.card();
-    let pixels = data::batch(pictures, card.side)?;
-    let logits = logits(model, context.device, &pixels)?;
-    let answers = classifications(&logits, card)?;
-    let answers_8bit = answers_to_8bit(context, model, &pixels, &answers)?;
+    let pixels = data::batch(pictures, card.shape())?;
+    let said = ask(context, model, pictures, &pixels)?;
+    let answers = classifications(&said, card)?;
+    let answers_8bit = answers_to_8bit(context, model, pictures, &pixels, &answers)?;
+    let Said { logits, .. } = said;
     let real = logits.narrow(1, card.label_offset, card.classes - card.label_offset);
     let labels: Vec<i64> = pictures.iter().map(|picture| picture.label).collect();
     let label = Tensor::from_slice(&labels).unsqueeze(1);
@@ -33,7 +35,8 @@ pub(super) fn compute(
     let hashes = (0..pictures.len() as i64).map(|n| pixel_hash(&pixels.get(n)));
     let hashes = hashes.collect::<Result<Vec<_>>>()?;
     let row = |(n, picture): (usize, &Picture)| {
-        let Classification { prediction, first_five } = &answers[n];
+        let Classification { prediction, first_five, .. } = &answers[n];
+        let right = Goal::Towards(picture.label);
         CleanRow {
             image: picture.hash.clone(),
             pixels: hashes[n].clone(),
@@ -41,6 +44,7 @@ pub(super) fn compute(
             prediction: *prediction,
             prediction_8bit: answers_8bit[n].prediction,
             correct: *prediction == Some(picture.label),
+            correct_rate: answers[n].rate(right),
             top5: first_five.contains(&picture.label),
             first_five: first_five.clone(),
             first_five_8bit: answers_8bit[n].first_five.clone(),
@@ -66,6 +70,7 @@ const ROUNDING: f64 = 1e-6;
 fn answers_to_8bit(
     context: CellContext,
     model: &dyn Model,
+    pictures: &[Picture],
     pixels: &Tensor,
     answers_to_pixels: &[Classification],
 ) -> Result<Vec<Classification>> {
@@ -73,5 +78,5 @@ fn answers_to_8bit(
     if (&rounded - pixels).abs().max().double_value(&[]) < ROUNDING {
         return Ok(answers_to_pixels.to_vec());
     }
-    classify(model, context.device, &rounded)
+    classify(context, model, pictures, &rounded)
 }

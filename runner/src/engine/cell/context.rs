@@ -1,11 +1,11 @@
 //! What a cell is computed under: the study's settings, the device, and when to stop.
 
 use crate::data::Picture;
-use crate::study::Study;
+use crate::study::{Samples, Study};
 use anyhow::Result;
 use gauntlet_core::device::{self, Device};
 use gauntlet_core::guard;
-use gauntlet_core::oracle::{Oracle, Settings};
+use gauntlet_core::oracle::{Draws, Oracle, Purpose, Settings};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -21,6 +21,8 @@ pub(super) struct CellContext<'a> {
     pub deadline: Option<Instant>,
     /// Set when the whole run is given up.
     pub cancel: &'a Arc<AtomicBool>,
+    /// How the cell's model is asked if it answers at random; none if its answers repeat.
+    pub samples: Option<Samples>,
 }
 
 impl CellContext<'_> {
@@ -31,6 +33,9 @@ impl CellContext<'_> {
             seed: self.study.seed,
             deadline: self.deadline,
             cancel: self.cancel.clone(),
+            draws: self
+                .samples
+                .map(|samples| Draws { count: samples.attack, purpose: Purpose::Attack }),
         }
     }
 

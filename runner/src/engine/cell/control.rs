@@ -1,14 +1,15 @@
-//! Control cells: a model's answers to the unperturbed images of another side, brought to its own
+//! Control cells: a model's answers to the unperturbed images of another shape, brought to its own
 //! side in the way in which adversarials are.
 
 use crate::data::{self, Picture};
+use crate::engine::cell::bring::{bring, bring_8bit};
 use crate::engine::cell::context::CellContext;
 use crate::engine::cell::eight_bit::to_8bit;
-use crate::engine::cell::verify::{classify, fit, fit_8bit, still_answers};
+use crate::engine::cell::verify::{classify, still_answers};
 use crate::store::rows::{CleanRow, ControlRow};
 use crate::study::Policy;
 use anyhow::Result;
-use gauntlet_core::model::Model;
+use gauntlet_core::model::{ImageShape, Model};
 
 /// Computes the rows of a control cell: `target` is given the images of `side`. `clean` are its
 /// answers to those of its own side.
@@ -19,15 +20,15 @@ pub(super) fn compute(
     context: CellContext,
     target: &dyn Model,
     policy: Policy,
-    side: i64,
+    shape: ImageShape,
     pictures: &[Picture],
     clean: &[CleanRow],
 ) -> Result<Vec<ControlRow>> {
-    let (device, own) = (context.device, target.card().side);
-    let pixels = data::batch(pictures, side)?;
-    let float = classify(target, device, &fit(&pixels, own, policy))?;
-    let rounded = classify(target, device, &fit_8bit(&to_8bit(&pixels), own, policy))?;
-    still_answers(target, device, pictures, clean)?;
+    let own = target.card().shape();
+    let pixels = data::batch(pictures, shape)?;
+    let float = classify(context, target, pictures, &bring(&pixels, own, policy))?;
+    let rounded = classify(context, target, pictures, &bring_8bit(&to_8bit(&pixels), own, policy))?;
+    still_answers(context, target, pictures, clean)?;
     let rows = pictures.iter().zip(float).zip(rounded);
     Ok(rows
         .map(|((picture, float), rounded)| ControlRow {

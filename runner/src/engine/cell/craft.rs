@@ -3,7 +3,7 @@
 use crate::data::{self, Picture};
 use crate::engine::cell::context::{CellContext, stream, unhurried};
 use crate::engine::cell::eight_bit::{to_8bit, to_8bit_within};
-use crate::engine::cell::verify::{classifications, goal, logits, of_model};
+use crate::engine::cell::verify::{ask, classifications, classify, goal, of_model};
 use crate::errors::first_line;
 use crate::store::Adversarials;
 use crate::store::rows::{CleanRow, CraftRow, Status};
@@ -12,12 +12,12 @@ use crate::study::{GoalKind, Study, StudyAttack};
 use anyhow::{Result, ensure};
 use gauntlet_core::attack::{Answer, Budget, Cases, admit};
 use gauntlet_core::guard;
-use gauntlet_core::model::Model;
+use gauntlet_core::model::{ImageShape, Model};
 use gauntlet_core::oracle::{Oracle, Passes};
 use std::time::Instant;
 use tch::Tensor;
 
-/// Computes the rows of a craft cell, and the pixels that were given: M×3×side×side, in the order
+/// Computes the rows of a craft cell, and the pixels that were given: M×C×H×W, in the order
 /// of the rows' slots. None where there are none.
 ///
 /// An attack that gives no valid pixels for an image has that in its row.
@@ -32,7 +32,7 @@ pub(super) fn compute(
     pictures: &[Picture],
     clean: &[CleanRow],
 ) -> Result<(Vec<CraftRow>, Option<Adversarials>)> {
-    let side = model.card().side;
+    let shape = model.card().shape();
     let mut rows: Vec<CraftRow> = pictures
         .iter()
         .zip(clean)
@@ -45,7 +45,7 @@ pub(super) fn compute(
         return Ok((rows, None));
     }
     let chosen: Vec<Picture> = attacked.iter().map(|&n| pictures[n].clone()).collect();
-    let images = data::batch(pictures, side)?;
+    let images = data::batch(pictures, shape)?;
     let index: Vec<i64> = attacked.iter().map(|&n| n as i64).collect();
     let originals = images.index_select(0, &Tensor::from_slice(&index));
     let answers = run(context, model, attack, &attacked, &chosen, &originals, &mut rows)?;
@@ -54,7 +54,7 @@ pub(super) fn compute(
     for (case, (&n, answer)) in attacked.iter().zip(answers).enumerate() {
         let Answer::Pixels(pixels) = answer else { continue };
         let original = originals.get(case as i64);
-        match valid(&pixels, &original, budget) {
+        match valid(&pixels, &original, shape, budget) {
             Ok(pixels) => {
                 rows[n].slot = Some(given.pixels.len() as i64);
                 given.pixels.push(pixels);
@@ -65,11 +65,13 @@ pub(super) fn compute(
     }
     let found = given.stack(budget);
     if let Some(images) = &found {
-        verify(context, model, &mut rows, images)?;
+        let given = rows.iter().zip(pictures).filter(|(row, _)| row.slot.is_some());
+        let given: Vec<&Picture> = given.map(|(_, picture)| picture).collect();
+        verify(context, model, &mut rows, &given, images)?;
     }
     // A model whose answers to the originals have changed would let any pixels succeed. It is asked
     // in the batch of the clean answers, so that the same answers have the same bits.
-    let after = classifications(&logits(model, context.device, &images)?, model.card())?;
+    let after = classify(context, model, pictures, &images)?;
     for &n in &attacked {
         if after[n].prediction != clean[n].prediction {
             rows[n].status = Status::Invalid(changed(clean[n].prediction, after[n].prediction));
@@ -79,14 +81,14 @@ pub(super) fn compute(
     Ok((rows, found.zip(kept).map(|(images, kept)| images.keep(&kept))))
 }
 
-/// Adversarials that are images inside the budget, 3×side×side each, with their originals.
+/// Adversarials that are images inside the budget, C×H×W each, with their originals.
 #[derive(Default)]
 struct Given {
     pixels: Vec<Tensor>,
     originals: Vec<Tensor>,
 }
 
-/// The same as batches, M×3×side×side each.
+/// The same as batches, M×C×H×W each.
 struct Images {
     float: Tensor,
     rounded: Tensor,
@@ -133,6 +135,8 @@ fn unattacked(picture: &Picture, clean: &CleanRow, target_class: Option<i64>) ->
         prediction_8bit: None,
         success: false,
         success_8bit: false,
+        success_rate: None,
+        success_rate_8bit: None,
         forward: 0,
         backward: 0,
         milliseconds: 0.0,
@@ -206,28 +210,33 @@ fn changed(before: Option<i64>, after: Option<i64>) -> String {
 ///
 /// # Errors
 /// When they are no image, or outside the budget.
-fn valid(pixels: &Tensor, original: &Tensor, budget: Option<Budget>) -> Result<Tensor> {
+fn valid(
+    pixels: &Tensor,
+    original: &Tensor,
+    shape: ImageShape,
+    budget: Option<Budget>,
+) -> Result<Tensor> {
     guard::catch("reading the pixels", || {
-        let pixels = admit(pixels, original.size()[2])?;
+        let pixels = admit(pixels, shape)?;
         budget.map_or(Ok(()), |budget| budget.check(original, &pixels))?;
         Ok(pixels)
     })
 }
 
-/// Asks the model about the pixels of an attack, float and rounded, and notes in the rows whether
-/// they meet the goal.
+/// Asks the model about the pixels of an attack, float and rounded, made from the pictures that are
+/// `given`, and notes in the rows whether they meet the goal.
 fn verify(
     context: CellContext,
     model: &dyn Model,
     rows: &mut [CraftRow],
+    given: &[&Picture],
     images: &Images,
 ) -> Result<()> {
     let (card, tolerance) = (model.card(), context.study.tie_tolerance);
-    let [float_logits, rounded_logits] =
-        [&images.float, &images.rounded].map(|pixels| logits(model, context.device, pixels));
-    let (float_logits, rounded_logits) = (float_logits?, rounded_logits?);
-    let (float, eight_bit) =
-        (classifications(&float_logits, card)?, classifications(&rounded_logits, card)?);
+    let [said, said_8bit] = [&images.float, &images.rounded]
+        .map(|pixels| ask(context, model, given.iter().copied(), pixels));
+    let (said, said_8bit) = (said?, said_8bit?);
+    let (float, eight_bit) = (classifications(&said, card)?, classifications(&said_8bit, card)?);
     let same = same_rows(&images.float, &images.originals)?;
     let same_8bit = same_rows(&images.rounded, &to_8bit(&images.originals))?;
     for row in rows {
@@ -243,8 +252,10 @@ fn verify(
         };
         (row.prediction, row.prediction_8bit) =
             (float[slot].prediction, eight_bit[slot].prediction);
-        row.success = met(row.prediction, &float_logits)?;
-        row.success_8bit = !same_8bit[slot] && met(row.prediction_8bit, &rounded_logits)?;
+        row.success = met(row.prediction, &said.logits)?;
+        row.success_8bit = !same_8bit[slot] && met(row.prediction_8bit, &said_8bit.logits)?;
+        (row.success_rate, row.success_rate_8bit) =
+            (float[slot].rate(goal), eight_bit[slot].rate(goal));
         if row.prediction.is_none() {
             row.status = Status::Invalid(format!("{LOGITS} of the pixels are not finite"));
         } else if row.success && same[slot] {
@@ -270,6 +281,7 @@ fn without_invalid(rows: &mut [CraftRow]) -> Option<Tensor> {
         if matches!(row.status, Status::Invalid(_)) {
             (row.slot, row.prediction, row.prediction_8bit) = (None, None, None);
             (row.success, row.success_8bit) = (false, false);
+            (row.success_rate, row.success_rate_8bit) = (None, None);
         } else {
             row.slot = Some(kept.len() as i64);
             kept.push(slot);

@@ -5,6 +5,7 @@ use crate::engine::cell::eight_bit::to_8bit;
 use crate::store::Adversarials;
 use crate::store::rows::CraftRow;
 use anyhow::{Result, ensure};
+use gauntlet_core::model::ImageShape;
 use tch::Tensor;
 
 /// A craft cell, with the images that it is about.
@@ -13,7 +14,7 @@ pub(super) struct Crafted<'a> {
     /// In the order of the rows' slots; none where there are none.
     pub pixels: Option<Adversarials>,
     pub pictures: &'a [Picture],
-    side: i64,
+    shape: ImageShape,
 }
 
 impl<'a> Crafted<'a> {
@@ -25,9 +26,9 @@ impl<'a> Crafted<'a> {
         rows: Vec<CraftRow>,
         pixels: Option<Adversarials>,
         pictures: &'a [Picture],
-        side: i64,
+        shape: ImageShape,
     ) -> Result<Self> {
-        let crafted = Self { rows, pixels, pictures, side };
+        let crafted = Self { rows, pixels, pictures, shape };
         let stored = crafted.pixels.as_ref().map_or(0, |pixels| pixels.float.size()[0] as usize);
         let slots = crafted.slots().count();
         ensure!(stored == slots, "{stored} images are stored for {slots} rows");
@@ -40,18 +41,18 @@ impl<'a> Crafted<'a> {
         self.rows.iter().enumerate().filter_map(slot)
     }
 
-    /// The originals of the pixels, M×3×side×side.
+    /// The originals of the pixels, M×C×H×W.
     ///
     /// # Errors
     /// When an image cannot be loaded.
     pub fn originals(&self) -> Result<Tensor> {
         let given: Vec<Picture> = self.slots().map(|(n, _)| self.pictures[n].clone()).collect();
-        data::batch(&given, self.side)
+        data::batch(&given, self.shape)
     }
 }
 
 impl Adversarials {
-    /// The 8-bit images, N×3×S×S.
+    /// The 8-bit images, N×C×H×W.
     pub(super) fn eight_bit(&self) -> Tensor {
         self.rounded.as_ref().map_or_else(|| to_8bit(&self.float), Tensor::shallow_clone)
     }

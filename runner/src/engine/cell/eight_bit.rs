@@ -8,7 +8,7 @@ const WHITE: f64 = 255.0;
 /// How far, in levels, rounding errors of float32 may put a level from where it is.
 const SLACK: f64 = 2.5e-4;
 
-/// Rounds adversarials (N×3×S×S) of these originals to the levels of 8-bit images.
+/// Rounds adversarials (N×C×H×W) of these originals to the levels of 8-bit images.
 ///
 /// Each pixel goes to the nearest level. Where an attack declares a budget and that leads out of
 /// it, pixels go towards the original instead: under an ℓ∞ budget to the nearest level inside,

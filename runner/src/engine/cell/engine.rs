@@ -13,10 +13,10 @@ use crate::store::rows::{
     CleanRow, ControlRow, CraftRow, MeasureRow, ProbeRow, ScoreRow, TransferRow,
 };
 use crate::store::{Adversarials, Packet, Store, StoreError};
-use crate::study::Study;
+use crate::study::{Samples, Study};
 use anyhow::{Context, Result, bail};
 use gauntlet_core::guard;
-use gauntlet_core::model::Model;
+use gauntlet_core::model::{ImageShape, Model};
 use gauntlet_core::oracle::Stop;
 use gauntlet_core::registry::Registry;
 use std::time::{Duration, Instant};
@@ -91,6 +91,7 @@ impl Engine<'_> {
             lanes: SLICE,
             deadline,
             cancel: &self.options.cancel,
+            samples: self.samples(id),
         };
         let content = guard::catch("the engine", || {
             // A panic may have left this thread in either gradient mode.
@@ -152,16 +153,18 @@ impl Engine<'_> {
         let rows =
             |id: CellId| store.load::<CleanRow>(&plan.cells[id].address).map(|stored| stored.rows);
         Ok(match cell.work {
-            Work::Clean { model, side } => {
-                Content::Clean(clean::compute(context, self.load(model, side, loaded)?, pictures)?)
+            Work::Clean { model, shape } => {
+                Content::Clean(clean::compute(context, self.load(model, shape, loaded)?, pictures)?)
             }
-            Work::Control { target, clean, side, policy } => {
-                let target = self.load(target, study.models[target].card.side, loaded)?;
+            Work::Control { target, clean, shape, policy } => {
+                let target = self.load(target, study.models[target].card.shape(), loaded)?;
                 let clean = rows(clean)?;
-                Content::Control(control::compute(context, target, policy, side, pictures, &clean)?)
+                Content::Control(control::compute(
+                    context, target, policy, shape, pictures, &clean,
+                )?)
             }
             Work::Craft { model, attack, goal, clean } => {
-                let model = self.load(model, plan.side(id), loaded)?;
+                let model = self.load(model, plan.shape(id), loaded)?;
                 let (rows, pixels) = craft::compute(
                     context,
                     model,
@@ -173,7 +176,7 @@ impl Engine<'_> {
                 Content::Craft(rows, pixels)
             }
             Work::Score { model, metric, goal, clean } => {
-                let model = self.load(model, plan.side(id), loaded)?;
+                let model = self.load(model, plan.shape(id), loaded)?;
                 Content::Score(score::compute(
                     context,
                     model,
@@ -184,7 +187,7 @@ impl Engine<'_> {
                 )?)
             }
             Work::Probe { model, clean } => {
-                let model = self.load(model, plan.side(id), loaded)?;
+                let model = self.load(model, plan.shape(id), loaded)?;
                 Content::Probe(probe::compute(context, model, pictures, &rows(clean)?)?)
             }
             Work::Measure { craft, metric } => {
@@ -193,7 +196,7 @@ impl Engine<'_> {
             Work::Transfer { craft, target, clean, control } => {
                 let policy =
                     study.transfer.context("a study without transfer has no transfer cells")?;
-                let target = self.load(target, study.models[target].card.side, loaded)?;
+                let target = self.load(target, study.models[target].card.shape(), loaded)?;
                 let crafted = self.crafted(craft)?;
                 let clean = rows(clean)?;
                 let control = match control {
@@ -207,6 +210,22 @@ impl Engine<'_> {
         })
     }
 
+    /// How a cell's model is asked if it answers at random.
+    fn samples(&self, id: CellId) -> Option<Samples> {
+        let models = &self.study.models;
+        match self.plan.cells[id].work {
+            Work::Craft { model, attack, .. } => models[model].samples.map(|samples| Samples {
+                attack: self.study.attacks[attack].samples.unwrap_or(samples.attack),
+                ..samples
+            }),
+            Work::Clean { model, .. } | Work::Score { model, .. } | Work::Probe { model, .. } => {
+                models[model].samples
+            }
+            Work::Control { target, .. } | Work::Transfer { target, .. } => models[target].samples,
+            Work::Measure { .. } => None,
+        }
+    }
+
     /// A craft cell that is stored.
     fn crafted(&self, id: CellId) -> Result<Crafted<'_>, CellError> {
         let Self { study, plan, store, .. } = *self;
@@ -215,7 +234,7 @@ impl Engine<'_> {
         let pixels = stored.pixels.as_ref();
         let pixels = pixels.map(|hash| store.read_pixels(&cell.address, hash)).transpose()?;
         let pictures = &study.data.pictures[plan.range(cell.slice)];
-        Ok(Crafted::new(stored.rows, pixels, pictures, plan.side(id))?)
+        Ok(Crafted::new(stored.rows, pixels, pictures, plan.shape(id))?)
     }
 
     /// The model that a craft cell attacks.
@@ -224,7 +243,12 @@ impl Engine<'_> {
     }
 
     /// Loads a model of the study, to be given images of `side`, unless it is loaded.
-    fn load<'l>(&self, model: usize, side: i64, loaded: &'l mut Loaded) -> Result<&'l dyn Model> {
+    fn load<'l>(
+        &self,
+        model: usize,
+        shape: ImageShape,
+        loaded: &'l mut Loaded,
+    ) -> Result<&'l dyn Model> {
         let of_use = |loaded: &LoadedModel| {
             loaded.index == model && !loaded.model.as_ref().is_ok_and(Model::needs_reload)
         };
@@ -239,7 +263,7 @@ impl Engine<'_> {
             LoadedModel { index: model, model: found }
         });
         match &mut loaded.model {
-            Ok(model) => Ok(model.at(side)),
+            Ok(model) => Ok(model.at(shape)),
             Err(reason) => bail!("{reason}"),
         }
     }

@@ -1,5 +1,6 @@
 //! One cell, from its inputs to what is stored: the same in every thread and process.
 
+mod bring;
 mod clean;
 mod context;
 mod control;

@@ -14,8 +14,8 @@ use crate::store::rows::{CleanRow, ProbeRow};
 use anyhow::Result;
 use gauntlet_core::attack::{Cases, Cost, Goal, Goals};
 use gauntlet_core::logits::{are_probabilities, relative_difference};
-use gauntlet_core::model::Model;
-use gauntlet_core::oracle::{Detached, Oracle};
+use gauntlet_core::model::{ImageShape, Model};
+use gauntlet_core::oracle::{Detached, Draws, Oracle, Purpose, Settings};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::RngCore;
 use std::time::Instant;
@@ -37,13 +37,15 @@ pub(super) fn compute(
         return Ok(rows);
     }
     let chosen: Vec<Picture> = probed.iter().map(|&n| pictures[n].clone()).collect();
-    let pixels = data::batch(&chosen, model.card().side)?.to_device(context.device);
+    let pixels = data::batch(&chosen, model.card().shape())?.to_device(context.device);
     let goals =
         chosen.iter().map(|picture| of_model(Goal::Away(picture.label), model.card())).collect();
     let cases = Cases::new(pixels, goals)?;
     let oracle = Oracle::new(model, chosen.iter().map(stream).collect(), context.settings());
     let start = Instant::now();
-    let seen = unhurried(&oracle, observe(&oracle, &cases, &context.study.radii()))?;
+    let draws = context.samples.map(|_| draw_twice(context, model, &chosen, &cases)).transpose()?;
+    let seen = observe(&oracle, &cases, &context.study.radii(), draws.as_ref());
+    let seen = unhurried(&oracle, seen)?;
     let milliseconds = start.elapsed().as_secs_f64() * 1e3 / probed.len() as f64;
     for ((n, seen), passes) in probed.into_iter().zip(seen).zip(oracle.passes()) {
         rows[n] = ProbeRow {
@@ -66,13 +68,9 @@ const PATTERNS: usize = 4;
 ///
 /// Single pixels average out in the first layers of a network. Larger blocks do not, nor do
 /// columns, with which Square Attack begins (Andriushchenko et al., ECCV 2020).
-fn patterns(side: i64) -> [(i64, i64); PATTERNS] {
-    [
-        (1, 1),
-        ((side / 8).max(1), (side / 8).max(1)),
-        ((side / 4).max(1), (side / 4).max(1)),
-        (side, 1),
-    ]
+fn patterns(shape: ImageShape) -> [(i64, i64); PATTERNS] {
+    let part = |of: i64| ((shape.height / of).max(1), (shape.width / of).max(1));
+    [(1, 1), part(8), part(4), (shape.height, 1)]
 }
 
 /// Passes per image, if no random perturbation deceives the model.
@@ -138,16 +136,40 @@ impl Probed {
     }
 }
 
-fn observe(oracle: &Oracle, cases: &Cases, radii: &[f64]) -> Result<Vec<Probed>> {
+/// The logits of a draw of a model that answers at random, and of the same draw again: random
+/// numbers of libtorch's generator repeat.
+fn draw_twice(
+    context: CellContext,
+    model: &dyn Model,
+    pictures: &[Picture],
+    cases: &Cases,
+) -> Result<[Tensor; 2]> {
+    let draw = || {
+        let one_draw = Draws { count: 1, purpose: Purpose::Attack };
+        let settings = Settings { draws: Some(one_draw), ..context.settings() };
+        let oracle = Oracle::new(model, pictures.iter().map(stream).collect(), settings);
+        oracle.logits(&(0..cases.len()).collect::<Vec<_>>(), &cases.pixels)
+    };
+    Ok([draw()?, draw()?])
+}
+
+/// `draws` are a draw and the same again, of a model that answers at random.
+fn observe(
+    oracle: &Oracle,
+    cases: &Cases,
+    radii: &[f64],
+    draws: Option<&[Tensor; 2]>,
+) -> Result<Vec<Probed>> {
     let goals = Goals::new(&cases.goals, &cases.pixels);
     let (logits, cross_entropy) =
         slopes(oracle, cases, |z| -goals.logit(&z.log_softmax(1, Kind::Float)))?;
     let (second, margin) = slopes(oracle, cases, |z| goals.margin(z))?;
-    let again = relative_difference(&logits, &second);
+    let (once, again) = draws.map_or((&logits, &second), |[once, again]| (once, again));
     let [first_answers, second_answers] =
-        [&logits, &second].map(|logits| predictions(&on_cpu(logits), oracle.card()));
+        [once, again].map(|logits| predictions(&on_cpu(logits), oracle.card()));
+    let again = relative_difference(once, again);
     let (first_answers, second_answers) = (first_answers?, second_answers?);
-    let alone = alone(oracle, cases, &logits)?;
+    let alone = if draws.is_none() { alone(oracle, cases, &logits)? } else { Vec::new() };
     let probabilities = are_probabilities(&logits);
     let outputs = outputs(&logits)?;
     let random_radius = random_radii(oracle, cases, radii)?;
@@ -218,14 +240,15 @@ fn random_radii(oracle: &Oracle, cases: &Cases, radii: &[f64]) -> Result<Vec<Opt
     let card = oracle.card().clone();
     let mut found = vec![None; cases.len()];
     let mut streams: Vec<ChaCha8Rng> = (0..cases.len()).map(|case| oracle.rng(case)).collect();
-    let tries = radii.iter().flat_map(|&radius| patterns(card.side).map(|block| (radius, block)));
+    let tries =
+        radii.iter().flat_map(|&radius| patterns(card.shape()).map(|block| (radius, block)));
     for (radius, block) in tries {
         let standing: Vec<usize> = (0..cases.len()).filter(|&case| found[case].is_none()).collect();
         if standing.is_empty() {
             break;
         }
         let drawn: Vec<Tensor> =
-            standing.iter().map(|&case| signs(&mut streams[case], card.side, block)).collect();
+            standing.iter().map(|&case| signs(&mut streams[case], card.shape(), block)).collect();
         let images: Vec<Tensor> = standing.iter().map(|&case| cases.image(case)).collect();
         let moves = Tensor::stack(&drawn, 0).to_device(cases.pixels.device()) * radius;
         let logits =
@@ -238,10 +261,10 @@ fn random_radii(oracle: &Oracle, cases: &Cases, radii: &[f64]) -> Result<Vec<Opt
     Ok(found)
 }
 
-/// 3×side×side of −1 and 1, at random, the same within each block (rows, columns) of a channel.
-fn signs(stream: &mut ChaCha8Rng, side: i64, (height, width): (i64, i64)) -> Tensor {
-    let (down, across) = ((side + height - 1) / height, (side + width - 1) / width);
-    let count = (3 * down * across) as usize;
+/// C×H×W of −1 and 1, at random, the same within each block (rows, columns) of a channel.
+fn signs(stream: &mut ChaCha8Rng, shape: ImageShape, (height, width): (i64, i64)) -> Tensor {
+    let (down, across) = ((shape.height + height - 1) / height, (shape.width + width - 1) / width);
+    let count = (shape.channels * down * across) as usize;
     let mut drawn = Vec::with_capacity(count);
     while drawn.len() < count {
         let bits = stream.next_u64();
@@ -250,17 +273,16 @@ fn signs(stream: &mut ChaCha8Rng, side: i64, (height, width): (i64, i64)) -> Ten
                 .map(|bit| if bits >> bit & 1 == 0 { -1f32 } else { 1.0 }),
         );
     }
-    let blocks = Tensor::from_slice(&drawn).view([3, down, across]);
+    let blocks = Tensor::from_slice(&drawn).view([shape.channels, down, across]);
     let spread = blocks
         .repeat_interleave_self_int(height, 1, None)
         .repeat_interleave_self_int(width, 2, None);
-    spread.narrow(1, 0, side).narrow(2, 0, side).contiguous()
+    spread.narrow(1, 0, shape.height).narrow(2, 0, shape.width).contiguous()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gauntlet_core::oracle::Settings;
     use gauntlet_core::testing::Affine;
     use rand_chacha::rand_core::SeedableRng;
     use tch::Device;
@@ -269,7 +291,7 @@ mod tests {
     fn signs_are_shared_within_blocks_and_differ_between_them() {
         let mut stream = ChaCha8Rng::seed_from_u64(1);
         for (block, expected) in [((1, 1), 3 * 100), ((4, 4), 3 * 9), ((10, 1), 3 * 10)] {
-            let drawn = signs(&mut stream, 10, block);
+            let drawn = signs(&mut stream, ImageShape::rgb(10), block);
             assert_eq!(drawn.size(), [3, 10, 10]);
             assert_eq!((drawn.abs() - 1.0).abs().max().double_value(&[]), 0.0);
             let first = drawn.narrow(1, 0, block.0).narrow(2, 0, block.1);
@@ -322,7 +344,7 @@ mod tests {
         let cases = Cases::new(pixels, vec![Goal::Away(label); SLICE]).unwrap();
         let oracle = Oracle::new(&model, (0..SLICE as u64).collect(), Settings::default());
         let radii = [1e-6, 2e-6]; // so small that no perturbation deceives the model
-        let seen = observe(&oracle, &cases, &radii).unwrap();
+        let seen = observe(&oracle, &cases, &radii, None).unwrap();
         assert!(seen.iter().all(
             |seen| seen.random_radius.is_none() && seen.margin.is_some_and(|slope| slope > 0.0)
         ));

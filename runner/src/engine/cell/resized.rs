@@ -1,25 +1,28 @@
-//! Models that are given images of another side than their own.
+//! Models that are given images of another shape than their own.
 
-use gauntlet_core::model::{Model, ModelCard};
+use crate::engine::cell::bring::{resize, to_channels};
+use gauntlet_core::model::{ImageShape, Model, ModelCard};
 use tch::Tensor;
 
-/// A model that takes images of any side. They are resized to its own side, bilinear and
-/// antialiased, and gradients pass through that. Images of its own side are left as they are.
+/// A model that takes images of any shape. They are brought to its own, bilinear and antialiased,
+/// and gradients pass through that. Images of its own shape are left as they are.
 pub(crate) struct Resized {
     model: Box<dyn Model>,
     card: ModelCard,
-    side: i64,
+    own: ImageShape,
 }
 
 impl Resized {
     pub fn new(model: Box<dyn Model>) -> Self {
         let card = model.card().clone();
-        Self { side: card.side, card, model }
+        Self { own: card.shape(), card, model }
     }
 
-    /// The model, with a card that says that it takes images of `side`.
-    pub fn at(&mut self, side: i64) -> &dyn Model {
-        self.card.side = side;
+    /// The model, with a card that says that it takes images of `shape`.
+    pub fn at(&mut self, shape: ImageShape) -> &dyn Model {
+        if self.card.shape() != shape {
+            self.card = self.model.card().clone().with_shape(shape);
+        }
         self
     }
 }
@@ -30,15 +33,14 @@ impl Model for Resized {
     }
 
     fn logits(&self, pixels: &Tensor) -> Tensor {
-        if self.card.side == self.side {
+        if self.card.shape() == self.own {
             return self.model.logits(pixels);
         }
-        self.model.logits(&pixels.internal_upsample_bilinear2d_aa(
-            [self.side; 2],
-            false,
-            None,
-            None,
-        ))
+        let pixels = to_channels(pixels, self.own);
+        if pixels.size()[2..] == [self.own.height, self.own.width] {
+            return self.model.logits(&pixels);
+        }
+        self.model.logits(&resize(&pixels, self.own))
     }
 
     fn needs_reload(&self) -> bool {

@@ -44,7 +44,7 @@ pub(super) fn compute(
         return Ok(rows);
     }
     let chosen: Vec<Picture> = scored.iter().map(|&n| pictures[n].clone()).collect();
-    let pixels = data::batch(&chosen, card.side)?.to_device(context.device);
+    let pixels = data::batch(&chosen, card.shape())?.to_device(context.device);
     let goals =
         scored.iter().map(|&n| of_model(goal(target_class(n), pictures[n].label), card)).collect();
     let cases = Cases::new(pixels, goals)?;

@@ -1,8 +1,9 @@
 //! Transfer cells: another model's answers to a craft cell's pixels.
 
+use crate::engine::cell::bring::{bring, bring_8bit};
 use crate::engine::cell::context::CellContext;
 use crate::engine::cell::crafted::Crafted;
-use crate::engine::cell::verify::{Classification, classify, fit, fit_8bit, goal, still_answers};
+use crate::engine::cell::verify::{Classification, classify, goal, still_answers};
 use crate::store::rows::{CleanRow, ControlRow, CraftRow, TransferRow};
 use crate::study::Policy;
 use anyhow::Result;
@@ -30,17 +31,22 @@ pub(super) fn compute(
         .map(|(craft, (clean, control))| unanswered(craft, clean, control))
         .collect();
     let Some(pixels) = &crafted.pixels else { return Ok(rows) };
-    let (device, side) = (context.device, target.card().side);
+    let shape = target.card().shape();
     let start = Instant::now();
-    let float = classify(target, device, &fit(&pixels.float, side, policy))?;
-    let rounded = classify(target, device, &fit_8bit(&pixels.eight_bit(), side, policy))?;
-    still_answers(target, device, crafted.pictures, clean)?;
+    let given = || crafted.slots().map(|(n, _)| &crafted.pictures[n]);
+    let float = classify(context, target, given(), &bring(&pixels.float, shape, policy))?;
+    let rounded = bring_8bit(&pixels.eight_bit(), shape, policy);
+    let rounded = classify(context, target, given(), &rounded)?;
+    still_answers(context, target, crafted.pictures, clean)?;
     let milliseconds = start.elapsed().as_secs_f64() * 1e3 / float.len() as f64;
     for (n, slot) in crafted.slots() {
         let row = &mut rows[n];
         (row.prediction, row.prediction_8bit) = (float[slot].prediction, rounded[slot].prediction);
         (row.success, row.top5) = met(row, &float[slot]);
         (row.success_8bit, row.top5_8bit) = met(row, &rounded[slot]);
+        let goal = goal(row.target_class, row.label);
+        (row.success_rate, row.success_rate_8bit) =
+            (float[slot].rate(goal), rounded[slot].rate(goal));
         row.milliseconds = milliseconds;
     }
     Ok(rows)
@@ -66,6 +72,8 @@ fn unanswered(craft: &CraftRow, clean: &CleanRow, control: &ControlRow) -> Trans
         prediction_8bit: None,
         success: false,
         success_8bit: false,
+        success_rate: None,
+        success_rate_8bit: None,
         top5: false,
         top5_8bit: false,
         milliseconds: 0.0,
@@ -73,6 +81,7 @@ fn unanswered(craft: &CraftRow, clean: &CleanRow, control: &ControlRow) -> Trans
     let of = |prediction, first_five: &[i64]| Classification {
         prediction,
         first_five: first_five.to_vec(),
+        draws: Vec::new(),
     };
     let (control_success, control_top5) = met(&row, &of(control.prediction, &control.first_five));
     let (control_success_8bit, control_top5_8bit) =

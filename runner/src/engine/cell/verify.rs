@@ -2,23 +2,49 @@
 //! believed: the engine checks it, with forward passes of its own.
 
 use crate::data::{self, Picture};
-use crate::engine::cell::eight_bit::to_8bit;
+use crate::engine::cell::context::{CellContext, stream};
 use crate::store::rows::CleanRow;
-use crate::study::Policy;
 use anyhow::{Result, ensure};
 use gauntlet_core::attack::Goal;
 use gauntlet_core::device::Device;
 use gauntlet_core::model::{Model, ModelCard};
-use gauntlet_core::oracle::{Oracle, Settings};
+use gauntlet_core::oracle::{Draws, Oracle, Purpose, Settings};
 use tch::{Kind, Tensor};
 
-/// A model's logits, by a forward pass of the engine's own: N×3×S×S → N×classes, on the CPU, in
-/// float32.
-pub(super) fn logits(model: &dyn Model, device: Device, pixels: &Tensor) -> Result<Tensor> {
-    let count = pixels.size()[0] as usize;
-    let oracle = Oracle::new(model, vec![0; count], Settings::default());
-    let logits = oracle.logits(&(0..count).collect::<Vec<_>>(), &pixels.to_device(device))?;
-    Ok(on_cpu(&logits))
+/// What a model says of N images, on the CPU, in float32.
+pub(super) struct Said {
+    /// N×classes. Of a model that answers at random, the means of the draws.
+    pub logits: Tensor,
+    /// Each draw of a model that answers at random, N×classes; none of a model whose answers
+    /// repeat.
+    draws: Vec<Tensor>,
+}
+
+/// What a model says of N×C×H×W pixels, made from these pictures, by forward passes of the engine's
+/// own.
+pub(super) fn ask<'a>(
+    context: CellContext,
+    model: &dyn Model,
+    pictures: impl IntoIterator<Item = &'a Picture>,
+    pixels: &Tensor,
+) -> Result<Said> {
+    let streams: Vec<u64> = pictures.into_iter().map(stream).collect();
+    let all: Vec<usize> = (0..streams.len()).collect();
+    let one_draw = Draws { count: 1, purpose: Purpose::Judgement };
+    let settings = Settings {
+        seed: context.study.seed,
+        draws: context.samples.map(|_| one_draw),
+        ..Settings::default()
+    };
+    let oracle = Oracle::new(model, streams, settings);
+    let pixels = pixels.to_device(context.device);
+    let ask = || Ok(on_cpu(&oracle.logits(&all, &pixels)?));
+    let Some(samples) = context.samples else {
+        return Ok(Said { logits: ask()?, draws: Vec::new() });
+    };
+    let draws: Vec<Tensor> = (0..samples.judge).map(|_| ask()).collect::<Result<_>>()?;
+    let logits = Tensor::stack(&draws, 0).mean_dim([0i64].as_slice(), false, Kind::Float);
+    Ok(Said { logits, draws })
 }
 
 /// Logits on the CPU, in float32.
@@ -34,27 +60,44 @@ pub(super) struct Classification {
     /// The five classes with the greatest logits, the greatest first; empty where a logit is not
     /// finite.
     pub first_five: Vec<i64>,
+    /// The class of each draw of a model that answers at random, as `prediction`.
+    pub draws: Vec<Option<i64>>,
 }
 
-/// A model's answers to N×3×S×S pixels, by a forward pass of the engine's own.
-pub(super) fn classify(
+impl Classification {
+    /// The share of the draws that meet a goal; none of a model whose answers repeat.
+    pub fn rate(&self, goal: Goal) -> Option<f64> {
+        let met = self.draws.iter().flatten().filter(|class| goal.met_by(**class)).count();
+        (!self.draws.is_empty()).then(|| met as f64 / self.draws.len() as f64)
+    }
+}
+
+/// A model's answers to N×C×H×W pixels, made from these pictures, by forward passes of the engine's
+/// own.
+pub(super) fn classify<'a>(
+    context: CellContext,
     model: &dyn Model,
-    device: Device,
+    pictures: impl IntoIterator<Item = &'a Picture>,
     pixels: &Tensor,
 ) -> Result<Vec<Classification>> {
-    classifications(&logits(model, device, pixels)?, model.card())
+    classifications(&ask(context, model, pictures, pixels)?, model.card())
 }
 
-/// The answers that N×classes logits are.
-pub(super) fn classifications(logits: &Tensor, card: &ModelCard) -> Result<Vec<Classification>> {
-    let predictions = predictions(logits, card)?;
-    let (_, best) = logits.topk(card.classes.min(5), 1, true, true);
-    let best = Vec::<Vec<i64>>::try_from(best - card.label_offset)?;
-    let classification = |(prediction, best): (Option<i64>, Vec<i64>)| Classification {
-        prediction,
-        first_five: prediction.map_or_else(Vec::new, |_| best),
-    };
-    Ok(predictions.into_iter().zip(best).map(classification).collect())
+/// The answers that a model's logits are.
+pub(super) fn classifications(said: &Said, card: &ModelCard) -> Result<Vec<Classification>> {
+    let logits = &said.logits;
+    let best = Vec::<Vec<i64>>::try_from(
+        logits.topk(card.classes.min(5), 1, true, true).1 - card.label_offset,
+    )?;
+    let draws =
+        said.draws.iter().map(|draw| predictions(draw, card)).collect::<Result<Vec<_>>>()?;
+    let classification =
+        |(n, (prediction, best)): (usize, (Option<i64>, Vec<i64>))| Classification {
+            prediction,
+            first_five: prediction.map_or_else(Vec::new, |_| best),
+            draws: draws.iter().map(|draw| draw[n]).collect(),
+        };
+    Ok(predictions(logits, card)?.into_iter().zip(best).enumerate().map(classification).collect())
 }
 
 /// Per row the class with the greatest logit, counted as in the dataset; none where a logit is not
@@ -76,8 +119,8 @@ const NEAR: f64 = 1e-3;
 /// # Errors
 /// When it gives another answer, other than between classes that are nearly equal.
 pub(super) fn still_answers(
+    context: CellContext,
     model: &dyn Model,
-    device: Device,
     pictures: &[Picture],
     clean: &[CleanRow],
 ) -> Result<()> {
@@ -85,8 +128,8 @@ pub(super) fn still_answers(
         pictures.iter().zip(clean).find_map(|(picture, row)| Some((picture, row.prediction?)));
     let Some((picture, before)) = answered else { return Ok(()) };
     let card = model.card();
-    let pixels = data::batch(std::slice::from_ref(picture), card.side)?;
-    let logits = logits(model, device, &pixels)?;
+    let one = std::slice::from_ref(picture);
+    let logits = ask(context, model, one, &data::batch(one, card.shape())?)?.logits;
     let after = predictions(&logits, card)?[0];
     let values = Vec::<f32>::try_from(logits.get(0))?;
     let of = |class: i64| f64::from(values[(class + card.label_offset) as usize]);
@@ -95,7 +138,8 @@ pub(super) fn still_answers(
     ensure!(
         same,
         "the answers of model `{}` do not repeat: to `{}` it answered class {before} at first and \
-         {} now; switch to evaluation mode, and keep no state from one call to the next",
+         {} now; switch to evaluation mode, and keep no state from one call to the next; where the \
+         model answers at random on purpose, `samples` of [[models]] attacks its expectation",
         card.name,
         picture.name,
         after.map_or("no class".to_owned(), |class| format!("class {class}"))
@@ -115,36 +159,6 @@ pub(super) fn of_model(goal: Goal, card: &ModelCard) -> Goal {
         Goal::Away(class) => Goal::Away(class + card.label_offset),
         Goal::Towards(class) => Goal::Towards(class + card.label_offset),
     }
-}
-
-/// What is put around images that are smaller than a model's.
-const MID_GREY: f64 = 0.5;
-
-/// Brings N×3×H×H to the side of another model.
-pub(super) fn fit(pixels: &Tensor, side: i64, policy: Policy) -> Tensor {
-    let have = pixels.size()[3];
-    match policy {
-        _ if have == side => pixels.shallow_clone(),
-        Policy::Resize => {
-            pixels.internal_upsample_bilinear2d_aa([side, side], false, None, None).clamp(0.0, 1.0)
-        }
-        _ if have > side => {
-            let margin = (have - side) / 2;
-            pixels.narrow(2, margin, side).narrow(3, margin, side).contiguous()
-        }
-        _ => {
-            let before = (side - have) / 2;
-            let after = side - have - before;
-            pixels.pad([before, after, before, after], "constant", MID_GREY)
-        }
-    }
-}
-
-/// Brings 8-bit images, N×3×H×H, to the side of another model. Resizing makes values between the
-/// levels: those are rounded, so that the model is given 8-bit images.
-pub(super) fn fit_8bit(rounded: &Tensor, side: i64, policy: Policy) -> Tensor {
-    let fitted = fit(rounded, side, policy);
-    if rounded.size()[3] == side { fitted } else { to_8bit(&fitted) }
 }
 
 #[cfg(test)]
@@ -175,7 +189,7 @@ mod tests {
             let logits = Tensor::zeros([3, card.classes], (Kind::Float, Device::Cpu))
                 .scatter_value(1, &index.unsqueeze(1), 1.0);
             assert_eq!(predictions(&logits, &card).unwrap(), labels.map(Some), "{}", member.model);
-            let answers = classifications(&logits, &card).unwrap();
+            let answers = classifications(&Said { logits, draws: vec![] }, &card).unwrap();
             let first: Vec<i64> = answers.iter().map(|answer| answer.first_five[0]).collect();
             assert_eq!(first, labels);
             assert_eq!(of_model(Goal::Towards(436), &card), Goal::Towards(436 + background));
@@ -189,44 +203,11 @@ mod tests {
         for broken in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let logits = Tensor::from_slice(&[broken, 1.0, 2.0, 0.0, 1.0, 2.0]).view([2, 3]);
             let expected = [
-                Classification { prediction: None, first_five: vec![] },
-                Classification { prediction: Some(2), first_five: vec![2, 1, 0] },
+                Classification { prediction: None, first_five: vec![], draws: vec![] },
+                Classification { prediction: Some(2), first_five: vec![2, 1, 0], draws: vec![] },
             ];
-            assert_eq!(classifications(&logits, &card).unwrap(), expected, "{broken}");
-        }
-    }
-
-    /// 1×3×side×side: every pixel says where it is.
-    fn grid(side: i64) -> Tensor {
-        (Tensor::arange(side * side, (Kind::Float, Device::Cpu)) / (side * side) as f64)
-            .view([1, 1, side, side])
-            .repeat([1, 3, 1, 1])
-    }
-
-    #[test]
-    fn the_centre_is_cut_out_or_grey_put_around() {
-        let pixels = grid(4);
-        let cropped = fit(&pixels, 2, Policy::CropOrPad);
-        assert_eq!(cropped, pixels.narrow(2, 1, 2).narrow(3, 1, 2));
-        let padded = fit(&pixels, 7, Policy::CropOrPad);
-        assert_eq!(padded.size(), [1, 3, 7, 7]);
-        assert_eq!(
-            padded.narrow(2, 1, 4).narrow(3, 1, 4),
-            pixels,
-            "the odd row and column are after"
-        );
-        assert_eq!(padded.select(2, 6).min().double_value(&[]), MID_GREY);
-        assert_eq!(fit(&pixels, 4, Policy::Resize), pixels);
-    }
-
-    #[test]
-    fn resizing_keeps_the_mean() {
-        let pixels = grid(8);
-        for side in [4, 16] {
-            let resized = fit(&pixels, side, Policy::Resize);
-            assert_eq!(resized.size(), [1, 3, side, side]);
-            let mean = |pixels: &Tensor| pixels.mean(Kind::Float).double_value(&[]);
-            assert!((mean(&resized) - mean(&pixels)).abs() < 1e-3);
+            let said = Said { logits, draws: vec![] };
+            assert_eq!(classifications(&said, &card).unwrap(), expected, "{broken}");
         }
     }
 }

@@ -1,18 +1,17 @@
 //! The section "Examples": originals, adversarials and their differences.
 
+use crate::data::png;
 use crate::report::figure::{escape, short};
 use crate::report::html::page::Page;
 use crate::report::html::view::View;
 use crate::report::html::words::goal_words;
 use crate::summary::{Example, example_pixels};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use image::{ImageFormat, RgbImage};
 use std::fmt::Write;
-use std::io::Cursor;
 use std::path::Path;
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 pub(super) fn examples(view: &View, folder: &Path, page: &mut Page) -> Result<()> {
     let examples = &view.summary.examples;
@@ -109,23 +108,4 @@ fn panel(
         escape(&distortions.join(", "))
     );
     Ok(html)
-}
-
-/// Pixels in [0, 1] of shape 3×S×S as a PNG.
-fn png(pixels: &Tensor) -> Result<Vec<u8>> {
-    let size = pixels.size();
-    ensure!(
-        matches!(size[..], [3, _, _]),
-        "pixels of an example have shape {size:?}, expected 3×S×S"
-    );
-    let bytes = ((pixels * 255.0).round().clamp(0.0, 255.0))
-        .permute([1, 2, 0])
-        .to_kind(Kind::Uint8)
-        .contiguous();
-    let bytes = Vec::<u8>::try_from(bytes.view([-1]))?;
-    let picture = RgbImage::from_raw(size[2] as u32, size[1] as u32, bytes)
-        .context("a picture has all its pixels")?;
-    let mut file = Cursor::new(Vec::new());
-    picture.write_to(&mut file, ImageFormat::Png)?;
-    Ok(file.into_inner())
 }

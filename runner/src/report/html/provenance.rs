@@ -34,7 +34,7 @@ pub(super) fn provenance(view: &View, folder: &Path, page: &mut Page) {
             vec![
                 text(&model.label),
                 text(&model.family),
-                count(Some(model.side as f64)),
+                (model.shape().to_string(), Some(model.shape().values() as f64)),
                 count(model.depth.map(f64::from)),
                 count(model.parameters.map(|n| n as f64)),
                 text(&model.source),
@@ -43,7 +43,7 @@ pub(super) fn provenance(view: &View, folder: &Path, page: &mut Page) {
         .collect();
     body.push_str(&table(
         "Models",
-        &["model", "family", "side (pixels)", "layers", "parameters", "source"],
+        &["model", "family", "images (pixels)", "layers", "parameters", "source"],
         2,
         &models,
     ));

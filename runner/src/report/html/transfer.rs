@@ -29,7 +29,7 @@ pub(super) fn matrices(view: &View, page: &mut Page) -> Result<()> {
          meets the goal, of the {}, as the 2018 \
          study counted; the other denominators stand in the tip and in the data. Outlined: the \
          attack on its own model. \
-         Where source and target differ in side, the smaller number is the control: the share of \
+         Where the images of source and target differ in shape, the smaller number is the control: the share of \
          the same images that meets the goal without the attack, brought to the target in the \
          same way. \
          Images as they are, not rounded to 8 bits; study.json has both.",
@@ -52,9 +52,9 @@ fn heat_map(view: &View, matrix: &Matrix) -> Result<Shown> {
             .get(&matrix.published)
             .map_or_else(|| Rate::new(0, 0), |counts| counts.rate(source, target))
     };
-    let side = |model: usize| view.summary.models[model].side;
+    let shape = |model: usize| view.summary.models[model].shape();
     let brought = view.summary.study.transfer != Some(Policy::Native);
-    let across = |source: usize, target: usize| brought && side(source) != side(target);
+    let across = |source: usize, target: usize| brought && shape(source) != shape(target);
     let cell = |source: usize, target: usize| {
         let value = published(source, target);
         let mut tip = format!("{} → {}: {}", labels(source), labels(target), rate(&value));
@@ -98,7 +98,7 @@ fn heat_map(view: &View, matrix: &Matrix) -> Result<Shown> {
         rows: "adversarials of",
         columns: "shown to",
         values: "images whose goal is met (%)",
-        controls: "below: without the attack, where sides differ (%)",
+        controls: "below: without the attack, where shapes differ (%)",
         names: &names,
         families: &view.families,
         cells: view

@@ -114,11 +114,9 @@ impl Architecture for Patch {
             family: "patch".into(),
             side: 6,
             classes: params.classes,
-            label_offset: 0,
             top1: Some(12.5),
-            top5: None,
-            depth: None,
             source: "quarters of the image".into(),
+            ..ModelCard::default()
         }
     }
 
@@ -160,11 +158,8 @@ impl Architecture for Bands {
             family: "bands".into(),
             side: 28,
             classes: 10,
-            label_offset: 0,
-            top1: None,
-            top5: None,
-            depth: None,
             source: "means of horizontal bands".into(),
+            ..ModelCard::default()
         }
     }
 

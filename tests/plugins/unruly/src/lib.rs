@@ -34,6 +34,8 @@ choices! {
         SpeechlessError,
         /// Panics when it is asked for its cost.
         CostPanics,
+        /// Aborts the process when it is asked for its cost.
+        CostAborts,
         /// The loss panics.
         LossPanics,
         /// The loss has the wrong shape.
@@ -96,6 +98,9 @@ impl Attack for Unruly {
 
     fn cost(&self, _: Goal) -> Option<Cost> {
         assert!(self.0.way != Way::CostPanics, "priceless");
+        if self.0.way == Way::CostAborts {
+            std::process::abort();
+        }
         None
     }
 
@@ -103,7 +108,7 @@ impl Attack for Unruly {
         let all: Vec<usize> = (0..cases.len()).collect();
         let pixels = &cases.pixels;
         match self.0.way {
-            Way::Error | Way::CostPanics => bail!("I would rather not"),
+            Way::Error | Way::CostPanics | Way::CostAborts => bail!("I would rather not"),
             Way::Panic => panic!("out of order\nand a second line"),
             Way::PanicWithoutWords => std::panic::panic_any(7),
             Way::Torch => {
@@ -237,11 +242,8 @@ impl Architecture for Fragile {
             family: "fragile".into(),
             side: 6,
             classes: params.classes,
-            label_offset: 0,
-            top1: None,
-            top5: None,
-            depth: None,
             source: "for tests".into(),
+            ..ModelCard::default()
         }
     }
 

@@ -83,8 +83,10 @@ impl Models {
 
     fn entries(&self) -> Vec<Value> {
         self.each(|n, label, family| {
+            let side = 28 + 4 * (n % 2);
             json!({
-                "label": label, "name": label, "family": family, "side": 28 + 4 * (n % 2),
+                "label": label, "name": label, "family": family, "side": side, "channels": 3,
+                "height": side, "width": side,
                 "parameters": 1000 * n, "depth": n, "missing": 0, "top1": rate(30 + n % 9, 40),
                 "top5": rate(40, 40), "published_top1": null, "published_top5": null,
                 "ln_error": error(n).ln(), "source": HOSTILE,
