@@ -172,6 +172,26 @@ fn images_that_are_not_square_have_their_distances_figures_and_files() {
 }
 
 #[test]
+fn a_module_that_takes_other_channels_says_how_many() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = |channels: i64, said: &str| {
+        write_module(folder.path(), ImageShape { channels, ..ImageShape::rgb(12) }, false);
+        let text = of_module(&format!("side = 12\n{said}"), "");
+        let options = StudyOptions::default();
+        let study =
+            Study::parse(&text, "shapes.toml", folder.path(), &registry(), options).unwrap();
+        format!("{:#}", study.models[0].load(&registry(), Device::Cpu).err().unwrap())
+    };
+    let text = error(1, "");
+    assert!(
+        text.contains("given 3 images of 12×12 (it takes 1 channel: `channels = 1`): "),
+        "{text}"
+    );
+    let text = error(3, "channels = 1");
+    assert!(text.contains("12×12 grey (it takes 3 channels: `channels = 3`): "), "{text}");
+}
+
+#[test]
 fn grey_files_are_left_out_of_rgb_studies_unless_the_study_keeps_them() {
     let folder = tempfile::tempdir().unwrap();
     write_module(folder.path(), ImageShape::rgb(12), true);

@@ -1,5 +1,6 @@
 //! Counting: the rows of every stored cell, read once, in the order of the plan.
 
+use crate::analysis::robustness::Robustness;
 use crate::analysis::tables::{
     Accuracy, OutcomeSink, Outcomes, Probe, Score, Success, Tables, Tally, summary,
 };
@@ -27,7 +28,12 @@ pub fn analyse(
     let reader =
         Reader { study, plan, store, missing: RefCell::default(), trouble: RefCell::default() };
     let none = || vec![Tally::default(); study.models.len()];
-    let mut tables = Tables { adversarials: none(), repeated: none(), ..Tables::default() };
+    let mut tables = Tables {
+        adversarials: none(),
+        repeated: none(),
+        robustness: Robustness::all(study),
+        ..Tables::default()
+    };
     for model in 0..study.models.len() {
         reader.accuracy(model, &mut tables);
     }
@@ -83,7 +89,11 @@ impl Reader<'_> {
         let (mut correct, mut answers) = (Vec::new(), Vec::new());
         tables.pixels.resize(self.study.data.pictures.len(), None);
         for &id in &self.plan.clean[model] {
-            let Some(rows) = self.rows::<CleanRow>(id) else {
+            let rows = self.rows::<CleanRow>(id);
+            for robustness in tables.robustness.iter_mut().filter(|of| of.model == model) {
+                robustness.note_clean(rows.as_deref(), self.plan.cases(id));
+            }
+            let Some(rows) = rows else {
                 accuracy.missing += self.plan.cases(id);
                 correct.extend(std::iter::repeat_n(None, self.plan.cases(id)));
                 answers.extend(std::iter::repeat_n(None, self.plan.cases(id)));
@@ -138,6 +148,9 @@ impl Reader<'_> {
             let measures: Vec<Option<Vec<MeasureRow>>> =
                 campaign.measures.iter().map(|(_, cells)| self.rows(cells[slice])).collect();
             let images = self.plan.range(slice);
+            if own {
+                tables.note_robustness(campaign, images.start, &craft, &measures);
+            }
             let everyone = &everyone[images.clone()];
             let mut transfers: Vec<(usize, Vec<TransferRow>)> = Vec::new();
             for ((target, cells), counts) in campaign.transfers.iter().zip(&mut counts) {
@@ -179,11 +192,7 @@ impl Reader<'_> {
                     );
                 }
             }
-            let invalid = |(n, row): (usize, &CraftRow)| match &row.status {
-                Status::Invalid(reason) => Some((images.start + n, reason.clone())),
-                _ => None,
-            };
-            first_invalid = first_invalid.or_else(|| craft.iter().enumerate().find_map(invalid));
+            first_invalid = first_invalid.or_else(|| invalid(&craft, images.start));
             attacked.extend(craft.iter().map(|row| row.status.attempted()));
             met.extend(craft.iter().map(|row| row.success));
             met_8bit.extend(craft.iter().map(|row| row.success_8bit));
@@ -264,4 +273,12 @@ impl Reader<'_> {
         };
         Probe { model, cases: cells.iter().flat_map(of).collect() }
     }
+}
+
+/// The first of some images whose answer is invalid, and the reason. They are numbered from `start`.
+fn invalid(rows: &[CraftRow], start: usize) -> Option<(usize, String)> {
+    rows.iter().enumerate().find_map(|(n, row)| match &row.status {
+        Status::Invalid(reason) => Some((start + n, reason.clone())),
+        _ => None,
+    })
 }

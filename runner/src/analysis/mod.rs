@@ -8,6 +8,7 @@ mod count;
 mod denominator;
 pub mod flags;
 mod rate;
+mod robustness;
 pub mod stats;
 mod tables;
 mod transfer;
@@ -17,6 +18,7 @@ pub use count::analyse;
 pub use denominator::{Denominator, PerDenominator};
 pub use rate::{Estimate, Rate, rate};
 pub(crate) use rate::{interval, number};
+pub use robustness::{Known, NORMS, Nearest, QuotedBudget, Robustness, quoted_budgets};
 pub use tables::{
     Accuracy, Distortion, MeanMedian, OutcomeSink, Outcomes, Passes, Probe, Score, Spread, Success,
     Tables, Tally,

@@ -1,6 +1,7 @@
 //! The tables: counts of what the stored rows say, by model, attack, goal and metric.
 
 use crate::analysis::flags::Findings;
+use crate::analysis::robustness::Robustness;
 use crate::analysis::stats;
 use crate::analysis::transfer::Transfer;
 use crate::engine::plan::{Campaign, CellId};
@@ -35,6 +36,8 @@ pub struct Tables {
     pub probes: Vec<Probe>,
     /// Signs that a model or an attack is not measured right.
     pub findings: Findings,
+    /// The smallest known distortions, one per model and norm that the study measures.
+    pub robustness: Vec<Robustness>,
     /// Transfer per image within and across families, one per attack, goal and family of sources.
     pub spread: Vec<Spread>,
     /// Missing cells that could have been computed: all cells that they need are there.
@@ -235,6 +238,19 @@ impl Tables {
             let given = row.slot.is_some();
             let broken = broken || given && row.prediction_8bit.is_none();
             self.adversarials[model].add(attempted && (broken || given), broken);
+        }
+    }
+
+    /// Notes what an attack on the images from number `first` on says of its model's robustness.
+    pub(super) fn note_robustness(
+        &mut self,
+        campaign: &Campaign,
+        first: usize,
+        rows: &[CraftRow],
+        measures: &[Option<Vec<MeasureRow>>],
+    ) {
+        for robustness in &mut self.robustness {
+            robustness.note_attack(campaign, first, rows, measures);
         }
     }
 

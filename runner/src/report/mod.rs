@@ -9,6 +9,7 @@ mod html;
 mod latex;
 pub mod outcomes;
 mod provenance;
+mod robustness;
 mod tables;
 mod terminal;
 mod write;

@@ -2,8 +2,9 @@
 
 use crate::analysis::{OutcomeSink, Outcomes};
 use crate::engine::plan::{ENGINE, Plan};
-pub use crate::store::rows::OutcomeRow;
-use crate::store::rows::{CraftRow, MeasureRow, TimeRow, TransferRow};
+use crate::store::rows::{CraftRow, MeasureRow, TransferRow};
+pub use crate::store::table_rows::OutcomeRow;
+use crate::store::table_rows::TimeRow;
 use crate::store::{Pending, Row, properties};
 use crate::study::{Study, StudyMetric};
 use anyhow::{Context, Result};
@@ -144,14 +145,14 @@ pub(super) struct Merged<'a> {
 }
 
 /// A Parquet file that grows batch by batch.
-struct Sheet {
+pub(super) struct Sheet {
     pending: Pending,
     writer: ArrowWriter<File>,
     schema: Arc<Schema>,
 }
 
 impl Sheet {
-    fn new(study: &Study, path: &Path, fields: Vec<Field>) -> Result<Self> {
+    pub fn new(study: &Study, path: &Path, fields: Vec<Field>) -> Result<Self> {
         let mut pending = Pending::new(path)?;
         let schema = Arc::new(Schema::new(fields));
         let metadata = [
@@ -168,11 +169,11 @@ impl Sheet {
         Ok(Self { pending, writer, schema })
     }
 
-    fn write(&mut self, columns: Vec<ArrayRef>) -> Result<()> {
+    pub fn write(&mut self, columns: Vec<ArrayRef>) -> Result<()> {
         Ok(self.writer.write(&RecordBatch::try_new(self.schema.clone(), columns)?)?)
     }
 
-    fn finish(self) -> Result<()> {
+    pub fn finish(self) -> Result<()> {
         self.writer.close()?;
         self.pending.commit()
     }

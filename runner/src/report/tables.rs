@@ -312,7 +312,7 @@ pub(super) fn skipped(study: &Study) -> Result<Vec<u8>> {
 /// A number as it stands in the tables: six significant digits without a power of ten; nothing when
 /// there is none.
 #[derive(Clone, Copy, Default)]
-struct Number(Option<f64>);
+pub(super) struct Number(pub Option<f64>);
 
 impl Display for Number {
     fn fmt(&self, f: &mut Formatter) -> fmt::Result {
@@ -341,7 +341,7 @@ impl Column {
 }
 
 /// A table whose columns are the fields of a struct.
-fn table<R: Serialize + Default>(rows: impl IntoIterator<Item = R>) -> Result<Vec<u8>> {
+pub(super) fn table<R: Serialize + Default>(rows: impl IntoIterator<Item = R>) -> Result<Vec<u8>> {
     wide_table([], rows.into_iter().map(|row| (row, Vec::new())))
 }
 
@@ -367,12 +367,12 @@ fn wide_table<R: Serialize + Default>(
 mod tests {
     use super::*;
     use crate::store::Row;
-    use crate::store::rows::OutcomeRow;
+    use crate::store::table_rows::{OutcomeRow, RobustnessRow};
 
     #[test]
     fn every_column_is_documented() {
         let docs = include_str!("../../../docs/results.md");
-        for field in OutcomeRow::fields() {
+        for field in OutcomeRow::fields().iter().chain(&RobustnessRow::fields()) {
             assert!(
                 docs.contains(&format!("`{}`", field.name())),
                 "docs/results.md does not say what `{}` is",

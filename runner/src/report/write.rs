@@ -4,6 +4,7 @@ use crate::analysis::{self, Tables};
 use crate::engine::Failure;
 use crate::engine::plan::{CellId, Plan};
 use crate::report::outcomes::Merged;
+use crate::report::robustness::{robust_accuracy, write_distances};
 use crate::report::tables::{
     accuracy, flags, matrices, scores, skipped, success, timing, transfer,
 };
@@ -54,6 +55,8 @@ pub fn write(
     text(summary::FILE, summary.to_json()?)?;
     text("tables.tex", latex::tables(&summary).into_bytes())?;
     text("matrices.csv", matrices(&summary)?)?;
+    text("robust_accuracy.csv", robust_accuracy(&summary)?)?;
+    write_distances(study, &tables, out)?;
     text(provenance::FILE, provenance::provenance(study, plan)?)?;
     text(summary::SCHEMA, summary::schema()?)?;
     text("study.toml", study.to_toml().as_bytes().to_vec())?;

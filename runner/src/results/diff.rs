@@ -3,7 +3,7 @@
 use crate::analysis::stats;
 use crate::report::outcomes::{self, Batches, Outcome};
 use crate::results::join::{Key, Stream, join};
-use crate::store::rows::OutcomeRow;
+use crate::store::table_rows::OutcomeRow;
 use anyhow::{Context, Result};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;

@@ -5,8 +5,9 @@ use crate::engine::{self, Engine, Progress, RunOptions, Survey, presence_of};
 use crate::report::outcomes::{self, Outcome};
 use crate::store::Row;
 use crate::store::rows::{
-    CleanRow, ControlRow, CraftRow, MeasureRow, OutcomeRow, ProbeRow, ScoreRow, TransferRow,
+    CleanRow, ControlRow, CraftRow, MeasureRow, ProbeRow, ScoreRow, TransferRow,
 };
+use crate::store::table_rows::OutcomeRow;
 use crate::store::{Store, Stored};
 use crate::study::Study;
 use anyhow::{Context, Result, bail, ensure};

@@ -23,6 +23,7 @@ mod remote;
 mod row;
 pub mod rows;
 pub(crate) mod status;
+pub mod table_rows;
 
 pub use address::{Address, CellKind, canonical};
 pub(crate) use backing::begun;

@@ -31,6 +31,49 @@ pub trait Row: Sized + Clone {
     }
 }
 
+/// Defines a struct and its columns: each field is a column of the same name.
+macro_rules! row {
+    ($(#[$about:meta])* $name:ident { $( $(#[$doc:meta])* $field:ident: $type:ty, )+ }) => {
+        $(#[$about])*
+        #[derive(Clone, Debug, PartialEq)]
+        pub struct $name { $( $(#[$doc])* pub $field: $type, )+ }
+
+        impl $crate::store::Row for $name {
+            fn fields() -> Vec<arrow_schema::Field> {
+                vec![$( arrow_schema::Field::new(
+                    stringify!($field),
+                    <$type as $crate::store::row::Value>::data_type(),
+                    <$type as $crate::store::row::Value>::NULLABLE,
+                ) ),+]
+            }
+
+            fn columns(rows: &[Self]) -> Vec<arrow_array::ArrayRef> {
+                vec![$( <$type as $crate::store::row::Value>::array(rows.iter().map(|row| row.$field.clone())) ),+]
+            }
+
+            fn read(batch: &arrow_array::RecordBatch) -> anyhow::Result<Vec<Self>> {
+                $( let $field = $crate::store::row::column::<$type>(batch, stringify!($field))?; )+
+                (0..batch.num_rows())
+                    .map(|n| Ok(Self { $( $field: $crate::store::row::value($field, n, stringify!($field))?, )+ }))
+                    .collect()
+            }
+
+            fn differences(&self, other: &Self) -> Vec<String> {
+                let all = [$( (
+                    stringify!($field),
+                    format!("{:?}", self.$field),
+                    format!("{:?}", other.$field),
+                ) ),+];
+                all.into_iter()
+                    .filter(|(name, this, that)| *name != $crate::store::row::TIME && this != that)
+                    .map(|(name, this, that)| format!("{name}: {this}, {that}"))
+                    .collect()
+            }
+        }
+    };
+}
+pub(super) use row;
+
 /// The column of times, which differ between computations.
 pub(super) const TIME: &str = "milliseconds";
 
@@ -54,6 +97,23 @@ impl Value for String {
     fn get(array: &dyn Array, row: usize) -> Option<Self> {
         let array = array.as_any().downcast_ref::<StringArray>()?;
         (!array.is_null(row)).then(|| array.value(row).to_owned())
+    }
+}
+
+impl Value for Option<String> {
+    const NULLABLE: bool = true;
+
+    fn data_type() -> DataType {
+        DataType::Utf8
+    }
+
+    fn array(values: impl Iterator<Item = Self>) -> ArrayRef {
+        Arc::new(values.collect::<StringArray>())
+    }
+
+    fn get(array: &dyn Array, row: usize) -> Option<Self> {
+        let array = array.as_any().downcast_ref::<StringArray>()?;
+        Some((!array.is_null(row)).then(|| array.value(row).to_owned()))
     }
 }
 

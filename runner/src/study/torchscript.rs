@@ -237,14 +237,33 @@ impl Module {
         )
     }
 
+    /// What to say where the module takes images of another number of channels.
+    fn other_channels(&self, pixels: &Tensor) -> String {
+        let size = pixels.size();
+        let other = 4 - self.card.channels;
+        let images =
+            Tensor::rand([size[0], other, size[2], size[3]], (Kind::Float, pixels.device()));
+        let answered = guard::catch("the module", || {
+            Ok(tch::no_grad(|| self.code.forward_is(&[IValue::Tensor(images)]))?)
+        });
+        if answered.is_err() {
+            return String::new();
+        }
+        format!(
+            " (it takes {other} channel{}: `channels = {other}`)",
+            if other == 1 { "" } else { "s" }
+        )
+    }
+
     fn try_out(&self, device: Device, randomised: bool) -> Result<()> {
         const COUNT: i64 = 3;
         let (shape, classes) = (self.card.shape(), self.card.classes);
         let grid = Tensor::arange(COUNT * shape.values(), (Kind::Float, device))
             .view(shape.batch(COUNT as usize));
         let pixels = ((grid * 0.37).sin() * 0.5 + 0.5).set_requires_grad(true);
-        let logits =
-            self.answer(&pixels).with_context(|| format!("given {COUNT} images of {shape}"))?;
+        let logits = self.answer(&pixels).with_context(|| {
+            format!("given {COUNT} images of {shape}{}", self.other_channels(&pixels))
+        })?;
         ensure!(
             logits.size() == [COUNT, classes],
             "for {COUNT} images it gives logits of shape {:?}, expected [{COUNT}, {classes}] by \

@@ -10,6 +10,7 @@ use crate::summary::document::{
     Attack, FORMAT, Facts, Left, Metric, MissingCell, Model, SCHEMA, Summary,
 };
 use crate::summary::resampled::{RESAMPLES, Resampler};
+use crate::summary::robustness::robustness;
 use gauntlet_core::metric::{Direction, Scope};
 
 /// Builds the document without its examples. `failures` are those of the run that computed the
@@ -35,6 +36,7 @@ pub(crate) fn build(study: &Study, plan: &Plan, tables: &Tables, failures: &[Fai
             .enumerate()
             .map(|(index, success)| resampler.campaign(index, success))
             .collect(),
+        robustness: robustness(study, tables),
         transfer: if study.transfer.is_some() { resampler.matrices() } else { Vec::new() },
         scores: tables.scores.iter().map(|score| resampler.score(score)).collect(),
         verdicts: claims::verdicts(&resampler, &laws, &depth),

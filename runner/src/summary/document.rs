@@ -1,10 +1,11 @@
 //! The document `study.json` itself.
 
-use crate::analysis::Rate;
 use crate::analysis::flags::Findings;
+use crate::analysis::{NORMS, Rate};
 use crate::study::{GoalKind, Policy};
 use crate::summary::campaigns::{CampaignSummary, ScoreSummary};
 use crate::summary::laws::{DepthEffect, Law};
+use crate::summary::robustness::NormRobustness;
 use crate::summary::transfer::{FamilyTransfer, Matrix};
 use crate::summary::verdicts::Verdict;
 use anyhow::{Context, Result, ensure};
@@ -28,9 +29,6 @@ pub const EXAMPLES: &str = "examples.safetensors";
 /// the new one.
 pub const FORMAT: u32 = 1;
 
-/// The metrics by which attacks are shown, if the study has one of them.
-pub(crate) const NORMS: [&str; 3] = ["linf", "l2", "l1"];
-
 /// The document.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -50,6 +48,9 @@ pub struct Summary {
     pub metrics: Vec<Metric>,
     /// One for every model, attack and goal.
     pub campaigns: Vec<CampaignSummary>,
+    /// Robust accuracy whatever the attack, one for every norm that the study measures, in the order
+    /// ℓ∞, ℓ2, ℓ1.
+    pub robustness: Vec<NormRobustness>,
     /// One for every attack, goal, kind of pixels and match; empty without transfer.
     pub transfer: Vec<Matrix>,
     /// One for every metric of a model, goal and model.

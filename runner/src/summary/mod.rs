@@ -14,6 +14,7 @@ mod document;
 mod examples;
 mod laws;
 mod resampled;
+mod robustness;
 mod timing;
 mod transfer;
 mod verdicts;
@@ -23,8 +24,6 @@ pub(crate) use build::build;
 pub use campaigns::{
     CampaignSummary, Cost, Curve, DistortionSummary, Gap, Quantiles, ScoreSummary,
 };
-#[cfg(feature = "report")]
-pub(crate) use document::NORMS;
 pub(crate) use document::schema;
 pub use document::{
     Attack, EXAMPLES, Example, FILE, FORMAT, Facts, Left, Metric, MissingCell, Model, SCHEMA,
@@ -32,6 +31,7 @@ pub use document::{
 };
 pub(crate) use examples::{ChosenExamples, examples};
 pub use laws::{Band, DepthEffect, Fit, Law, Point, Subset};
+pub use robustness::{Apart, ModelRobustness, NearestBy, NormRobustness, RobustAccuracy};
 pub use timing::Timing;
 pub use transfer::{Counts, FamilyTransfer, Matrix, Pooled, SourceFamily, Split};
 pub use verdicts::{Evidence, Finding, Verdict};

@@ -1,4 +1,4 @@
-//! Curves that rise in steps, each with its name at its end.
+//! Curves that rise or fall in steps, each with its name at its end.
 
 use super::canvas::{Anchor, Area, Canvas};
 use super::drawing::Figure;
@@ -16,8 +16,10 @@ pub struct Curves<'a> {
     pub x: Axis,
     /// The ordinate, from 0 to 1.
     pub y: Axis,
-    /// The curves.
+    /// The curves, as they rise.
     pub rising: Vec<Curve>,
+    /// Whether they are drawn falling, each height as what is left of 1.
+    pub falls: bool,
     /// The families' names.
     pub families: &'a [String],
 }
@@ -52,10 +54,11 @@ impl Curves<'_> {
         let across = Scale::around(self.x.kind, values, (plot.x, plot.right()));
         axes(&mut canvas, plot, (&self.x, &across), (&self.y, &up));
 
+        let height = |share: f64| up.within(if self.falls { 1.0 - share } else { share });
         let ends: Vec<f64> = self
             .rising
             .iter()
-            .map(|curve| up.within(curve.points.last().map_or(0.0, |point| point.1)))
+            .map(|curve| height(curve.points.last().map_or(0.0, |point| point.1)))
             .collect();
         let names = apart(&ends, 13.0, (top - 8.0, bottom + 4.0));
         for (n, curve) in self.rising.iter().enumerate() {
@@ -67,10 +70,10 @@ impl Curves<'_> {
             let line = hue(curve.name.family).1;
             let class = format!("curve {line} {}", DASHES[member % DASHES.len()]);
             canvas.open("series", &curve.tip, &[("name", curve.name.text.clone())]);
-            let mut steps = vec![(plot.x, up.at(0.0))];
+            let mut steps = vec![(plot.x, height(0.0))];
             for &(x, y) in &curve.points {
                 let (x, last) = (across.within(x), steps.last().map_or(bottom, |step| step.1));
-                steps.extend([(x, last), (x, up.within(y))]);
+                steps.extend([(x, last), (x, height(y))]);
             }
             steps.push((plot.right(), ends[n]));
             canvas.path(&steps, false, &class);
@@ -112,6 +115,7 @@ mod tests {
             x: Axis::new("l2", Kind::Linear),
             y: Axis::percent("success (%)", Kind::Linear),
             rising: (0..18).map(curve).collect(),
+            falls: false,
             families: &families,
         };
         super::super::drawing::tests::no_text_touches(&curves.draw());

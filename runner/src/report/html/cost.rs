@@ -1,12 +1,13 @@
 //! The section "Cost and optimality": what attacks cost, and how near each comes to the best of
 //! all.
 
+use crate::analysis::NORMS;
 use crate::analysis::Rate;
 use crate::report::figure::{Axis, Interval, Intervals, Kind, Whisker, short};
 use crate::report::html::page::{Data, Page, Shown, ends, plain, table};
 use crate::report::html::view::{View, distortion};
 use crate::report::html::words::{self, goal_words, percent, pool};
-use crate::summary::{CampaignSummary, NORMS, Timing};
+use crate::summary::{CampaignSummary, Timing};
 use anyhow::Result;
 
 /// A cell of a table: its text, and the number that it is sorted by.

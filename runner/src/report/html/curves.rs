@@ -115,6 +115,7 @@ fn curve_figure(view: &View, attack: &str, goal: GoalKind, metric: &str) -> Resu
         x: Axis::new(with_unit(&format!("{metric} distortion"), &inside.join(", ")), kind),
         y: Axis::percent("images attacked whose goal is met (%)", Kind::Linear),
         rising: curves,
+        falls: false,
         families: &view.families,
     };
     let stem = format!("curves-{attack}-{}-{metric}", goal.name());

@@ -15,6 +15,7 @@ mod overview;
 mod page;
 mod pictures;
 mod provenance;
+mod robustness;
 mod scores;
 #[cfg(test)]
 mod tests;
@@ -49,6 +50,7 @@ pub fn write_report(folder: &Path) -> Result<PathBuf> {
     flags::flags(&view, &mut page);
     claims::verdicts(&view, &mut page);
     accuracy::accuracy(&view, &mut page)?;
+    robustness::robustness(&view, &mut page)?;
     transfer::matrices(&view, &mut page)?;
     families::families(&view, &mut page)?;
     law::laws(&view, &mut page)?;

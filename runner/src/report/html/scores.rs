@@ -1,12 +1,13 @@
 //! The section of scores of the models themselves, such as CLEVER.
 
 use crate::analysis::Estimate;
+use crate::analysis::NORMS;
 use crate::report::figure::{Axis, Kind, Scatter, ScatterPoint, short};
 use crate::report::html::page::{Data, Page, Shown, ends};
 use crate::report::html::view::{View, distortion};
 use crate::report::html::words::{counted, goal_words, interval_words, percent, with_unit};
 use crate::study::GoalKind;
-use crate::summary::{NORMS, ScoreSummary};
+use crate::summary::ScoreSummary;
 use anyhow::Result;
 
 pub(super) fn scores(view: &View, page: &mut Page) -> Result<()> {

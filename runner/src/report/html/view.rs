@@ -1,9 +1,10 @@
 //! What sections know of the study: its summary, and how models stand in figures.
 
+use crate::analysis::NORMS;
 use crate::report::figure::Name;
 use crate::report::html::words::with_unit;
 use crate::study::GoalKind;
-use crate::summary::{CampaignSummary, DistortionSummary, Metric, NORMS, Summary};
+use crate::summary::{CampaignSummary, DistortionSummary, Metric, Summary};
 
 /// A summary, and how its models stand in figures.
 pub(super) struct View<'a> {

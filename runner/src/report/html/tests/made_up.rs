@@ -49,6 +49,7 @@ pub(super) fn summary(count: usize) -> Value {
         "attacks": ATTACKS.map(attack),
         "metrics": [metric("l2", true), metric("linf", true), metric("clever_l2", false)],
         "campaigns": models.campaigns(),
+        "robustness": models.robustness(),
         "transfer": models.transfer(),
         "scores": models.scores(),
         "laws": models.laws(),
@@ -110,6 +111,32 @@ impl Models {
             })
         };
         (0..self.0.len()).flat_map(of_model).collect()
+    }
+
+    fn robustness(&self) -> Vec<Value> {
+        let model = |n: usize, label: &str, _: &str| {
+            let budget = |(k, (epsilon, text)): (usize, (f64, &str))| {
+                json!({
+                    "epsilon": epsilon, "text": text, "robust": rate(30 - 9 * k, 40),
+                    "robust_8bit": rate(30 - 9 * k, 40),
+                })
+            };
+            let budgets = [(0.5, "0.5"), (1.0, "1"), (2.0, "2")];
+            json!({
+                "model": label, "images": 40, "mean": 0.9 - 0.02 * n as f64, "median": 0.7,
+                "budgets": budgets.into_iter().enumerate().map(budget).collect::<Vec<_>>(),
+                "fallen": {
+                    "attacked": 40,
+                    "distortion": (0..30).map(|k| f64::from(k) * 0.05).collect::<Vec<_>>(),
+                    "rank": (1..31).collect::<Vec<_>>(),
+                },
+                "nearest_by": [{ "attack": "cw_l2", "goal": "untargeted", "images": 25 }],
+            })
+        };
+        let ranking = self.each(model);
+        let pair = |n: usize| json!({ "better": self.0[0].0, "worse": self.0[n].0, "images": 40, "p": 0.01 });
+        let apart = (2..self.0.len()).map(pair).collect::<Vec<_>>();
+        vec![json!({ "norm": "l2", "ranking": ranking, "limit": 3.0, "apart": apart })]
     }
 
     fn transfer(&self) -> Vec<Value> {

@@ -75,7 +75,7 @@ fn the_page_is_well_formed_needs_nothing_else_and_is_the_same_again() {
         .filter(|node| node.has_tag_name("section"))
         .filter_map(|node| node.attribute("id"))
         .collect();
-    let expected = "overview flags claims accuracy transfer families law frontier curves scores \
+    let expected = "overview flags claims accuracy robustness transfer families law frontier curves scores \
                     depth cost examples missing provenance";
     assert_eq!(sections.join(" "), expected);
     let figures = document.descendants().filter(|node| node.has_tag_name("svg")).count();
@@ -87,9 +87,9 @@ fn the_page_is_well_formed_needs_nothing_else_and_is_the_same_again() {
             })
             .count()
     };
-    // Accuracy; four of each of transfer, families, law, frontier and curves; score, depth, and two
+    // Accuracy; robustness; four of each of transfer, families, law, frontier and curves; score, depth, and two
     // norms.
-    assert_eq!((figures, files("svg"), files("png")), (25, 25, 25));
+    assert_eq!((figures, files("svg"), files("png")), (26, 26, 26));
     assert_eq!(html.matches("data:text/csv").count(), figures);
     assert!(
         html.contains(">VGG_v0</text>"),
