@@ -110,7 +110,7 @@ impl Attack for Step {
 fn draws_are_counted_seeded_and_judged_afresh() {
     let (tables, outcomes, bytes) = run(BOTH, 1);
     let attacked = |attack: &str, source: &str, target: &str| {
-        let of = |row: &gauntlet_runner::store::rows::OutcomeRow| {
+        let of = |row: &gauntlet_runner::report::outcomes::OutcomeRow| {
             (row.attack == attack && row.source == source && row.target == target)
                 && row.status.attempted()
         };

@@ -4,9 +4,8 @@ use crate::{Run, STUDY, folder, outcomes, tables};
 use gauntlet_runner::analysis::{Denominator, SplitCounts, Transfer};
 use gauntlet_runner::engine::plan::{CellId, Scoring};
 use gauntlet_runner::store::Lookup;
-use gauntlet_runner::store::rows::{
-    CleanRow, CraftRow, MeasureRow, OutcomeRow, ScoreRow, Status, TransferRow,
-};
+use gauntlet_runner::store::rows::{CleanRow, CraftRow, MeasureRow, ScoreRow, Status, TransferRow};
+use gauntlet_runner::store::table_rows::OutcomeRow;
 use gauntlet_runner::study::GoalKind;
 use gauntlet_runner::summary::{Match, Pixels, Summary, Timing, example_pixels};
 
