@@ -3,6 +3,7 @@
 use gauntlet_core::device::Device;
 use gauntlet_core::registry::Registry;
 use gauntlet_runner::engine::{RunOptions, Silent};
+use gauntlet_runner::report;
 use gauntlet_runner::report::outcomes::{self, OutcomeRow};
 use gauntlet_runner::study::StudyOptions;
 use gauntlet_runner::summary::Summary;
@@ -54,9 +55,23 @@ fn robust_accuracy_is_the_worst_case_over_all_attacks_and_goals() {
     let options = RunOptions { workers: 2, ..RunOptions::on(Device::Cpu) };
     let session = Session::open(&study, &registry, out.path(), options, &Silent).unwrap();
     assert!(session.run().unwrap().failures.is_empty());
-    session.report().unwrap();
+    let tables = session.report().unwrap();
     drop(session);
     let summary = Summary::open(out.path()).unwrap();
+    let screen = |width: usize| {
+        let mut out = Vec::new();
+        report::print_screen(&study, &tables, &summary, width, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    let narrow = screen(64);
+    assert!(narrow.lines().count() <= 40, "{narrow}");
+    assert!(narrow.lines().all(|line| line.chars().count() <= 64), "{narrow}");
+    let first = &summary.robustness[0].ranking[0].model;
+    let model = narrow.lines().find(|line| line.trim_start().starts_with("mini_")).unwrap();
+    assert!(model.trim_start().starts_with(first), "the most robust model stands first: {narrow}");
+    assert!(narrow.contains("\n  4  undecided  "), "a line for each claim: {narrow}");
+    let wide = screen(500);
+    assert!(wide.contains("fgsm, random: success of n attacked images"), "tables that fit: {wide}");
     let norms: Vec<&str> = summary.robustness.iter().map(|norm| norm.norm.as_str()).collect();
     assert_eq!(norms, ["linf", "l2"], "SSIM is no norm");
     let csv = fs::read_to_string(out.path().join("robust_accuracy.csv")).unwrap();

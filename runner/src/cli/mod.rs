@@ -22,6 +22,7 @@ mod signal;
 mod status;
 mod study_args;
 mod submit;
+mod tables;
 mod text;
 mod weights;
 mod work;
@@ -80,6 +81,7 @@ enum Command {
     Plugins(plugins::PluginsArgs),
     Rerun(rerun::RerunArgs),
     Diff(diff::DiffArgs),
+    Tables(tables::TablesArgs),
     Export(export::ExportArgs),
     Submit(Box<submit::SubmitArgs>),
     Status(status::StatusArgs),
@@ -137,6 +139,7 @@ fn perform(
         Command::Plugins(args) => plugins::plugins(&args, options, registry, out),
         Command::Rerun(args) => rerun::rerun(&args, options, registry, out),
         Command::Diff(args) => diff::diff(&args, out),
+        Command::Tables(args) => tables::tables(&args, options, registry, out),
         Command::Export(args) => export::export(&args, options, registry, out),
         Command::Weights(args) => {
             weights::weights(&args, &load(registry)?, out).map(|()| ExitCode::SUCCESS)

@@ -8,10 +8,11 @@ use crate::cli::plugin_options::PluginOptions;
 use crate::cli::progress::Terminal;
 use crate::cli::signal::stop_on_signal;
 use crate::cli::study_args::StudyArgs;
-use crate::cli::text::{SHOWN, counted};
+use crate::cli::text::{SHOWN, counted, width};
 use crate::engine::{self, RunOutcome};
 use crate::report;
 use crate::session::Session;
+use crate::summary::Summary;
 use anyhow::{Result, ensure};
 use clap::Args;
 use gauntlet_core::device;
@@ -86,7 +87,7 @@ pub(super) fn run(
         return Ok(stopped(&outcome, cells, signal.load(Ordering::Relaxed)));
     }
     let tables = session.report()?;
-    report::print(&study, &tables, out)?;
+    report::print_screen(&study, &tables, &Summary::open(&folder)?, width(), out)?;
     let page = report::write_report(&folder)?;
     writeln!(out, "\nResults: {}\nReport: {}", folder.display(), page.display())?;
     out.flush()?;

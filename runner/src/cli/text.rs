@@ -47,6 +47,12 @@ pub(super) fn size(bytes: f64) -> String {
     }
 }
 
+/// Width of the terminal, in characters; that of a page where the output is no terminal.
+pub(super) fn width() -> usize {
+    const PAGE: usize = 100;
+    terminal_size::terminal_size().map_or(PAGE, |(width, _)| usize::from(width.0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

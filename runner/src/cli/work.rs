@@ -4,11 +4,12 @@
 use crate::cli::progress::Terminal;
 use crate::cli::signal::stop_on_signal;
 use crate::cli::study_args::Isolate;
-use crate::cli::text::{SHOWN, counted};
+use crate::cli::text::{SHOWN, counted, width};
 use crate::cluster::task::{self, Done, Job, Note, OpenedJob};
 use crate::cluster::{Submission, failures};
 use crate::engine;
 use crate::report;
+use crate::summary::Summary;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use gauntlet_core::device::Device;
@@ -162,7 +163,7 @@ fn tables(
     if signal > 0 {
         return Ok(ExitCode::from(128 + signal as u8));
     }
-    report::print(&opened.study, &tables, out)?;
+    report::print_screen(&opened.study, &tables, &Summary::open(&opened.out)?, width(), out)?;
     let page = report::write_report(&opened.out)?;
     writeln!(out, "\nResults: {}\nReport: {}", opened.out.display(), page.display())?;
     out.flush()?;

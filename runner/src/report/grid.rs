@@ -1,8 +1,20 @@
-//! A table of text in aligned columns.
+//! A table of text: in aligned columns, or as CSV or Markdown.
 
 use std::io::{self, Write};
 
-/// Rows of text in aligned columns.
+/// How tables of text are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Shape {
+    /// In aligned columns, for people.
+    #[default]
+    Aligned,
+    /// Comma-separated.
+    Csv,
+    /// A table of Markdown.
+    Markdown,
+}
+
+/// Rows of text.
 #[derive(Default)]
 pub struct Grid {
     rows: Vec<Vec<String>>,
@@ -17,6 +29,37 @@ impl Grid {
     /// Adds a row.
     pub fn row<S: Into<String>>(&mut self, cells: impl IntoIterator<Item = S>) {
         self.rows.push(cells.into_iter().map(Into::into).collect());
+    }
+
+    /// Writes the grid in a shape. Aligned, the first column stands to the left.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn write(&self, out: &mut dyn Write, shape: Shape) -> io::Result<()> {
+        let columns = self.rows.first().map_or(0, Vec::len);
+        let line = |row: &[String]| {
+            let cells = (0..columns).map(|n| row.get(n).map_or("", |cell| cell.trim()));
+            cells.map(|cell| cell.replace('|', "\\|")).collect::<Vec<_>>().join(" | ")
+        };
+        match shape {
+            Shape::Aligned => self.print(out, 1),
+            Shape::Csv => {
+                let mut writer = csv::WriterBuilder::new().flexible(true).from_writer(out);
+                for row in &self.rows {
+                    writer.write_record(row.iter().map(|cell| cell.trim()))?;
+                }
+                writer.flush()
+            }
+            Shape::Markdown => {
+                for (n, row) in self.rows.iter().enumerate() {
+                    writeln!(out, "| {} |", line(row))?;
+                    if n == 0 {
+                        writeln!(out, "|{}", "---|".repeat(columns))?;
+                    }
+                }
+                Ok(())
+            }
+        }
     }
 
     /// Writes the grid: the first `left` columns aligned to the left, the others to the right. A

@@ -10,14 +10,17 @@ mod latex;
 pub mod outcomes;
 mod provenance;
 mod robustness;
+mod screen;
 mod tables;
 mod terminal;
 mod write;
 
 #[cfg(feature = "cli")]
 pub(crate) use grid::Grid;
+pub use grid::Shape;
 #[cfg(feature = "report")]
 pub use html::write_report;
 pub use provenance::device;
-pub use terminal::print;
+pub use screen::print_screen;
+pub use terminal::{print, print_tables};
 pub(crate) use write::{Written, write};

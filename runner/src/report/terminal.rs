@@ -2,7 +2,7 @@
 
 use crate::analysis::flags::{Findings, Flag};
 use crate::analysis::{Denominator, Match, MeanMedian, Pixels, Tables, Transfer, rate};
-use crate::report::grid::Grid;
+use crate::report::grid::{Grid, Shape};
 use crate::study::{GoalKind, Policy, Study};
 use std::io::{self, Write};
 
@@ -15,24 +15,37 @@ const SHOWN: usize = 2;
 
 /// Prints the tables of a study: accuracy, success, scores, transfer, flags.
 pub fn print(study: &Study, tables: &Tables, out: &mut dyn Write) -> io::Result<()> {
-    accuracy(study, tables, out)?;
-    for (attack, chosen) in study.attacks.iter().enumerate() {
-        for &goal in &chosen.goals {
-            success(study, tables, attack, goal, out)?;
+    let all: Vec<usize> = (0..study.attacks.len()).collect();
+    print_tables(study, tables, &all, Shape::Aligned, out)?;
+    flags(&tables.findings, out)
+}
+
+/// Prints tables in a shape: accuracy and scores, and success and transfer of these attacks.
+pub fn print_tables(
+    study: &Study,
+    tables: &Tables,
+    attacks: &[usize],
+    shape: Shape,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    accuracy(study, tables, shape, out)?;
+    for &attack in attacks {
+        for &goal in &study.attacks[attack].goals {
+            success(study, tables, attack, goal, shape, out)?;
         }
     }
-    scores(study, tables, out)?;
+    scores(study, tables, shape, out)?;
     if study.transfer.is_some() && study.models.len() > 1 {
-        for (attack, chosen) in study.attacks.iter().enumerate() {
-            for &goal in &chosen.goals {
-                matrix(study, tables, attack, goal, Match::Top1, out)?;
+        for &attack in attacks {
+            for &goal in &study.attacks[attack].goals {
+                matrix(study, tables, (attack, goal, Match::Top1), shape, out)?;
                 if goal != GoalKind::Untargeted && study.classes >= MANY_CLASSES {
-                    matrix(study, tables, attack, goal, Match::Top5, out)?;
+                    matrix(study, tables, (attack, goal, Match::Top5), shape, out)?;
                 }
             }
         }
     }
-    flags(&tables.findings, out)
+    Ok(())
 }
 
 /// Prints for each kind of flag how often it was raised, the first places, and what to do.
@@ -70,7 +83,7 @@ fn percent(part: usize, whole: usize) -> String {
 }
 
 /// A number with three significant digits.
-fn short(value: Option<f64>) -> String {
+pub(super) fn short(value: Option<f64>) -> String {
     match value {
         None => "–".into(),
         Some(value) if value == 0.0 || !value.is_finite() => value.to_string(),
@@ -81,7 +94,7 @@ fn short(value: Option<f64>) -> String {
     }
 }
 
-fn accuracy(study: &Study, tables: &Tables, out: &mut dyn Write) -> io::Result<()> {
+fn accuracy(study: &Study, tables: &Tables, shape: Shape, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "\nAccuracy without an attack, {} images", study.data.pictures.len())?;
     let mut grid = Grid::new(["model", "top-1", "", "top-5", "", "published top-1", "missing"]);
     for row in &tables.accuracy {
@@ -96,7 +109,7 @@ fn accuracy(study: &Study, tables: &Tables, out: &mut dyn Write) -> io::Result<(
             some(row.missing),
         ]);
     }
-    grid.print(out, 1)
+    grid.write(out, shape)
 }
 
 /// A count; nothing for 0, so that a column without counts is left out.
@@ -109,6 +122,7 @@ fn success(
     tables: &Tables,
     attack: usize,
     goal: GoalKind,
+    shape: Shape,
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let label = &study.attacks[attack].part.label;
@@ -141,14 +155,14 @@ fn success(
         ]);
         grid.row(cells);
     }
-    grid.print(out, 1)
+    grid.write(out, shape)
 }
 
 fn short_count(value: Option<f64>) -> String {
     value.map_or_else(|| "–".into(), |value| value.to_string())
 }
 
-fn scores(study: &Study, tables: &Tables, out: &mut dyn Write) -> io::Result<()> {
+fn scores(study: &Study, tables: &Tables, shape: Shape, out: &mut dyn Write) -> io::Result<()> {
     for (index, metric) in study.metrics.iter().enumerate() {
         for goal in &metric.goals {
             let what = format!("{}, {} ({})", metric.part.label, goal.name(), metric.unit);
@@ -166,7 +180,7 @@ fn scores(study: &Study, tables: &Tables, out: &mut dyn Write) -> io::Result<()>
                     some(row.missing),
                 ]);
             }
-            grid.print(out, 1)?;
+            grid.write(out, shape)?;
         }
     }
     Ok(())
@@ -177,9 +191,8 @@ fn scores(study: &Study, tables: &Tables, out: &mut dyn Write) -> io::Result<()>
 fn matrix(
     study: &Study,
     tables: &Tables,
-    attack: usize,
-    goal: GoalKind,
-    matching: Match,
+    (attack, goal, matching): (usize, GoalKind, Match),
+    shape: Shape,
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let models = study.models.len();
@@ -203,9 +216,9 @@ fn matrix(
         goal.name()
     )?;
     writeln!(out, "(sources down, targets across, [success against the source itself])")?;
-    let shape = |model: usize| study.models[model].card.shape();
+    let images = |model: usize| study.models[model].card.shape();
     let across = |source: usize, target: usize| {
-        study.transfer != Some(Policy::Native) && shape(source) != shape(target)
+        study.transfer != Some(Policy::Native) && images(source) != images(target)
     };
     if counts.iter().any(|row| across(row.source, row.target)) {
         writeln!(out, "(after |, where shapes differ: the same without the attack)")?;
@@ -244,7 +257,7 @@ fn matrix(
         }
         grid.row(cells);
     }
-    grid.print(out, 1)
+    grid.write(out, shape)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ fn a_cluster_gives_the_tables_of_one_machine() {
     // For each of 3 slices: 2 models; 2 models × 4 (2 goals, a score and a control); 2 models × 2
     // goals × 2 (a metric and another model).
     let expected = "toys: 70 images, 2 models, 1 attack, transfer crop_or_pad
-1 file skipped (1 greyscale: `greyscale = \"keep\"` under [data] takes it), see skipped.csv
+1 file skipped (1 greyscale), see skipped.csv
 54 of 54 cells to submit
 
   array                 tasks  cells  job
