@@ -4,6 +4,7 @@
 //! A label is one of the dataset's own classes, counted from 0, whatever a model's numbering is.
 //! The folder and the seed alone decide which images a study takes, and in which order.
 
+mod class_folders;
 mod classes;
 #[cfg(not(fuzzing))]
 mod decode;
@@ -11,12 +12,18 @@ mod decode;
 pub mod decode;
 mod fashion;
 mod folder;
+mod formats;
 mod images;
 mod labels;
+mod lookup;
 mod open;
 mod picture;
 mod resample;
+mod sheet;
 mod source;
+#[cfg(test)]
+mod tests;
+mod walk;
 
 pub use classes::{Class, Classes};
 pub use folder::Folder;
