@@ -40,11 +40,19 @@ fn byte_order_marks_are_read_over() {
     fs::write(at("classes.txt"), "\u{feff}n01440764\nn01443537\n").unwrap();
     let units = "\u{feff}file\tlabel\nn01443537/b.png\tn01440764\n".encode_utf16();
     fs::write(at("labels.txt"), units.flat_map(u16::to_le_bytes).collect::<Vec<u8>>()).unwrap();
-    let study = "\u{feff}name = \"s\"\nmetrics = []\n[data]\nfolder = \"photos\"\nclasses = \
-                 \"classes.txt\"\n[[models]]\nname = \"vgg_16\"\nparams = { classes = 2 }\n\
-                 [[attacks]]\nname = \"fgsm\"\n";
+    let study = r#"name = "s"
+metrics = []
+[data]
+folder = "photos"
+classes = "classes.txt"
+[[models]]
+name = "vgg_16"
+params = { classes = 2 }
+[[attacks]]
+name = "fgsm"
+"#;
     let open = |text: &str| {
-        fs::write(at("study.toml"), text).unwrap();
+        fs::write(at("study.toml"), format!("\u{feff}{text}")).unwrap();
         let options = StudyOptions { plan_only: true, ..StudyOptions::default() };
         let name = at("study.toml");
         Study::open(name.to_str().unwrap(), &Registry::linked().unwrap(), options).unwrap()
@@ -56,7 +64,7 @@ fn byte_order_marks_are_read_over() {
         labels
     };
     assert_eq!(labels(open(study)), [("n01440764/a.png".into(), 0), ("n01443537/b.png".into(), 1)]);
-    let with_labels = study.replace("classes =", "labels = \"labels.txt\"\nclasses =");
+    let with_labels = study.replace("[[models]]", "labels = \"labels.txt\"\n[[models]]");
     assert_eq!(labels(open(&with_labels)), [("n01443537/b.png".into(), 0)]);
 }
 

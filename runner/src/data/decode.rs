@@ -54,9 +54,20 @@ fn damaged(error: impl std::fmt::Display) -> String {
 }
 
 fn other(bytes: &[u8], format: ImageFormat) -> Result<Decoded, String> {
+    if format == ImageFormat::WebP && bytes.len() < riff_length(bytes) {
+        return Err(damaged("the file ends too early"));
+    }
     let image = image::load_from_memory_with_format(bytes, format).map_err(damaged)?;
     let colour = image.color().has_color() && !(format == ImageFormat::Bmp && grey_palette(bytes));
     Ok(Decoded { colour, pixels: to_8bit(image).into_rgb8() })
+}
+
+/// The length that a RIFF file says it has.
+fn riff_length(bytes: &[u8]) -> usize {
+    bytes
+        .get(4..8)
+        .and_then(|size| size.try_into().ok())
+        .map_or(0, |size| u32::from_le_bytes(size) as usize + 8)
 }
 
 /// Whether a BMP file has a palette of greys alone, as greyscale BMP files have.
@@ -172,7 +183,9 @@ impl BufRead for Whole<'_> {
 #[cfg(test)]
 mod tests {
     use super::{decode, is_cmyk};
+    use image::{ImageFormat, RgbImage};
     use mozjpeg::{ColorSpace, Compress};
+    use std::io::Cursor;
 
     /// A JPEG file of 24×16 equal pixels.
     fn file(space: ColorSpace, pixel: &[u8]) -> Vec<u8> {
@@ -215,6 +228,23 @@ mod tests {
             assert!(reason.starts_with("damaged image: "), "{length}: {reason}");
         }
         assert_eq!(refusal(&whole[..2]), "JPEG that ends after its first bytes: fetch it again");
+    }
+
+    #[test]
+    fn no_truncated_file_of_another_format_is_an_image() {
+        let image = RgbImage::from_fn(7, 5, |x, y| image::Rgb([(x * 30) as u8, (y * 50) as u8, 9]));
+        // The image is whole without PNG's empty last chunk and BMP's fill at the end of rows.
+        for (format, end) in [(ImageFormat::Png, 12), (ImageFormat::Bmp, 3), (ImageFormat::WebP, 0)]
+        {
+            let mut file = Cursor::new(Vec::new());
+            image.write_to(&mut file, format).unwrap();
+            let whole = file.into_inner();
+            assert_eq!(decode(&whole).unwrap().pixels, image, "{format:?}");
+            for length in 16..whole.len() - end {
+                let reason = decode(&whole[..length]).err().unwrap_or_default();
+                assert!(reason.starts_with("damaged image: "), "{format:?} {length}: {reason}");
+            }
+        }
     }
 
     /// A PNG file of 8×8 pixels, the first colours of a palette.
