@@ -137,7 +137,7 @@ fn perform(
         Command::Plugins(args) => plugins::plugins(&args, options, registry, out),
         Command::Rerun(args) => rerun::rerun(&args, options, registry, out),
         Command::Diff(args) => diff::diff(&args, out),
-        Command::Export(args) => export::export(&args, options, registry, out),
+        Command::Export(args) => export::export(&args, out),
         Command::Weights(args) => {
             weights::weights(&args, &load(registry)?, out).map(|()| ExitCode::SUCCESS)
         }

@@ -15,6 +15,7 @@ mod process;
 mod queue;
 mod run;
 mod serve;
+pub(crate) mod spec;
 mod survey;
 mod workers;
 

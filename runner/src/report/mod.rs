@@ -8,7 +8,7 @@ mod grid;
 mod html;
 mod latex;
 pub mod outcomes;
-mod provenance;
+pub(crate) mod provenance;
 mod tables;
 mod terminal;
 mod write;

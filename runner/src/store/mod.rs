@@ -35,5 +35,5 @@ pub use files::{Pending, write_atomically};
 pub use format::{Lookup, Stored};
 pub(crate) use format::{Packet, properties};
 pub use pixels::Adversarials;
-pub(crate) use pixels::safetensors;
+pub(crate) use pixels::{WHITE, levels, safetensors};
 pub use row::Row;
