@@ -14,14 +14,16 @@ pub fn read(path: &Path) -> Result<String> {
 }
 
 /// A file's bytes as text, see [`read`].
-fn decode(bytes: &[u8]) -> Result<String> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<String> {
     let (little, pairs) = match bytes {
-        [0xef, 0xbb, 0xbf, text @ ..] => return utf8(text),
         [0xff, 0xfe, pairs @ ..] => (true, pairs),
         [0xfe, 0xff, pairs @ ..] => (false, pairs),
-        text => return utf8(text),
+        text => return utf8(text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)),
     };
-    ensure!(pairs.len() % 2 == 0, "the file begins as UTF-16, but ends within a character");
+    ensure!(
+        pairs.len().is_multiple_of(2),
+        "the file begins as UTF-16, but ends within a character"
+    );
     let unit = |pair: &[u8]| {
         let pair = [pair[0], pair[1]];
         if little { u16::from_le_bytes(pair) } else { u16::from_be_bytes(pair) }
@@ -35,7 +37,7 @@ fn utf8(bytes: &[u8]) -> Result<String> {
         Ok(text) => text,
         Err(error) => {
             let before = &bytes[..error.valid_up_to()];
-            let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+            let line = before.split(|byte| *byte == b'\n').count();
             bail!("line {line} is not UTF-8: a text file is expected, saved as UTF-8")
         }
     };

@@ -1,18 +1,21 @@
 //! Folders named by classes, with the images of each.
 
 use crate::data::classes::Index;
-use crate::data::folder::Folder;
 use crate::data::images::SkippedImage;
 use crate::data::labels::LabelledFile;
 use crate::data::walk::{self, READ_ALREADY};
 use anyhow::{Error, Result, anyhow, bail, ensure};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
 
 /// A folder of class folders.
 pub(super) struct ClassFolders<'a> {
-    pub(super) folder: &'a Folder,
+    /// The folder that they are in.
+    pub(super) path: &'a Path,
     /// The classes.
     pub(super) index: Index<'a>,
+    /// The file that names the classes; none where they are ImageNet's.
+    pub(super) names: Option<&'a Path>,
     /// Number of the first class, where folders are named by numbers.
     pub(super) first_label: i64,
 }
@@ -27,7 +30,7 @@ impl ClassFolders<'_> {
         folders: &[String],
         skipped: &mut Vec<SkippedImage>,
     ) -> Result<Vec<LabelledFile>> {
-        let found = walk::files_below(&self.folder.path, folders)?;
+        let found = walk::files_below(self.path, folders)?;
         let filled: BTreeSet<usize> = found.files.iter().map(|(start, _)| *start).collect();
         let mut skip = |name: &String, reason: &str| {
             skipped.push(SkippedImage { name: name.clone(), reason: reason.into() });
@@ -74,12 +77,12 @@ impl ClassFolders<'_> {
     }
 
     fn place(&self) -> String {
-        format!("folder of images {}", self.folder.path.display())
+        format!("folder of images {}", self.path.display())
     }
 
     /// Adds to an error about a class folder where the class names come from.
     fn about_folder(&self, error: Error) -> Error {
-        let whose = match &self.folder.classes {
+        let whose = match self.names {
             Some(names) => format!("the classes are those of {}", names.display()),
             None => {
                 "the classes are ImageNet's; `classes = \"…\"` names a file with others, one a line"

@@ -92,7 +92,7 @@ impl Classes {
     }
 
     /// Classes from a text with one in each line. Empty lines at the end are left out.
-    fn parse(text: &str) -> Result<Self> {
+    pub(super) fn parse(text: &str) -> Result<Self> {
         let text = text.trim_end();
         ensure!(!text.is_empty(), "the file is empty, a class in each line is expected");
         ensure!(

@@ -147,7 +147,8 @@ impl Folder {
                 .map(|name| SkippedImage { name, reason: "not in a folder of a class".into() }),
         );
         let first_label = self.first_label.unwrap_or_else(|| index.first_number());
-        let class_folders = ClassFolders { folder: self, index, first_label };
+        let class_folders =
+            ClassFolders { path: &self.path, index, names: self.classes.as_deref(), first_label };
         let files = class_folders.files(&folders, skipped)?;
         let numbers = folders.iter().all(|name| name.parse::<i64>().is_ok());
         Ok(Labels { files, first_label, imagenet: !numbers, ..Labels::default() })

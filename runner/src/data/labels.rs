@@ -169,7 +169,7 @@ pub(super) fn labelled_by_name(
             Ok(None) => skipped.push(SkippedImage {
                 name,
                 reason: format!(
-                    "no label in the name (`<label, from {first}>.<id>.jpg` or a WordNet id)"
+                    "no label in the name: `<label, from {first}>.<id>.jpg` or a WordNet id is expected"
                 ),
             }),
             Err(reason) => skipped.push(SkippedImage { name, reason }),

@@ -6,13 +6,12 @@
 
 mod class_folders;
 mod classes;
-#[cfg(not(fuzzing))]
 mod decode;
-#[cfg(fuzzing)]
-pub mod decode;
 mod fashion;
 mod folder;
 mod formats;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod images;
 mod labels;
 mod lookup;

@@ -289,13 +289,12 @@ fn the_one_class(text: &str) -> Result<&str> {
     let words: Vec<&str> = text.split_whitespace().collect();
     let Some(first) = words.first() else { return Ok("") };
     ensure!(
-        words.len() == 1 || words.len() % 5 == 0,
+        words.len() == 1 || words.len().is_multiple_of(5),
         "{} words are found, an id and four numbers for each box are expected",
         words.len()
     );
-    let other = words.chunks(5).find(|of_box| of_box[0] != *first);
-    if let Some(other) = other {
-        bail!("boxes of several classes, `{first}` and `{}`: one label is expected", other[0]);
+    if let Some(other) = words.iter().step_by(5).find(|class| *class != first) {
+        bail!("boxes of several classes, `{first}` and `{other}`: one label is expected");
     }
     Ok(first)
 }
@@ -346,7 +345,7 @@ impl Lines {
         let blank = rest.iter().take_while(|c| matches!(c, b'\n' | b'\r')).count();
         let start = (byte + blank).min(text.len()).max(self.byte);
         let passed = &text.as_bytes()[self.byte..start];
-        self.before += passed.iter().filter(|c| **c == b'\n').count();
+        self.before += passed.split(|byte| *byte == b'\n').count() - 1;
         self.byte = start;
         self.before + 1
     }
