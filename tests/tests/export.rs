@@ -3,6 +3,7 @@
 use gauntlet_core::weights::read_safetensors;
 use gauntlet_tests::processes::ended;
 use gauntlet_tests::toys;
+use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -43,7 +44,8 @@ fn results() -> TempDir {
         let label = path.file_name().unwrap().to_str().unwrap().split('.').next().unwrap();
         let label: i64 = label.parse::<i64>().unwrap() - 1;
         fs::rename(path, at("images").join(name)).unwrap();
-        labels += &format!("{name},{label},{}\n", (label + 1) % 3);
+        let target = (label + 1) % 3;
+        writeln!(labels, "{name},{label},{target}").unwrap();
     }
     fs::write(at("labels.csv"), labels).unwrap();
     fs::write(at("study.toml"), STUDY).unwrap();

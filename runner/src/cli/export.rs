@@ -71,20 +71,23 @@ pub(super) fn export(args: &ExportArgs, out: &mut dyn Write) -> Result<ExitCode>
         files += 1;
         write_atomically(&path, bytes)
     };
-    for RecordedCampaign { model, attack, goal, cells } in record.campaigns()? {
+    for campaign in &record.campaigns {
+        let RecordedCampaign { model, attack, goal, .. } = campaign;
         if !chosen(&args.model, model) || !chosen(&args.attack, attack) {
             continue;
         }
-        let place = args.to.join(&models[model]).join(&attacks[attack]);
+        let folder = |names: &BTreeMap<&str, String>, label: &str| {
+            names.get(label).cloned().with_context(|| format!("the study has no `{label}`"))
+        };
+        let place = args.to.join(folder(&models, model)?).join(folder(&attacks, attack)?);
         let mut found: Vec<(usize, Tensor)> = Vec::new();
-        for (address, range) in cells {
+        for (address, range) in record.cells(campaign) {
             let stored = match store.load::<CraftRow>(&address) {
                 Ok(stored) => stored,
                 Err(error) => {
                     let (first, last) = (range.start + 1, range.end);
                     missing.push(format!(
-                        "{attack} ({}) on {model}, images {first}–{last}: {error:#}",
-                        goal.name()
+                        "{attack} ({goal}) on {model}, images {first}–{last}: {error:#}"
                     ));
                     continue;
                 }
@@ -102,12 +105,12 @@ pub(super) fn export(args: &ExportArgs, out: &mut dyn Write) -> Result<ExitCode>
         if args.png {
             for (n, pixels) in &found {
                 let file = format!("{}.png", images[*n]);
-                put(place.join(goal.name()).join(file), &png(pixels)?)?;
+                put(place.join(file_name(goal)).join(file), &png(pixels)?)?;
             }
         } else if !found.is_empty() {
             let found: Vec<_> =
                 found.into_iter().map(|(n, pixels)| (names[n].to_owned(), pixels)).collect();
-            put(place.join(format!("{}.safetensors", goal.name())), &safetensors(&found)?)?;
+            put(place.join(format!("{}.safetensors", file_name(goal))), &safetensors(&found)?)?;
         }
     }
     writeln!(out, "{written} images in {files} files under {}", args.to.display())?;

@@ -2,7 +2,7 @@
 
 use crate::data::classes::Index;
 use crate::data::images::SkippedImage;
-use crate::data::labels::LabelledFile;
+use crate::data::labels::{LabelledFile, class_in_name};
 use crate::data::walk::{self, READ_ALREADY};
 use anyhow::{Error, Result, anyhow, bail, ensure};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -71,9 +71,13 @@ impl ClassFolders<'_> {
         Ok(found.files.into_iter().map(labelled).collect())
     }
 
-    /// The class that a folder is named by.
+    /// The class that a folder is named by: the whole name, or a WordNet id in it.
     fn label(&self, folder: &str) -> Result<i64> {
-        self.index.class(folder, self.first_label).map_err(|error| self.about_folder(error))
+        let whole = self.index.class(folder, self.first_label);
+        match class_in_name(folder, &self.index) {
+            Ok(Some(class)) => Ok(whole.unwrap_or(class)),
+            _ => whole.map_err(|error| self.about_folder(error)),
+        }
     }
 
     fn place(&self) -> String {

@@ -93,7 +93,7 @@ impl LabelFile<'_> {
             };
             missing.truncate(NAMED);
             bail!(
-                "{place}: not in the folder {}: {}{more}",
+                "{place}: not in the folder {}: {}{more}; fetch them, or leave out their lines",
                 self.folder.display(),
                 missing.join(", ")
             );

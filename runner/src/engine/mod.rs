@@ -15,7 +15,6 @@ mod process;
 mod queue;
 mod run;
 mod serve;
-pub(crate) mod spec;
 mod survey;
 mod workers;
 

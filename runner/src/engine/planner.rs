@@ -3,7 +3,6 @@
 
 use crate::data::Picture;
 use crate::engine::plan::{Campaign, Cell, CellId, ENGINE, Plan, SLICE, Scoring, Work};
-use crate::engine::spec::{self, Common};
 use crate::store::Address;
 use crate::study::{GoalKind, Part, Policy, Study, StudyModel};
 use gauntlet_core::LIBTORCH;
@@ -182,36 +181,46 @@ impl Planner<'_> {
         &pictures[slice * SLICE..((slice + 1) * SLICE).min(pictures.len())]
     }
 
-    /// The target classes, where they come with the images.
-    fn targets(&self, goal: GoalKind, clean: CellId) -> Option<Vec<Option<i64>>> {
-        let pictures = self.pictures(self.cells[clean].slice);
-        (goal == GoalKind::Given).then(|| pictures.iter().map(|picture| picture.target).collect())
+    /// Adds the target classes, where they come with the images.
+    fn add_targets(&self, spec: &mut Value, goal: GoalKind, clean: CellId) {
+        if goal == GoalKind::Given {
+            let pictures = self.pictures(self.cells[clean].slice);
+            spec["targets"] = pictures.iter().map(|picture| picture.target).collect();
+        }
     }
 
     fn clean(&mut self, View { model, side }: View, slice: usize) -> CellId {
-        let common = Common {
-            engine: ENGINE,
-            program: env!("CARGO_PKG_VERSION"),
-            libtorch: LIBTORCH,
-            device: self.device,
-        };
-        let images = self.pictures(slice).iter().map(|picture| (&*picture.hash, picture.label));
-        let mut spec = spec::clean(&common, &model_spec(&self.study.models[model]), images);
+        let pictures = self.pictures(slice);
+        let images: Vec<Value> =
+            pictures.iter().map(|picture| json!([picture.hash, picture.label])).collect();
+        let mut spec = json!({
+            "cell": "clean",
+            "engine": ENGINE,
+            "program": env!("CARGO_PKG_VERSION"),
+            "libtorch": LIBTORCH,
+            "device": self.device,
+            "model": model_spec(&self.study.models[model]),
+            "images": images,
+        });
         if side != self.side(model) {
             spec["seen_at"] = json!(side);
         }
         self.add(&spec, Work::Clean { model, side }, slice)
     }
 
+    // Target classes follow from the clean cell and the seed, unless they are given.
     fn craft(&mut self, model: usize, attack: usize, goal: GoalKind, clean: CellId) -> CellId {
-        let spec = spec::craft(
-            self.key(clean),
-            &part_spec(&self.study.attacks[attack].part),
-            goal.name(),
-            self.study.seed,
-            self.study.tie_tolerance,
-            self.targets(goal, clean),
-        );
+        let mut spec = json!({
+            "cell": "craft",
+            "clean": self.key(clean),
+            "attack": part_spec(&self.study.attacks[attack].part),
+            "goal": goal.name(),
+            "seed": self.study.seed,
+        });
+        self.add_targets(&mut spec, goal, clean);
+        if self.study.tie_tolerance != 0.0 {
+            spec["tie_tolerance"] = json!(self.study.tie_tolerance);
+        }
         self.add(&spec, Work::Craft { model, attack, goal, clean }, self.cells[clean].slice)
     }
 
@@ -223,9 +232,7 @@ impl Planner<'_> {
             "goal": goal.name(),
             "seed": self.study.seed,
         });
-        if let Some(targets) = self.targets(goal, clean) {
-            spec["targets"] = json!(targets);
-        }
+        self.add_targets(&mut spec, goal, clean);
         self.add(&spec, Work::Score { model, metric, goal, clean }, self.cells[clean].slice)
     }
 
@@ -283,11 +290,25 @@ impl Planner<'_> {
     }
 }
 
+// Parameters are TOML text, which can say what JSON cannot: infinity and NaN.
 fn part_spec(part: &Part) -> Value {
-    let parameters = part.parameters.to_string();
-    spec::part(&part.name, &part.origin, &parameters, part.plugin.as_deref())
+    let mut spec = json!({
+        "name": part.name,
+        "origin": part.origin,
+        "parameters": part.parameters.to_string(),
+    });
+    if let Some(hash) = &part.plugin {
+        spec["plugin"] = json!(hash);
+    }
+    spec
 }
 
 fn model_spec(model: &StudyModel) -> Value {
-    spec::model(part_spec(&model.part), &model.weights_hash, &model.card)
+    let card = &model.card;
+    let mut spec = part_spec(&model.part);
+    spec["weights"] = json!(model.weights_hash);
+    spec["side"] = json!(card.side);
+    spec["classes"] = json!(card.classes);
+    spec["label_offset"] = json!(card.label_offset);
+    spec
 }

@@ -57,13 +57,19 @@ pub(super) fn provenance(study: &Study, plan: &Plan) -> Result<Vec<u8>> {
     });
     let attacks = study.attacks.iter().map(|attack| part(&attack.part));
     let metrics = study.metrics.iter().map(|metric| part(&metric.part));
-    let images = study.data.pictures.iter().map(|picture| {
-        let mut image =
-            json!({ "name": picture.name, "label": picture.label, "blake3": picture.hash });
-        if let Some(target) = picture.target {
-            image["target"] = json!(target);
-        }
-        image
+    let images = study.data.pictures.iter().map(
+        |picture| json!({ "name": picture.name, "label": picture.label, "blake3": picture.hash }),
+    );
+    // The cells with the adversarials at each model's own side, by slice.
+    let own = plan.campaigns.iter().filter(|c| c.side == study.models[c.model].card.side);
+    let campaigns = own.map(|campaign| {
+        let keys = campaign.craft.iter().map(|&cell| &plan.cells[cell].address.key);
+        json!({
+            "model": study.models[campaign.model].part.label,
+            "attack": study.attacks[campaign.attack].part.label,
+            "goal": campaign.goal.name(),
+            "cells": keys.collect::<Vec<_>>(),
+        })
     });
     let document = json!({
         "program": concat!("gauntlet ", env!("CARGO_PKG_VERSION")),
@@ -81,6 +87,7 @@ pub(super) fn provenance(study: &Study, plan: &Plan) -> Result<Vec<u8>> {
         "attacks": attacks.collect::<Value>(),
         "metrics": metrics.collect::<Value>(),
         "images": images.collect::<Value>(),
+        "campaigns": campaigns.collect::<Value>(),
     });
     let mut text = serde_json::to_vec_pretty(&document)?;
     text.push(b'\n');

@@ -307,3 +307,22 @@ fn other_formats_are_named_with_the_way_from_them() {
         ]
     );
 }
+
+#[test]
+fn class_folders_may_have_a_wordnet_id_in_their_name() {
+    let place = place(&["n02085620-Chihuahua/a.png", "n01440764 tench/b.png"], &[]);
+    let data = folder(place.path()).open(None, 0).unwrap();
+    assert_eq!(labels(&data), [("n01440764 tench/b.png", 0), ("n02085620-Chihuahua/a.png", 151)]);
+}
+
+#[test]
+fn numbers_in_the_names_of_files_count_from_1_unless_said_otherwise() {
+    let place = place(&["0.a.png", "3.b.png"], &[]);
+    let read = |first_label: Option<i64>| {
+        let data = Folder { first_label, ..folder(place.path()) }.open(None, 0).unwrap();
+        let labels: Vec<i64> = labels(&data).into_iter().map(|(_, label)| label).collect();
+        (labels, data.first_label)
+    };
+    assert_eq!(read(None), (vec![2], 1));
+    assert_eq!(read(Some(0)), (vec![0, 3], 0));
+}
