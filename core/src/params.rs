@@ -300,7 +300,7 @@ pub fn suggestion<S: AsRef<str>>(name: &str, known: &[S]) -> String {
         .iter()
         .map(|k| (strsim::damerau_levenshtein(&wanted, &k.as_ref().to_lowercase()), k.as_ref()))
         .min()
-        .filter(|(distance, k)| *distance <= 2.max(k.len() / 3))
+        .filter(|(distance, k)| *distance <= 2.max(k.len() / 3).min(wanted.len().max(1) - 1))
         .map_or_else(String::new, |(_, k)| format!(", did you mean `{k}`?"))
 }
 

@@ -85,6 +85,7 @@ pub mod store;
 pub mod study;
 #[doc(hidden)]
 pub mod summary;
+mod text;
 mod threads;
 #[doc(hidden)]
 pub mod weights;

@@ -112,7 +112,7 @@ fn source() -> Result<Source> {
     Ok(Source::Folder(Folder {
         labels: Some(labels),
         path,
-        first_label: setting("FIRST_LABEL", 0)?,
+        first_label: Some(setting("FIRST_LABEL", 0)?),
         ..Folder::default()
     }))
 }
@@ -130,9 +130,10 @@ fn study(
         Source::Folder(Folder { path, labels, first_label, .. }) => {
             let labels = labels.context("a folder of photographs has labels")?;
             format!(
-                "folder = \"{}\"\nlabels = \"{}\"\nfirst_label = {first_label}",
+                "folder = \"{}\"\nlabels = \"{}\"\nfirst_label = {}",
                 path.display(),
-                labels.display()
+                labels.display(),
+                first_label.unwrap_or_default()
             )
         }
         _ => "source = \"fashion-mnist\"".to_owned(),

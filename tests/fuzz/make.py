@@ -172,6 +172,19 @@ def images():
         "grey.png",
     ):
         put("image", name, (HERE.parent / "fixtures/images" / name).read_bytes())
+    for name in (
+        "lossy_alpha.webp",
+        "lossless.webp",
+        "animated.webp",
+        "palette4_rle.bmp",
+        "palette8_os2.bmp",
+        "rgb_alpha32.bmp",
+        "rgb565.bmp",
+        "rgb16_key.png",
+        "grey_alpha16.png",
+        "ycck.jpg",
+    ):
+        put("image", name, (HERE.parent / "fixtures/formats" / name).read_bytes())
     # A palette that ends within a colour, which can make a decoder panic.
     chunks = {
         b"IHDR": struct.pack(">IIBBBBB", 4, 4, 8, 3, 0, 0, 0),
@@ -186,6 +199,16 @@ def images():
     put("image", "palette_cut.png", b"\x89PNG\r\n\x1a\n" + b"".join(cut))
 
 
+def labels():
+    put("labels", "csv", "\ufefffile;label;target\r\n\"a.png\";3;tench\r\n\r\n;;\r\n")
+    put("labels", "utf16", "\ufeffid\tlabel\nb\t3\n".encode("utf-16-le"))
+    put("labels", "words", "ILSVRC2012_val_00000001.JPEG 65\ndeep/b c.JPEG great white shark\n")
+    put("labels", "boxes", "ImageId,PredictionString\na,n01440764 1 2 3 4 n01440764 5 6 7 8 \n")
+    put("labels", "nips", "ImageId,x1,TrueLabel,TargetClass\na,0.5,306,779\n")
+    put("labels", "classes", "n01443537 goldfish, Carassius auratus\nn01440764\ncat\n0\n")
+    put("labels", "names", "3.n01440764.png\nILSVRC2012_val_00000293_n01440764.JPEG\n007\n")
+
+
 def cells(results):
     letters = {"clean": b"c", "craft": b"k", "measure": b"m", "score": b"s", "transfer": b"t"}
     for kind, letter in letters.items():
@@ -198,7 +221,7 @@ if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit(__doc__)
     shutil.rmtree(SEEDS, ignore_errors=True)
-    for make in (stamp, graphdef, safetensors, boundary, study, images):
+    for make in (stamp, graphdef, safetensors, boundary, study, images, labels):
         make()
     cells(Path(sys.argv[1]))
     print(sum(f.stat().st_size for f in SEEDS.rglob("*") if f.is_file()), "bytes")

@@ -120,14 +120,14 @@ fn skipped_images_are_counted() {
     assert_eq!(code, 0);
     let expected = "toys: 12 images, 1 model, 1 attack, no transfer
 40 images were asked for, but there are no more
-2 files skipped (1 neither PNG nor JPEG; 1 the name is not `<label, from 1>.<id>.jpg`), see skipped.csv
+2 files skipped (1 neither PNG, JPEG, WebP nor BMP; 1 no label in the name), see skipped.csv
 ";
     assert!(out.starts_with(expected), "{out}");
     let skipped = fs::read_to_string(place.path().join("results/toys/skipped.csv")).unwrap();
     assert_eq!(
         skipped,
-        "image,reason\n3.text.png,neither PNG nor JPEG\nreadme.md,\"the name is not `<label, from \
-         1>.<id>.jpg`\"\n"
+        "image,reason\n3.text.png,\"neither PNG, JPEG, WebP nor BMP\"\nreadme.md,\"no label in \
+         the name: `<label, from 1>.<id>.jpg` or a WordNet id is expected\"\n"
     );
 }
 
@@ -235,8 +235,8 @@ fn mistakes_have_one_clear_message() {
         ),
         (
             &["predict", "--model", "toy_8", "study.toml"],
-            "warning: image study.toml: neither PNG nor JPEG\nerror: there is no image to predict: \
-             1 file skipped\n",
+            "warning: image study.toml: neither PNG, JPEG, WebP nor BMP\nerror: there is no image \
+             to predict: 1 file skipped\n",
         ),
         (
             &["predict", "--model", "toy_8", "gone.png"],

@@ -201,7 +201,10 @@ fn grey_files_are_left_out_of_rgb_studies_unless_the_study_keeps_them() {
         Study::parse(&text, "shapes.toml", folder.path(), &registry(), options)
     };
     let error = format!("{:#}", open("").err().unwrap());
-    assert!(error.contains("greyscale: `greyscale = \"keep\"` under [data] takes it"), "{error}");
+    assert!(
+        error.contains("greyscale: `greyscale = \"keep\"` in [data] takes such images"),
+        "{error}"
+    );
     let kept = open(", greyscale = \"keep\"").unwrap();
     assert_eq!(kept.data.pictures.len(), 12);
     let pixels = kept.data.pictures[0].pixels(ImageShape::rgb(12)).unwrap();

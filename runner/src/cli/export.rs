@@ -1,19 +1,17 @@
 //! `runner export`: writes the adversarials of a results folder.
 
-use crate::cli::plugin_options::PluginOptions;
-use crate::cli::results_folder::ResultsFolder;
 use crate::cli::text::counted;
-use crate::data::png;
+use crate::report::png;
+use crate::results::record::{Record, RecordedCampaign};
 use crate::store::rows::CraftRow;
-use crate::store::{safetensors, write_atomically};
-use anyhow::{Context, Result, bail, ensure};
+use crate::store::{Store, safetensors, write_atomically};
+use anyhow::{Context, Result, bail};
 use clap::Args;
-use gauntlet_core::registry::Registry;
-use std::collections::BTreeSet;
-use std::fs;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::{fs, iter};
 use tch::Tensor;
 
 /// Greatest number of missing cells that are named.
@@ -27,7 +25,11 @@ const NAMES: usize = 10;
 
 A safetensors file holds a tensor C×H×W in [0, 1] for each image, under the image's name. PNG \
                         rounds to 8 bits,
-which some adversarials do not survive: see `success_8bit` in outcomes.parquet.")]
+which some adversarials do not survive: see `success_8bit` in outcomes.parquet. In names of files \
+                        other characters
+than letters, digits, `-`, `.` and spaces are `_`; of names that would be one file, all but one \
+                        get a number.
+The results folder is enough: the study's images, weights and plugins are not read.")]
 pub(super) struct ExportArgs {
     /// A results folder
     #[arg(value_name = "DIR")]
@@ -49,79 +51,80 @@ pub(super) struct ExportArgs {
     attack: Vec<String>,
 }
 
-/// Writes the adversarials that are asked for.
-pub(super) fn export(
-    args: &ExportArgs,
-    options: &PluginOptions,
-    registry: Registry,
-    out: &mut dyn Write,
-) -> Result<ExitCode> {
-    let ResultsFolder { study, plan, store, .. } =
-        ResultsFolder::open(&args.folder, options, registry)?;
-    check_labels("model", &args.model, study.models.iter().map(|model| &model.part.label))?;
-    check_labels("attack", &args.attack, study.attacks.iter().map(|attack| &attack.part.label))?;
-    let chosen = |wanted: &[String], label: &String| wanted.is_empty() || wanted.contains(label);
-    let (mut written, mut files, mut missing) = (0, BTreeSet::new(), Vec::new());
+/// Writes the adversarials that are asked for. The results folder alone is read.
+pub(super) fn export(args: &ExportArgs, out: &mut dyn Write) -> Result<ExitCode> {
+    let record = Record::open(&args.folder)?;
+    let store = Store::open(&args.folder)?;
+    check_labels("model", &args.model, record.models())?;
+    check_labels("attack", &args.attack, record.attacks())?;
+    // Names do not depend on what is asked for.
+    let models = by_label(record.models());
+    let attacks = by_label(record.attacks());
+    let names: Vec<&str> = record.images().collect();
+    let images = file_names(&names, without_ending);
+    let chosen =
+        |wanted: &[String], label: &str| wanted.is_empty() || wanted.iter().any(|w| w == label);
+    let (mut written, mut files, mut missing) = (0, 0, Vec::new());
     let mut put = |path: PathBuf, bytes: &[u8]| -> Result<()> {
-        ensure!(
-            files.insert(path.clone()),
-            "two of the names would be one file, {}: give a model or attack another label",
-            path.display()
-        );
         let folder = path.parent().context("a file has a folder")?;
         fs::create_dir_all(folder).with_context(|| format!("writing {}", folder.display()))?;
+        files += 1;
         write_atomically(&path, bytes)
     };
-    for campaign in &plan.campaigns {
-        let (model, attack) =
-            (&study.models[campaign.model], &study.attacks[campaign.attack].part.label);
-        if campaign.shape != model.card.shape()
-            || !chosen(&args.model, &model.part.label)
-            || !chosen(&args.attack, attack)
-        {
+    for campaign in &record.campaigns {
+        let RecordedCampaign { model, attack, goal, .. } = campaign;
+        if !chosen(&args.model, model) || !chosen(&args.attack, attack) {
             continue;
         }
-        let mut images: Vec<(String, Tensor)> = Vec::new();
-        for (slice, &cell) in campaign.craft.iter().enumerate() {
-            let stored = match store.load::<CraftRow>(&plan.cells[cell].address) {
+        let folder = |names: &BTreeMap<&str, String>, label: &str| {
+            names.get(label).cloned().with_context(|| format!("the study has no `{label}`"))
+        };
+        let place = args.to.join(folder(&models, model)?).join(folder(&attacks, attack)?);
+        let mut found: Vec<(usize, Tensor)> = Vec::new();
+        for (address, range) in record.cells(campaign) {
+            let stored = match store.load::<CraftRow>(&address) {
                 Ok(stored) => stored,
                 Err(error) => {
-                    missing.push(format!("{}: {error:#}", plan.describe(&study, cell)));
+                    let (first, last) = (range.start + 1, range.end);
+                    missing.push(format!(
+                        "{attack} ({goal}) on {model}, images {first}–{last}: {error:#}"
+                    ));
                     continue;
                 }
             };
             let Some(hash) = &stored.pixels else { continue };
-            let stored_pixels = store.read_pixels(&plan.cells[cell].address, hash)?;
+            let stored_pixels = store.read_pixels(&address, hash)?;
             let pixels = match stored_pixels.rounded {
                 Some(rounded) if args.png => rounded,
                 _ => stored_pixels.float,
             };
-            let named = study.data.pictures[plan.range(slice)].iter().zip(&stored.rows);
-            let wanted = named.filter(|(_, row)| row.success || !args.successes);
-            images.extend(
-                wanted.filter_map(|(picture, row)| {
-                    Some((picture.name.clone(), pixels.get(row.slot?)))
-                }),
-            );
+            let wanted = range.zip(&stored.rows).filter(|(_, row)| row.success || !args.successes);
+            found.extend(wanted.filter_map(|(n, row)| Some((n, pixels.get(row.slot?)))));
         }
-        written += images.len();
-        let place = args.to.join(file_name(&model.part.label)).join(file_name(attack));
+        written += found.len();
         if args.png {
-            for (name, pixels) in &images {
-                let stem = name.rsplit_once('.').map_or(name.as_str(), |(stem, _)| stem);
-                put(
-                    place.join(campaign.goal.name()).join(format!("{}.png", file_name(stem))),
-                    &png(pixels)?,
-                )?;
+            for (n, pixels) in &found {
+                let file = format!("{}.png", images[*n]);
+                put(place.join(file_name(goal)).join(file), &png(pixels)?)?;
             }
-        } else if !images.is_empty() {
-            put(
-                place.join(format!("{}.safetensors", campaign.goal.name())),
-                &safetensors(&images)?,
-            )?;
+        } else if !found.is_empty() {
+            let found: Vec<_> =
+                found.into_iter().map(|(n, pixels)| (names[n].to_owned(), pixels)).collect();
+            put(place.join(format!("{}.safetensors", file_name(goal))), &safetensors(&found)?)?;
         }
     }
-    writeln!(out, "{written} images in {} files under {}", files.len(), args.to.display())?;
+    writeln!(out, "{written} images in {files} files under {}", args.to.display())?;
+    let numbered = names
+        .iter()
+        .zip(&images)
+        .filter(|(name, file)| args.png && file_name(without_ending(name)) != **file);
+    let numbered: Vec<String> =
+        numbered.map(|(name, file)| format!("`{name}` is {file}.png")).collect();
+    if !numbered.is_empty() {
+        let shown = numbered[..numbered.len().min(NAMES)].join(", ");
+        let more = if numbered.len() > NAMES { ", …" } else { "" };
+        writeln!(out, "names of files that were taken got a number: {shown}{more}")?;
+    }
     if missing.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
@@ -144,16 +147,42 @@ pub(super) fn export(
 fn check_labels<'a>(
     kind: &str,
     wanted: &[String],
-    known: impl Iterator<Item = &'a String>,
+    known: impl Iterator<Item = &'a str>,
 ) -> Result<()> {
-    let known: Vec<&String> = known.collect();
-    match wanted.iter().find(|label| !known.contains(label)) {
-        Some(unknown) => bail!(
-            "the study has no {kind} `{unknown}`; it has {}",
-            known.into_iter().cloned().collect::<Vec<_>>().join(", ")
-        ),
+    let known: Vec<&str> = known.collect();
+    match wanted.iter().find(|label| !known.contains(&label.as_str())) {
+        Some(unknown) => {
+            bail!("the study has no {kind} `{unknown}`; it has {}", known.join(", "))
+        }
         None => Ok(()),
     }
+}
+
+fn without_ending(name: &str) -> &str {
+    name.rsplit_once('.').map_or(name, |(stem, _)| stem)
+}
+
+/// A name for the file or folder of each label.
+fn by_label<'a>(labels: impl Iterator<Item = &'a str>) -> BTreeMap<&'a str, String> {
+    let labels: Vec<&str> = labels.collect();
+    labels.iter().copied().zip(file_names(&labels, |label| label)).collect()
+}
+
+/// A name for the file of each label, which `short` may shorten first. Of labels that would be one
+/// file, in any case of letters, all but the first in alphabetical order get a number.
+fn file_names(labels: &[&str], short: fn(&str) -> &str) -> Vec<String> {
+    let mut sorted: Vec<usize> = (0..labels.len()).collect();
+    sorted.sort_by_key(|&n| labels[n]);
+    let mut taken = BTreeSet::new();
+    let mut names = vec![String::new(); labels.len()];
+    for n in sorted {
+        let plain = file_name(short(labels[n]));
+        let numbered = (2..).map(|number| format!("{plain}-{number}"));
+        let mut all = iter::once(plain.clone()).chain(numbered);
+        let free = |name: &String| taken.insert(name.to_lowercase());
+        names[n] = all.find(free).expect("numbers do not end");
+    }
+    names
 }
 
 /// A label as the name of a file, with `_` for characters that file systems may refuse.
@@ -165,7 +194,13 @@ fn file_name(label: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::file_name;
+    use super::{file_name, file_names, without_ending};
+
+    #[test]
+    fn labels_that_would_be_one_file_get_a_number_each() {
+        let labels = ["c.png", "a_b", "a/b", "A_B", "c.jpg"];
+        assert_eq!(file_names(&labels, without_ending), ["c-2", "a_b-3", "a_b-2", "A_B", "c"]);
+    }
 
     #[test]
     fn a_label_names_one_file_here() {

@@ -140,7 +140,7 @@ fn perform(
         Command::Rerun(args) => rerun::rerun(&args, options, registry, out),
         Command::Diff(args) => diff::diff(&args, out),
         Command::Tables(args) => tables::tables(&args, options, registry, out),
-        Command::Export(args) => export::export(&args, options, registry, out),
+        Command::Export(args) => export::export(&args, out),
         Command::Weights(args) => {
             weights::weights(&args, &load(registry)?, out).map(|()| ExitCode::SUCCESS)
         }

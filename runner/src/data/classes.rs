@@ -1,10 +1,10 @@
 //! Names of classes.
 
-use anyhow::{Context, Result, bail, ensure};
+use crate::text;
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use gauntlet_core::params::suggestion;
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
-use std::fs;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 /// The ten classes of Fashion-MNIST.
@@ -43,7 +43,7 @@ impl Class {
     /// Reads a line: a WordNet id and names with commas between them, or a name alone.
     fn parse(line: &str) -> Self {
         let line = line.trim();
-        match line.split_once(' ').filter(|(id, _)| is_id(id)) {
+        match line.split_once(char::is_whitespace).filter(|(id, _)| is_id(id)) {
             Some((id, names)) => {
                 let mut names = names.split(',').map(|name| name.trim().to_owned());
                 let name = names.next().unwrap_or_default();
@@ -58,9 +58,11 @@ impl Class {
     }
 }
 
-/// `n` and eight digits.
-fn is_id(text: &str) -> bool {
-    text.len() == 9 && text.starts_with('n') && text[1..].bytes().all(|b| b.is_ascii_digit())
+/// A WordNet id: `n` and eight digits.
+pub(super) fn is_id(text: &str) -> bool {
+    text.len() == 9
+        && text.starts_with(['n', 'N'])
+        && text[1..].bytes().all(|digit| digit.is_ascii_digit())
 }
 
 /// The form in which names are compared: lower case, with spaces for `_` and `-`.
@@ -85,14 +87,20 @@ impl Classes {
     /// When the file cannot be read, or a line is empty.
     pub fn read(path: &Path) -> Result<Self> {
         let place = || format!("class names {}", path.display());
-        let text = fs::read_to_string(path).with_context(place)?;
+        Self::parse(&text::read(path).with_context(place)?)
+            .map_err(|error| anyhow!("{}: {error}", place()))
+    }
+
+    /// Classes from a text with one in each line. Empty lines at the end are left out.
+    pub(super) fn parse(text: &str) -> Result<Self> {
+        let text = text.trim_end();
+        ensure!(!text.is_empty(), "the file is empty, a class in each line is expected");
         ensure!(
-            !text.is_empty(),
-            "{}: the file is empty, a class in each line is expected",
-            place()
+            !text.starts_with(['{', '[']),
+            "the file is JSON, a text with a class in each line is expected, without numbers"
         );
         if let Some(line) = text.lines().position(|line| line.trim().is_empty()) {
-            bail!("{}: line {} is empty, a class is expected there", place(), line + 1);
+            bail!("line {} is empty, a class is expected there", line + 1);
         }
         Ok(Self(text.lines().map(Class::parse).collect()))
     }
@@ -113,6 +121,21 @@ impl Classes {
             names.len()
         );
         Ok(Some(names))
+    }
+
+    /// Where each class stands among ImageNet's, by id or name; none for a class whose name several
+    /// have. None unless these are ImageNet's thousand classes.
+    pub(crate) fn among_imagenet(&self) -> Option<Vec<Option<i64>>> {
+        let imagenet = Self::imagenet();
+        if self.len() != imagenet.len() {
+            return None;
+        }
+        let index = imagenet.index();
+        let find = |class: &Class| index.find(class.id.as_ref().unwrap_or(&class.name)).ok();
+        let places: Vec<Option<i64>> = self.0.iter().map(find).collect();
+        let found: BTreeSet<i64> = places.iter().flatten().copied().collect();
+        // Lists of names differ in a few.
+        (found.len() * 100 >= imagenet.len() * 95).then_some(places)
     }
 
     /// Number of classes.
@@ -166,7 +189,7 @@ impl Index<'_> {
     /// # Errors
     /// When the text is neither, or is the name of one class and the number of another.
     pub fn class(&self, text: &str, first: i64) -> Result<i64> {
-        let number = text.trim().parse::<i64>().ok().map(|number| number - first);
+        let number = text.trim().parse::<i64>().ok().and_then(|number| number.checked_sub(first));
         let known = |class: i64| (0..self.classes.len() as i64).contains(&class);
         match (self.find(text), number) {
             (Ok(named), Some(numbered)) if named != numbered && known(numbered) => bail!(
@@ -178,9 +201,7 @@ impl Index<'_> {
             (Err(_), Some(_)) => {
                 bail!("found {text}, but classes are counted from {first} (`first_label`)")
             }
-            (Err(error), None) => {
-                bail!("{error}; a number counted from {first} or a class's name is expected")
-            }
+            (Err(error), None) => Err(error),
         }
     }
 
@@ -188,7 +209,7 @@ impl Index<'_> {
     pub fn first_number(&self) -> i64 {
         let number = |class: usize| self.classes.name(class as i64).trim().parse::<i64>().ok();
         let Some(first) = number(0) else { return 0 };
-        let in_order = (0..self.classes.len()).all(|n| number(n) == Some(first + n as i64));
+        let in_order = (0..self.classes.len()).all(|n| number(n) == first.checked_add(n as i64));
         if in_order { first } else { 0 }
     }
 
@@ -220,6 +241,7 @@ impl Index<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn imagenet_has_a_thousand_classes_with_an_id_each_in_the_order_of_the_ids() {

@@ -4,8 +4,9 @@
 //! by 2 in 5 % of the samples where chroma is subsampled. The published study read its images with
 //! Pillow, which has libjpeg-turbo; mozjpeg's decoder is the same and gives the same samples.
 
+use crate::data::formats::unread;
 use gauntlet_core::guard;
-use image::{ImageFormat, RgbImage};
+use image::{DynamicImage, ImageBuffer, ImageFormat, Pixel, RgbImage};
 use mozjpeg::{ColorSpace, Decompress};
 use std::io::{self, BufRead, Read};
 use std::panic::{self, AssertUnwindSafe};
@@ -21,23 +22,99 @@ pub struct Decoded {
     pub colour: bool,
 }
 
-/// Reads a PNG or JPEG file, or says in words why it cannot be used.
+/// Reads a PNG, JPEG, WebP or BMP file, or says in words why it cannot be used. Of 16-bit samples
+/// the high byte is taken; CMYK becomes RGB as Pillow's `convert("RGB")` makes it.
 pub fn decode(bytes: &[u8]) -> Result<Decoded, String> {
     match image::guess_format(bytes) {
         Ok(ImageFormat::Jpeg) => jpeg(bytes),
-        // The decoder panics over some damaged files.
-        Ok(ImageFormat::Png) => guard::catch("its decoder", || Ok(png(bytes))).map_err(damaged)?,
-        _ => Err("neither PNG nor JPEG".into()),
+        // The decoders panic over some damaged files.
+        Ok(format @ (ImageFormat::Png | ImageFormat::WebP | ImageFormat::Bmp)) => {
+            guard::catch("its decoder", || Ok(other(bytes, format))).map_err(damaged)?
+        }
+        _ => Err(unread(bytes)),
     }
+}
+
+/// Whether a file is a JPEG file with four channels.
+pub fn is_cmyk(bytes: &[u8]) -> bool {
+    let space = || {
+        let file = Decompress::new_reader(Whole(bytes)).ok()?;
+        Some(file.color_space())
+    };
+    let jpeg = matches!(image::guess_format(bytes), Ok(ImageFormat::Jpeg));
+    jpeg && panic::catch_unwind(space).is_ok_and(|space| space.is_some_and(four_channels))
+}
+
+fn four_channels(space: ColorSpace) -> bool {
+    matches!(space, ColorSpace::JCS_CMYK | ColorSpace::JCS_YCCK)
 }
 
 fn damaged(error: impl std::fmt::Display) -> String {
     format!("damaged image: {error}")
 }
 
-fn png(bytes: &[u8]) -> Result<Decoded, String> {
-    let image = image::load_from_memory_with_format(bytes, ImageFormat::Png).map_err(damaged)?;
-    Ok(Decoded { colour: image.color().has_color(), pixels: image.into_rgb8() })
+fn other(bytes: &[u8], format: ImageFormat) -> Result<Decoded, String> {
+    if format == ImageFormat::WebP && bytes.len() < riff_length(bytes) {
+        return Err(damaged("the file ends too early"));
+    }
+    let image = image::load_from_memory_with_format(bytes, format).map_err(damaged)?;
+    let colour = image.color().has_color() && !(format == ImageFormat::Bmp && grey_palette(bytes));
+    Ok(Decoded { colour, pixels: to_8bit(image).into_rgb8() })
+}
+
+/// The length that a RIFF file says it has.
+fn riff_length(bytes: &[u8]) -> usize {
+    bytes
+        .get(4..8)
+        .and_then(|size| size.try_into().ok())
+        .map_or(0, |size| u32::from_le_bytes(size) as usize + 8)
+}
+
+/// Whether a BMP file has a palette of greys alone, as greyscale BMP files have.
+fn grey_palette(bytes: &[u8]) -> bool {
+    let number = |at: usize| {
+        let bytes: [u8; 4] = bytes.get(at..at + 4)?.try_into().ok()?;
+        usize::try_from(u32::from_le_bytes(bytes)).ok()
+    };
+    let palette = || -> Option<bool> {
+        // A header of 12 bytes is OS/2's, with three bytes a colour; later ones have four.
+        let (pixels, header) = (number(10)?, number(14)?);
+        let (bits, width) =
+            if header == 12 { (number(22)? >> 16, 3) } else { (number(26)? >> 16, 4) };
+        if !(1..=8).contains(&bits) {
+            return Some(false);
+        }
+        let start = 14_usize.checked_add(header)?;
+        let end = start.checked_add(width << bits)?.min(pixels);
+        let colours = bytes.get(start..end)?.chunks_exact(width);
+        Some(colours.len() > 0 && colours.clone().all(|c| c[0] == c[1] && c[1] == c[2]))
+    };
+    palette().unwrap_or(false)
+}
+
+fn map<P, Q>(
+    image: &ImageBuffer<P, Vec<u16>>,
+    sample: impl Fn(&u16) -> u8,
+) -> ImageBuffer<Q, Vec<u8>>
+where
+    P: Pixel<Subpixel = u16>,
+    Q: Pixel<Subpixel = u8>,
+{
+    let samples = image.as_raw().iter().map(sample).collect();
+    ImageBuffer::from_raw(image.width(), image.height(), samples)
+        .expect("as many samples as before")
+}
+
+/// The high bytes of 16-bit samples, as Pillow takes them. `image` itself would round.
+fn to_8bit(image: DynamicImage) -> DynamicImage {
+    let high = |sample: &u16| (sample >> 8) as u8;
+    match image {
+        DynamicImage::ImageLuma16(image) => DynamicImage::ImageLuma8(map(&image, high)),
+        DynamicImage::ImageLumaA16(image) => DynamicImage::ImageLumaA8(map(&image, high)),
+        DynamicImage::ImageRgb16(image) => DynamicImage::ImageRgb8(map(&image, high)),
+        DynamicImage::ImageRgba16(image) => DynamicImage::ImageRgba8(map(&image, high)),
+        other => other,
+    }
 }
 
 fn jpeg(bytes: &[u8]) -> Result<Decoded, String> {
@@ -54,17 +131,30 @@ fn libjpeg(bytes: &[u8]) -> Result<Decoded, String> {
     if width.saturating_mul(height).saturating_mul(3) > MAX_SAMPLES {
         return Err(format!("too large: {width}×{height} pixels"));
     }
-    let colour = match file.color_space() {
-        ColorSpace::JCS_GRAYSCALE => false,
-        ColorSpace::JCS_CMYK | ColorSpace::JCS_YCCK => return Err("CMYK".into()),
-        _ => true,
+    let colour = file.color_space() != ColorSpace::JCS_GRAYSCALE;
+    let samples: Vec<[u8; 3]> = if four_channels(file.color_space()) {
+        let mut file = file.to_colorspace(ColorSpace::JCS_CMYK).map_err(damaged)?;
+        let samples: Vec<[u8; 4]> = file.read_scanlines().map_err(damaged)?;
+        file.finish().map_err(damaged)?;
+        samples.into_iter().map(inverted_cmyk_to_rgb).collect()
+    } else {
+        let mut file = file.rgb().map_err(damaged)?;
+        let samples = file.read_scanlines().map_err(damaged)?;
+        file.finish().map_err(damaged)?;
+        samples
     };
-    let mut file = file.rgb().map_err(damaged)?;
-    let samples: Vec<[u8; 3]> = file.read_scanlines().map_err(damaged)?;
-    file.finish().map_err(damaged)?;
     let pixels = RgbImage::from_raw(width as u32, height as u32, samples.into_flattened())
         .ok_or("damaged image: rows are missing")?;
     Ok(Decoded { pixels, colour })
+}
+
+/// CMYK as Adobe's programs store it, 255 for no ink, to RGB in Pillow's fixed point. Pillow takes
+/// every JPEG file of four channels for such a one.
+fn inverted_cmyk_to_rgb([c, m, y, k]: [u8; 4]) -> [u8; 3] {
+    [c, m, y].map(|paper| {
+        let product = u32::from(!paper) * u32::from(k) + 128;
+        k.saturating_sub((((product >> 8) + product) >> 8) as u8)
+    })
 }
 
 /// The bytes of a file that must not end before the image does: libjpeg would make up the rest.
@@ -92,8 +182,10 @@ impl BufRead for Whole<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::decode;
+    use super::{decode, is_cmyk};
+    use image::{ImageFormat, RgbImage};
     use mozjpeg::{ColorSpace, Compress};
+    use std::io::Cursor;
 
     /// A JPEG file of 24×16 equal pixels.
     fn file(space: ColorSpace, pixel: &[u8]) -> Vec<u8> {
@@ -121,7 +213,11 @@ mod tests {
         );
         let grey = decode(&file(ColorSpace::JCS_GRAYSCALE, &[77])).unwrap();
         assert!(!grey.colour && grey.pixels.pixels().all(|p| p.0 == [77; 3]));
-        assert_eq!(refusal(&file(ColorSpace::JCS_CMYK, &[1, 2, 3, 4])), "CMYK");
+        let cmyk = file(ColorSpace::JCS_CMYK, &[255, 200, 0, 128]);
+        assert!(is_cmyk(&cmyk) && !is_cmyk(&file(ColorSpace::JCS_RGB, &[1, 2, 3])));
+        let cmyk = decode(&cmyk).unwrap();
+        // No cyan, little magenta, all yellow, half black.
+        assert!(cmyk.colour && cmyk.pixels.pixels().all(|p| p.0 == [128, 100, 0]));
     }
 
     #[test]
@@ -131,7 +227,24 @@ mod tests {
             let reason = refusal(&whole[..length]);
             assert!(reason.starts_with("damaged image: "), "{length}: {reason}");
         }
-        assert_eq!(refusal(&whole[..2]), "neither PNG nor JPEG");
+        assert_eq!(refusal(&whole[..2]), "JPEG that ends after its first bytes: fetch it again");
+    }
+
+    #[test]
+    fn no_truncated_file_of_another_format_is_an_image() {
+        let image = RgbImage::from_fn(7, 5, |x, y| image::Rgb([(x * 30) as u8, (y * 50) as u8, 9]));
+        // The image is whole without PNG's empty last chunk and BMP's fill at the end of rows.
+        for (format, end) in [(ImageFormat::Png, 12), (ImageFormat::Bmp, 3), (ImageFormat::WebP, 0)]
+        {
+            let mut file = Cursor::new(Vec::new());
+            image.write_to(&mut file, format).unwrap();
+            let whole = file.into_inner();
+            assert_eq!(decode(&whole).unwrap().pixels, image, "{format:?}");
+            for length in 16..whole.len() - end {
+                let reason = decode(&whole[..length]).err().unwrap_or_default();
+                assert!(reason.starts_with("damaged image: "), "{format:?} {length}: {reason}");
+            }
+        }
     }
 
     /// A PNG file of 8×8 pixels, the first colours of a palette.

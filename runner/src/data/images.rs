@@ -15,6 +15,10 @@ pub struct Data {
     pub asked: Option<usize>,
     /// Names of the classes, where the source of the images has them.
     pub classes: Option<Classes>,
+    /// Number of the first class where the labels were read, 0 or 1. Labels count from 0.
+    pub first_label: i64,
+    /// How labels were read, where the study does not say so: in words, a sentence each.
+    pub notes: Vec<String>,
 }
 
 /// A file that is not used.

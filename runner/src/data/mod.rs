@@ -4,23 +4,27 @@
 //! A label is one of the dataset's own classes, counted from 0, whatever a model's numbering is.
 //! The folder and the seed alone decide which images a study takes, and in which order.
 
+mod class_folders;
 mod classes;
-#[cfg(not(fuzzing))]
 mod decode;
-#[cfg(fuzzing)]
-pub mod decode;
-mod encode;
 mod fashion;
 mod folder;
+mod formats;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod images;
 mod labels;
+mod lookup;
 mod open;
 mod picture;
 mod resample;
+mod sheet;
 mod source;
+#[cfg(test)]
+mod tests;
+mod walk;
 
 pub use classes::{Class, Classes};
-pub use encode::png;
 pub use folder::{Folder, Greyscale};
 pub use images::{Data, SkippedImage};
 pub use picture::{Picture, batch, open_image};

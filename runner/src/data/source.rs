@@ -12,7 +12,7 @@ pub enum Source {
     FashionMnist,
     /// The images of the ECCV 2018 study, in Gauntlet's own folder.
     Eccv2018,
-    /// A folder of PNG and JPEG files.
+    /// A folder of image files.
     Folder(Folder),
 }
 

@@ -8,6 +8,7 @@ mod rehearsal;
 pub use rehearsal::{Rehearsal, serve_rehearsal};
 
 use crate::libraries::rehearsal::LoadError;
+use crate::text;
 use anyhow::{Context, Error, Result, bail, ensure};
 use gauntlet_core::plugin::{Call, Library, ReadError};
 use gauntlet_core::registry::Registry;
@@ -222,7 +223,7 @@ struct Lock {
 
 impl Lock {
     fn read(path: &Path) -> Result<Self> {
-        let text = fs::read_to_string(path).with_context(|| {
+        let text = text::read(path).with_context(|| {
             format!(
                 "the lock of plugins {} cannot be read; `runner plugins lock` makes one",
                 path.display()

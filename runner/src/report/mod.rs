@@ -8,7 +8,8 @@ mod grid;
 mod html;
 mod latex;
 pub mod outcomes;
-mod provenance;
+mod png;
+pub(crate) mod provenance;
 mod robustness;
 mod screen;
 mod tables;
@@ -20,6 +21,8 @@ pub(crate) use grid::Grid;
 pub use grid::Shape;
 #[cfg(feature = "report")]
 pub use html::write_report;
+#[cfg(feature = "cli")]
+pub(crate) use png::png;
 pub use provenance::device;
 pub use screen::print_screen;
 pub use terminal::{print, print_tables};

@@ -4,18 +4,32 @@ use crate::engine::plan::{ENGINE, Plan};
 use crate::study::{Part, Study};
 use crate::weights::WeightsPlace;
 use anyhow::{Context, Result};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
 
 pub(super) const FILE: &str = "provenance.json";
-const DEVICE: &str = "device";
 
 /// The kind of device that the cells of a results folder were computed on: `cpu` or `cuda`.
 ///
 /// # Errors
 /// When the folder's `provenance.json` is missing or names no device.
 pub fn device(folder: &Path) -> Result<String> {
+    read::<Device>(folder).map(|document| document.device)
+}
+
+#[derive(Deserialize)]
+struct Device {
+    device: String,
+}
+
+/// Reads the `provenance.json` of a results folder.
+///
+/// # Errors
+/// When it is missing, or no such document.
+pub(crate) fn read<T: DeserializeOwned>(folder: &Path) -> Result<T> {
     let path = folder.join(FILE);
     let place = || {
         format!(
@@ -23,12 +37,7 @@ pub fn device(folder: &Path) -> Result<String> {
             path.display()
         )
     };
-    let document: Value =
-        serde_json::from_slice(&fs::read(&path).with_context(place)?).with_context(place)?;
-    document[DEVICE]
-        .as_str()
-        .map(str::to_owned)
-        .with_context(|| format!("{}: no `{DEVICE}`", path.display()))
+    serde_json::from_slice(&fs::read(&path).with_context(place)?).with_context(place)
 }
 
 /// The document, as JSON.
@@ -51,11 +60,22 @@ pub(super) fn provenance(study: &Study, plan: &Plan) -> Result<Vec<u8>> {
     let images = study.data.pictures.iter().map(
         |picture| json!({ "name": picture.name, "label": picture.label, "blake3": picture.hash }),
     );
+    // The cells with the adversarials at each model's own side, by slice.
+    let own = plan.campaigns.iter().filter(|c| c.shape == study.models[c.model].card.shape());
+    let campaigns = own.map(|campaign| {
+        let keys = campaign.craft.iter().map(|&cell| &plan.cells[cell].address.key);
+        json!({
+            "model": study.models[campaign.model].part.label,
+            "attack": study.attacks[campaign.attack].part.label,
+            "goal": campaign.goal.name(),
+            "cells": keys.collect::<Vec<_>>(),
+        })
+    });
     let document = json!({
         "program": concat!("gauntlet ", env!("CARGO_PKG_VERSION")),
         "engine": ENGINE,
         "libtorch": gauntlet_core::LIBTORCH,
-        DEVICE: plan.device,
+        "device": plan.device,
         "machine": {
             "architecture": std::env::consts::ARCH,
             "system": std::env::consts::OS,
@@ -67,6 +87,7 @@ pub(super) fn provenance(study: &Study, plan: &Plan) -> Result<Vec<u8>> {
         "attacks": attacks.collect::<Value>(),
         "metrics": metrics.collect::<Value>(),
         "images": images.collect::<Value>(),
+        "campaigns": campaigns.collect::<Value>(),
     });
     let mut text = serde_json::to_vec_pretty(&document)?;
     text.push(b'\n');

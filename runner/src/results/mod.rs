@@ -1,6 +1,7 @@
-//! Work on finished results folders: two are compared, or one outcome is computed again. The
-//! folders are only read.
+//! Work on finished results folders: two are compared, one outcome is computed again, or the
+//! adversarials are found. The folders are only read.
 
 pub mod diff;
 mod join;
+pub mod record;
 pub mod rerun;

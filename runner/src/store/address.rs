@@ -60,7 +60,8 @@ pub struct Address {
     pub kind: CellKind,
     /// BLAKE3 of the specification, in hexadecimal.
     pub key: String,
-    /// Everything that determines the cell, as canonical JSON.
+    /// Everything that determines the cell, as canonical JSON. Empty where only the key is known,
+    /// which is enough to read the cell.
     pub spec: String,
 }
 
@@ -79,6 +80,11 @@ impl Address {
     /// file, in hexadecimal.
     pub(super) fn pixel_file(&self, hash: &str) -> String {
         format!("{}-{}.safetensors", self.name(), hash.get(..16).unwrap_or(hash))
+    }
+
+    /// The address of a cell that was stored before, by its key.
+    pub fn of_key(kind: CellKind, key: &str) -> Self {
+        Self { kind, key: key.to_owned(), spec: String::new() }
     }
 
     /// The address of a specification.

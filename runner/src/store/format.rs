@@ -144,7 +144,8 @@ pub(super) fn decode<R: Row>(bytes: Bytes, address: &Address) -> Result<Stored<R
         bail!("not a cell of this program: its specification or provenance is missing");
     };
     // The fuzzer cannot make up specifications either.
-    ensure!(cfg!(fuzzing) || spec == address.spec, "the file belongs to another cell");
+    let key = || blake3::hash(spec.as_bytes()).to_string();
+    ensure!(cfg!(fuzzing) || key() == address.key, "the file belongs to another cell");
     let mut rows = Vec::new();
     for batch in reader.build()? {
         rows.extend(R::read(&batch?)?);

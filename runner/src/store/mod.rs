@@ -36,5 +36,7 @@ pub use files::{Pending, write_atomically};
 pub use format::{Lookup, Stored};
 pub(crate) use format::{Packet, properties};
 pub use pixels::Adversarials;
-pub(crate) use pixels::safetensors;
+#[cfg(feature = "cli")]
+pub(crate) use pixels::levels;
+pub(crate) use pixels::{WHITE, safetensors};
 pub use row::Row;

@@ -14,8 +14,8 @@ pub(super) const MAX_HEADER: u64 = 1 << 10;
 const PIXELS: &str = "pixels";
 /// The tensor of the levels of 8-bit images.
 const LEVELS: &str = "levels";
-/// Greatest level.
-const WHITE: f64 = 255.0;
+/// Greatest level of an 8-bit image.
+pub(crate) const WHITE: f64 = 255.0;
 
 /// The pixels of a craft cell.
 #[derive(Debug)]
@@ -31,10 +31,14 @@ pub struct Adversarials {
 /// levels, a byte each.
 pub(super) fn pack(pixels: &Adversarials) -> Result<(String, Vec<u8>)> {
     let mut tensors = vec![(PIXELS.to_owned(), pixels.float.shallow_clone())];
-    let levels = |rounded: &Tensor| (rounded * WHITE).round().to_kind(Kind::Uint8);
     tensors.extend(pixels.rounded.as_ref().map(|rounded| (LEVELS.to_owned(), levels(rounded))));
     let bytes = safetensors(&tensors)?;
     Ok((blake3::hash(&bytes).to_string(), bytes))
+}
+
+/// The nearest level, a byte, for each pixel in [0, 1].
+pub(crate) fn levels(pixels: &Tensor) -> Tensor {
+    (pixels * WHITE).round().to_kind(Kind::Uint8)
 }
 
 /// Reads a file of pixels whose hash has been verified.

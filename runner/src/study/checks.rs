@@ -8,9 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use toml::Spanned;
 
-/// Every label and target must be one of the models' classes. Errors count from `first_label`, as
-/// the label file does.
-pub(super) fn check_labels(data: &Data, first_label: i64, classes: i64) -> Result<()> {
+/// Every label and target must be one of the models' classes. Errors count as the labels do where
+/// they were read.
+pub(super) fn check_labels(data: &Data, classes: i64) -> Result<()> {
+    let first_label = data.first_label;
     let fits = |class: i64| (0..classes).contains(&class);
     let range = format!("(counted from {first_label}), but the models have {classes} classes");
     for picture in &data.pictures {

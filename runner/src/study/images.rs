@@ -28,7 +28,7 @@ pub(super) fn images(
     greyscale: Greyscale,
 ) -> Result<(Images, Data)> {
     let place = refusal.place;
-    let source =
+    let mut source =
         file.data.as_ref().map(|data| source(refusal, data, folder, greyscale)).transpose()?;
     let images = file.data.as_ref().and_then(|data| data.images.as_ref());
     if let Some(images) = images.filter(|images| *images.get_ref() == 0) {
@@ -62,6 +62,13 @@ pub(super) fn images(
     };
     ensure!(!data.pictures.is_empty(), "{place}: a study needs at least one image");
     data.asked = count;
+    if let Some(Source::Folder(folder)) = &mut source
+        && folder.labels.is_some()
+        && missing.is_none()
+        && options.pictures.is_none()
+    {
+        folder.first_label = Some(data.first_label);
+    }
     Ok((Images { source, count, missing }, data))
 }
 
@@ -76,9 +83,10 @@ fn source(
             data.labels.is_none()
                 && data.first_label.is_none()
                 && data.classes.is_none()
-                && data.greyscale.is_none(),
-            "{}: [data] says `labels`, `first_label`, `classes` or `greyscale`, which go with a \
-             `folder`",
+                && data.greyscale.is_none()
+                && data.cmyk.is_none(),
+            "{}: [data] says `labels`, `first_label`, `classes`, `greyscale` or `cmyk`, which go \
+             with a `folder`",
             refusal.place
         );
         return match &data.source {
@@ -106,27 +114,19 @@ fn source(
             .at(&given.span(), anyhow::anyhow!("there is no {what} file {}", path.display())))
     };
     let path = folder.join(images.get_ref());
-    let first_label = match &data.first_label {
-        None => 0,
-        Some(first) if data.labels.is_none() => {
-            return Err(refusal.at(
-                &first.span(),
-                anyhow::anyhow!("`first_label` is about a label file: `labels` is missing"),
-            ));
+    if let Some(first) = &data.first_label {
+        let number = first.get_ref();
+        if !(0..=1).contains(number) {
+            let error = anyhow::anyhow!("`first_label` is {number}, expected 0 or 1");
+            return Err(refusal.at(&first.span(), error));
         }
-        Some(first) if !(0..=1).contains(first.get_ref()) => {
-            return Err(refusal.at(
-                &first.span(),
-                anyhow::anyhow!("`first_label` is {}, expected 0 or 1", first.get_ref()),
-            ));
-        }
-        Some(first) => *first.get_ref(),
-    };
+    }
     Ok(Source::Folder(Folder {
         path,
         labels: file(data.labels.as_ref(), "label")?,
-        first_label,
+        first_label: data.first_label.as_ref().map(|first| *first.get_ref()),
         classes: file(data.classes.as_ref(), "class")?,
         greyscale: data.greyscale.unwrap_or(greyscale),
+        cmyk: data.cmyk.unwrap_or_default(),
     }))
 }

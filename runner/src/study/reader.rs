@@ -1,6 +1,6 @@
 //! Reading a study's text, and checking it against the registry.
 
-use crate::data::{Classes, Data, Greyscale, Source};
+use crate::data::{Classes, Data, Greyscale};
 use crate::libraries::Sources;
 use crate::study::checks::{
     agree_on_classes, cell_timeout, check_labels, check_name, check_targets, tie_tolerance, unique,
@@ -293,11 +293,7 @@ impl<'a> Reader<'a> {
             bail!("{place}: a study needs at least one model ([[models]]){reasons}");
         }
         let classes = agree_on_classes(&members.models).with_context(|| place.to_owned())?;
-        let first_label = match &images.source {
-            Some(Source::Folder(folder)) => folder.first_label,
-            _ => 0,
-        };
-        check_labels(data, first_label, classes).with_context(|| place.to_owned())?;
+        check_labels(data, classes).with_context(|| place.to_owned())?;
         if images.missing.is_none() && members.aim_at_given_classes() {
             check_targets(data).with_context(|| place.to_owned())?;
         }

@@ -72,6 +72,7 @@ pub(super) struct DataChoice {
     pub labels: Option<Spanned<PathBuf>>,
     pub first_label: Option<Spanned<i64>>,
     pub classes: Option<Spanned<PathBuf>>,
+    pub cmyk: Option<bool>,
     pub images: Option<Spanned<usize>>,
     pub greyscale: Option<Greyscale>,
 }

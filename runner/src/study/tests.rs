@@ -293,12 +293,8 @@ fn data_come_from_one_place_and_labels_fit_the_models() {
         ),
         (
             "source = \"fashion-mnist\"\nlabels = \"x\"",
-            "toy.toml: [data] says `labels`, `first_label`, `classes` or `greyscale`, which go with a `folder`",
-        ),
-        (
-            "folder = \".\"\nfirst_label = 1",
-            "toy.toml, line 19, column 15: `first_label` is about a label file: `labels` is \
-             missing",
+            "toy.toml: [data] says `labels`, `first_label`, `classes`, `greyscale` or `cmyk`, which go \
+             with a `folder`",
         ),
         (
             "folder = \".\"\nlabels = \"a.csv\"\nfirst_label = 2",

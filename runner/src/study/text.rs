@@ -1,6 +1,7 @@
 //! The text of a study, before it is parsed.
 
 use crate::study::built_in::{BUILT_IN, BuiltIn};
+use crate::text;
 use anyhow::{Context, Result};
 use gauntlet_core::params::suggestion;
 use std::borrow::Cow;
@@ -29,7 +30,7 @@ impl StudyText {
             });
         }
         let path = Path::new(name);
-        let text = std::fs::read_to_string(path).with_context(|| {
+        let text = text::read(path).with_context(|| {
             let known: Vec<&str> = BUILT_IN.iter().map(|study| study.name).collect();
             let hint = suggestion(name, &known);
             format!(

@@ -115,12 +115,17 @@ fn data_table(source: &Source, images: Option<usize>) -> Result<Table> {
             table.insert("folder".into(), absolute(&folder.path)?);
             if let Some(labels) = &folder.labels {
                 table.insert("labels".into(), absolute(labels)?);
-                table.insert("first_label".into(), folder.first_label.into());
+            }
+            if let Some(first) = folder.first_label {
+                table.insert("first_label".into(), first.into());
             }
             if let Some(classes) = &folder.classes {
                 table.insert("classes".into(), absolute(classes)?);
             }
             table.insert("greyscale".into(), folder.greyscale.name().into());
+            if folder.cmyk {
+                table.insert("cmyk".into(), true.into());
+            }
         }
     }
     if let Some(images) = images {

@@ -1,10 +1,10 @@
 //! Settings of downloads: the mirror and the proxies.
 
 use crate::home;
+use crate::text;
 use anyhow::{Context, Result};
 use attohttpc::ProxySettings;
 use serde::Deserialize;
-use std::fs;
 use std::path::Path;
 use std::time::Duration;
 use url::Url;
@@ -113,7 +113,7 @@ impl DownloadSettings {
 
 fn read_config(path: &Path) -> Result<Config> {
     let place = || format!("settings {}", path.display());
-    toml::from_str(&fs::read_to_string(path).with_context(place)?).with_context(place)
+    toml::from_str(&text::read(path).with_context(place)?).with_context(place)
 }
 
 fn proxy_address(value: &str) -> Result<Url> {

@@ -2,5 +2,5 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    let _ = gauntlet_runner::data::decode::decode(bytes);
+    gauntlet_runner::data::fuzzing::image(bytes);
 });

@@ -1,5 +1,6 @@
 //! Signs in the study itself, before any cell is computed: images, weights, bounds, preprocessing.
 
+use crate::analysis::flags::class_order;
 use crate::analysis::flags::sign::{Flag, Severity, Sign, Signal};
 use crate::analysis::rate::Rate;
 use crate::data::Picture;
@@ -14,6 +15,7 @@ use std::ops::RangeInclusive;
 /// `pixels` are the hashes of the images' pixels, as far as they are known.
 pub(super) fn signs(study: &Study, pixels: &[Option<String>]) -> Vec<Signal> {
     let mut signals: Vec<Signal> = images(study, pixels).into();
+    signals.extend(class_order::signal(study));
     signals.extend(study.attacks.iter().filter_map(|attack| bound(study, attack)));
     signals.extend((0..study.models.len()).filter_map(|model| same_weights(study, model)));
     signals.extend((0..study.models.len()).filter_map(|model| mean(study, model)));

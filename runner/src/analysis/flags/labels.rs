@@ -207,12 +207,34 @@ struct Order {
     to: Vec<i64>,
 }
 
-/// The usual other orders of a study's classes: of their names, ids and numbers as text, by which
-/// tools sort class folders; and the reverse.
+/// The usual other orders of a study's classes: the reverse, and those by which tools sort class
+/// folders.
 fn orders(study: &Study) -> Vec<Order> {
-    let classes = 0..study.classes;
+    let mut orders = vec![Order {
+        what: "label counted from the last class".into(),
+        to: (0..study.classes).rev().collect(),
+    }];
+    for (key, sorted) in sortings(study.class_names.as_ref(), study.classes) {
+        let mut place = vec![0; sorted.len()];
+        for (n, &class) in sorted.iter().enumerate() {
+            place[class as usize] = n as i64;
+        }
+        let sorting = format!("when classes are sorted by {key} as text");
+        orders.push(Order { what: format!("label's place {sorting}"), to: place });
+        orders.push(Order { what: format!("class at the label's place {sorting}"), to: sorted });
+    }
+    orders.retain(|order| order.to.iter().enumerate().any(|(class, &to)| class as i64 != to));
+    orders
+}
+
+/// Classes as tools sort their folders: as text, by name, WordNet id and number.
+pub(super) fn sortings(
+    names: Option<&Classes>,
+    count: i64,
+) -> impl Iterator<Item = (&'static str, Vec<i64>)> {
+    let classes = 0..count;
     let of_classes = |text: &dyn Fn(&Classes, i64) -> String| -> Option<Vec<String>> {
-        let names = study.class_names.as_ref()?;
+        let names = names?;
         Some(classes.clone().map(|class| text(names, class)).collect())
     };
     let numbers = |first: i64| classes.clone().map(|class| (class + first).to_string()).collect();
@@ -227,24 +249,12 @@ fn orders(study: &Study) -> Vec<Order> {
         ("number (from 0)", Some(numbers(0))),
         ("number (from 1)", Some(numbers(1))),
     ];
-    let mut orders = vec![Order {
-        what: "label counted from the last class".into(),
-        to: classes.clone().rev().collect(),
-    }];
-    for (key, texts) in texts {
-        let Some(texts) = texts else { continue };
-        let mut sorted: Vec<i64> = classes.clone().collect();
+    texts.into_iter().filter_map(move |(key, texts)| {
+        let texts = texts?;
+        let mut sorted: Vec<i64> = (0..count).collect();
         sorted.sort_by_key(|&class| &texts[class as usize]);
-        let mut place = vec![0; sorted.len()];
-        for (n, &class) in sorted.iter().enumerate() {
-            place[class as usize] = n as i64;
-        }
-        let sorting = format!("when classes are sorted by {key} as text");
-        orders.push(Order { what: format!("label's place {sorting}"), to: place });
-        orders.push(Order { what: format!("class at the label's place {sorting}"), to: sorted });
-    }
-    orders.retain(|order| order.to.iter().enumerate().any(|(class, &to)| class as i64 != to));
-    orders
+        Some((key, sorted))
+    })
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 //! difference is beyond chance: all comparisons of a kind together keep [`LEVEL`] (Holm).
 
 mod answers;
+mod class_order;
 mod comparisons;
 mod control;
 mod failures;

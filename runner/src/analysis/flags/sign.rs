@@ -31,6 +31,8 @@ pub enum Sign {
     EqualImages,
     /// Images have equal content and different labels.
     ContradictoryLabels,
+    /// ImageNet's classes do not stand in the order of their WordNet ids.
+    ClassesInAnotherOrder,
     /// An attack's bound allows every image.
     BoundBeyondPixels,
     /// Two models are one network with one set of weights.
@@ -98,6 +100,12 @@ impl Sign {
                 "At most one label of an image can be right: the other counts as a mistake of \
                  every model.",
                 "Keep the right label, or leave the image out.",
+            ),
+            Self::ClassesInAnotherOrder => (
+                "Labels that are numbers and the outputs of all models are taken to count in this \
+                 order. Most models of ImageNet count in the order of the WordNet ids.",
+                "If the models do, sort the lines of `classes` by WordNet id, or leave `classes` \
+                 out.",
             ),
             Self::BoundBeyondPixels => (
                 "The bound allows every image, so success within it says nothing of the model.",

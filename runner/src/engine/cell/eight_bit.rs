@@ -1,10 +1,9 @@
 //! 8-bit images: pixels rounded to the 256 levels, inside the budget that the attack declares.
 
+use crate::store::WHITE;
 use gauntlet_core::attack::{Budget, Norm};
 use tch::{Kind, Tensor};
 
-/// Greatest level.
-const WHITE: f64 = 255.0;
 /// How far, in levels, rounding errors of float32 may put a level from where it is.
 const SLACK: f64 = 2.5e-4;
 

@@ -1,10 +1,10 @@
 //! The section "Examples": originals, adversarials and their differences.
 
-use crate::data::png;
 use crate::report::figure::{escape, short};
 use crate::report::html::page::Page;
 use crate::report::html::view::View;
 use crate::report::html::words::goal_words;
+use crate::report::png::png;
 use crate::summary::{Example, example_pixels};
 use anyhow::{Context, Result};
 use base64::Engine;

@@ -1,9 +1,10 @@
-//! Pixels to image files.
+//! Pixels as PNG files.
 
+use crate::store::levels;
 use anyhow::{Context, Result, bail};
 use image::{DynamicImage, GrayImage, ImageFormat, RgbImage};
 use std::io::Cursor;
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 /// Pixels as the bytes of a PNG file: C×H×W in [0, 1], grey or RGB, rounded to 8 bits.
 ///
@@ -11,7 +12,7 @@ use tch::{Kind, Tensor};
 /// When the pixels have another shape.
 pub fn png(pixels: &Tensor) -> Result<Vec<u8>> {
     let size = pixels.size();
-    let levels = (pixels * 255.0).round().clamp(0.0, 255.0).to_kind(Kind::Uint8);
+    let levels = levels(&pixels.clamp(0.0, 1.0));
     let samples = Vec::<u8>::try_from(levels.permute([1, 2, 0]).contiguous().view([-1]))?;
     let image = match size[..] {
         [1, height, width] => {
