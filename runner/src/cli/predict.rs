@@ -100,6 +100,7 @@ pub(super) fn predict(
             model.as_deref().unwrap_or_default(),
             &parameters,
             args.weights.as_deref(),
+            None,
         )?,
     };
     let classes = class_names(args.classes.as_deref(), &chosen)?;

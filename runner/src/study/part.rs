@@ -58,23 +58,26 @@ pub struct StudyModel {
 }
 
 impl StudyModel {
-    /// Finds and checks a model. `weights` is a file, or a folder to look in first, see
+    /// Finds and checks a model. `named` is the file of its weights or the folder of that file, see
+    /// [`weights::named`]. Without it, they are looked for, in the folder `given` first, see
     /// [`weights::locate`].
     ///
     /// # Errors
     /// [`ModelError::NoWeights`] when there are no weights; [`ModelError::Invalid`] when the name
-    /// is unknown, a parameter is wrong, or the weights cannot be read.
+    /// is unknown, a parameter is wrong, the folder `named` has no weights of the model, or the
+    /// weights cannot be read.
     pub fn new(
         registry: &Registry,
         name: &str,
         params: &Table,
-        weights: Option<&Path>,
+        named: Option<&Path>,
+        given: Option<&Path>,
     ) -> Result<Self, ModelError> {
         let entry = registry.find_model(name)?;
         entry.entry.parameters(None, params)?; // wrong parameters are told before missing weights
-        let weights = match weights {
-            Some(path) if !path.is_dir() => WeightsPlace::File(path.to_owned()),
-            folder => weights::locate(entry, folder)?,
+        let weights = match named {
+            Some(path) => WeightsPlace::File(weights::named(name, path)?),
+            None => weights::locate(entry, given)?,
         };
         Ok(Self::with(entry, params, weights)?)
     }
@@ -142,6 +145,11 @@ impl StudyModel {
             weights_hash,
             parameters: None,
         })
+    }
+
+    /// The registered names of models, and where their weights are.
+    pub(crate) fn places(models: &[Self]) -> Vec<(&str, &WeightsPlace)> {
+        models.iter().map(|model| (model.part.name.as_str(), &model.weights)).collect()
     }
 
     /// Number of real classes.
