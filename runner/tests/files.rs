@@ -72,3 +72,66 @@ fn other_weights_are_never_taken_in_silence() {
          Gauntlet's home are taken\n"
     );
 }
+
+/// Files of TorchScript modules and of what is not quite one; `tests/fixtures/torchscript/kinds`
+/// says what each is.
+const KINDS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/torchscript/kinds");
+
+/// What a user says of a module in `KINDS`.
+const MODULE: &str = "{ side = 28, classes = 10 }";
+
+#[test]
+fn what_a_module_prints_goes_to_standard_error() {
+    let home = tempfile::tempdir().unwrap();
+    image::RgbImage::new(28, 28).save(home.path().join("black.png")).unwrap();
+    let file = format!("{KINDS}/prints.pt");
+    let arguments = ["predict", "--torchscript", &file, "--params", MODULE, "black.png"];
+    let (code, out, err) = runner(home.path(), &[&arguments[..], &["--json"]].concat());
+    assert_eq!(code, 0, "{err}");
+    let document: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(document["images"][0]["logits"].as_array().unwrap().len(), 10);
+    assert!(err.contains("hello\n"), "{err}");
+
+    // Isolated processes answer in lines of JSON on theirs. What they print is lost if they end
+    // before it is written.
+    let study = STUDY.replace(
+        "name = \"mini_vgg_16\"",
+        &format!(
+            "kind = \"torchscript\"\nname = \"mine\"\nfile = \"{file}\"\nside = 28\nclasses = 10"
+        ),
+    );
+    fs::write(home.path().join("study.toml"), study).unwrap();
+    for isolate in ["always", "never"] {
+        let arguments = ["run", "study.toml", "--isolate", isolate, "--out", isolate];
+        let (code, out, err) = runner(home.path(), &arguments);
+        assert_eq!(code, 0, "{err}");
+        assert!(!out.contains("hello"), "{out}");
+        assert!(isolate == "always" || err.contains("hello\n"), "{err}");
+    }
+}
+
+#[test]
+fn other_precision_is_said() {
+    let home = tempfile::tempdir().unwrap();
+    image::RgbImage::new(28, 28).save(home.path().join("black.png")).unwrap();
+    let file = format!("{KINDS}/half.pt");
+    let arguments = ["predict", "--torchscript", &file, "--params", MODULE, "black.png"];
+    let (code, _, err) = runner(home.path(), &arguments);
+    assert_eq!(code, 0, "{err}");
+    assert_eq!(err, "note: the module's weights are float16 widened to float32\n");
+}
+
+#[test]
+fn a_model_without_finite_logits_has_no_answer() {
+    let home = tempfile::tempdir().unwrap();
+    image::RgbImage::new(28, 28).save(home.path().join("black.png")).unwrap();
+    for (name, expected) in [
+        ("inf_out.pt", "error: the model's logits are NaN or infinite for every image: "),
+        ("nan_out.pt", "it gives NaN for 3 of 3 made-up images"),
+    ] {
+        let file = format!("{KINDS}/{name}");
+        let arguments = ["predict", "--torchscript", &file, "--params", MODULE, "black.png"];
+        let error = refusal(home.path(), &arguments);
+        assert!(error.contains(expected), "{name}: {error}");
+    }
+}

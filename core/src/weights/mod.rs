@@ -23,6 +23,7 @@ mod safetensors;
 mod source;
 
 pub use conventions::{Dialect, Role};
+pub use format::{FileFormat, Purpose};
 pub use graph::{Graph, Node};
 pub use note::Note;
 pub use pytorch::PyTorch;
@@ -106,7 +107,7 @@ impl Weights {
     /// Opens a safetensors file or a frozen graph. Numbers of other precision become float32.
     pub fn open(path: &Path, device: Device) -> Result<Self> {
         let place = || format!("weights {}", path.display());
-        Self::from_file(File::open(path).with_context(place)?, device).with_context(place)
+        Ok(Self::of(format::open_path(path).with_context(place)?, device))
     }
 
     /// Reads from an open file: a safetensors file or a frozen graph.
@@ -233,7 +234,9 @@ impl Weights {
             Ok(tensor) => Err(Misfit::Misshapen { found: tensor.size(), expected: shape.to_vec() }),
             Err(misfit) => Err(misfit),
         };
-        let found = found.map(|tensor| tensor.to_device(self.device).to_kind(Kind::Float));
+        let found = found
+            .and_then(|tensor| check_values(tensor.to_kind(Kind::Float), role))
+            .map(|tensor| tensor.to_device(self.device));
         if let (Some(observer), Ok(tensor)) = (&self.observer, &found) {
             observer(Read::Tensor(name, tensor));
         }
@@ -262,6 +265,27 @@ impl Weights {
         reading.used.insert(name);
         tensor
     }
+}
+
+/// Checks that all values are finite, and that no variance is negative: a network with others gives
+/// NaN, or far too large numbers.
+fn check_values(tensor: Tensor, role: Role) -> Result<Tensor, Misfit> {
+    if tensor.numel() == 0 {
+        return Ok(tensor);
+    }
+    let (least, greatest) = tensor.aminmax(None, false);
+    let (least, greatest) = (least.double_value(&[]), greatest.double_value(&[]));
+    if !least.is_finite() || !greatest.is_finite() {
+        let broken = tensor.isfinite().logical_not().sum(Kind::Int64).int64_value(&[]);
+        return Err(Misfit::Unreadable(format!(
+            "{broken} of its {} values are NaN or infinite; finite numbers are expected",
+            tensor.numel()
+        )));
+    }
+    if role == Role::Variance && least < 0.0 {
+        return Err(Misfit::Unreadable(format!("a variance is {least}; 0 or more is expected")));
+    }
+    Ok(tensor)
 }
 
 /// A place in the name tree: `weights.root().at("block1").at("conv1")`.
@@ -339,6 +363,30 @@ mod tests {
              misshapen   a/biases: found [3], expected [4]\n  unreadable  a/gone: the disk is \
              broken\n  unexpected  global_step"
         );
+    }
+
+    #[test]
+    fn values_that_no_network_has_are_refused() {
+        let read = |values: &[f32], role| {
+            check_values(Tensor::from_slice(values), role).map(|tensor| tensor.numel())
+        };
+        for role in [Role::Kernel, Role::Variance] {
+            assert_eq!(read(&[0.0, f32::MAX], role), Ok(2));
+            for broken in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                let error = "1 of its 3 values are NaN or infinite; finite numbers are expected";
+                assert_eq!(
+                    read(&[1.0, broken, 2.0], role),
+                    Err(Misfit::Unreadable(error.into())),
+                    "{broken}"
+                );
+            }
+        }
+        assert_eq!(read(&[-0.5], Role::Mean), Ok(1));
+        assert_eq!(
+            read(&[1.0, -0.5], Role::Variance),
+            Err(Misfit::Unreadable("a variance is -0.5; 0 or more is expected".into()))
+        );
+        assert_eq!(read(&[], Role::Variance), Ok(0));
     }
 
     #[test]

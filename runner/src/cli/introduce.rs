@@ -42,6 +42,11 @@ pub(super) fn introduce(study: &Study, out: &mut dyn Write) -> Result<()> {
     if let Some(asked) = study.data.asked.filter(|&asked| asked > study.data.pictures.len()) {
         writeln!(out, "{asked} images were asked for, but there are no more")?;
     }
+    for model in &study.models {
+        if let Some(done) = model.conversion() {
+            writeln!(out, "note: the weights of model `{}` are {done}", model.part.label)?;
+        }
+    }
     for flag in flags::of_inputs(study) {
         let severity = flag.severity.name();
         writeln!(out, "{severity}: {}: {}. {}", flag.place(), flag.reading, flag.remedy)?;

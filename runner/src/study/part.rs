@@ -1,6 +1,7 @@
 //! The members of a study: models, attacks and metrics.
 
 use crate::study::goal::{GoalKind, goals};
+use crate::study::module_file;
 use crate::study::torchscript::{self, Script};
 use crate::weights::{self, MissingWeights, WeightsPlace};
 use anyhow::{Context, Result, bail, ensure};
@@ -138,9 +139,13 @@ impl StudyModel {
             plugin: None,
             parameters: script.to_table(),
         };
+        let mut card = script.card(name);
+        if let Some(done) = module_file::precision(file) {
+            card.source = format!("{}, {done}", card.source);
+        }
         Ok(Self {
             part,
-            card: script.card(name),
+            card,
             weights: WeightsPlace::TorchScript(file.to_owned()),
             weights_hash,
             parameters: None,
@@ -155,6 +160,12 @@ impl StudyModel {
     /// Number of real classes.
     pub fn classes(&self) -> i64 {
         self.card.classes - self.card.label_offset
+    }
+
+    /// What is done to the numbers of its file on loading, as far as that is known before. `None`
+    /// for nothing.
+    pub fn conversion(&self) -> Option<&str> {
+        Some(self.card.source.split_once("TorchScript, ")?.1)
     }
 
     /// Loads the model.
@@ -187,6 +198,20 @@ impl StudyModel {
                 })
             }
         }
+    }
+
+    /// Loads the model before any work, and sees to it that weights of a file give numbers. (A
+    /// module is tried whenever it is loaded.)
+    ///
+    /// # Errors
+    /// As [`load`](Self::load); also when logits of plain images are not finite.
+    pub(crate) fn try_out(&self, registry: &Registry, device: Device) -> Result<Box<dyn Model>> {
+        let model = self.load(registry, device)?;
+        if let WeightsPlace::File(path) = &self.weights {
+            weights::PlainAnswer::of(model.as_ref(), device)
+                .with_context(|| format!("weights {}", path.display()))?;
+        }
+        Ok(model)
     }
 
     /// Opens the file of the weights.

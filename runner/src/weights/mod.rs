@@ -21,6 +21,7 @@ mod http;
 mod import;
 mod locate;
 mod place;
+mod plain;
 #[cfg(feature = "pull")]
 mod progress;
 #[cfg(feature = "pull")]
@@ -30,7 +31,7 @@ mod settings;
 
 pub use archive::{Archive, ECCV2018, Member};
 #[cfg(feature = "pull")]
-pub use check::{PlainAnswer, WeightsReport, check};
+pub use check::{WeightsReport, check};
 #[cfg(feature = "pull")]
 pub use folder::sum;
 #[cfg(feature = "pull")]
@@ -39,6 +40,7 @@ pub use hash::sum_of;
 pub use import::{Imported, import};
 pub use locate::{check_given, elsewhere, find, locate, named, parameters};
 pub use place::{MissingWeights, WeightsPlace};
+pub use plain::PlainAnswer;
 #[cfg(feature = "pull")]
 pub use progress::{DownloadProgress, SilentDownload};
 #[cfg(feature = "pull")]

@@ -26,11 +26,6 @@ struct GraphDef {
     graph: Graph,
 }
 
-/// Whether a file that begins like this can be a graph: with the key of one of its four fields.
-pub(super) fn may_begin_with(head: &[u8]) -> bool {
-    matches!(head.first(), Some(0x0a | 0x12 | 0x18 | 0x22))
-}
-
 /// Opens a file that begins like a graph.
 pub(super) fn open(bytes: Bytes) -> Result<Box<dyn Source>> {
     let graph = read_graph(&mut Reader::new(&bytes))

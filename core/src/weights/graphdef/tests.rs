@@ -326,8 +326,8 @@ fn two_gigabytes_of_nothing_are_refused_at_once() {
     for (start, expected) in [
         (
             &b""[..],
-            "neither safetensors nor a TensorFlow graph; a safetensors file or a frozen TensorFlow \
-             graph (.pb) is expected",
+            "of no format that is known here; a safetensors file or a frozen TensorFlow graph (.pb) \
+             is expected",
         ),
         (
             &[&[0x0a], &length[..]].concat(),
