@@ -20,6 +20,7 @@ mod note;
 mod protobuf;
 mod pytorch;
 mod safetensors;
+mod scope;
 mod source;
 
 pub use conventions::{Dialect, Role};
@@ -72,7 +73,7 @@ type Observer = Box<dyn Fn(Read)>;
 struct Reading {
     /// Names that were asked for.
     used: BTreeSet<String>,
-    /// Beginnings of names that need not be asked for.
+    /// Beginnings of names that need not be asked for, as the network calls them.
     spare: Vec<String>,
     /// Kind and name of each fault, with what else is to be said of it.
     faults: BTreeMap<(Fault, String), String>,
@@ -101,6 +102,7 @@ impl Weights {
 
     fn of(source: Box<dyn Source>, device: Device) -> Self {
         let reading = RefCell::default();
+        let source = scope::around(source);
         Self { source, device, reading, observer: None, translated: false }
     }
 
@@ -138,8 +140,8 @@ impl Weights {
             return Ok(self);
         };
         match pytorch {
-            PyTorch::Fits { library, rename, spare } => Ok(Self {
-                source: Box::new(Renamed { source: self.source, library, rename, spare }),
+            PyTorch::Fits { library, rename, also, spare } => Ok(Self {
+                source: Box::new(Renamed::new(self.source, library, rename, also, spare)),
                 translated: true,
                 ..self
             }),
@@ -197,12 +199,22 @@ impl Weights {
     /// Lists every missing, misshapen, unreadable and unexpected tensor in one message.
     pub fn finish(self) -> Result<()> {
         let Reading { used, spare, mut faults, .. } = self.reading.into_inner();
-        for name in self.source.names() {
-            if !used.contains(&name) && !spare.iter().any(|start| name.starts_with(start)) {
-                faults.insert((Fault::Unexpected, name), String::new());
+        let names = self.source.names();
+        let spare: Vec<String> = spare.iter().map(|start| self.source.own_name(start)).collect();
+        for name in &names {
+            if !used.contains(name) && !spare.iter().any(|start| name.starts_with(start)) {
+                faults.insert((Fault::Unexpected, name.clone()), String::new());
             }
         }
-        if faults.is_empty() { Ok(()) } else { Err(Self::unfit(&faults)) }
+        if faults.is_empty() {
+            return Ok(());
+        }
+        let error = Self::unfit(&faults);
+        let scope = scope::common_scope(names.iter().map(String::as_str));
+        if scope.is_empty() || names.iter().any(|name| used.contains(name)) {
+            return Err(error);
+        }
+        Err(anyhow!("{error}\nall names in the file begin with `{scope}`"))
     }
 
     fn unfit(faults: &BTreeMap<(Fault, String), String>) -> Error {
@@ -225,7 +237,7 @@ impl Weights {
 
     pub(crate) fn spare(&self, start: &str) {
         self.source.spare(start);
-        self.reading.borrow_mut().spare.push(self.source.own_name(start));
+        self.reading.borrow_mut().spare.push(start.to_owned());
     }
 
     fn get(&self, name: &str, shape: &[i64], role: Role) -> Tensor {

@@ -104,6 +104,14 @@ impl<const LAYERS: usize> DenseNet<LAYERS> {
         _ => panic!("DenseNet has 121, 161 or 169 layers"),
     };
 
+    /// How torchvision's published files spell parts of names.
+    const PUBLISHED: &[(&str, &str)] = &[
+        (".norm1.", ".norm.1."),
+        (".norm2.", ".norm.2."),
+        (".conv1.", ".conv.1."),
+        (".conv2.", ".conv.2."),
+    ];
+
     fn torchvision(name: &str) -> Option<String> {
         let (layer, leaf) =
             name.strip_prefix(Self::VARIANT.scope)?.strip_prefix('/')?.rsplit_once('/')?;
@@ -304,6 +312,11 @@ impl<const LAYERS: usize> Architecture for DenseNet<LAYERS> {
             161 => "torchvision densenet161",
             _ => "torchvision densenet169",
         };
-        Some(PyTorch::Fits { library, rename: Self::torchvision, spare: &[] })
+        Some(PyTorch::Fits {
+            library,
+            rename: Self::torchvision,
+            also: Self::PUBLISHED,
+            spare: &[],
+        })
     }
 }

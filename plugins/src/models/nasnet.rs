@@ -184,7 +184,7 @@ impl Architecture for NasNetLarge {
     }
 
     fn pytorch() -> Option<PyTorch> {
-        Some(PyTorch::Fits { library: "timm nasnetalarge", rename: timm, spare: &[] })
+        Some(PyTorch::Fits { library: "timm nasnetalarge", rename: timm, also: &[], spare: &[] })
     }
 }
 

@@ -63,6 +63,13 @@ impl<const LAYERS: usize> Vgg<LAYERS> {
         _ => panic!("VGG has 16 or 19 layers"),
     };
 
+    /// Layers that timm calls otherwise than torchvision. Its first two are convolutions.
+    const TIMM: &[(&str, &str)] = &[
+        ("classifier.0.", "pre_logits.fc1."),
+        ("classifier.3.", "pre_logits.fc2."),
+        ("classifier.6.", "head.fc."),
+    ];
+
     /// torchvision's name of a tensor: it numbers all layers, ReLU and pooling included.
     fn torchvision(name: &str) -> Option<String> {
         let parts: Vec<&str> =
@@ -164,6 +171,6 @@ impl<const LAYERS: usize> Architecture for Vgg<LAYERS> {
 
     fn pytorch() -> Option<PyTorch> {
         let library = if LAYERS == 16 { "torchvision vgg16" } else { "torchvision vgg19" };
-        Some(PyTorch::Fits { library, rename: Self::torchvision, spare: &[] })
+        Some(PyTorch::Fits { library, rename: Self::torchvision, also: Self::TIMM, spare: &[] })
     }
 }

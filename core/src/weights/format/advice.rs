@@ -1,7 +1,7 @@
 //! What a file is in words, and the lines of Python that make of it what is read.
 
+use super::kind::{FileFormat, Purpose};
 use super::python;
-use super::{FileFormat, Purpose};
 
 /// Newest version of TorchScript's format that libtorch 2.11 reads.
 const NEWEST_TORCHSCRIPT: u64 = 10;

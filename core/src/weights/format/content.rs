@@ -1,6 +1,6 @@
 //! Tells a file's format by its content.
 
-use super::FileFormat;
+use super::kind::FileFormat;
 use crate::weights::bytes::Bytes;
 use crate::weights::protobuf::{Reader, Value};
 use anyhow::Result;
