@@ -92,6 +92,7 @@ enum Fault {
     Misshapen,
     Unreadable,
     Unexpected,
+    Different,
 }
 
 impl Weights {
@@ -220,8 +221,13 @@ impl Weights {
     fn unfit(faults: &BTreeMap<(Fault, String), String>) -> Error {
         let count = faults.len();
         let mut text = format!(
-            "{count} tensor{} not fit the network:",
-            if count == 1 { " does" } else { "s do" }
+            "{count} {} not fit the network:",
+            match (faults.keys().all(|(fault, _)| *fault != Fault::Different), count) {
+                (true, 1) => "tensor does",
+                (true, _) => "tensors do",
+                (false, 1) => "setting of the graph does",
+                (false, _) => "tensors or settings of the graph do",
+            }
         );
         for ((fault, name), more) in faults {
             let word = match fault {
@@ -229,6 +235,7 @@ impl Weights {
                 Fault::Misshapen => "misshapen ",
                 Fault::Unreadable => "unreadable",
                 Fault::Unexpected => "unexpected",
+                Fault::Different => "different ",
             };
             let _ = write!(text, "\n  {word}  {name}{more}");
         }
@@ -329,6 +336,36 @@ impl VariableScope<'_> {
     /// Whose conventions the tensors follow.
     pub fn dialect(&self) -> Dialect {
         self.weights.dialect()
+    }
+
+    /// The graph that the weights were frozen into, to compare its settings with those of the
+    /// network. Where one is taken over, [`take_over`](Self::take_over) says so.
+    pub fn graph(&self) -> Option<&Graph> {
+        self.weights.source.graph()
+    }
+
+    /// The name that the source itself has for the tensor `name` at this place: in a graph, that of
+    /// the tensor's node.
+    pub fn node(&self, name: &str) -> String {
+        self.weights.source.own_name(&format!("{}{name}", self.prefix))
+    }
+
+    /// Reports a node of the graph that computes something else than the network;
+    /// [`Weights::finish`] refuses the weights with what was found and what is expected.
+    pub fn differs(&self, node: &str, found: &str, expected: &str) {
+        let key = (Fault::Different, node.to_owned());
+        let text = format!(": found {found}, expected {expected}");
+        let mut reading = self.weights.reading.borrow_mut();
+        let said = reading.faults.entry(key).or_default();
+        if !said.contains(&text) {
+            said.push_str(&text);
+        }
+    }
+
+    /// Tells the observer that the network takes a setting over from the graph, so that its weights
+    /// alone are not enough.
+    pub fn take_over(&self) {
+        let _ = self.weights.graph();
     }
 
     /// Whether batch norm shall use the statistics of the batch, as in training.

@@ -14,7 +14,7 @@
 use super::{HALVED_FIVE_TIMES, Published, Shape, pytorch_leaf};
 use crate::nn::{
     self, Activation, BatchNorm, Connection, Conv, Convolution, Dense, Ending, Normalization,
-    Padding,
+    Padding, Pool,
 };
 use gauntlet_core::prelude::*;
 use gauntlet_core::weights::{Dialect, PyTorch, VariableScope};
@@ -143,6 +143,11 @@ impl<const LAYERS: usize> DenseNet<LAYERS> {
     }
 }
 
+/// What the reference takes: pixels less the means, scaled.
+fn prepare(pixels: &Tensor) -> Tensor {
+    nn::subtract_means(pixels, nn::VGG_MEANS) * SCALE
+}
+
 /// A convolution without bias.
 fn conv(
     kernel: i64,
@@ -245,11 +250,7 @@ impl<const LAYERS: usize> Model for DenseNet<LAYERS> {
 
     fn logits(&self, pixels: &Tensor) -> Tensor {
         let x = match self.dialect {
-            Dialect::TensorFlow => nn::max_pool_same(
-                &self.root.forward(&(nn::subtract_means(pixels, nn::VGG_MEANS) * SCALE)),
-                3,
-                2,
-            ),
+            Dialect::TensorFlow => nn::max_pool_same(&self.root.forward(&prepare(pixels)), 3, 2),
             Dialect::PyTorch => nn::max_pool_around(&self.root.forward(&nn::torchvision(pixels))),
         };
         let x = self.blocks.iter().fold(x, |x, block| block.forward(x));
@@ -269,6 +270,9 @@ impl<const LAYERS: usize> Architecture for DenseNet<LAYERS> {
     fn load(shape: Self::Params, weights: &Weights) -> Result<Self> {
         shape.check(HALVED_FIVE_TIMES)?;
         let top = weights.root().at(Self::VARIANT.scope);
+        nn::check_input(&top, prepare);
+        let pools = [Pool::max(3, 2, Padding::Same), Pool::mean(2, 2, Padding::Valid)];
+        nn::check_pools(&top, &pools);
         let depth = |channels| nn::depth(channels, shape.channels);
         let [growth, bottleneck] = [1, BOTTLENECK].map(|times| depth(Self::VARIANT.growth * times));
         let mut inputs = depth(Self::VARIANT.root);

@@ -13,7 +13,7 @@
 //! - A channel multiplier, with MobileNet's rule; the reference has none.
 
 use super::{HALVED_FIVE_TIMES, Published, Shape, pytorch_leaf};
-use crate::nn::{self, Activation, Connection, Conv, Convolution, Dense, Ending, Padding};
+use crate::nn::{self, Activation, Connection, Conv, Convolution, Dense, Ending, Padding, Pool};
 use gauntlet_core::prelude::*;
 use gauntlet_core::weights::{Dialect, PyTorch, VariableScope};
 
@@ -145,6 +145,8 @@ impl<const LAYERS: usize> Architecture for Vgg<LAYERS> {
     fn load(shape: Self::Params, weights: &Weights) -> Result<Self> {
         shape.check(HALVED_FIVE_TIMES)?;
         let top = weights.root().at(Self::NAME);
+        nn::check_input(&top, |pixels| nn::subtract_means(pixels, nn::VGG_MEANS));
+        nn::check_pools(&top, &[Pool::max(2, 2, Padding::Valid)]);
         let mut inputs = 3;
         let mut groups = Vec::new();
         for (g, (channels, count)) in

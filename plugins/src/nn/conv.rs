@@ -1,6 +1,7 @@
 //! Convolutions, each with what follows it: bias or batch norm, then an activation.
 
 use super::channels_last;
+use super::frozen::check_convolution;
 use super::norm::{BatchNorm, Normalization};
 use super::padding::{Padding, split};
 use gauntlet_core::weights::{Role, VariableScope};
@@ -22,6 +23,18 @@ pub enum Connection {
     /// 1×1×(in·multiplier)×out. Nothing stands between the two, so their product is loaded as one
     /// kernel; that pays for few input channels.
     Separable(i64),
+}
+
+impl Connection {
+    /// Names of the kernels.
+    fn kernels(self) -> &'static [&'static str] {
+        match self {
+            Self::Groups(_) => &["weights"],
+            Self::Depthwise => &["depthwise_weights"],
+            Self::Pointwise => &["pointwise_weights"],
+            Self::Separable(_) => &["depthwise_weights", "pointwise_weights"],
+        }
+    }
 }
 
 /// What follows the sum of products.
@@ -49,6 +62,15 @@ pub enum Activation {
 }
 
 impl Activation {
+    /// TensorFlow's name of it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Identity => "no activation",
+            Self::Relu => "Relu",
+            Self::Relu6 => "Relu6",
+        }
+    }
+
     /// Applies it to `x`, in place: nothing else may use `x` afterwards.
     pub fn apply(self, mut x: Tensor) -> Tensor {
         match self {
@@ -89,6 +111,9 @@ impl Conv {
     /// As [`load`](Self::load), with the tensors of the batch norm at `norm`.
     pub fn load_normed(self, scope: &VariableScope, norm: &VariableScope) -> Convolution {
         let [height, width] = self.kernel;
+        for variable in self.connection.kernels() {
+            check_convolution(scope, variable, &self);
+        }
         let (kernel, groups) = match self.connection {
             Connection::Groups(groups) => {
                 let shape = [height, width, self.inputs / groups, self.outputs];
