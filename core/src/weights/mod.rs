@@ -11,6 +11,7 @@
 
 mod bytes;
 mod conventions;
+mod digest;
 mod format;
 #[cfg(fuzzing)]
 pub mod fuzzing;
@@ -24,6 +25,7 @@ mod scope;
 mod source;
 
 pub use conventions::{Dialect, Role};
+pub use digest::module_digest;
 pub use format::{FileFormat, Purpose};
 pub use graph::{Graph, Node};
 pub use note::Note;
@@ -110,7 +112,13 @@ impl Weights {
     /// Opens a safetensors file or a frozen graph. Numbers of other precision become float32.
     pub fn open(path: &Path, device: Device) -> Result<Self> {
         let place = || format!("weights {}", path.display());
-        Ok(Self::of(format::open_path(path).with_context(place)?, device))
+        Ok(Self::of(format::open_path(path, None).with_context(place)?, device))
+    }
+
+    /// Reads from a file that is open already: a safetensors file or a frozen graph. Its path tells
+    /// the values of a TensorFlow checkpoint, which nothing else does.
+    pub fn of_open_file(path: &Path, file: File, device: Device) -> Result<Self> {
+        Ok(Self::of(format::open_path(path, Some(file))?, device))
     }
 
     /// Reads from an open file: a safetensors file or a frozen graph.
@@ -211,11 +219,13 @@ impl Weights {
             return Ok(());
         }
         let error = Self::unfit(&faults);
-        let scope = scope::common_scope(names.iter().map(String::as_str));
-        if scope.is_empty() || names.iter().any(|name| used.contains(name)) {
+        if names.iter().any(|name| used.contains(name)) {
             return Err(error);
         }
-        Err(anyhow!("{error}\nall names in the file begin with `{scope}`"))
+        Err(match scope::beginnings(&names) {
+            Some(beginnings) => anyhow!("{error}\n{beginnings}"),
+            None => error,
+        })
     }
 
     fn unfit(faults: &BTreeMap<(Fault, String), String>) -> Error {

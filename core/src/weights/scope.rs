@@ -56,6 +56,23 @@ pub(super) fn common_scope<'a>(mut names: impl Iterator<Item = &'a str>) -> &'a 
     &first[..end]
 }
 
+/// What names begin with, in a sentence; `None` where that would not help.
+pub(super) fn beginnings(names: &[String]) -> Option<String> {
+    /// Greatest number of scopes that are named.
+    const NAMED: usize = 4;
+
+    let common = common_scope(names.iter().map(String::as_str));
+    if !common.is_empty() {
+        return Some(format!("all names in the file begin with `{common}`"));
+    }
+    let first = |name: &String| Some(format!("`{}`", &name[..=name.find(['.', '/'])?]));
+    let scopes: BTreeSet<String> = names.iter().map(first).collect::<Option<_>>()?;
+    let scopes: Vec<String> = scopes.into_iter().collect();
+    (2..=NAMED)
+        .contains(&scopes.len())
+        .then(|| format!("names in the file begin with {}", scopes.join(" or ")))
+}
+
 impl Scoped {
     /// The file's own name of a tensor, or of the beginning of names.
     fn own(&self, name: &str) -> String {
@@ -167,6 +184,7 @@ mod tests {
     fn what_stands_around_some_names_is_told() {
         let error = read(&["x/a/weights", "y/a/biases"]).unwrap_err();
         assert!(error.starts_with("4 tensors do not fit the network"), "{error}");
+        assert!(error.ends_with("\nnames in the file begin with `x/` or `y/`"), "{error}");
         let error = read(&["x/b/weights", "x/b/biases"]).unwrap_err();
         assert!(error.ends_with("\nall names in the file begin with `x/b/`"), "{error}");
         // Once chosen, a scope stands for all names.

@@ -38,6 +38,9 @@ const STEPS: usize = 16;
 /// Relative difference of ε from which on the graph's is taken.
 const SAME_EPSILON: f64 = 1e-4;
 
+/// TensorFlow's ε of a fused batch norm that does not state it.
+const DEFAULT_EPSILON: f32 = 1e-4;
+
 /// Whether an operation rounds to few levels.
 fn is_quantised(op: &str) -> bool {
     op.starts_with("FakeQuant") || op.starts_with("Quantize") || op == "Dequantize"
@@ -199,7 +202,7 @@ pub(super) fn epsilon(scope: &VariableScope, ours: f64) -> Option<f64> {
                 if let Some(format) = node.text("data_format").filter(|f| *f != "NHWC") {
                     scope.differs(name, &format!("data format {format}"), "NHWC");
                 }
-                node.float("epsilon")
+                Some(node.float("epsilon").unwrap_or(DEFAULT_EPSILON))
             }
             op => {
                 if is_quantised(op) {
@@ -247,7 +250,12 @@ const WHOLE: i64 = 4;
 /// at its end is none of them.
 pub fn check_pools(scope: &VariableScope, kinds: &[Pool]) {
     for (name, node) in scope.graph().into_iter().flat_map(Graph::nodes) {
-        let Some([_, rows, columns, _]) = node.ints("ksize") else { continue };
+        let Some([_, rows, columns, _]) = node.ints("ksize") else {
+            if node.op == "MaxPool" && kinds.iter().all(|kind| kind.op != node.op) {
+                scope.differs(name, "MaxPool", "a mean over the whole map");
+            }
+            continue;
+        };
         let pool = matches!(node.op.as_str(), "MaxPool" | "AvgPool");
         if !pool || (*rows, *columns) == (1, 1) {
             continue;

@@ -11,7 +11,7 @@ use gauntlet_core::guard;
 use gauntlet_core::metric::{Direction, Scope};
 use gauntlet_core::model::{Model, ModelCard};
 use gauntlet_core::registry::{DynAttack, DynMetric, Entry, ModelEntry, Registry};
-use gauntlet_core::weights::Weights;
+use gauntlet_core::weights::{FileFormat, Purpose, Weights, module_digest};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -129,6 +129,10 @@ impl StudyModel {
     /// When `script` is out of range, or the file cannot be read.
     pub fn torchscript(name: &str, file: &Path, script: &Script) -> Result<Self> {
         script.check()?;
+        if file.is_dir() {
+            let refusal = FileFormat::of(file)?.refusal(Purpose::Module);
+            bail!("TorchScript module {}: {refusal}", file.display());
+        }
         let weights_hash = File::open(file)
             .and_then(|mut file| hash(&mut file))
             .with_context(|| format!("TorchScript module {}", file.display()))?;
@@ -162,6 +166,19 @@ impl StudyModel {
         self.card.classes - self.card.label_offset
     }
 
+    /// BLAKE3 of the weights, or of the module's code and tensors, whatever the file around them is;
+    /// see [`Weights::digest`] and [`module_digest`]. `None` where they cannot be read.
+    pub(crate) fn content(&self) -> Option<String> {
+        match &self.weights {
+            WeightsPlace::Embedded(bytes) => {
+                Weights::from_bytes(*bytes, Device::Cpu).ok()?.digest().ok()
+            }
+            WeightsPlace::File(path) => Weights::open(path, Device::Cpu).ok()?.digest().ok(),
+            WeightsPlace::TorchScript(path) => module_digest(path).ok(),
+            WeightsPlace::Absent(_) => None,
+        }
+    }
+
     /// What is done to the numbers of its file on loading, as far as that is known before. `None`
     /// for nothing.
     pub fn conversion(&self) -> Option<&str> {
@@ -178,7 +195,7 @@ impl StudyModel {
         match &self.weights {
             WeightsPlace::Embedded(bytes) => load(Weights::from_bytes(*bytes, device)?),
             WeightsPlace::File(path) => {
-                let load = || load(Weights::from_file(self.open(path)?, device)?);
+                let load = || load(Weights::of_open_file(path, self.open(path)?, device)?);
                 load().with_context(|| format!("weights {}", path.display()))
             }
             WeightsPlace::Absent(missing) => Err(missing.clone().into()),

@@ -3,9 +3,9 @@
 use crate::home;
 use crate::weights::archive::ECCV2018;
 use crate::weights::place::{MissingWeights, WeightsPlace};
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Result, bail, ensure};
 use gauntlet_core::registry::ModelEntry;
-use gauntlet_core::weights::{NO_WEIGHTS, Weights};
+use gauntlet_core::weights::{FileFormat, NO_WEIGHTS, Purpose, Weights};
 use std::fs;
 use std::path::{Path, PathBuf};
 use toml::Table;
@@ -21,15 +21,18 @@ pub fn named(model: &str, path: &Path) -> Result<PathBuf> {
     if !path.is_dir() {
         return Ok(path.to_owned());
     }
-    find(model, path).ok_or_else(|| {
-        anyhow!(
-            "weights of model `{model}`: folder {} has no {} ({}): name the file itself, or \
-             rename it",
-            path.display(),
+    if let Some(file) = find(model, path) {
+        return Ok(file);
+    }
+    let place = format!("weights of model `{model}`: folder {}", path.display());
+    match FileFormat::of(path)? {
+        FileFormat::Folder => bail!(
+            "{place} has no {} ({}): name the file itself, or rename it",
             file_names(model).collect::<Vec<_>>().join(", "),
             content(path)
-        )
-    })
+        ),
+        format => bail!("{place}: {}", format.refusal(Purpose::Weights)),
+    }
 }
 
 /// What a folder holds, for an error.
@@ -182,6 +185,8 @@ mod tests {
         assert_eq!(error(), format!("{start}it is empty): name the file itself, or rename it"));
         fs::write(folder.path().join("model.safetensors"), "").unwrap();
         assert!(error().starts_with(&format!("{start}it holds model.safetensors)")));
+        fs::write(folder.path().join("saved_model.pb"), "").unwrap();
+        assert!(error().contains(": a TensorFlow SavedModel; a safetensors file or"));
         let file = folder.path().join("mini_vgg_16.pb");
         fs::write(&file, "").unwrap();
         assert_eq!(named("mini_vgg_16", folder.path()).unwrap(), file);

@@ -37,8 +37,8 @@ impl FileFormat {
     }
 }
 
-/// Opens weights at a path.
-pub(super) fn open_path(path: &Path) -> Result<Box<dyn Source>> {
+/// Opens weights at a path, whose file may be open already.
+pub(super) fn open_path(path: &Path, file: Option<File>) -> Result<Box<dyn Source>> {
     // A path that is not there is told as such.
     if fs::metadata(path)?.is_dir() || content::is_checkpoint_data(&path.to_string_lossy()) {
         let format = FileFormat::of(path)?;
@@ -46,7 +46,7 @@ pub(super) fn open_path(path: &Path) -> Result<Box<dyn Source>> {
             bail!(format.refusal(Purpose::Weights));
         }
     }
-    open(Bytes::of_file(File::open(path)?)?)
+    open(Bytes::of_file(file.map_or_else(|| File::open(path), Ok)?)?)
 }
 
 /// Opens weights of either format.

@@ -1,5 +1,6 @@
 use super::{FileFormat, Purpose};
 use crate::weights::Weights;
+use proptest::prelude::*;
 use std::fs;
 use std::io::{Cursor, Write as _};
 use tch::Device;
@@ -143,4 +144,29 @@ fn folders_and_values_without_names_are_told_by_their_names() {
     let data = place.path().join("ckpt/model.ckpt.data-00000-of-00001");
     let error = format!("{:#}", Weights::open(&data, Device::Cpu).err().unwrap());
     assert!(error.contains("the values of a TensorFlow checkpoint"), "{error}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn damaged_files_have_a_format_too(
+        file in any::<prop::sample::Index>(),
+        flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+        cut in prop::option::of(any::<prop::sample::Index>()),
+    ) {
+        let files = files();
+        let mut bytes = files[file.index(files.len())].0.clone();
+        bytes.push(0);
+        for (place, byte) in flips {
+            let place = place.index(bytes.len());
+            bytes[place] = byte;
+        }
+        if let Some(cut) = cut {
+            bytes.truncate(cut.index(bytes.len()));
+        }
+        let format = FileFormat::of_bytes(&bytes);
+        prop_assert!(format.refusal(Purpose::Module).contains("is expected"));
+        let _ = Weights::from_bytes(bytes, Device::Cpu);
+    }
 }
