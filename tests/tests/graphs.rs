@@ -219,12 +219,12 @@ fn what_differs_from_the_network_is_refused_with_node_found_and_expected() {
         (
             ACTIVATION,
             |node| node[1].1 = b"FakeQuantWithMinMaxVars".to_vec(),
-            "Relu6: found FakeQuantWithMinMaxVars, expected activations that are not quantised",
+            "Relu6: found FakeQuantWithMinMaxVars, expected numbers that are not quantised",
         ),
         (
             "MobilenetV1/Conv2d_0/weights/read",
             |node| node[1].1 = b"FakeQuantWithMinMaxArgs".to_vec(),
-            "read: found FakeQuantWithMinMaxArgs, expected weights that are not quantised",
+            "read: found FakeQuantWithMinMaxArgs, expected numbers that are not quantised",
         ),
         (
             "MobilenetV1/MobilenetV1/Conv2d_0/BatchNorm/FusedBatchNormV3",

@@ -191,7 +191,7 @@ impl Architecture for AlexNet {
         ensure!(params.lrn_alpha >= 0.0, "`lrn_alpha` is {}, expected 0 or more", params.lrn_alpha);
         let top = weights.root();
         nn::check_input(&top, prepare);
-        nn::check_pools(&top, &[Pool::max(3, 2, Padding::Valid)]);
+        nn::check_operations(&top, &[Pool::max(3, 2, Padding::Valid)]);
         let (mut inputs, mut left) = (3, params.side);
         let mut convolutions = Vec::new();
         for (n, row) in (1..).zip(&ROWS) {

@@ -272,7 +272,7 @@ impl<const LAYERS: usize> Architecture for DenseNet<LAYERS> {
         let top = weights.root().at(Self::VARIANT.scope);
         nn::check_input(&top, prepare);
         let pools = [Pool::max(3, 2, Padding::Same), Pool::mean(2, 2, Padding::Valid)];
-        nn::check_pools(&top, &pools);
+        nn::check_operations(&top, &pools);
         let depth = |channels| nn::depth(channels, shape.channels);
         let [growth, bottleneck] = [1, BOTTLENECK].map(|times| depth(Self::VARIANT.growth * times));
         let mut inputs = depth(Self::VARIANT.root);

@@ -368,7 +368,7 @@ impl<V: Version, const SIDE: i64> Architecture for Inception<V, SIDE> {
         nn::check_input(&top, nn::minus_one_to_one);
         let mut kinds = Vec::new();
         pools(V::LAYERS, &mut kinds);
-        nn::check_pools(&top, &kinds);
+        nn::check_operations(&top, &kinds);
         let dialect = weights.dialect();
         let means_count_padding = dialect == Dialect::PyTorch && V::PYTORCH_MEANS_COUNT_PADDING;
         let mut loader =

@@ -138,7 +138,7 @@ impl Architecture for NasNetLarge {
         shape.check(HALVED_FIVE_TIMES)?;
         let top = weights.root();
         nn::check_input(&top, nn::minus_one_to_one);
-        nn::check_pools(&top, &POOLS);
+        nn::check_operations(&top, &POOLS);
         top.at("aux_11").spare();
         let depth = |channels| nn::depth(channels, shape.channels);
         let root = Conv {

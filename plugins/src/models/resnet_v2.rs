@@ -196,7 +196,7 @@ impl<const LAYERS: usize> Architecture for ResNetV2<LAYERS> {
         shape.check(HALVED_FIVE_TIMES)?;
         let top = weights.root().at(Self::NAME);
         nn::check_input(&top, nn::minus_one_to_one);
-        nn::check_pools(&top, &[Pool::max(3, 2, Padding::Same)]);
+        nn::check_operations(&top, &[Pool::max(3, 2, Padding::Same)]);
         let depth = |channels| nn::depth(channels, shape.channels);
         let mut inputs = depth(ROOT);
         let root = conv(&top.at("conv1"), 7, 2, [3, inputs], Ending::Bias, Activation::Identity);

@@ -146,7 +146,7 @@ impl<const LAYERS: usize> Architecture for Vgg<LAYERS> {
         shape.check(HALVED_FIVE_TIMES)?;
         let top = weights.root().at(Self::NAME);
         nn::check_input(&top, |pixels| nn::subtract_means(pixels, nn::VGG_MEANS));
-        nn::check_pools(&top, &[Pool::max(2, 2, Padding::Valid)]);
+        nn::check_operations(&top, &[Pool::max(2, 2, Padding::Valid)]);
         let mut inputs = 3;
         let mut groups = Vec::new();
         for (g, (channels, count)) in

@@ -1,7 +1,7 @@
 //! Convolutions, each with what follows it: bias or batch norm, then an activation.
 
 use super::channels_last;
-use super::frozen::check_convolution;
+use super::frozen;
 use super::norm::{BatchNorm, Normalization};
 use super::padding::{Padding, split};
 use gauntlet_core::weights::{Role, VariableScope};
@@ -62,12 +62,12 @@ pub enum Activation {
 }
 
 impl Activation {
-    /// TensorFlow's name of it.
-    pub(super) fn name(self) -> &'static str {
+    /// TensorFlow's name of it, if it is one.
+    fn name(self) -> Option<&'static str> {
         match self {
-            Self::Identity => "no activation",
-            Self::Relu => "Relu",
-            Self::Relu6 => "Relu6",
+            Self::Identity => None,
+            Self::Relu => Some("Relu"),
+            Self::Relu6 => Some("Relu6"),
         }
     }
 
@@ -111,8 +111,15 @@ impl Conv {
     /// As [`load`](Self::load), with the tensors of the batch norm at `norm`.
     pub fn load_normed(self, scope: &VariableScope, norm: &VariableScope) -> Convolution {
         let [height, width] = self.kernel;
+        let layer = frozen::Layer {
+            kernel: self.kernel,
+            stride: self.stride,
+            padding: self.padding,
+            separable: matches!(self.connection, Connection::Separable(_)),
+            activation: self.activation.name(),
+        };
         for variable in self.connection.kernels() {
-            check_convolution(scope, variable, &self);
+            frozen::check_convolution(scope, variable, layer);
         }
         let (kernel, groups) = match self.connection {
             Connection::Groups(groups) => {

@@ -2,7 +2,6 @@
 //! here. The ε of a batch norm is taken over. All else that differs is reported, and the weights are
 //! refused. What a graph does not say is not compared.
 
-use super::conv::{Activation, Connection, Conv};
 use super::padding::Padding;
 use gauntlet_core::weights::{Graph, Node, VariableScope};
 use tch::{Device, Kind, Tensor};
@@ -46,6 +45,19 @@ fn is_quantised(op: &str) -> bool {
     op.starts_with("FakeQuant") || op.starts_with("Quantize") || op == "Dequantize"
 }
 
+/// What a convolution here does, as far as a graph says it too.
+#[derive(Clone, Copy)]
+pub(super) struct Layer {
+    /// Height and width of the kernel.
+    pub kernel: [i64; 2],
+    pub stride: i64,
+    pub padding: Padding,
+    /// Whether it is a depthwise convolution with a 1×1 convolution after it.
+    pub separable: bool,
+    /// TensorFlow's name of its activation, if it has one.
+    pub activation: Option<&'static str>,
+}
+
 /// The node that gives the input of that number, through operations that pass it on.
 fn input<'g>(graph: &'g Graph, node: &'g Node, number: usize) -> Option<(&'g str, &'g Node)> {
     let mut name = node.inputs.get(number)?.as_str();
@@ -78,25 +90,17 @@ fn users<'g>(graph: &'g Graph, variable: &str) -> Vec<(&'g str, &'g Node)> {
 }
 
 /// Compares the operations that use the kernel `variable` with the convolution.
-pub(super) fn check_convolution(scope: &VariableScope, variable: &str, conv: &Conv) {
+pub(super) fn check_convolution(scope: &VariableScope, variable: &str, layer: Layer) {
     let Some(graph) = scope.graph() else { return };
     for (name, node) in users(graph, &scope.node(variable)) {
-        if is_quantised(&node.op) {
-            scope.differs(name, &node.op, "weights that are not quantised");
-        }
         if !matches!(node.op.as_str(), "Conv2D" | "DepthwiseConv2dNative") {
             continue;
         }
-        let before = input(graph, node, 0);
-        if let Some((name, node)) = before.filter(|(_, node)| is_quantised(&node.op)) {
-            scope.differs(name, &node.op, "activations that are not quantised");
-        }
-        check_window(scope, name, node, before.map(|(_, node)| node), conv);
+        let before = input(graph, node, 0).map(|(_, node)| node);
+        check_window(scope, name, node, before, layer);
         // What comes between the two halves of a separable convolution is not its activation.
-        let half = matches!(conv.connection, Connection::Separable(_))
-            && node.op == "DepthwiseConv2dNative";
-        if !half {
-            check_activation(scope, graph, name, conv.activation);
+        if !(layer.separable && node.op == "DepthwiseConv2dNative") {
+            check_activation(scope, graph, name, layer.activation);
         }
     }
 }
@@ -107,20 +111,19 @@ fn check_window(
     name: &str,
     node: &Node,
     before: Option<&Node>,
-    conv: &Conv,
+    layer: Layer,
 ) {
     if let Some(format) = node.text("data_format").filter(|format| *format != "NHWC") {
         scope.differs(name, &format!("data format {format}"), "NHWC");
         return;
     }
-    let pointwise = conv.kernel == [1, 1]
-        || matches!(conv.connection, Connection::Separable(_)) && node.op == "Conv2D";
+    let pointwise = layer.kernel == [1, 1] || layer.separable && node.op == "Conv2D";
     // A 1×1 pool before a 1×1 convolution has the stride of both.
     let thinned = before.filter(|node| {
         pointwise && node.ints("ksize").is_some_and(|size| size.iter().all(|n| *n == 1))
     });
     let factor = thinned.and_then(|node| node.ints("strides")).map_or(1, |s| s[s.len() / 2]);
-    let expected = if conv.kernel != [1, 1] && pointwise { 1 } else { conv.stride };
+    let expected = if layer.kernel != [1, 1] && pointwise { 1 } else { layer.stride };
     if let Some(strides) = node.ints("strides")
         && !matches!(*strides, [1, rows, columns, 1]
             if rows * factor == expected && columns * factor == expected)
@@ -139,10 +142,10 @@ fn check_window(
     } else {
         padding.to_owned()
     };
-    let expected = match conv.padding {
+    let expected = match layer.padding {
         Padding::Valid => "VALID",
         Padding::Same => "SAME",
-        Padding::Symmetric if conv.stride == 1 => "SAME",
+        Padding::Symmetric if layer.stride == 1 => "SAME",
         Padding::Symmetric => "VALID after Pad",
     };
     if found != expected {
@@ -151,34 +154,31 @@ fn check_window(
 }
 
 /// Compares the activation that follows the node `from`.
-fn check_activation(scope: &VariableScope, graph: &Graph, from: &str, expected: Activation) {
+fn check_activation(
+    scope: &VariableScope,
+    graph: &Graph,
+    from: &str,
+    expected: Option<&'static str>,
+) {
     let mut at = from.to_owned();
     for _ in 0..STEPS {
         let next = graph.consumers(&at).find(|(_, node)| {
             let op = node.op.as_str();
-            LINEAR.contains(&op) || ACTIVATIONS.contains(&op) || is_quantised(op)
+            LINEAR.contains(&op) || ACTIVATIONS.contains(&op)
         });
         let Some((name, node)) = next else { break };
-        if is_quantised(&node.op) {
-            scope.differs(name, &node.op, "activations that are not quantised");
-            return;
-        }
         if ACTIVATIONS.contains(&node.op.as_str()) {
             // Where none is expected, the next layer may begin with one.
-            let fits = match expected {
-                Activation::Relu | Activation::Identity => node.op == "Relu",
-                Activation::Relu6 => node.op == "Relu6",
-            };
-            if !fits {
-                scope.differs(name, &node.op, expected.name());
+            if node.op != expected.unwrap_or("Relu") {
+                scope.differs(name, &node.op, expected.unwrap_or("no activation"));
             }
             return;
         }
         name.clone_into(&mut at);
     }
-    let next = graph.consumers(&at).find(|(_, node)| node.op != "Shape");
-    if let Some((name, node)) = next.filter(|_| expected != Activation::Identity) {
-        scope.differs(name, &node.op, &format!("{} before it", expected.name()));
+    let next = graph.consumers(&at).find(|(_, node)| node.op != "Shape" && !is_quantised(&node.op));
+    if let (Some(expected), Some((name, node))) = (expected, next) {
+        scope.differs(name, &node.op, &format!("{expected} before it"));
     }
 }
 
@@ -204,12 +204,7 @@ pub(super) fn epsilon(scope: &VariableScope, ours: f64) -> Option<f64> {
                 }
                 Some(node.float("epsilon").unwrap_or(DEFAULT_EPSILON))
             }
-            op => {
-                if is_quantised(op) {
-                    scope.differs(name, op, "statistics that are not quantised");
-                }
-                None
-            }
+            _ => None,
         };
         found = found.or(epsilon.map(f64::from));
     }
@@ -246,10 +241,13 @@ impl Pool {
 /// Smallest window of a mean over a whole map, or of one in a classifier that only training needs.
 const WHOLE: i64 = 4;
 
-/// Compares the pools of the graph with the kinds of pools of a network. The mean over the whole map
-/// at its end is none of them.
-pub fn check_pools(scope: &VariableScope, kinds: &[Pool]) {
+/// Compares the operations of the graph that have no variables: no number is quantised, and pools
+/// are of the network's kinds. The mean over the whole map at its end is none of these.
+pub fn check_operations(scope: &VariableScope, kinds: &[Pool]) {
     for (name, node) in scope.graph().into_iter().flat_map(Graph::nodes) {
+        if is_quantised(&node.op) {
+            scope.differs(name, &node.op, "numbers that are not quantised");
+        }
         let Some([_, rows, columns, _]) = node.ints("ksize") else {
             if node.op == "MaxPool" && kinds.iter().all(|kind| kind.op != node.op) {
                 scope.differs(name, "MaxPool", "a mean over the whole map");

@@ -18,7 +18,7 @@ mod preprocess;
 
 pub use conv::{Activation, Connection, Conv, Convolution, Ending};
 pub use dense::Dense;
-pub use frozen::{Pool, check_input, check_pools};
+pub use frozen::{Pool, check_input, check_operations};
 pub use lrn::LocalResponse;
 pub use norm::{BatchNorm, Normalization};
 pub use padding::{Padding, same};

@@ -44,7 +44,10 @@ pub(super) fn open(mut bytes: &[u8], device: Device) -> Result<CModule> {
             let format = FileFormat::of_bytes(all);
             let refusal = format.refusal(Purpose::Module);
             match format {
-                FileFormat::TorchScript { .. } => bail!("{refusal}\n({})", reason(&error)),
+                _ if format.is_too_new() => bail!("{refusal}"),
+                FileFormat::TorchScript { .. } => {
+                    bail!("libtorch says: {}\n{refusal}", reason(&error))
+                }
                 _ => bail!("this is no TorchScript module, but {refusal}"),
             }
         }

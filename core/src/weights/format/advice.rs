@@ -7,6 +7,11 @@ use super::python;
 const NEWEST_TORCHSCRIPT: u64 = 10;
 
 impl FileFormat {
+    /// Whether it is a TorchScript module of a version that libtorch does not read yet.
+    pub fn is_too_new(self) -> bool {
+        matches!(self, Self::TorchScript { version: Some(n), .. } if n > NEWEST_TORCHSCRIPT)
+    }
+
     /// Says what a file of this format is, that it cannot serve the purpose, and what to do.
     pub fn refusal(self, purpose: Purpose) -> String {
         let name = self.name();
@@ -22,8 +27,7 @@ impl FileFormat {
             Way::Words("") => format!("{name}; {expected}"),
             Way::Words(words) => format!("{name}; {expected}: {words}"),
             Way::Python(before, lines) => {
-                let before = if before.is_empty() { String::new() } else { format!("{before}; ") };
-                let start = if before.is_empty() { "In".into() } else { format!("{before}; in") };
+                let start = if before.is_empty() { "in".into() } else { format!("{before}; in") };
                 let lines = lines.join("\n  ");
                 format!("{name}; {expected}. {} Python:\n  {lines}", capital(&start))
             }
@@ -47,7 +51,7 @@ impl FileFormat {
                 "the values of a TensorFlow checkpoint (.data-…), without names"
             }
             Self::CheckpointState => "the list of a folder's TensorFlow checkpoints",
-            Self::TorchScript { version: Some(version), .. } if version > NEWEST_TORCHSCRIPT => {
+            Self::TorchScript { version: Some(version), .. } if self.is_too_new() => {
                 return format!(
                     "a TorchScript module of version {version}, from a newer PyTorch: libtorch \
                      2.11 reads up to version {NEWEST_TORCHSCRIPT}"
@@ -126,7 +130,7 @@ impl FileFormat {
 
     fn to_module(self) -> Way {
         match self {
-            Self::TorchScript { version: Some(version), .. } if version > NEWEST_TORCHSCRIPT => {
+            Self::TorchScript { .. } if self.is_too_new() => {
                 Way::Python("with PyTorch 2.11 or older", &python::TRACED)
             }
             Self::TorchScript { .. } => {

@@ -121,6 +121,13 @@ fn three_lines_of_python_lead_from_a_pickle_to_either() {
     assert!(weights[1].contains("weights_only=True") && weights[2].contains("save_file("));
     let module = lines(Purpose::Module);
     assert_eq!(module.len(), 3);
+    let first = |format: FileFormat| {
+        format.refusal(Purpose::Module).lines().next().unwrap_or_default().to_owned()
+    };
+    let end = "; a TorchScript module is expected. It has no code, so the network is needed; in \
+               Python:";
+    assert!(first(FileFormat::StateDict).ends_with(end));
+    assert!(first(FileFormat::ExportedProgram).ends_with("is expected. In Python:"));
     assert!(module[1].contains("load_state_dict(") && module[2].contains("torch.jit.trace("));
 }
 
