@@ -213,7 +213,9 @@ fn pickle(content: &[u8]) -> FileFormat {
     let plain = modules.iter().all(|module| {
         PLAIN.contains(module) || module.starts_with("numpy.") || *module == "torch.nn.parameter"
     });
-    match (torch, plain) {
+    // A dictionary may hold more than tensors: settings, or the state of training.
+    let dictionary = content.get(2) == Some(&b'}') || modules.first() == Some(&"collections");
+    match (torch, plain || dictionary) {
         (true, true) => FileFormat::StateDict,
         (true, false) => FileFormat::PickledModule,
         (false, _) => FileFormat::Pickle,

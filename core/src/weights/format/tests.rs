@@ -28,6 +28,10 @@ const ORDERED: &[u8] = b"\x80\x02ccollections\nOrderedDict\nq\x00)Rq\x01(X\x01\x
 const MODULE: &[u8] = b"\x80\x02c__main__\nNet\nq\x00)\x81}(ctorch._utils\n_rebuild_tensor_v2\n";
 const LEGACY: &[u8] = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.";
 
+/// What training writes: a dictionary of settings and weights.
+const TRAINING: &[u8] = b"\x80\x02}q\x00(X\x04\x00\x00\x00argscargparse\nNamespace\nq\x01)\x81\
+                          ctorch._utils\n_rebuild_tensor_v2\nq\x03";
+
 /// Files of every format, the format, and how its description begins.
 fn files() -> Vec<(Vec<u8>, FileFormat, &'static str)> {
     let mut tar = vec![b'a'; 600];
@@ -60,6 +64,7 @@ fn files() -> Vec<(Vec<u8>, FileFormat, &'static str)> {
             "a TorchScript module; ",
         ),
         (saved, FileFormat::StateDict, "weights of PyTorch's `torch.save`"),
+        (archive(&[("w/data.pkl", TRAINING)]), FileFormat::StateDict, "weights of PyTorch's"),
         (LEGACY.to_vec(), FileFormat::StateDict, "weights of PyTorch's `torch.save`"),
         (archive(&[("w/data.pkl", MODULE)]), FileFormat::PickledModule, "a whole module of PyTo"),
         ([LEGACY, MODULE].concat(), FileFormat::PickledModule, "a whole module of PyTorch's"),
