@@ -54,7 +54,7 @@ SECONDS ?= 3600
 # Cells are fuzzed without their checksum, so Parquet's reader may take long for one. That is known,
 # and fuzzing goes on after it.
 PATIENT = -fork=1 -ignore_ooms=0
-TARGETS ?= stamp graphdef safetensors study image labels cell boundary
+TARGETS ?= stamp format graphdef safetensors study image labels cell boundary
 fuzz: setup
 	@cargo fuzz --version >/dev/null || { echo "cargo-fuzz is missing: cargo install cargo-fuzz"; exit 1; }
 	cd tests && for target in $(TARGETS); do \

@@ -13,6 +13,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -139,6 +140,22 @@ pub(crate) fn ending(status: ExitStatus) -> String {
     }
 }
 
+/// Standard output, for what this program itself writes. From the first call on, what is printed in
+/// any other way, by libtorch or a plugin, goes to standard error.
+///
+/// # Errors
+/// When the system has no more descriptors.
+pub(crate) fn own_output() -> io::Result<File> {
+    static OWN: Mutex<Option<File>> = Mutex::new(None);
+    let mut own = OWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(file) = &*own {
+        return file.try_clone();
+    }
+    let file = File::from(rustix::io::fcntl_dupfd_cloexec(io::stdout(), 3)?);
+    rustix::stdio::dup2_stdout(io::stderr())?;
+    own.insert(file).try_clone()
+}
+
 /// The side of a process that works for another one: where its messages come from, and where its
 /// replies go.
 pub(crate) struct Principal {
@@ -155,8 +172,7 @@ impl Principal {
     pub fn listen() -> Result<Self> {
         // When memory is short, the system ends this process before others.
         let _ = fs::write("/proc/self/oom_score_adj", "500");
-        let replies = File::from(rustix::io::fcntl_dupfd_cloexec(io::stdout(), 3)?);
-        rustix::stdio::dup2_stdout(io::stderr())?;
+        let replies = own_output()?;
         Ok(Self { messages: lines().context("a thread cannot be started")?, replies })
     }
 

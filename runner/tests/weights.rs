@@ -207,7 +207,8 @@ fn a_check_says_all_that_is_wrong() {
     assert!(error.starts_with("error: unknown model `mobilenet`"), "{error}");
     let error = refusal(home.path(), &["weights", "check", "gone.pb", "--model", "vgg_16"]);
     assert!(error.contains("weights gone.pb: No such file"), "{error}");
-    fs::write(home.path().join("model.pth"), b"PK\x03\x04 archive/data.pkl").unwrap();
+    fs::write(home.path().join("model.pth"), b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.")
+        .unwrap();
     for command in ["check", "import"] {
         let error = refusal(home.path(), &["weights", command, "model.pth", "--model", "vgg_16"]);
         assert!(

@@ -4,12 +4,14 @@ and the results folder of some study for the cells:
     target/debug/runner run tests/fuzz/few.toml --out /tmp/few && python3 tests/fuzz/make.py /tmp/few
 """
 
+import io
 import json
 import shutil
 import struct
 import subprocess
 import sys
 import tempfile
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -135,6 +137,23 @@ def safetensors():
     )
 
 
+def formats():
+    pickled = b"\x80\x02ccollections\nOrderedDict\nq\x00)Rctorch\nHalfStorage\n"
+    for name, files in (
+        ("state", {"m/data.pkl": pickled, "m/version": b"3\n"}),
+        ("module", {"m/data.pkl": pickled, "m/constants.pkl": b"", "m/version": b"9\n"}),
+        ("arrays", {"a.npy": b"\x93NUMPY"}),
+    ):
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as archive:
+            for path, content in files.items():
+                archive.writestr(zipfile.ZipInfo(path), content)
+        put("format", name, buffer.getvalue())
+    put("format", "onnx", field(1, 0, b"\x08") + field(2, 2, b"x") + field(7, 2, b""))
+    put("format", "saved", field(1, 0, b"\x01") + field(2, 2, b""))
+    put("format", "index", '{"weight_map": {"a": "1.safetensors"}}')
+
+
 def boundary():
     head = 'name = "a"\nsummary = "s"\nnorm = "l2"\nradius = 0.5\n'
     head += 'family = "f"\nside = 8\nclasses = 4\nsource = "s"\n'
@@ -221,7 +240,7 @@ if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit(__doc__)
     shutil.rmtree(SEEDS, ignore_errors=True)
-    for make in (stamp, graphdef, safetensors, boundary, study, images, labels):
+    for make in (stamp, formats, graphdef, safetensors, boundary, study, images, labels):
         make()
     cells(Path(sys.argv[1]))
     print(sum(f.stat().st_size for f in SEEDS.rglob("*") if f.is_file()), "bytes")

@@ -103,6 +103,69 @@ fn check(name: &str) {
     );
 }
 
+/// Weights of a library's network under other names.
+struct Respelled {
+    /// The library's own name of each.
+    names: BTreeMap<String, String>,
+    theirs: Theirs,
+}
+
+impl Source for Respelled {
+    fn tensor(&self, name: &str, shape: &[i64], role: Role) -> Result<Tensor, Misfit> {
+        let own = self.names.get(name).ok_or(Misfit::Missing)?;
+        if name.contains("pre_logits.") && role == Role::Kernel {
+            // timm has a convolution where torchvision has a matrix; its numbers are the same.
+            let flat = [shape[0], shape[1..].iter().product()];
+            return self.theirs.tensor(own, &flat, role).map(|matrix| matrix.view(shape));
+        }
+        self.theirs.tensor(own, shape, role)
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.names.keys().cloned().collect()
+    }
+}
+
+#[test]
+fn names_that_files_spell_otherwise_are_read() {
+    let registry = Registry::linked().unwrap();
+    let wrappers = ["module.", "model.", "_orig_mod.", "state_dict.module.", "state_dict/"];
+    let dense = [
+        (".norm1.", ".norm.1."),
+        (".norm2.", ".norm.2."),
+        (".conv1.", ".conv.1."),
+        (".conv2.", ".conv.2."),
+    ];
+    let timm = [
+        ("classifier.0", "pre_logits.fc1"),
+        ("classifier.3", "pre_logits.fc2"),
+        ("classifier.6", "head.fc"),
+    ];
+    for (name, spellings) in [("vgg_16", &timm[..]), ("densenet121_k32", &dense)] {
+        let entry = registry.find_model(name).unwrap();
+        let Some(PyTorch::Fits { rename, .. }) = entry.pytorch else { panic!("{name} fits") };
+        let reference: Reference = golden::read(&format!("networks/{name}.json"));
+        let own: Vec<String> =
+            reference.variables.iter().map(|(name, ..)| rename(name).expect(name)).collect();
+        let logits = |spell: &dyn Fn(&str) -> String| {
+            let names = own.iter().map(|own| (spell(own), own.clone())).collect();
+            let theirs = Theirs { gain: 1.0, names: Vec::new() };
+            let weights = Weights::new(Respelled { names, theirs }, Device::Cpu);
+            let small = "classes = 10\nside = 80\nchannels = 0.125";
+            let model = entry.load(&parse(small).unwrap(), weights).unwrap();
+            model.logits(&golden::network_images(80))
+        };
+        let expected = logits(&str::to_owned);
+        let found = logits(&|own| {
+            spellings.iter().fold(own.to_owned(), |name, (a, b)| name.replacen(a, b, 1))
+        });
+        assert_eq!(found, expected, "{name}: {spellings:?}");
+        for scope in wrappers {
+            assert_eq!(logits(&|own| format!("{scope}{own}")), expected, "{name}: {scope}");
+        }
+    }
+}
+
 #[test]
 fn vgg() {
     check("vgg_16");

@@ -84,7 +84,7 @@ fn a_module_answers_as_in_python() {
 #[test]
 fn what_is_wrong_with_a_module_is_reported() {
     let error = |name: &str, script: &Script| format!("{:#}", load(name, script).err().unwrap());
-    let start = "this is no TorchScript module (";
+    let start = "this is no TorchScript module, but ";
     assert!(
         error("state_dict.pt", &colours()).starts_with(start),
         "{}",
@@ -93,8 +93,7 @@ fn what_is_wrong_with_a_module_is_reported() {
     let text = error("make.py", &colours());
     assert!(
         text.starts_with(start)
-            && text.contains("torch.jit.trace(model.eval(), ")
-            && !text.contains('\n'),
+            && text.ends_with("of no format that is known here; a TorchScript module is expected"),
         "{text}"
     );
     assert_eq!(
@@ -140,6 +139,78 @@ fn what_is_wrong_with_a_module_is_reported() {
         ),
     ] {
         assert!(error("colours.pt", &wrong).starts_with(start), "{start}");
+    }
+}
+
+/// A file of `fixtures/torchscript/kinds` as a module of ten classes.
+fn load_kind(name: &str) -> Result<Box<dyn Model>, String> {
+    let preprocessing = Preprocessing::default();
+    let script = Script { side: 28, classes: 10, preprocessing, ..colours() };
+    load(&format!("kinds/{name}"), &script).map_err(|error| format!("{error:#}"))
+}
+
+/// Five images of 28×28 pixels.
+fn five() -> Tensor {
+    let grid = Tensor::arange(5 * 3 * 28 * 28, (Kind::Float, Device::Cpu)).view([5, 3, 28, 28]);
+    (grid * 0.37).sin() * 0.5 + 0.5
+}
+
+#[test]
+fn what_a_file_is_is_told_with_the_lines_that_mend_it() {
+    for (name, what, line) in [
+        ("state.pth", "weights of PyTorch's `torch.save`", "model.load_state_dict(torch.load("),
+        ("exported.pt2", "a program of PyTorch's `torch.export.save`", "torch.export.load("),
+        ("cut.pt", "a zip archive that is cut off, as of PyTorch's", "fetch or write it again"),
+        (
+            "newer_version.pt",
+            "a TorchScript module of version 99, from a newer PyTorch: libtorch 2.11 reads up to \
+             version 10",
+            "torch.jit.trace(model.eval(), ",
+        ),
+        ("inplace_input.pt", "it changes its input in place", "self.module(x.clone())"),
+        ("nan_out.pt", "it gives NaN for 3 of 3 made-up images", "away from 0"),
+    ] {
+        let error = load_kind(name).err().unwrap();
+        assert!(error.contains(what) && error.contains(line), "{name}: {error}");
+    }
+}
+
+#[test]
+fn a_module_for_batches_of_one_size_answers_each_image_by_itself() {
+    let model = load_kind("fixed_batch.pt").unwrap();
+    let pixels = five().set_requires_grad(true);
+    let together = model.logits(&pixels);
+    assert_eq!(together.size(), [5, 10]);
+    for n in 0..5 {
+        assert_eq!(model.logits(&pixels.narrow(0, n, 1)), together.narrow(0, n, 1), "{n}");
+    }
+    let gradient = Tensor::run_backward(&[together.sum(Kind::Float)], &[&pixels], false, false);
+    assert_eq!(gradient[0].size(), pixels.size());
+}
+
+#[test]
+fn modules_of_other_precision_compute_in_float32() {
+    for (name, kind, precision, rounding) in [
+        ("half.pt", Kind::Half, "float16 widened", 5e-3),
+        ("bf16.pt", Kind::BFloat16, "bfloat16 widened", 5e-2),
+        ("double.pt", Kind::Double, "float64 rounded", 1e-6),
+    ] {
+        let logits = load_kind(name).unwrap().logits(&five());
+        assert_eq!(logits.kind(), Kind::Float);
+        let raw =
+            || CModule::load_on_device(fixture(&format!("kinds/{name}")), Device::Cpu).unwrap();
+        let mut widened = raw();
+        widened.to(Device::Cpu, Kind::Float, false);
+        let distance = |other: &Tensor| (&logits - other).abs().max().double_value(&[]);
+        let float = distance(&widened.forward_ts(&[five()]).unwrap());
+        assert!(float < 1e-6, "{name}: {float:.1e} from the module in float32");
+        let own = raw().forward_ts(&[five().to_kind(kind)]).unwrap();
+        let own = distance(&own.to_kind(Kind::Float));
+        assert!(own < rounding, "{name}: {own:.1e} from the module in its own precision");
+        let script = Script { side: 28, classes: 10, ..colours() };
+        let file = fixture(&format!("kinds/{name}"));
+        let model = StudyModel::torchscript("mine", &file, &script).unwrap();
+        assert_eq!(model.card.source, format!("TorchScript, {precision} to float32"));
     }
 }
 

@@ -33,3 +33,11 @@ pub fn weights(bytes: &[u8]) {
 pub fn safetensors(bytes: &[u8]) {
     let _ = read_safetensors(bytes.to_vec());
 }
+
+/// Tells the format of any file, and what to do with it.
+pub fn format(bytes: &[u8]) {
+    let format = format::FileFormat::of_bytes(bytes);
+    for purpose in [format::Purpose::Weights, format::Purpose::Module] {
+        assert!(format.refusal(purpose).contains("is expected"), "a refusal says what is expected");
+    }
+}

@@ -11,6 +11,7 @@
 
 mod bytes;
 mod conventions;
+mod digest;
 mod format;
 #[cfg(fuzzing)]
 pub mod fuzzing;
@@ -20,9 +21,12 @@ mod note;
 mod protobuf;
 mod pytorch;
 mod safetensors;
+mod scope;
 mod source;
 
 pub use conventions::{Dialect, Role};
+pub use digest::module_digest;
+pub use format::{FileFormat, Purpose};
 pub use graph::{Graph, Node};
 pub use note::Note;
 pub use pytorch::PyTorch;
@@ -71,7 +75,7 @@ type Observer = Box<dyn Fn(Read)>;
 struct Reading {
     /// Names that were asked for.
     used: BTreeSet<String>,
-    /// Beginnings of names that need not be asked for.
+    /// Beginnings of names that need not be asked for, as the network calls them.
     spare: Vec<String>,
     /// Kind and name of each fault, with what else is to be said of it.
     faults: BTreeMap<(Fault, String), String>,
@@ -90,6 +94,7 @@ enum Fault {
     Misshapen,
     Unreadable,
     Unexpected,
+    Different,
 }
 
 impl Weights {
@@ -100,13 +105,20 @@ impl Weights {
 
     fn of(source: Box<dyn Source>, device: Device) -> Self {
         let reading = RefCell::default();
+        let source = scope::around(source);
         Self { source, device, reading, observer: None, translated: false }
     }
 
     /// Opens a safetensors file or a frozen graph. Numbers of other precision become float32.
     pub fn open(path: &Path, device: Device) -> Result<Self> {
         let place = || format!("weights {}", path.display());
-        Self::from_file(File::open(path).with_context(place)?, device).with_context(place)
+        Ok(Self::of(format::open_path(path, None).with_context(place)?, device))
+    }
+
+    /// Reads from a file that is open already: a safetensors file or a frozen graph. Its path tells
+    /// the values of a TensorFlow checkpoint, which nothing else does.
+    pub fn of_open_file(path: &Path, file: File, device: Device) -> Result<Self> {
+        Ok(Self::of(format::open_path(path, Some(file))?, device))
     }
 
     /// Reads from an open file: a safetensors file or a frozen graph.
@@ -137,8 +149,8 @@ impl Weights {
             return Ok(self);
         };
         match pytorch {
-            PyTorch::Fits { library, rename, spare } => Ok(Self {
-                source: Box::new(Renamed { source: self.source, library, rename, spare }),
+            PyTorch::Fits { library, rename, also, spare } => Ok(Self {
+                source: Box::new(Renamed::new(self.source, library, rename, also, spare)),
                 translated: true,
                 ..self
             }),
@@ -196,19 +208,36 @@ impl Weights {
     /// Lists every missing, misshapen, unreadable and unexpected tensor in one message.
     pub fn finish(self) -> Result<()> {
         let Reading { used, spare, mut faults, .. } = self.reading.into_inner();
-        for name in self.source.names() {
-            if !used.contains(&name) && !spare.iter().any(|start| name.starts_with(start)) {
-                faults.insert((Fault::Unexpected, name), String::new());
+        let names = self.source.names();
+        let spare: Vec<String> = spare.iter().map(|start| self.source.own_name(start)).collect();
+        for name in &names {
+            if !used.contains(name) && !spare.iter().any(|start| name.starts_with(start)) {
+                faults.insert((Fault::Unexpected, name.clone()), String::new());
             }
         }
-        if faults.is_empty() { Ok(()) } else { Err(Self::unfit(&faults)) }
+        if faults.is_empty() {
+            return Ok(());
+        }
+        let error = Self::unfit(&faults);
+        if names.iter().any(|name| used.contains(name)) {
+            return Err(error);
+        }
+        Err(match scope::beginnings(&names) {
+            Some(beginnings) => anyhow!("{error}\n{beginnings}"),
+            None => error,
+        })
     }
 
     fn unfit(faults: &BTreeMap<(Fault, String), String>) -> Error {
         let count = faults.len();
         let mut text = format!(
-            "{count} tensor{} not fit the network:",
-            if count == 1 { " does" } else { "s do" }
+            "{count} {} not fit the network:",
+            match (faults.keys().all(|(fault, _)| *fault != Fault::Different), count) {
+                (true, 1) => "tensor does",
+                (true, _) => "tensors do",
+                (false, 1) => "setting of the graph does",
+                (false, _) => "tensors or settings of the graph do",
+            }
         );
         for ((fault, name), more) in faults {
             let word = match fault {
@@ -216,6 +245,7 @@ impl Weights {
                 Fault::Misshapen => "misshapen ",
                 Fault::Unreadable => "unreadable",
                 Fault::Unexpected => "unexpected",
+                Fault::Different => "different ",
             };
             let _ = write!(text, "\n  {word}  {name}{more}");
         }
@@ -224,7 +254,7 @@ impl Weights {
 
     pub(crate) fn spare(&self, start: &str) {
         self.source.spare(start);
-        self.reading.borrow_mut().spare.push(self.source.own_name(start));
+        self.reading.borrow_mut().spare.push(start.to_owned());
     }
 
     fn get(&self, name: &str, shape: &[i64], role: Role) -> Tensor {
@@ -233,7 +263,9 @@ impl Weights {
             Ok(tensor) => Err(Misfit::Misshapen { found: tensor.size(), expected: shape.to_vec() }),
             Err(misfit) => Err(misfit),
         };
-        let found = found.map(|tensor| tensor.to_device(self.device).to_kind(Kind::Float));
+        let found = found
+            .and_then(|tensor| check_values(tensor.to_kind(Kind::Float), role))
+            .map(|tensor| tensor.to_device(self.device));
         if let (Some(observer), Ok(tensor)) = (&self.observer, &found) {
             observer(Read::Tensor(name, tensor));
         }
@@ -262,6 +294,27 @@ impl Weights {
         reading.used.insert(name);
         tensor
     }
+}
+
+/// Checks that all values are finite, and that no variance is negative: a network with others gives
+/// NaN, or far too large numbers.
+fn check_values(tensor: Tensor, role: Role) -> Result<Tensor, Misfit> {
+    if tensor.numel() == 0 {
+        return Ok(tensor);
+    }
+    let (least, greatest) = tensor.aminmax(None, false);
+    let (least, greatest) = (least.double_value(&[]), greatest.double_value(&[]));
+    if !least.is_finite() || !greatest.is_finite() {
+        let broken = tensor.isfinite().logical_not().sum(Kind::Int64).int64_value(&[]);
+        return Err(Misfit::Unreadable(format!(
+            "{broken} of its {} values are NaN or infinite; finite numbers are expected",
+            tensor.numel()
+        )));
+    }
+    if role == Role::Variance && least < 0.0 {
+        return Err(Misfit::Unreadable(format!("a variance is {least}; 0 or more is expected")));
+    }
+    Ok(tensor)
 }
 
 /// A place in the name tree: `weights.root().at("block1").at("conv1")`.
@@ -293,6 +346,36 @@ impl VariableScope<'_> {
     /// Whose conventions the tensors follow.
     pub fn dialect(&self) -> Dialect {
         self.weights.dialect()
+    }
+
+    /// The graph that the weights were frozen into, to compare its settings with those of the
+    /// network. Where one is taken over, [`take_over`](Self::take_over) says so.
+    pub fn graph(&self) -> Option<&Graph> {
+        self.weights.source.graph()
+    }
+
+    /// The name that the source itself has for the tensor `name` at this place: in a graph, that of
+    /// the tensor's node.
+    pub fn node(&self, name: &str) -> String {
+        self.weights.source.own_name(&format!("{}{name}", self.prefix))
+    }
+
+    /// Reports a node of the graph that computes something else than the network;
+    /// [`Weights::finish`] refuses the weights with what was found and what is expected.
+    pub fn differs(&self, node: &str, found: &str, expected: &str) {
+        let key = (Fault::Different, node.to_owned());
+        let text = format!(": found {found}, expected {expected}");
+        let mut reading = self.weights.reading.borrow_mut();
+        let said = reading.faults.entry(key).or_default();
+        if !said.contains(&text) {
+            said.push_str(&text);
+        }
+    }
+
+    /// Tells the observer that the network takes a setting over from the graph, so that its weights
+    /// alone are not enough.
+    pub fn take_over(&self) {
+        let _ = self.weights.graph();
     }
 
     /// Whether batch norm shall use the statistics of the batch, as in training.
@@ -339,6 +422,30 @@ mod tests {
              misshapen   a/biases: found [3], expected [4]\n  unreadable  a/gone: the disk is \
              broken\n  unexpected  global_step"
         );
+    }
+
+    #[test]
+    fn values_that_no_network_has_are_refused() {
+        let read = |values: &[f32], role| {
+            check_values(Tensor::from_slice(values), role).map(|tensor| tensor.numel())
+        };
+        for role in [Role::Kernel, Role::Variance] {
+            assert_eq!(read(&[0.0, f32::MAX], role), Ok(2));
+            for broken in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                let error = "1 of its 3 values are NaN or infinite; finite numbers are expected";
+                assert_eq!(
+                    read(&[1.0, broken, 2.0], role),
+                    Err(Misfit::Unreadable(error.into())),
+                    "{broken}"
+                );
+            }
+        }
+        assert_eq!(read(&[-0.5], Role::Mean), Ok(1));
+        assert_eq!(
+            read(&[1.0, -0.5], Role::Variance),
+            Err(Misfit::Unreadable("a variance is -0.5; 0 or more is expected".into()))
+        );
+        assert_eq!(read(&[], Role::Variance), Ok(0));
     }
 
     #[test]

@@ -3,7 +3,9 @@
 use super::conventions::{Dialect, Role};
 use super::graph::Graph;
 use super::note::Note;
+use super::scope::common_scope;
 use super::source::{Misfit, Source};
+use std::collections::BTreeSet;
 use tch::Tensor;
 
 /// How files in PyTorch's names fit a network.
@@ -16,6 +18,9 @@ pub enum PyTorch {
         /// Turns the network's own name of a tensor (`vgg_16/conv1/conv1_1/weights`) into the
         /// library's (`features.0.weight`). `None` where the library has no such tensor.
         rename: fn(&str) -> Option<String>,
+        /// Other spellings of parts of the library's names: the part, and how published files or
+        /// another library have it in its place (`.norm1.`, `.norm.1.`).
+        also: &'static [(&'static str, &'static str)],
         /// Beginnings of the library's names that the network does not need, such as those of a
         /// second head for training.
         spare: &'static [&'static str],
@@ -29,21 +34,49 @@ const COUNTER: &str = ".num_batches_tracked";
 
 /// Whether names are PyTorch's, which have dots. TensorFlow's have slashes.
 pub(super) fn are_names(names: &[String]) -> bool {
+    let scope = common_scope(names.iter().map(String::as_str)).len();
     names.iter().any(|name| name.ends_with(".weight"))
-        && names.iter().all(|name| !name.contains('/'))
+        && names.iter().all(|name| !name[scope..].contains('/'))
 }
 
 /// A source in PyTorch's names and layouts, read by the network's own.
 pub(super) struct Renamed {
-    pub source: Box<dyn Source>,
-    pub library: &'static str,
-    pub rename: fn(&str) -> Option<String>,
-    pub spare: &'static [&'static str],
+    source: Box<dyn Source>,
+    library: &'static str,
+    rename: fn(&str) -> Option<String>,
+    also: &'static [(&'static str, &'static str)],
+    spare: &'static [&'static str],
+    names: BTreeSet<String>,
+}
+
+impl Renamed {
+    pub fn new(
+        source: Box<dyn Source>,
+        library: &'static str,
+        rename: fn(&str) -> Option<String>,
+        also: &'static [(&'static str, &'static str)],
+        spare: &'static [&'static str],
+    ) -> Self {
+        let names = source.names().into_iter().collect();
+        Self { source, library, rename, also, spare, names }
+    }
+
+    /// The library's name of a tensor, in the spelling that the file has.
+    fn theirs(&self, name: &str) -> Option<String> {
+        let theirs = (self.rename)(name)?;
+        let there = |name: &String| self.names.contains(&self.source.own_name(name));
+        if there(&theirs) {
+            return Some(theirs);
+        }
+        // Names begin with a part too: `classifier.0.`.
+        let spellings = self.also.iter().map(|(own, other)| theirs.replacen(own, other, 1));
+        Some(spellings.into_iter().find(there).unwrap_or(theirs))
+    }
 }
 
 impl Source for Renamed {
     fn tensor(&self, name: &str, shape: &[i64], role: Role) -> Result<Tensor, Misfit> {
-        let theirs = (self.rename)(name).ok_or(Misfit::Missing)?;
+        let theirs = self.theirs(name).ok_or(Misfit::Missing)?;
         let tensor = |shape: &[i64]| self.source.tensor(&theirs, shape, role);
         match (role, shape) {
             // PyTorch has out×in×H×W, or out×(in·H·W) where a dense layer sees a whole image.
@@ -72,7 +105,8 @@ impl Source for Renamed {
 
     fn names(&self) -> Vec<String> {
         let wanted = |name: &String| {
-            !name.ends_with(COUNTER) && !self.spare.iter().any(|start| name.starts_with(start))
+            !name.ends_with(COUNTER)
+                && !self.spare.iter().any(|start| name.starts_with(&self.source.own_name(start)))
         };
         self.source.names().into_iter().filter(wanted).collect()
     }
@@ -82,7 +116,7 @@ impl Source for Renamed {
     }
 
     fn own_name(&self, name: &str) -> String {
-        (self.rename)(name).unwrap_or_else(|| name.to_owned())
+        self.theirs(name).map_or_else(|| name.to_owned(), |theirs| self.source.own_name(&theirs))
     }
 
     fn dialect(&self) -> Dialect {
@@ -148,6 +182,7 @@ mod tests {
     const FITS: PyTorch = PyTorch::Fits {
         library: "a library",
         rename: |name| Some(format!("{}.weight", name.strip_suffix("/weights")?)),
+        also: &[("conv.", "conv.0.")],
         spare: &["aux."],
     };
 

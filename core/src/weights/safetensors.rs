@@ -103,7 +103,10 @@ impl Source for Safetensors {
 
 /// Opens a file that begins like safetensors.
 pub(super) fn open(bytes: Bytes) -> Result<Box<dyn Source>> {
-    Ok(Box::new(Safetensors::new(bytes).context("a damaged safetensors file")?))
+    Ok(Box::new(
+        Safetensors::new(bytes)
+            .context("a damaged or cut safetensors file, to be fetched or written again")?,
+    ))
 }
 
 /// The tensors in the bytes of a safetensors file, by name. All must be floating-point numbers.

@@ -17,7 +17,7 @@
 
 use super::{Published, Shape};
 use crate::nn::{
-    self, Activation, Connection, Conv, Convolution, Dense, Ending, LocalResponse, Padding,
+    self, Activation, Connection, Conv, Convolution, Dense, Ending, LocalResponse, Padding, Pool,
 };
 use gauntlet_core::prelude::*;
 use gauntlet_core::weights::{Graph, PyTorch};
@@ -144,6 +144,11 @@ fn frozen(graph: &Graph) -> Option<(LocalResponse, bool)> {
     Some((norm, before.is_some_and(|node| node.op == "MaxPool")))
 }
 
+/// What the network takes: blue first, less the means.
+fn prepare(pixels: &Tensor) -> Tensor {
+    nn::subtract_means(&pixels.flip([1]), MEANS_BGR)
+}
+
 /// AlexNet.
 pub struct AlexNet {
     card: ModelCard,
@@ -159,7 +164,7 @@ impl Model for AlexNet {
     }
 
     fn logits(&self, pixels: &Tensor) -> Tensor {
-        let mut x = nn::subtract_means(&pixels.flip([1]), MEANS_BGR);
+        let mut x = prepare(pixels);
         for (row, conv) in ROWS.iter().zip(&self.convolutions) {
             x = conv.forward(&x);
             let pool = |x: Tensor| if row.pooled { nn::max_pool_valid(&x, 3, 2) } else { x };
@@ -185,6 +190,8 @@ impl Architecture for AlexNet {
         params.shape().check(SMALLEST)?;
         ensure!(params.lrn_alpha >= 0.0, "`lrn_alpha` is {}, expected 0 or more", params.lrn_alpha);
         let top = weights.root();
+        nn::check_input(&top, prepare);
+        nn::check_operations(&top, &[Pool::max(3, 2, Padding::Valid)]);
         let (mut inputs, mut left) = (3, params.side);
         let mut convolutions = Vec::new();
         for (n, row) in (1..).zip(&ROWS) {

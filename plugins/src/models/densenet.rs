@@ -14,7 +14,7 @@
 use super::{HALVED_FIVE_TIMES, Published, Shape, pytorch_leaf};
 use crate::nn::{
     self, Activation, BatchNorm, Connection, Conv, Convolution, Dense, Ending, Normalization,
-    Padding,
+    Padding, Pool,
 };
 use gauntlet_core::prelude::*;
 use gauntlet_core::weights::{Dialect, PyTorch, VariableScope};
@@ -104,6 +104,14 @@ impl<const LAYERS: usize> DenseNet<LAYERS> {
         _ => panic!("DenseNet has 121, 161 or 169 layers"),
     };
 
+    /// How torchvision's published files spell parts of names.
+    const PUBLISHED: &[(&str, &str)] = &[
+        (".norm1.", ".norm.1."),
+        (".norm2.", ".norm.2."),
+        (".conv1.", ".conv.1."),
+        (".conv2.", ".conv.2."),
+    ];
+
     fn torchvision(name: &str) -> Option<String> {
         let (layer, leaf) =
             name.strip_prefix(Self::VARIANT.scope)?.strip_prefix('/')?.rsplit_once('/')?;
@@ -133,6 +141,11 @@ impl<const LAYERS: usize> DenseNet<LAYERS> {
         };
         Some(format!("{layer}.{}", pytorch_leaf(leaf)?))
     }
+}
+
+/// What the reference takes: pixels less the means, scaled.
+fn prepare(pixels: &Tensor) -> Tensor {
+    nn::subtract_means(pixels, nn::VGG_MEANS) * SCALE
 }
 
 /// A convolution without bias.
@@ -237,11 +250,7 @@ impl<const LAYERS: usize> Model for DenseNet<LAYERS> {
 
     fn logits(&self, pixels: &Tensor) -> Tensor {
         let x = match self.dialect {
-            Dialect::TensorFlow => nn::max_pool_same(
-                &self.root.forward(&(nn::subtract_means(pixels, nn::VGG_MEANS) * SCALE)),
-                3,
-                2,
-            ),
+            Dialect::TensorFlow => nn::max_pool_same(&self.root.forward(&prepare(pixels)), 3, 2),
             Dialect::PyTorch => nn::max_pool_around(&self.root.forward(&nn::torchvision(pixels))),
         };
         let x = self.blocks.iter().fold(x, |x, block| block.forward(x));
@@ -261,6 +270,9 @@ impl<const LAYERS: usize> Architecture for DenseNet<LAYERS> {
     fn load(shape: Self::Params, weights: &Weights) -> Result<Self> {
         shape.check(HALVED_FIVE_TIMES)?;
         let top = weights.root().at(Self::VARIANT.scope);
+        nn::check_input(&top, prepare);
+        let pools = [Pool::max(3, 2, Padding::Same), Pool::mean(2, 2, Padding::Valid)];
+        nn::check_operations(&top, &pools);
         let depth = |channels| nn::depth(channels, shape.channels);
         let [growth, bottleneck] = [1, BOTTLENECK].map(|times| depth(Self::VARIANT.growth * times));
         let mut inputs = depth(Self::VARIANT.root);
@@ -304,6 +316,11 @@ impl<const LAYERS: usize> Architecture for DenseNet<LAYERS> {
             161 => "torchvision densenet161",
             _ => "torchvision densenet169",
         };
-        Some(PyTorch::Fits { library, rename: Self::torchvision, spare: &[] })
+        Some(PyTorch::Fits {
+            library,
+            rename: Self::torchvision,
+            also: Self::PUBLISHED,
+            spare: &[],
+        })
     }
 }

@@ -11,7 +11,7 @@
 
 use super::{Published, Shape, pytorch_leaf};
 use crate::nn::{
-    self, Activation, BatchNorm, Connection, Conv, Convolution, Dense, Ending, Padding,
+    self, Activation, BatchNorm, Connection, Conv, Convolution, Dense, Ending, Padding, Pool,
 };
 use gauntlet_core::prelude::*;
 use gauntlet_core::weights::{Dialect, PyTorch, VariableScope};
@@ -171,6 +171,27 @@ pub const fn strided(name: &'static str, channels: i64, stride: i64, padding: Pa
     let kernel =
         [(letters[letters.len() - 3] - b'0') as i64, (letters[letters.len() - 1] - b'0') as i64];
     Layer::Conv { name, kernel, channels, stride, padding }
+}
+
+/// Adds the kinds of pools in a table.
+fn pools(layers: &[Layer], kinds: &mut Vec<Pool>) {
+    for layer in layers {
+        match *layer {
+            Layer::MaxPool(window, stride, padding) => {
+                kinds.push(Pool::max(window, stride, padding));
+            }
+            Layer::AveragePool => kinds.push(Pool::mean(3, 1, Padding::Same)),
+            Layer::Fork(layers) => pools(layers, kinds),
+            Layer::Mixed(_, branches)
+            | Layer::Residual(_, Block { branches, .. })
+            | Layer::Repeat(_, _, Block { branches, .. }) => {
+                for branch in branches {
+                    pools(branch, kinds);
+                }
+            }
+            Layer::Conv { .. } | Layer::Separable(..) => {}
+        }
+    }
 }
 
 /// A layer with its weights.
@@ -344,6 +365,10 @@ impl<V: Version, const SIDE: i64> Architecture for Inception<V, SIDE> {
         shape.check(V::SMALLEST)?;
         let top = weights.root().at(V::SCOPE);
         top.at("AuxLogits").spare();
+        nn::check_input(&top, nn::minus_one_to_one);
+        let mut kinds = Vec::new();
+        pools(V::LAYERS, &mut kinds);
+        nn::check_operations(&top, &kinds);
         let dialect = weights.dialect();
         let means_count_padding = dialect == Dialect::PyTorch && V::PYTORCH_MEANS_COUNT_PADDING;
         let mut loader =

@@ -154,5 +154,5 @@ impl Version for ResNetV2 {
     // 75 → 37 → 35 → 17 → 15 → 7 → 3 → 1
     const SMALLEST: i64 = 75;
     const PYTORCH: PyTorch =
-        PyTorch::Fits { library: "timm inception_resnet_v2", rename: timm, spare: &[] };
+        PyTorch::Fits { library: "timm inception_resnet_v2", rename: timm, also: &[], spare: &[] };
 }

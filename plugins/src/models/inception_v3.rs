@@ -190,7 +190,11 @@ impl Version for V3 {
     const LOGITS: Logits = Logits::Convolution("Conv2d_1c_1x1");
     // 75 → 37 → 35 → 17 → 15 → 7 → 3 → 1
     const SMALLEST: i64 = 75;
-    const PYTORCH: PyTorch =
-        PyTorch::Fits { library: "timm inception_v3", rename: timm, spare: &["AuxLogits."] };
+    const PYTORCH: PyTorch = PyTorch::Fits {
+        library: "timm inception_v3",
+        rename: timm,
+        also: &[],
+        spare: &["AuxLogits."],
+    };
     const PYTORCH_MEANS_COUNT_PADDING: bool = true;
 }

@@ -157,5 +157,5 @@ impl Version for V4 {
     // 75 → 37 → 35 → 17 → 15 → 7 → 3 → 1
     const SMALLEST: i64 = 75;
     const PYTORCH: PyTorch =
-        PyTorch::Fits { library: "timm inception_v4", rename: timm, spare: &[] };
+        PyTorch::Fits { library: "timm inception_v4", rename: timm, also: &[], spare: &[] };
 }

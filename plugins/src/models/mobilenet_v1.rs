@@ -99,6 +99,8 @@ impl<const PERCENT: usize> Architecture for MobileNetV1<PERCENT> {
     fn load(shape: Self::Params, weights: &Weights) -> Result<Self> {
         shape.check(HALVED_FIVE_TIMES)?;
         let top = weights.root().at("MobilenetV1");
+        nn::check_input(&top, nn::minus_one_to_one);
+        nn::check_operations(&top, &[]);
         let depth = |channels| nn::depth(channels, PERCENT as f64 / 100.0 * shape.channels);
         let conv = |name: String,
                     kernel: i64,

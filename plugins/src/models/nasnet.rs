@@ -18,7 +18,7 @@
 use super::{HALVED_FIVE_TIMES, Published, Shape, pytorch_leaf};
 use crate::nn::{
     self, Activation, BatchNorm, Connection, Conv, Convolution, Dense, Ending, Normalization,
-    Padding,
+    Padding, Pool,
 };
 use gauntlet_core::prelude::*;
 use gauntlet_core::weights::{Dialect, PyTorch, VariableScope};
@@ -75,6 +75,13 @@ const REDUCTION: CellPlan = CellPlan {
     stride: 2,
 };
 
+/// The pools of all cells.
+const POOLS: [Pool; 3] = [
+    Pool::mean(3, 1, Padding::Same),
+    Pool::mean(3, 2, Padding::Same),
+    Pool::max(3, 2, Padding::Same),
+];
+
 /// Channels of the 3×3 convolution at the start.
 const ROOT: i64 = 96;
 /// Channels of the states in the two reduction cells at the start.
@@ -130,6 +137,8 @@ impl Architecture for NasNetLarge {
     fn load(shape: Self::Params, weights: &Weights) -> Result<Self> {
         shape.check(HALVED_FIVE_TIMES)?;
         let top = weights.root();
+        nn::check_input(&top, nn::minus_one_to_one);
+        nn::check_operations(&top, &POOLS);
         top.at("aux_11").spare();
         let depth = |channels| nn::depth(channels, shape.channels);
         let root = Conv {
@@ -184,7 +193,7 @@ impl Architecture for NasNetLarge {
     }
 
     fn pytorch() -> Option<PyTorch> {
-        Some(PyTorch::Fits { library: "timm nasnetalarge", rename: timm, spare: &[] })
+        Some(PyTorch::Fits { library: "timm nasnetalarge", rename: timm, also: &[], spare: &[] })
     }
 }
 

@@ -15,7 +15,7 @@
 use super::{HALVED_FIVE_TIMES, Published, Shape};
 use crate::nn::{
     self, Activation, BatchNorm, Connection, Conv, Convolution, Dense, Ending, Normalization,
-    Padding,
+    Padding, Pool,
 };
 use gauntlet_core::prelude::*;
 use gauntlet_core::weights::{PyTorch, VariableScope};
@@ -195,6 +195,8 @@ impl<const LAYERS: usize> Architecture for ResNetV2<LAYERS> {
     fn load(shape: Self::Params, weights: &Weights) -> Result<Self> {
         shape.check(HALVED_FIVE_TIMES)?;
         let top = weights.root().at(Self::NAME);
+        nn::check_input(&top, nn::minus_one_to_one);
+        nn::check_operations(&top, &[Pool::max(3, 2, Padding::Same)]);
         let depth = |channels| nn::depth(channels, shape.channels);
         let mut inputs = depth(ROOT);
         let root = conv(&top.at("conv1"), 7, 2, [3, inputs], Ending::Bias, Activation::Identity);

@@ -13,7 +13,7 @@
 //! - A channel multiplier, with MobileNet's rule; the reference has none.
 
 use super::{HALVED_FIVE_TIMES, Published, Shape, pytorch_leaf};
-use crate::nn::{self, Activation, Connection, Conv, Convolution, Dense, Ending, Padding};
+use crate::nn::{self, Activation, Connection, Conv, Convolution, Dense, Ending, Padding, Pool};
 use gauntlet_core::prelude::*;
 use gauntlet_core::weights::{Dialect, PyTorch, VariableScope};
 
@@ -62,6 +62,13 @@ impl<const LAYERS: usize> Vgg<LAYERS> {
         },
         _ => panic!("VGG has 16 or 19 layers"),
     };
+
+    /// Layers that timm calls otherwise than torchvision. Its first two are convolutions.
+    const TIMM: &[(&str, &str)] = &[
+        ("classifier.0.", "pre_logits.fc1."),
+        ("classifier.3.", "pre_logits.fc2."),
+        ("classifier.6.", "head.fc."),
+    ];
 
     /// torchvision's name of a tensor: it numbers all layers, ReLU and pooling included.
     fn torchvision(name: &str) -> Option<String> {
@@ -138,6 +145,8 @@ impl<const LAYERS: usize> Architecture for Vgg<LAYERS> {
     fn load(shape: Self::Params, weights: &Weights) -> Result<Self> {
         shape.check(HALVED_FIVE_TIMES)?;
         let top = weights.root().at(Self::NAME);
+        nn::check_input(&top, |pixels| nn::subtract_means(pixels, nn::VGG_MEANS));
+        nn::check_operations(&top, &[Pool::max(2, 2, Padding::Valid)]);
         let mut inputs = 3;
         let mut groups = Vec::new();
         for (g, (channels, count)) in
@@ -164,6 +173,6 @@ impl<const LAYERS: usize> Architecture for Vgg<LAYERS> {
 
     fn pytorch() -> Option<PyTorch> {
         let library = if LAYERS == 16 { "torchvision vgg16" } else { "torchvision vgg19" };
-        Some(PyTorch::Fits { library, rename: Self::torchvision, spare: &[] })
+        Some(PyTorch::Fits { library, rename: Self::torchvision, also: Self::TIMM, spare: &[] })
     }
 }

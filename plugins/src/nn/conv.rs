@@ -1,6 +1,7 @@
 //! Convolutions, each with what follows it: bias or batch norm, then an activation.
 
 use super::channels_last;
+use super::frozen;
 use super::norm::{BatchNorm, Normalization};
 use super::padding::{Padding, split};
 use gauntlet_core::weights::{Role, VariableScope};
@@ -22,6 +23,18 @@ pub enum Connection {
     /// 1×1×(in·multiplier)×out. Nothing stands between the two, so their product is loaded as one
     /// kernel; that pays for few input channels.
     Separable(i64),
+}
+
+impl Connection {
+    /// Names of the kernels.
+    fn kernels(self) -> &'static [&'static str] {
+        match self {
+            Self::Groups(_) => &["weights"],
+            Self::Depthwise => &["depthwise_weights"],
+            Self::Pointwise => &["pointwise_weights"],
+            Self::Separable(_) => &["depthwise_weights", "pointwise_weights"],
+        }
+    }
 }
 
 /// What follows the sum of products.
@@ -49,6 +62,15 @@ pub enum Activation {
 }
 
 impl Activation {
+    /// TensorFlow's name of it, if it is one.
+    fn name(self) -> Option<&'static str> {
+        match self {
+            Self::Identity => None,
+            Self::Relu => Some("Relu"),
+            Self::Relu6 => Some("Relu6"),
+        }
+    }
+
     /// Applies it to `x`, in place: nothing else may use `x` afterwards.
     pub fn apply(self, mut x: Tensor) -> Tensor {
         match self {
@@ -89,6 +111,16 @@ impl Conv {
     /// As [`load`](Self::load), with the tensors of the batch norm at `norm`.
     pub fn load_normed(self, scope: &VariableScope, norm: &VariableScope) -> Convolution {
         let [height, width] = self.kernel;
+        let layer = frozen::Layer {
+            kernel: self.kernel,
+            stride: self.stride,
+            padding: self.padding,
+            separable: matches!(self.connection, Connection::Separable(_)),
+            activation: self.activation.name(),
+        };
+        for variable in self.connection.kernels() {
+            frozen::check_convolution(scope, variable, layer);
+        }
         let (kernel, groups) = match self.connection {
             Connection::Groups(groups) => {
                 let shape = [height, width, self.inputs / groups, self.outputs];

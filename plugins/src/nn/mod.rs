@@ -9,6 +9,7 @@
 
 mod conv;
 mod dense;
+mod frozen;
 mod lrn;
 mod norm;
 mod padding;
@@ -17,6 +18,7 @@ mod preprocess;
 
 pub use conv::{Activation, Connection, Conv, Convolution, Ending};
 pub use dense::Dense;
+pub use frozen::{Pool, check_input, check_operations};
 pub use lrn::LocalResponse;
 pub use norm::{BatchNorm, Normalization};
 pub use padding::{Padding, same};

@@ -1,5 +1,6 @@
 //! Batch norm.
 
+use super::frozen;
 use gauntlet_core::weights::{Role, VariableScope};
 use tch::{Kind, Tensor};
 
@@ -22,12 +23,13 @@ impl BatchNorm {
         let beta = scope.tensor("beta", &[channels], Role::Beta);
         let mean = scope.tensor("moving_mean", &[channels], Role::Mean);
         let variance = scope.tensor("moving_variance", &[channels], Role::Variance);
+        let epsilon = frozen::epsilon(scope, self.epsilon).unwrap_or(self.epsilon);
         if scope.training() {
-            return Normalization::Batch { gamma, beta, mean, variance, epsilon: self.epsilon };
+            return Normalization::Batch { gamma, beta, mean, variance, epsilon };
         }
         // In float64, so that folding adds one rounding and no more.
         let [beta, mean, variance] = [beta, mean, variance].map(|t| t.to_kind(Kind::Double));
-        let mut scale = (variance + self.epsilon).rsqrt();
+        let mut scale = (variance + epsilon).rsqrt();
         if let Some(gamma) = gamma {
             scale *= gamma.to_kind(Kind::Double);
         }

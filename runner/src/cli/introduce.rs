@@ -45,6 +45,11 @@ pub(super) fn introduce(study: &Study, out: &mut dyn Write) -> Result<()> {
     for note in &study.data.notes {
         writeln!(out, "note: {note}")?;
     }
+    for model in &study.models {
+        if let Some(done) = model.conversion() {
+            writeln!(out, "note: the weights of model `{}` are {done}", model.part.label)?;
+        }
+    }
     for flag in flags::of_inputs(study) {
         let severity = flag.severity.name();
         writeln!(out, "{severity}: {}: {}. {}", flag.place(), flag.reading, flag.remedy)?;

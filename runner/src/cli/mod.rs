@@ -28,12 +28,13 @@ mod weights;
 mod work;
 
 use crate::cli::plugin_options::PluginOptions;
+use crate::process::own_output;
 use anyhow::Result;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use gauntlet_core::registry::Registry;
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::{self, LineWriter, Write};
 use std::process::ExitCode;
 
 /// Runs image classifiers through adversarial attacks and says how robust they are.
@@ -92,7 +93,20 @@ enum Command {
 
 /// Runs the program on the arguments of the command line, with everything that is linked in.
 pub fn main() -> ExitCode {
-    run(std::env::args_os(), Registry::linked(), &mut io::stdout())
+    main_with(Registry::linked())
+}
+
+/// Runs the program on the arguments of the command line. What it writes itself goes to standard
+/// output; what libtorch or a plugin prints goes to standard error.
+pub fn main_with(registry: Result<Registry>) -> ExitCode {
+    let (command, plugins) = match parse(std::env::args_os()) {
+        Ok(found) => found,
+        Err(code) => return code,
+    };
+    match own_output() {
+        Ok(out) => conclude(command, &plugins, registry, &mut LineWriter::new(out)),
+        Err(error) => failed(&error.into()),
+    }
 }
 
 /// Runs the program on `args`, of which the first is its name. Tables go to `out`, all else to
@@ -102,25 +116,41 @@ pub fn run(
     registry: Result<Registry>,
     out: &mut dyn Write,
 ) -> ExitCode {
-    let (command, plugins) = match Cli::parse(args.into_iter().collect()) {
-        Ok(found) => found,
-        Err(error) => {
-            // clap returns help and version as errors too, with exit code 0.
-            let code = error.exit_code();
-            let _ = error.print();
-            return ExitCode::from(code as u8);
-        }
-    };
-    let done = registry.and_then(|registry| perform(command, &plugins, registry, out));
+    match parse(args) {
+        Ok((command, plugins)) => conclude(command, &plugins, registry, out),
+        Err(code) => code,
+    }
+}
+
+/// The command that arguments ask for. Otherwise says what is wrong with them, or shows the help
+/// that they ask for, and gives the exit code.
+fn parse(args: impl IntoIterator<Item = OsString>) -> Result<(Command, PluginOptions), ExitCode> {
+    Cli::parse(args.into_iter().collect()).map_err(|error| {
+        // clap returns help and version as errors too, with exit code 0.
+        let code = error.exit_code();
+        let _ = error.print();
+        ExitCode::from(code as u8)
+    })
+}
+
+fn conclude(
+    command: Command,
+    plugins: &PluginOptions,
+    registry: Result<Registry>,
+    out: &mut dyn Write,
+) -> ExitCode {
+    let done = registry.and_then(|registry| perform(command, plugins, registry, out));
     match done.and_then(|code| out.flush().map(|()| code).map_err(Into::into)) {
         Ok(code) => code,
         // The reader of the output has closed it, as `head` does.
         Err(error) if broken_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => {
-            let _ = writeln!(io::stderr(), "error: {error:#}");
-            ExitCode::from(2)
-        }
+        Err(error) => failed(&error),
     }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    let _ = writeln!(io::stderr(), "error: {error:#}");
+    ExitCode::from(2)
 }
 
 fn perform(

@@ -103,6 +103,7 @@ pub(super) fn predict(
             model.as_deref().unwrap_or_default(),
             &parameters,
             args.weights.as_deref(),
+            None,
         )?,
     };
     chosen.samples = args.samples.map(|count| Samples::new(count, None)).transpose()?;
@@ -129,8 +130,11 @@ pub(super) fn predict(
         "there is no image to predict: {} skipped",
         counted(skipped, "file")
     );
-    let model = chosen.load(registry, device)?;
     let draws = args.samples.map(|count| Draws { count, purpose: Purpose::Judgement });
+    let model = chosen.try_out(registry, device)?;
+    if let Some(done) = chosen.conversion() {
+        let _ = writeln!(io::stderr(), "note: the module's weights are {done}");
+    }
     let mut answers = Vec::new();
     for images in pixels.chunks(BATCH) {
         let settings = Settings { draws, ..Settings::default() };
@@ -142,6 +146,7 @@ pub(super) fn predict(
             .to_kind(Kind::Float);
         answers.extend((0..images.len() as i64).map(|n| logits.get(n)));
     }
+    skipped += leave_out(&mut names, &mut answers)?;
     if let Some(file) = &args.logits {
         let file =
             std::path::absolute(file).with_context(|| format!("logits {}", file.display()))?;
@@ -203,6 +208,33 @@ fn conclude(skipped: usize, out: &mut dyn Write) -> Result<ExitCode> {
     }
     let _ = writeln!(io::stderr(), "{} skipped", counted(skipped, "image"));
     Ok(ExitCode::from(1))
+}
+
+/// Leaves out the images whose logits are not finite, with a warning each. Returns how many.
+///
+/// # Errors
+/// When no image is left.
+fn leave_out(names: &mut Vec<String>, answers: &mut Vec<Tensor>) -> Result<usize> {
+    let all = names.len();
+    let pairs = names.drain(..).zip(answers.drain(..)).collect::<Vec<_>>();
+    for (name, logits) in pairs {
+        if logits.isfinite().all().int64_value(&[]) == 1 {
+            names.push(name);
+            answers.push(logits);
+        } else {
+            let _ = writeln!(
+                io::stderr(),
+                "warning: image {name}: the model's logits are not finite, so it has no answer"
+            );
+        }
+    }
+    ensure!(
+        !names.is_empty(),
+        "the model's logits are NaN or infinite for every image: keep roots, logarithms, divisions \
+         and exponentials in it in range, and see that `range`, `mean` and `std` are those that \
+         it expects"
+    );
+    Ok(all - names.len())
 }
 
 /// The greatest logits with their classes, in falling order.

@@ -4,11 +4,13 @@ use crate::cli::plugin_options::PluginOptions;
 use crate::cli::plugins;
 use crate::engine::Isolation;
 use crate::store;
-use crate::study::{BUILT_IN, Study, StudyOptions};
+use crate::study::{BUILT_IN, Study, StudyModel, StudyOptions};
+use crate::weights;
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use gauntlet_core::registry::Registry;
 use std::ffi::OsString;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -94,6 +96,16 @@ impl StudyArgs {
         let rehearsal = plugins::rehearsal();
         let registry = plugins::load(&wanted, options.verbose, registry, &rehearsal)?;
         let study = Study::open(&self.study, &registry, choices)?;
+        if let Some(folder) = &self.weights {
+            for model in weights::elsewhere(folder, &StudyModel::places(&study.models)) {
+                let _ = writeln!(
+                    io::stderr(),
+                    "warning: `--weights {}` has no weights of `{model}`: those of the program or \
+                     of Gauntlet's home are taken",
+                    folder.display()
+                );
+            }
+        }
         let folder = self.out.clone().unwrap_or_else(|| PathBuf::from("results").join(&study.name));
         Ok((registry, study, folder))
     }

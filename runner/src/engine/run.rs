@@ -138,7 +138,7 @@ fn check_models(workers: &Workers) -> Result<()> {
         if workers.isolates(model.part.plugin.is_some()) {
             workers.check_model(index)?;
         } else {
-            guard::catch("loading", || model.load(registry, Device::Cpu))?;
+            guard::catch("loading", || model.try_out(registry, Device::Cpu))?;
         }
     }
     Ok(())

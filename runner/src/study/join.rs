@@ -152,7 +152,7 @@ impl Joining<'_> {
         weights: Option<&Path>,
     ) -> Result<Result<StudyModel, ModelError>> {
         let Some(text) = self.text(MemberKind::Model, entry, &[]) else {
-            return Ok(StudyModel::new(self.registry, &entry.name, &Table::new(), weights));
+            return Ok(StudyModel::new(self.registry, &entry.name, &Table::new(), None, weights));
         };
         let refusal = text.refusal();
         let choice = refusal.parse::<ModelChoice>()?;

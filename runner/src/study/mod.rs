@@ -1,6 +1,7 @@
 //! A study: which images, models, attacks and metrics, read from TOML and checked against the
 //! registry before any work.
 
+mod batch;
 mod builder;
 mod built_in;
 mod checks;
@@ -8,6 +9,7 @@ mod definition;
 mod goal;
 mod images;
 mod join;
+mod module_file;
 mod options;
 mod part;
 mod reader;

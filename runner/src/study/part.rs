@@ -1,6 +1,7 @@
 //! The members of a study: models, attacks and metrics.
 
 use crate::study::goal::{GoalKind, goals};
+use crate::study::module_file;
 use crate::study::torchscript::{self, Script};
 use crate::weights::{self, MissingWeights, WeightsPlace};
 use anyhow::{Context, Result, bail, ensure};
@@ -10,7 +11,7 @@ use gauntlet_core::guard;
 use gauntlet_core::metric::{Direction, Scope};
 use gauntlet_core::model::{Model, ModelCard};
 use gauntlet_core::registry::{DynAttack, DynMetric, Entry, ModelEntry, Registry};
-use gauntlet_core::weights::Weights;
+use gauntlet_core::weights::{FileFormat, Purpose, Weights, module_digest};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -101,23 +102,26 @@ impl Samples {
 }
 
 impl StudyModel {
-    /// Finds and checks a model. `weights` is a file, or a folder to look in first, see
+    /// Finds and checks a model. `named` is the file of its weights or the folder of that file, see
+    /// [`weights::named`]. Without it, they are looked for, in the folder `given` first, see
     /// [`weights::locate`].
     ///
     /// # Errors
     /// [`ModelError::NoWeights`] when there are no weights; [`ModelError::Invalid`] when the name
-    /// is unknown, a parameter is wrong, or the weights cannot be read.
+    /// is unknown, a parameter is wrong, the folder `named` has no weights of the model, or the
+    /// weights cannot be read.
     pub fn new(
         registry: &Registry,
         name: &str,
         params: &Table,
-        weights: Option<&Path>,
+        named: Option<&Path>,
+        given: Option<&Path>,
     ) -> Result<Self, ModelError> {
         let entry = registry.find_model(name)?;
         entry.entry.parameters(None, params)?; // wrong parameters are told before missing weights
-        let weights = match weights {
-            Some(path) if !path.is_dir() => WeightsPlace::File(path.to_owned()),
-            folder => weights::locate(entry, folder)?,
+        let weights = match named {
+            Some(path) => WeightsPlace::File(weights::named(name, path)?),
+            None => weights::locate(entry, given)?,
         };
         Ok(Self::with(entry, params, weights)?)
     }
@@ -169,6 +173,10 @@ impl StudyModel {
     /// When `script` is out of range, or the file cannot be read.
     pub fn torchscript(name: &str, file: &Path, script: &Script) -> Result<Self> {
         script.check()?;
+        if file.is_dir() {
+            let refusal = FileFormat::of(file)?.refusal(Purpose::Module);
+            bail!("TorchScript module {}: {refusal}", file.display());
+        }
         let weights_hash = File::open(file)
             .and_then(|mut file| hash(&mut file))
             .with_context(|| format!("TorchScript module {}", file.display()))?;
@@ -179,9 +187,13 @@ impl StudyModel {
             plugin: None,
             parameters: script.to_table(),
         };
+        let mut card = script.card(name);
+        if let Some(done) = module_file::precision(file) {
+            card.source = format!("{}, {done}", card.source);
+        }
         Ok(Self {
             part,
-            card: script.card(name),
+            card,
             weights: WeightsPlace::TorchScript(file.to_owned()),
             weights_hash,
             parameters: None,
@@ -189,9 +201,33 @@ impl StudyModel {
         })
     }
 
+    /// The registered names of models, and where their weights are.
+    pub(crate) fn places(models: &[Self]) -> Vec<(&str, &WeightsPlace)> {
+        models.iter().map(|model| (model.part.name.as_str(), &model.weights)).collect()
+    }
+
     /// Number of real classes.
     pub fn classes(&self) -> i64 {
         self.card.classes - self.card.label_offset
+    }
+
+    /// BLAKE3 of the weights, or of the module's code and tensors, whatever the file around them is;
+    /// see [`Weights::digest`] and [`module_digest`]. `None` where they cannot be read.
+    pub(crate) fn content(&self) -> Option<String> {
+        match &self.weights {
+            WeightsPlace::Embedded(bytes) => {
+                Weights::from_bytes(*bytes, Device::Cpu).ok()?.digest().ok()
+            }
+            WeightsPlace::File(path) => Weights::open(path, Device::Cpu).ok()?.digest().ok(),
+            WeightsPlace::TorchScript(path) => module_digest(path).ok(),
+            WeightsPlace::Absent(_) => None,
+        }
+    }
+
+    /// What is done to the numbers of its file on loading, as far as that is known before. `None`
+    /// for nothing.
+    pub fn conversion(&self) -> Option<&str> {
+        Some(self.card.source.split_once("TorchScript, ")?.1)
     }
 
     /// Loads the model.
@@ -204,7 +240,7 @@ impl StudyModel {
         match &self.weights {
             WeightsPlace::Embedded(bytes) => load(Weights::from_bytes(*bytes, device)?),
             WeightsPlace::File(path) => {
-                let load = || load(Weights::from_file(self.open(path)?, device)?);
+                let load = || load(Weights::of_open_file(path, self.open(path)?, device)?);
                 load().with_context(|| format!("weights {}", path.display()))
             }
             WeightsPlace::Absent(missing) => Err(missing.clone().into()),
@@ -225,6 +261,20 @@ impl StudyModel {
                 })
             }
         }
+    }
+
+    /// Loads the model before any work, and sees to it that weights of a file give numbers. (A
+    /// module is tried whenever it is loaded.)
+    ///
+    /// # Errors
+    /// As [`load`](Self::load); also when logits of plain images are not finite.
+    pub(crate) fn try_out(&self, registry: &Registry, device: Device) -> Result<Box<dyn Model>> {
+        let model = self.load(registry, device)?;
+        if let WeightsPlace::File(path) = &self.weights {
+            weights::PlainAnswer::of(model.as_ref(), device)
+                .with_context(|| format!("weights {}", path.display()))?;
+        }
+        Ok(model)
     }
 
     /// Opens the file of the weights.

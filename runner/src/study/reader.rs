@@ -18,6 +18,7 @@ use crate::study::set::{self, JoiningEntry};
 use crate::study::syntax::{AttackChoice, Choice, File, ModelChoice};
 use crate::study::text::{StudyText, with_set};
 use crate::study::writer::resolved;
+use crate::weights;
 use anyhow::{Context, Result, bail};
 use gauntlet_core::metric::Scope;
 use gauntlet_core::plugin::Library;
@@ -123,7 +124,11 @@ impl Study {
             Classes::of_study(data.classes.clone(), classes).with_context(|| place.to_owned())?;
 
         let Members { models, attacks, metrics } = members;
-        let weights = models.iter().filter_map(|model| model.weights.missing().cloned()).collect();
+        if let Some(folder) = &options.weights {
+            weights::check_given(folder, &StudyModel::places(&models))
+                .with_context(|| place.to_owned())?;
+        }
+        let absent = models.iter().filter_map(|model| model.weights.missing().cloned()).collect();
         let mut study = Self {
             name: file.name.get_ref().clone(),
             seed: file.seed,
@@ -138,7 +143,7 @@ impl Study {
             transfer: file.transfer.as_ref().map(|transfer| transfer.policy),
             probe: file.probe.images,
             plugins: Vec::new(),
-            missing: MissingInputs { weights, images: images.missing },
+            missing: MissingInputs { weights: absent, images: images.missing },
             joined: selection.joined,
             left_out: selection.left_out,
             resolved: String::new(),

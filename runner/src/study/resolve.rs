@@ -40,15 +40,17 @@ pub(super) fn model(
         .map_err(|error| refusal.at(&choice.name.span(), error))?;
     let (params, span) = params(choice.params.as_ref(), &choice.name);
     entry.entry.parameters(None, &params).map_err(|error| refusal.at(&span, error))?;
-    let place = named.as_ref().map(|(path, _)| path.as_path()).or(options.weights.as_deref());
-    let mut model = StudyModel::new(registry, choice.name.get_ref(), &params, place)
+    let own = named.as_ref().map(|(path, _)| path.as_path());
+    let span = named.as_ref().map_or_else(|| choice.name.span(), |(_, span)| span.clone());
+    let given = options.weights.as_deref();
+    let mut model = StudyModel::new(registry, choice.name.get_ref(), &params, own, given)
         .or_else(|error| match error {
             ModelError::NoWeights(missing) if options.plan_only => {
                 StudyModel::with(entry, &params, WeightsPlace::Absent(missing))
             }
             error => Err(error.into()),
         })
-        .map_err(|error| refusal.at(&choice.name.span(), error))?;
+        .map_err(|error| refusal.at(&span, error))?;
     model.samples = samples(refusal, choice)?;
     relabel(&mut model.part, choice.label.as_ref());
     Ok(model)

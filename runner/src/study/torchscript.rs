@@ -4,6 +4,7 @@
 //! A module runs as it is written, without libtorch's optimiser. The optimiser profiles the first
 //! calls and then rewrites the module, so the bits of an answer would depend on earlier calls.
 
+use crate::study::{batch, module_file};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use gauntlet_core::device::Device;
 use gauntlet_core::generator;
@@ -11,12 +12,8 @@ use gauntlet_core::guard;
 use gauntlet_core::model::{Model, ModelCard};
 use gauntlet_core::params;
 use serde::{Deserialize, Serialize};
-use tch::{CModule, IValue, Kind, TchError, Tensor, jit};
+use tch::{CModule, IValue, Kind, Tensor, jit};
 use toml::Table;
-
-/// How to write a module, for errors.
-const WRITE: &str = "in Python, `torch.jit.trace(model.eval(), torch.rand(1, 3, S, \
-                     S)).save(\"FILE.pt\")` writes one";
 
 /// The properties of a module that its file does not tell.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -152,6 +149,8 @@ impl Script {
 struct Module {
     card: ModelCard,
     code: CModule,
+    /// The size of batch that the module is written for, if it takes no other.
+    batch: Option<i64>,
     preprocessing: Preprocessing,
     /// The mean and the standard deviation of each channel, 1×C×1×1, or 1×1×1×1 of all.
     mean: Tensor,
@@ -169,36 +168,34 @@ struct Module {
 pub fn load(
     name: &str,
     script: &Script,
-    mut bytes: &[u8],
+    bytes: &[u8],
     device: Device,
     randomised: bool,
 ) -> Result<Box<dyn Model>> {
     script.check()?;
-    let mut module = CModule::load_data_on_device(&mut bytes, device).map_err(|error| {
-        anyhow!(
-            "this is no TorchScript module ({}): {WRITE}; `torch.save` writes something else",
-            reason(&error)
-        )
-    })?;
-    module
-        .f_set_eval()
-        .map_err(|error| anyhow!("it cannot be switched to evaluation: {}", reason(&error)))?;
-    for (_, mut parameter) in module.named_parameters()? {
-        let _ = parameter.requires_grad_(false);
-    }
+    let code = module_file::open(bytes, device)?;
     let per_channel = |values: &[f64]| {
         Tensor::from_slice(values).to_kind(Kind::Float).view([1, -1, 1, 1]).to_device(device)
     };
     let Preprocessing { mean, std, .. } = &script.preprocessing;
     let (mean, std) = (per_channel(mean), per_channel(std));
-    let module = Module {
+    let mut module = Module {
         card: script.card(name),
-        code: module,
+        code,
+        batch: None,
         preprocessing: script.preprocessing.clone(),
         mean,
         std,
     };
-    guard::catch("the module", || module.try_out(device, randomised))?;
+    let tried = guard::catch("the module", || module.try_out(device, randomised));
+    let tried = tried.or_else(|error| match module.fixed_batch(device) {
+        None => Err(error),
+        batch => {
+            module.batch = batch;
+            guard::catch("the module", || module.try_out(device, randomised))
+        }
+    });
+    tried.map_err(module_file::explained)?;
     Ok(Box::new(module))
 }
 
@@ -222,6 +219,23 @@ impl Module {
     }
 
     fn answer(&self, pixels: &Tensor) -> Result<Tensor> {
+        match self.batch {
+            None => self.answer_at_once(pixels),
+            Some(size) => batch::in_parts(pixels, size, |part| self.answer_at_once(part)),
+        }
+    }
+
+    /// The size of batch that the module is written for, if it takes one alone.
+    fn fixed_batch(&self, device: Device) -> Option<i64> {
+        let (shape, classes) = (self.card.shape(), self.card.classes);
+        batch::find(|size| {
+            let pixels = Tensor::full(shape.batch(size as usize), 0.5, (Kind::Float, device));
+            let logits = tch::no_grad(|| self.answer_at_once(&pixels));
+            logits.is_ok_and(|logits| logits.size() == [size, classes])
+        })
+    }
+
+    fn answer_at_once(&self, pixels: &Tensor) -> Result<Tensor> {
         jit::f_set_graph_executor_optimize(false)?; // a setting of the thread
         let found = match self.code.forward_is(&[IValue::Tensor(self.prepare(pixels))]) {
             Ok(IValue::Tensor(logits)) => return Ok(logits.to_kind(Kind::Float)),
@@ -229,7 +243,7 @@ impl Module {
             Ok(IValue::TensorList(_) | IValue::GenericList(_)) => "a list".to_owned(),
             Ok(IValue::GenericDict(_)) => "a dictionary".to_owned(),
             Ok(_) => "no tensor".to_owned(),
-            Err(error) => bail!(reason(&error)),
+            Err(error) => bail!(module_file::reason(&error)),
         };
         bail!(
             "it gives {found}, expected a tensor of logits: wrap it in a module whose `forward` \
@@ -285,7 +299,10 @@ impl Module {
         );
         let gradient = Tensor::f_run_backward(&[logits.sum(Kind::Float)], &[&pixels], false, false);
         gradient.map_err(|error| {
-            anyhow!("its logits have no gradient with respect to the pixels: {}", reason(&error))
+            anyhow!(
+                "its logits have no gradient with respect to the pixels: {}",
+                module_file::reason(&error)
+            )
         })?;
         let greatest = logits.detach().nan_to_num(0.0, 0.0, 0.0).abs().max().double_value(&[]);
         let near = |a: &Tensor, b: &Tensor| a.allclose(b, 1e-3, 1e-3 * greatest, true);
@@ -326,14 +343,4 @@ impl Model for Module {
     fn logits(&self, pixels: &Tensor) -> Tensor {
         self.answer(pixels).unwrap_or_else(|error| guard::throw(error))
     }
-}
-
-/// An error of libtorch in one line. Of an error of the interpreter, this is the message of the
-/// operation, without the trace.
-fn reason(error: &TchError) -> String {
-    let text = if let TchError::Torch(text) = error { text.clone() } else { error.to_string() };
-    let said = text.lines().rev().find_map(|line| line.strip_prefix("RuntimeError: "));
-    let line =
-        said.or(text.lines().map(str::trim).find(|line| !line.is_empty())).unwrap_or_default();
-    line.to_owned()
 }

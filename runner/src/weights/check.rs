@@ -2,10 +2,10 @@
 
 use crate::weights::hash::sha256;
 use crate::weights::locate::parameters;
-use anyhow::{Context, Result, anyhow, ensure};
+use crate::weights::plain::PlainAnswer;
+use anyhow::{Context, Result, anyhow};
 use gauntlet_core::device::Device;
-use gauntlet_core::guard;
-use gauntlet_core::model::{ImageShape, Model, ModelCard};
+use gauntlet_core::model::{Model, ModelCard};
 use gauntlet_core::registry::{ModelEntry, Registry};
 use gauntlet_core::weights::{Dialect, Graph, Note, Read, Weights};
 use serde::Serialize;
@@ -14,7 +14,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use tch::{Kind, Tensor};
 use toml::Table;
 
 /// Greatest number of graph operations in the facts, the most frequent first.
@@ -51,17 +50,6 @@ pub struct WeightsReport {
     pub facts: Vec<String>,
     /// The network's answer to two plain images.
     pub answer: PlainAnswer,
-}
-
-/// A network's answer to two plain images: mid-grey, and a slope from black to white.
-#[derive(Debug, Serialize)]
-pub struct PlainAnswer {
-    /// Mean of all logits.
-    pub mean: f64,
-    /// Standard deviation of all logits.
-    pub deviation: f64,
-    /// The greatest logit's index, per image.
-    pub classes: Vec<i64>,
 }
 
 /// Loads a weights file strictly, and runs the network on it. `given` are the model's parameters
@@ -109,7 +97,7 @@ pub(super) fn examine(
         observer(&read);
     });
     let model = load(entry, &parameters, weights).with_context(place)?;
-    let answer = answer(model.as_ref()).with_context(place)?;
+    let answer = PlainAnswer::of(model.as_ref(), Device::Cpu).with_context(place)?;
     let (tensors, values, graph_read) = counts.get();
     let report = WeightsReport {
         file: file.to_owned(),
@@ -148,32 +136,6 @@ fn load(entry: &ModelEntry, parameters: &Table, weights: Weights) -> Result<Box<
         } else {
             error
         }
-    })
-}
-
-fn answer(model: &dyn Model) -> Result<PlainAnswer> {
-    let (ImageShape { channels, height, width }, classes) =
-        (model.card().shape(), model.card().classes);
-    let shape = [channels, height, width];
-    let grey = Tensor::full(shape, 0.5, (Kind::Float, Device::Cpu));
-    let slope = Tensor::linspace(0.0, 1.0, width, (Kind::Float, Device::Cpu)).expand(shape, true);
-    let logits = guard::catch("the forward pass", || {
-        Ok(tch::no_grad(|| model.logits(&Tensor::stack(&[grey, slope], 0))))
-    })?;
-    ensure!(
-        logits.size() == [2, classes],
-        "its logits have shape {:?}, expected [2, {classes}]",
-        logits.size()
-    );
-    let logits = logits.to_kind(Kind::Double);
-    ensure!(
-        logits.isfinite().all().int64_value(&[]) == 1,
-        "its logits are not finite: the weights hold NaN, infinity or far too large numbers"
-    );
-    Ok(PlainAnswer {
-        mean: logits.mean(Kind::Double).double_value(&[]),
-        deviation: logits.std(false).double_value(&[]),
-        classes: Vec::try_from(logits.argmax(1, false))?,
     })
 }
 

@@ -3,12 +3,91 @@
 use crate::home;
 use crate::weights::archive::ECCV2018;
 use crate::weights::place::{MissingWeights, WeightsPlace};
+use anyhow::{Result, bail, ensure};
 use gauntlet_core::registry::ModelEntry;
-use gauntlet_core::weights::Weights;
+use gauntlet_core::weights::{FileFormat, NO_WEIGHTS, Purpose, Weights};
+use std::fs;
 use std::path::{Path, PathBuf};
 use toml::Table;
 
-/// Finds a model's weights. `given` is the user's own folder, which is searched first.
+/// Greatest number of files of a folder that an error names.
+const NAMED_FILES: usize = 5;
+
+/// The weights that a user names for one model: a file, or a folder that holds the model's file.
+///
+/// # Errors
+/// When the path is a folder without that file: names the files looked for and those there.
+pub fn named(model: &str, path: &Path) -> Result<PathBuf> {
+    if !path.is_dir() {
+        return Ok(path.to_owned());
+    }
+    if let Some(file) = find(model, path) {
+        return Ok(file);
+    }
+    let place = format!("weights of model `{model}`: folder {}", path.display());
+    match FileFormat::of(path)? {
+        FileFormat::Folder => bail!(
+            "{place} has no {} ({}): name the file itself, or rename it",
+            file_names(model).collect::<Vec<_>>().join(", "),
+            content(path)
+        ),
+        format => bail!("{place}: {}", format.refusal(Purpose::Weights)),
+    }
+}
+
+/// What a folder holds, for an error.
+fn content(folder: &Path) -> String {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.retain(|name| !name.starts_with('.'));
+    names.sort_unstable();
+    match names.len() {
+        0 => "it is empty".to_owned(),
+        count => {
+            let more = if count > NAMED_FILES { ", …" } else { "" };
+            names.truncate(NAMED_FILES);
+            format!("it holds {}{more}", names.join(", "))
+        }
+    }
+}
+
+/// Checks that a folder that is given for all models of a study holds the weights of one at least.
+/// `places` are the models that might have their weights there, and where they have them.
+///
+/// # Errors
+/// When none of these models has its weights in the folder: names the files looked for.
+pub fn check_given(folder: &Path, places: &[(&str, &WeightsPlace)]) -> Result<()> {
+    let elsewhere: Vec<String> = elsewhere(folder, places)
+        .into_iter()
+        .filter_map(|model| file_names(model).next())
+        .take(NAMED_FILES)
+        .collect();
+    let inside = |place: &WeightsPlace| matches!(place, WeightsPlace::File(file) if file.starts_with(folder));
+    ensure!(
+        elsewhere.is_empty() || places.iter().any(|(_, place)| inside(place)),
+        "weights folder {} has weights of no model of the study: looked for {} ({})",
+        folder.display(),
+        elsewhere.join(", "),
+        content(folder)
+    );
+    Ok(())
+}
+
+/// The models among `places` that take their weights from the program or from Gauntlet's home,
+/// since `folder` does not have them. A model without weights is none of them.
+pub fn elsewhere<'a>(folder: &Path, places: &[(&'a str, &WeightsPlace)]) -> Vec<&'a str> {
+    let home = home::folder().filter(|home| home != folder);
+    let other = |place: &WeightsPlace| match place {
+        WeightsPlace::Embedded(bytes) => *bytes != NO_WEIGHTS,
+        WeightsPlace::File(file) => home.as_ref().is_some_and(|home| file.starts_with(home)),
+        WeightsPlace::Absent(_) | WeightsPlace::TorchScript(_) => false,
+    };
+    places.iter().filter(|(_, place)| other(place)).map(|(model, _)| *model).collect()
+}
+
+/// Finds a model's weights. `given` is the user's own folder for all models, which is searched
+/// first; [`check_given`] sees to it that it is of use.
 ///
 /// # Errors
 /// When there are no weights in any of the places.
@@ -92,5 +171,46 @@ mod tests {
         assert!(matches!(locate(entry, Some(folder.path())), Ok(WeightsPlace::Embedded(_))));
         fs::write(folder.path().join("mini_vgg_16.pb"), "").unwrap();
         assert!(matches!(locate(entry, Some(folder.path())), Ok(WeightsPlace::File(_))));
+    }
+
+    #[test]
+    fn a_folder_that_is_named_is_the_only_place_looked_in() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = || named("mini_vgg_16", folder.path()).unwrap_err().to_string();
+        let start = format!(
+            "weights of model `mini_vgg_16`: folder {} has no mini_vgg_16.safetensors, \
+             mini_vgg_16.pb (",
+            folder.path().display()
+        );
+        assert_eq!(error(), format!("{start}it is empty): name the file itself, or rename it"));
+        fs::write(folder.path().join("model.safetensors"), "").unwrap();
+        assert!(error().starts_with(&format!("{start}it holds model.safetensors)")));
+        fs::write(folder.path().join("saved_model.pb"), "").unwrap();
+        assert!(error().contains(": a TensorFlow SavedModel; a safetensors file or"));
+        let file = folder.path().join("mini_vgg_16.pb");
+        fs::write(&file, "").unwrap();
+        assert_eq!(named("mini_vgg_16", folder.path()).unwrap(), file);
+        assert_eq!(named("mini_vgg_16", Path::new("no/file")).unwrap(), Path::new("no/file"));
+    }
+
+    #[test]
+    fn a_folder_for_all_models_must_serve_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = WeightsPlace::File(folder.path().join("vgg_16.pb"));
+        let program = WeightsPlace::Embedded(b"weights");
+        let nothing = WeightsPlace::Embedded(NO_WEIGHTS);
+        let (a, b, c) = (("vgg_16", &own), ("mini_vgg_16", &program), ("toy", &nothing));
+        assert!(check_given(folder.path(), &[a, b, c]).is_ok());
+        assert!(check_given(folder.path(), &[c]).is_ok());
+        assert_eq!(elsewhere(folder.path(), &[a, b, c]), ["mini_vgg_16"]);
+        let error = check_given(folder.path(), &[b, c]).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            format!(
+                "weights folder {} has weights of no model of the study: looked for \
+                 mini_vgg_16.safetensors (it is empty)",
+                folder.path().display()
+            )
+        );
     }
 }

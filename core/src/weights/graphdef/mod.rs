@@ -15,10 +15,15 @@ use anyhow::{Context, Result, ensure};
 use constant::Constant;
 use std::collections::BTreeMap;
 use std::ops::Range;
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 /// What `tf.import_graph_def` puts before every name by default.
 const IMPORTED: &str = "import/";
+
+/// Greatest size of a constant that is kept, in bytes of its message and in values.
+const SMALL: u64 = 128;
+/// Greatest number of integers in a packed list that are read.
+const MAX_INTS: usize = 64;
 
 /// A frozen graph's file, and its nodes.
 struct GraphDef {
@@ -26,15 +31,14 @@ struct GraphDef {
     graph: Graph,
 }
 
-/// Whether a file that begins like this can be a graph: with the key of one of its four fields.
-pub(super) fn may_begin_with(head: &[u8]) -> bool {
-    matches!(head.first(), Some(0x0a | 0x12 | 0x18 | 0x22))
-}
-
 /// Opens a file that begins like a graph.
 pub(super) fn open(bytes: Bytes) -> Result<Box<dyn Source>> {
-    let graph = read_graph(&mut Reader::new(&bytes))
+    let mut nodes = read_nodes(&mut Reader::new(&bytes))
         .context("a damaged TensorFlow graph, or something else")?;
+    for node in nodes.values_mut() {
+        node.values = small(&bytes, node).unwrap_or_default();
+    }
+    let graph = Graph::new(nodes);
     ensure!(
         graph.nodes().any(|(_, node)| node.op == "Const"),
         "a TensorFlow graph without constants: freeze it with its variables' values"
@@ -93,7 +97,7 @@ impl Source for GraphDef {
     }
 }
 
-fn read_graph(reader: &mut Reader) -> Result<Graph> {
+fn read_nodes(reader: &mut Reader) -> Result<BTreeMap<String, Node>> {
     let mut nodes = BTreeMap::new();
     reader.message(reader.everything(), &mut |reader, number, value| {
         if let (1, Value::Span(span)) = (number, value) {
@@ -114,7 +118,18 @@ fn read_graph(reader: &mut Reader) -> Result<Graph> {
             })
             .collect();
     }
-    Ok(Graph { nodes })
+    Ok(nodes)
+}
+
+/// The values of a constant of a few floats, such as the ε of a batch norm.
+fn small(bytes: &Bytes, node: &Node) -> Option<Vec<f32>> {
+    let span = node.constant().filter(|span| span.end - span.start <= SMALL)?;
+    let constant = Constant::read(bytes, span).ok()?;
+    let in_range = |&size: &i64| (0..=SMALL as i64).contains(&size);
+    let few = constant.shape.len() <= 4 && constant.shape.iter().all(in_range);
+    let values = few.then(|| constant.shape.iter().product::<i64>())?;
+    let tensor = (values <= SMALL as i64).then(|| constant.tensor(bytes).ok())??;
+    Vec::try_from(tensor.to_kind(Kind::Float).flatten(0, -1)).ok()
 }
 
 fn read_node(reader: &mut Reader, span: Range<u64>) -> Result<(String, Node)> {
@@ -156,9 +171,12 @@ fn read_attribute(reader: &mut Reader, span: Range<u64>) -> Result<Option<(Strin
     reader.message(span, &mut |reader, number, value| {
         match (number, value) {
             (1, Value::Span(span)) => key = reader.text(span)?,
-            (2, Value::Span(span)) => reader.message(span, &mut |_, number, value| {
+            (2, Value::Span(span)) => reader.message(span, &mut |reader, number, value| {
                 attribute = match (number, value) {
+                    (1, Value::Span(list)) => Some(Attribute::Ints(read_ints(reader, list)?)),
+                    (2, Value::Span(text)) => reader.text(text).ok().map(Attribute::Text),
                     (3, Value::Varint(int)) => Some(Attribute::Int(int as i64)),
+                    (5, Value::Varint(truth)) => Some(Attribute::Truth(truth != 0)),
                     (4, Value::Fixed32(float)) => Some(Attribute::Float(f32::from_le_bytes(float))),
                     (8, Value::Span(tensor)) => Some(Attribute::Tensor(tensor)),
                     _ => None,
@@ -170,6 +188,23 @@ fn read_attribute(reader: &mut Reader, span: Range<u64>) -> Result<Option<(Strin
         Ok(())
     })?;
     Ok(attribute.map(|attribute| (key, attribute)))
+}
+
+/// The integers of a list (`AttrValue.ListValue`), packed or one by one; others are left out.
+fn read_ints(reader: &mut Reader, span: Range<u64>) -> Result<Vec<i64>> {
+    let mut ints = Vec::new();
+    reader.message(span, &mut |reader, number, value| {
+        match (number, value) {
+            (3, Value::Varint(int)) => ints.push(int as i64),
+            (3, Value::Span(packed)) => reader.varints(packed, |int| {
+                ints.push(int as i64);
+                Ok(ints.len() < MAX_INTS)
+            })?,
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok(ints)
 }
 
 #[cfg(test)]

@@ -184,10 +184,12 @@ fn what_import_put_before_the_names_is_taken_off() {
 fn nodes_show_their_settings() {
     let radius = attribute("depth_radius", number(3, 2));
     let alpha = attribute("alpha", fixed32(4, 2e-5));
-    let list = attribute("ksize", span(1, number(3, 3)));
+    let list = attribute("ksize", span(1, [number(3, 3), span(3, [1, 2])].concat()));
+    let padding = attribute("padding", span(2, "SAME"));
+    let training = attribute("is_training", number(5, 1));
     let graph = [
         variable("a", 1, &[1], fixed32(5, 7.0)),
-        node("norm1", "LRN", &["a"], &[radius, alpha, list]),
+        node("norm1", "LRN", &["a"], &[radius, alpha, list, padding, training]),
     ]
     .concat();
     let weights = open(&graph).unwrap();
@@ -197,6 +199,13 @@ fn nodes_show_their_settings() {
         ("LRN", Some(2), Some(2e-5))
     );
     assert_eq!((node.float("beta"), node.int("ksize"), node.int("alpha")), (None, None, None));
+    assert_eq!(
+        (node.ints("ksize"), node.text("padding"), node.truth("is_training")),
+        (Some(&[3, 1, 2][..]), Some("SAME"), Some(true))
+    );
+    let graph = weights.graph().unwrap();
+    assert_eq!(graph.consumers("a").map(|(name, _)| name).collect::<Vec<_>>(), ["a/read", "norm1"]);
+    assert_eq!(graph.node("a").unwrap().values, [7.0]);
 }
 
 #[test]
@@ -326,8 +335,8 @@ fn two_gigabytes_of_nothing_are_refused_at_once() {
     for (start, expected) in [
         (
             &b""[..],
-            "neither safetensors nor a TensorFlow graph; a safetensors file or a frozen TensorFlow \
-             graph (.pb) is expected",
+            "of no format that is known here; a safetensors file or a frozen TensorFlow graph (.pb) \
+             is expected",
         ),
         (
             &[&[0x0a], &length[..]].concat(),

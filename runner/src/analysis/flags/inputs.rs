@@ -96,16 +96,12 @@ fn same_weights(study: &Study, model: usize) -> Option<Signal> {
     if model == 0 || matches!(this.weights, WeightsPlace::Absent(_)) {
         return None;
     }
-    let key = |model: &StudyModel| {
-        let part = &model.part;
-        (
-            part.name.clone(),
-            part.plugin.clone(),
-            part.parameters.clone(),
-            model.weights_hash.clone(),
-        )
+    let alike = |other: &&StudyModel| {
+        let (one, two) = (&this.part, &other.part);
+        (&one.name, &one.plugin, &one.parameters) == (&two.name, &two.plugin, &two.parameters)
+            && (this.weights_hash == other.weights_hash || equal_content(this, other))
     };
-    let twin = study.models[..model].iter().find(|other| key(other) == key(this));
+    let twin = study.models[..model].iter().find(alike);
     let label = twin.map(|twin| twin.part.label.clone());
     let reading = format!(
         "network, parameters and weights are those of {}",
@@ -117,6 +113,13 @@ fn same_weights(study: &Study, model: usize) -> Option<Signal> {
         ..Flag::new(study, Sign::SameWeights, Some(model), Rate::new(0, 0), reading)
     };
     Some(Signal { model: Some(model), flag, raised })
+}
+
+/// Whether two files that differ hold the same weights: another format, or another archive.
+fn equal_content(one: &StudyModel, two: &StudyModel) -> bool {
+    // Headers tell the numbers of values; everything is read only where these agree.
+    one.parameters == two.parameters
+        && one.content().is_some_and(|content| Some(content) == two.content())
 }
 
 /// How many standard deviations the inputs of a network span, generously: 2 to 5 are usual, and 255

@@ -2,7 +2,7 @@
 //! own, so that a crash of the library is reported; that process prints its findings line by line.
 
 use crate::libraries::Sources;
-use crate::process::ending;
+use crate::process::{ending, own_output};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use gauntlet_core::params::{parse, suggestion};
@@ -11,8 +11,7 @@ use gauntlet_core::registry::{Entry, Registry};
 use gauntlet_core::testing::{Check, CheckOutcome, Event, Report};
 use gauntlet_core::weights::Weights;
 use serde_json::json;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -192,8 +191,7 @@ fn watch(
 /// Checks in this process, and writes events to the original standard output. Whatever the library
 /// itself prints goes to standard error.
 fn inside(args: &CheckArgs, mut registry: Registry) -> Result<()> {
-    let mut said = File::from(rustix::io::fcntl_dupfd_cloexec(io::stdout(), 3)?);
-    rustix::stdio::dup2_stdout(io::stderr())?;
+    let mut said = own_output()?;
     tch::set_num_threads(1); // cells are computed with one thread too
     let library = registry.load(&args.file)?;
     let own = |entry: &Entry| entry.library.as_ref().is_some_and(|own| own.hash == library.hash);
