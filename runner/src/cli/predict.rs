@@ -78,7 +78,7 @@ pub(super) struct PredictArgs {
     /// "logits": […]}]}
     #[arg(long)]
     json: bool,
-    /// PNG, JPEG or safetensors files
+    /// Image files (PNG, JPEG, WebP, BMP) or safetensors files
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
 }

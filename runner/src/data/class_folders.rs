@@ -73,11 +73,10 @@ impl ClassFolders<'_> {
 
     /// The class that a folder is named by: the whole name, or a WordNet id in it.
     fn label(&self, folder: &str) -> Result<i64> {
-        let whole = self.index.class(folder, self.first_label);
-        match class_in_name(folder, &self.index) {
-            Ok(Some(class)) => Ok(whole.unwrap_or(class)),
-            _ => whole.map_err(|error| self.about_folder(error)),
-        }
+        self.index.class(folder, self.first_label).or_else(|error| {
+            let by_id = class_in_name(folder, &self.index).ok().flatten();
+            by_id.ok_or_else(|| self.about_folder(error))
+        })
     }
 
     fn place(&self) -> String {
