@@ -1,0 +1,20 @@
+//! What the attacks share: losses, projections, proximal operators, schedules, random numbers.
+//!
+//! A change is an M×3×S×S tensor, one row per image. M numbers, one per image, are M×1 where they
+//! meet flat rows and M×1×1×1 where they meet images.
+
+mod ball;
+mod hyperplane;
+mod loss;
+mod proximal;
+mod rows;
+mod schedule;
+mod streams;
+
+pub use ball::{clip, l0_ball, l1_ball, l1_ball_in_box};
+pub use hyperplane::to_hyperplane;
+pub use loss::{Loss, toward};
+pub use proximal::proximal;
+pub use rows::{dot, in_batches, keep, length, per_image, some, unit};
+pub use schedule::{Checkpoints, cosine, exponential};
+pub use streams::Streams;
