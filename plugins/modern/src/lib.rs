@@ -7,6 +7,6 @@
 pub mod attacks;
 pub mod parts;
 
-use attacks::Pgd;
+use attacks::{Ddn, DeepFool, Fmn, Pdpgd, Pgd};
 
-gauntlet_core::export_plugin!(attack Pgd);
+gauntlet_core::export_plugin!(attack Ddn, attack DeepFool, attack Fmn, attack Pdpgd, attack Pgd);

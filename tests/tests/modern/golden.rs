@@ -15,6 +15,10 @@ pub struct Golden {
     meta: Meta,
     pub primitives: serde_json::Value,
     pub pgd: Vec<Run>,
+    pub ddn: Vec<Run>,
+    pub fmn: Vec<Run>,
+    pub pdpgd: Vec<Run>,
+    pub deepfool: Vec<Run>,
 }
 
 #[derive(Deserialize)]
@@ -38,6 +42,8 @@ pub struct Run {
     pub eps: Option<f64>,
     pub steps: Option<u32>,
     pub step_size: Option<f64>,
+    pub alpha_init: Option<f64>,
+    pub levels: Option<u32>,
     pub images: Vec<Image>,
 }
 
@@ -153,6 +159,9 @@ pub struct Tolerance {
     pub logits: [f64; 2],
 }
 
+/// Margin below which the network's float32 noise decides on success.
+const BOUNDARY: f64 = 1e-4;
+
 /// Deviations of a section, reported together.
 #[derive(Default)]
 pub struct Faults(Vec<String>);
@@ -181,11 +190,13 @@ impl Faults {
             let found = tch::no_grad(|| model.logits(&pixels.unsqueeze(0)));
             let goals = Goals::new(&[run.goals()[n]], &found);
             let met = goals.met(&found, 0.0).int64_value(&[0]) == 1;
-            self.check(met == image.success, || {
+            // On the boundary the order of a sum decides.
+            let at_boundary = goals.margin(&found).abs().double_value(&[0]) < BOUNDARY;
+            self.check(met == image.success || at_boundary, || {
                 format!("{name}: image {n}: success {met}, expected {}", image.success)
             });
             let class = found.argmax(1, false).int64_value(&[0]);
-            self.check(class == image.pred, || {
+            self.check(class == image.pred || at_boundary, || {
                 format!("{name}: image {n}: class {class}, expected {}", image.pred)
             });
             let (distance, expected) =

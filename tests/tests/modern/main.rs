@@ -4,3 +4,4 @@
 mod bounded;
 mod golden;
 mod primitives;
+mod smallest;

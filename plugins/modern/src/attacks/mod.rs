@@ -1,7 +1,15 @@
 //! The attacks, a file each: its head has the paper, the reference code and the algorithm.
 
+mod ddn;
+mod deepfool;
+mod fmn;
+mod pdpgd;
 mod pgd;
 
+pub use ddn::{Ddn, DdnParams};
+pub use deepfool::{DeepFool, DeepFoolParams};
+pub use fmn::{Fmn, FmnNorm, FmnParams};
+pub use pdpgd::{Pdpgd, PdpgdParams};
 pub use pgd::{Kept, Pgd, PgdParams};
 
 use gauntlet_core::prelude::*;
@@ -9,6 +17,12 @@ use gauntlet_core::prelude::*;
 /// Refuses a number that is not positive and finite.
 fn positive(name: &str, value: f64) -> Result<()> {
     ensure!(value > 0.0 && value.is_finite(), "`{name}` is {value}, expected a positive number");
+    Ok(())
+}
+
+/// Refuses a number below zero, and one that is not finite.
+fn not_negative(name: &str, value: f64) -> Result<()> {
+    ensure!(value >= 0.0 && value.is_finite(), "`{name}` is {value}, expected 0 or more");
     Ok(())
 }
 

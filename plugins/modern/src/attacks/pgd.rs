@@ -163,7 +163,7 @@ mod tests {
         for norm in [Norm::Linf, Norm::L2, Norm::L1] {
             for (kept, restarts) in [(Kept::Last, 1), (Kept::Met, 3)] {
                 let epsilon = if norm == Norm::L1 { 4.0 } else { 0.3 };
-                let params = PgdParams { norm, epsilon, kept, restarts, ..PgdParams::default() };
+                let params = PgdParams { norm, epsilon, restarts, kept, ..PgdParams::default() };
                 check_attack::<Pgd>(params).unwrap();
             }
         }

@@ -71,8 +71,8 @@ fn threshold(a: &Tensor, caps: &Tensor, radius: &Tensor) -> Tensor {
         let slope = inner.sum_dim_intlist(1, false, Kind::Float);
         // A ball that is wide enough keeps τ = 0; otherwise a sum to float32 noise is exact.
         let done = excess
-            .le_tensor(&(radius * 1e-7))
-            .logical_and(&tau.eq(0.0).logical_or(&excess.ge_tensor(&(radius * -1e-7))));
+            .le_tensor(&(radius * 1e-6))
+            .logical_and(&tau.eq(0.0).logical_or(&excess.ge_tensor(&(radius * -1e-6))));
         open *= done.logical_not().to_kind(Kind::Float);
         if open.sum(Kind::Float).double_value(&[]) == 0.0 {
             break;

@@ -6,6 +6,7 @@
 mod ball;
 mod hyperplane;
 mod loss;
+mod nearest;
 mod proximal;
 mod rows;
 mod schedule;
@@ -14,7 +15,8 @@ mod streams;
 pub use ball::{clip, l0_ball, l1_ball, l1_ball_in_box};
 pub use hyperplane::to_hyperplane;
 pub use loss::{Loss, toward};
+pub use nearest::Nearest;
 pub use proximal::proximal;
-pub use rows::{dot, in_batches, keep, length, per_image, some, unit};
+pub use rows::{dot, in_batches, keep, length, per_image, rows_of, some, unit};
 pub use schedule::{Checkpoints, cosine, exponential};
 pub use streams::Streams;

@@ -12,8 +12,7 @@ pub fn in_batches<'a>(
     lanes: usize,
 ) -> impl Iterator<Item = Batch> + 'a {
     members.chunks(lanes.max(1)).map(|members| {
-        let index: Vec<i64> = members.iter().map(|&case| case as i64).collect();
-        let pixels = cases.pixels.index_select(0, &upload(&index, cases.pixels.device()));
+        let pixels = rows_of(&cases.pixels, members);
         let goals: Vec<Goal> = members.iter().map(|&case| cases.goals[case]).collect();
         Batch { cases: members.to_vec(), goals: Goals::new(&goals, &pixels), pixels }
     })
@@ -21,13 +20,22 @@ pub fn in_batches<'a>(
 
 /// The rows of a batch with these indices.
 pub fn some(batch: &Batch, rows: &[usize]) -> Batch {
-    let index: Vec<i64> = rows.iter().map(|&row| row as i64).collect();
-    let index = upload(&index, batch.pixels.device());
+    let index = index_of(rows, &batch.pixels);
     Batch {
         cases: rows.iter().map(|&row| batch.cases[row]).collect(),
         pixels: batch.pixels.index_select(0, &index),
         goals: batch.goals.select(&index),
     }
+}
+
+/// The rows of a tensor with these indices.
+pub fn rows_of(tensor: &Tensor, rows: &[usize]) -> Tensor {
+    tensor.index_select(0, &index_of(rows, tensor))
+}
+
+fn index_of(rows: &[usize], like: &Tensor) -> Tensor {
+    let index: Vec<i64> = rows.iter().map(|&row| row as i64).collect();
+    upload(&index, like.device())
 }
 
 /// One value for each image, M or M×1, as M×1×1×1: so it combines with M×3×S×S.
