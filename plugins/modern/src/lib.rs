@@ -7,6 +7,13 @@
 pub mod attacks;
 pub mod parts;
 
-use attacks::{Ddn, DeepFool, Fmn, Pdpgd, Pgd};
+use attacks::{Apgd, Ddn, DeepFool, Fmn, Pdpgd, Pgd};
 
-gauntlet_core::export_plugin!(attack Ddn, attack DeepFool, attack Fmn, attack Pdpgd, attack Pgd);
+gauntlet_core::export_plugin!(
+    attack Apgd,
+    attack Ddn,
+    attack DeepFool,
+    attack Fmn,
+    attack Pdpgd,
+    attack Pgd,
+);

@@ -15,6 +15,10 @@ pub struct Golden {
     meta: Meta,
     pub primitives: serde_json::Value,
     pub pgd: Vec<Run>,
+    pub apgd: Vec<Run>,
+    pub apgd_t: Vec<Run>,
+    pub apgd_advlib: Vec<Run>,
+    pub apgd_random: Vec<Run<Spread>>,
     pub ddn: Vec<Run>,
     pub fmn: Vec<Run>,
     pub pdpgd: Vec<Run>,
@@ -28,7 +32,7 @@ struct Meta {
 
 /// What the authors' code gave for a setting: an entry for each of the six images.
 #[derive(Deserialize)]
-pub struct Run {
+pub struct Run<I = Image> {
     #[serde(default)]
     pub source: String,
     #[serde(default)]
@@ -44,7 +48,13 @@ pub struct Run {
     pub step_size: Option<f64>,
     pub alpha_init: Option<f64>,
     pub levels: Option<u32>,
-    pub images: Vec<Image>,
+    pub n_iter: Option<u32>,
+    #[serde(default)]
+    pub start: String,
+    pub n_target_classes: Option<u32>,
+    #[serde(default)]
+    pub use_largereps: bool,
+    pub images: Vec<I>,
 }
 
 #[derive(Deserialize)]
@@ -56,15 +66,30 @@ pub struct Image {
     pub dev: [Option<f64>; 2],
     #[serde(default)]
     pub unstable: bool,
+    /// APGD: the highest loss, and step lengths with the first step of each.
+    pub best_loss: Option<f64>,
+    #[serde(default)]
+    pub steps: Vec<(u32, f64)>,
     l0: Option<f64>,
     l1: Option<f64>,
     l2: Option<f64>,
     linf: Option<f64>,
 }
 
-impl Run {
+/// What twenty seeds gave for an image.
+#[derive(Deserialize)]
+pub struct Spread {
+    pub success_rate: f64,
+    #[serde(default)]
+    pub best_loss_mean: f64,
+    #[serde(default)]
+    pub best_loss_std: f64,
+}
+
+impl<I> Run<I> {
     pub fn name(&self) -> String {
-        let Self { source, attack, norm, mode, loss, eps, steps, .. } = self;
+        let Self { source, attack, norm, mode, loss, eps, .. } = self;
+        let steps = self.steps.or(self.n_iter);
         let number = |name: &str, value: Option<f64>| {
             value.map(|value| format!(" {name} {value}")).unwrap_or_default()
         };
@@ -86,15 +111,23 @@ impl Run {
     }
 
     pub fn targeted(&self) -> bool {
-        self.mode != "untargeted"
+        !["", "untargeted"].contains(&self.mode.as_str())
     }
 
     /// The goals of the six images.
     pub fn goals(&self) -> Vec<Goal> {
         let goal = if self.targeted() { Goal::Towards } else { Goal::Away };
-        CLASSES[self.mode.as_str()].iter().copied().map(goal).collect()
+        let mode = if self.mode.is_empty() { "untargeted" } else { &self.mode };
+        CLASSES[mode].iter().copied().map(goal).collect()
     }
 
+    /// The six images, with goals of the run's mode.
+    pub fn cases(&self) -> Cases {
+        Cases::new(tiny_images(), self.goals()).unwrap()
+    }
+}
+
+impl Run {
     fn distance(&self, image: &Image) -> f64 {
         match self.norm.as_str() {
             "l0" => image.l0,
@@ -119,7 +152,7 @@ impl Run {
 
 /// Classes that the goals of the six images speak of, by mode: the label (`untargeted`), the least
 /// likely class, the second, and the third after the label.
-static CLASSES: LazyLock<BTreeMap<&str, Vec<i64>>> = LazyLock::new(|| {
+pub static CLASSES: LazyLock<BTreeMap<&str, Vec<i64>>> = LazyLock::new(|| {
     let logits = tch::no_grad(|| tiny().logits(&tiny_images()));
     let labels = logits.argmax(1, false);
     let classes = [
@@ -142,9 +175,15 @@ pub fn tiny() -> TinyNet {
     TinyNet::new(&GOLDEN.meta.seed, 3.0, 10.0)
 }
 
+/// The six images, with goals away from their labels.
+pub fn untargeted() -> Cases {
+    let goals = CLASSES["untargeted"].iter().copied().map(Goal::Away).collect();
+    Cases::new(tiny_images(), goals).unwrap()
+}
+
 /// Runs an attack on the six images of a run, with their random streams beginning at `stream`.
-pub fn answers<A: Attack>(params: A::Params, run: &Run, stream: u64) -> Vec<Answer> {
-    let cases = Cases::new(tiny_images(), run.goals()).unwrap();
+pub fn answers<A: Attack, I>(params: A::Params, run: &Run<I>, stream: u64) -> Vec<Answer> {
+    let cases = run.cases();
     let model = tiny();
     let oracle = Oracle::new(&model, (stream..stream + 6).collect(), Settings::default());
     A::new(params).unwrap().run(&oracle, &cases).unwrap()

@@ -39,7 +39,7 @@ fn fmn_does_what_the_peers_code_does() {
             }
             _ => Tolerance { norm: [5e-5, 1e-3], logits: [2e-3, 0.1] },
         };
-        faults.compare(run, &answers::<Fmn>(params, run, 0), tolerance);
+        faults.compare(run, &answers::<Fmn, _>(params, run, 0), tolerance);
     }
     faults.report();
 }
@@ -55,7 +55,7 @@ fn ddn_does_what_the_peers_code_does() {
             (_, 20) => Tolerance { norm: [2e-4, 2e-4], logits: [1e-2, 1e-2] },
             _ => Tolerance { norm: [3e-3, 3e-3], logits: [0.7, 0.7] },
         };
-        faults.compare(run, &answers::<Ddn>(params, run, 0), tolerance);
+        faults.compare(run, &answers::<Ddn, _>(params, run, 0), tolerance);
     }
     faults.report();
 }
@@ -80,7 +80,7 @@ fn pdpgd_and_pdgd_do_what_the_peers_code_does() {
             (_, Norm::L2) => Tolerance { norm: [2e-3, 3e-2], logits: [2e-3, 1.0] },
             _ => Tolerance { norm: [5e-5, 3e-2], logits: [2e-3, 1.0] },
         };
-        faults.compare(run, &answers::<Pdpgd>(params, run, 0), tolerance);
+        faults.compare(run, &answers::<Pdpgd, _>(params, run, 0), tolerance);
     }
     faults.report();
 }
@@ -97,7 +97,7 @@ fn deepfool_does_what_the_peers_code_does() {
             ..DeepFoolParams::default()
         };
         let tolerance = Tolerance { norm: [1e-5, 2e-4], logits: [1e-4, 1e-4] };
-        faults.compare(run, &answers::<DeepFool>(params, run, 0), tolerance);
+        faults.compare(run, &answers::<DeepFool, _>(params, run, 0), tolerance);
     }
     faults.report();
 }

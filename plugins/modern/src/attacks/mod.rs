@@ -1,11 +1,13 @@
 //! The attacks, a file each: its head has the paper, the reference code and the algorithm.
 
+mod apgd;
 mod ddn;
 mod deepfool;
 mod fmn;
 mod pdpgd;
 mod pgd;
 
+pub use apgd::{Apgd, ApgdOutcome, ApgdParams};
 pub use ddn::{Ddn, DdnParams};
 pub use deepfool::{DeepFool, DeepFoolParams};
 pub use fmn::{Fmn, FmnNorm, FmnParams};
