@@ -7,13 +7,17 @@
 pub mod attacks;
 pub mod parts;
 
-use attacks::{Apgd, Ddn, DeepFool, Fmn, Pdpgd, Pgd};
+use attacks::{Apgd, AutoAttack, Ddn, DeepFool, Fab, Fmn, Pdpgd, Pgd, Square, TransferFgsm};
 
 gauntlet_core::export_plugin!(
     attack Apgd,
+    attack AutoAttack,
     attack Ddn,
     attack DeepFool,
+    attack Fab,
     attack Fmn,
     attack Pdpgd,
     attack Pgd,
+    attack Square,
+    attack TransferFgsm,
 );

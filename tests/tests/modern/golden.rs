@@ -18,11 +18,21 @@ pub struct Golden {
     pub apgd: Vec<Run>,
     pub apgd_t: Vec<Run>,
     pub apgd_advlib: Vec<Run>,
+    pub fab: Vec<Run>,
+    pub fab_t: Vec<Run>,
+    pub square: Square,
+    pub transfer: Vec<Run>,
+    pub transfer_random: Vec<Run<Spread>>,
     pub apgd_random: Vec<Run<Spread>>,
     pub ddn: Vec<Run>,
     pub fmn: Vec<Run>,
     pub pdpgd: Vec<Run>,
     pub deepfool: Vec<Run>,
+}
+
+#[derive(Deserialize)]
+pub struct Square {
+    pub runs: Vec<Run<Spread>>,
 }
 
 #[derive(Deserialize)]
@@ -52,6 +62,17 @@ pub struct Run<I = Image> {
     #[serde(default)]
     pub start: String,
     pub n_target_classes: Option<u32>,
+    pub n_queries: Option<u32>,
+    pub kernel_size: Option<u32>,
+    pub num_scale: Option<u32>,
+    pub num_neighbor: Option<u32>,
+    pub beta: Option<f64>,
+    pub resize_rate: Option<f64>,
+    pub diversity_prob: Option<f64>,
+    #[serde(default)]
+    pub random_start: bool,
+    #[serde(default)]
+    pub resc_schedule: bool,
     #[serde(default)]
     pub use_largereps: bool,
     pub images: Vec<I>,
@@ -84,6 +105,20 @@ pub struct Spread {
     pub best_loss_mean: f64,
     #[serde(default)]
     pub best_loss_std: f64,
+    pub queries_mean_of_successes: Option<f64>,
+    pub queries_std_of_successes: Option<f64>,
+    #[serde(default)]
+    pub ce_mean: f64,
+    #[serde(default)]
+    pub ce_std: f64,
+    #[serde(default)]
+    pub margin_mean: f64,
+    #[serde(default)]
+    pub margin_std: f64,
+    #[serde(default)]
+    pub final_margin_mean: f64,
+    #[serde(default)]
+    pub final_margin_std: f64,
 }
 
 impl<I> Run<I> {
@@ -117,8 +152,13 @@ impl<I> Run<I> {
     /// The goals of the six images.
     pub fn goals(&self) -> Vec<Goal> {
         let goal = if self.targeted() { Goal::Towards } else { Goal::Away };
+        self.classes().iter().copied().map(goal).collect()
+    }
+
+    /// The classes that the goals speak of.
+    pub fn classes(&self) -> &'static [i64] {
         let mode = if self.mode.is_empty() { "untargeted" } else { &self.mode };
-        CLASSES[mode].iter().copied().map(goal).collect()
+        &CLASSES[mode]
     }
 
     /// The six images, with goals of the run's mode.
@@ -152,7 +192,7 @@ impl Run {
 
 /// Classes that the goals of the six images speak of, by mode: the label (`untargeted`), the least
 /// likely class, the second, and the third after the label.
-pub static CLASSES: LazyLock<BTreeMap<&str, Vec<i64>>> = LazyLock::new(|| {
+static CLASSES: LazyLock<BTreeMap<&str, Vec<i64>>> = LazyLock::new(|| {
     let logits = tch::no_grad(|| tiny().logits(&tiny_images()));
     let labels = logits.argmax(1, false);
     let classes = [
@@ -175,18 +215,28 @@ pub fn tiny() -> TinyNet {
     TinyNet::new(&GOLDEN.meta.seed, 3.0, 10.0)
 }
 
+/// Cases twenty times over: case 6·s + n is image n under seed s.
+pub fn twenty(cases: &Cases) -> Cases {
+    let goals = cases.goals.repeat(20);
+    Cases::new(cases.pixels.repeat([20, 1, 1, 1]), goals).unwrap()
+}
+
+/// An oracle for all of these cases at once, each with a random stream of its own.
+pub fn oracle<'a>(model: &'a TinyNet, cases: &Cases) -> Oracle<'a> {
+    let settings = Settings { lanes: cases.len(), ..Settings::default() };
+    Oracle::new(model, (0..cases.len() as u64).collect(), settings)
+}
+
 /// The six images, with goals away from their labels.
 pub fn untargeted() -> Cases {
     let goals = CLASSES["untargeted"].iter().copied().map(Goal::Away).collect();
     Cases::new(tiny_images(), goals).unwrap()
 }
 
-/// Runs an attack on the six images of a run, with their random streams beginning at `stream`.
-pub fn answers<A: Attack, I>(params: A::Params, run: &Run<I>, stream: u64) -> Vec<Answer> {
-    let cases = run.cases();
-    let model = tiny();
-    let oracle = Oracle::new(&model, (stream..stream + 6).collect(), Settings::default());
-    A::new(params).unwrap().run(&oracle, &cases).unwrap()
+/// Runs an attack on the six images of a run.
+pub fn answers<A: Attack, I>(params: A::Params, run: &Run<I>) -> Vec<Answer> {
+    let (model, cases) = (tiny(), run.cases());
+    A::new(params).unwrap().run(&oracle(&model, &cases), &cases).unwrap()
 }
 
 /// How far from the authors' code an answer may be.

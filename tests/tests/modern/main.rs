@@ -5,3 +5,4 @@ mod bounded;
 mod golden;
 mod primitives;
 mod smallest;
+mod transfer;

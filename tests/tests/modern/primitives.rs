@@ -3,7 +3,7 @@
 use crate::golden::GOLDEN;
 use gauntlet_core::attack::{Goal, Goals, Norm};
 use gauntlet_modern::parts::{
-    Loss, l0_ball, l1_ball, l1_ball_in_box, proximal, to_hyperplane, toward,
+    Kernel, Loss, l0_ball, l1_ball, l1_ball_in_box, noise_tile, proximal, to_hyperplane, toward,
 };
 use serde_json::Value;
 use tch::Tensor;
@@ -111,4 +111,31 @@ fn the_ratio_of_differences_is_the_authors_where_it_exists() {
     }
     let equal = Tensor::from_slice(&[1f32; 5]).unsqueeze(0);
     assert_eq!(cost(&equal, Goal::Away(0)), 0.0);
+}
+
+#[test]
+fn tiles_of_noise_are_the_authors() {
+    for case in cases("square_eta") {
+        let tile = noise_tile(case["s"].as_i64().unwrap());
+        for (n, row) in case["eta"].as_array().unwrap().iter().enumerate() {
+            close(&format!("side {} row {n}", case["s"]), &tile.get(n as i64), row);
+        }
+    }
+}
+
+#[test]
+fn kernels_are_the_authors() {
+    for case in GOLDEN.primitives["ti_kernel"].as_array().unwrap() {
+        let kind = case["kernel_type"].as_str().unwrap();
+        let kernel = match kind {
+            "gaussian" => Kernel::Gaussian,
+            "uniform" => Kernel::Uniform,
+            _ => Kernel::Linear,
+        };
+        let size = case["size"].as_i64().unwrap();
+        let weights = kernel.weights(size);
+        close(&format!("{kind} {size}"), &weights.get(size / 2), &case["middle_row"]);
+        let corner = case["corner"].as_f64().unwrap();
+        assert!((weights.double_value(&[0, 0]) - corner).abs() < 1e-6, "{kind} {size}");
+    }
 }

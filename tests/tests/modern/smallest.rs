@@ -1,9 +1,10 @@
 //! Attacks that look for the nearest adversarial.
 
-use crate::golden::{Faults, GOLDEN, Run, Tolerance, answers};
-use gauntlet_core::attack::Norm;
+use crate::golden::{Faults, GOLDEN, Run, Tolerance, answers, oracle, tiny, untargeted};
+use gauntlet_core::attack::{Attack, Norm};
 use gauntlet_modern::attacks::{
-    Ddn, DdnParams, DeepFool, DeepFoolParams, Fmn, FmnNorm, FmnParams, Pdpgd, PdpgdParams,
+    Ddn, DdnParams, DeepFool, DeepFoolParams, Fab, FabParams, Fmn, FmnNorm, FmnParams, Pdpgd,
+    PdpgdParams,
 };
 
 /// No bound.
@@ -39,7 +40,7 @@ fn fmn_does_what_the_peers_code_does() {
             }
             _ => Tolerance { norm: [5e-5, 1e-3], logits: [2e-3, 0.1] },
         };
-        faults.compare(run, &answers::<Fmn, _>(params, run, 0), tolerance);
+        faults.compare(run, &answers::<Fmn, _>(params, run), tolerance);
     }
     faults.report();
 }
@@ -55,7 +56,7 @@ fn ddn_does_what_the_peers_code_does() {
             (_, 20) => Tolerance { norm: [2e-4, 2e-4], logits: [1e-2, 1e-2] },
             _ => Tolerance { norm: [3e-3, 3e-3], logits: [0.7, 0.7] },
         };
-        faults.compare(run, &answers::<Ddn, _>(params, run, 0), tolerance);
+        faults.compare(run, &answers::<Ddn, _>(params, run), tolerance);
     }
     faults.report();
 }
@@ -80,7 +81,7 @@ fn pdpgd_and_pdgd_do_what_the_peers_code_does() {
             (_, Norm::L2) => Tolerance { norm: [2e-3, 3e-2], logits: [2e-3, 1.0] },
             _ => Tolerance { norm: [5e-5, 3e-2], logits: [2e-3, 1.0] },
         };
-        faults.compare(run, &answers::<Pdpgd, _>(params, run, 0), tolerance);
+        faults.compare(run, &answers::<Pdpgd, _>(params, run), tolerance);
     }
     faults.report();
 }
@@ -97,7 +98,33 @@ fn deepfool_does_what_the_peers_code_does() {
             ..DeepFoolParams::default()
         };
         let tolerance = Tolerance { norm: [1e-5, 2e-4], logits: [1e-4, 1e-4] };
-        faults.compare(run, &answers::<DeepFool, _>(params, run, 0), tolerance);
+        faults.compare(run, &answers::<DeepFool, _>(params, run), tolerance);
+    }
+    faults.report();
+}
+
+#[test]
+fn fab_and_fab_t_do_what_the_authors_code_does() {
+    let mut faults = Faults::default();
+    for run in GOLDEN.fab.iter().chain(&GOLDEN.fab_t) {
+        let params = FabParams {
+            norm: run.norm(),
+            iterations: run.n_iter.unwrap(),
+            epsilon: run.eps.unwrap_or(0.0),
+            targets: if run.eps.is_some() { 9 } else { 0 },
+            ..FabParams::default()
+        };
+        let logits = if run.norm() == Norm::L2 { 1e-4 } else { 1e-2 };
+        let tolerance = Tolerance { norm: [2e-5, 3e-4], logits: [logits, logits] };
+        if run.targeted() {
+            // The authors' code counts any class beside the label.
+            let (model, cases) = (tiny(), untargeted());
+            let fab = Fab::new(params).unwrap();
+            let answers = fab.toward(&oracle(&model, &cases), &cases, run.classes()).unwrap();
+            faults.compare(run, &answers, tolerance);
+        } else {
+            faults.compare(run, &answers::<Fab, _>(params, run), tolerance);
+        }
     }
     faults.report();
 }

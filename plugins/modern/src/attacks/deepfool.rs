@@ -16,7 +16,7 @@
 //!
 //! Deviation: the authors' code never clips, so its answers may leave [0, 1].
 
-use crate::parts::{in_batches, keep, length, per_image, rows_of, some};
+use crate::parts::{in_batches, most_likely, nearest_boundary, per_image, rows_of, some, unit};
 use gauntlet_core::attack::{Cost, Norm};
 use gauntlet_core::prelude::*;
 
@@ -84,7 +84,7 @@ impl DeepFool {
     /// as cases meet their goals.
     fn search(&self, oracle: &Oracle, mut batch: Batch, answers: &mut [Answer]) -> Result<()> {
         let mut logits = oracle.logits(&batch.cases, &batch.pixels)?;
-        let mut others = self.candidates(&batch.goals, &logits);
+        let mut others = most_likely(&batch.goals, &logits, i64::from(self.0.candidates) - 1);
         for _ in 0..self.0.iterations {
             let open = take_met(&batch, &logits, answers)?;
             if open.is_empty() {
@@ -101,38 +101,16 @@ impl DeepFool {
         Ok(())
     }
 
-    /// The most likely classes of each row beside its label, M×C.
-    fn candidates(&self, goals: &Goals, logits: &Tensor) -> Tensor {
-        let others = logits.scatter_value(1, &goals.class.unsqueeze(1), f64::NEG_INFINITY);
-        let count = i64::from(self.0.candidates).min(logits.size()[1]) - 1;
-        others.topk(count, 1, true, true).1
-    }
-
     /// The points after a step to the nearest of the boundaries with `others` (M×C).
     fn step(&self, oracle: &Oracle, batch: &Batch, others: &Tensor) -> Result<Tensor> {
-        let Batch { cases, pixels, goals } = batch;
-        let norm = self.0.norm;
-        let dual = if norm == Norm::Linf { Norm::L1 } else { Norm::L2 };
-        let mut distance = goals.sign.full_like(f64::INFINITY);
-        let (mut direction, mut slope) = (pixels.zeros_like(), distance.ones_like());
-        for class in others.unbind(1) {
-            let class = class.unsqueeze(1);
-            let answer = oracle.gradient(cases, pixels, |z| {
-                z.gather(1, &class, false).squeeze_dim(1) - goals.logit(z)
-            })?;
-            let length = length(dual, &answer.pixels).clamp_min(1e-6);
-            let reach = answer.loss.abs() / &length + EXTRA;
-            let nearer = reach.lt_tensor(&distance);
-            distance = reach.where_self(&nearer, &distance);
-            slope = length.where_self(&nearer, &slope);
-            keep(&mut direction, &answer.pixels, &nearer);
-        }
+        let (norm, x) = (self.0.norm, &batch.pixels);
+        let nearest = nearest_boundary(oracle, batch, x, Some(others), norm)?;
         let direction = match norm {
-            Norm::Linf => direction.sign(),
-            Norm::L1 | Norm::L2 => direction / per_image(&slope),
+            Norm::Linf => nearest.normal.sign(),
+            Norm::L1 | Norm::L2 => unit(norm, &nearest.normal),
         };
-        let far = per_image(&(distance * (1.0 + self.0.overshoot)));
-        Ok((pixels + direction * far).clamp_(0.0, 1.0))
+        let far = (nearest.distance + EXTRA) * (1.0 + self.0.overshoot);
+        Ok((x + direction * per_image(&far)).clamp_(0.0, 1.0))
     }
 }
 

@@ -1,18 +1,26 @@
 //! The attacks, a file each: its head has the paper, the reference code and the algorithm.
 
 mod apgd;
+mod autoattack;
 mod ddn;
 mod deepfool;
+mod fab;
 mod fmn;
 mod pdpgd;
 mod pgd;
+mod square;
+mod transfer_fgsm;
 
 pub use apgd::{Apgd, ApgdOutcome, ApgdParams};
+pub use autoattack::{AutoAttack, AutoAttackParams};
 pub use ddn::{Ddn, DdnParams};
 pub use deepfool::{DeepFool, DeepFoolParams};
+pub use fab::{Fab, FabParams};
 pub use fmn::{Fmn, FmnNorm, FmnParams};
 pub use pdpgd::{Pdpgd, PdpgdParams};
 pub use pgd::{Kept, Pgd, PgdParams};
+pub use square::{Square, SquareOutcome, SquareParams};
+pub use transfer_fgsm::{TransferFgsm, TransferFgsmParams};
 
 use gauntlet_core::prelude::*;
 

@@ -1,6 +1,6 @@
 //! The nearest adversarial of each case so far.
 
-use super::keep;
+use super::{keep, rows::index_of};
 use gauntlet_core::prelude::*;
 
 /// The nearest adversarials of a batch of M cases.
@@ -28,6 +28,20 @@ impl Nearest {
         self.taken = self.taken.logical_or(&nearer);
         self.distance = distances.where_self(&nearer, &self.distance);
         keep(&mut self.pixels, points, &nearer);
+    }
+
+    /// Takes what is nearer of the adversarials found for some rows.
+    pub fn absorb(&mut self, rows: &[usize], other: &Self) {
+        let index = index_of(rows, &self.distance);
+        let points = self.pixels.index_copy(0, &index, &other.pixels);
+        let distances = self.distance.index_copy(0, &index, &other.distance);
+        let met = self.taken.zeros_like().index_copy(0, &index, &other.taken);
+        self.offer(&points, &distances, &met);
+    }
+
+    /// Whether there is an adversarial for each case, M booleans.
+    pub fn taken(&self) -> &Tensor {
+        &self.taken
     }
 
     /// The points, M×3×S×S; the images where there is no adversarial.

@@ -33,7 +33,8 @@ pub fn rows_of(tensor: &Tensor, rows: &[usize]) -> Tensor {
     tensor.index_select(0, &index_of(rows, tensor))
 }
 
-fn index_of(rows: &[usize], like: &Tensor) -> Tensor {
+/// Numbers of rows as a tensor on the device of `like`.
+pub(super) fn index_of(rows: &[usize], like: &Tensor) -> Tensor {
     let index: Vec<i64> = rows.iter().map(|&row| row as i64).collect();
     upload(&index, like.device())
 }

@@ -35,7 +35,7 @@ mod ascent;
 
 pub use ascent::ApgdOutcome;
 
-use crate::parts::{Loss, Streams, in_batches, l1_ball_in_box, rows_of, unit};
+use crate::parts::{Loss, Streams, in_batches, l1_ball_in_box, most_likely, rows_of, unit};
 use ascent::{Ascent, Start};
 use gauntlet_core::attack::{Budget, Cost, Norm};
 use gauntlet_core::device::upload;
@@ -143,9 +143,27 @@ impl Attack for Apgd {
     fn run(&self, oracle: &Oracle, cases: &Cases) -> Result<Vec<Answer>> {
         self.0.loss.check(oracle.card().classes, &cases.goals)?;
         let mut answers: Vec<Answer> = cases.goals.iter().map(|_| Answer::NotFound).collect();
-        let (mut open, mut order) = (Vec::new(), Vec::new());
         let all: Vec<usize> = (0..cases.len()).collect();
-        for batch in in_batches(cases, &all, oracle.lanes()) {
+        self.attack(oracle, cases, &all, &mut answers)?;
+        Ok(answers)
+    }
+}
+
+impl Apgd {
+    /// Attacks some of the cases, and puts what it finds among the answers.
+    pub(super) fn attack(
+        &self,
+        oracle: &Oracle,
+        cases: &Cases,
+        members: &[usize],
+        answers: &mut [Answer],
+    ) -> Result<()> {
+        let mut open = Vec::new();
+        // The most likely other classes of every case; of the members alone they are known.
+        let count = i64::from(self.0.targets).min(oracle.card().classes - 1);
+        let mut order =
+            Tensor::zeros([cases.len() as i64, count], (Kind::Int64, cases.pixels.device()));
+        for batch in in_batches(cases, members, oracle.lanes()) {
             let logits = oracle.logits(&batch.cases, &batch.pixels)?;
             let met = Vec::<bool>::try_from(batch.goals.met(&logits, 0.0))?;
             for (row, &case) in batch.cases.iter().enumerate() {
@@ -155,25 +173,17 @@ impl Attack for Apgd {
                     open.push(case);
                 }
             }
-            order.push(others(&batch.goals, &logits));
+            let index: Vec<i64> = batch.cases.iter().map(|&case| case as i64).collect();
+            let index = upload(&index, order.device());
+            let _ = order.index_copy_(0, &index, &most_likely(&batch.goals, &logits, count));
         }
         let tried =
             |case: &usize| self.0.targets > 0 && matches!(cases.goals[*case], Goal::Away(_));
         let (by_target, by_loss): (Vec<usize>, Vec<usize>) = open.into_iter().partition(tried);
-        let order = if by_target.is_empty() { None } else { Some(Tensor::cat(&order, 0)) };
-        self.runs(oracle, cases, by_target, order.as_ref(), &mut answers)?;
-        self.runs(oracle, cases, by_loss, None, &mut answers)?;
-        Ok(answers)
+        self.runs(oracle, cases, by_target, Some(&order), answers)?;
+        self.runs(oracle, cases, by_loss, None, answers)
     }
-}
 
-/// The other classes of each row, the most likely first: M×(K − 1).
-fn others(goals: &Goals, logits: &Tensor) -> Tensor {
-    let others = logits.scatter_value(1, &goals.class.unsqueeze(1), f64::NEG_INFINITY);
-    others.argsort(1, true).narrow(1, 0, logits.size()[1] - 1)
-}
-
-impl Apgd {
     /// Runs for the cases `open` until each has an answer. `order` has the other classes of every
     /// case, the most likely first, where they are to be tried.
     fn runs(
@@ -184,7 +194,7 @@ impl Apgd {
         order: Option<&Tensor>,
         answers: &mut [Answer],
     ) -> Result<()> {
-        let ranks = order.map_or(1, |order| order.size()[1].min(i64::from(self.0.targets)));
+        let ranks = order.map_or(1, |order| order.size()[1]);
         for run in 0..ranks * i64::from(self.0.restarts) {
             let rank = run / i64::from(self.0.restarts);
             let mut missed = Vec::new();
