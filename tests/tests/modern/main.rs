@@ -3,6 +3,8 @@
 
 mod bounded;
 mod golden;
+mod library;
+mod optima;
 mod primitives;
 mod smallest;
 mod transfer;
