@@ -28,6 +28,7 @@ fn fmn_does_what_the_peers_code_does() {
             norm: fmn_norm(run),
             iterations,
             step,
+            growing: false,
             confidence: 0.0,
             ..FmnParams::default()
         };

@@ -39,8 +39,8 @@ params! {
 
 /// What is added to each distance, so that a step does not end on the boundary (the authors' code).
 const EXTRA: f64 = 1e-4;
-/// Steps that a case takes, as a mean over photographs and miniatures.
-const MEAN_STEPS: f64 = 3.0;
+/// Steps that a case takes, as a mean over two miniatures.
+const MEAN_STEPS: f64 = 5.5;
 
 impl Attack for DeepFool {
     const NAME: &'static str = "deepfool";

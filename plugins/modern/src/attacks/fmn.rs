@@ -10,7 +10,7 @@
 //!     L ← the margin at x + δ, below 0 where the goal is met; g ← ∇L
 //!     goal met:                        ε ← min(ε·(1 − γ), ‖nearest adversarial − x‖)
 //!     else, if it was met before:      ε ← ε·(1 + γ)
-//!     else, the linearised boundary:   ε ← ‖δ‖ + |L|/‖g‖*
+//!     else, the linearised boundary:   ε ← max(‖δ‖ + |L|/‖g‖*, ε·(1 + γ) from the second step on)
 //!     δ ← δ − α·g/‖g‖₂, projected onto the ball of radius ε, and x + δ onto the box
 //! ```
 //!
@@ -18,9 +18,11 @@
 //! by γ, but at least by 1.
 //!
 //! Deviations:
+//! - Before anything is found, ε grows by γ at least (`growing`). In the published code the estimate
+//!   counts what the box holds back, so that ε may stand still in front of the boundary: on
+//!   Fashion-MNIST, whose background is black, it finds nothing for one image in ten in ℓ2.
 //! - `confidence` asks for a margin below 0, since an answer that touches the boundary can be undone
-//!   by the order of a sum. The published code asks for none. The boundary is where the margin is
-//!   twice that: on a linear model a radius that only just reaches what is asked would stay there.
+//!   by the order of a sum. The published code asks for none.
 //! - A radius below 1 in ℓ0, where the published code fails, keeps the greatest change.
 
 use crate::parts::{Nearest, clip, cosine, l0_ball, l1_ball, length, per_image, unit};
@@ -46,7 +48,7 @@ choices! {
 }
 
 params! {
-    /// Settings of [`Fmn`]: the published ones, with a confidence.
+    /// Settings of [`Fmn`]: the published ones, with a growing ε and a confidence.
     pub struct FmnParams {
         /// The norm that is made small.
         pub norm: FmnNorm = FmnNorm::L2,
@@ -59,6 +61,8 @@ params! {
         pub gamma: f64 = 0.05,
         /// Part γ by which ε moves at last.
         pub gamma_last: f64 = 0.001,
+        /// Whether ε grows by γ at least before anything is found.
+        pub growing: bool = true,
         /// Margin below 0 that an adversarial must have, in logits.
         pub confidence: f64 = 0.001,
     }
@@ -74,8 +78,13 @@ impl Attack for Fmn {
         vec![
             Preset {
                 name: "pintor2021",
-                summary: "the paper's longest runs: 1000 steps, no confidence",
-                params: FmnParams { iterations: 1000, confidence: 0.0, ..FmnParams::default() },
+                summary: "the paper's longest runs: 1000 steps, the estimated radius, no confidence",
+                params: FmnParams {
+                    iterations: 1000,
+                    growing: false,
+                    confidence: 0.0,
+                    ..FmnParams::default()
+                },
             },
             Preset {
                 name: "quick",
@@ -110,7 +119,7 @@ impl Attack for Fmn {
 
 impl Fmn {
     fn search(&self, oracle: &Oracle, batch: &Batch) -> Result<Nearest> {
-        let FmnParams { norm, iterations, step, gamma, gamma_last, confidence } = self.0;
+        let FmnParams { norm, iterations, step, gamma, gamma_last, growing, confidence } = self.0;
         let Batch { cases, pixels: images, goals } = batch;
         let opposite: Tensor = 1.0 - images;
         // No change in the box is longer.
@@ -131,7 +140,10 @@ impl Fmn {
                 (inwards, (&epsilon + 1.0).maximum(&(&epsilon * (1.0 + gamma)).floor()))
             } else {
                 let slope = length(norm.dual(), &answer.pixels).clamp_min(1e-12);
-                let boundary = distance + (answer.loss + 2.0 * confidence).abs() / slope;
+                let mut boundary = distance + (answer.loss + confidence).abs() / slope;
+                if growing && i > 0 {
+                    boundary = boundary.maximum(&(&epsilon * (1.0 + gamma)));
+                }
                 let farther = &epsilon * (1.0 + gamma);
                 (&epsilon * (1.0 - gamma), farther.where_self(&nearest.seen, &boundary))
             };

@@ -91,7 +91,10 @@ impl Attack for Pgd {
     }
 
     fn cost(&self, _: Goal) -> Option<Cost> {
-        (self.0.restarts == 1).then(|| Cost::gradients(f64::from(self.0.iterations)))
+        // Where the goal can be met, the first run mostly meets it.
+        let gradients = f64::from(self.0.iterations);
+        let looks = if self.0.restarts > 1 { 1.0 } else { 0.0 };
+        Some(Cost { forward: gradients + looks, backward: gradients })
     }
 
     fn run(&self, oracle: &Oracle, cases: &Cases) -> Result<Vec<Answer>> {

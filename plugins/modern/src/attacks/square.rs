@@ -57,7 +57,7 @@ params! {
 
 /// Queries of 10,000 after which p is halved once more (section 3.1 of the paper).
 const HALVINGS: [u32; 9] = [10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000];
-/// Queries that a case takes, as a mean over miniatures and the customary radii.
+/// Queries that a case takes, as a mean over two miniatures at 8/255.
 const MEAN_QUERIES: f64 = 500.0;
 
 /// What Square did in one case.

@@ -74,9 +74,12 @@ params! {
     }
 }
 
-/// Part of the first run's steps that a case away from a class takes before its goal is met, as a
-/// mean over the miniatures and the customary radii.
-const SHARE: f64 = 0.2;
+/// Part of a run's steps that a case takes where it ends when the goal is met, away from a class and
+/// towards one. Measured on two miniatures with ε of 8/255 and 0.5 (ℓ2).
+const SHARE_AWAY: f64 = 0.05;
+const SHARE_TOWARDS: f64 = 0.3;
+/// Part of the steps that are taken in larger balls, where no goal counts.
+const LARGER: f64 = 0.6;
 
 impl Attack for Apgd {
     const NAME: &'static str = "apgd";
@@ -134,9 +137,15 @@ impl Attack for Apgd {
         Some(Budget { norm: self.0.norm, radius: self.0.epsilon })
     }
 
-    fn cost(&self, _: Goal) -> Option<Cost> {
-        let share = if self.0.stop_early { SHARE } else { 1.0 };
-        let gradients = f64::from(self.0.iterations) * share + 1.0;
+    fn cost(&self, goal: Goal) -> Option<Cost> {
+        let share = match goal {
+            _ if !self.0.stop_early => 1.0,
+            Goal::Away(_) => SHARE_AWAY,
+            Goal::Towards(_) => SHARE_TOWARDS,
+        };
+        let share = if self.0.larger_radii { LARGER + (1.0 - LARGER) * share } else { share };
+        let starts = if self.0.larger_radii { 3.0 } else { 1.0 };
+        let gradients = f64::from(self.0.iterations) * share + starts;
         Some(Cost { forward: gradients + 1.0, backward: gradients })
     }
 
