@@ -102,6 +102,27 @@ fn fmn_changes_as_few_values_as_need_be() {
     }
 }
 
+/// On a black image half of the values cannot follow the gradient.
+#[test]
+fn fmn_s_radius_grows_past_what_the_box_holds_back() {
+    let (mut grown, mut estimated, mut possible) = (0, 0, 0);
+    for seed in 1..=12 {
+        let model = Affine::new(4, 6, seed);
+        let image = Tensor::zeros([1, 3, 6, 6], (Kind::Float, Device::Cpu));
+        let label = model.logits(&image).argmax(1, false).int64_value(&[0]);
+        let case = Case { model, cases: Cases::new(image, vec![Goal::Away(label)]).unwrap() };
+        let found = |growing| {
+            let params = FmnParams { growing, iterations: 50, ..FmnParams::default() };
+            usize::from(case.attack::<Fmn>(params).is_some())
+        };
+        grown += found(true);
+        estimated += found(false);
+        let params = FabParams { norm: Norm::L2, ..FabParams::default() };
+        possible += usize::from(case.attack::<Fab>(params).is_some());
+    }
+    assert!(grown == possible && estimated < grown, "{grown}, {estimated} of {possible}");
+}
+
 #[test]
 fn bounded_attacks_succeed_from_the_nearest_distance_on() {
     for (n, case) in cases(4).iter().enumerate() {
