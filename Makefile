@@ -95,7 +95,7 @@ check: setup
 	cargo clippy -p gauntlet-tests --test soak --test leaks -- -D warnings
 	cargo clippy -p gauntlet-runner --no-default-features --lib -- -D warnings
 	cd tests/fuzz && GAUNTLET_FUZZING=1 CARGO_TARGET_DIR="$${CARGO_TARGET_DIR:-../../target}" cargo check --quiet --locked
-	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --quiet -p gauntlet-core -p gauntlet-plugins -p gauntlet-runner
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --quiet -p gauntlet-core -p gauntlet-plugins -p gauntlet-modern -p gauntlet-runner
 
 clean:
 	cargo clean

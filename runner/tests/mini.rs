@@ -40,6 +40,8 @@ fn the_built_ins_are_linked_in() {
     let place = tempfile::tempdir().unwrap();
     for (kind, names) in [
         ("attacks", &["cw_l2", "ead_l1", "fgsm", "ifgsm"][..]),
+        #[cfg(feature = "modern")]
+        ("attacks", &["autoattack", "apgd", "fmn", "transfer_fgsm", "[gauntlet-modern "]),
         ("metrics", &["l0", "l1", "l2", "linf"]),
         ("models", &["mini_vgg_16", "mini_resnet_v2_50", "vgg_16", "mobilenet_v1_100"]),
     ] {

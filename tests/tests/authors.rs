@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 use gauntlet_core::params::parse;
 use gauntlet_core::registry::{Entry, Registry};
 use gauntlet_core::testing::Report;
+use gauntlet_modern as _;
 use gauntlet_plugins as _;
 use gauntlet_runner::study::{Study, StudyOptions};
 use gauntlet_tests::libraries::{library, without_lines};

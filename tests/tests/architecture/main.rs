@@ -41,6 +41,11 @@ fn imports_go_down_the_order_of_rooms_in_runner() {
 }
 
 #[test]
+fn imports_go_down_the_order_of_rooms_in_modern() {
+    imports_go_down("plugins/modern");
+}
+
+#[test]
 fn imports_go_down_the_order_of_rooms_in_plugins() {
     imports_go_down("plugins");
 }
@@ -53,6 +58,11 @@ fn imports_go_down_the_order_of_rooms_in_core() {
 #[test]
 fn no_files_of_runner_import_each_other_in_a_circle() {
     none(&circles::faults(&read("runner")));
+}
+
+#[test]
+fn no_files_of_modern_import_each_other_in_a_circle() {
+    none(&circles::faults(&read("plugins/modern")));
 }
 
 #[test]

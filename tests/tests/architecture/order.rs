@@ -6,8 +6,12 @@ use std::collections::BTreeMap;
 const HEADING: &str = "## Order of rooms";
 
 /// The crates from top to bottom: each may name those after it.
-pub const CRATES: [(&str, &str); 3] =
-    [("runner", "gauntlet_runner"), ("plugins", "gauntlet_plugins"), ("core", "gauntlet_core")];
+pub const CRATES: [(&str, &str); 4] = [
+    ("runner", "gauntlet_runner"),
+    ("plugins/modern", "gauntlet_modern"),
+    ("plugins", "gauntlet_plugins"),
+    ("core", "gauntlet_core"),
+];
 
 /// The rank of each room of a crate, 0 at the top.
 pub type Ranks = BTreeMap<String, usize>;
