@@ -1,7 +1,8 @@
-//! AutoAttack: several attacks without free parameters, one after the other on what is still robust.
+//! AutoAttack: several attacks without free parameters, one after the other on what is still
+//! robust.
 //!
-//! Paper: Croce and Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse
-//! parameter-free attacks", ICML 2020, arXiv 2003.01690, section 4.
+//! Paper: Croce and Hein, "Reliable evaluation of adversarial robustness with an ensemble of
+//! diverse parameter-free attacks", ICML 2020, arXiv 2003.01690, section 4.
 //! Reference: the authors' AutoAttack.
 //!
 //! ```text

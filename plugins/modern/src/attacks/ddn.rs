@@ -20,8 +20,8 @@
 //! - `levels` rounds to grey levels as the published code does with 256, which reaches no distance
 //!   below the rounding of an image off that grid. By default there is no rounding: the engine
 //!   measures the 8-bit image itself.
-//! - `confidence` asks for a margin below 0, since an answer that touches the boundary can be undone
-//!   by the order of a sum. The published code asks for none.
+//! - `confidence` asks for a margin below 0, since an answer that touches the boundary can be
+//!   undone by the order of a sum. The published code asks for none.
 
 use crate::parts::{Loss, Nearest, Streams, cosine, keep, length, per_image};
 use gauntlet_core::attack::{Cost, Norm};

@@ -1,7 +1,7 @@
 //! DeepFool: steps to the nearest boundary of the linearised network.
 //!
-//! Paper: Moosavi-Dezfooli, Fawzi and Frossard, "DeepFool: a simple and accurate method to fool deep
-//! neural networks", CVPR 2016, arXiv 1511.04599, algorithm 2 and section 3.3.
+//! Paper: Moosavi-Dezfooli, Fawzi and Frossard, "DeepFool: a simple and accurate method to fool
+//! deep neural networks", CVPR 2016, arXiv 1511.04599, algorithm 2 and section 3.3.
 //! Reference: adversarial-library, foolbox, and the authors' code.
 //!
 //! ```text
@@ -11,8 +11,8 @@
 //!     x ← x + (1 + η)·(|f_l|/‖w_l‖* + 10⁻⁴)·d, projected onto the box
 //! ```
 //!
-//! ‖·‖* is the dual norm. d is w_l/‖w_l‖₂ in ℓ2 and sign(w_l) in ℓ∞. The attack leaves a class; a goal
-//! towards a class is answered `NotFound`.
+//! ‖·‖* is the dual norm. d is w_l/‖w_l‖₂ in ℓ2 and sign(w_l) in ℓ∞. The attack leaves a class; a
+//! goal towards a class is answered `NotFound`.
 //!
 //! Deviation: the authors' code never clips, so its answers may leave [0, 1].
 

@@ -1,5 +1,5 @@
-//! FAB, the fast adaptive boundary attack, and FAB-T, its form that tries the most likely classes in
-//! turn.
+//! FAB, the fast adaptive boundary attack, and FAB-T, its form that tries the most likely classes
+//! in turn.
 //!
 //! Paper: Croce and Hein, "Minimally distorted Adversarial Examples with a Fast Adaptive Boundary
 //! Attack", ICML 2020, arXiv 1907.02044, algorithm 1.

@@ -18,11 +18,11 @@
 //! by γ, but at least by 1.
 //!
 //! Deviations:
-//! - Before anything is found, ε grows by γ at least (`growing`). In the published code the estimate
-//!   counts what the box holds back, so that ε may stand still in front of the boundary: on
-//!   Fashion-MNIST, whose background is black, it finds nothing for one image in ten in ℓ2.
-//! - `confidence` asks for a margin below 0, since an answer that touches the boundary can be undone
-//!   by the order of a sum. The published code asks for none.
+//! - Before anything is found, ε grows by γ at least (`growing`). In the published code the
+//!   estimate counts what the box holds back, so that ε may stand still in front of the boundary:
+//!   on Fashion-MNIST, whose background is black, it finds nothing for one image in ten in ℓ2.
+//! - `confidence` asks for a margin below 0, since an answer that touches the boundary can be
+//!   undone by the order of a sum. The published code asks for none.
 //! - A radius below 1 in ℓ0, where the published code fails, keeps the greatest change.
 
 use crate::parts::{Nearest, clip, cosine, l0_ball, l1_ball, length, per_image, unit};
@@ -78,7 +78,7 @@ impl Attack for Fmn {
         vec![
             Preset {
                 name: "pintor2021",
-                summary: "the paper's longest runs: 1000 steps, the estimated radius, no confidence",
+                summary: "the paper's longest runs: 1000 steps, estimated radius, no confidence",
                 params: FmnParams {
                     iterations: 1000,
                     growing: false,

@@ -2,12 +2,12 @@
 //!
 //! Papers and reference (TransferAttack):
 //! - momentum (MI): Dong et al., "Boosting Adversarial Attacks with Momentum", CVPR 2018;
-//! - look-ahead and scales (NI, SI): Lin et al., "Nesterov Accelerated Gradient and Scale Invariance
-//!   for Adversarial Attacks", ICLR 2020;
-//! - input diversity (DI): Xie et al., "Improving Transferability of Adversarial Examples with Input
-//!   Diversity", CVPR 2019;
-//! - translation invariance (TI): Dong et al., "Evading Defenses to Transferable Adversarial Examples
-//!   by Translation-Invariant Attacks", CVPR 2019;
+//! - look-ahead and scales (NI, SI): Lin et al., "Nesterov Accelerated Gradient and Scale
+//!   Invariance for Adversarial Attacks", ICLR 2020;
+//! - input diversity (DI): Xie et al., "Improving Transferability of Adversarial Examples with
+//!   Input Diversity", CVPR 2019;
+//! - translation invariance (TI): Dong et al., "Evading Defenses to Transferable Adversarial
+//!   Examples by Translation-Invariant Attacks", CVPR 2019;
 //! - variance tuning (VMI, VNI): Wang and He, "Enhancing the Transferability of Adversarial Attacks
 //!   through Variance Tuning", CVPR 2021.
 //!

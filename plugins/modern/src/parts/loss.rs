@@ -48,8 +48,8 @@ impl Loss {
     }
 }
 
-/// The targeted ratio of APGD-T: how far each goal's label is ahead of `targets` (M int64), M×K → M.
-/// With fewer than four classes the ratio does not exist, and the difference alone is taken.
+/// The targeted ratio of APGD-T: how far each goal's label is ahead of `targets` (M int64), M×K →
+/// M. With fewer than four classes the ratio does not exist, and the difference alone is taken.
 pub fn toward(goals: &Goals, targets: &Tensor, logits: &Tensor) -> Tensor {
     let target = logits.gather(1, &targets.unsqueeze(1), false).squeeze_dim(1);
     let ahead = goals.logit(logits) - target;

@@ -278,8 +278,8 @@ fn changes(images: &Tensor, x: &Tensor) -> Tensor {
     )
 }
 
-/// The signs of the greatest elements of each gradient, divided by their number. `part` (M) says how
-/// many they are; ties are all taken, and at least one is.
+/// The signs of the greatest elements of each gradient, divided by their number. `part` (M) says
+/// how many they are; ties are all taken, and at least one is.
 fn sparse(gradient: &Tensor, part: &Tensor) -> Tensor {
     let magnitudes = gradient.abs().flatten(1, -1);
     let values = magnitudes.size()[1];

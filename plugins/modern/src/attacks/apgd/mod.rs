@@ -16,8 +16,8 @@
 //!     at a checkpoint:
 //!     ℓ∞, ℓ2:  where f rose in fewer than ρ of the steps since the last checkpoint, or neither the
 //!              best f nor η has changed since then: η ← η/2, and go on from the best point
-//!     ℓ1:      k ← (changed values of the best point)/1.5; where they fell by 5 %: η ← ε, and go on
-//!              from the best point; else η ← max(η/1.5, ε/10)
+//!     ℓ1:      k ← (changed values of the best point)/1.5; where they fell by 5 %: η ← ε, and
+//!              go on from the best point; else η ← max(η/1.5, ε/10)
 //! ```
 //!
 //! The answer is the latest point that meets the goal. With `targets`, a run for each of the most
@@ -74,8 +74,8 @@ params! {
     }
 }
 
-/// Part of a run's steps that a case takes where it ends when the goal is met, away from a class and
-/// towards one. Measured on two miniatures with ε of 8/255 and 0.5 (ℓ2).
+/// Part of a run's steps that a case takes where it ends when the goal is met, away from a class
+/// and towards one. Measured on two miniatures with ε of 8/255 and 0.5 (ℓ2).
 const SHARE_AWAY: f64 = 0.05;
 const SHARE_TOWARDS: f64 = 0.3;
 /// Part of the steps that are taken in larger balls, where no goal counts.
@@ -297,8 +297,9 @@ impl Apgd {
     }
 }
 
-/// The nearest point to x of the ℓ1 ball around the image, in the box. In this order of sums, values
-/// that hardly change count as changed for the sparsity of steps, as they do in the authors' code.
+/// The nearest point to x of the ℓ1 ball around the image, in the box. In this order of sums,
+/// values that hardly change count as changed for the sparsity of steps, as they do in the authors'
+/// code.
 fn project_l1(images: &Tensor, x: &Tensor, epsilon: f64) -> Tensor {
     let radius = x.new_full([x.size()[0]], epsilon, (Kind::Float, x.device()));
     let change = x - images;
