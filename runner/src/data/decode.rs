@@ -6,12 +6,12 @@
 
 use crate::data::formats::unread;
 use gauntlet_core::guard;
-use image::{DynamicImage, ImageBuffer, ImageFormat, Pixel, RgbImage};
+use image::{DynamicImage, ImageBuffer, ImageFormat, ImageReader, Pixel, RgbImage};
 use mozjpeg::{ColorSpace, Decompress};
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead, Cursor, Read};
 use std::panic::{self, AssertUnwindSafe};
 
-/// A JPEG file of more samples is refused, as `image` does with PNG.
+/// An image of more samples is refused.
 const MAX_SAMPLES: usize = 1 << 29;
 
 /// What is in an image file.
@@ -49,6 +49,14 @@ fn four_channels(space: ColorSpace) -> bool {
     matches!(space, ColorSpace::JCS_CMYK | ColorSpace::JCS_YCCK)
 }
 
+/// A header may claim any size: it is checked before memory is taken.
+fn check_size(width: usize, height: usize) -> Result<(), String> {
+    if width.saturating_mul(height).saturating_mul(3) > MAX_SAMPLES {
+        return Err(format!("too large: {width}×{height} pixels"));
+    }
+    Ok(())
+}
+
 fn damaged(error: impl std::fmt::Display) -> String {
     format!("damaged image: {error}")
 }
@@ -57,6 +65,9 @@ fn other(bytes: &[u8], format: ImageFormat) -> Result<Decoded, String> {
     if format == ImageFormat::WebP && bytes.len() < riff_length(bytes) {
         return Err(damaged("the file ends too early"));
     }
+    let header = ImageReader::with_format(Cursor::new(bytes), format);
+    let (width, height) = header.into_dimensions().map_err(damaged)?;
+    check_size(width as usize, height as usize)?;
     let image = image::load_from_memory_with_format(bytes, format).map_err(damaged)?;
     let colour = image.color().has_color() && !(format == ImageFormat::Bmp && grey_palette(bytes));
     Ok(Decoded { colour, pixels: to_8bit(image).into_rgb8() })
@@ -128,9 +139,7 @@ fn jpeg(bytes: &[u8]) -> Result<Decoded, String> {
 fn libjpeg(bytes: &[u8]) -> Result<Decoded, String> {
     let file = Decompress::new_reader(Whole(bytes)).map_err(damaged)?;
     let (width, height) = file.size();
-    if width.saturating_mul(height).saturating_mul(3) > MAX_SAMPLES {
-        return Err(format!("too large: {width}×{height} pixels"));
-    }
+    check_size(width, height)?;
     let colour = file.color_space() != ColorSpace::JCS_GRAYSCALE;
     let samples: Vec<[u8; 3]> = if four_channels(file.color_space()) {
         let mut file = file.to_colorspace(ColorSpace::JCS_CMYK).map_err(damaged)?;
@@ -278,5 +287,14 @@ mod tests {
             "{}",
             refusal(&bytes)
         );
+        // Lossless WebP of 16383×16383 pixels, in 26 bytes.
+        let mut file = b"RIFF\x12\0\0\0WEBPVP8L\x05\0\0\0\x2f\xfe\xbf\xff\x0f".to_vec();
+        file.push(0);
+        assert_eq!(refusal(&file), "too large: 16383×16383 pixels");
+        let mut file = Cursor::new(Vec::new());
+        RgbImage::new(2, 2).write_to(&mut file, ImageFormat::Bmp).unwrap();
+        let mut file = file.into_inner();
+        file[18..26].copy_from_slice(&[0, 128, 0, 0, 0, 128, 0, 0]);
+        assert_eq!(refusal(&file), "too large: 32768×32768 pixels");
     }
 }
