@@ -2,7 +2,7 @@
 
 use crate::analysis::flags::Severity;
 use crate::analysis::{Denominator, Match, Pixels, Rate, Tables};
-use crate::report::grid::Grid;
+use crate::report::grid::{Grid, Shape};
 use crate::report::terminal;
 use crate::study::{GoalKind, Study};
 use crate::summary::{Evidence, Finding, ModelRobustness, NormRobustness, Summary};
@@ -24,11 +24,15 @@ pub fn print_screen(
     width: usize,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    let mut all = Vec::new();
+    let (mut grids, mut all) = (Vec::new(), Vec::new());
+    let attacks: Vec<usize> = (0..study.attacks.len()).collect();
+    terminal::print_tables(study, tables, &attacks, Shape::Aligned, &mut grids)?;
     terminal::print(study, tables, &mut all)?;
-    let text = String::from_utf8_lossy(&all);
-    let fits = |line: &str| line.chars().count() <= width;
-    if text.lines().count() <= LINES && text.lines().all(fits) {
+    let characters = |line: &str| line.chars().count();
+    // Sentences may run over the end of a line, tables may not.
+    let folded = |line: &str| characters(line).div_ceil(width).max(1);
+    let narrow = String::from_utf8_lossy(&grids).lines().all(|line| characters(line) <= width);
+    if narrow && String::from_utf8_lossy(&all).lines().map(folded).sum::<usize>() <= LINES {
         return out.write_all(&all);
     }
     let mut lines = Vec::new();

@@ -91,7 +91,11 @@ fn whatever_a_plugin_does_it_costs_its_own_cells() {
     );
     assert_eq!(row("sloppy")[8], "0", "{success}");
     assert!(row("sloppy")[7].parse::<u32>().unwrap() >= 7, "{success}");
-    assert!(out.contains("\nbad hang, untargeted: "), "{out}");
+    assert!(success.contains(",bad hang,"), "{success}");
+    assert!(
+        out.contains("\nAll tables: `runner tables DIR`"),
+        "fourteen attacks fill the screen: {out}"
+    );
     assert_eq!(tables(&at.join("beside"), ",bad "), tables(&at.join("alone"), ",bad "));
 }
 
