@@ -8,6 +8,7 @@ mod grid;
 mod html;
 mod latex;
 pub mod outcomes;
+#[cfg(feature = "report")]
 mod png;
 pub(crate) mod provenance;
 mod robustness;

@@ -36,7 +36,7 @@ pub use files::{Pending, write_atomically};
 pub use format::{Lookup, Stored};
 pub(crate) use format::{Packet, properties};
 pub use pixels::Adversarials;
-#[cfg(feature = "cli")]
+#[cfg(feature = "report")]
 pub(crate) use pixels::levels;
 pub(crate) use pixels::{WHITE, safetensors};
 pub use row::Row;
