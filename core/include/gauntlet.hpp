@@ -316,7 +316,7 @@ public:
 // What a reader of a result needs to know about a model.
 struct Card {
     std::string name, family;
-    int64_t side, classes;
+    int64_t side = 0, classes = 0;
     std::string source;
     int64_t label_offset = 0;
     int64_t channels = 3;          // 3 for RGB, 1 for grey

@@ -50,12 +50,13 @@ fn registry() -> Registry {
 }
 
 fn parse(models: &str, registry: &Registry) -> Result<Study> {
+    let few = if models.contains("samples") { "samples = 2" } else { "" };
     let text = format!(
         "name = \"random\"\nmetrics = [\"largest\"]\nprobe = {{ images = 32 }}\n\
          transfer = {{ policy = \"crop_or_pad\" }}\n{models}\n\
          [[attacks]]\nname = \"nudge\"\n\
          [[attacks]]\nname = \"gradient\"\n\
-         [[attacks]]\nname = \"gradient\"\nlabel = \"few\"\nsamples = 2\n"
+         [[attacks]]\nname = \"gradient\"\nlabel = \"few\"\n{few}\n"
     );
     let options = StudyOptions { pictures: Some(toys::pictures(48)), ..StudyOptions::default() };
     Study::parse(&text, "random.toml", Path::new("."), registry, options)
@@ -205,6 +206,19 @@ fn numbers_of_draws_that_cannot_be_are_refused_at_their_key() {
         let error = format!("{:#}", parse(models, &registry).err().unwrap());
         assert!(error.contains(expected), "{error}");
     }
+    // Draws of an attack alone are about nothing; `--set` gives them to a model.
+    let text = "name = \"x\"\nmodels = [{ name = \"noisy\" }]\n\
+                attacks = [{ name = \"nudge\", samples = 2 }]\n";
+    let open = |set: &[&str]| {
+        let set = set.iter().map(|&set| set.to_owned()).collect();
+        let pictures = Some(toys::pictures(4));
+        let options = StudyOptions { pictures, set, ..StudyOptions::default() };
+        Study::parse(text, "x.toml", Path::new("."), &registry, options)
+    };
+    let error = format!("{:#}", open(&[]).err().unwrap());
+    assert!(error.contains("attack `nudge` has `samples`, which are about models that"), "{error}");
+    let set = open(&["models.noisy.samples=3"]).unwrap();
+    assert_eq!(set.models[0].samples.map(|samples| samples.attack), Some(3));
     let study = parse(NOISY, &registry).unwrap();
     let resolved = study.to_toml();
     assert!(resolved.contains("samples = 8\n") && resolved.contains("judge_samples = 24\n"));

@@ -176,6 +176,24 @@ fn what_a_file_is_is_told_with_the_lines_that_mend_it() {
 }
 
 #[test]
+fn a_module_that_mixes_the_images_of_a_batch_is_refused_and_not_fed_one_by_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let weight = Tensor::arange(4 * 192, (Kind::Float, Device::Cpu)).sin().view([192, 4]);
+    let example = Tensor::rand([2, 3, 8, 8], (Kind::Float, Device::Cpu));
+    let traced =
+        CModule::create_by_tracing("mixes", "forward", &[example], &mut |x: &[Tensor]| {
+            let logits = x[0].flatten(1, -1).matmul(&weight);
+            vec![&logits - logits.mean_dim([0i64].as_slice(), true, Kind::Float)]
+        });
+    let file = folder.path().join("mixes.pt");
+    traced.unwrap().save(&file).unwrap();
+    let script = Script { preprocessing: Preprocessing::default(), ..colours() };
+    let loaded = torchscript::load("mine", &script, &fs::read(&file).unwrap(), Device::Cpu, false);
+    let error = format!("{:#}", loaded.err().unwrap());
+    assert!(error.starts_with("it gives an image other logits beside other images"), "{error}");
+}
+
+#[test]
 fn a_module_for_batches_of_one_size_answers_each_image_by_itself() {
     let model = load_kind("fixed_batch.pt").unwrap();
     let pixels = five().set_requires_grad(true);

@@ -93,7 +93,17 @@ pub(super) fn export(args: &ExportArgs, out: &mut dyn Write) -> Result<ExitCode>
                 }
             };
             let Some(hash) = &stored.pixels else { continue };
-            let stored_pixels = store.read_pixels(&address, hash)?;
+            let stored_pixels = match store.read_pixels(&address, hash) {
+                Ok(pixels) => pixels,
+                Err(error) => {
+                    missing.push(format!(
+                        "{attack} ({goal}) on {model}, images {}–{}: {error:#}",
+                        range.start + 1,
+                        range.end
+                    ));
+                    continue;
+                }
+            };
             let pixels = match stored_pixels.rounded {
                 Some(rounded) if args.png => rounded,
                 _ => stored_pixels.float,

@@ -197,6 +197,8 @@ impl Index<'_> {
                  from {first}: a name that is a number must be that of its own class"
             ),
             (Ok(named), _) => Ok(named),
+            // The name of several classes is a guess even where it is a number.
+            (Err(error), Some(_)) if self.is_ambiguous(text) => Err(error),
             (Err(_), Some(numbered)) if numbered >= 0 => Ok(numbered),
             (Err(_), Some(_)) => {
                 bail!("found {text}, but classes are counted from {first} (`first_label`)")
@@ -211,6 +213,13 @@ impl Index<'_> {
         let Some(first) = number(0) else { return 0 };
         let in_order = (0..self.classes.len()).all(|n| number(n) == first.checked_add(n as i64));
         if in_order { first } else { 0 }
+    }
+
+    /// Whether several classes have this name.
+    fn is_ambiguous(&self, text: &str) -> bool {
+        let wanted = plain(text);
+        let found = self.usual.get(&wanted).or_else(|| self.other.get(&wanted));
+        found.is_some_and(|numbers| numbers.len() > 1)
     }
 
     /// The class of that id or name.

@@ -7,6 +7,7 @@ use crate::data::images::{Data, SkippedImage};
 use crate::data::labels::{
     LabelFile, Labelled, LabelledFile, class_in_name, label_in_name, labelled_by_name,
 };
+use crate::data::lookup::is_image_name;
 use crate::data::picture::{Content, Picture};
 use crate::data::walk::{self, Listing};
 use crate::threads::crowd;
@@ -157,7 +158,7 @@ impl Folder {
             let files = labelled_by_name(files, &index, first, skipped);
             return Ok(Labels { files, first_label: first, imagenet: by_id, ..Labels::default() });
         }
-        if let Some(file) = by_name {
+        if let Some(file) = by_name.filter(|name| is_image_name(name)) {
             bail!(
                 "folder of images {}: `{file}` has its label in its name, but there are also \
                  folders ({}, …): \

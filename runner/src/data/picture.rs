@@ -117,7 +117,7 @@ pub fn batch(pictures: &[Picture], shape: impl Into<ImageShape>) -> Result<Tenso
 /// [0, 1], as [`Picture::pixels`] gives them.
 ///
 /// # Errors
-/// When the file cannot be read or is not a PNG or JPEG image.
+/// When the file cannot be read, or is no image of a format that is read.
 pub fn open_image(path: &Path, shape: impl Into<ImageShape>) -> Result<Tensor> {
     let bytes = fs::read(path).with_context(|| format!("image {}", path.display()))?;
     let image =

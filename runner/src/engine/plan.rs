@@ -46,7 +46,7 @@ pub enum Work {
         target: usize,
         /// The model's clean cell.
         clean: CellId,
-        /// Side of the images before they are brought, in pixels.
+        /// Shape of the images before they are brought.
         shape: ImageShape,
         /// How they are brought.
         policy: Policy,

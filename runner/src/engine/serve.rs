@@ -54,7 +54,7 @@ pub fn serve(mut registry: Registry) -> Result<()> {
     while let Ok(line) = principal.messages.recv() {
         let reply = match serde_json::from_str(&line)? {
             Request::Load(model) => match guard::catch("loading", || {
-                job.study.models[model].load(&registry, Device::Cpu)
+                job.study.models[model].try_out(&registry, Device::Cpu)
             }) {
                 Ok(_) => Reply::Done,
                 Err(error) => Reply::Failed(format!("{error:#}")),

@@ -124,6 +124,15 @@ impl Study {
             Classes::of_study(data.classes.clone(), classes).with_context(|| place.to_owned())?;
 
         let Members { models, attacks, metrics } = members;
+        if let Some(attack) = attacks.iter().find(|attack| attack.samples.is_some())
+            && models.iter().all(|model| model.samples.is_none())
+        {
+            bail!(
+                "{place}: attack `{}` has `samples`, which are about models that answer at random: \
+                 no model of the study has `samples`",
+                attack.part.label
+            );
+        }
         if let Some(folder) = &options.weights {
             weights::check_given(folder, &StudyModel::places(&models))
                 .with_context(|| place.to_owned())?;

@@ -187,15 +187,11 @@ pub fn load(
         mean,
         std,
     };
-    let tried = guard::catch("the module", || module.try_out(device, randomised));
-    let tried = tried.or_else(|error| match module.fixed_batch(device) {
-        None => Err(error),
-        batch => {
-            module.batch = batch;
-            guard::catch("the module", || module.try_out(device, randomised))
-        }
-    });
-    tried.map_err(module_file::explained)?;
+    if module.refuses_a_batch(device) {
+        module.batch = module.fixed_batch(device);
+    }
+    guard::catch("the module", || module.try_out(device, randomised))
+        .map_err(module_file::explained)?;
     Ok(Box::new(module))
 }
 
@@ -222,6 +218,23 @@ impl Module {
         match self.batch {
             None => self.answer_at_once(pixels),
             Some(size) => batch::in_parts(pixels, size, |part| self.answer_at_once(part)),
+        }
+    }
+
+    /// Whether the module fails on three images, or gives another number of rows: it may be written
+    /// for a batch of another size.
+    fn refuses_a_batch(&self, device: Device) -> bool {
+        const COUNT: usize = 3;
+        let pixels = Tensor::full(self.card.shape().batch(COUNT), 0.5, (Kind::Float, device));
+        let given = [IValue::Tensor(self.prepare(&pixels))];
+        let answered = guard::catch("the module", || {
+            jit::f_set_graph_executor_optimize(false)?;
+            Ok(tch::no_grad(|| self.code.forward_is(&given)))
+        });
+        match answered {
+            Ok(Ok(IValue::Tensor(logits))) => logits.size().first() != Some(&(COUNT as i64)),
+            Ok(Ok(_)) => false,
+            Ok(Err(_)) | Err(_) => true,
         }
     }
 

@@ -50,12 +50,15 @@ pub(super) fn file(bytes: &Bytes) -> Result<FileFormat> {
     if let Some((_, format)) = MAGIC.iter().find(|(magic, _)| head.starts_with(magic)) {
         return Ok(*format);
     }
-    if head.trim_ascii_start().starts_with(b"<") {
-        return Ok(FileFormat::WebPage);
-    }
     // The header of safetensors, which its length stands before.
     if head.get(8) == Some(&b'{') && !text(head) {
         return Ok(FileFormat::Safetensors);
+    }
+    // A graph may begin with a new line and `<` too, but no tag follows there.
+    if let [b'<', next, ..] = head.trim_ascii_start()
+        && (next.is_ascii_alphabetic() || b"!?/".contains(next))
+    {
+        return Ok(FileFormat::WebPage);
     }
     if head.get(4..8) == Some(b"TFL3") {
         return Ok(FileFormat::TfLite);

@@ -98,6 +98,19 @@ fn files() -> Vec<(Vec<u8>, FileFormat, &'static str)> {
 }
 
 #[test]
+fn a_graph_or_safetensors_whose_first_bytes_look_like_a_web_page_is_none() {
+    // A first node of 60 bytes begins with a new line and `<`; so does a header of 0x3c20 bytes.
+    let name = [b"x".repeat(46), b"\x00".to_vec()].concat();
+    let node = [field(1, &name), field(2, b"Const")].concat();
+    let node = [&node[..], &field(3, &[b'y'; 2])[..]].concat();
+    assert_eq!(node.len(), 60);
+    assert_ne!(FileFormat::of_bytes(&field(1, &node)), FileFormat::WebPage);
+    let header = [&0x3c20u64.to_le_bytes()[..], b"{\"w\":", &[b' '; 64]].concat();
+    assert_eq!(FileFormat::of_bytes(&header), FileFormat::Safetensors);
+    assert_eq!(FileFormat::of_bytes(b"\n<!doctype html>"), FileFormat::WebPage);
+}
+
+#[test]
 fn a_format_is_told_by_the_content_and_named_with_the_way_from_it() {
     for (bytes, format, start) in files() {
         assert_eq!(FileFormat::of_bytes(&bytes), format, "{start}");

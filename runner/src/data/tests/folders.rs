@@ -155,12 +155,21 @@ fn class_folders_may_be_numbers() {
     assert!(refusal(&from_one).contains("`007` and `7` are the same class: merge them"));
     fs::remove_dir_all(place.path().join("007")).unwrap();
     assert_eq!(labels(&from_one.open(None, 0).unwrap()), [("7/b.png", 6), ("999/c.png", 998)]);
+    // An archive beside the folder that it was unpacked to is left out.
+    fs::write(place.path().join("n01440764.tar"), "x").unwrap();
+    assert_eq!(labels(&from_one.open(None, 0).unwrap()).len(), 2);
+    fs::remove_file(place.path().join("n01440764.tar")).unwrap();
     // A name that is another class's number is refused here as in a label file.
     let names = place.path().join("names.txt");
     fs::write(&names, "9\n8\n7\n6\n5\n4\n3\n2\n1\n0\n").unwrap();
     fs::remove_dir_all(place.path().join("999")).unwrap();
     let backwards = Folder { classes: Some(names), ..folder(place.path()) };
     assert!(refusal(&backwards).contains("`7` is the name of class 2 and the number of class 7"));
+    // So is a name of several classes that is the number of one.
+    let names = place.path().join("twice.txt");
+    fs::write(&names, "7\n7\n2\n3\n4\n5\n6\n8\n9\n1\n").unwrap();
+    let twice = Folder { classes: Some(names), ..folder(place.path()) };
+    assert!(refusal(&twice).contains("several classes"), "{}", refusal(&twice));
 }
 
 #[test]

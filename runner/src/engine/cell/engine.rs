@@ -242,7 +242,7 @@ impl Engine<'_> {
         self.plan.model(craft).expect("a craft cell has a model")
     }
 
-    /// Loads a model of the study, to be given images of `side`, unless it is loaded.
+    /// Loads a model of the study, to be given images of `shape`, unless it is loaded.
     fn load<'l>(
         &self,
         model: usize,

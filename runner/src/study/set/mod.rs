@@ -14,6 +14,9 @@ use toml_edit::{DocumentMut, InlineTable, Item, Table, TableLike, Value};
 /// The keys of an entry of a list; every other key is one of its parameters.
 const OWN: [&str; 6] = ["name", "label", "preset", "params", "goals", "weights"];
 
+/// Further keys of a model, see [`crate::study::Samples`].
+const DRAWS: [&str; 2] = ["samples", "judge_samples"];
+
 /// Keys of `[data]` that exclude each other: setting the first removes the others.
 const INSTEAD: [(&str, &[&str]); 2] =
     [("folder", &["source"]), ("source", &["folder", "labels", "first_label", "classes"])];
@@ -167,7 +170,11 @@ fn set_in_list(
     let names: Vec<Names> = entries.iter().map(|entry| Names::of(*entry)).collect();
     let (chosen, rest) = choose(&names, path, kind)?;
     let mut keys = split(rest)?;
-    if !OWN.contains(&keys[0].as_str()) {
+    let is_model = kind == MemberKind::Model;
+    // A module has no parameters: all keys are its own.
+    let is_module = chosen.iter().any(|&n| entries[n].contains_key("kind"));
+    let own = OWN.contains(&keys[0].as_str()) || is_model && DRAWS.contains(&keys[0].as_str());
+    if !own && !is_module {
         keys.insert(0, "params".to_owned());
     }
     if let Some(&joins) = chosen.iter().find(|&&n| n >= named && keys[0] == "name") {
