@@ -82,8 +82,14 @@ pub(super) fn export(args: &ExportArgs, out: &mut dyn Write) -> Result<ExitCode>
         let place = args.to.join(folder(&models, model)?).join(folder(&attacks, attack)?);
         let mut found: Vec<(usize, Tensor)> = Vec::new();
         for (address, range) in record.cells(campaign) {
-            let stored = match store.load::<CraftRow>(&address) {
-                Ok(stored) => stored,
+            let read = store.load::<CraftRow>(&address).and_then(|stored| {
+                let hash = stored.pixels.as_ref();
+                let pixels = hash.map(|hash| store.read_pixels(&address, hash)).transpose()?;
+                Ok((stored, pixels))
+            });
+            let (stored, pixels) = match read {
+                Ok((stored, Some(pixels))) => (stored, pixels),
+                Ok((_, None)) => continue,
                 Err(error) => {
                     let (first, last) = (range.start + 1, range.end);
                     missing.push(format!(
@@ -92,21 +98,9 @@ pub(super) fn export(args: &ExportArgs, out: &mut dyn Write) -> Result<ExitCode>
                     continue;
                 }
             };
-            let Some(hash) = &stored.pixels else { continue };
-            let stored_pixels = match store.read_pixels(&address, hash) {
-                Ok(pixels) => pixels,
-                Err(error) => {
-                    missing.push(format!(
-                        "{attack} ({goal}) on {model}, images {}–{}: {error:#}",
-                        range.start + 1,
-                        range.end
-                    ));
-                    continue;
-                }
-            };
-            let pixels = match stored_pixels.rounded {
+            let pixels = match pixels.rounded {
                 Some(rounded) if args.png => rounded,
-                _ => stored_pixels.float,
+                _ => pixels.float,
             };
             let wanted = range.zip(&stored.rows).filter(|(_, row)| row.success || !args.successes);
             found.extend(wanted.filter_map(|(n, row)| Some((n, pixels.get(row.slot?)))));

@@ -24,14 +24,14 @@ pub fn print_screen(
     width: usize,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    let (mut grids, mut all) = (Vec::new(), Vec::new());
+    let mut all = Vec::new();
     let attacks: Vec<usize> = (0..study.attacks.len()).collect();
-    terminal::print_tables(study, tables, &attacks, Shape::Aligned, &mut grids)?;
-    terminal::print(study, tables, &mut all)?;
+    terminal::print_tables(study, tables, &attacks, Shape::Aligned, &mut all)?;
     let characters = |line: &str| line.chars().count();
     // Sentences may run over the end of a line, tables may not.
     let folded = |line: &str| characters(line).div_ceil(width).max(1);
-    let narrow = String::from_utf8_lossy(&grids).lines().all(|line| characters(line) <= width);
+    let narrow = String::from_utf8_lossy(&all).lines().all(|line| characters(line) <= width);
+    terminal::flags(&tables.findings, &mut all)?;
     if narrow && String::from_utf8_lossy(&all).lines().map(folded).sum::<usize>() <= LINES {
         return out.write_all(&all);
     }

@@ -49,7 +49,7 @@ pub fn print_tables(
 }
 
 /// Prints for each kind of flag how often it was raised, the first places, and what to do.
-fn flags(findings: &Findings, out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn flags(findings: &Findings, out: &mut dyn Write) -> io::Result<()> {
     let looked_at: usize = findings.checks.iter().map(|check| check.looked_at).sum();
     if findings.flags.is_empty() {
         return writeln!(out, "\nFlags: none in {looked_at} checks of inputs, models and attacks");

@@ -22,6 +22,7 @@ pub use pgd::{Kept, Pgd, PgdParams};
 pub use square::{Square, SquareOutcome, SquareParams};
 pub use transfer_fgsm::{TransferFgsm, TransferFgsmParams};
 
+use crate::parts::Nearest;
 use gauntlet_core::prelude::*;
 
 /// Refuses a number that is not positive and finite.
@@ -40,4 +41,17 @@ fn not_negative(name: &str, value: f64) -> Result<()> {
 fn at_least_one(name: &str, count: u32) -> Result<()> {
     ensure!(count > 0, "`{name}` is 0, expected 1 or more");
     Ok(())
+}
+
+/// Searches batch by batch for the nearest adversarial of each case.
+fn nearest(
+    oracle: &Oracle,
+    cases: &Cases,
+    search: impl Fn(&Batch) -> Result<Nearest>,
+) -> Result<Vec<Answer>> {
+    let mut answers = Vec::with_capacity(cases.len());
+    for batch in cases.batches(oracle.lanes()) {
+        answers.extend(search(&batch)?.answers()?);
+    }
+    Ok(answers)
 }

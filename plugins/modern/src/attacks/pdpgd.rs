@@ -109,11 +109,7 @@ impl Attack for Pdpgd {
     }
 
     fn run(&self, oracle: &Oracle, cases: &Cases) -> Result<Vec<Answer>> {
-        let mut answers = Vec::with_capacity(cases.len());
-        for batch in cases.batches(oracle.lanes()) {
-            answers.extend(self.search(oracle, &batch)?.answers()?);
-        }
-        Ok(answers)
+        super::nearest(oracle, cases, |batch| self.search(oracle, batch))
     }
 }
 
