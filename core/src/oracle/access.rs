@@ -4,6 +4,8 @@ use crate::model::ModelCard;
 use crate::oracle::draws::Draws;
 use crate::oracle::passes::Passes;
 use anyhow::Result;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -80,6 +82,12 @@ pub(crate) trait Access {
     fn key(&self) -> [u8; 32];
     /// The number of each case's random stream.
     fn streams(&self) -> &[u64];
+    /// The random stream of a case.
+    fn rng(&self, case: usize) -> ChaCha8Rng {
+        let mut rng = ChaCha8Rng::from_seed(self.key());
+        rng.set_stream(self.streams()[case]);
+        rng
+    }
     fn passes(&self) -> Vec<Passes>;
     /// Per case, passes whose numbers are not finite. None: the oracle does not count them.
     fn not_finite(&self) -> Option<Vec<Passes>> {

@@ -163,20 +163,13 @@ impl Direct<'_> {
             let first = self.drawn.borrow()[case];
             self.drawn.borrow_mut()[case] += draws.count as u64;
             let image = pixels.narrow(0, n as i64, 1);
-            draws.of(self.model, &self.stream(case), first, &image).mean_dim(
+            draws.of(self.model, &self.rng(case), first, &image).mean_dim(
                 [0i64].as_slice(),
                 true,
                 tch::Kind::Float,
             )
         };
         Tensor::cat(&cases.iter().enumerate().map(row).collect::<Vec<_>>(), 0)
-    }
-
-    /// The random stream of a case.
-    fn stream(&self, case: usize) -> ChaCha8Rng {
-        let mut rng = ChaCha8Rng::from_seed(self.key());
-        rng.set_stream(self.streams[case]);
-        rng
     }
 
     fn check(&self, logits: &Tensor, rows: usize) -> Result<()> {

@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 pub use draws::{Draws, Purpose};
 pub use passes::Passes;
 use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{RngCore, SeedableRng};
+use rand_chacha::rand_core::RngCore;
 use tch::Tensor;
 
 /// A model under attack.
@@ -77,9 +77,7 @@ impl<'a> Oracle<'a> {
 
     /// The random stream of a case. It does not depend on the other cases.
     pub fn rng(&self, case: usize) -> ChaCha8Rng {
-        let mut rng = ChaCha8Rng::from_seed(self.access.key());
-        rng.set_stream(self.access.streams()[case]);
-        rng
+        self.access.rng(case)
     }
 
     /// Random numbers in [0, 1), float32 in the shape and on the device of `like`: the first of the
